@@ -1,0 +1,1 @@
+//! (born empty; see docs/ARCHITECTURE.md)
