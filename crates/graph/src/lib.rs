@@ -1,1 +1,29 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! The meeting point of the SQL planner and the runtime: logical types, typed expressions and the job graph.
+//!
+//! `sql` produces a [`JobGraph`], `runtime` executes it, and neither knows the other. Everything here is plain data that
+//! serialises, so a pipeline's plan can be stored, compared and shown.
+//!
+//! What it is not: it holds no Arrow, no kernels and no parser; it knows what an expression *means* (its type under Flink's
+//! rules), not how to compute it.
+//!
+//! Read first: [`LogicalType`], [`Expr`], [`JobGraph`].
+//!
+//! Invariants: an [`Expr`] is typed when it is built (a `Call` only through [`Expr::call`], which asks the function's
+//! signature); a [`JobGraph`]'s nodes are in topological order, inputs before their users.
+//!
+//! Layer L0.
+
+mod expr;
+mod function;
+mod job;
+mod types;
+mod value;
+
+pub use expr::Expr;
+pub use function::{Function, SignatureError};
+pub use job::{
+    FormatSpec, IcebergSink, JobGraph, KafkaSource, MetadataKey, Node, NodeId, Operator, SinkSpec,
+    SourceColumn, SourceSpec, StartupMode,
+};
+pub use types::{Field, LogicalType, Schema, TypeKind};
+pub use value::Value;

@@ -1,1 +1,18 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! The stream processor: batches, kernels, tasks, checkpoints and the pipelines that live on.
+//!
+//! What it is not: it parses no SQL (it executes a [`lw_graph::JobGraph`]) and knows no external system (sources, sinks
+//! and committers come in through [`connector::Connectors`]).
+//!
+//! Read first: [`Batch`], [`connector::Sink`], [`manifest::Manifest`].
+//!
+//! Invariants: a row is in exactly one commit; a commit's files are durable before the manifest names them, and the
+//! manifest is durable before the catalog hears of them.
+//!
+//! Layer L2.
+
+pub mod batch;
+pub mod connector;
+pub mod kernel;
+pub mod manifest;
+
+pub use batch::{Batch, DeadLetter, Origin, Split, SplitId};

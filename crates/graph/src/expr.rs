@@ -1,0 +1,113 @@
+//! Typed scalar expressions over the columns of one operator's input.
+
+use crate::{Function, LogicalType, SignatureError, Value};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A scalar expression. Its type is fixed when it is built and follows Flink's rules, not the kernel library's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Expr {
+    /// The input's column at `index`.
+    Column {
+        index: usize,
+        name: String,
+        ty: LogicalType,
+    },
+    Literal {
+        value: Value,
+        ty: LogicalType,
+    },
+    /// Build with [`Expr::call`].
+    Call {
+        function: Function,
+        args: Vec<Expr>,
+        ty: LogicalType,
+    },
+    /// `CAST` fails the row's batch where a value does not fit, `TRY_CAST` (`or_null`) gives NULL.
+    Cast {
+        expr: Box<Expr>,
+        ty: LogicalType,
+        or_null: bool,
+    },
+    /// `CASE WHEN c THEN v … ELSE e END`; branches are already of type `ty`.
+    Case {
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Box<Expr>,
+        ty: LogicalType,
+    },
+}
+
+impl Expr {
+    /// Applies `function`, typed by its signature.
+    ///
+    /// # Errors
+    /// [`SignatureError`] when the function does not take arguments of these types.
+    pub fn call(function: Function, args: Vec<Expr>) -> Result<Expr, SignatureError> {
+        let types: Vec<&LogicalType> = args.iter().map(Expr::ty).collect();
+        let ty = function.result_type(&types)?;
+        Ok(Expr::Call { function, args, ty })
+    }
+
+    pub fn ty(&self) -> &LogicalType {
+        match self {
+            Expr::Column { ty, .. }
+            | Expr::Literal { ty, .. }
+            | Expr::Call { ty, .. }
+            | Expr::Cast { ty, .. }
+            | Expr::Case { ty, .. } => ty,
+        }
+    }
+
+    /// Calls `visit` with the index of every input column that the expression reads.
+    pub fn visit_columns(&self, visit: &mut impl FnMut(usize)) {
+        match self {
+            Expr::Column { index, .. } => visit(*index),
+            Expr::Literal { .. } => {}
+            Expr::Call { args, .. } => args.iter().for_each(|arg| arg.visit_columns(visit)),
+            Expr::Cast { expr, .. } => expr.visit_columns(visit),
+            Expr::Case {
+                branches,
+                otherwise,
+                ..
+            } => {
+                for (condition, value) in branches {
+                    condition.visit_columns(visit);
+                    value.visit_columns(visit);
+                }
+                otherwise.visit_columns(visit);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expr::Column { name, .. } => f.write_str(name),
+            Expr::Literal { value, .. } => write!(f, "{value}"),
+            Expr::Call { function, args, .. } => {
+                write!(f, "{function}(")?;
+                for (i, arg) in args.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { ", " };
+                    write!(f, "{comma}{arg}")?;
+                }
+                f.write_str(")")
+            }
+            Expr::Cast { expr, ty, or_null } => {
+                let name = if *or_null { "TRY_CAST" } else { "CAST" };
+                write!(f, "{name}({expr} AS {ty})")
+            }
+            Expr::Case {
+                branches,
+                otherwise,
+                ..
+            } => {
+                f.write_str("CASE")?;
+                for (condition, value) in branches {
+                    write!(f, " WHEN {condition} THEN {value}")?;
+                }
+                write!(f, " ELSE {otherwise} END")
+            }
+        }
+    }
+}

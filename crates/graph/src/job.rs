@@ -1,0 +1,164 @@
+//! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
+
+use crate::{Expr, Schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Position of a node in [`JobGraph::nodes`].
+pub type NodeId = usize;
+
+/// Operators in topological order: every node's inputs stand before it. The last node is the sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobGraph {
+    pub nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub operator: Operator,
+    pub inputs: Vec<NodeId>,
+    /// Columns of the output.
+    pub schema: Schema,
+}
+
+/// What a node does with its input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Operator {
+    Source(SourceSpec),
+    /// Keeps rows for which the condition is TRUE.
+    Filter(Expr),
+    /// One expression per output column.
+    Project(Vec<Expr>),
+    /// Emits `max(expression)` over the rows so far as the watermark of `column` (Flink `WATERMARK FOR … AS …`).
+    Watermark {
+        column: usize,
+        expression: Expr,
+    },
+    Sink(SinkSpec),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SourceSpec {
+    Kafka(KafkaSource),
+}
+
+/// A table over Kafka topics (`'connector' = 'kafka'`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KafkaSource {
+    /// The table's name as the script has it, for messages and metrics.
+    pub table: String,
+    pub topics: Vec<String>,
+    /// `properties.bootstrap.servers` as the script has it.
+    pub bootstrap: String,
+    /// `properties.group.id`, under which offsets are published.
+    pub group_id: Option<String>,
+    pub startup: StartupMode,
+    /// `'scan.bounded.mode' = 'latest-offset'`: the read ends at the offsets that were the end when it began.
+    pub bounded: bool,
+    pub format: FormatSpec,
+    /// The columns that the record's value holds, in the order of the DDL. For bare `avro` this *is* the writer's schema.
+    pub value_schema: Schema,
+    /// The output: which value column or metadata key each output column is. Only what the plan needs.
+    pub columns: Vec<SourceColumn>,
+}
+
+/// Where an output column of a source comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SourceColumn {
+    /// Index into the value schema.
+    Value(usize),
+    /// A metadata key, in its own type; the planner adds a cast where the DDL declares another.
+    Metadata(MetadataKey),
+}
+
+/// The metadata of a Kafka record. Types are Flink's: `topic STRING`, `partition INT`, `offset BIGINT`,
+/// `timestamp TIMESTAMP_LTZ(3)`, `timestamp-type STRING`, `leader-epoch INT`, `headers MAP<STRING, BYTES>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MetadataKey {
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    TimestampType,
+    LeaderEpoch,
+    Headers,
+}
+
+/// Where reading starts when there is no checkpoint (`scan.startup.mode`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartupMode {
+    Earliest,
+    Latest,
+    /// Committed offsets of the group; where there are none, the earliest, with a notice.
+    GroupOffsets,
+    /// First record at or after this time, milliseconds since 1970.
+    Timestamp(i64),
+    /// Partition → offset.
+    Specific(BTreeMap<i32, i64>),
+}
+
+/// How a record's value is encoded, with its options already checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FormatSpec {
+    /// Flink's `avro`: no framing; the schema derived from the DDL is the writer's.
+    Avro { legacy_timestamps: bool },
+    /// Framed with the registry's schema id.
+    AvroConfluent {
+        url: Option<String>,
+        subject: Option<String>,
+    },
+    Json {
+        fail_on_missing_field: bool,
+        ignore_parse_errors: bool,
+        iso_timestamps: bool,
+    },
+    /// The value's bytes as they are, one BYTES or STRING column.
+    Raw,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SinkSpec {
+    Iceberg(IcebergSink),
+    /// Rows to standard output of `lakeward run`, as Flink's `print` writes them.
+    Print {
+        identifier: String,
+    },
+    /// Rows are counted and dropped.
+    Blackhole,
+}
+
+/// An Iceberg table (`'connector' = 'iceberg'`), names already resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IcebergSink {
+    /// `'catalog-name'` as the script has it; `lakeward.toml` says where it is.
+    pub catalog: String,
+    /// `'uri'` of the WITH clause: a REST catalog elsewhere.
+    pub uri: Option<String>,
+    pub namespace: String,
+    pub table: String,
+    /// `'warehouse'` as the script has it, to be mapped by `lakeward.toml`.
+    pub warehouse: Option<String>,
+    pub format_version: u8,
+    /// Columns of the table.
+    pub schema: Schema,
+    /// Primary key columns by index (append tables have none).
+    pub primary_key: Vec<usize>,
+    /// Every option that is not the connector's own becomes a table property, as in Flink.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl JobGraph {
+    pub fn sink(&self) -> Option<&SinkSpec> {
+        match &self.nodes.last()?.operator {
+            Operator::Sink(sink) => Some(sink),
+            _ => None,
+        }
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = &SourceSpec> {
+        self.nodes.iter().filter_map(|node| match &node.operator {
+            Operator::Source(source) => Some(source),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! What a connector is to the runtime: a source that can be positioned, a sink that seals, a committer that decides.
+//!
+//! L3 crates implement these traits, L5 hands them in through [`Connectors`]; the runtime knows no system by name.
+
+use crate::batch::{Batch, DeadLetter, Split, SplitId};
+use crate::manifest::{SplitOffset, TableChain};
+use lw_graph::{SinkSpec, SourceSpec};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use uuid::Uuid;
+
+/// What went wrong in a source, sink or committer, and what to do about it.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct ConnectorError {
+    pub kind: ErrorKind,
+    /// Short, lower case, no full stop.
+    pub message: String,
+    /// Sentences with more; may be empty.
+    pub detail: String,
+    /// Something to type or to change; may be empty.
+    pub hint: String,
+}
+
+/// Coarse kind of an error: what its receiver does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Try again after a while: a reply was lost, a disk is full, a catalog is down.
+    Retry,
+    /// The user must change something (script, toml, table).
+    Fix,
+    /// A bug of ours, or damaged data.
+    Bug,
+}
+
+impl ConnectorError {
+    pub fn new(kind: ErrorKind, message: impl fmt::Display) -> ConnectorError {
+        ConnectorError {
+            kind,
+            message: message.to_string(),
+            detail: String::new(),
+            hint: String::new(),
+        }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> ConnectorError {
+        self.detail = detail.into();
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> ConnectorError {
+        self.hint = hint.into();
+        self
+    }
+}
+
+/// Records decoded from one poll.
+#[derive(Debug)]
+pub struct Polled {
+    /// Decoded rows with the source's output columns; empty batches are left out.
+    pub batches: Vec<Batch>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// How far each partition has come with this poll.
+    pub progress: Vec<Progress>,
+    /// A bounded source has delivered its last record.
+    pub finished: bool,
+}
+
+/// The offsets `[from, to)` of one split that a poll passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub split: SplitId,
+    pub from: i64,
+    pub to: i64,
+    /// Offsets taken by control records (transaction markers).
+    pub control: u64,
+    /// Records without a value that the format passes over (tombstones): they count as filtered.
+    pub skipped: u64,
+}
+
+/// A replayable input.
+pub trait Source: Send {
+    /// Positions the source: at `offsets` for the partitions named there, by the table's startup mode for the others.
+    fn open(&mut self, offsets: &[SplitOffset]) -> Result<(), ConnectorError>;
+    /// All splits, in the order of their [`SplitId`].
+    fn splits(&self) -> Arc<[Split]>;
+    /// Waits up to `timeout` for records and decodes about `max_bytes` of them.
+    fn poll(&mut self, max_bytes: usize, timeout: Duration) -> Result<Polled, ConnectorError>;
+    /// Next offset per split.
+    fn positions(&self) -> Vec<SplitOffset>;
+    /// Records between the position and the end of the log, summed over the splits.
+    fn lag(&self) -> u64;
+}
+
+/// What a seal made durable for one table.
+#[derive(Debug)]
+pub struct Staged {
+    /// `namespace.table`.
+    pub table: String,
+    pub files: Vec<serde_json::Value>,
+    pub rows: u64,
+    pub bytes: u64,
+    pub max_event_time: Option<i64>,
+    pub schema_id: i32,
+}
+
+/// An output. Rows become visible only through its [`Committer`].
+pub trait Sink: Send {
+    /// `namespace.table` of the main output, under which offsets are accounted even when a seal staged no file.
+    fn table(&self) -> &str;
+    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError>;
+    fn dead_letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), ConnectorError>;
+    /// Bytes held in memory and not yet in a file.
+    fn buffered_bytes(&self) -> usize;
+    /// Makes everything written so far durable and says what has to be committed. Files are on disk when it returns.
+    fn seal(&mut self) -> Result<Vec<Staged>, ConnectorError>;
+}
+
+/// Who commits: stands in every marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub pipeline: Uuid,
+    pub name: String,
+}
+
+/// The result of bringing a table up to date.
+#[derive(Debug)]
+pub enum CommitOutcome {
+    /// The first `confirmed` entries of the chain are in the table (all of them, unless the chain was split).
+    Confirmed {
+        confirmed: usize,
+        snapshot_id: Option<i64>,
+    },
+    /// Committing on would lose or double rows: the user decides (DESIGN §5.6).
+    Paused(Pause),
+}
+
+/// Why a commit was not made, with both offset vectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub table: String,
+    /// One sentence: "the table was rolled back below the last commit of this pipeline".
+    pub reason: String,
+    /// Where the table says that it ends; empty when it has no marker.
+    pub table_offsets: Vec<SplitOffset>,
+    /// Where the pipeline's checkpoint stands.
+    pub checkpoint_offsets: Vec<SplitOffset>,
+}
+
+/// Commits a chain of pending commits to one table; decides from what the table says, never retries blindly.
+pub trait Committer: Send {
+    fn commit(&mut self, table: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError>;
+    /// The marker in the table, if any: who owns it, and where it ends. Used when a pipeline is first submitted.
+    fn marker(&mut self, table: &str) -> Result<Option<TableMarker>, ConnectorError>;
+}
+
+/// The marker that a table carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableMarker {
+    pub owner: Owner,
+    pub uuid: Uuid,
+    pub sequence: u64,
+    pub ends: Vec<SplitOffset>,
+}
+
+/// Makes connectors from specifications; given by the composition root.
+pub trait Connectors: Send + Sync {
+    fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError>;
+    /// Creates the table if it is missing.
+    fn sink(
+        &self,
+        spec: &SinkSpec,
+        owner: &Owner,
+    ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError>;
+    /// Publishes a pipeline's offsets as a consumer group, for lag tools. Best effort after the commit.
+    fn publish_offsets(&self, group: &str, offsets: &[SplitOffset]);
+}

@@ -1,0 +1,1 @@
+//! Kernels: typed expressions to Arrow arrays.
