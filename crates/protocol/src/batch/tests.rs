@@ -1,0 +1,181 @@
+//! Batches: round trips through every codec, patching, and everything that must be refused.
+
+use super::*;
+use proptest::prelude::*;
+
+fn sample(compression: Compression) -> Batch {
+    let mut builder = BatchBuilder::new(compression)
+        .base_offset(40)
+        .producer(7, 1, 5);
+    builder.push(
+        1000,
+        Some(b"k"),
+        Some(b"v"),
+        &[("a", Some(b"1")), ("a", None), ("b", Some(b""))],
+    );
+    builder.push(900, None, None, &[]);
+    builder.push(1200, Some(b""), Some(&[9; 5000]), &[]);
+    builder.build().unwrap()
+}
+
+/// The records as one line each: what a reader sees.
+fn shown(batch: &Batch) -> Vec<String> {
+    let records = batch.records().unwrap();
+    let show = |bytes: Option<&[u8]>| bytes.map_or("null".into(), |b| format!("{} bytes", b.len()));
+    records
+        .iter()
+        .map(|record| {
+            let record = record.unwrap();
+            let headers: Vec<_> = record
+                .headers()
+                .map(|(k, v)| (String::from_utf8_lossy(k).into_owned(), v))
+                .collect();
+            format!(
+                "{}@{} {} -> {} {headers:?}",
+                record.offset,
+                record.timestamp,
+                show(record.key),
+                show(record.value)
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn all_fields_and_repeated_headers_survive() {
+    let batch = sample(Compression::None);
+    let expected = [
+        "40@1000 1 bytes -> 1 bytes [(\"a\", Some([49])), (\"a\", None), (\"b\", Some([]))]",
+        "41@900 null -> null []",
+        "42@1200 0 bytes -> 5000 bytes []",
+    ];
+    assert_eq!(shown(&batch), expected);
+    let header = batch.header();
+    assert_eq!(
+        (
+            header.last_offset(),
+            header.last_sequence(),
+            header.max_timestamp
+        ),
+        (42, 7, 1200)
+    );
+    batch.verify().unwrap();
+}
+
+#[test]
+fn recompression_keeps_everything_but_the_codec() {
+    for from in Compression::ALL {
+        for to in Compression::ALL {
+            let before = sample(from);
+            let after = before.recompress(to).unwrap();
+            after.verify().unwrap();
+            assert_eq!(after.header().compression(), Ok(to));
+            assert_eq!(shown(&after), shown(&before));
+            assert_eq!(
+                (after.header().producer_id, after.header().base_sequence),
+                (7, 5)
+            );
+        }
+    }
+}
+
+#[test]
+fn patching_the_place_keeps_the_crc() {
+    let batch = sample(Compression::Zstd);
+    let mut bytes = batch.bytes().to_vec();
+    patch(&mut bytes, 1_000_000, 3);
+    let moved = Batch::split_from(&mut Bytes::from(bytes)).unwrap();
+    moved.verify().unwrap();
+    assert_eq!(
+        (moved.header().base_offset, moved.header().leader_epoch),
+        (1_000_000, 3)
+    );
+}
+
+#[test]
+fn log_append_time_rules_every_record() {
+    let batch = sample(Compression::Gzip).with_log_append_time(77);
+    batch.verify().unwrap();
+    assert!(
+        batch
+            .records()
+            .unwrap()
+            .iter()
+            .all(|record| record.unwrap().timestamp == 77)
+    );
+}
+
+#[test]
+fn sequences_wrap_to_zero() {
+    let mut builder = BatchBuilder::default().producer(1, 0, i32::MAX);
+    builder.push(0, None, None, &[]);
+    builder.push(0, None, None, &[]);
+    assert_eq!(builder.build().unwrap().header().last_sequence(), 0);
+}
+
+#[test]
+fn old_formats_are_named() {
+    let mut bytes = vec![0; 40];
+    bytes[16] = 1;
+    assert_eq!(
+        BatchHeader::parse(&bytes),
+        Err(BatchError::OldFormat { magic: 1 })
+    );
+}
+
+#[test]
+fn a_flipped_bit_is_found() {
+    let good = sample(Compression::Lz4).into_bytes();
+    for at in CRC_START..good.len() {
+        let mut bad = good.to_vec();
+        bad[at] ^= 1;
+        let batch = Batch::split_from(&mut Bytes::from(bad)).unwrap();
+        assert!(
+            matches!(batch.verify_crc(), Err(BatchError::Crc { .. })),
+            "byte {at}"
+        );
+    }
+}
+
+#[test]
+fn a_count_that_lies_ends_in_an_error() {
+    let mut bytes = BytesMut::from(sample(Compression::None).bytes().as_ref());
+    bytes[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
+    let batch = seal(bytes);
+    assert_eq!(
+        batch.verify(),
+        Err(BatchError::Inconsistent(
+            "last offset delta does not match the record count"
+        ))
+    );
+    let records = batch.records().unwrap();
+    assert_eq!(records.iter().filter(Result::is_ok).count(), 3);
+    assert!(records.iter().last().unwrap().is_err());
+}
+
+#[test]
+fn batches_are_walked_until_the_first_broken_one() {
+    let mut set = sample(Compression::None).bytes().to_vec();
+    set.extend_from_slice(sample(Compression::Gzip).bytes());
+    set.extend_from_slice(&sample(Compression::None).bytes()[..70]);
+    let walked: Vec<_> = batches(Bytes::from(set))
+        .map(|batch| batch.is_ok())
+        .collect();
+    assert_eq!(walked, [true, true, false]);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut bytes = bytes;
+        if bytes.len() > 16 {
+            bytes[16] = 2;
+        }
+        for batch in batches(Bytes::from(bytes)).flatten() {
+            let _ = batch.verify();
+            if let Ok(records) = batch.records() {
+                records.iter().for_each(drop);
+            }
+        }
+    }
+}

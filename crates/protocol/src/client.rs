@@ -1,0 +1,1 @@
+//! A small blocking Kafka client for our own command line.

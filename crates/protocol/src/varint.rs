@@ -1,0 +1,64 @@
+//! Variable-length integers: zigzag for record fields, plain for the lengths of flexible messages.
+
+use bytes::BufMut;
+
+/// Reads one zigzag varlong and moves the slice behind it; `None` when the bytes end early or ten are not enough.
+pub(crate) fn read_zigzag(bytes: &mut &[u8]) -> Option<i64> {
+    let raw = read_unsigned(bytes)?;
+    Some(((raw >> 1) as i64) ^ -((raw & 1) as i64))
+}
+
+/// Reads one unsigned varint and moves the slice behind it.
+pub(crate) fn read_unsigned(bytes: &mut &[u8]) -> Option<u64> {
+    // Most record fields fit one byte; the loop is for the rest.
+    if let Some((&first, rest)) = bytes.split_first()
+        && first < 0x80
+    {
+        *bytes = rest;
+        return Some(u64::from(first));
+    }
+    let mut value = 0u64;
+    for (index, &byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (index * 7);
+        if byte < 0x80 {
+            *bytes = &bytes[index + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
+pub(crate) fn write_zigzag(out: &mut impl BufMut, value: i64) {
+    write_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+pub(crate) fn write_unsigned(out: &mut impl BufMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn zigzag_round_trips(value: i64) {
+            let mut bytes = Vec::new();
+            write_zigzag(&mut bytes, value);
+            let mut rest = bytes.as_slice();
+            prop_assert_eq!(read_zigzag(&mut rest), Some(value));
+            prop_assert!(rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_endless_varint_is_refused() {
+        assert_eq!(read_unsigned(&mut [0xff; 11].as_slice()), None);
+        assert_eq!(read_unsigned(&mut [0x80].as_slice()), None);
+    }
+}
