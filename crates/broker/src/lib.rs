@@ -1,1 +1,115 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! The broker: Kafka's protocol on top of the shared log.
+//!
+//! It owns sockets, API handlers, the group coordinator and topic configuration. It is not the log: every durable byte
+//! goes through [`lw_storage::Storage`], which alone decides what is written and what may be read. Nothing here keeps
+//! state that a restart would miss, except group members, who join again by themselves.
+//!
+//! Read first: [`Broker`] (what the handlers share), `api::Cx` (what one handler is given; `api/mod.rs` tells the
+//! shape of a handler), `net::Connection` (how requests of one client become replies in order).
+//!
+//! Invariants: a reply that promises durability is built only after storage said so; replies leave a connection in the
+//! order of its requests; bad bytes end one connection and touch nothing else.
+//!
+//! Layer L2: uses `storage`, `schemas`, `protocol`, `stdx`; tokio lives in `net` and in the waiting of handlers.
+
+mod api;
+mod group;
+pub mod metrics;
+mod net;
+mod producer_ids;
+mod topic_config;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lw_stdx::clock::{Clock, SystemClock};
+use lw_storage::{Storage, Subscription};
+use tokio::sync::watch;
+
+use crate::metrics::BrokerMetrics;
+use crate::producer_ids::ProducerIds;
+
+pub use crate::net::Shutdown;
+
+/// The id of the one node that there is.
+pub const NODE_ID: i32 = 1;
+/// The log is never truncated below what a consumer saw, so its epoch never moves.
+pub const LEADER_EPOCH: i32 = 0;
+
+/// How the broker behaves. The defaults are Kafka's where Kafka has one.
+#[derive(Clone)]
+pub struct BrokerConfig {
+    /// Host and port that Metadata names; `None` names the address that the client dialled, which is right unless
+    /// something translates addresses in between.
+    pub advertised: Option<(String, u16)>,
+    /// Partitions of a topic that is created without a count.
+    pub default_partitions: i32,
+    /// Whether asking for an unknown topic creates it.
+    pub auto_create_topics: bool,
+    /// The longest request that is read (`socket.request.max.bytes`).
+    pub max_request_bytes: usize,
+    /// How long a silent connection stays (`connections.max.idle.ms`).
+    pub max_idle: Duration,
+    /// The most that one Fetch is answered with, whatever it asks for (`fetch.max.bytes` of the broker).
+    pub max_fetch_bytes: usize,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> BrokerConfig {
+        BrokerConfig {
+            advertised: None,
+            default_partitions: 1,
+            auto_create_topics: true,
+            max_request_bytes: 100 << 20,
+            max_idle: Duration::from_secs(600),
+            max_fetch_bytes: 55 << 20,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+}
+
+/// What all connections share.
+pub struct Broker {
+    pub(crate) config: BrokerConfig,
+    pub(crate) storage: Storage,
+    pub(crate) groups: group::Groups,
+    pub(crate) producer_ids: ProducerIds,
+    /// Serialises read-modify-write of topics: existence checks, partition counts, configurations.
+    pub(crate) topic_changes: tokio::sync::Mutex<()>,
+    /// Changes whenever some log's high watermark moved: what long polls wait for.
+    pub(crate) progress: watch::Receiver<u64>,
+    metrics: Arc<BrokerMetrics>,
+    _subscription: Subscription,
+}
+
+impl Broker {
+    /// Loads what the coordinators remember; ready to serve when it returns.
+    pub fn new(storage: Storage, config: BrokerConfig) -> Arc<Broker> {
+        let (moved, progress) = watch::channel(0u64);
+        let subscription = storage.on_progress(Arc::new(move || moved.send_modify(|count| *count += 1)));
+        Arc::new(Broker {
+            groups: group::Groups::open(storage.clone(), config.clock.clone()),
+            producer_ids: ProducerIds::new(storage.clone()),
+            topic_changes: tokio::sync::Mutex::new(()),
+            progress,
+            metrics: Arc::default(),
+            _subscription: subscription,
+            storage,
+            config,
+        })
+    }
+
+    /// Serves `listener` until `shutdown` fires, then lets requests in flight finish for a moment.
+    pub async fn serve(self: &Arc<Broker>, listener: tokio::net::TcpListener, shutdown: Shutdown) {
+        net::serve(self.clone(), listener, shutdown).await;
+    }
+
+    pub fn metrics(&self) -> &Arc<BrokerMetrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.config.clock.now_ms()
+    }
+}

@@ -1,0 +1,223 @@
+//! One file per API. The shape of each, and the table that finds them.
+//!
+//! A handler is one function in a file named after its API:
+//!
+//! ```ignore
+//! pub(crate) async fn handle(cx: Cx, request: HeartbeatRequest) -> HeartbeatResponse
+//! ```
+//!
+//! 1. The file's head says what the API means: who sends it, what it promises, which error says what.
+//! 2. The body is three steps: *parse* (turn the request into our own types; answer what is wrong at once), *apply*
+//!    (ask a sans-IO core, or storage), *reply* (turn the outcome into the response). A step that is pure is a function
+//!    with a test of its own; waiting happens in `handle` only.
+//! 3. Errors are codes in the response, never a closed connection: only bytes that cannot be read close one. A reason
+//!    that the protocol has no field for goes to the log.
+//! 4. Fields that do not exist in the request's version hold their defaults: read [`Cx::version`] only where the
+//!    meaning differs.
+//!
+//! A future does nothing before it is polled, so requests of one connection might overtake each other at their start.
+//! Where that matters (Produce: the sequence numbers), `handle` is a plain function that does its part at the call and
+//! returns the future of the rest. A connection starts any other request only when the ones before it are answered.
+//!
+//! To add an API: a file here, a row in [`lw_protocol::apis::APIS`], a line in [`dispatch`].
+
+mod alter_configs;
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_acls;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_topic_partitions;
+mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod list_partition_reassignments;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod sync_group;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lw_protocol::frame::{self, FrameError, RequestHead};
+use lw_protocol::messages::ApiKey;
+use lw_protocol::{Request, StrBytes, apis};
+
+use crate::Broker;
+use crate::net::Reply;
+
+/// What a handler knows besides the request.
+#[derive(Clone)]
+pub(crate) struct Cx {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) version: i16,
+    pub(crate) client_id: Option<StrBytes>,
+    pub(crate) peer: SocketAddr,
+    /// Where this client reaches us: what Metadata and FindCoordinator name.
+    pub(crate) endpoint: Endpoint,
+}
+
+/// A host and port as the protocol writes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) host: StrBytes,
+    pub(crate) port: i32,
+}
+
+/// Why a request ends its connection instead of being answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Hangup {
+    #[error("api key {0} is not served here")]
+    UnknownApi(i16),
+    #[error("{api:?} version {version} is not served; {min} to {max} are")]
+    UnsupportedVersion { api: ApiKey, version: i16, min: i16, max: i16 },
+    #[error("{api:?} version {version}: {source}")]
+    Unreadable { api: ApiKey, version: i16, source: FrameError },
+    #[error("the request header: {0}")]
+    Header(FrameError),
+    #[error("the handler of {0:?} failed; this is a bug")]
+    Panicked(ApiKey),
+    #[error("the reply of {api:?} could not be written: {source}; this is a bug")]
+    Unwritable { api: ApiKey, source: FrameError },
+}
+
+/// A reply under way. `None` is acks=0: nothing is sent.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Option<Reply>, Hangup>> + Send>>;
+
+/// A request whose header was read: what a connection passes on.
+pub(crate) struct Incoming {
+    pub(crate) head: RequestHead,
+    pub(crate) api: ApiKey,
+    client_id: Option<StrBytes>,
+    body: Bytes,
+}
+
+impl Incoming {
+    /// Reads a frame's header.
+    ///
+    /// # Errors
+    /// When the API or its version is not served, or the bytes are no header. ApiVersions is served in every version:
+    /// a client that speaks a newer one is told what we speak.
+    pub(crate) fn parse(mut frame: Bytes) -> Result<Incoming, Hangup> {
+        let head = RequestHead::take(&mut frame).map_err(Hangup::Header)?;
+        let api = apis::find(head.api_key).ok_or(Hangup::UnknownApi(head.api_key))?;
+        if api.serves(head.api_version) {
+            let client_id =
+                frame::take_client_id(&mut frame, api.key, head.api_version).map_err(Hangup::Header)?;
+            return Ok(Incoming { head, api: api.key, client_id, body: frame });
+        }
+        if api.key == ApiKey::ApiVersions {
+            return Ok(Incoming { head, api: api.key, client_id: None, body: Bytes::new() });
+        }
+        let (version, min, max) = (head.api_version, api.min, api.max);
+        Err(Hangup::UnsupportedVersion { api: api.key, version, min, max })
+    }
+
+    /// Only produce requests may start while others of their connection are unanswered.
+    pub(crate) fn may_overlap(&self) -> bool {
+        self.api == ApiKey::Produce
+    }
+}
+
+/// Starts the handler of a request.
+pub(crate) fn dispatch(
+    broker: &Arc<Broker>,
+    peer: SocketAddr,
+    endpoint: &Endpoint,
+    incoming: Incoming,
+) -> Answer {
+    let Incoming { head, api, client_id, body } = incoming;
+    let cx = Cx { broker: broker.clone(), version: head.api_version, client_id, peer, endpoint: endpoint.clone() };
+    match api {
+        ApiKey::Produce => produce::answer(cx, head, body),
+        ApiKey::Fetch => fetch::answer(cx, head, body),
+        ApiKey::ApiVersions => api_versions::answer(cx, head, body),
+        ApiKey::Metadata => answer(cx, head, body, metadata::handle),
+        ApiKey::ListOffsets => answer(cx, head, body, list_offsets::handle),
+        ApiKey::OffsetForLeaderEpoch => answer(cx, head, body, offset_for_leader_epoch::handle),
+        ApiKey::InitProducerId => answer(cx, head, body, init_producer_id::handle),
+        ApiKey::CreateTopics => answer(cx, head, body, create_topics::handle),
+        ApiKey::DeleteTopics => answer(cx, head, body, delete_topics::handle),
+        ApiKey::CreatePartitions => answer(cx, head, body, create_partitions::handle),
+        ApiKey::DeleteRecords => answer(cx, head, body, delete_records::handle),
+        ApiKey::DescribeConfigs => answer(cx, head, body, describe_configs::handle),
+        ApiKey::AlterConfigs => answer(cx, head, body, alter_configs::handle),
+        ApiKey::IncrementalAlterConfigs => answer(cx, head, body, incremental_alter_configs::handle),
+        ApiKey::DescribeCluster => answer(cx, head, body, describe_cluster::handle),
+        ApiKey::DescribeTopicPartitions => answer(cx, head, body, describe_topic_partitions::handle),
+        ApiKey::ListPartitionReassignments => answer(cx, head, body, list_partition_reassignments::handle),
+        ApiKey::DescribeLogDirs => answer(cx, head, body, describe_log_dirs::handle),
+        ApiKey::DescribeAcls => answer(cx, head, body, describe_acls::handle),
+        ApiKey::FindCoordinator => answer(cx, head, body, find_coordinator::handle),
+        ApiKey::JoinGroup => answer(cx, head, body, join_group::handle),
+        ApiKey::SyncGroup => answer(cx, head, body, sync_group::handle),
+        ApiKey::Heartbeat => answer(cx, head, body, heartbeat::handle),
+        ApiKey::LeaveGroup => answer(cx, head, body, leave_group::handle),
+        ApiKey::OffsetCommit => answer(cx, head, body, offset_commit::handle),
+        ApiKey::OffsetFetch => answer(cx, head, body, offset_fetch::handle),
+        ApiKey::OffsetDelete => answer(cx, head, body, offset_delete::handle),
+        ApiKey::DescribeGroups => answer(cx, head, body, describe_groups::handle),
+        ApiKey::ListGroups => answer(cx, head, body, list_groups::handle),
+        ApiKey::DeleteGroups => answer(cx, head, body, delete_groups::handle),
+        other => refuse(Hangup::UnknownApi(other as i16)),
+    }
+}
+
+/// Decodes the request, runs the handler, encodes its response.
+fn answer<R, Handler, Response>(cx: Cx, head: RequestHead, body: Bytes, handle: Handler) -> Answer
+where
+    R: Request,
+    Handler: FnOnce(Cx, R) -> Response,
+    Response: Future<Output = R::Response> + Send + 'static,
+{
+    let request = match read_body::<R>(head, body) {
+        Ok(request) => request,
+        Err(hangup) => return refuse(hangup),
+    };
+    let response = handle(cx, request);
+    Box::pin(async move { write_reply(head, &response.await).map(Some) })
+}
+
+fn read_body<R: Request>(head: RequestHead, body: Bytes) -> Result<R, Hangup> {
+    frame::decode(body, head.api_version).map_err(|source| Hangup::Unreadable {
+        api: key_of(head),
+        version: head.api_version,
+        source,
+    })
+}
+
+fn write_reply<R>(head: RequestHead, response: &R) -> Result<Reply, Hangup>
+where
+    R: lw_protocol::Encodable + lw_protocol::HeaderVersion,
+{
+    frame::encode_response(head.correlation_id, head.api_version, response)
+        .map(Reply::from)
+        .map_err(|source| Hangup::Unwritable { api: key_of(head), source })
+}
+
+fn refuse(hangup: Hangup) -> Answer {
+    Box::pin(std::future::ready(Err(hangup)))
+}
+
+fn key_of(head: RequestHead) -> ApiKey {
+    ApiKey::try_from(head.api_key).expect("the key was found in the table of APIs")
+}

@@ -1,0 +1,253 @@
+//! What a group leaves on disk: its existence and generation, and its committed offsets.
+//!
+//! Layouts, version 1. Numbers are big-endian; text is a `u16` length, then UTF-8.
+//!
+//! ```text
+//! Table::Groups        key    group name, bare
+//!                      value  u8 version = 1
+//!                             i32 generation
+//!                             i64 empty_since (wall ms; -1 = had members when written)
+//!                             u8 has protocol type, then text when 1
+//! Table::GroupOffsets  key    text group, text topic, i32 partition
+//!                      value  u8 version = 1
+//!                             i64 offset
+//!                             i32 leader epoch (-1 = not told)
+//!                             i64 committed at (wall ms)
+//!                             i64 expires at (wall ms; -1 = by the group's retention)
+//!                             text metadata
+//! ```
+//!
+//! Members are not kept. A restarted broker answers their old ids with UNKNOWN_MEMBER_ID and they join again, which
+//! every client does by itself; what must not be lost is that the new generation is above all that were told before
+//! (G5), and the offsets. A reader meets only versions that it knows, or says so: a value of a later version is an
+//! error at start, never a guess.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::types::{GroupId, ProtocolName, TopicName};
+
+const VERSION: u8 = 1;
+
+/// One change of durable state. `None` removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    Group { group: GroupId, value: Option<GroupRecord> },
+    Offset { group: GroupId, topic: TopicName, partition: i32, value: Option<OffsetRecord> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRecord {
+    pub generation: i32,
+    pub protocol_type: Option<ProtocolName>,
+    /// Wall time; `None` while it has members.
+    pub empty_since_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetRecord {
+    pub offset: i64,
+    pub leader_epoch: i32,
+    pub metadata: String,
+    pub committed_ms: i64,
+    pub expires_ms: Option<i64>,
+}
+
+/// A stored group key or value that this version cannot read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RecordError {
+    #[error("a consumer group's record has layout version {found}, this build reads up to {VERSION}")]
+    Version { found: u8 },
+    #[error("a consumer group's record is cut short or is not text where text belongs")]
+    Malformed,
+}
+
+impl GroupRecord {
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(32);
+        out.put_u8(VERSION);
+        out.put_i32(self.generation);
+        out.put_i64(self.empty_since_ms.unwrap_or(-1));
+        out.put_u8(u8::from(self.protocol_type.is_some()));
+        if let Some(name) = &self.protocol_type {
+            put_text(&mut out, name.as_str());
+        }
+        out.freeze()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<GroupRecord, RecordError> {
+        let mut input = Input::versioned(bytes)?;
+        let record = GroupRecord {
+            generation: input.i32()?,
+            empty_since_ms: optional(input.i64()?),
+            protocol_type: match input.u8()? {
+                0 => None,
+                1 => Some(input.text()?.into()),
+                _ => return Err(RecordError::Malformed),
+            },
+        };
+        input.end()?;
+        Ok(record)
+    }
+}
+
+impl OffsetRecord {
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(40 + self.metadata.len());
+        out.put_u8(VERSION);
+        out.put_i64(self.offset);
+        out.put_i32(self.leader_epoch);
+        out.put_i64(self.committed_ms);
+        out.put_i64(self.expires_ms.unwrap_or(-1));
+        put_text(&mut out, &self.metadata);
+        out.freeze()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<OffsetRecord, RecordError> {
+        let mut input = Input::versioned(bytes)?;
+        let record = OffsetRecord {
+            offset: input.i64()?,
+            leader_epoch: input.i32()?,
+            committed_ms: input.i64()?,
+            expires_ms: optional(input.i64()?),
+            metadata: input.text()?.to_owned(),
+        };
+        input.end()?;
+        Ok(record)
+    }
+}
+
+pub fn group_key(group: &GroupId) -> Bytes {
+    Bytes::copy_from_slice(group.as_str().as_bytes())
+}
+
+pub fn decode_group_key(key: &[u8]) -> Result<GroupId, RecordError> {
+    Ok(std::str::from_utf8(key).map_err(|_| RecordError::Malformed)?.into())
+}
+
+pub fn offset_key(group: &GroupId, topic: &TopicName, partition: i32) -> Bytes {
+    let mut out = BytesMut::with_capacity(8 + group.as_str().len() + topic.as_str().len());
+    put_text(&mut out, group.as_str());
+    put_text(&mut out, topic.as_str());
+    out.put_i32(partition);
+    out.freeze()
+}
+
+pub fn decode_offset_key(key: &[u8]) -> Result<(GroupId, TopicName, i32), RecordError> {
+    let mut input = Input(key);
+    let parts = (input.text()?.into(), input.text()?.into(), input.i32()?);
+    input.end()?;
+    Ok(parts)
+}
+
+/// Kafka carries names and metadata with a 15-bit length, so a `u16` always holds them.
+fn put_text(out: &mut BytesMut, text: &str) {
+    let length = u16::try_from(text.len()).expect("Kafka strings are at most 32767 bytes");
+    out.put_u16(length);
+    out.put_slice(text.as_bytes());
+}
+
+fn optional(value: i64) -> Option<i64> {
+    (value != -1).then_some(value)
+}
+
+/// A reader that refuses to run past the end.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn versioned(bytes: &'a [u8]) -> Result<Input<'a>, RecordError> {
+        let mut input = Input(bytes);
+        match input.u8()? {
+            VERSION => Ok(input),
+            found => Err(RecordError::Version { found }),
+        }
+    }
+
+    fn u8(&mut self) -> Result<u8, RecordError> {
+        self.0.try_get_u8().map_err(|_| RecordError::Malformed)
+    }
+
+    fn i32(&mut self) -> Result<i32, RecordError> {
+        self.0.try_get_i32().map_err(|_| RecordError::Malformed)
+    }
+
+    fn i64(&mut self) -> Result<i64, RecordError> {
+        self.0.try_get_i64().map_err(|_| RecordError::Malformed)
+    }
+
+    fn text(&mut self) -> Result<&'a str, RecordError> {
+        let length = usize::from(self.0.try_get_u16().map_err(|_| RecordError::Malformed)?);
+        let (text, rest) = self.0.split_at_checked(length).ok_or(RecordError::Malformed)?;
+        self.0 = rest;
+        std::str::from_utf8(text).map_err(|_| RecordError::Malformed)
+    }
+
+    fn end(&self) -> Result<(), RecordError> {
+        if self.0.is_empty() { Ok(()) } else { Err(RecordError::Malformed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn version_1_is_frozen() {
+        let group = GroupRecord { generation: 7, protocol_type: Some("consumer".into()), empty_since_ms: Some(1000) };
+        assert_eq!(hex(&group.encode()), "010000000700000000000003e8010008636f6e73756d6572");
+        let offset = OffsetRecord {
+            offset: 42,
+            leader_epoch: -1,
+            metadata: "me".into(),
+            committed_ms: 1000,
+            expires_ms: None,
+        };
+        assert_eq!(
+            hex(&offset.encode()),
+            "01000000000000002affffffff00000000000003e8ffffffffffffffff00026d65"
+        );
+        assert_eq!(hex(&offset_key(&"g".into(), &"t".into(), 3)), "00016700017400000003");
+    }
+
+    #[test]
+    fn a_later_version_is_refused_by_name() {
+        assert_eq!(GroupRecord::decode(&[2, 0, 0]), Err(RecordError::Version { found: 2 }));
+        assert_eq!(OffsetRecord::decode(&[9]), Err(RecordError::Version { found: 9 }));
+    }
+
+    proptest! {
+        #[test]
+        fn groups_come_back(generation: i32, empty in proptest::option::of(0i64..), kind in proptest::option::of(".{0,40}")) {
+            let record = GroupRecord {
+                generation,
+                protocol_type: kind.map(|kind| kind.as_str().into()),
+                empty_since_ms: empty,
+            };
+            let bytes = record.encode();
+            prop_assert_eq!(GroupRecord::decode(&bytes), Ok(record));
+            for cut in 0..bytes.len() {
+                prop_assert!(GroupRecord::decode(&bytes[..cut]).is_err());
+            }
+        }
+
+        #[test]
+        fn offsets_come_back(offset: i64, leader_epoch: i32, metadata in ".{0,60}", committed_ms: i64, expires in proptest::option::of(0i64..)) {
+            let record = OffsetRecord { offset, leader_epoch, metadata, committed_ms, expires_ms: expires };
+            let bytes = record.encode();
+            prop_assert_eq!(OffsetRecord::decode(&bytes), Ok(record));
+            for cut in 0..bytes.len() {
+                prop_assert!(OffsetRecord::decode(&bytes[..cut]).is_err());
+            }
+        }
+
+        #[test]
+        fn keys_come_back(group in ".{0,40}", topic in ".{0,40}", partition: i32) {
+            let key = offset_key(&group.as_str().into(), &topic.as_str().into(), partition);
+            prop_assert_eq!(decode_offset_key(&key), Ok((group.as_str().into(), topic.as_str().into(), partition)));
+        }
+    }
+}
