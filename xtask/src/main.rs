@@ -1,2 +1,48 @@
-//! The one door: `cargo xtask …`.
-fn main() {}
+//! The one door: `cargo xtask tidy|test|e2e|smoke|sim|bench`, the same by hand and in CI.
+//!
+//! Every command is a list of [`Step`](steps::Step)s. A step runs one program in the foreground, shows its output as it
+//! comes, and reads the runner's own summary out of it, so the counts at the end are the runners' and not ours.
+
+mod e2e;
+mod steps;
+mod suites;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask tidy                   what a reviewer would count: layers, file heads, banned words, links, rustfmt
+cargo xtask test                   tidy, all crates' tests, release build, short simulation, end-to-end cases
+cargo xtask e2e [NAME]...          the end-to-end cases, or those whose name contains a NAME
+cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built
+cargo xtask sim [--seed N | --seeds N]        simulated crashes under one seed, or under N fresh ones
+cargo xtask bench start|restart|produce|consume|pipeline [ARG]...     Lakeward beside the real systems";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let outcome = match args.first().map(String::as_str) {
+        Some("tidy") => tidy::command(),
+        Some("test") => suites::test(),
+        Some("e2e") => suites::e2e(rest),
+        Some("smoke") => suites::e2e(&["test_smoke".to_owned()]),
+        Some("sim") => suites::sim(rest),
+        Some("bench") => suites::bench(rest),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Runs programs one after the other and adds up what their test runners counted.
+//!
+//! A step that exits with an error but counted no failed test (it did not compile, it crashed) counts as one failure:
+//! the sum can never look better than the exit codes.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// What test runners say at their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: Counts) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    /// The counts in one line of output, when it is the closing line of cargo test or of pytest.
+    fn of_line(line: &str) -> Option<Counts> {
+        let line = line.trim().trim_matches('=').trim();
+        let cargo = line.starts_with("test result: ");
+        let pytest = line.contains(" in ") && line.ends_with(|c: char| c == 's' || c == ')');
+        if !cargo && !pytest {
+            return None;
+        }
+        let words: Vec<&str> = line
+            .split([' ', ',', ';'])
+            .filter(|word| !word.is_empty())
+            .collect();
+        let mut counts = Counts::default();
+        let mut found = false;
+        for pair in words.windows(2) {
+            let Ok(number) = pair[0].parse::<u64>() else {
+                continue;
+            };
+            match pair[1] {
+                "passed" => counts.passed += number,
+                "failed" | "error" | "errors" => counts.failed += number,
+                "skipped" | "ignored" => counts.skipped += number,
+                _ => continue,
+            }
+            found = true;
+        }
+        found.then_some(counts)
+    }
+}
+
+pub(crate) struct Step {
+    name: String,
+    command: Command,
+}
+
+impl Step {
+    pub(crate) fn new(name: impl Into<String>, program: impl AsRef<Path>, args: &[&str]) -> Step {
+        let mut command = Command::new(program.as_ref());
+        command.args(args).current_dir(workspace());
+        Step {
+            name: name.into(),
+            command,
+        }
+    }
+
+    pub(crate) fn cargo(name: impl Into<String>, args: &[&str]) -> Step {
+        Step::new(
+            name,
+            std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),
+            args,
+        )
+    }
+
+    pub(crate) fn env(mut self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Step {
+        self.command.env(key, value);
+        self
+    }
+
+    /// Runs it to its end and returns what it counted; an error exit without a counted failure is one failure.
+    pub(crate) fn run(mut self) -> Result<Outcome> {
+        println!("\n== {}", self.name);
+        let begun = Instant::now();
+        let mut child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {:?}", self.command.get_program()))?;
+        let stdout = child.stdout.take().expect("stdout was piped above");
+        let mut counts = Counts::default();
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            if let Some(found) = Counts::of_line(&line) {
+                counts.add(found);
+            }
+        }
+        let status = child.wait()?;
+        if !status.success() && counts.failed == 0 {
+            counts.failed = 1;
+        }
+        Ok(Outcome {
+            name: self.name,
+            ok: status.success(),
+            counts,
+            took: begun.elapsed(),
+        })
+    }
+}
+
+pub(crate) struct Outcome {
+    pub(crate) name: String,
+    pub(crate) ok: bool,
+    pub(crate) counts: Counts,
+    pub(crate) took: Duration,
+}
+
+/// Prints one line per step and the sum, and returns whether all of it passed.
+pub(crate) fn summary(outcomes: &[Outcome]) -> bool {
+    println!("\n== summary");
+    let mut sum = Counts::default();
+    for outcome in outcomes {
+        let Counts {
+            passed,
+            failed,
+            skipped,
+        } = outcome.counts;
+        let verdict = if outcome.ok { "ok    " } else { "FAILED" };
+        println!(
+            "{verdict} {:<28} {passed:>5} passed {failed:>4} failed {skipped:>4} skipped  {:>5.0} s",
+            outcome.name,
+            outcome.took.as_secs_f64()
+        );
+        sum.add(outcome.counts);
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        sum.passed, sum.failed, sum.skipped
+    );
+    outcomes.iter().all(|outcome| outcome.ok) && sum.failed == 0
+}
+
+/// The root of the checkout.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask stands in the workspace")
+        .to_path_buf()
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> PathBuf {
+    let dir =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    workspace().join(dir)
+}
+
+/// Where downloads and environments are kept between runs.
+pub(crate) fn cache_dir() -> PathBuf {
+    let home =
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| ".".into())).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME")
+        .map_or_else(home, PathBuf::from)
+        .join("lakeward")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn closing_lines_of_both_runners_are_read_and_nothing_else() {
+        let cases = [
+            (
+                "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s",
+                Some((12, 0, 1)),
+            ),
+            (
+                "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+                Some((2, 1, 0)),
+            ),
+            (
+                "=========== 3 failed, 10 passed, 2 skipped, 1 error in 12.34s (0:00:12) ===========",
+                Some((10, 4, 2)),
+            ),
+            ("== 10 passed in 1.00s ==", Some((10, 0, 0))),
+            ("producer: 3 failed sends", None),
+            ("running 4 tests", None),
+        ];
+        for (line, expected) in cases {
+            let expected = expected.map(|(passed, failed, skipped)| Counts {
+                passed,
+                failed,
+                skipped,
+            });
+            assert_eq!(Counts::of_line(line), expected, "{line}");
+        }
+    }
+}

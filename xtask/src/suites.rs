@@ -1,0 +1,162 @@
+//! Which steps each command is made of.
+//!
+//! The crates are tested in two profiles on purpose. Light crates build in seconds, so they are tested with debug
+//! assertions, in the dev profile. Heavy crates carry Arrow, Parquet, Iceberg and DataFusion: they are tested in the release
+//! profile, whose dependencies the binary needs anyway, so the heavy set is compiled once and not twice (docs/adr/0005).
+
+use anyhow::{Result, bail};
+
+use crate::steps::{Outcome, Step, cache_dir, summary, target_dir};
+use crate::{e2e, tidy};
+
+const LIGHT: [&str; 10] = [
+    "xtask",
+    "lw-stdx",
+    "lw-protocol",
+    "lw-schemas",
+    "lw-graph",
+    "lw-storage",
+    "lw-sim",
+    "lw-broker",
+    "lw-registry",
+    "lw-sql",
+];
+const HEAVY: [&str; 8] = [
+    "lw-formats",
+    "lw-runtime",
+    "lw-connectors",
+    "lw-lakehouse",
+    "lw-query",
+    "lw-ops",
+    "lw-gateway",
+    "lakeward",
+];
+
+/// Seeds of the short simulation in `cargo xtask test`.
+const SHORT_SIM_SEEDS: &str = "20";
+
+pub(crate) fn test() -> Result<bool> {
+    let mut outcomes = vec![tidy::outcome()];
+    outcomes.push(crates("light crates (dev)", &LIGHT, false).run()?);
+    outcomes.push(crates("heavy crates (release)", &HEAVY, true).run()?);
+    outcomes.push(binary().run()?);
+    let built = outcomes.last().is_some_and(|outcome| outcome.ok);
+    outcomes.push(simulation(&["--seeds".to_owned(), SHORT_SIM_SEEDS.to_owned()])?.run()?);
+    if built {
+        outcomes.push(cases("end to end", &[])?.run()?);
+    } else {
+        println!("\nthe binary did not build: the end-to-end cases were not run");
+    }
+    Ok(summary(&outcomes))
+}
+
+pub(crate) fn e2e(names: &[String]) -> Result<bool> {
+    let built = binary().run()?;
+    if !built.ok {
+        return Ok(summary(&[built]));
+    }
+    let outcome = cases("end to end", names)?.run()?;
+    Ok(summary(&[built, outcome]))
+}
+
+pub(crate) fn sim(args: &[String]) -> Result<bool> {
+    let outcome: Outcome = simulation(args)?.run()?;
+    Ok(summary(&[outcome]))
+}
+
+/// The scripts of `tests/bench`, against the release binary and the real systems of `tests/peers`.
+pub(crate) fn bench(args: &[String]) -> Result<bool> {
+    let Some(name) = args.first() else {
+        bail!("bench what? start, restart, produce, consume or pipeline")
+    };
+    let script = crate::steps::workspace().join(format!("tests/bench/{name}.py"));
+    if !script.exists() {
+        bail!("no benchmark {name}: there are start, restart, produce, consume and pipeline");
+    }
+    let built = binary().run()?;
+    if !built.ok {
+        return Ok(false);
+    }
+    let mut words = vec![script.to_string_lossy().into_owned()];
+    words.extend(args[1..].iter().cloned());
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Ok(
+        with_places(Step::new(format!("bench {name}"), e2e::python()?, &words))?
+            .run()?
+            .ok,
+    )
+}
+
+fn crates(name: &str, packages: &[&str], release: bool) -> Step {
+    let mut args = vec!["test", "--no-fail-fast"];
+    if release {
+        args.push("--release");
+    }
+    for package in packages {
+        args.extend(["-p", package]);
+    }
+    Step::cargo(name, &args)
+}
+
+fn binary() -> Step {
+    Step::cargo("release build", &["build", "--release", "-p", "lakeward"])
+}
+
+/// The crash simulations are tests named `sim_…` of the crates whose cores they run; the seeds come by environment.
+fn simulation(args: &[String]) -> Result<Step> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (key, value) = match words[..] {
+        [] => ("LAKEWARD_SIM_SEEDS", SHORT_SIM_SEEDS),
+        ["--seed", seed] => ("LAKEWARD_SIM_SEED", seed),
+        ["--seeds", seeds] => ("LAKEWARD_SIM_SEEDS", seeds),
+        _ => bail!("sim takes --seed N or --seeds N"),
+    };
+    let number: u64 = value
+        .parse()
+        .map_err(|_| anyhow::anyhow!("{value} is not a number"))?;
+    let step = Step::cargo(
+        format!("simulation, {key}={number}"),
+        &[
+            "test",
+            "--release",
+            "--no-fail-fast",
+            "-p",
+            "lw-storage",
+            "-p",
+            "lw-lakehouse",
+            "sim_",
+        ],
+    );
+    Ok(step.env(key, value))
+}
+
+fn cases(name: &str, names: &[String]) -> Result<Step> {
+    let filter = names.join(" or ");
+    let mut args = vec![
+        "-m",
+        "pytest",
+        "tests/e2e",
+        "-p",
+        "no:cacheprovider",
+        "-rs",
+        "--durations=8",
+        "-q",
+    ];
+    if !filter.is_empty() {
+        args.extend(["-k", &filter]);
+    }
+    with_places(Step::new(name, e2e::python()?, &args))
+}
+
+/// Tells the Python side where things are.
+fn with_places(step: Step) -> Result<Step> {
+    let mut step = step
+        .env("LAKEWARD_BIN", target_dir().join("release/lakeward"))
+        .env("LAKEWARD_CACHE", cache_dir())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUNBUFFERED", "1");
+    if let Some(dir) = e2e::node_modules()? {
+        step = step.env("LAKEWARD_NODE", dir);
+    }
+    Ok(step)
+}
