@@ -1,1 +1,18 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! The lakehouse: Iceberg tables written exactly once, and the catalog that serves them.
+//!
+//! Pending commits of a pipeline go in (`runtime`'s manifest), snapshots that any Iceberg reader understands come out. The
+//! crate also hosts the embedded Iceberg REST catalog, whose pointers live in the shared write-ahead log, and the storage
+//! under both, which makes every file durable before anything names it.
+//!
+//! What it is not: no query engine (that is `query`), no scheduler of commits (that is `runtime`), no object store client:
+//! warehouses are local folders for now, and any other place is refused by name.
+//!
+//! Read first: [`commit::decide::decide`], the rule that makes commits exactly-once.
+//!
+//! Invariants: a metadata, manifest or data file is durable (contents and name) before a pointer to it is; a table's
+//! pointer changes only by compare-and-swap in one frame of the log; a commit of ours always carries its marker, in the
+//! snapshot and in a property of the table, in the same catalog commit.
+//!
+//! Layer L3.
+
+pub mod commit;
