@@ -12,5 +12,4 @@
 pub mod clock;
 pub mod disk;
 pub mod duration;
-pub mod duration;
 pub mod suggest;
