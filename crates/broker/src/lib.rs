@@ -18,13 +18,14 @@ pub mod metrics;
 mod net;
 mod producer_ids;
 mod topic_config;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lw_stdx::clock::{Clock, SystemClock};
-use lw_storage::{Storage, Subscription};
-use tokio::sync::watch;
+use lw_storage::{CommitError, Committed, Op, Storage, Subscription};
+use tokio::sync::{oneshot, watch};
 
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
@@ -107,6 +108,16 @@ impl Broker {
 
     pub fn metrics(&self) -> &Arc<BrokerMetrics> {
         &self.metrics
+    }
+
+    /// One atomic change of durable state; returns when it is on disk.
+    pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Committed, CommitError> {
+        let (done, committed) = oneshot::channel();
+        self.storage.commit(ops, move |outcome| {
+            // Whoever asked may have gone; the change stands all the same.
+            let _ = done.send(outcome);
+        });
+        committed.await.unwrap_or(Err(CommitError::Closed))
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -14,7 +14,7 @@ use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 use crate::messages::ApiKey;
-use crate::varint::read_unsigned;
+use crate::varint::{read_unsigned, write_unsigned};
 
 /// Why a frame is not a request that we can read. The connection cannot go on after it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -268,6 +268,11 @@ pub fn put_response_header(frame: &mut BytesMut, correlation_id: i32, header_ver
     if header_version >= 1 {
         frame.put_u8(0);
     }
+}
+
+/// An unsigned varint: how flexible versions write lengths and counts.
+pub fn put_unsigned(out: &mut BytesMut, value: u64) {
+    write_unsigned(out, value);
 }
 
 /// A whole request frame, for clients.

@@ -60,7 +60,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lw_protocol::frame::{self, FrameError, RequestHead};
 use lw_protocol::messages::ApiKey;
-use lw_protocol::{Request, StrBytes, apis};
+use lw_protocol::{ErrorCode, Request, StrBytes, apis};
 
 use crate::Broker;
 use crate::net::Reply;
@@ -96,6 +96,8 @@ pub(crate) enum Hangup {
     Header(FrameError),
     #[error("the handler of {0:?} failed; this is a bug")]
     Panicked(ApiKey),
+    #[error("{api:?} with acks=0 failed: {code}")]
+    Unacknowledged { api: ApiKey, code: ErrorCode },
     #[error("the reply of {api:?} could not be written: {source}; this is a bug")]
     Unwritable { api: ApiKey, source: FrameError },
 }

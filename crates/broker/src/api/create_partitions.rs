@@ -1,0 +1,59 @@
+//! CreatePartitions (37): more partitions for a topic. Never fewer: offsets would be lost.
+
+use lw_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use lw_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use lw_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use lw_protocol::{ErrorCode, StrBytes};
+use lw_storage::Op;
+use uuid::Uuid;
+
+use super::Cx;
+use crate::NODE_ID;
+use crate::topics::{MAX_PARTITIONS, Refusal};
+
+pub(crate) async fn handle(cx: Cx, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let mut results = Vec::with_capacity(request.topics.len());
+    for asked in &request.topics {
+        let result = CreatePartitionsTopicResult::default().with_name(asked.name.clone());
+        results.push(match grow(&cx, asked, request.validate_only).await {
+            Ok(()) => result,
+            Err(refusal) => result
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(StrBytes::from_string(refusal.message))),
+        });
+    }
+    CreatePartitionsResponse::default().with_results(results)
+}
+
+async fn grow(cx: &Cx, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
+    let _changes = cx.broker.topic_changes.lock().await;
+    let topic = cx.broker.find_topic(&asked.name, Uuid::nil()).map_err(|code| Refusal::new(code, code.to_string()))?;
+    check(asked, topic.partitions)?;
+    if !validate_only {
+        cx.broker.commit(vec![Op::CreatePartitions { id: topic.id, total: asked.count }]).await?;
+    }
+    Ok(())
+}
+
+fn check(asked: &CreatePartitionsTopic, now: i32) -> Result<(), Refusal> {
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidPartitions, message));
+    let total = asked.count;
+    if total < now {
+        return invalid(format!("Topic currently has {now} partitions, which is higher than the requested {total}."));
+    }
+    if total == now {
+        return invalid(format!("Topic already has {now} partition(s)."));
+    }
+    if total > MAX_PARTITIONS {
+        return invalid(format!("A topic may have at most {MAX_PARTITIONS} partitions."));
+    }
+    let Some(assignments) = &asked.assignments else {
+        return Ok(());
+    };
+    let ours = assignments.iter().all(|assignment| assignment.broker_ids.iter().map(|id| id.0).eq([NODE_ID]));
+    if assignments.len() as i32 != total - now || !ours {
+        let message = format!("each of the {} new partitions takes broker {NODE_ID}, the only one", total - now);
+        return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! CreateTopics (19): topics with partitions and configuration, answered when they can be written.
+//!
+//! There is one node. A replication factor above 1 is taken, so that scripts written for clusters run unchanged; the
+//! topic is created with one replica, describe says so, and the log warns. Everything else that cannot be done is
+//! refused per topic, with Kafka's code and a text.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lw_protocol::ErrorCode;
+use lw_protocol::StrBytes;
+use lw_protocol::messages::create_topics_request::CreatableTopic;
+use lw_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use lw_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use uuid::Uuid;
+
+use super::Cx;
+use crate::topic_config::{SETTINGS, value};
+use crate::topics::{NewTopic, Refusal};
+use crate::NODE_ID;
+
+pub(crate) async fn handle(cx: Cx, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let mut times = HashMap::new();
+    for topic in &request.topics {
+        *times.entry(topic.name.clone()).or_insert(0) += 1;
+    }
+    let mut results = Vec::with_capacity(times.len());
+    for asked in &request.topics {
+        match times.remove(&asked.name) {
+            Some(1) => results.push(create(&cx, asked, request.validate_only).await),
+            // Named twice: one answer for all of them.
+            Some(_) => results.push(failed(asked, Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))),
+            None => {}
+        }
+    }
+    CreateTopicsResponse::default().with_topics(results)
+}
+
+async fn create(cx: &Cx, asked: &CreatableTopic, validate_only: bool) -> CreatableTopicResult {
+    let topic = match new_topic(asked, cx.broker.config.default_partitions) {
+        Ok(topic) => topic,
+        Err(refusal) => return failed(asked, refusal),
+    };
+    if validate_only {
+        return match cx.broker.check_new_topic(&topic) {
+            Ok(()) => created(asked, &topic, Uuid::nil()),
+            Err(refusal) => failed(asked, refusal),
+        };
+    }
+    match cx.broker.create_topic(topic.clone()).await {
+        Err(refusal) => failed(asked, refusal),
+        Ok(durable) => {
+            if replicas(asked) > 1 {
+                let (topic, asked) = (durable.name.as_str(), replicas(asked));
+                tracing::warn!(topic, asked, "created with replication factor 1: there is one node");
+            }
+            created(asked, &topic, durable.id)
+        }
+    }
+}
+
+/// Partitions and configuration asked for; the name and the values are checked by whoever creates.
+fn new_topic(asked: &CreatableTopic, default_partitions: i32) -> Result<NewTopic, Refusal> {
+    let mut config = BTreeMap::new();
+    for entry in &asked.configs {
+        let Some(value) = &entry.value else {
+            let message = format!("Null value not supported for topic configs: {}", entry.name);
+            return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+        };
+        config.insert(entry.name.to_string(), value.to_string());
+    }
+    let partitions = match asked.assignments.is_empty() {
+        true => asked_partitions(asked, default_partitions)?,
+        false => assigned_partitions(asked)?,
+    };
+    Ok(NewTopic { name: asked.name.to_string(), partitions, config })
+}
+
+fn asked_partitions(asked: &CreatableTopic, default_partitions: i32) -> Result<i32, Refusal> {
+    if asked.replication_factor == 0 || asked.replication_factor < -1 {
+        let message = "Replication factor must be larger than 0, or -1 to use the default value.";
+        return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message));
+    }
+    Ok(if asked.num_partitions == -1 { default_partitions } else { asked.num_partitions })
+}
+
+/// A manual assignment may only name this node, and must name every partition from 0 on.
+fn assigned_partitions(asked: &CreatableTopic) -> Result<i32, Refusal> {
+    if asked.num_partitions != -1 || asked.replication_factor != -1 {
+        let message = "A manual partition assignment was specified, but numPartitions or replicationFactor was not -1.";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    }
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+    let mut indexes: Vec<i32> = asked.assignments.iter().map(|assignment| assignment.partition_index).collect();
+    indexes.sort_unstable();
+    if !indexes.iter().copied().eq(0..indexes.len() as i32) {
+        return invalid("partitions should be a consecutive 0-based integer sequence".into());
+    }
+    for assignment in &asked.assignments {
+        if assignment.broker_ids.iter().map(|id| id.0).ne([NODE_ID]) {
+            let index = assignment.partition_index;
+            return invalid(format!("partition {index} can only be assigned to broker {NODE_ID}, the only one"));
+        }
+    }
+    Ok(indexes.len() as i32)
+}
+
+fn replicas(asked: &CreatableTopic) -> i16 {
+    asked.replication_factor.max(1)
+}
+
+fn created(asked: &CreatableTopic, topic: &NewTopic, id: Uuid) -> CreatableTopicResult {
+    let configs = SETTINGS.iter().map(|setting| {
+        let own = topic.config.contains_key(setting.name);
+        CreatableTopicConfigs::default()
+            .with_name(StrBytes::from_static_str(setting.name))
+            .with_value(Some(StrBytes::from_string(value(&topic.config, setting.name).into())))
+            .with_config_source(if own { 1 } else { 5 })
+    });
+    CreatableTopicResult::default()
+        .with_name(asked.name.clone())
+        .with_topic_id(id)
+        .with_num_partitions(topic.partitions)
+        .with_replication_factor(1)
+        .with_configs(Some(configs.collect()))
+}
+
+fn failed(asked: &CreatableTopic, refusal: Refusal) -> CreatableTopicResult {
+    CreatableTopicResult::default()
+        .with_name(asked.name.clone())
+        .with_error_code(refusal.code.code())
+        .with_error_message(Some(StrBytes::from_string(refusal.message)))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+}

@@ -1,0 +1,319 @@
+//! Fetch (1): whole batches from partitions, waiting a while when there is nothing yet.
+//!
+//! - Nothing past the high watermark is readable, and the high watermark is what the disk has.
+//! - Batches are sent whole and as stored: the first may begin before the offset asked for.
+//! - Partitions are served in the order of the request until the byte limits are reached, but the first batch found is
+//!   always sent, however large: a consumer must not starve on its own limit.
+//! - With less than `min_bytes` to send, the reply waits for the log to move, at most `max_wait_ms`.
+//! - Fetch sessions (KIP-227) are declined by answering session id 0: the client then names all partitions each time.
+//!
+//! The reply is not copied together: [`encode`] writes the few bytes between the batches, and the batches follow as the
+//! shared memory that storage read them into.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use lw_protocol::batch::BatchHeader;
+use lw_protocol::frame::{self, RequestHead};
+use lw_protocol::messages::fetch_request::FetchPartition;
+use lw_protocol::messages::{FetchRequest, FetchResponse, TopicName};
+use lw_protocol::{ErrorCode, HeaderVersion};
+use lw_storage::ReadError;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::{Answer, Cx, read_body, refuse};
+use crate::LEADER_EPOCH;
+use crate::net::Reply;
+
+/// A response whose records are still the pieces that storage gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    error_code: i16,
+    topics: Vec<FetchedTopic>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FetchedTopic {
+    name: TopicName,
+    id: Uuid,
+    partitions: Vec<FetchedPartition>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct FetchedPartition {
+    index: i32,
+    error_code: i16,
+    high_watermark: i64,
+    log_start: i64,
+    records: Vec<Bytes>,
+}
+
+pub(super) fn answer(cx: Cx, head: RequestHead, body: Bytes) -> Answer {
+    let request = match read_body::<FetchRequest>(head, body) {
+        Ok(request) => request,
+        Err(hangup) => return refuse(hangup),
+    };
+    Box::pin(async move { Ok(Some(encode(head, &handle(cx, request).await))) })
+}
+
+pub(crate) async fn handle(cx: Cx, request: FetchRequest) -> Fetched {
+    if request.session_id != 0 {
+        // We never gave a session: the client falls back to a full request.
+        return Fetched { error_code: ErrorCode::FetchSessionIdNotFound.code(), topics: Vec::new() };
+    }
+    let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let deadline = Instant::now() + wait;
+    let mut progress = cx.broker.progress.clone();
+    loop {
+        progress.mark_unchanged();
+        let round = read_all(&cx, &request);
+        if round.bytes >= request.min_bytes.max(0) as usize || round.failed {
+            count(&cx, &round.fetched);
+            return round.fetched;
+        }
+        // Woken by whichever log moved: an idle partition is read again for nothing, which costs a look at its bounds.
+        if timeout_at(deadline, progress.changed()).await.is_err() {
+            let round = read_all(&cx, &request);
+            count(&cx, &round.fetched);
+            return round.fetched;
+        }
+    }
+}
+
+/// One look at all partitions of a request.
+struct Round {
+    fetched: Fetched,
+    bytes: usize,
+    failed: bool,
+}
+
+fn read_all(cx: &Cx, request: &FetchRequest) -> Round {
+    let limit = (request.max_bytes.max(0) as usize).min(cx.broker.config.max_fetch_bytes);
+    let mut round = Round { fetched: Fetched::default(), bytes: 0, failed: false };
+    for asked in &request.topics {
+        let topic = cx.broker.find_topic(&asked.topic, asked.topic_id).map(|topic| topic.id);
+        let mut partitions = Vec::with_capacity(asked.partitions.len());
+        for partition in &asked.partitions {
+            let outcome = topic.and_then(|id| read_one(cx, id, partition, limit, round.bytes));
+            let fetched = match outcome {
+                Ok(fetched) => fetched,
+                Err(code) => {
+                    round.failed = true;
+                    failed(partition.partition, code)
+                }
+            };
+            round.bytes += fetched.records.iter().map(Bytes::len).sum::<usize>();
+            partitions.push(fetched);
+        }
+        round.fetched.topics.push(FetchedTopic { name: asked.topic.clone(), id: asked.topic_id, partitions });
+    }
+    round
+}
+
+/// `taken` bytes of `limit` are spent on the partitions before this one.
+fn read_one(
+    cx: &Cx,
+    topic: Uuid,
+    asked: &FetchPartition,
+    limit: usize,
+    taken: usize,
+) -> Result<FetchedPartition, ErrorCode> {
+    let storage = &cx.broker.storage;
+    let bounds = storage.bounds(topic, asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if asked.current_leader_epoch > LEADER_EPOCH {
+        return Err(ErrorCode::UnknownLeaderEpoch);
+    }
+    let mut fetched = FetchedPartition {
+        index: asked.partition,
+        error_code: 0,
+        high_watermark: bounds.high_watermark,
+        log_start: bounds.log_start,
+        records: Vec::new(),
+    };
+    if asked.fetch_offset < bounds.log_start || asked.fetch_offset > bounds.high_watermark {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    let room = limit.saturating_sub(taken).min(asked.partition_max_bytes.max(0) as usize);
+    if asked.fetch_offset == bounds.high_watermark || (taken > 0 && room == 0) {
+        return Ok(fetched);
+    }
+    let read = storage.fetch(topic, asked.partition, asked.fetch_offset, room).map_err(|error| read_code(&error))?;
+    // Storage always gives one batch. Only the first of a reply may be larger than what was asked for.
+    if taken == 0 || read.bytes.len() <= room {
+        fetched.records.push(read.bytes);
+    }
+    Ok(fetched)
+}
+
+fn failed(index: i32, code: ErrorCode) -> FetchedPartition {
+    FetchedPartition { index, error_code: code.code(), high_watermark: -1, log_start: -1, records: Vec::new() }
+}
+
+fn read_code(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        _ => ErrorCode::KafkaStorageError,
+    }
+}
+
+fn count(cx: &Cx, fetched: &Fetched) {
+    let (mut bytes, mut records) = (0, 0);
+    let partitions = fetched.topics.iter().flat_map(|topic| &topic.partitions);
+    for piece in partitions.flat_map(|partition| &partition.records) {
+        bytes += piece.len() as u64;
+        let mut rest = piece.as_ref();
+        while let Ok(header) = BatchHeader::parse(rest) {
+            records += header.record_count.max(0) as u64;
+            rest = rest.get(header.total_len()..).unwrap_or_default();
+        }
+    }
+    cx.broker.metrics().fetched_bytes.add(bytes);
+    cx.broker.metrics().fetched_records.add(records);
+}
+
+/// Writes a FetchResponse of any version from 4 to 18.
+pub(crate) fn encode(head: RequestHead, fetched: &Fetched) -> Reply {
+    let version = head.api_version;
+    let mut writer = Writer { reply: Reply::default(), between: BytesMut::new(), flexible: version >= 12 };
+    frame::put_response_header(&mut writer.between, head.correlation_id, FetchResponse::header_version(version));
+    writer.between.put_i32(0); // throttle time
+    if version >= 7 {
+        writer.between.put_i16(fetched.error_code);
+        writer.between.put_i32(0); // session id: none
+    }
+    writer.array_len(fetched.topics.len());
+    for topic in &fetched.topics {
+        writer.topic(version, topic);
+    }
+    writer.tagged_fields();
+    writer.finish()
+}
+
+struct Writer {
+    reply: Reply,
+    /// What was written since the last batch.
+    between: BytesMut,
+    flexible: bool,
+}
+
+impl Writer {
+    fn topic(&mut self, version: i16, topic: &FetchedTopic) {
+        if version >= 13 {
+            self.between.put_slice(topic.id.as_bytes());
+        } else if self.flexible {
+            self.unsigned(topic.name.len() + 1);
+            self.between.put_slice(topic.name.as_bytes());
+        } else {
+            self.between.put_i16(topic.name.len() as i16);
+            self.between.put_slice(topic.name.as_bytes());
+        }
+        self.array_len(topic.partitions.len());
+        for partition in &topic.partitions {
+            self.partition(version, partition);
+        }
+        self.tagged_fields();
+    }
+
+    fn partition(&mut self, version: i16, partition: &FetchedPartition) {
+        self.between.put_i32(partition.index);
+        self.between.put_i16(partition.error_code);
+        self.between.put_i64(partition.high_watermark);
+        self.between.put_i64(partition.high_watermark); // the last stable offset: there are no transactions
+        if version >= 5 {
+            self.between.put_i64(partition.log_start);
+        }
+        self.array_len(0); // aborted transactions
+        if version >= 11 {
+            self.between.put_i32(-1); // preferred read replica
+        }
+        let length: usize = partition.records.iter().map(Bytes::len).sum();
+        if self.flexible {
+            self.unsigned(length + 1);
+        } else {
+            self.between.put_i32(length as i32);
+        }
+        for piece in &partition.records {
+            self.reply.push(self.between.split().freeze());
+            self.reply.push(piece.clone());
+        }
+        self.tagged_fields();
+    }
+
+    fn array_len(&mut self, length: usize) {
+        if self.flexible {
+            self.unsigned(length + 1);
+        } else {
+            self.between.put_i32(length as i32);
+        }
+    }
+
+    fn tagged_fields(&mut self) {
+        if self.flexible {
+            self.between.put_u8(0);
+        }
+    }
+
+    fn unsigned(&mut self, value: usize) {
+        lw_protocol::frame::put_unsigned(&mut self.between, value as u64);
+    }
+
+    /// Puts the frame's length before everything.
+    fn finish(mut self) -> Reply {
+        use bytes::Buf;
+        self.reply.push(self.between.freeze());
+        let length = self.reply.remaining() as u32;
+        self.reply.push_front(Bytes::copy_from_slice(&length.to_be_bytes()));
+        self.reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Buf;
+    use lw_protocol::StrBytes;
+    use lw_protocol::messages::ApiKey;
+    use lw_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+
+    /// Our encoder writes what the generated one writes, in every version.
+    #[test]
+    fn the_reply_is_what_the_protocol_crate_would_write() {
+        let records = vec![Bytes::from(vec![7u8; 200]), Bytes::from_static(b"more")];
+        let id = Uuid::from_u128(5);
+        for version in 4..=18 {
+            let name = if version < 13 { TopicName(StrBytes::from_static_str("t")) } else { TopicName::default() };
+            let id = if version < 13 { Uuid::nil() } else { id };
+            let partition = |index, records: &[Bytes]| FetchedPartition {
+                index,
+                error_code: 0,
+                high_watermark: 9,
+                log_start: 3,
+                records: records.to_vec(),
+            };
+            let partitions = vec![partition(0, &records), partition(1, &[]), failed(2, ErrorCode::OffsetOutOfRange)];
+            let expected = partitions.iter().map(|p| {
+                PartitionData::default()
+                    .with_partition_index(p.index)
+                    .with_error_code(p.error_code)
+                    .with_high_watermark(p.high_watermark)
+                    .with_last_stable_offset(p.high_watermark)
+                    .with_log_start_offset(p.log_start)
+                    .with_aborted_transactions(Some(Vec::new()))
+                    .with_records(Some(p.records.concat().into()))
+            });
+            let topic = FetchableTopicResponse::default()
+                .with_topic(name.clone())
+                .with_topic_id(id)
+                .with_partitions(expected.collect());
+            let expected = FetchResponse::default().with_responses(vec![topic]);
+            let expected = frame::encode_response(77, version, &expected).unwrap();
+
+            let topics = vec![FetchedTopic { name, id, partitions }];
+            let head = RequestHead { api_key: ApiKey::Fetch as i16, api_version: version, correlation_id: 77 };
+            let mut reply = encode(head, &Fetched { error_code: 0, topics });
+            assert_eq!(reply.copy_to_bytes(reply.remaining()), expected, "version {version}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! IncrementalAlterConfigs (44): single settings of a topic set, removed, or (lists) extended.
+//!
+//! The whole configuration is read, changed and stored under one lock, so that two clients that change different
+//! settings at once both succeed.
+
+use std::collections::BTreeMap;
+
+use lw_protocol::messages::incremental_alter_configs_request::AlterableConfig;
+use lw_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use lw_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use lw_protocol::{ErrorCode, StrBytes};
+use lw_storage::Op;
+use uuid::Uuid;
+
+use super::Cx;
+use super::describe_configs::{BROKER, TOPIC};
+use crate::topic_config::{self, Kind};
+use crate::topics::Refusal;
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+pub(crate) async fn handle(cx: Cx, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
+        let change = |config| changed(config, &resource.configs);
+        let outcome =
+            alter(&cx, resource.resource_type, &resource.resource_name, request.validate_only, change).await;
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        responses.push(match outcome {
+            Ok(()) => response,
+            Err(refusal) => response
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(StrBytes::from_string(refusal.message))),
+        });
+    }
+    IncrementalAlterConfigsResponse::default().with_responses(responses)
+}
+
+/// Changes a topic's configuration as a whole; `change` turns the old one into the new one.
+pub(super) async fn alter(
+    cx: &Cx,
+    resource_type: i8,
+    name: &str,
+    validate_only: bool,
+    change: impl FnOnce(BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
+) -> Result<(), Refusal> {
+    if resource_type == BROKER {
+        let message = "the broker's settings are fixed at its start; set them in lakeward.toml";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    }
+    if resource_type != TOPIC {
+        let message = format!("resource type {resource_type} cannot be altered");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    }
+    let _changes = cx.broker.topic_changes.lock().await;
+    let topic = cx.broker.find_topic(name, Uuid::nil()).map_err(|code| Refusal::new(code, code.to_string()))?;
+    if topic.internal {
+        let message = format!("topic '{name}' is internal: its configuration is fixed");
+        return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+    }
+    let config = change(topic.config.clone())?;
+    for (name, value) in &config {
+        topic_config::check(name, value).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+    }
+    if !validate_only && config != topic.config {
+        cx.broker.commit(vec![Op::AlterConfig { id: topic.id, config }]).await?;
+    }
+    Ok(())
+}
+
+fn changed(
+    mut config: BTreeMap<String, String>,
+    changes: &[AlterableConfig],
+) -> Result<BTreeMap<String, String>, Refusal> {
+    for change in changes {
+        let name = change.name.as_str();
+        let given = change.value.as_ref().map(|value| value.as_str());
+        let value = match (change.config_operation, given) {
+            (DELETE, _) => {
+                config.remove(name);
+                continue;
+            }
+            (SET, Some(value)) => value.to_owned(),
+            (operation @ (APPEND | SUBTRACT), Some(value)) => {
+                if topic_config::find(name).is_some_and(|setting| setting.kind != Kind::List) {
+                    let message = format!("Config value append is not allowed for config: {name}");
+                    return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+                }
+                edit_list(topic_config::value(&config, name), value, operation == APPEND)
+            }
+            (_, None) => {
+                let message = format!("Null value not supported for config: {name}");
+                return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+            }
+            (operation, _) => {
+                let message = format!("unknown operation {operation} on config {name}");
+                return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+            }
+        };
+        config.insert(name.to_owned(), value);
+    }
+    Ok(config)
+}
+
+/// A comma-separated list with the words of another added or taken away.
+fn edit_list(list: &str, words: &str, add: bool) -> String {
+    let mut list: Vec<&str> = list.split(',').filter(|word| !word.is_empty()).collect();
+    for word in words.split(',').map(str::trim) {
+        list.retain(|present| *present != word);
+        if add {
+            list.push(word);
+        }
+    }
+    list.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_grow_and_shrink_without_repeats() {
+        assert_eq!(edit_list("a,b", "b,c", true), "a,b,c");
+        assert_eq!(edit_list("a,b", "a", false), "b");
+        assert_eq!(edit_list("", "a", true), "a");
+    }
+
+    #[test]
+    fn only_lists_can_be_extended() {
+        let append = AlterableConfig::default()
+            .with_name(StrBytes::from_static_str("retention.ms"))
+            .with_config_operation(APPEND)
+            .with_value(Some(StrBytes::from_static_str("1")));
+        let refusal = changed(BTreeMap::new(), &[append]).unwrap_err();
+        assert_eq!(refusal.message, "Config value append is not allowed for config: retention.ms");
+    }
+}

@@ -1,0 +1,69 @@
+//! ListOffsets (2): the offset at a time, or at one of the ends.
+//!
+//! Times below zero are names: −1 the end (the high watermark), −2 the start, −3 the record with the largest timestamp,
+//! −4 the start of what is local (all of it), −5 the end of what is in a tier below (nothing: offset −1). A time after
+//! the last record answers offset −1, which clients read as "none". The isolation level changes nothing while there are
+//! no transactions: the last stable offset is the high watermark.
+
+use lw_protocol::ErrorCode;
+use lw_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use lw_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use lw_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use lw_storage::ReadError;
+use uuid::Uuid;
+
+use super::Cx;
+use crate::LEADER_EPOCH;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const NONE: (i64, i64) = (-1, -1);
+
+pub(crate) async fn handle(cx: Cx, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let topics = request.topics.into_iter().map(|asked| {
+        let topic = cx.broker.find_topic(&asked.name, Uuid::nil()).map(|topic| topic.id);
+        let partitions = asked.partitions.iter().map(|partition| {
+            let found = topic.and_then(|id| find(&cx, id, partition));
+            reply(partition.partition_index, found)
+        });
+        let partitions = partitions.collect();
+        ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions)
+    });
+    ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+/// Offset and timestamp.
+fn find(cx: &Cx, topic: Uuid, asked: &ListOffsetsPartition) -> Result<(i64, i64), ErrorCode> {
+    let storage = &cx.broker.storage;
+    let index = asked.partition_index;
+    let bounds = storage.bounds(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if asked.current_leader_epoch > LEADER_EPOCH {
+        return Err(ErrorCode::UnknownLeaderEpoch);
+    }
+    let read = |found: Result<Option<(i64, i64)>, ReadError>| match found {
+        Ok(found) => Ok(found.unwrap_or(NONE)),
+        Err(_) => Err(ErrorCode::KafkaStorageError),
+    };
+    match asked.timestamp {
+        LATEST => Ok((bounds.high_watermark, -1)),
+        EARLIEST | EARLIEST_LOCAL => Ok((bounds.log_start, -1)),
+        LATEST_TIERED => Ok(NONE),
+        MAX_TIMESTAMP => read(storage.max_timestamp(topic, index)),
+        time if time >= 0 => read(storage.offset_for_time(topic, index, time)),
+        _ => Err(ErrorCode::InvalidRequest),
+    }
+}
+
+fn reply(index: i32, found: Result<(i64, i64), ErrorCode>) -> ListOffsetsPartitionResponse {
+    let reply = ListOffsetsPartitionResponse::default().with_partition_index(index);
+    match found {
+        Ok((offset, timestamp)) => {
+            let epoch = if offset >= 0 { LEADER_EPOCH } else { -1 };
+            reply.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(epoch)
+        }
+        Err(code) => reply.with_error_code(code.code()).with_offset(-1).with_timestamp(-1),
+    }
+}

@@ -1,0 +1,292 @@
+//! Produce (0): record batches into partitions, acknowledged when they are on disk.
+//!
+//! 1. Every batch is checked by its 61-byte header and its CRC; records stay opaque unless the topic asks for more
+//!    (another codec, log-append time, a bound on old timestamps).
+//! 2. Checked batches go to storage at once, in the order of the request: an idempotent producer's sequence numbers
+//!    count on it. Storage gives offsets and calls back after its sync.
+//! 3. The reply waits for all partitions. acks=1 and acks=all are the same on one node: after the sync. acks=0 is
+//!    answered with nothing, or with a closed connection when a batch was refused, so that the client notices.
+//!
+//! Each partition fails alone, with its own code and text.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lw_protocol::batch::{Batch, BatchError};
+use lw_protocol::frame::RequestHead;
+use lw_protocol::messages::produce_request::PartitionProduceData;
+use lw_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use lw_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse};
+use lw_protocol::{Compression, ErrorCode, StrBytes};
+use lw_storage::{AppendError, Appended, Topic};
+use tokio::sync::oneshot;
+
+use super::{Answer, Cx, Hangup, read_body, refuse, write_reply};
+use crate::topic_config;
+use crate::topics::Refusal;
+
+/// A timestamp that the client left out.
+const NO_TIMESTAMP: i64 = -1;
+
+pub(super) fn answer(cx: Cx, head: RequestHead, body: Bytes) -> Answer {
+    let request = match read_body::<ProduceRequest>(head, body) {
+        Ok(request) => request,
+        Err(hangup) => return refuse(hangup),
+    };
+    let acks = request.acks;
+    let response = handle(cx, request);
+    Box::pin(async move {
+        let response = response.await;
+        if acks != 0 {
+            return write_reply(head, &response).map(Some);
+        }
+        match first_error(&response) {
+            None => Ok(None),
+            Some(code) => Err(Hangup::Unacknowledged { api: ApiKey::Produce, code }),
+        }
+    })
+}
+
+fn first_error(response: &ProduceResponse) -> Option<ErrorCode> {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    partitions.find_map(|partition| ErrorCode::try_from_code(partition.error_code))
+}
+
+/// Appends at the call; the future waits for the disk.
+pub(crate) fn handle(cx: Cx, request: ProduceRequest) -> impl Future<Output = ProduceResponse> + Send + 'static {
+    let refused = check_request(&request).err();
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for data in request.topic_data {
+        let topic = match &refused {
+            Some(refusal) => Err(refusal.clone()),
+            None => writable_topic(&cx, &data.name, data.topic_id),
+        };
+        let started: Vec<Started> = data
+            .partition_data
+            .into_iter()
+            .map(|partition| match &topic {
+                Ok(topic) => start(&cx, topic, partition),
+                Err(refusal) => Started::refused(partition.index, refusal.clone()),
+            })
+            .collect();
+        topics.push((data.name, data.topic_id, started));
+    }
+    async move {
+        let mut responses = Vec::with_capacity(topics.len());
+        for (name, topic_id, started) in topics {
+            let mut partitions = Vec::with_capacity(started.len());
+            for partition in started {
+                partitions.push(partition.finish(&cx).await);
+            }
+            responses.push(
+                TopicProduceResponse::default()
+                    .with_name(name)
+                    .with_topic_id(topic_id)
+                    .with_partition_responses(partitions),
+            );
+        }
+        ProduceResponse::default().with_responses(responses)
+    }
+}
+
+/// What is wrong with the request as a whole; it is then said of every partition.
+fn check_request(request: &ProduceRequest) -> Result<(), Refusal> {
+    if !matches!(request.acks, -1..=1) {
+        let message = format!("acks must be 0, 1 or -1 (all), not {}", request.acks);
+        return Err(Refusal::new(ErrorCode::InvalidRequiredAcks, message));
+    }
+    if request.transactional_id.is_some() {
+        return Err(Refusal::new(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
+    }
+    Ok(())
+}
+
+fn writable_topic(cx: &Cx, name: &str, id: uuid::Uuid) -> Result<Arc<Topic>, Refusal> {
+    let topic = cx.broker.find_topic(name, id).map_err(|code| Refusal::new(code, code.to_string()))?;
+    if topic.internal {
+        let message = format!("topic '{}' is internal: only the server writes to it", topic.name);
+        return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+    }
+    Ok(topic)
+}
+
+/// One partition's part: refused already, or on its way to the disk.
+struct Started {
+    index: i32,
+    state: State,
+}
+
+enum State {
+    Refused(Refusal),
+    Appending { appended: oneshot::Receiver<Result<Appended, AppendError>>, log_append_time: i64, records: u64, bytes: u64 },
+}
+
+impl Started {
+    fn refused(index: i32, refusal: Refusal) -> Started {
+        Started { index, state: State::Refused(refusal) }
+    }
+
+    async fn finish(self, cx: &Cx) -> PartitionProduceResponse {
+        let reply = PartitionProduceResponse::default().with_index(self.index);
+        let outcome = match self.state {
+            State::Refused(refusal) => Err(refusal),
+            State::Appending { appended, log_append_time, records, bytes } => match appended.await {
+                Ok(Ok(appended)) => {
+                    cx.broker.metrics().produced_records.add(records);
+                    cx.broker.metrics().produced_bytes.add(bytes);
+                    Ok((appended, log_append_time))
+                }
+                Ok(Err(error)) => Err(append_refusal(&error)),
+                Err(_) => Err(Refusal::new(ErrorCode::KafkaStorageError, "the log is closed")),
+            },
+        };
+        match outcome {
+            Ok((appended, log_append_time)) => reply
+                .with_base_offset(appended.base_offset)
+                .with_log_append_time_ms(log_append_time)
+                .with_log_start_offset(appended.log_start),
+            Err(refusal) => {
+                let metrics = cx.broker.metrics();
+                metrics.rejected_batches.add(1);
+                if refusal.code == ErrorCode::KafkaStorageError {
+                    metrics.rejected_disk_full.add(1);
+                }
+                tracing::debug!(peer = %cx.peer, partition = self.index, reason = refusal.message, "refused a batch");
+                reply
+                    .with_error_code(refusal.code.code())
+                    .with_base_offset(-1)
+                    .with_error_message(Some(StrBytes::from_string(refusal.message)))
+            }
+        }
+    }
+}
+
+/// Checks one partition's batch and hands it to storage.
+fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
+    let index = data.index;
+    let (batch, log_append_time) = match prepare(cx, topic, data) {
+        Ok(prepared) => prepared,
+        Err(refusal) => return Started::refused(index, refusal),
+    };
+    let (records, bytes) = (batch.header().record_count as u64, batch.bytes().len() as u64);
+    let (done, appended) = oneshot::channel();
+    cx.broker.storage.append(topic.id, index, batch.into_bytes(), move |outcome| {
+        // The connection may be gone; the records are not.
+        let _ = done.send(outcome);
+    });
+    Started { index, state: State::Appending { appended, log_append_time, records, bytes } }
+}
+
+/// The batch as the topic wants it stored, and its log-append time (-1 when the producer's times stay).
+fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<(Batch, i64), Refusal> {
+    if data.index < 0 || data.index >= topic.partitions {
+        let code = ErrorCode::UnknownTopicOrPartition;
+        let message = format!("topic '{}' has partitions 0 to {}", topic.name, topic.partitions - 1);
+        return Err(Refusal::new(code, message));
+    }
+    let batch = only_batch(data.records.unwrap_or_default())?;
+    batch.verify().map_err(|error| batch_refusal(&error))?;
+    check_header(cx, &batch)?;
+    let batch = recompress(topic, batch)?;
+    let limit = topic_config::number(&topic.config, "max.message.bytes");
+    if batch.bytes().len() as i64 > limit {
+        let size = batch.bytes().len();
+        let message = format!("the batch has {size} bytes, more than the topic's max.message.bytes of {limit}");
+        return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
+    }
+    stamp(topic, batch, cx.broker.now_ms())
+}
+
+/// Since format v2 a request carries exactly one batch per partition.
+fn only_batch(mut records: Bytes) -> Result<Batch, Refusal> {
+    if records.is_empty() {
+        return Err(Refusal::new(ErrorCode::InvalidRecord, "no records"));
+    }
+    let batch = Batch::split_from(&mut records).map_err(|error| batch_refusal(&error))?;
+    match records.len() {
+        0 => Ok(batch),
+        _ => Err(Refusal::new(ErrorCode::InvalidRecord, "a partition takes exactly one record batch per request")),
+    }
+}
+
+fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
+    let header = batch.header();
+    if header.is_control() {
+        return Err(Refusal::new(ErrorCode::InvalidRecord, "clients may not write control records"));
+    }
+    if header.is_transactional() {
+        return Err(Refusal::new(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
+    }
+    if header.is_idempotent() && (header.producer_epoch < 0 || header.base_sequence < 0) {
+        return Err(Refusal::new(ErrorCode::InvalidRecord, "a producer id without epoch or sequence"));
+    }
+    if cx.version < 7 && header.compression() == Ok(Compression::Zstd) {
+        let message = "zstd needs Produce version 7 or later";
+        return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, message));
+    }
+    Ok(())
+}
+
+/// Obeys `compression.type`. `producer`, the default, leaves the bytes alone.
+fn recompress(topic: &Topic, batch: Batch) -> Result<Batch, Refusal> {
+    match Compression::from_topic_config(topic_config::value(&topic.config, "compression.type")) {
+        None => Ok(batch),
+        Some(codec) => batch.recompress(codec).map_err(|error| batch_refusal(&error)),
+    }
+}
+
+/// Checks or replaces timestamps, as `message.timestamp.*` say.
+fn stamp(topic: &Topic, batch: Batch, now: i64) -> Result<(Batch, i64), Refusal> {
+    if topic_config::value(&topic.config, "message.timestamp.type") == "LogAppendTime" {
+        return Ok((batch.with_log_append_time(now), now));
+    }
+    let after = topic_config::number(&topic.config, "message.timestamp.after.max.ms");
+    let before = topic_config::number(&topic.config, "message.timestamp.before.max.ms");
+    let (earliest, latest) = (now.saturating_sub(before), now.saturating_add(after));
+    let outside = |timestamp: i64| {
+        let message = format!("timestamp {timestamp} is outside of the topic's {earliest} to {latest}");
+        Err(Refusal::new(ErrorCode::InvalidTimestamp, message))
+    };
+    if batch.header().max_timestamp > latest {
+        return outside(batch.header().max_timestamp);
+    }
+    // The header does not know the smallest timestamp; the default bound lies before all of them.
+    if before != i64::MAX {
+        let records = batch.records().map_err(|error| batch_refusal(&error))?;
+        for record in records.iter() {
+            let timestamp = record.map_err(|error| batch_refusal(&error))?.timestamp;
+            if timestamp < earliest && timestamp != NO_TIMESTAMP {
+                return outside(timestamp);
+            }
+        }
+    }
+    Ok((batch, NO_TIMESTAMP))
+}
+
+fn batch_refusal(error: &BatchError) -> Refusal {
+    let code = match error {
+        BatchError::Truncated { .. } | BatchError::BadLength(_) | BatchError::Crc { .. } | BatchError::Codec(_) => {
+            ErrorCode::CorruptMessage
+        }
+        BatchError::OldFormat { .. } => ErrorCode::UnsupportedForMessageFormat,
+        BatchError::Inconsistent(_) => ErrorCode::InvalidRecord,
+    };
+    // Corrupt means "send it again" to a client. A frame that no client may send is not to be sent again.
+    let code = match error {
+        BatchError::Codec(lw_protocol::codec::CodecError::DependentBlocks) => ErrorCode::UnknownServerError,
+        BatchError::Codec(lw_protocol::codec::CodecError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
+        BatchError::Codec(_) => ErrorCode::InvalidRecord,
+        _ => code,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+fn append_refusal(error: &AppendError) -> Refusal {
+    let code = match error {
+        AppendError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        _ => ErrorCode::KafkaStorageError,
+    };
+    Refusal::new(code, error.to_string())
+}
