@@ -1,1 +1,41 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! The one durable thing: a shared write-ahead log that *is* the partition logs, and small tables beside them.
+//!
+//! Everything that Lakeward must remember goes through [`Storage::commit`] or [`Storage::append`]: records, topics, group
+//! offsets, producer state, catalog pointers, pipelines. One WAL, one fsync for all who wait, one recovery, one simulator.
+//!
+//! ```text
+//!   append / commit ─► accept (ahead.rs: offsets, sequences, compare-and-swap, against what is durable + in flight)
+//!        └► queue ─► WAL thread: one contiguous write, one fdatasync ─► apply (state.rs) ─► readable ─► `done` callbacks
+//!   WAL file full ─► index sidecar, checkpoint, next file (preallocated or recycled)
+//! ```
+//!
+//! It is not a cache, not a query engine, and it decodes no records except to look up an offset by time. It keeps no
+//! replica: durability is fdatasync on one disk.
+//!
+//! Read first: [`Storage`] (the seam), [`Op`] (what one atomic frame can hold), [`source::LogSource`] (the processor's view).
+//!
+//! Invariants, each a named check of the simulator (`sim`, `lw_sim::storage`):
+//! - I1: what was acknowledged is in the log after any crash.
+//! - I2: a (producer, epoch, sequence) stands in a log at most once.
+//! - I3: offsets of a log are dense and what an offset holds never changes.
+//! - I4: nothing is readable that a crash can erase: high watermark = fsynced end.
+//! - I5: a frame is in the log whole or not at all.
+//!
+//! Limits, on purpose: retention advances log starts batch by batch, but a WAL file leaves the disk only when every log in
+//! it is past it; the shell copies the few live batches of an otherwise dead file forward (see `upkeep`).
+//!
+//! Layer L1: std threads, no tokio.
+
+mod config;
+mod ops;
+pub mod source;
+mod storage;
+mod topic;
+
+pub use config::{Config, Fault};
+pub use ops::{
+    AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,
+};
+pub use storage::{Bounds, Fetched, OpenError, Stats, Storage, Subscription};
+pub use topic::Topic;
+pub use uuid::Uuid;

@@ -1,0 +1,59 @@
+//! What an operator may set, with the values that fit a laptop and a small server alike.
+
+use std::path::PathBuf;
+
+/// Settings of one storage folder. All sizes in bytes.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub dir: PathBuf,
+    /// Size that WAL files are preallocated to. A frame larger than this gets a file of its own.
+    pub wal_file_bytes: u64,
+    /// How often retention is looked at; 0 leaves it to [`crate::Storage::run_retention`].
+    pub retention_check_ms: u64,
+    /// Newest log bytes kept in memory, so that readers at the tail cost no I/O.
+    pub tail_bytes: usize,
+    /// Index entries of sealed files kept in memory after use.
+    pub index_cache_bytes: usize,
+    /// Upper bound of one group commit.
+    pub group_bytes: usize,
+    /// Space that a new WAL file must leave free.
+    pub min_free_bytes: u64,
+    /// A planted bug, for the simulator that must find it.
+    #[doc(hidden)]
+    pub fault: Option<Fault>,
+}
+
+impl Config {
+    /// The defaults, for `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Config {
+        Config {
+            dir: dir.into(),
+            ..Config::default()
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            dir: PathBuf::from("lakeward-data"),
+            wal_file_bytes: 64 << 20,
+            retention_check_ms: 30_000,
+            tail_bytes: 16 << 20,
+            index_cache_bytes: 16 << 20,
+            group_bytes: 8 << 20,
+            min_free_bytes: 8 << 20,
+            fault: None,
+        }
+    }
+}
+
+/// Bugs that the simulator must catch within its seeds; nothing else ever sets one.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Applies and acknowledges a group before its fdatasync.
+    AckBeforeFsync,
+    /// Serves what recovery found without making it durable first.
+    SkipRecoverySync,
+}

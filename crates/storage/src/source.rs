@@ -1,0 +1,69 @@
+//! The processor's view of the log: batches of a topic in the WAL's order, across its partitions.
+//!
+//! That order is what makes lateness repeatable: it is fixed when the batches are written, so a pipeline that restarts
+//! or replays sees partitions interleave exactly as the first time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// A durable log that can be read in one repeatable order.
+pub trait LogSource: Send + Sync {
+    /// The partitions of `topic`, ascending, with what can be read of each now.
+    ///
+    /// # Errors
+    /// [`SourceError::UnknownTopic`].
+    fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError>;
+
+    /// Batches in WAL order from the given offsets on (a missing partition: from its log start), about `max_bytes` of
+    /// them, at least one if there is any. The first batch of a partition may start before the asked offset: the caller
+    /// skips those records. Batches share memory with each other and with the log's tail.
+    ///
+    /// # Errors
+    /// [`SourceError::OutOfRange`] when retention overtook an asked offset; [`SourceError::Unreadable`] when the disk
+    /// fails or the bytes are damaged.
+    fn read(
+        &self,
+        topic: &str,
+        from: &BTreeMap<i32, i64>,
+        max_bytes: usize,
+    ) -> Result<Vec<SourceBatch>, SourceError>;
+
+    /// Blocks until [`LogSource::read`] would return something (then true) or `timeout` is over. True at once for a topic
+    /// that is gone, so that the caller's next read says so.
+    fn wait(&self, topic: &str, from: &BTreeMap<i32, i64>, timeout: Duration) -> bool;
+}
+
+/// What can be read of one partition: `start <= offset < end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionBounds {
+    pub partition: i32,
+    pub start: i64,
+    /// The high watermark.
+    pub end: i64,
+}
+
+/// One record batch of format v2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceBatch {
+    pub partition: i32,
+    /// Place in the WAL: grows from batch to batch, the same in every reading.
+    pub order: u64,
+    pub bytes: Bytes,
+}
+
+/// Why a source could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    #[error("there is no topic `{name}`")]
+    UnknownTopic { name: String, known: Vec<String> },
+    #[error("partition {partition}: offset {asked} is outside the log, which starts at {start}")]
+    OutOfRange {
+        partition: i32,
+        asked: i64,
+        start: i64,
+    },
+    #[error("the log cannot be read: {0}")]
+    Unreadable(String),
+}
