@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_tools import KafkaTools
+from kafka_tools import ForeignCluster, KafkaTools
 from lakeward import BINARY, Server
 
 
@@ -50,6 +50,13 @@ def serve(request, folder):
 @pytest.fixture
 def server(serve):
     return serve()
+
+
+@pytest.fixture
+def cluster(request):
+    """What speaks Kafka: a server of ours, or with LAKEWARD_E2E_BOOTSTRAP a real cluster, to see that a case itself is right."""
+    bootstrap = os.environ.get("LAKEWARD_E2E_BOOTSTRAP")
+    return ForeignCluster(bootstrap) if bootstrap else request.getfixturevalue("server")
 
 
 @pytest.fixture(scope="session")

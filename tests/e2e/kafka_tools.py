@@ -2,6 +2,8 @@
 import os
 import subprocess
 
+from confluent_kafka.admin import AdminClient, NewTopic
+
 from lakeward import REPOSITORY
 
 SCRIPT = REPOSITORY / "tests/peers/kafka/kafka"
@@ -25,3 +27,14 @@ class KafkaTools:
         at = {name: header.index(name) for name in ("TOPIC", "PARTITION", "LAG")}
         # The tool prints `-` where nothing is committed.
         return {(row[at["TOPIC"]], int(row[at["PARTITION"]])): row[at["LAG"]] for row in rows[rows.index(header) + 1 :]}
+
+
+class ForeignCluster:
+    """Another system's broker, as far as the cases of test_clients.py look at one."""
+
+    def __init__(self, bootstrap):
+        self.kafka = bootstrap
+
+    def create_topic(self, name, partitions):
+        admin = AdminClient({"bootstrap.servers": self.kafka})  # its futures end with it
+        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)

@@ -122,6 +122,9 @@ class Server:
     def json(self, *arguments, **options):
         return json.loads(self.ok(*arguments, "-o", "json", **options))
 
+    def create_topic(self, name, partitions):
+        self.ok("topic", "create", name, "--partitions", partitions)
+
     def audit(self, table, seconds=120):
         """The audit as the user gets it; its exit code must agree with `ok`."""
         done = self.run("audit", table, "-o", "json", seconds=seconds)

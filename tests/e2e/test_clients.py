@@ -45,9 +45,9 @@ class Seen:
         assert self.records == RECORDS, f"{self.records - RECORDS} records came twice"
 
 
-def committed(server, topic, group):
+def committed(cluster, topic, group):
     """The group's committed offsets, all partitions together."""
-    consumer = Consumer({"bootstrap.servers": server.kafka, "group.id": group})
+    consumer = Consumer({"bootstrap.servers": cluster.kafka, "group.id": group})
     try:
         found = consumer.committed([TopicPartition(topic, p) for p in range(PARTITIONS)], timeout=10)
         return sum(max(0, part.offset) for part in found)
@@ -55,20 +55,20 @@ def committed(server, topic, group):
         consumer.close()
 
 
-def check_committed(server, topic, group):
-    wait_until(lambda: committed(server, topic, group) == RECORDS, f"{group} has committed all of {topic}", seconds=10)
+def check_committed(cluster, topic, group):
+    wait_until(lambda: committed(cluster, topic, group) == RECORDS, f"{group} has committed all of {topic}", seconds=10)
 
 
 @pytest.fixture
-def topic(server, request):
+def topic(cluster, request):
     name = request.node.name.split("_")[1] + "-records"
-    server.ok("topic", "create", name, "--partitions", PARTITIONS)
+    cluster.create_topic(name, PARTITIONS)
     return name
 
 
-def test_confluent_kafka_and_a_group_of_two(server, topic):
+def test_confluent_kafka_and_a_group_of_two(cluster, topic):
     for codec in CODECS:
-        producer = Producer({"bootstrap.servers": server.kafka, "compression.type": codec, "enable.idempotence": True,
+        producer = Producer({"bootstrap.servers": cluster.kafka, "compression.type": codec, "enable.idempotence": True,
                              "queue.buffering.max.messages": RECORDS + 1})
         for i in quarter(codec):
             producer.produce(topic, key=f"k{i}", value=f"v{i}")
@@ -78,7 +78,7 @@ def test_confluent_kafka_and_a_group_of_two(server, topic):
     shares = [set(), set()]
 
     def member(index):
-        consumer = Consumer({"bootstrap.servers": server.kafka, "group.id": "confluent", "auto.offset.reset": "earliest",
+        consumer = Consumer({"bootstrap.servers": cluster.kafka, "group.id": "confluent", "auto.offset.reset": "earliest",
                              "partition.assignment.strategy": "cooperative-sticky", "enable.auto.commit": False})
         joined = threading.Event()
         consumer.subscribe([topic], on_assign=lambda _, parts: joined.set())
@@ -110,17 +110,17 @@ def test_confluent_kafka_and_a_group_of_two(server, topic):
     assert seen.wrong == 0 and len(seen.keys) == RECORDS
 
 
-def test_kafkapython(server, topic):
+def test_kafkapython(cluster, topic):
     from kafka import KafkaConsumer, KafkaProducer
 
     for codec in CODECS:
-        producer = KafkaProducer(bootstrap_servers=server.kafka, compression_type=codec, acks="all", enable_idempotence=True, linger_ms=20, batch_size=1 << 17)
+        producer = KafkaProducer(bootstrap_servers=cluster.kafka, compression_type=codec, acks="all", enable_idempotence=True, linger_ms=20, batch_size=1 << 17)
         for i in quarter(codec):
             producer.send(topic, key=b"k%d" % i, value=b"v%d" % i)
         producer.flush(60)
         producer.close()
     seen = Seen()
-    consumer = KafkaConsumer(topic, bootstrap_servers=server.kafka, group_id="kafkapython", auto_offset_reset="earliest", enable_auto_commit=False, consumer_timeout_ms=20_000)
+    consumer = KafkaConsumer(topic, bootstrap_servers=cluster.kafka, group_id="kafkapython", auto_offset_reset="earliest", enable_auto_commit=False, consumer_timeout_ms=20_000)
     for message in consumer:
         seen.take(message.key, message.value)
         if seen.records >= RECORDS:
@@ -128,19 +128,19 @@ def test_kafkapython(server, topic):
     consumer.commit()
     consumer.close()
     seen.check()
-    check_committed(server, topic, "kafkapython")
+    check_committed(cluster, topic, "kafkapython")
 
 
-def test_aiokafka(server, topic):
+def test_aiokafka(cluster, topic):
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
     async def produce(codec):
-        async with AIOKafkaProducer(bootstrap_servers=server.kafka, compression_type=codec, acks="all", enable_idempotence=True, linger_ms=20, max_batch_size=1 << 17) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=cluster.kafka, compression_type=codec, acks="all", enable_idempotence=True, linger_ms=20, max_batch_size=1 << 17) as producer:
             pending = [await producer.send(topic, key=b"k%d" % i, value=b"v%d" % i) for i in quarter(codec)]
             await asyncio.gather(*pending)
 
     async def consume(seen):
-        consumer = AIOKafkaConsumer(topic, bootstrap_servers=server.kafka, group_id="aiokafka", auto_offset_reset="earliest", enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(topic, bootstrap_servers=cluster.kafka, group_id="aiokafka", auto_offset_reset="earliest", enable_auto_commit=False)
         async with consumer:
             while seen.records < RECORDS:
                 for batch in (await asyncio.wait_for(consumer.getmany(timeout_ms=1000), 30)).values():
@@ -156,55 +156,55 @@ def test_aiokafka(server, topic):
         seen.check()
 
     asyncio.run(main())
-    check_committed(server, topic, "aiokafka")
+    check_committed(cluster, topic, "aiokafka")
 
 
-def test_kafkajs(server, topic):
+def test_kafkajs(cluster, topic):
     if not (shutil.which("node") and os.environ.get("LAKEWARD_NODE")):
         pytest.skip("node and npm are not installed: kafkajs was not run")
     client = ["node", str(Path(__file__).parent / "node/client.js")]
-    subprocess.run([*client, "produce", server.kafka, topic, str(RECORDS)], check=True, timeout=180)
-    out = subprocess.run([*client, "consume", server.kafka, topic, str(RECORDS), "kafkajs"], check=True, timeout=180, stdout=subprocess.PIPE, text=True).stdout
+    subprocess.run([*client, "produce", cluster.kafka, topic, str(RECORDS)], check=True, timeout=180)
+    out = subprocess.run([*client, "consume", cluster.kafka, topic, str(RECORDS), "kafkajs"], check=True, timeout=180, stdout=subprocess.PIPE, text=True).stdout
     assert json.loads(out) == {"records": RECORDS, "distinct": RECORDS, "wrong": 0}
-    check_committed(server, topic, "kafkajs")
+    check_committed(cluster, topic, "kafkajs")
 
 
-def test_kcat(server, topic, folder):
+def test_kcat(cluster, topic, folder):
     if not shutil.which("kcat"):
         pytest.skip("kcat is not installed: it was not run")
     for codec in CODECS:
         lines = folder / f"{codec}.txt"
         lines.write_text("".join(f"k{i}:v{i}\n" for i in quarter(codec)))
-        subprocess.run(["kcat", "-P", "-b", server.kafka, "-t", topic, "-z", codec, "-K:", "-l", "-X", "enable.idempotence=true", str(lines)], check=True, timeout=120)
-    out = subprocess.run(["kcat", "-b", server.kafka, "-G", "kcat", "-c", str(RECORDS), "-K:", "-q", "-X", "auto.offset.reset=earliest", topic],
+        subprocess.run(["kcat", "-P", "-b", cluster.kafka, "-t", topic, "-z", codec, "-K:", "-l", "-X", "enable.idempotence=true", str(lines)], check=True, timeout=120)
+    out = subprocess.run(["kcat", "-b", cluster.kafka, "-G", "kcat", "-c", str(RECORDS), "-K:", "-q", "-X", "auto.offset.reset=earliest", topic],
                          check=True, timeout=120, stdout=subprocess.PIPE).stdout
     seen = Seen()
     for line in out.splitlines():
         seen.take(*line.split(b":"))
     seen.check()
-    check_committed(server, topic, "kcat")
+    check_committed(cluster, topic, "kcat")
 
 
-def test_java_by_kafkas_own_tools(server, topic, folder, kafka_tools):
+def test_java_by_kafkas_own_tools(cluster, topic, folder, kafka_tools):
     for codec in CODECS:
         config = folder / f"{codec}.properties"
         config.write_text(f"compression.type={codec}\nlinger.ms=5\n")
-        out = kafka_tools.ok(server.kafka, "verifiable-producer", "--topic", topic, "--max-messages", RECORDS // 4, "--acks", "-1",
+        out = kafka_tools.ok(cluster.kafka, "verifiable-producer", "--topic", topic, "--max-messages", RECORDS // 4, "--acks", "-1",
                              "--value-prefix", CODECS.index(codec), "--command-config", config)
         assert json.loads(out.splitlines()[-1])["acked"] == RECORDS // 4
-    out = kafka_tools.ok(server.kafka, "console-consumer", "--topic", topic, "--group", "java", "--from-beginning", "--max-messages", RECORDS, "--timeout-ms", 60_000)
+    out = kafka_tools.ok(cluster.kafka, "console-consumer", "--topic", topic, "--group", "java", "--from-beginning", "--max-messages", RECORDS, "--timeout-ms", 60_000)
     expected = {f"{codec}.{i}" for codec in range(4) for i in range(RECORDS // 4)}
     got = out.split()
     assert len(got) == RECORDS and set(got) == expected
-    lags = kafka_tools.lags(server.kafka, "java")
+    lags = kafka_tools.lags(cluster.kafka, "java")
     assert len(lags) == PARTITIONS and set(lags.values()) == {"0"}
 
 
-def test_javaperf_producer_and_consumer(server, topic, kafka_tools):
-    out = kafka_tools.ok(server.kafka, "producer-perf-test", "--topic", topic, "--num-records", RECORDS, "--record-size", 100, "--throughput", -1,
+def test_javaperf_producer_and_consumer(cluster, topic, kafka_tools):
+    out = kafka_tools.ok(cluster.kafka, "producer-perf-test", "--topic", topic, "--num-records", RECORDS, "--record-size", 100, "--throughput", -1,
                          "--command-property", "acks=all", "--command-property", "compression.type=lz4")
     assert f"{RECORDS} records sent" in out.splitlines()[-1]
-    out = kafka_tools.ok(server.kafka, "consumer-perf-test", "--topic", topic, "--num-records", RECORDS, "--group", "javaperf", "--timeout", 60_000)
+    out = kafka_tools.ok(cluster.kafka, "consumer-perf-test", "--topic", topic, "--num-records", RECORDS, "--group", "javaperf", "--timeout", 60_000)
     # The data row: start, end, MB, MB/s, records, …
     assert int(float(out.splitlines()[-1].split(",")[4])) >= RECORDS
 

@@ -138,7 +138,7 @@ fn cases(name: &str, names: &[String]) -> Result<Step> {
         "tests/e2e",
         "-p",
         "no:cacheprovider",
-        "-rs",
+        "-rs", "-W", "ignore::DeprecationWarning",
         "--durations=8",
         "-q",
     ];

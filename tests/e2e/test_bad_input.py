@@ -1,0 +1,304 @@
+"""Bad input, sentence by sentence: what is refused, how it is said, and that everything else goes on."""
+import re
+import shutil
+import struct
+import subprocess
+import time
+
+import pytest
+import requests
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+import inventory
+import tables
+from lakeward import REPOSITORY, wait_until
+from wire import Connection, request, string
+
+PIPELINE = REPOSITORY / "examples/inventory/pipeline.sql"
+TABLE = inventory.TABLE
+DEAD = f"{TABLE}__dead_letters"
+
+
+# Frames.
+
+FRAMES = {
+    "an HTTP request": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a TLS hello": bytes.fromhex("160301020001000001fc0303") + bytes(600),
+    "a negative size": struct.pack(">i", -5) + bytes(20),
+    "two gigabytes announced": struct.pack(">i", 2**31 - 1) + bytes(64),
+    "a frame of nothing": struct.pack(">i", 0),
+    "a header cut short": struct.pack(">i", 3) + b"\x00\x12\x00",
+    "an unknown API": request(9999, 0, 1, b""),
+    "a produce request of rubbish": request(0, 9, 1, bytes(range(256)) * 4),
+    "a fetch with a count of 2^31 topics": request(1, 4, 1, struct.pack(">iiiibi", -1, 1, 1, 1, 0, 2**31 - 1)),
+}
+
+
+@pytest.mark.parametrize("what", FRAMES)
+def test_a_bad_frame_closes_that_connection_with_a_log_line_and_nothing_else(server, what):
+    lines = len(server.log_text().splitlines())
+    with Connection(server.kafka) as good, Connection(server.kafka) as bad:
+        good.api_versions()
+        bad.send(FRAMES[what])
+        assert bad.closed(), "the connection stays open"
+        assert good.api_versions()[:4] == struct.pack(">i", 7), "another connection suffers"
+    wait_until(lambda: len(server.log_text().splitlines()) > lines, "a log line", seconds=5)
+    said = server.log_text().splitlines()[lines:]
+    assert len(said) <= 2 and not any("panicked" in line for line in said), said
+    assert "127.0.0.1" in said[0], f"the line does not name the peer: {said[0]}"
+    assert server.alive()
+
+
+def test_a_truncated_frame_ends_with_its_connection(server):
+    for cut in (1, 3, 4, 7, 12):
+        with Connection(server.kafka) as connection:
+            connection.send(request(18, 0, 1, b"")[:cut])
+    with Connection(server.kafka) as connection:
+        assert connection.api_versions()[:4] == struct.pack(">i", 7)
+    assert "panicked" not in server.log_text()
+
+
+def test_a_batch_with_a_broken_checksum_is_refused_as_corrupt(server):
+    server.ok("topic", "create", "checked", "--partitions", "1")
+    # One v2 batch of one record, its checksum left at 0.
+    record = bytes.fromhex("10000000010276") + b"\x00"
+    batch = struct.pack(">qiibIhiqqqhii", 0, 49 + len(record), -1, 2, 0, 0, 0, 0, 0, -1, -1, -1, 1) + record
+    body = struct.pack(">hhi", -1, -1, 5000) + struct.pack(">i", 1) + string("checked") + struct.pack(">iii", 1, 0, len(batch)) + batch
+    with Connection(server.kafka) as connection:
+        connection.send(request(0, 3, 5, body))
+        answer = connection.frame()
+    (error,) = struct.unpack_from(">h", answer, 4 + 4 + 2 + len("checked") + 4 + 4)
+    assert error == 2, f"error {error}, not CORRUPT_MESSAGE"
+
+
+# Versions.
+
+
+def test_an_unknown_version_of_api_versions_gets_the_v0_answer_with_the_table(server):
+    with Connection(server.kafka) as connection:
+        connection.send(request(18, 99, 3, b""))
+        answer = connection.frame()
+        correlation, error, apis = struct.unpack_from(">ihi", answer)
+        assert (correlation, error) == (3, 35)
+        served = {struct.unpack_from(">hhh", answer, 10 + 6 * i)[0]: struct.unpack_from(">hhh", answer, 10 + 6 * i)[1:] for i in range(apis)}
+        assert served[0][0] == 0, "Produce is advertised from version 0, or old librdkafka stops compressing"
+        assert served[11][0] == 0, "JoinGroup is advertised from version 0, or old librdkafka does not join"
+        # The same connection goes on.
+        assert connection.api_versions()[:4] == struct.pack(">i", 7)
+
+
+# SQL.
+
+SCRIPTS = {
+    "a misspelt keyword": ("CREATE TABEL t (a INT);", "TABEL", "TABLE"),
+    "an unknown option": (PIPELINE.read_text().replace("'topic' =", "'topics' ="), "topics", "topic"),
+    "an unknown column": (PIPELINE.read_text().replace("  sku,\n  warehouse_id,\n  event_type", "  skew,\n  warehouse_id,\n  event_type"), "skew", "sku"),
+    "an unknown connector": (PIPELINE.read_text().replace("'kafka'", "'kafak'"), "kafak", "kafka"),
+    "an unmapped bootstrap server": (PIPELINE.read_text().replace("kafka-1:9092,", "kafka-9:9092,"), "kafka-9:9092", "[bootstrap]"),
+    "a statement that is not supported": ("CREATE VIEW v AS SELECT 1;", "VIEW", ""),
+}
+
+
+@pytest.mark.parametrize("what", SCRIPTS)
+def test_a_bad_script_points_at_the_token_and_says_what_exists(serve, folder, what):
+    server = serve(tables.mapping(folder))
+    server.ok("topic", "create", inventory.TOPIC, "--partitions", "1")
+    text, token, hint = SCRIPTS[what]
+    script = folder / "bad.sql"
+    script.write_text(text)
+    done = server.run("run", script, "--detach")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    line = 1 + text[: text.index(token)].count("\n")
+    assert "bad.sql" in said and re.search(rf"\b{line}\b", said), f"it does not name line {line}: {said}"
+    assert token in said and hint in said, said
+    assert "panicked" not in said
+    assert server.json("pipeline", "list") in ([], {"pipelines": []}), "a refused script left a pipeline behind"
+
+
+def test_bare_avro_on_a_topic_with_a_registered_subject_is_refused(serve, folder):
+    server = serve(tables.mapping(folder))
+    server.ok("topic", "create", inventory.TOPIC, "--partitions", "1")
+    schema = '{"type":"record","name":"e","fields":[{"name":"sku","type":"string"}]}'
+    requests.post(f"{server.registry}/subjects/{inventory.TOPIC}-value/versions", json={"schema": schema}, timeout=5).raise_for_status()
+    done = server.run("run", PIPELINE, "--detach")
+    assert done.returncode == 1
+    assert "avro-confluent" in done.stdout + done.stderr, "it does not name the line to change"
+
+
+# Records.
+
+
+def test_a_malformed_record_becomes_a_dead_letter_and_stops_nothing(serve, folder):
+    server = serve(tables.mapping(folder), ["--commit-interval", "500 ms"])
+    server.ok("topic", "create", inventory.TOPIC, "--partitions", "2")
+    inventory.send(server.kafka, range(100), partitions=2)
+    rubbish = [b"\xff\xff\xff", b"", b"{}", inventory.encoded(1)[:-3]]
+    client = Producer({"bootstrap.servers": server.kafka})
+    for value in rubbish:
+        client.produce(inventory.TOPIC, value=value, partition=0)
+    assert client.flush(10) == 0
+    inventory.send(server.kafka, range(100, 200), partitions=2)
+
+    server.ok("run", PIPELINE, "--detach")
+    wait_until(lambda: tables.rows(server.catalog, TABLE) == 200, "the good records")
+    wait_until(lambda: tables.rows(server.catalog, DEAD) == len(rubbish), "the dead letters")
+    columns = [row[0] for row in tables.query(server.catalog, f"DESCRIBE SELECT * FROM ice.{DEAD}")]
+    assert {"topic", "partition", "offset", "error"} <= set(columns), columns
+    letters = tables.query(server.catalog, f"SELECT topic, \"partition\", \"offset\", error FROM ice.{DEAD} ORDER BY 3")
+    assert [letter[:3] for letter in letters] == [(inventory.TOPIC, 0, 50 + i) for i in range(len(rubbish))]
+    assert all(letter[3] for letter in letters)
+    report = server.audit(TABLE)
+    assert report["ok"] and report["totals"]["rows"] == 200 and report["totals"]["dead_letters"] == len(rubbish)
+    assert server.json("pipeline", "show", "pipeline")["state"] == "running"
+
+
+# One folder, one server.
+
+
+def test_a_second_server_on_the_same_folder_is_refused_with_the_firsts_pid(serve, server, folder):
+    with pytest.raises(AssertionError, match=rf"ended with 1: (?s:.)*\b{server.pid}\b"):
+        serve(name="second", data=server.data)
+    with Connection(server.kafka) as connection:
+        connection.api_versions()
+    server.kill()
+    server.start()
+
+
+# Full disk.
+
+
+@pytest.fixture
+def small_disk(folder):
+    place = folder / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "none", str(place)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small disk can be mounted here, so the full disk was not tried: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_refuses_produce_serves_reads_and_recovers(serve, small_disk):
+    server = serve(data=small_disk / "data")
+    server.ok("topic", "create", "t", "--partitions", "1")
+    payload = b"x" * 100_000
+
+    def produce(count, timeout_ms=4000):
+        """(acknowledged, errors) of some records, without retries."""
+        acked, errors = [], []
+        client = Producer({"bootstrap.servers": server.kafka, "retries": 0, "message.timeout.ms": timeout_ms, "compression.type": "none"})
+        for _ in range(count):
+            client.produce("t", value=payload, partition=0, on_delivery=lambda error, message: (errors if error else acked).append(error))
+        client.flush(30)
+        return len(acked), errors
+
+    acked, errors = produce(50)
+    assert acked == 50 and not errors
+    free = shutil.disk_usage(small_disk).free
+    filler = small_disk / "filler"
+    with open(filler, "wb") as out:
+        for _ in range(free // (1 << 20) + 1):
+            try:
+                out.write(bytes(1 << 20))
+                out.flush()
+            except OSError:
+                break
+
+    refused = []
+
+    def refuses():
+        nonlocal acked
+        more, errors = produce(200)
+        acked += more
+        refused.extend(errors)
+        return refused
+
+    wait_until(refuses, "produce is refused", seconds=60)
+    assert {error.code() for error in refused} == {KafkaError.KAFKA_STORAGE_ERROR}, refused[:3]
+    assert len(read_all(server, "t")) == acked, "what was acknowledged is not what can be read"
+    assert "lakeward_" in requests.get(server.ready["http"] + "/metrics", timeout=5).text
+
+    filler.unlink()
+    wait_until(lambda: produce(5)[0] == 5, "produce works again, without a restart", seconds=30)
+    assert server.alive()
+
+
+def read_all(server, topic):
+    consumer = Consumer({"bootstrap.servers": server.kafka, "group.id": "reader", "enable.auto.commit": False})
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+        consumer.assign([TopicPartition(topic, 0, low)])
+        found = []
+        deadline = time.monotonic() + 30
+        while len(found) < high - low and time.monotonic() < deadline:
+            found += [message.value() for message in consumer.consume(100, 1.0) if not message.error()]
+        return found
+    finally:
+        consumer.close()
+
+
+# A pipeline's identity.
+
+
+@pytest.fixture
+def running(serve, folder):
+    """A server whose pipeline has landed 300 events."""
+    server = serve(tables.mapping(folder), ["--commit-interval", "300 ms"])
+    server.ok("topic", "create", inventory.TOPIC, "--partitions", "3")
+    inventory.send(server.kafka, range(300), partitions=3)
+    server.ok("run", PIPELINE, "--detach")
+    wait_until(lambda: tables.rows(server.catalog, TABLE) == 300, "the first 300 events")
+    return server
+
+
+def test_the_same_script_twice_attaches(running):
+    before = running.json("pipeline", "show", "pipeline")
+    running.ok("run", PIPELINE, "--detach")
+    after = running.json("pipeline", "show", "pipeline")
+    assert after["id"] == before["id"]
+    inventory.send(running.kafka, range(300, 400), partitions=3)
+    wait_until(lambda: tables.rows(running.catalog, TABLE) == 400, "the later events, once")
+    assert tables.quantities(running.catalog, TABLE) == list(range(400))
+
+
+def test_another_text_under_the_same_name_is_refused_with_the_difference(running, folder):
+    other = folder / "pipeline.sql"
+    other.write_text(PIPELINE.read_text().replace("FROM inventory_events;", "FROM inventory_events WHERE quantity > 5;"))
+    done = running.run("run", other, "--detach")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "WHERE quantity > 5" in said and "--replace" in said, said
+    assert running.json("pipeline", "show", "pipeline")["state"] == "running"
+
+
+def test_dropped_and_run_again_is_refused_unless_it_adopts(running):
+    running.ok("pipeline", "drop", "pipeline")
+    done = running.run("run", PIPELINE, "--detach")
+    assert done.returncode == 1
+    assert "--adopt" in done.stdout + done.stderr
+    inventory.send(running.kafka, range(300, 350), partitions=3)
+    running.ok("run", PIPELINE, "--detach", "--adopt")
+    wait_until(lambda: tables.rows(running.catalog, TABLE) == 350, "the events since, and none twice")
+    assert tables.quantities(running.catalog, TABLE) == list(range(350))
+    assert running.audit(TABLE)["ok"]
+
+
+def test_a_table_rolled_back_under_a_running_pipeline_pauses_it_with_both_offset_vectors(running):
+    inventory.send(running.kafka, range(300, 600), partitions=3)
+    wait_until(lambda: tables.rows(running.catalog, TABLE) == 600, "a second round of events")
+    table = tables.load(running.catalog, TABLE)
+    first = min(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number)
+    namespace, name = TABLE.split(".")
+    change = {"requirements": [], "updates": [{"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": first.snapshot_id}]}
+    requests.post(f"{running.catalog}/v1/namespaces/{namespace}/tables/{name}", json=change, timeout=10).raise_for_status()
+    inventory.send(running.kafka, range(600, 700), partitions=3)
+
+    shown = wait_until(lambda: (lambda answer: answer["state"] == "paused" and answer)(running.json("pipeline", "show", "pipeline")), "the pipeline pauses")
+    said = running.ok("pipeline", "show", "pipeline")
+    assert "adopt" in said and "rewind" in said, said
+    assert str(shown).count("'end'") + str(shown).count("offsets") >= 2 or said.count(inventory.TOPIC) >= 2, f"both offset vectors: {said}"
+    assert tables.rows(running.catalog, TABLE) < 600, "it committed on top of a table that was rolled back"
+    with Connection(running.kafka) as connection:
+        connection.api_versions()
+    assert not running.audit(TABLE)["ok"], "an audit of a rolled back table is not clean"
