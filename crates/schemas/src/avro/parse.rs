@@ -12,6 +12,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use lw_stdx::suggest::nearest;
+
 use super::{
     AvroSchema, Enum, Field, Fixed, Kind, Logical, Name, Order, ParseOptions, Record, Type, TypeId,
 };
@@ -263,10 +265,21 @@ impl Builder {
         let words = [
             "null", "boolean", "int", "long", "float", "double", "bytes", "string",
         ];
-        let mut known: Vec<&str> = self.names.keys().map(String::as_str).collect();
-        known.sort_unstable();
         let message = format!("type \"{name}\" is not known");
-        match nearest(name, words.iter().copied().chain(known.iter().copied())) {
+        // Longer words would make the comparison costly and the guess useless.
+        let mut known: Vec<&str> = self
+            .names
+            .keys()
+            .map(String::as_str)
+            .filter(|known| known.len() <= 64)
+            .collect();
+        known.sort_unstable();
+        let guess = if name.len() <= 64 {
+            nearest(name, words.into_iter().chain(known))
+        } else {
+            None
+        };
+        match guess {
             Some(word) => self.hinted(message, format!("did you mean \"{word}\"?")),
             None => self.hinted(
                 message,
@@ -743,33 +756,6 @@ fn decimal(ty: &Type, fixed_size: Option<usize>) -> Option<Logical> {
     });
     (precision >= 1 && scale <= precision && f64::from(precision) <= most)
         .then_some(Logical::Decimal { precision, scale })
-}
-
-/// Returns the known word that the written one most likely stands for: at most two letters off, and most letters right.
-fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let within = |other: &&str| other.len().abs_diff(word.len()) <= 2 && word.len() <= 64;
-    let ranked = known
-        .filter(within)
-        .map(|other| (distance(word, other), other));
-    ranked
-        .filter(|(far, other)| *far <= 2 && 2 * far < other.len())
-        .min()
-        .map(|(_, other)| other)
-}
-
-/// Counts the single-letter edits between two words (Levenshtein), ignoring case.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.to_lowercase().chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn pointer(path: &[Step]) -> String {

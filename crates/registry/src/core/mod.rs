@@ -1,0 +1,144 @@
+//! The registry without sockets and disk: requests in, records and a reply out; records in, state changed.
+//!
+//! ```text
+//!             handle(&self, request) ──► reply            (looks at the state, never changes it)
+//! HTTP ──► ┤                        └──► records ──► log ──► apply(&mut self, record)
+//! ```
+//!
+//! A reply that comes with records may be sent only when those records are durable *and applied*. Since the state changes by
+//! `apply` alone, replaying the topic gives the same registry, whoever wrote the records.
+
+mod compatibility;
+mod config;
+mod error;
+mod mode;
+mod route;
+mod schemas;
+mod state;
+mod subjects;
+
+use lw_schemas::Json;
+
+pub use error::ApiError;
+pub use state::{State, Version};
+
+use crate::record::{Record, Schema};
+
+/// An HTTP request, as far as the registry is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    /// Still percent-encoded.
+    pub path: &'a str,
+    /// What follows the `?`, still percent-encoded.
+    pub query: &'a str,
+    pub body: &'a [u8],
+}
+
+/// What to write, and what to answer once it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub status: u16,
+    pub body: String,
+    pub records: Vec<Record>,
+    pub event: Option<Event>,
+}
+
+/// What a request did, for the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Registered,
+    RefusedAsIncompatible,
+}
+
+/// Choices of the operator.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Body code of a refused incompatible schema: 409 as registries before 8.0.4 say, or 40901 as later ones do.
+    pub incompatible_code: u32,
+    /// The Kafka cluster's id, which `/v1/metadata/id` reports.
+    pub cluster_id: String,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            incompatible_code: 409,
+            cluster_id: String::new(),
+        }
+    }
+}
+
+/// The registry's state and rules.
+#[derive(Debug, Default)]
+pub struct Core {
+    state: State,
+    options: Options,
+}
+
+impl Core {
+    pub fn new(options: Options) -> Core {
+        Core {
+            state: State::default(),
+            options,
+        }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Decides a request against the present state.
+    pub fn handle(&self, request: &Request<'_>) -> Outcome {
+        route::route(self, request).unwrap_or_else(|error| Outcome {
+            status: error.status,
+            body: error.body().to_string(),
+            records: Vec::new(),
+            event: error.event,
+        })
+    }
+
+    /// Returns the schema's text with its references written out.
+    ///
+    /// # Errors
+    /// When a reference leads nowhere, or the parts do not fit together.
+    pub fn resolved(&self, schema: &Schema) -> Result<String, String> {
+        subjects::resolved(&self.state, schema)
+    }
+
+    /// Changes the state as a record says, which may come from this registry, another producer or a replay.
+    pub fn apply(&mut self, record: &Record) {
+        self.state.apply(record);
+    }
+}
+
+/// What every handler returns.
+type Answer = Result<Outcome, ApiError>;
+
+impl Outcome {
+    fn read(body: Json) -> Answer {
+        Outcome::raw(body.to_string())
+    }
+
+    /// A body that is already JSON text.
+    fn raw(body: String) -> Answer {
+        Ok(Outcome {
+            status: 200,
+            body,
+            records: Vec::new(),
+            event: None,
+        })
+    }
+
+    fn write(body: Json, records: Vec<Record>) -> Answer {
+        Ok(Outcome {
+            status: 200,
+            body: body.to_string(),
+            records,
+            event: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
