@@ -53,6 +53,8 @@ pub struct BrokerConfig {
     pub max_idle: Duration,
     /// The most that one Fetch is answered with, whatever it asks for (`fetch.max.bytes` of the broker).
     pub max_fetch_bytes: usize,
+    /// What DescribeLogDirs and DescribeConfigs call the data folder.
+    pub log_dir: String,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -65,6 +67,7 @@ impl Default for BrokerConfig {
             max_request_bytes: 100 << 20,
             max_idle: Duration::from_secs(600),
             max_fetch_bytes: 55 << 20,
+            log_dir: "lakeward-data".into(),
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -117,7 +120,7 @@ impl Broker {
             // Whoever asked may have gone; the change stands all the same.
             let _ = done.send(outcome);
         });
-        committed.await.unwrap_or(Err(CommitError::Closed))
+        committed.await.unwrap_or_else(|_| Err(CommitError::Failed("the log is closed".into())))
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -65,10 +65,14 @@ impl BrokerMetrics {
 
     /// Requests so far of each API that we serve.
     pub fn requests(&self) -> impl Iterator<Item = (ApiKey, u64)> + '_ {
-        APIS.iter().zip(&self.requests).map(|(api, count)| (api.key, count.get()))
+        APIS.iter()
+            .zip(&self.requests)
+            .map(|(api, count)| (api.key, count.get()))
     }
 
     pub fn open_connections(&self) -> u64 {
-        self.connections_opened.get().saturating_sub(self.connections_closed.get())
+        self.connections_opened
+            .get()
+            .saturating_sub(self.connections_closed.get())
     }
 }

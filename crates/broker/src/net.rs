@@ -42,7 +42,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener, mut shutdo
                 }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = shutdown.wait_for(|stop| *stop) => break,
+            () = stopped(&mut shutdown) => break,
         }
     }
     drop(listener);
@@ -50,4 +50,9 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener, mut shutdo
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         connections.abort_all();
     }
+}
+
+/// Returns when the server is to stop, or when whoever could say so is gone.
+async fn stopped(shutdown: &mut Shutdown) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
 }

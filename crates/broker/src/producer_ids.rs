@@ -18,7 +18,10 @@ pub(crate) struct ProducerIds {
 
 impl ProducerIds {
     pub(crate) fn new(storage: Storage) -> ProducerIds {
-        ProducerIds { storage, block: Mutex::new((0, 0)) }
+        ProducerIds {
+            storage,
+            block: Mutex::new((0, 0)),
+        }
     }
 
     /// The next id. Every thousandth call waits for one sync of the log.
@@ -44,11 +47,20 @@ impl ProducerIds {
         let end = start + BLOCK;
         let key = Bytes::from_static(KEY);
         let value = Some(Bytes::copy_from_slice(&end.to_be_bytes()));
-        self.storage.commit_blocking(vec![Op::Put { table: Table::ProducerIds, key, value, expect }])?;
+        self.storage.commit_blocking(vec![Op::Put {
+            table: Table::ProducerIds,
+            key,
+            value,
+            expect,
+        }])?;
         Ok((start, end))
     }
 }
 
 fn decode(value: &[u8]) -> i64 {
-    i64::from_be_bytes(value.try_into().expect("only this module writes this key, always eight bytes"))
+    i64::from_be_bytes(
+        value
+            .try_into()
+            .expect("only this module writes this key, always eight bytes"),
+    )
 }

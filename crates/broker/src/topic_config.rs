@@ -40,44 +40,218 @@ const fn setting(
     default: &'static str,
     min: i64,
 ) -> Setting {
-    Setting { name, broker_name, kind, default, min }
+    Setting {
+        name,
+        broker_name,
+        kind,
+        default,
+        min,
+    }
 }
 
 /// Sorted by name.
 pub(crate) const SETTINGS: &[Setting] = &[
-    setting("cleanup.policy", "log.cleanup.policy", Kind::List, "delete", 0),
-    setting("compression.gzip.level", "compression.gzip.level", Kind::Int, "-1", -1),
-    setting("compression.lz4.level", "compression.lz4.level", Kind::Int, "9", 1),
-    setting("compression.type", "compression.type", Kind::String, "producer", 0),
-    setting("compression.zstd.level", "compression.zstd.level", Kind::Int, "3", -131_072),
-    setting("delete.retention.ms", "log.cleaner.delete.retention.ms", Kind::Long, "86400000", 0),
-    setting("file.delete.delay.ms", "log.segment.delete.delay.ms", Kind::Long, "60000", 0),
-    setting("flush.messages", "log.flush.interval.messages", Kind::Long, MAX, 1),
+    setting(
+        "cleanup.policy",
+        "log.cleanup.policy",
+        Kind::List,
+        "delete",
+        0,
+    ),
+    setting(
+        "compression.gzip.level",
+        "compression.gzip.level",
+        Kind::Int,
+        "-1",
+        -1,
+    ),
+    setting(
+        "compression.lz4.level",
+        "compression.lz4.level",
+        Kind::Int,
+        "9",
+        1,
+    ),
+    setting(
+        "compression.type",
+        "compression.type",
+        Kind::String,
+        "producer",
+        0,
+    ),
+    setting(
+        "compression.zstd.level",
+        "compression.zstd.level",
+        Kind::Int,
+        "3",
+        -131_072,
+    ),
+    setting(
+        "delete.retention.ms",
+        "log.cleaner.delete.retention.ms",
+        Kind::Long,
+        "86400000",
+        0,
+    ),
+    setting(
+        "file.delete.delay.ms",
+        "log.segment.delete.delay.ms",
+        Kind::Long,
+        "60000",
+        0,
+    ),
+    setting(
+        "flush.messages",
+        "log.flush.interval.messages",
+        Kind::Long,
+        MAX,
+        1,
+    ),
     setting("flush.ms", "log.flush.interval.ms", Kind::Long, MAX, 0),
-    setting("follower.replication.throttled.replicas", "", Kind::List, "", 0),
-    setting("index.interval.bytes", "log.index.interval.bytes", Kind::Int, "4096", 0),
-    setting("leader.replication.throttled.replicas", "", Kind::List, "", 0),
-    setting("local.retention.bytes", "log.local.retention.bytes", Kind::Long, "-2", -2),
-    setting("local.retention.ms", "log.local.retention.ms", Kind::Long, "-2", -2),
-    setting("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", Kind::Long, MAX, 1),
-    setting("max.message.bytes", "message.max.bytes", Kind::Int, "1048588", 0),
-    setting("message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms", Kind::Long, "3600000", 0),
-    setting("message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms", Kind::Long, MAX, 0),
-    setting("message.timestamp.type", "log.message.timestamp.type", Kind::String, "CreateTime", 0),
-    setting("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio", Kind::Double, "0.5", 0),
-    setting("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms", Kind::Long, "0", 0),
-    setting("min.insync.replicas", "min.insync.replicas", Kind::Int, "1", 1),
+    setting(
+        "follower.replication.throttled.replicas",
+        "",
+        Kind::List,
+        "",
+        0,
+    ),
+    setting(
+        "index.interval.bytes",
+        "log.index.interval.bytes",
+        Kind::Int,
+        "4096",
+        0,
+    ),
+    setting(
+        "leader.replication.throttled.replicas",
+        "",
+        Kind::List,
+        "",
+        0,
+    ),
+    setting(
+        "local.retention.bytes",
+        "log.local.retention.bytes",
+        Kind::Long,
+        "-2",
+        -2,
+    ),
+    setting(
+        "local.retention.ms",
+        "log.local.retention.ms",
+        Kind::Long,
+        "-2",
+        -2,
+    ),
+    setting(
+        "max.compaction.lag.ms",
+        "log.cleaner.max.compaction.lag.ms",
+        Kind::Long,
+        MAX,
+        1,
+    ),
+    setting(
+        "max.message.bytes",
+        "message.max.bytes",
+        Kind::Int,
+        "1048588",
+        0,
+    ),
+    setting(
+        "message.timestamp.after.max.ms",
+        "log.message.timestamp.after.max.ms",
+        Kind::Long,
+        "3600000",
+        0,
+    ),
+    setting(
+        "message.timestamp.before.max.ms",
+        "log.message.timestamp.before.max.ms",
+        Kind::Long,
+        MAX,
+        0,
+    ),
+    setting(
+        "message.timestamp.type",
+        "log.message.timestamp.type",
+        Kind::String,
+        "CreateTime",
+        0,
+    ),
+    setting(
+        "min.cleanable.dirty.ratio",
+        "log.cleaner.min.cleanable.ratio",
+        Kind::Double,
+        "0.5",
+        0,
+    ),
+    setting(
+        "min.compaction.lag.ms",
+        "log.cleaner.min.compaction.lag.ms",
+        Kind::Long,
+        "0",
+        0,
+    ),
+    setting(
+        "min.insync.replicas",
+        "min.insync.replicas",
+        Kind::Int,
+        "1",
+        1,
+    ),
     setting("preallocate", "log.preallocate", Kind::Boolean, "false", 0),
     setting("remote.log.copy.disable", "", Kind::Boolean, "false", 0),
-    setting("remote.log.delete.on.disable", "", Kind::Boolean, "false", 0),
+    setting(
+        "remote.log.delete.on.disable",
+        "",
+        Kind::Boolean,
+        "false",
+        0,
+    ),
     setting("remote.storage.enable", "", Kind::Boolean, "false", 0),
-    setting("retention.bytes", "log.retention.bytes", Kind::Long, "-1", -1),
-    setting("retention.ms", "log.retention.ms", Kind::Long, "604800000", -1),
-    setting("segment.bytes", "log.segment.bytes", Kind::Int, "1073741824", 14),
-    setting("segment.index.bytes", "log.index.size.max.bytes", Kind::Int, "10485760", 4),
-    setting("segment.jitter.ms", "log.roll.jitter.ms", Kind::Long, "0", 0),
+    setting(
+        "retention.bytes",
+        "log.retention.bytes",
+        Kind::Long,
+        "-1",
+        -1,
+    ),
+    setting(
+        "retention.ms",
+        "log.retention.ms",
+        Kind::Long,
+        "604800000",
+        -1,
+    ),
+    setting(
+        "segment.bytes",
+        "log.segment.bytes",
+        Kind::Int,
+        "1073741824",
+        14,
+    ),
+    setting(
+        "segment.index.bytes",
+        "log.index.size.max.bytes",
+        Kind::Int,
+        "10485760",
+        4,
+    ),
+    setting(
+        "segment.jitter.ms",
+        "log.roll.jitter.ms",
+        Kind::Long,
+        "0",
+        0,
+    ),
     setting("segment.ms", "log.roll.ms", Kind::Long, "604800000", 1),
-    setting("unclean.leader.election.enable", "unclean.leader.election.enable", Kind::Boolean, "false", 0),
+    setting(
+        "unclean.leader.election.enable",
+        "unclean.leader.election.enable",
+        Kind::Boolean,
+        "false",
+        0,
+    ),
 ];
 
 pub(crate) fn find(name: &str) -> Option<&'static Setting> {
@@ -87,19 +261,35 @@ pub(crate) fn find(name: &str) -> Option<&'static Setting> {
 /// Checks one name and value; the error is the text for the client.
 pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     let setting = find(name).ok_or_else(|| unknown(name))?;
-    let wrong = |why: &str| Err(format!("Invalid value {value} for configuration {name}: {why}"));
+    let wrong = |why: &str| {
+        Err(format!(
+            "Invalid value {value} for configuration {name}: {why}"
+        ))
+    };
     match setting.kind {
-        Kind::Boolean if !matches!(value, "true" | "false") => return wrong("expected true or false"),
+        Kind::Boolean if !matches!(value, "true" | "false") => {
+            return wrong("expected true or false");
+        }
         Kind::Int | Kind::Long => {
-            let max = if setting.kind == Kind::Int { i64::from(i32::MAX) } else { i64::MAX };
+            let max = if setting.kind == Kind::Int {
+                i64::from(i32::MAX)
+            } else {
+                i64::MAX
+            };
             match value.trim().parse::<i64>() {
                 Err(_) => return wrong("not a number"),
-                Ok(number) if number < setting.min => return wrong(&format!("must be at least {}", setting.min)),
+                Ok(number) if number < setting.min => {
+                    return wrong(&format!("must be at least {}", setting.min));
+                }
                 Ok(number) if number > max => return wrong(&format!("must be at most {max}")),
                 Ok(_) => {}
             }
         }
-        Kind::Double if !value.parse::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio)) => {
+        Kind::Double
+            if !value
+                .parse::<f64>()
+                .is_ok_and(|ratio| (0.0..=1.0).contains(&ratio)) =>
+        {
             return wrong("expected a number from 0 to 1");
         }
         Kind::Boolean | Kind::Double | Kind::String | Kind::List => {}
@@ -109,7 +299,11 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
 
 /// The settings whose words count.
 fn check_words(name: &str, value: &str) -> Result<(), String> {
-    let wrong = |why: &str| Err(format!("Invalid value {value} for configuration {name}: {why}"));
+    let wrong = |why: &str| {
+        Err(format!(
+            "Invalid value {value} for configuration {name}: {why}"
+        ))
+    };
     match (name, value) {
         ("compression.type", "producer") => Ok(()),
         ("compression.type", codec) if Compression::from_topic_config(codec).is_some() && codec != "none" => Ok(()),
@@ -167,7 +361,12 @@ mod tests {
     fn the_table_is_sorted_and_its_defaults_are_valid() {
         assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
         for setting in SETTINGS {
-            assert_eq!(check(setting.name, setting.default), Ok(()), "{}", setting.name);
+            assert_eq!(
+                check(setting.name, setting.default),
+                Ok(()),
+                "{}",
+                setting.name
+            );
         }
     }
 

@@ -27,7 +27,10 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into() }
+        Refusal {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -54,9 +57,14 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
         _ => {}
     }
     if name.len() > MAX_NAME {
-        return invalid("Topic name is invalid: the length is longer than the max allowed length 249");
+        return invalid(
+            "Topic name is invalid: the length is longer than the max allowed length 249",
+        );
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
         return invalid(
             "Topic name is invalid: it contains characters other than ASCII alphanumerics, '.', '_' and '-'",
         );
@@ -68,9 +76,14 @@ impl Broker {
     /// A topic by id when the request's version speaks ids, else by name.
     pub(crate) fn find_topic(&self, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
         if id.is_nil() {
-            return self.storage.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition);
+            return self
+                .storage
+                .topic(name)
+                .ok_or(ErrorCode::UnknownTopicOrPartition);
         }
-        self.storage.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)
+        self.storage
+            .topic_by_id(id)
+            .ok_or(ErrorCode::UnknownTopicId)
     }
 
     /// What [`Broker::create_topic`] would refuse, without creating.
@@ -82,8 +95,16 @@ impl Broker {
         }
         // Names that differ only in '.' and '_' collide in Kafka's metric names, so Kafka refuses them.
         let folded = topic.name.replace('.', "_");
-        if let Some(other) = self.storage.topics().iter().find(|other| other.name.replace('.', "_") == folded) {
-            let message = format!("Topic '{}' collides with existing topics: {}", topic.name, other.name);
+        if let Some(other) = self
+            .storage
+            .topics()
+            .iter()
+            .find(|other| other.name.replace('.', "_") == folded)
+        {
+            let message = format!(
+                "Topic '{}' collides with existing topics: {}",
+                topic.name, other.name
+            );
             return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
         }
         if topic.partitions < 1 {
@@ -95,7 +116,8 @@ impl Broker {
             return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
         }
         for (name, value) in &topic.config {
-            topic_config::check(name, value).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+            topic_config::check(name, value)
+                .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
         }
         Ok(())
     }
@@ -104,10 +126,26 @@ impl Broker {
     pub(crate) async fn create_topic(&self, topic: NewTopic) -> Result<Arc<Topic>, Refusal> {
         let _changes = self.topic_changes.lock().await;
         self.check_new_topic(&topic)?;
-        let NewTopic { name, partitions, config } = topic;
+        let NewTopic {
+            name,
+            partitions,
+            config,
+        } = topic;
         let id = Uuid::new_v4();
-        self.commit(vec![Op::CreateTopic { name: name.clone(), id, partitions, config, internal: false }]).await?;
-        let vanished = || Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("Topic '{name}' is already gone."));
+        self.commit(vec![Op::CreateTopic {
+            name: name.clone(),
+            id,
+            partitions,
+            config,
+            internal: false,
+        }])
+        .await?;
+        let vanished = || {
+            Refusal::new(
+                ErrorCode::UnknownTopicOrPartition,
+                format!("Topic '{name}' is already gone."),
+            )
+        };
         self.storage.topic_by_id(id).ok_or_else(vanished)
     }
 }
@@ -115,8 +153,13 @@ impl Broker {
 /// The protocol's word for why the log did not take a change.
 pub(crate) fn commit_code(error: &CommitError) -> ErrorCode {
     match error {
-        CommitError::Full(_) => ErrorCode::KafkaStorageError,
-        CommitError::Conflict { .. } => ErrorCode::ConcurrentTransactions,
-        _ => ErrorCode::KafkaStorageError,
+        CommitError::TopicExists(_) => ErrorCode::TopicAlreadyExists,
+        CommitError::UnknownTopic(_) => ErrorCode::UnknownTopicId,
+        CommitError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
+        CommitError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        CommitError::Conflict { .. } => ErrorCode::UnknownServerError,
+        CommitError::Append(_) | CommitError::Full(_) | CommitError::Failed(_) => {
+            ErrorCode::KafkaStorageError
+        }
     }
 }

@@ -75,7 +75,7 @@ pub fn take_client_id(
     Ok(client_id)
 }
 
-fn skip_tagged_fields(frame: &mut Bytes) -> Result<(), FrameError> {
+pub(crate) fn skip_tagged_fields(frame: &mut Bytes) -> Result<(), FrameError> {
     let mut rest = frame.as_ref();
     let count = read_unsigned(&mut rest).ok_or(FrameError::ShortHeader)?;
     for _ in 0..count {

@@ -21,8 +21,14 @@ pub(crate) async fn handle(cx: Cx, request: AlterConfigsRequest) -> AlterConfigs
             });
             pairs.collect()
         };
-        let outcome =
-            alter(&cx, resource.resource_type, &resource.resource_name, request.validate_only, replace).await;
+        let outcome = alter(
+            &cx,
+            resource.resource_type,
+            &resource.resource_name,
+            request.validate_only,
+            replace,
+        )
+        .await;
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());

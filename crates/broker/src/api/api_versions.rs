@@ -13,9 +13,13 @@ use lw_protocol::{ErrorCode, apis};
 use super::{Answer, Cx, read_body, refuse, write_reply};
 
 pub(super) fn answer(_cx: Cx, head: RequestHead, body: Bytes) -> Answer {
-    let known = apis::find(ApiKey::ApiVersions as i16).is_some_and(|api| api.serves(head.api_version));
+    let known =
+        apis::find(ApiKey::ApiVersions as i16).is_some_and(|api| api.serves(head.api_version));
     if !known {
-        let head = RequestHead { api_version: 0, ..head };
+        let head = RequestHead {
+            api_version: 0,
+            ..head
+        };
         let response = response(ErrorCode::UnsupportedVersion.code());
         return Box::pin(async move { write_reply(head, &response).map(Some) });
     }
@@ -32,5 +36,7 @@ fn response(error_code: i16) -> ApiVersionsResponse {
             .with_min_version(api.advertised_min)
             .with_max_version(api.max)
     });
-    ApiVersionsResponse::default().with_error_code(error_code).with_api_keys(keys.collect())
+    ApiVersionsResponse::default()
+        .with_error_code(error_code)
+        .with_api_keys(keys.collect())
 }

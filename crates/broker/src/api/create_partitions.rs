@@ -27,10 +27,18 @@ pub(crate) async fn handle(cx: Cx, request: CreatePartitionsRequest) -> CreatePa
 
 async fn grow(cx: &Cx, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
     let _changes = cx.broker.topic_changes.lock().await;
-    let topic = cx.broker.find_topic(&asked.name, Uuid::nil()).map_err(|code| Refusal::new(code, code.to_string()))?;
+    let topic = cx
+        .broker
+        .find_topic(&asked.name, Uuid::nil())
+        .map_err(|code| Refusal::new(code, code.to_string()))?;
     check(asked, topic.partitions)?;
     if !validate_only {
-        cx.broker.commit(vec![Op::CreatePartitions { id: topic.id, total: asked.count }]).await?;
+        cx.broker
+            .commit(vec![Op::CreatePartitions {
+                id: topic.id,
+                total: asked.count,
+            }])
+            .await?;
     }
     Ok(())
 }
@@ -39,20 +47,29 @@ fn check(asked: &CreatePartitionsTopic, now: i32) -> Result<(), Refusal> {
     let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     let total = asked.count;
     if total < now {
-        return invalid(format!("Topic currently has {now} partitions, which is higher than the requested {total}."));
+        return invalid(format!(
+            "Topic currently has {now} partitions, which is higher than the requested {total}."
+        ));
     }
     if total == now {
         return invalid(format!("Topic already has {now} partition(s)."));
     }
     if total > MAX_PARTITIONS {
-        return invalid(format!("A topic may have at most {MAX_PARTITIONS} partitions."));
+        return invalid(format!(
+            "A topic may have at most {MAX_PARTITIONS} partitions."
+        ));
     }
     let Some(assignments) = &asked.assignments else {
         return Ok(());
     };
-    let ours = assignments.iter().all(|assignment| assignment.broker_ids.iter().map(|id| id.0).eq([NODE_ID]));
+    let ours = assignments
+        .iter()
+        .all(|assignment| assignment.broker_ids.iter().map(|id| id.0).eq([NODE_ID]));
     if assignments.len() as i32 != total - now || !ours {
-        let message = format!("each of the {} new partitions takes broker {NODE_ID}, the only one", total - now);
+        let message = format!(
+            "each of the {} new partitions takes broker {NODE_ID}, the only one",
+            total - now
+        );
         return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
     }
     Ok(())

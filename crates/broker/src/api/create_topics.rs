@@ -14,9 +14,9 @@ use lw_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use uuid::Uuid;
 
 use super::Cx;
+use crate::NODE_ID;
 use crate::topic_config::{SETTINGS, value};
 use crate::topics::{NewTopic, Refusal};
-use crate::NODE_ID;
 
 pub(crate) async fn handle(cx: Cx, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut times = HashMap::new();
@@ -28,7 +28,10 @@ pub(crate) async fn handle(cx: Cx, request: CreateTopicsRequest) -> CreateTopics
         match times.remove(&asked.name) {
             Some(1) => results.push(create(&cx, asked, request.validate_only).await),
             // Named twice: one answer for all of them.
-            Some(_) => results.push(failed(asked, Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))),
+            Some(_) => results.push(failed(
+                asked,
+                Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."),
+            )),
             None => {}
         }
     }
@@ -51,7 +54,11 @@ async fn create(cx: &Cx, asked: &CreatableTopic, validate_only: bool) -> Creatab
         Ok(durable) => {
             if replicas(asked) > 1 {
                 let (topic, asked) = (durable.name.as_str(), replicas(asked));
-                tracing::warn!(topic, asked, "created with replication factor 1: there is one node");
+                tracing::warn!(
+                    topic,
+                    asked,
+                    "created with replication factor 1: there is one node"
+                );
             }
             created(asked, &topic, durable.id)
         }
@@ -72,7 +79,11 @@ fn new_topic(asked: &CreatableTopic, default_partitions: i32) -> Result<NewTopic
         true => asked_partitions(asked, default_partitions)?,
         false => assigned_partitions(asked)?,
     };
-    Ok(NewTopic { name: asked.name.to_string(), partitions, config })
+    Ok(NewTopic {
+        name: asked.name.to_string(),
+        partitions,
+        config,
+    })
 }
 
 fn asked_partitions(asked: &CreatableTopic, default_partitions: i32) -> Result<i32, Refusal> {
@@ -80,7 +91,11 @@ fn asked_partitions(asked: &CreatableTopic, default_partitions: i32) -> Result<i
         let message = "Replication factor must be larger than 0, or -1 to use the default value.";
         return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message));
     }
-    Ok(if asked.num_partitions == -1 { default_partitions } else { asked.num_partitions })
+    Ok(if asked.num_partitions == -1 {
+        default_partitions
+    } else {
+        asked.num_partitions
+    })
 }
 
 /// A manual assignment may only name this node, and must name every partition from 0 on.
@@ -90,7 +105,11 @@ fn assigned_partitions(asked: &CreatableTopic) -> Result<i32, Refusal> {
         return Err(Refusal::new(ErrorCode::InvalidRequest, message));
     }
     let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
-    let mut indexes: Vec<i32> = asked.assignments.iter().map(|assignment| assignment.partition_index).collect();
+    let mut indexes: Vec<i32> = asked
+        .assignments
+        .iter()
+        .map(|assignment| assignment.partition_index)
+        .collect();
     indexes.sort_unstable();
     if !indexes.iter().copied().eq(0..indexes.len() as i32) {
         return invalid("partitions should be a consecutive 0-based integer sequence".into());
@@ -98,7 +117,9 @@ fn assigned_partitions(asked: &CreatableTopic) -> Result<i32, Refusal> {
     for assignment in &asked.assignments {
         if assignment.broker_ids.iter().map(|id| id.0).ne([NODE_ID]) {
             let index = assignment.partition_index;
-            return invalid(format!("partition {index} can only be assigned to broker {NODE_ID}, the only one"));
+            return invalid(format!(
+                "partition {index} can only be assigned to broker {NODE_ID}, the only one"
+            ));
         }
     }
     Ok(indexes.len() as i32)
@@ -113,7 +134,9 @@ fn created(asked: &CreatableTopic, topic: &NewTopic, id: Uuid) -> CreatableTopic
         let own = topic.config.contains_key(setting.name);
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_static_str(setting.name))
-            .with_value(Some(StrBytes::from_string(value(&topic.config, setting.name).into())))
+            .with_value(Some(StrBytes::from_string(
+                value(&topic.config, setting.name).into(),
+            )))
             .with_config_source(if own { 1 } else { 5 })
     });
     CreatableTopicResult::default()

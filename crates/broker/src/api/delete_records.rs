@@ -2,7 +2,9 @@
 
 use lw_protocol::ErrorCode;
 use lw_protocol::messages::delete_records_request::DeleteRecordsPartition;
-use lw_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use lw_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
 use lw_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use lw_storage::Op;
 use uuid::Uuid;
@@ -23,13 +25,18 @@ pub(crate) async fn handle(cx: Cx, request: DeleteRecordsRequest) -> DeleteRecor
                 Ok(topic) => delete(&cx, topic.id, partition).await,
                 Err(code) => Err(*code),
             };
-            let reply = DeleteRecordsPartitionResult::default().with_partition_index(partition.partition_index);
+            let reply = DeleteRecordsPartitionResult::default()
+                .with_partition_index(partition.partition_index);
             partitions.push(match outcome {
                 Ok(low_watermark) => reply.with_low_watermark(low_watermark),
                 Err(code) => reply.with_low_watermark(-1).with_error_code(code.code()),
             });
         }
-        topics.push(DeleteRecordsTopicResult::default().with_name(asked.name).with_partitions(partitions));
+        topics.push(
+            DeleteRecordsTopicResult::default()
+                .with_name(asked.name)
+                .with_partitions(partitions),
+        );
     }
     DeleteRecordsResponse::default().with_topics(topics)
 }
@@ -37,15 +44,30 @@ pub(crate) async fn handle(cx: Cx, request: DeleteRecordsRequest) -> DeleteRecor
 /// The offset that the partition starts at afterwards.
 async fn delete(cx: &Cx, topic: Uuid, asked: &DeleteRecordsPartition) -> Result<i64, ErrorCode> {
     let partition = asked.partition_index;
-    let bounds = cx.broker.storage.bounds(topic, partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let before = if asked.offset == ALL { bounds.high_watermark } else { asked.offset };
+    let bounds = cx
+        .broker
+        .storage
+        .bounds(topic, partition)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let before = if asked.offset == ALL {
+        bounds.high_watermark
+    } else {
+        asked.offset
+    };
     if before < 0 || before > bounds.high_watermark {
         return Err(ErrorCode::OffsetOutOfRange);
     }
     if before <= bounds.log_start {
         return Ok(bounds.log_start);
     }
-    let ops = vec![Op::DeleteRecords { topic, partition, before }];
-    cx.broker.commit(ops).await.map_err(|error| commit_code(&error))?;
+    let ops = vec![Op::DeleteRecords {
+        topic,
+        partition,
+        before,
+    }];
+    cx.broker
+        .commit(ops)
+        .await
+        .map_err(|error| commit_code(&error))?;
     Ok(before)
 }

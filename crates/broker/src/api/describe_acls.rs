@@ -8,5 +8,7 @@ use super::Cx;
 pub(crate) async fn handle(_cx: Cx, _request: DescribeAclsRequest) -> DescribeAclsResponse {
     DescribeAclsResponse::default()
         .with_error_code(ErrorCode::SecurityDisabled.code())
-        .with_error_message(Some(StrBytes::from_static_str("no authorizer is configured")))
+        .with_error_message(Some(StrBytes::from_static_str(
+            "no authorizer is configured",
+        )))
 }

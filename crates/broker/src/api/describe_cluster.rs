@@ -15,7 +15,9 @@ pub(crate) async fn handle(cx: Cx, request: DescribeClusterRequest) -> DescribeC
     if cx.version >= 1 && request.endpoint_type != BROKERS {
         return DescribeClusterResponse::default()
             .with_error_code(ErrorCode::MismatchedEndpointType.code())
-            .with_error_message(Some(StrBytes::from_static_str("this endpoint serves brokers")));
+            .with_error_message(Some(StrBytes::from_static_str(
+                "this endpoint serves brokers",
+            )));
     }
     let broker = DescribeClusterBroker::default()
         .with_broker_id(BrokerId(NODE_ID))

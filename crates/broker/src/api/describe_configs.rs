@@ -53,7 +53,10 @@ fn describe(
         TOPIC => {
             let topic = cx.broker.find_topic(&asked.resource_name, Uuid::nil());
             let topic = topic.map_err(|code| Refusal::new(code, code.to_string()))?;
-            Ok(SETTINGS.iter().map(|setting| topic_setting(&topic, setting, synonyms)).collect())
+            Ok(SETTINGS
+                .iter()
+                .map(|setting| topic_setting(&topic, setting, synonyms))
+                .collect())
         }
         BROKER => {
             // The empty name asks for defaults of the whole cluster, which nobody can set here.
@@ -84,12 +87,20 @@ pub(super) fn check_node(name: &str) -> Result<(), Refusal> {
     }
 }
 
-fn topic_setting(topic: &Topic, setting: &Setting, synonyms: bool) -> DescribeConfigsResourceResult {
+fn topic_setting(
+    topic: &Topic,
+    setting: &Setting,
+    synonyms: bool,
+) -> DescribeConfigsResourceResult {
     let own = topic.config.get(setting.name).map(String::as_str);
     let mut result = DescribeConfigsResourceResult::default()
         .with_name(StrBytes::from_static_str(setting.name))
         .with_value(Some(text(own.unwrap_or(setting.default))))
-        .with_config_source(if own.is_some() { FROM_TOPIC } else { FROM_DEFAULT })
+        .with_config_source(if own.is_some() {
+            FROM_TOPIC
+        } else {
+            FROM_DEFAULT
+        })
         .with_config_type(setting.kind as i8);
     if synonyms {
         let synonym = |name: &'static str, value: &str, source| {
@@ -98,9 +109,13 @@ fn topic_setting(topic: &Topic, setting: &Setting, synonyms: bool) -> DescribeCo
                 .with_value(Some(text(value)))
                 .with_source(source)
         };
-        result.synonyms.extend(own.map(|value| synonym(setting.name, value, FROM_TOPIC)));
+        result
+            .synonyms
+            .extend(own.map(|value| synonym(setting.name, value, FROM_TOPIC)));
         if !setting.broker_name.is_empty() {
-            result.synonyms.push(synonym(setting.broker_name, setting.default, FROM_DEFAULT));
+            result
+                .synonyms
+                .push(synonym(setting.broker_name, setting.default, FROM_DEFAULT));
         }
     }
     result
@@ -110,21 +125,49 @@ fn broker_settings(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {
     let config = &broker.config;
     let started = |name: &'static str, kind: Kind, value: String| (name, kind, value, FROM_START);
     let own = [
-        started("auto.create.topics.enable", Kind::Boolean, config.auto_create_topics.to_string()),
+        started(
+            "auto.create.topics.enable",
+            Kind::Boolean,
+            config.auto_create_topics.to_string(),
+        ),
         started("broker.id", Kind::Int, NODE_ID.to_string()),
-        started("connections.max.idle.ms", Kind::Long, config.max_idle.as_millis().to_string()),
+        started(
+            "connections.max.idle.ms",
+            Kind::Long,
+            config.max_idle.as_millis().to_string(),
+        ),
         started("default.replication.factor", Kind::Int, "1".into()),
         started("delete.topic.enable", Kind::Boolean, "true".into()),
-        started("fetch.max.bytes", Kind::Int, config.max_fetch_bytes.to_string()),
-        started("log.dirs", Kind::String, broker.storage.dir().display().to_string()),
+        started(
+            "fetch.max.bytes",
+            Kind::Int,
+            config.max_fetch_bytes.to_string(),
+        ),
+        started("log.dirs", Kind::String, config.log_dir.clone()),
         started("node.id", Kind::Int, NODE_ID.to_string()),
-        started("num.partitions", Kind::Int, config.default_partitions.to_string()),
+        started(
+            "num.partitions",
+            Kind::Int,
+            config.default_partitions.to_string(),
+        ),
         started("offsets.topic.replication.factor", Kind::Int, "1".into()),
-        started("socket.request.max.bytes", Kind::Int, config.max_request_bytes.to_string()),
+        started(
+            "socket.request.max.bytes",
+            Kind::Int,
+            config.max_request_bytes.to_string(),
+        ),
     ];
-    let defaults = SETTINGS.iter().filter(|setting| !setting.broker_name.is_empty());
-    let defaults =
-        defaults.map(|setting| (setting.broker_name, setting.kind, setting.default.to_owned(), FROM_DEFAULT));
+    let defaults = SETTINGS
+        .iter()
+        .filter(|setting| !setting.broker_name.is_empty());
+    let defaults = defaults.map(|setting| {
+        (
+            setting.broker_name,
+            setting.kind,
+            setting.default.to_owned(),
+            FROM_DEFAULT,
+        )
+    });
     own.into_iter()
         .chain(defaults)
         .map(|(name, kind, value, source)| {

@@ -7,7 +7,9 @@ use lw_protocol::messages::describe_topic_partitions_request::Cursor as From;
 use lw_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use lw_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName};
+use lw_protocol::messages::{
+    BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName,
+};
 use lw_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
@@ -18,20 +20,39 @@ use crate::{LEADER_EPOCH, NODE_ID};
 /// Kafka's own limit (`max.request.partition.size.limit`).
 const MAX_PAGE: i32 = 2000;
 
-pub(crate) async fn handle(cx: Cx, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+pub(crate) async fn handle(
+    cx: Cx,
+    request: DescribeTopicPartitionsRequest,
+) -> DescribeTopicPartitionsResponse {
     let mut names: Vec<String> = match request.topics.is_empty() {
-        true => cx.broker.storage.topics().iter().map(|topic| topic.name.clone()).collect(),
-        false => request.topics.iter().map(|topic| topic.name.to_string()).collect(),
+        true => cx
+            .broker
+            .storage
+            .topics()
+            .iter()
+            .map(|topic| topic.name.clone())
+            .collect(),
+        false => request
+            .topics
+            .iter()
+            .map(|topic| topic.name.to_string())
+            .collect(),
     };
     names.sort_unstable();
     names.dedup();
-    let begin = request.cursor.unwrap_or_else(|| From::default().with_partition_index(0));
+    let begin = request
+        .cursor
+        .unwrap_or_else(|| From::default().with_partition_index(0));
     names.retain(|name| name.as_str() >= begin.topic_name.as_str());
 
     let mut left = request.response_partition_limit.clamp(1, MAX_PAGE);
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names {
-        let first = if name == begin.topic_name.as_str() { begin.partition_index.max(0) } else { 0 };
+        let first = if name == begin.topic_name.as_str() {
+            begin.partition_index.max(0)
+        } else {
+            0
+        };
         if left == 0 {
             return response.with_next_cursor(Some(cursor(name, 0)));
         }
@@ -74,5 +95,7 @@ fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn cursor(name: String, partition: i32) -> Cursor {
-    Cursor::default().with_topic_name(TopicName(StrBytes::from_string(name))).with_partition_index(partition)
+    Cursor::default()
+        .with_topic_name(TopicName(StrBytes::from_string(name)))
+        .with_partition_index(partition)
 }

@@ -26,6 +26,9 @@ use super::{Answer, Cx, read_body, refuse};
 use crate::LEADER_EPOCH;
 use crate::net::Reply;
 
+/// Batches below this are cheaper to copy together than to send as pieces of their own.
+const SMALL: usize = 4096;
+
 /// A response whose records are still the pieces that storage gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fetched {
@@ -60,7 +63,10 @@ pub(super) fn answer(cx: Cx, head: RequestHead, body: Bytes) -> Answer {
 pub(crate) async fn handle(cx: Cx, request: FetchRequest) -> Fetched {
     if request.session_id != 0 {
         // We never gave a session: the client falls back to a full request.
-        return Fetched { error_code: ErrorCode::FetchSessionIdNotFound.code(), topics: Vec::new() };
+        return Fetched {
+            error_code: ErrorCode::FetchSessionIdNotFound.code(),
+            topics: Vec::new(),
+        };
     }
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let deadline = Instant::now() + wait;
@@ -90,9 +96,16 @@ struct Round {
 
 fn read_all(cx: &Cx, request: &FetchRequest) -> Round {
     let limit = (request.max_bytes.max(0) as usize).min(cx.broker.config.max_fetch_bytes);
-    let mut round = Round { fetched: Fetched::default(), bytes: 0, failed: false };
+    let mut round = Round {
+        fetched: Fetched::default(),
+        bytes: 0,
+        failed: false,
+    };
     for asked in &request.topics {
-        let topic = cx.broker.find_topic(&asked.topic, asked.topic_id).map(|topic| topic.id);
+        let topic = cx
+            .broker
+            .find_topic(&asked.topic, asked.topic_id)
+            .map(|topic| topic.id);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for partition in &asked.partitions {
             let outcome = topic.and_then(|id| read_one(cx, id, partition, limit, round.bytes));
@@ -106,7 +119,11 @@ fn read_all(cx: &Cx, request: &FetchRequest) -> Round {
             round.bytes += fetched.records.iter().map(Bytes::len).sum::<usize>();
             partitions.push(fetched);
         }
-        round.fetched.topics.push(FetchedTopic { name: asked.topic.clone(), id: asked.topic_id, partitions });
+        round.fetched.topics.push(FetchedTopic {
+            name: asked.topic.clone(),
+            id: asked.topic_id,
+            partitions,
+        });
     }
     round
 }
@@ -120,7 +137,9 @@ fn read_one(
     taken: usize,
 ) -> Result<FetchedPartition, ErrorCode> {
     let storage = &cx.broker.storage;
-    let bounds = storage.bounds(topic, asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let bounds = storage
+        .bounds(topic, asked.partition)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if asked.current_leader_epoch > LEADER_EPOCH {
         return Err(ErrorCode::UnknownLeaderEpoch);
     }
@@ -134,27 +153,37 @@ fn read_one(
     if asked.fetch_offset < bounds.log_start || asked.fetch_offset > bounds.high_watermark {
         return Err(ErrorCode::OffsetOutOfRange);
     }
-    let room = limit.saturating_sub(taken).min(asked.partition_max_bytes.max(0) as usize);
+    let room = limit
+        .saturating_sub(taken)
+        .min(asked.partition_max_bytes.max(0) as usize);
     if asked.fetch_offset == bounds.high_watermark || (taken > 0 && room == 0) {
         return Ok(fetched);
     }
-    let read = storage.fetch(topic, asked.partition, asked.fetch_offset, room).map_err(|error| read_code(&error))?;
+    let read = storage
+        .fetch(topic, asked.partition, asked.fetch_offset, room)
+        .map_err(|error| read_code(&error))?;
     // Storage always gives one batch. Only the first of a reply may be larger than what was asked for.
-    if taken == 0 || read.bytes.len() <= room {
-        fetched.records.push(read.bytes);
+    if taken == 0 || read.size() <= room {
+        fetched.records = read.batches;
     }
     Ok(fetched)
 }
 
 fn failed(index: i32, code: ErrorCode) -> FetchedPartition {
-    FetchedPartition { index, error_code: code.code(), high_watermark: -1, log_start: -1, records: Vec::new() }
+    FetchedPartition {
+        index,
+        error_code: code.code(),
+        high_watermark: -1,
+        log_start: -1,
+        records: Vec::new(),
+    }
 }
 
 fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
-        _ => ErrorCode::KafkaStorageError,
+        ReadError::Corrupt { .. } | ReadError::Io(_) => ErrorCode::KafkaStorageError,
     }
 }
 
@@ -176,8 +205,16 @@ fn count(cx: &Cx, fetched: &Fetched) {
 /// Writes a FetchResponse of any version from 4 to 18.
 pub(crate) fn encode(head: RequestHead, fetched: &Fetched) -> Reply {
     let version = head.api_version;
-    let mut writer = Writer { reply: Reply::default(), between: BytesMut::new(), flexible: version >= 12 };
-    frame::put_response_header(&mut writer.between, head.correlation_id, FetchResponse::header_version(version));
+    let mut writer = Writer {
+        reply: Reply::default(),
+        between: BytesMut::new(),
+        flexible: version >= 12,
+    };
+    frame::put_response_header(
+        &mut writer.between,
+        head.correlation_id,
+        FetchResponse::header_version(version),
+    );
     writer.between.put_i32(0); // throttle time
     if version >= 7 {
         writer.between.put_i16(fetched.error_code);
@@ -235,6 +272,10 @@ impl Writer {
             self.between.put_i32(length as i32);
         }
         for piece in &partition.records {
+            if piece.len() < SMALL {
+                self.between.put_slice(piece);
+                continue;
+            }
             self.reply.push(self.between.split().freeze());
             self.reply.push(piece.clone());
         }
@@ -256,7 +297,7 @@ impl Writer {
     }
 
     fn unsigned(&mut self, value: usize) {
-        lw_protocol::frame::put_unsigned(&mut self.between, value as u64);
+        frame::put_unsigned(&mut self.between, value as u64);
     }
 
     /// Puts the frame's length before everything.
@@ -264,7 +305,8 @@ impl Writer {
         use bytes::Buf;
         self.reply.push(self.between.freeze());
         let length = self.reply.remaining() as u32;
-        self.reply.push_front(Bytes::copy_from_slice(&length.to_be_bytes()));
+        self.reply
+            .push_front(Bytes::copy_from_slice(&length.to_be_bytes()));
         self.reply
     }
 }
@@ -280,10 +322,14 @@ mod tests {
     /// Our encoder writes what the generated one writes, in every version.
     #[test]
     fn the_reply_is_what_the_protocol_crate_would_write() {
-        let records = vec![Bytes::from(vec![7u8; 200]), Bytes::from_static(b"more")];
+        let records = vec![Bytes::from(vec![7u8; SMALL]), Bytes::from_static(b"more")];
         let id = Uuid::from_u128(5);
         for version in 4..=18 {
-            let name = if version < 13 { TopicName(StrBytes::from_static_str("t")) } else { TopicName::default() };
+            let name = if version < 13 {
+                TopicName(StrBytes::from_static_str("t"))
+            } else {
+                TopicName::default()
+            };
             let id = if version < 13 { Uuid::nil() } else { id };
             let partition = |index, records: &[Bytes]| FetchedPartition {
                 index,
@@ -292,7 +338,11 @@ mod tests {
                 log_start: 3,
                 records: records.to_vec(),
             };
-            let partitions = vec![partition(0, &records), partition(1, &[]), failed(2, ErrorCode::OffsetOutOfRange)];
+            let partitions = vec![
+                partition(0, &records),
+                partition(1, &[]),
+                failed(2, ErrorCode::OffsetOutOfRange),
+            ];
             let expected = partitions.iter().map(|p| {
                 PartitionData::default()
                     .with_partition_index(p.index)
@@ -310,10 +360,28 @@ mod tests {
             let expected = FetchResponse::default().with_responses(vec![topic]);
             let expected = frame::encode_response(77, version, &expected).unwrap();
 
-            let topics = vec![FetchedTopic { name, id, partitions }];
-            let head = RequestHead { api_key: ApiKey::Fetch as i16, api_version: version, correlation_id: 77 };
-            let mut reply = encode(head, &Fetched { error_code: 0, topics });
-            assert_eq!(reply.copy_to_bytes(reply.remaining()), expected, "version {version}");
+            let topics = vec![FetchedTopic {
+                name,
+                id,
+                partitions,
+            }];
+            let head = RequestHead {
+                api_key: ApiKey::Fetch as i16,
+                api_version: version,
+                correlation_id: 77,
+            };
+            let mut reply = encode(
+                head,
+                &Fetched {
+                    error_code: 0,
+                    topics,
+                },
+            );
+            assert_eq!(
+                reply.copy_to_bytes(reply.remaining()),
+                expected,
+                "version {version}"
+            );
         }
     }
 }

@@ -22,12 +22,21 @@ const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
-pub(crate) async fn handle(cx: Cx, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
+pub(crate) async fn handle(
+    cx: Cx,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let change = |config| changed(config, &resource.configs);
-        let outcome =
-            alter(&cx, resource.resource_type, &resource.resource_name, request.validate_only, change).await;
+        let outcome = alter(
+            &cx,
+            resource.resource_type,
+            &resource.resource_name,
+            request.validate_only,
+            change,
+        )
+        .await;
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
@@ -58,17 +67,26 @@ pub(super) async fn alter(
         return Err(Refusal::new(ErrorCode::InvalidRequest, message));
     }
     let _changes = cx.broker.topic_changes.lock().await;
-    let topic = cx.broker.find_topic(name, Uuid::nil()).map_err(|code| Refusal::new(code, code.to_string()))?;
+    let topic = cx
+        .broker
+        .find_topic(name, Uuid::nil())
+        .map_err(|code| Refusal::new(code, code.to_string()))?;
     if topic.internal {
         let message = format!("topic '{name}' is internal: its configuration is fixed");
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
     let config = change(topic.config.clone())?;
     for (name, value) in &config {
-        topic_config::check(name, value).map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+        topic_config::check(name, value)
+            .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
     }
     if !validate_only && config != topic.config {
-        cx.broker.commit(vec![Op::AlterConfig { id: topic.id, config }]).await?;
+        cx.broker
+            .commit(vec![Op::AlterConfig {
+                id: topic.id,
+                config,
+            }])
+            .await?;
     }
     Ok(())
 }
@@ -91,7 +109,11 @@ fn changed(
                     let message = format!("Config value append is not allowed for config: {name}");
                     return Err(Refusal::new(ErrorCode::InvalidConfig, message));
                 }
-                edit_list(topic_config::value(&config, name), value, operation == APPEND)
+                edit_list(
+                    topic_config::value(&config, name),
+                    value,
+                    operation == APPEND,
+                )
             }
             (_, None) => {
                 let message = format!("Null value not supported for config: {name}");
@@ -137,6 +159,9 @@ mod tests {
             .with_config_operation(APPEND)
             .with_value(Some(StrBytes::from_static_str("1")));
         let refusal = changed(BTreeMap::new(), &[append]).unwrap_err();
-        assert_eq!(refusal.message, "Config value append is not allowed for config: retention.ms");
+        assert_eq!(
+            refusal.message,
+            "Config value append is not allowed for config: retention.ms"
+        );
     }
 }

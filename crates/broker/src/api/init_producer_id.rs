@@ -17,7 +17,9 @@ pub(crate) async fn handle(cx: Cx, request: InitProducerIdRequest) -> InitProduc
         return refused(ErrorCode::InvalidRequest);
     }
     match cx.broker.producer_ids.next() {
-        Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
+        Ok(id) => InitProducerIdResponse::default()
+            .with_producer_id(ProducerId(id))
+            .with_producer_epoch(0),
         Err(error) => {
             tracing::warn!(%error, "could not claim producer ids");
             refused(commit_code(&error))

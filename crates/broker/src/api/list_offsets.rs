@@ -7,7 +7,9 @@
 
 use lw_protocol::ErrorCode;
 use lw_protocol::messages::list_offsets_request::ListOffsetsPartition;
-use lw_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use lw_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
 use lw_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use lw_storage::ReadError;
 use uuid::Uuid;
@@ -24,13 +26,18 @@ const NONE: (i64, i64) = (-1, -1);
 
 pub(crate) async fn handle(cx: Cx, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let topics = request.topics.into_iter().map(|asked| {
-        let topic = cx.broker.find_topic(&asked.name, Uuid::nil()).map(|topic| topic.id);
+        let topic = cx
+            .broker
+            .find_topic(&asked.name, Uuid::nil())
+            .map(|topic| topic.id);
         let partitions = asked.partitions.iter().map(|partition| {
             let found = topic.and_then(|id| find(&cx, id, partition));
             reply(partition.partition_index, found)
         });
         let partitions = partitions.collect();
-        ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions)
+        ListOffsetsTopicResponse::default()
+            .with_name(asked.name)
+            .with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
@@ -39,7 +46,9 @@ pub(crate) async fn handle(cx: Cx, request: ListOffsetsRequest) -> ListOffsetsRe
 fn find(cx: &Cx, topic: Uuid, asked: &ListOffsetsPartition) -> Result<(i64, i64), ErrorCode> {
     let storage = &cx.broker.storage;
     let index = asked.partition_index;
-    let bounds = storage.bounds(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let bounds = storage
+        .bounds(topic, index)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if asked.current_leader_epoch > LEADER_EPOCH {
         return Err(ErrorCode::UnknownLeaderEpoch);
     }
@@ -62,8 +71,14 @@ fn reply(index: i32, found: Result<(i64, i64), ErrorCode>) -> ListOffsetsPartiti
     match found {
         Ok((offset, timestamp)) => {
             let epoch = if offset >= 0 { LEADER_EPOCH } else { -1 };
-            reply.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(epoch)
+            reply
+                .with_offset(offset)
+                .with_timestamp(timestamp)
+                .with_leader_epoch(epoch)
         }
-        Err(code) => reply.with_error_code(code.code()).with_offset(-1).with_timestamp(-1),
+        Err(code) => reply
+            .with_error_code(code.code())
+            .with_offset(-1)
+            .with_timestamp(-1),
     }
 }

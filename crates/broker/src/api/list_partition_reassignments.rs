@@ -1,6 +1,8 @@
 //! ListPartitionReassignments (46): replicas on the move. On one node there are none; `kafka-topics --describe` asks.
 
-use lw_protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
+use lw_protocol::messages::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
 
 use super::Cx;
 

@@ -26,7 +26,13 @@ pub(crate) async fn handle(cx: Cx, request: MetadataRequest) -> MetadataResponse
                 topics.push(describe_asked(&cx, &request, topic).await);
             }
         }
-        _ => topics.extend(cx.broker.storage.topics().iter().map(|topic| describe(topic))),
+        _ => topics.extend(
+            cx.broker
+                .storage
+                .topics()
+                .iter()
+                .map(|topic| describe(topic)),
+        ),
     }
     if request.include_topic_authorized_operations {
         for topic in &mut topics {
@@ -48,9 +54,16 @@ pub(crate) async fn handle(cx: Cx, request: MetadataRequest) -> MetadataResponse
     response
 }
 
-async fn describe_asked(cx: &Cx, request: &MetadataRequest, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+async fn describe_asked(
+    cx: &Cx,
+    request: &MetadataRequest,
+    asked: &MetadataRequestTopic,
+) -> MetadataResponseTopic {
     let name = asked.name.clone();
-    match cx.broker.find_topic(name.as_deref().map_or("", |name| name), asked.topic_id) {
+    match cx
+        .broker
+        .find_topic(name.as_deref().map_or("", |name| name), asked.topic_id)
+    {
         Ok(topic) => return describe(&topic),
         Err(code) if !asked.topic_id.is_nil() => return absent(cx, asked, code),
         Err(_) => {}
@@ -59,30 +72,43 @@ async fn describe_asked(cx: &Cx, request: &MetadataRequest, asked: &MetadataRequ
     if let Err(refusal) = check_name(&name) {
         return absent(cx, asked, refusal.code);
     }
-    let may_create = cx.broker.config.auto_create_topics && (cx.version < 4 || request.allow_auto_topic_creation);
+    let may_create = cx.broker.config.auto_create_topics
+        && (cx.version < 4 || request.allow_auto_topic_creation);
     if !may_create {
         return absent(cx, asked, ErrorCode::UnknownTopicOrPartition);
     }
     let partitions = cx.broker.config.default_partitions;
-    let topic = NewTopic { name: name.to_string(), partitions, config: Default::default() };
+    let topic = NewTopic {
+        name: name.to_string(),
+        partitions,
+        config: Default::default(),
+    };
     match cx.broker.create_topic(topic).await {
         Ok(topic) => {
             tracing::info!(topic = %topic.name, partitions, client = ?cx.client_id, "created a topic that was asked for");
             describe(&topic)
         }
         // Two clients asked at once: the other's is as good.
-        Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => match cx.broker.storage.topic(&name) {
-            Some(topic) => describe(&topic),
-            None => absent(cx, asked, ErrorCode::UnknownTopicOrPartition),
-        },
+        Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => {
+            match cx.broker.storage.topic(&name) {
+                Some(topic) => describe(&topic),
+                None => absent(cx, asked, ErrorCode::UnknownTopicOrPartition),
+            }
+        }
         Err(refusal) => absent(cx, asked, refusal.code),
     }
 }
 
 fn absent(cx: &Cx, asked: &MetadataRequestTopic, code: ErrorCode) -> MetadataResponseTopic {
     // Before version 12 a name cannot be null, not even beside an id that nobody knows.
-    let name = asked.name.clone().or((cx.version < 12).then(TopicName::default));
-    MetadataResponseTopic::default().with_error_code(code.code()).with_name(name).with_topic_id(asked.topic_id)
+    let name = asked
+        .name
+        .clone()
+        .or((cx.version < 12).then(TopicName::default));
+    MetadataResponseTopic::default()
+        .with_error_code(code.code())
+        .with_name(name)
+        .with_topic_id(asked.topic_id)
 }
 
 fn describe(topic: &Topic) -> MetadataResponseTopic {

@@ -42,18 +42,27 @@ pub(super) fn answer(cx: Cx, head: RequestHead, body: Bytes) -> Answer {
         }
         match first_error(&response) {
             None => Ok(None),
-            Some(code) => Err(Hangup::Unacknowledged { api: ApiKey::Produce, code }),
+            Some(code) => Err(Hangup::Unacknowledged {
+                api: ApiKey::Produce,
+                code,
+            }),
         }
     })
 }
 
 fn first_error(response: &ProduceResponse) -> Option<ErrorCode> {
-    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let mut partitions = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
     partitions.find_map(|partition| ErrorCode::try_from_code(partition.error_code))
 }
 
 /// Appends at the call; the future waits for the disk.
-pub(crate) fn handle(cx: Cx, request: ProduceRequest) -> impl Future<Output = ProduceResponse> + Send + 'static {
+pub(crate) fn handle(
+    cx: Cx,
+    request: ProduceRequest,
+) -> impl Future<Output = ProduceResponse> + Send + 'static {
     let refused = check_request(&request).err();
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
@@ -96,15 +105,24 @@ fn check_request(request: &ProduceRequest) -> Result<(), Refusal> {
         return Err(Refusal::new(ErrorCode::InvalidRequiredAcks, message));
     }
     if request.transactional_id.is_some() {
-        return Err(Refusal::new(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
+        return Err(Refusal::new(
+            ErrorCode::InvalidTxnState,
+            "transactions are not supported yet",
+        ));
     }
     Ok(())
 }
 
 fn writable_topic(cx: &Cx, name: &str, id: uuid::Uuid) -> Result<Arc<Topic>, Refusal> {
-    let topic = cx.broker.find_topic(name, id).map_err(|code| Refusal::new(code, code.to_string()))?;
+    let topic = cx
+        .broker
+        .find_topic(name, id)
+        .map_err(|code| Refusal::new(code, code.to_string()))?;
     if topic.internal {
-        let message = format!("topic '{}' is internal: only the server writes to it", topic.name);
+        let message = format!(
+            "topic '{}' is internal: only the server writes to it",
+            topic.name
+        );
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
     Ok(topic)
@@ -118,26 +136,42 @@ struct Started {
 
 enum State {
     Refused(Refusal),
-    Appending { appended: oneshot::Receiver<Result<Appended, AppendError>>, log_append_time: i64, records: u64, bytes: u64 },
+    Appending {
+        appended: oneshot::Receiver<Result<Appended, AppendError>>,
+        log_append_time: i64,
+        records: u64,
+        bytes: u64,
+    },
 }
 
 impl Started {
     fn refused(index: i32, refusal: Refusal) -> Started {
-        Started { index, state: State::Refused(refusal) }
+        Started {
+            index,
+            state: State::Refused(refusal),
+        }
     }
 
     async fn finish(self, cx: &Cx) -> PartitionProduceResponse {
         let reply = PartitionProduceResponse::default().with_index(self.index);
         let outcome = match self.state {
             State::Refused(refusal) => Err(refusal),
-            State::Appending { appended, log_append_time, records, bytes } => match appended.await {
+            State::Appending {
+                appended,
+                log_append_time,
+                records,
+                bytes,
+            } => match appended.await {
                 Ok(Ok(appended)) => {
                     cx.broker.metrics().produced_records.add(records);
                     cx.broker.metrics().produced_bytes.add(bytes);
                     Ok((appended, log_append_time))
                 }
                 Ok(Err(error)) => Err(append_refusal(&error)),
-                Err(_) => Err(Refusal::new(ErrorCode::KafkaStorageError, "the log is closed")),
+                Err(_) => Err(Refusal::new(
+                    ErrorCode::KafkaStorageError,
+                    "the log is closed",
+                )),
             },
         };
         match outcome {
@@ -168,20 +202,37 @@ fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
         Ok(prepared) => prepared,
         Err(refusal) => return Started::refused(index, refusal),
     };
-    let (records, bytes) = (batch.header().record_count as u64, batch.bytes().len() as u64);
+    let (records, bytes) = (
+        batch.header().record_count as u64,
+        batch.bytes().len() as u64,
+    );
     let (done, appended) = oneshot::channel();
-    cx.broker.storage.append(topic.id, index, batch.into_bytes(), move |outcome| {
-        // The connection may be gone; the records are not.
-        let _ = done.send(outcome);
-    });
-    Started { index, state: State::Appending { appended, log_append_time, records, bytes } }
+    cx.broker
+        .storage
+        .append(topic.id, index, batch.into_bytes(), move |outcome| {
+            // The connection may be gone; the records are not.
+            let _ = done.send(outcome);
+        });
+    Started {
+        index,
+        state: State::Appending {
+            appended,
+            log_append_time,
+            records,
+            bytes,
+        },
+    }
 }
 
 /// The batch as the topic wants it stored, and its log-append time (-1 when the producer's times stay).
 fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<(Batch, i64), Refusal> {
     if data.index < 0 || data.index >= topic.partitions {
         let code = ErrorCode::UnknownTopicOrPartition;
-        let message = format!("topic '{}' has partitions 0 to {}", topic.name, topic.partitions - 1);
+        let message = format!(
+            "topic '{}' has partitions 0 to {}",
+            topic.name,
+            topic.partitions - 1
+        );
         return Err(Refusal::new(code, message));
     }
     let batch = only_batch(data.records.unwrap_or_default())?;
@@ -191,7 +242,9 @@ fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<(Batch,
     let limit = topic_config::number(&topic.config, "max.message.bytes");
     if batch.bytes().len() as i64 > limit {
         let size = batch.bytes().len();
-        let message = format!("the batch has {size} bytes, more than the topic's max.message.bytes of {limit}");
+        let message = format!(
+            "the batch has {size} bytes, more than the topic's max.message.bytes of {limit}"
+        );
         return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
     }
     stamp(topic, batch, cx.broker.now_ms())
@@ -205,20 +258,32 @@ fn only_batch(mut records: Bytes) -> Result<Batch, Refusal> {
     let batch = Batch::split_from(&mut records).map_err(|error| batch_refusal(&error))?;
     match records.len() {
         0 => Ok(batch),
-        _ => Err(Refusal::new(ErrorCode::InvalidRecord, "a partition takes exactly one record batch per request")),
+        _ => Err(Refusal::new(
+            ErrorCode::InvalidRecord,
+            "a partition takes exactly one record batch per request",
+        )),
     }
 }
 
 fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
     let header = batch.header();
     if header.is_control() {
-        return Err(Refusal::new(ErrorCode::InvalidRecord, "clients may not write control records"));
+        return Err(Refusal::new(
+            ErrorCode::InvalidRecord,
+            "clients may not write control records",
+        ));
     }
     if header.is_transactional() {
-        return Err(Refusal::new(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
+        return Err(Refusal::new(
+            ErrorCode::InvalidTxnState,
+            "transactions are not supported yet",
+        ));
     }
     if header.is_idempotent() && (header.producer_epoch < 0 || header.base_sequence < 0) {
-        return Err(Refusal::new(ErrorCode::InvalidRecord, "a producer id without epoch or sequence"));
+        return Err(Refusal::new(
+            ErrorCode::InvalidRecord,
+            "a producer id without epoch or sequence",
+        ));
     }
     if cx.version < 7 && header.compression() == Ok(Compression::Zstd) {
         let message = "zstd needs Produce version 7 or later";
@@ -231,7 +296,9 @@ fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
 fn recompress(topic: &Topic, batch: Batch) -> Result<Batch, Refusal> {
     match Compression::from_topic_config(topic_config::value(&topic.config, "compression.type")) {
         None => Ok(batch),
-        Some(codec) => batch.recompress(codec).map_err(|error| batch_refusal(&error)),
+        Some(codec) => batch
+            .recompress(codec)
+            .map_err(|error| batch_refusal(&error)),
     }
 }
 
@@ -244,7 +311,8 @@ fn stamp(topic: &Topic, batch: Batch, now: i64) -> Result<(Batch, i64), Refusal>
     let before = topic_config::number(&topic.config, "message.timestamp.before.max.ms");
     let (earliest, latest) = (now.saturating_sub(before), now.saturating_add(after));
     let outside = |timestamp: i64| {
-        let message = format!("timestamp {timestamp} is outside of the topic's {earliest} to {latest}");
+        let message =
+            format!("timestamp {timestamp} is outside of the topic's {earliest} to {latest}");
         Err(Refusal::new(ErrorCode::InvalidTimestamp, message))
     };
     if batch.header().max_timestamp > latest {
@@ -265,16 +333,21 @@ fn stamp(topic: &Topic, batch: Batch, now: i64) -> Result<(Batch, i64), Refusal>
 
 fn batch_refusal(error: &BatchError) -> Refusal {
     let code = match error {
-        BatchError::Truncated { .. } | BatchError::BadLength(_) | BatchError::Crc { .. } | BatchError::Codec(_) => {
-            ErrorCode::CorruptMessage
-        }
+        BatchError::Truncated { .. }
+        | BatchError::BadLength(_)
+        | BatchError::Crc { .. }
+        | BatchError::Codec(_) => ErrorCode::CorruptMessage,
         BatchError::OldFormat { .. } => ErrorCode::UnsupportedForMessageFormat,
         BatchError::Inconsistent(_) => ErrorCode::InvalidRecord,
     };
     // Corrupt means "send it again" to a client. A frame that no client may send is not to be sent again.
     let code = match error {
-        BatchError::Codec(lw_protocol::codec::CodecError::DependentBlocks) => ErrorCode::UnknownServerError,
-        BatchError::Codec(lw_protocol::codec::CodecError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
+        BatchError::Codec(lw_protocol::codec::CodecError::DependentBlocks) => {
+            ErrorCode::UnknownServerError
+        }
+        BatchError::Codec(lw_protocol::codec::CodecError::TooLarge { .. }) => {
+            ErrorCode::MessageTooLarge
+        }
         BatchError::Codec(_) => ErrorCode::InvalidRecord,
         _ => code,
     };
@@ -284,9 +357,11 @@ fn batch_refusal(error: &BatchError) -> Refusal {
 fn append_refusal(error: &AppendError) -> Refusal {
     let code = match error {
         AppendError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        AppendError::Malformed(_) => ErrorCode::InvalidRecord,
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-        _ => ErrorCode::KafkaStorageError,
+        AppendError::Full(_) | AppendError::Failed(_) => ErrorCode::KafkaStorageError,
     };
     Refusal::new(code, error.to_string())
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Broker;
 use crate::api::{self, Answer, Endpoint, Hangup, Incoming};
-use crate::net::{Reply, Shutdown};
+use crate::net::{Reply, Shutdown, stopped};
 
 /// Requests under way on one connection; a client's own window is 5 or so.
 const MAX_IN_FLIGHT: usize = 64;
@@ -60,7 +60,12 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves one client to the end, and says why it ended when the client did not choose it.
-    pub(super) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: SocketAddr, shutdown: Shutdown) {
+    pub(super) async fn serve(
+        broker: Arc<Broker>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        shutdown: Shutdown,
+    ) {
         let metrics = broker.metrics().clone();
         metrics.connections_opened.add(1);
         let ended = Connection::run(broker, stream, peer, shutdown).await;
@@ -123,7 +128,7 @@ impl Connection {
                     }
                 }
                 () = &mut idle, if this.answers.is_empty() => return Ok(()),
-                _ = shutdown.wait_for(|stop| *stop), if !stopping => stopping = true,
+                () = stopped(&mut shutdown), if !stopping => stopping = true,
             }
             idle.as_mut().reset(Instant::now() + max_idle);
         }
@@ -159,7 +164,8 @@ impl Connection {
     fn start(&self, incoming: Incoming) -> Answer {
         let api = incoming.api;
         self.broker.metrics().count_request(api);
-        let begin = AssertUnwindSafe(|| api::dispatch(&self.broker, self.peer, &self.endpoint, incoming));
+        let begin =
+            AssertUnwindSafe(|| api::dispatch(&self.broker, self.peer, &self.endpoint, incoming));
         match std::panic::catch_unwind(begin) {
             Ok(answer) => guard(api, answer),
             Err(_) => Box::pin(std::future::ready(Err(Hangup::Panicked(api)))),
@@ -218,12 +224,20 @@ impl Connection {
                 send(stream, &mut reply, max_idle).await?;
             }
         }
-        if self.next.is_some() || !self.buffer.is_empty() { Err(Ended::Truncated) } else { Ok(()) }
+        if self.next.is_some() || !self.buffer.is_empty() {
+            Err(Ended::Truncated)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Writes all of it, unless the client stops reading for too long.
-async fn send(stream: &mut TcpStream, reply: &mut Reply, max_idle: std::time::Duration) -> Result<(), Ended> {
+async fn send(
+    stream: &mut TcpStream,
+    reply: &mut Reply,
+    max_idle: std::time::Duration,
+) -> Result<(), Ended> {
     match tokio::time::timeout(max_idle, stream.write_all_buf(reply)).await {
         Ok(written) => Ok(written?),
         Err(_) => Err(Ended::Io(io::ErrorKind::TimedOut.into())),
@@ -241,11 +255,17 @@ fn guard(api: ApiKey, answer: Answer) -> Answer {
 /// What this client calls us: the configured address, or the one that it dialled.
 fn endpoint(broker: &Broker, local: SocketAddr) -> Endpoint {
     match &broker.config.advertised {
-        Some((host, port)) => Endpoint { host: StrBytes::from_string(host.clone()), port: i32::from(*port) },
+        Some((host, port)) => Endpoint {
+            host: StrBytes::from_string(host.clone()),
+            port: i32::from(*port),
+        },
         None => {
             // A client on IPv4 that reached a socket of both families is told its IPv4 address.
             let host = local.ip().to_canonical().to_string();
-            Endpoint { host: StrBytes::from_string(host), port: i32::from(local.port()) }
+            Endpoint {
+                host: StrBytes::from_string(host),
+                port: i32::from(local.port()),
+            }
         }
     }
 }

@@ -56,7 +56,10 @@ impl Buf for Reply {
     }
 
     fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.left, "a reply is not sent further than its end");
+        assert!(
+            count <= self.left,
+            "a reply is not sent further than its end"
+        );
         self.left -= count;
         while let Some(first) = self.parts.front_mut() {
             if count < first.len() {
@@ -83,7 +86,10 @@ mod tests {
             while reply.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 2];
                 let filled = reply.chunks_vectored(&mut slices);
-                let offered: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+                let offered: Vec<u8> = slices[..filled]
+                    .iter()
+                    .flat_map(|slice| slice.to_vec())
+                    .collect();
                 let taken = step.min(offered.len());
                 sent.extend_from_slice(&offered[..taken]);
                 reply.advance(taken);
