@@ -1,1 +1,86 @@
-//! Kernels: typed expressions to Arrow arrays.
+//! Kernels: typed expressions to Arrow arrays, with Flink's results.
+//!
+//! [`Evaluator::new`] compiles an expression once: types are checked, operands brought to the type in which Flink computes.
+//! [`Evaluator::evaluate`] then works column by column. What sets these kernels apart from a general library's:
+//!
+//! - *Flink's arithmetic*: whole numbers wrap, decimals that do not fit are NULL, `NaN = NaN`, casts cut.
+//! - *Laziness without rows*: `CASE`, `COALESCE`, `AND` and `OR` compute both sides over whole columns but with a set of
+//!   [`Active`] rows. Only an active row can fail, so `CASE WHEN a <> 0 THEN 10 / a END` never divides by zero.
+//! - *Constants stay constants*: a literal is one value ([`Operand`]) however many rows there are.
+//!
+//! What it is not: it does not check that an expression is typed by Flink's rules; `lw_graph` did.
+
+mod operand;
+
+pub use operand::RowError;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use lw_graph::{Expr, LogicalType};
+use operand::{Active, Operand};
+use thiserror::Error;
+
+/// An expression that has no kernel. Shown to the user when the pipeline is planned.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct KernelError {
+    /// Short, lower case, no full stop.
+    pub message: String,
+}
+
+impl KernelError {
+    fn new(message: impl Into<String>) -> KernelError {
+        KernelError {
+            message: message.into(),
+        }
+    }
+}
+
+/// An expression, compiled.
+pub struct Evaluator {
+    node: compile::Node,
+}
+
+impl Evaluator {
+    /// Compiles an expression over the columns of an operator's input.
+    ///
+    /// # Errors
+    /// [`KernelError`] when a part of it has no kernel.
+    pub fn new(expr: &Expr) -> Result<Evaluator, KernelError> {
+        let node = compile::compile(expr)?;
+        Ok(Evaluator { node })
+    }
+
+    /// The type of the result.
+    pub fn ty(&self) -> &LogicalType {
+        &self.node.ty
+    }
+
+    /// Computes the expression for every row: one array of as many values as the batch has rows.
+    ///
+    /// # Errors
+    /// [`RowError`] names a row for which the expression has no value (x / 0, a failed CAST).
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, RowError> {
+        let rows = batch.num_rows();
+        let result = self.node.evaluate(batch, &Active::all(rows))?;
+        Ok(result.into_array(rows))
+    }
+}
+
+/// The rows for which the condition is TRUE: NULL counts as FALSE.
+///
+/// # Errors
+/// As [`Evaluator::evaluate`].
+///
+/// # Panics
+/// When the expression is not BOOLEAN.
+pub fn filter_mask(condition: &Evaluator, batch: &RecordBatch) -> Result<BooleanArray, RowError> {
+    let array = condition.evaluate(batch)?;
+    let truth = array.as_boolean();
+    Ok(match truth.nulls() {
+        Some(nulls) => BooleanArray::new(truth.values() & nulls.inner(), None),
+        None => truth.clone(),
+    })
+}
+
+mod compile;

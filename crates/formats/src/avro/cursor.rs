@@ -1,0 +1,122 @@
+//! Avro's binary encoding: primitives read off a slice.
+
+use super::Fault;
+
+/// Items of arrays and maps that take no bytes (`null`, a record without fields) are limited to this many per record.
+const EMPTY_ITEMS: usize = 1 << 16;
+
+/// A place in a record.
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+    /// Items that may still come: no record holds more items that take bytes than it has bytes.
+    items_left: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor {
+            rest: bytes,
+            items_left: bytes.len().saturating_add(EMPTY_ITEMS),
+        }
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
+        match self.rest.split_at_checked(len) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(Fault::Truncated),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        match self.rest.split_first_chunk::<N>() {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(*taken)
+            }
+            None => Err(Fault::Truncated),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn boolean(&mut self) -> Result<bool, Fault> {
+        match self.array::<1>()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [byte] => Err(Fault::Boolean(byte)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn long(&mut self) -> Result<i64, Fault> {
+        // One byte is by far the most common: union indexes, lengths, small numbers.
+        if let Some((&byte, rest)) = self.rest.split_first()
+            && byte < 0x80
+        {
+            self.rest = rest;
+            return Ok(unzigzag(u64::from(byte)));
+        }
+        self.long_of_many_bytes()
+    }
+
+    fn long_of_many_bytes(&mut self) -> Result<i64, Fault> {
+        let mut value: u64 = 0;
+        for (i, byte) in self.rest.iter().take(10).enumerate() {
+            if i == 9 && *byte > 1 {
+                return Err(Fault::Overlong);
+            }
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte & 0x80 == 0 {
+                self.rest = &self.rest[i + 1..];
+                return Ok(unzigzag(value));
+            }
+        }
+        Err(Fault::Truncated)
+    }
+
+    #[inline]
+    pub(crate) fn int(&mut self) -> Result<i32, Fault> {
+        i32::try_from(self.long()?).map_err(|_| Fault::Overlong)
+    }
+
+    /// A string's or byte string's content.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Fault> {
+        let len = self.long()?;
+        match usize::try_from(len) {
+            Ok(len) => self.take(len),
+            Err(_) => Err(Fault::Length(len)),
+        }
+    }
+
+    /// The head of the next block of an array or map: how many items, and how many bytes they take if the writer says.
+    /// 0 items is the end.
+    pub(crate) fn block(&mut self) -> Result<(usize, Option<usize>), Fault> {
+        let count = self.long()?;
+        let size = if count < 0 {
+            let size = self.long()?;
+            Some(usize::try_from(size).map_err(|_| Fault::Length(size))?)
+        } else {
+            None
+        };
+        let count = usize::try_from(count.unsigned_abs()).map_err(|_| Fault::TooManyItems)?;
+        self.items_left = self
+            .items_left
+            .checked_sub(count)
+            .ok_or(Fault::TooManyItems)?;
+        Ok((count, size))
+    }
+}
+
+#[inline]
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
