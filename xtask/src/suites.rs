@@ -138,7 +138,9 @@ fn cases(name: &str, names: &[String]) -> Result<Step> {
         "tests/e2e",
         "-p",
         "no:cacheprovider",
-        "-rs", "-W", "ignore::DeprecationWarning",
+        "-rs",
+        "-W",
+        "ignore::DeprecationWarning",
         "--durations=8",
         "-q",
     ];

@@ -7,7 +7,7 @@ mod layers;
 mod text;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -149,9 +149,16 @@ fn rustfmt(_: &[SourceFile]) -> Result<Vec<String>> {
     if out.status.success() {
         return Ok(Vec::new());
     }
-    let mut complaints: Vec<String> = String::from_utf8_lossy(&out.stdout)
+    let root = workspace();
+    let listed = String::from_utf8_lossy(&out.stdout);
+    let mut complaints: Vec<String> = listed
         .lines()
-        .map(|file| format!("{file}: run cargo fmt"))
+        .map(|file| {
+            Path::new(file)
+                .strip_prefix(&root)
+                .unwrap_or(Path::new(file))
+        })
+        .map(|file| format!("{}: run cargo fmt", file.display()))
         .collect();
     complaints.dedup();
     if complaints.is_empty() {
