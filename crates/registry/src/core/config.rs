@@ -124,15 +124,18 @@ pub(super) fn get(core: &Core, subject: Option<&str>, query: &Query) -> Answer {
 
 pub(super) fn put(core: &Core, subject: Option<&str>, body: &[u8]) -> Answer {
     let body = object(body)?;
-    let words = body.get("compatibility").and_then(Json::as_str);
-    let (word, _) = words
+    let word = body
+        .get("compatibility")
+        .or(body.get("compatibilityLevel"))
+        .and_then(Json::as_str);
+    let (word, _) = word
         .and_then(Level::from_word)
         .ok_or_else(ApiError::invalid_level)?;
     // A rule that is stored but not enforced would be a promise broken without a word.
     let members = body.as_object().unwrap_or_default();
-    let stranger = members
-        .iter()
-        .find(|(key, value)| key != "compatibility" && !is_default(value));
+    let stranger = members.iter().find(|(key, value)| {
+        !matches!(key.as_str(), "compatibility" | "compatibilityLevel") && !is_default(value)
+    });
     if let Some((key, _)) = stranger {
         return Err(ApiError::not_permitted(format!(
             "the setting '{key}' is not supported yet; leave it out"

@@ -340,3 +340,69 @@ fn size_and_depth_are_bounded() {
         "schema text of 2097154 bytes is over the limit of 1048576"
     );
 }
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Schema-like JSON: the words of Avro in any arrangement, so that most cases get past the first check.
+    fn schema() -> impl Strategy<Value = String> {
+        let word = prop::sample::select(vec![
+            "int", "string", "null", "R0", "R1", "a.R1", "record", "bytes", "",
+        ]);
+        let leaf = word.prop_map(|w| format!("\"{w}\""));
+        leaf.prop_recursive(5, 40, 4, |inner| {
+            let many = prop::collection::vec(inner.clone(), 0..4);
+            let kind = prop::sample::select(vec!["array", "map"]);
+            prop_oneof![
+                many.clone().prop_map(|branches| format!("[{}]", branches.join(","))),
+                (kind, inner.clone())
+                    .prop_map(|(kind, of)| format!(r#"{{"type":"{kind}","items":{of},"values":{of},"z":1.50,"a":[2]}}"#)),
+                (0..3u8, many, any::<bool>()).prop_map(|(n, fields, space)| {
+                    let space = if space { "a." } else { "" };
+                    let fields: Vec<String> = fields
+                        .iter()
+                        .enumerate()
+                        .map(|(i, ty)| format!(r#"{{"name":"f{i}","type":{ty},"order":"ignore","default":null}}"#))
+                        .collect();
+                    format!(r#"{{"type":"record","name":"{space}R{n}","aliases":["x.Y"],"fields":[{}]}}"#, fields.join(","))
+                }),
+            ]
+        })
+    }
+
+    fn lenient(text: &str) -> Option<AvroSchema> {
+        AvroSchema::parse_with(
+            text,
+            &[],
+            ParseOptions {
+                validate_defaults: false,
+                ..ParseOptions::default()
+            },
+        )
+        .ok()
+    }
+
+    proptest! {
+        #[test]
+        fn texts_mean_what_they_are_written_from(text in schema()) {
+            if let Some(schema) = lenient(&text) {
+                let canonical = schema.canonical_text();
+                prop_assert_eq!(lenient(&canonical).expect("what is written can be read").canonical_text(), canonical);
+                for written in [schema.canonical_text(), schema.normalized_text(), schema.resolved_text()] {
+                    let again = lenient(&written).expect("what is written can be read");
+                    prop_assert_eq!(again.fingerprint(), schema.fingerprint());
+                }
+                prop_assert_eq!(crate::compat::check(&schema, &schema), vec![], "a schema reads what it wrote");
+            }
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "[\\[\\]{}\",:a-z0-9\\\\ut.é\n-]{0,80}") {
+            if let Err(error) = AvroSchema::parse(&text) {
+                prop_assert!(error.line >= 1 && error.column >= 1);
+                prop_assert!(!error.message.is_empty());
+            }
+        }
+    }
+}
