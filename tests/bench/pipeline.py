@@ -5,7 +5,6 @@ included. Lakeward reads its own log; Flink reads Apache Kafka and commits to Ic
 parallelism 1. Flink's CPU seconds are the TaskManager's and the JobManager's; Kafka's and the catalog's come on top and are printed.
 """
 import argparse
-import shutil
 import subprocess
 
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -15,6 +14,7 @@ from sides import CATALOG, FLINK, Kafka, Lakeward, Measured, Sides, cpu_seconds,
 import inventory
 import tables
 
+TOPIC = "events"
 COLUMNS = "sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3)"
 SOURCE = """CREATE TABLE src ({columns}, WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND) WITH (
   'connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{bootstrap}',
@@ -33,10 +33,10 @@ INSERT INTO ice.lakehouse.{table} SELECT sku, warehouse_id, event_type, quantity
 """
 
 
-def fill(bootstrap, topic, events, partitions):
+def fill(bootstrap, events, partitions):
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})])[topic].result(30)
-    inventory.send(bootstrap, range(events), topic, partitions)
+    admin.create_topics([NewTopic(TOPIC, partitions, 1, config={"retention.ms": "-1"})])[TOPIC].result(30)
+    inventory.send(bootstrap, range(events), TOPIC, partitions)
 
 
 class FlinkCluster:
@@ -48,8 +48,8 @@ class FlinkCluster:
         out = subprocess.run([str(CATALOG), "up", str(self.catalog_folder)], check=True, stdout=subprocess.PIPE, text=True)
         self.catalog = out.stdout.strip()
 
-    def pids(self):
-        return [int((self.folder / f"{name}.pid").read_text()) for name in ("taskmanager-1", "jobmanager")]
+    def cpu(self):
+        return sum(cpu_seconds(int((self.folder / f"{name}.pid").read_text())) for name in ("taskmanager-1", "jobmanager"))
 
     def run(self, script):
         """Seconds of the INSERT alone, as the runner times it: its own JVM's start is not the job's."""
@@ -64,46 +64,56 @@ class FlinkCluster:
             subprocess.run([str(CATALOG), "down", str(self.catalog_folder)], check=False)
 
 
+def run_lakeward(side, folder, table, events):
+    """Seconds and CPU seconds of one bounded run, checked by the rows that the table has."""
+    script = folder / f"{table}.sql"
+    script.write_text(LAKEWARD.format(columns=COLUMNS, topic=TOPIC, bootstrap="kafka-1:9092,kafka-2:9092", table=table))
+    with Measured(side.pid) as measured:
+        side.server.ok("run", script, seconds=600)
+    check_rows(side.server.catalog, table, events)
+    return events, measured.seconds, measured.server_cpu, 0.0
+
+
+def run_flink(flink, kafka, table, events):
+    before, kafka_before = flink.cpu(), cpu_seconds(kafka.pid)
+    seconds = flink.run(FLINK_SQL.format(columns=COLUMNS, topic=TOPIC, bootstrap=kafka.bootstrap, table=table, catalog=flink.catalog))
+    check_rows(flink.catalog, table, events)
+    return events, seconds, flink.cpu() - before, cpu_seconds(kafka.pid) - kafka_before
+
+
+def check_rows(catalog, table, events):
+    rows = tables.rows(catalog, f"lakehouse.{table}")
+    assert rows == events, f"{rows} rows of {events}"
+
+
 def main():
     parser = argparse.ArgumentParser(prog="cargo xtask bench pipeline")
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--partitions", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-flink", action="store_true")
+    parser.add_argument("--sides", default="lakeward,flink")
     args = parser.parse_args()
-    if shutil.which("mvn") is None:
-        args.no_flink = True
+    wanted = args.sides.split(",")
     print_machine()
     results = {}
-    with Sides(*([Lakeward] if args.no_flink else [Lakeward, Kafka])) as sides:
-        lakeward = sides.all[0]
-        lakeward.server.config.write_text(tables.mapping(sides.folder))
+    makers = [maker for name, maker in (("lakeward", Lakeward), ("flink", Kafka)) if name in wanted]
+    with Sides(*makers) as sides:
         flink = FlinkCluster(sides.folder)
         try:
             for side in sides.all:
+                if side.name == "lakeward":
+                    side.server.config.write_text(tables.mapping(sides.folder))
+                else:
+                    flink.start()
                 side.start()
-                fill(side.bootstrap, "events", args.events, args.partitions)
-            if not args.no_flink:
-                flink.start()
+                fill(side.bootstrap, args.events, args.partitions)
             for number in range(args.rounds + 1):  # round 0 warms up
-                table = f"round_{number}"
-                script = sides.folder / f"{table}.sql"
-                script.write_text(LAKEWARD.format(columns=COLUMNS, topic="events", bootstrap="kafka-1:9092,kafka-2:9092", table=table))
-                with Measured(lakeward.pid) as measured:
-                    lakeward.server.ok("run", script, seconds=600)
-                rows = tables.rows(lakeward.server.catalog, f"lakehouse.{table}")
-                assert rows == args.events, f"{rows} rows of {args.events}"
-                if number:
-                    results.setdefault("lakeward", []).append((args.events, measured.seconds, measured.server_cpu, 0.0))
-                if args.no_flink:
-                    continue
-                before, kafka_before = [cpu_seconds(pid) for pid in flink.pids()], cpu_seconds(sides.all[1].pid)
-                seconds = flink.run(FLINK_SQL.format(columns=COLUMNS, topic="events", bootstrap=sides.all[1].bootstrap, table=table, catalog=flink.catalog))
-                cpu = sum(cpu_seconds(pid) for pid in flink.pids()) - sum(before)
-                rows = tables.rows(flink.catalog, f"lakehouse.{table}")
-                assert rows == args.events, f"Flink landed {rows} rows of {args.events}"
-                if number:
-                    results.setdefault("flink", []).append((args.events, seconds, cpu, cpu_seconds(sides.all[1].pid) - kafka_before))
+                for side in sides.all:
+                    ours = side.name == "lakeward"
+                    table = f"round_{number}"
+                    figures = run_lakeward(side, sides.folder, table, args.events) if ours else run_flink(flink, side, table, args.events)
+                    if number:
+                        results.setdefault("lakeward" if ours else "flink", []).append(figures)
         finally:
             flink.stop()
     print(f"\n{args.events} bare Avro events, {args.partitions} partitions, into Iceberg; for Flink the last column is Kafka's CPU")

@@ -65,4 +65,6 @@ def kafka_tools():
     for program in ("java", "mvn"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed: Apache Kafka's own tools were not run")
-    return KafkaTools()
+    tools = KafkaTools()
+    tools.fetch()
+    return tools
