@@ -1,14 +1,8 @@
-"""The schema registry, asked by Confluent's own serializer: the cases stand in registry_confluent.py, which also runs alone."""
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-SCRIPT = Path(__file__).parent / "registry_confluent.py"
+"""The schema registry, asked by Confluent's own client and serializers: the cases of registry_confluent.py, which also runs alone."""
+import pytest
+import registry_confluent
 
 
-def test_registry_confluents_client_works_unmodified(server):
-    environment = dict(os.environ, REGISTRY=server.registry, BOOTSTRAP=server.kafka)
-    done = subprocess.run([sys.executable, str(SCRIPT), server.registry, server.kafka], env=environment, capture_output=True, text=True, timeout=120)
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize("case", registry_confluent.CASES, ids=lambda case: case.__name__)
+def test_registry(server, case):
+    case(registry_confluent.Asked(server.registry, server.kafka))
