@@ -119,7 +119,7 @@ def test_a_bad_script_points_at_the_token_and_says_what_exists(serve, folder, wh
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
     line = 1 + text[: text.index(token)].count("\n")
-    assert "bad.sql" in said and re.search(rf"\b{line}\b", said), f"it does not name line {line}: {said}"
+    assert re.search(rf"\b{line}\b", said), f"it does not name line {line}: {said}"
     assert token in said and hint in said, said
     assert "panicked" not in said
     assert server.json("pipeline", "list") in ([], {"pipelines": []}), "a refused script left a pipeline behind"
@@ -303,11 +303,19 @@ def test_a_table_rolled_back_under_a_running_pipeline_pauses_it_with_both_offset
     requests.post(f"{running.catalog}/v1/namespaces/{namespace}/tables/{name}", json=change, timeout=10).raise_for_status()
     inventory.send(running.kafka, range(600, 700), partitions=3)
 
-    shown = wait_until(lambda: (lambda answer: answer["state"] == "paused" and answer)(running.json("pipeline", "show", "pipeline")), "the pipeline pauses")
-    said = running.ok("pipeline", "show", "pipeline")
-    assert "adopt" in said and "rewind" in said, said
-    assert str(shown).count("'end'") + str(shown).count("offsets") >= 2 or said.count(inventory.TOPIC) >= 2, f"both offset vectors: {said}"
+    def paused():
+        (job,) = running.json("pipeline", "show", "pipeline")["jobs"]
+        return job["state"] == "paused" and job
+
+    job = wait_until(paused, "the pipeline pauses")
+    ends = {name: {at["partition"]: at["next"] for at in job[name]} for name in ("table_offsets", "checkpoint_offsets")}
+    assert set(ends["table_offsets"]) == set(ends["checkpoint_offsets"]) == {0, 1, 2}
+    assert sum(ends["table_offsets"].values()) < 600 <= sum(ends["checkpoint_offsets"].values())
+    assert "--adopt" in running.ok("pipeline", "show", "pipeline")
     assert tables.rows(running.catalog, TABLE) < 600, "it committed on top of a table that was rolled back"
-    with Connection(running.kafka) as connection:
-        connection.api_versions()
-    assert not running.audit(TABLE)["ok"], "an audit of a rolled back table is not clean"
+    assert not running.audit(TABLE)["ok"], "an audit of a table that was rolled back is not clean"
+
+    running.ok("pipeline", "resume", "pipeline", "--adopt")
+    wait_until(lambda: tables.rows(running.catalog, TABLE) == 700, "everything after the point of the rollback comes again")
+    assert tables.quantities(running.catalog, TABLE) == list(range(700))
+    assert running.audit(TABLE)["ok"]
