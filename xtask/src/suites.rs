@@ -51,11 +51,12 @@ pub(crate) fn test() -> Result<bool> {
 }
 
 pub(crate) fn e2e(names: &[String]) -> Result<bool> {
+    let cases = cases("end to end", names)?;
     let built = binary().run()?;
     if !built.ok {
         return Ok(summary(&[built]));
     }
-    let outcome = cases("end to end", names)?.run()?;
+    let outcome = cases.run()?;
     Ok(summary(&[built, outcome]))
 }
 
@@ -95,14 +96,14 @@ fn crates(name: &str, packages: &[&str], release: bool) -> Step {
     for package in packages {
         args.extend(["-p", package]);
     }
-    Step::cargo(name, &args)
+    Step::cargo(name, &args).counting_tests()
 }
 
 fn binary() -> Step {
     Step::cargo("release build", &["build", "--release", "-p", "lakeward"])
 }
 
-/// The crash simulations are tests named `sim_…` of the crates whose cores they run; the seeds come by environment.
+/// The crash simulations are the tests with `sim` in their names, of the crates whose cores they run; the seeds come by environment.
 fn simulation(args: &[String]) -> Result<Step> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let (key, value) = match words[..] {
@@ -124,10 +125,10 @@ fn simulation(args: &[String]) -> Result<Step> {
             "lw-storage",
             "-p",
             "lw-lakehouse",
-            "sim_",
+            "sim",
         ],
     );
-    Ok(step.env(key, value))
+    Ok(step.env(key, value).counting_tests())
 }
 
 fn cases(name: &str, names: &[String]) -> Result<Step> {
@@ -147,7 +148,7 @@ fn cases(name: &str, names: &[String]) -> Result<Step> {
     if !filter.is_empty() {
         args.extend(["-k", &filter]);
     }
-    with_places(Step::new(name, e2e::python()?, &args))
+    with_places(Step::new(name, e2e::python()?, &args).counting_tests())
 }
 
 /// Tells the Python side where things are.
