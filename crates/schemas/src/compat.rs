@@ -265,7 +265,7 @@ impl<'a> Checker<'a> {
         path.push("fields".into());
         for (i, field) in reader.fields.iter().enumerate() {
             path.push(i.to_string());
-            match self.writer_field(&by_name, writer, field)? {
+            match self.writer_field(&by_name, writer_id, (i, field))? {
                 Some(written) => self.descend("type", (field.ty, written.ty), path, found)?,
                 None if field.default.is_some() => {}
                 // Java looks at the enum's own default here and then compares the enum with the writer's record.
@@ -286,8 +286,8 @@ impl<'a> Checker<'a> {
     fn writer_field(
         &self,
         by_name: &HashMap<&str, &'a Field>,
-        writer: &Record,
-        field: &Field,
+        writer: TypeId,
+        (position, field): (usize, &Field),
     ) -> Result<Option<&'a Field>, Stop> {
         let names = std::iter::once(&field.name).chain(&field.aliases);
         let hits: Vec<&'a Field> = names
@@ -298,9 +298,10 @@ impl<'a> Checker<'a> {
             [only] => Ok(Some(only)),
             _ => {
                 let ty = upper(&self.reader.get(field.ty).kind);
-                let (name, record) = (&field.name, writer.name.full());
+                let (name, record) = (&field.name, self.writer.text_of(writer));
                 Err(Stop(format!(
-                    "Reader record field {name} type:{ty} matches multiple fields in writer record {record}"
+                    "Reader record field {name} type:{ty} pos:{position} matches multiple fields in writer record \
+                     schema {record}"
                 )))
             }
         }

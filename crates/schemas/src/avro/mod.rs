@@ -252,6 +252,7 @@ impl AvroSchema {
     pub fn canonical_text(&self) -> String {
         text::write(
             self,
+            self.root,
             text::Style {
                 inline_references: false,
                 sort_props: false,
@@ -263,6 +264,7 @@ impl AvroSchema {
     pub fn normalized_text(&self) -> String {
         text::write(
             self,
+            self.root,
             text::Style {
                 inline_references: false,
                 sort_props: true,
@@ -274,6 +276,19 @@ impl AvroSchema {
     pub fn resolved_text(&self) -> String {
         text::write(
             self,
+            self.root,
+            text::Style {
+                inline_references: true,
+                sort_props: false,
+            },
+        )
+    }
+
+    /// Returns the text of one type of this schema, by itself.
+    pub(crate) fn text_of(&self, id: TypeId) -> String {
+        text::write(
+            self,
+            id,
             text::Style {
                 inline_references: true,
                 sort_props: false,

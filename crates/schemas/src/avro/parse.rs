@@ -100,8 +100,17 @@ struct Builder {
     path: Vec<Step>,
     /// Types being read at this moment: the recursion's depth.
     open: usize,
-    /// Fields with defaults, to be checked at the end: record, position, path of the default.
-    defaults: Vec<(TypeId, usize, Vec<Step>)>,
+    /// Records around the place being read.
+    around: Vec<TypeId>,
+    /// Fields with defaults, to be checked when everything is known.
+    defaults: Vec<DefaultToCheck>,
+}
+
+struct DefaultToCheck {
+    /// The records around the field, its own last.
+    around: Vec<TypeId>,
+    position: usize,
+    path: Vec<Step>,
 }
 
 /// Properties that Avro defines somewhere are not kept as unknown ones, even where they mean nothing.
@@ -162,13 +171,14 @@ impl Builder {
 
     fn types(&mut self, json: &Json) -> Parsed<TypeId> {
         self.path.clear();
+        self.around.clear();
         self.open = 0;
         let root = self.ty(json, None)?;
         let defaults = std::mem::take(&mut self.defaults);
         if self.options.validate_defaults {
-            for (record, position, path) in defaults {
-                self.path = path;
-                self.check_default(record, position)?;
+            for check in defaults {
+                self.path = check.path;
+                self.check_default(&check.around, check.position)?;
             }
         }
         Ok(root)
@@ -397,10 +407,12 @@ impl Builder {
             is_error,
         };
         let id = self.declare(&name, Kind::Record(record))?;
+        self.around.push(id);
         let fields = self.at("fields", |b| match list.as_array() {
-            Some(list) => b.fields(id, list, inner_space.as_deref()),
+            Some(list) => b.fields(list, inner_space.as_deref()),
             None => b.fail(format!("\"fields\" must be an array, not {}", list.kind())),
         })?;
+        self.around.pop();
         let Kind::Record(record) = &mut self.types[id.index()].kind else {
             unreachable!("declared as a record above")
         };
@@ -414,7 +426,7 @@ impl Builder {
         Ok(id)
     }
 
-    fn fields(&mut self, record: TypeId, list: &[Json], space: Option<&str>) -> Parsed<Vec<Field>> {
+    fn fields(&mut self, list: &[Json], space: Option<&str>) -> Parsed<Vec<Field>> {
         let mut fields: Vec<Field> = Vec::with_capacity(list.len());
         let mut seen = HashSet::new();
         for (i, json) in list.iter().enumerate() {
@@ -428,7 +440,11 @@ impl Builder {
                 if field.default.is_some() {
                     let mut path = b.path.clone();
                     path.push(Step::Key("default".into()));
-                    b.defaults.push((record, i, path));
+                    b.defaults.push(DefaultToCheck {
+                        around: b.around.clone(),
+                        position: i,
+                        path,
+                    });
                 }
                 Ok(field)
             })?;
@@ -616,8 +632,8 @@ impl Builder {
         match json.get(key) {
             None => Ok(None),
             Some(Json::String(text)) => Ok(Some(text.clone())),
-            // Java treats a `doc` that is not text as absent; a name that is not text is caught as missing.
-            Some(_) if key == "doc" => Ok(None),
+            // Java takes these three for absent when they are not text; `"default": null` on an enum is common.
+            Some(_) if matches!(key, "doc" | "default" | "namespace") => Ok(None),
             Some(other) => self.at(key, |b| {
                 b.fail(format!("\"{key}\" must be a string, not {}", other.kind()))
             }),
@@ -650,15 +666,16 @@ impl Builder {
         })
     }
 
-    fn check_default(&self, record: TypeId, position: usize) -> Parsed<()> {
-        let Kind::Record(record) = &self.types[record.index()].kind else {
-            unreachable!("defaults belong to records")
+    fn check_default(&self, around: &[TypeId], position: usize) -> Parsed<()> {
+        let own = around.last().expect("a field stands in a record");
+        let Kind::Record(record) = &self.types[own.index()].kind else {
+            unreachable!("declared as a record")
         };
         let field = &record.fields[position];
         let Some(default) = &field.default else {
             return Ok(());
         };
-        if fits(&self.types, field.ty, default) {
+        if fits(&self.types, field.ty, default, around) {
             return Ok(());
         }
         let wanted = describe(&self.types, field.ty);
@@ -683,7 +700,10 @@ impl Builder {
 }
 
 /// Tells whether a default's JSON is in Avro's mapping of the type. For unions any branch will do, as in Avro 1.12.
-fn fits(types: &[Type], id: TypeId, value: &Json) -> bool {
+///
+/// The records around the field have no defaults yet: a value of theirs could need itself without end.
+fn fits(types: &[Type], id: TypeId, value: &Json, around: &[TypeId]) -> bool {
+    let inner = |id: TypeId, value: &Json| fits(types, id, value, around);
     match (&types[id.index()].kind, value) {
         (Kind::Null, Json::Null) | (Kind::Boolean, Json::Bool(_)) => true,
         (Kind::Int, Json::Number(_)) => value.as_i64().is_some_and(|v| i32::try_from(v).is_ok()),
@@ -692,18 +712,16 @@ fn fits(types: &[Type], id: TypeId, value: &Json) -> bool {
         (Kind::Float | Kind::Double, Json::String(text)) => {
             matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity")
         }
-        (Kind::Bytes | Kind::String | Kind::Fixed(_), Json::String(_)) => true,
-        (Kind::Enum(_), Json::String(_)) => true,
-        (Kind::Array(item), Json::Array(values)) => values.iter().all(|v| fits(types, *item, v)),
-        (Kind::Map(inner), Json::Object(members)) => {
-            members.iter().all(|(_, v)| fits(types, *inner, v))
-        }
-        (Kind::Union(branches), _) => branches.iter().any(|b| fits(types, *b, value)),
+        (Kind::Bytes | Kind::String | Kind::Fixed(_) | Kind::Enum(_), Json::String(_)) => true,
+        (Kind::Array(item), Json::Array(values)) => values.iter().all(|v| inner(*item, v)),
+        (Kind::Map(of), Json::Object(members)) => members.iter().all(|(_, v)| inner(*of, v)),
+        (Kind::Union(branches), _) => branches.iter().any(|b| inner(*b, value)),
+        (Kind::Record(_), Json::Object(_)) if around.contains(&id) => false,
         (Kind::Record(record), Json::Object(_)) => record.fields.iter().all(|field| {
-            // A field that the default leaves out takes its own default, which is checked where it stands.
+            // A field that the value leaves out takes its own default, which is checked where it stands.
             value
                 .get(&field.name)
-                .map_or(field.default.is_some(), |v| fits(types, field.ty, v))
+                .map_or(field.default.is_some(), |v| inner(field.ty, v))
         }),
         _ => false,
     }

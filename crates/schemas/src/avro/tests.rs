@@ -283,6 +283,7 @@ fn defaults_must_fit() {
         (r#"["null","string"]"#, "7"),
         (r#"{"type":"array","items":"int"}"#, "[1,\"2\"]"),
         ("\"null\"", "\"null\""),
+        (r#"["null","R"]"#, r#"{"f":null}"#),
         (
             r#"{"type":"record","name":"P","fields":[{"name":"x","type":"int"}]}"#,
             "{}",
@@ -299,6 +300,7 @@ fn defaults_must_fit() {
         the default 7 of field "f" does not fit its type, a union of null, string, at line 1, column 86 (/fields/0/default)
         the default [1,"2"] of field "f" does not fit its type, array, at line 1, column 99 (/fields/0/default)
         the default "null" of field "f" does not fit its type, null, at line 1, column 75 (/fields/0/default); write null without quotes
+        the default {"f":null} of field "f" does not fit its type, a union of null, record R, at line 1, column 81 (/fields/0/default)
         the default {} of field "f" does not fit its type, record P, at line 1, column 134 (/fields/0/default)
     "#]]
     .assert_eq(&refusals);

@@ -17,14 +17,14 @@ pub(super) struct Style {
     pub(super) sort_props: bool,
 }
 
-pub(super) fn write(schema: &AvroSchema, style: Style) -> String {
+pub(super) fn write(schema: &AvroSchema, id: TypeId, style: Style) -> String {
     let mut writer = Writer {
         schema,
         style,
         out: String::new(),
         written: HashSet::new(),
     };
-    writer.ty(schema.root_id(), None);
+    writer.ty(id, None);
     writer.out
 }
 

@@ -11,6 +11,8 @@
 //! An incompatible case lists what the check must find instead, in order: `KIND /path message`.
 //! `<=>` in place of `compatible` says that each side can read the other.
 
+mod captured;
+
 use std::fmt::Write;
 use std::path::Path;
 
