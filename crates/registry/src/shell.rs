@@ -358,7 +358,18 @@ async fn serve(State(registry): State<Registry>, request: axum::extract::Request
             refusal(406, "HTTP 406 Not Acceptable"),
         );
     };
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+    // A declared length is judged before the first byte of it is waited for.
+    let declared = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
+    let body = if declared.is_some_and(|length: usize| length > MAX_BODY) {
+        None
+    } else {
+        to_bytes(body, MAX_BODY).await.ok()
+    };
+    let Some(body) = body else {
         let message =
             format!("the request body is over the limit of {MAX_BODY} bytes, or was cut off");
         return reply(

@@ -831,3 +831,112 @@ fn records_of_other_registries_are_applied_and_kept() {
         "the value has no id"
     );
 }
+
+/// Random conversations, judged by what must hold whatever was asked. A failure names its seed.
+mod random {
+    use super::*;
+    use lw_schemas::{AvroSchema, compat};
+    use std::collections::HashMap;
+
+    /// Numbers from a seed (SplitMix64).
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)) % sides
+        }
+
+        fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
+            words[self.roll(words.len() as u64) as usize]
+        }
+    }
+
+    fn request(dice: &mut Dice) -> String {
+        let subject = dice.pick(&["s0", "s1", "s2"]);
+        let version = dice.pick(&["1", "2", "3", "latest"]);
+        let permanent = dice.pick(&["", "?permanent=true"]);
+        match dice.roll(10) {
+            0..=5 => {
+                let fields: Vec<String> = (0..3)
+                    .filter_map(|i| {
+                        let default = dice.pick(&["", ",\"default\":0"]);
+                        let ty = dice.pick(&["int", "long", "double"]);
+                        (dice.roll(2) == 0)
+                            .then(|| format!(r#"{{"name":"f{i}","type":"{ty}"{default}}}"#))
+                    })
+                    .collect();
+                let schema = format!(
+                    r#"{{"type":"record","name":"R","fields":[{}]}}"#,
+                    fields.join(",")
+                );
+                format!("POST /subjects/{subject}/versions avro {schema}")
+            }
+            6 => format!("DELETE /subjects/{subject}{permanent}"),
+            7 | 8 => format!("DELETE /subjects/{subject}/versions/{version}{permanent}"),
+            _ => {
+                let mode = dice.pick(&["READONLY", "READWRITE"]);
+                format!("PUT /mode/{subject} {{\"mode\":\"{mode}\"}}")
+            }
+        }
+    }
+
+    fn assert_invariants(session: &Session, meanings: &mut HashMap<u32, String>, seed: u64) {
+        let state = session.core.state();
+        for (subject, versions) in state.subjects() {
+            for version in versions.values() {
+                let identity = version.schema.identity();
+                let first = meanings
+                    .entry(version.id)
+                    .or_insert_with(|| identity.clone());
+                assert_eq!(
+                    *first, identity,
+                    "R2: id {} changed its meaning (seed {seed})",
+                    version.id
+                );
+                assert_eq!(
+                    state.schema_by_id(version.id),
+                    Some(&version.schema),
+                    "seed {seed}"
+                );
+            }
+            let live: Vec<AvroSchema> = state
+                .live_versions(subject)
+                .map(|(_, v)| AvroSchema::parse(&v.schema.text).unwrap())
+                .collect();
+            for (newer, older) in live
+                .iter()
+                .enumerate()
+                .flat_map(|(i, n)| live[..i].iter().map(move |o| (n, o)))
+            {
+                assert!(
+                    compat::check(newer, older).is_empty(),
+                    "an incompatible pair was accepted (seed {seed})"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_asked_ids_keep_their_meaning_and_versions_stay_compatible() {
+        let mut registered = 0;
+        for seed in 0..60 {
+            let (mut dice, mut session, mut meanings) =
+                (Dice(seed), Session::new(), HashMap::new());
+            session.run("PUT /config {\"compatibility\":\"BACKWARD_TRANSITIVE\"}");
+            for _ in 0..60 {
+                session.run(&request(&mut dice));
+                assert_invariants(&session, &mut meanings, seed);
+            }
+            session.assert_replay_agrees();
+            registered += meanings.len();
+        }
+        assert!(
+            registered > 300,
+            "the conversations must get somewhere: {registered} ids"
+        );
+    }
+}
