@@ -9,6 +9,7 @@ use lw_storage::{Config, Storage};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
     let dir = args.next().ok_or("which folder?")?;
     let address = args.next().unwrap_or_else(|| "127.0.0.1:0".into());

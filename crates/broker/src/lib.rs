@@ -30,6 +30,8 @@ use tokio::sync::{oneshot, watch};
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 
+pub use crate::group::{GroupLag, GroupSummary, PublishError};
+pub use crate::group::{GroupLag, GroupSummary, PublishError};
 pub use crate::net::Shutdown;
 
 /// The id of the one node that there is.

@@ -32,7 +32,7 @@ pub(crate) async fn handle(cx: Cx, request: ListOffsetsRequest) -> ListOffsetsRe
             .map(|topic| topic.id);
         let partitions = asked.partitions.iter().map(|partition| {
             let found = topic.and_then(|id| find(&cx, id, partition));
-            reply(partition.partition_index, found)
+            reply(cx.version, partition.partition_index, found)
         });
         let partitions = partitions.collect();
         ListOffsetsTopicResponse::default()
@@ -66,11 +66,20 @@ fn find(cx: &Cx, topic: Uuid, asked: &ListOffsetsPartition) -> Result<(i64, i64)
     }
 }
 
-fn reply(index: i32, found: Result<(i64, i64), ErrorCode>) -> ListOffsetsPartitionResponse {
+fn reply(
+    version: i16,
+    index: i32,
+    found: Result<(i64, i64), ErrorCode>,
+) -> ListOffsetsPartitionResponse {
     let reply = ListOffsetsPartitionResponse::default().with_partition_index(index);
     match found {
         Ok((offset, timestamp)) => {
-            let epoch = if offset >= 0 { LEADER_EPOCH } else { -1 };
+            // Version 4 brought the epoch; before, saying anything but "unknown" is an error.
+            let epoch = if offset >= 0 && version >= 4 {
+                LEADER_EPOCH
+            } else {
+                -1
+            };
             reply
                 .with_offset(offset)
                 .with_timestamp(timestamp)
