@@ -7,7 +7,8 @@
 //! What it is not: no query engine (that is `query`), no scheduler of commits (that is `runtime`), no object store client:
 //! warehouses are local folders for now, and any other place is refused by name.
 //!
-//! Read first: [`commit::decide::decide`], the rule that makes commits exactly-once.
+//! Read first: [`commit::decide::decide`], the rule that makes commits exactly-once; [`catalog::Catalog`], the embedded
+//! catalog; [`writer::sink::IcebergTableSink`], what the runtime writes to.
 //!
 //! Invariants: a metadata, manifest or data file is durable (contents and name) before a pointer to it is; a table's
 //! pointer changes only by compare-and-swap in one frame of the log; a commit of ours always carries its marker, in the
@@ -15,4 +16,20 @@
 //!
 //! Layer L3.
 
+pub mod catalog;
 pub mod commit;
+pub mod error;
+pub mod ids;
+mod schema;
+mod staged;
+pub mod storage;
+pub mod view;
+pub mod writer;
+
+pub use catalog::{Catalog, TableCatalog, parse_table};
+pub use commit::committer::IcebergCommitter;
+pub use error::CatalogError;
+pub use ids::Ids;
+pub use storage::Files;
+pub use view::TableView;
+pub use writer::sink::IcebergTableSink;

@@ -1,0 +1,727 @@
+//! The embedded Iceberg catalog: pointers in the shared log, metadata in the warehouse.
+//!
+//! A commit, of one table or of many: (1) read the pointers and the metadata that they name, (2) check the requirements,
+//! (3) apply the updates, (4) write the new metadata files durably, (5) swap all pointers in *one* frame of the log. When a
+//! swap finds another value than it expects, everything is read and checked again: a requirement that no longer holds is a
+//! conflict for the caller, one that still holds is not. What was written for nothing is removed.
+//!
+//! After a crash between (4) and (5) a metadata file stays that nobody names: only space.
+
+use super::pointers::{self, Pointer, PropertiesChanged, Records};
+use super::{LoadedTable, NewTable, TableCatalog, apply};
+use crate::error::{CatalogError, Kind};
+use crate::ids::Ids;
+use crate::storage::{Files, local_path};
+use iceberg::spec::{
+    MetadataLog, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
+};
+use iceberg::{
+    MetadataLocation, NamespaceIdent, TableCreation, TableIdent, TableRequirement, TableUpdate,
+};
+use lw_storage::{CommitError, Op, Storage};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::str::FromStr;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Tries of one commit against others that change the same records meanwhile.
+const ATTEMPTS: usize = 20;
+/// Parsed metadata kept in memory, newest use last.
+const CACHED: usize = 64;
+/// Staged creations remembered, so that their commit finds the place that was assigned.
+const STAGED: usize = 256;
+
+const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
+
+/// The embedded catalog. Cheap to clone; all clones are one catalog.
+#[derive(Clone)]
+pub struct Catalog(Arc<Inner>);
+
+struct Inner {
+    storage: Storage,
+    files: Files,
+    /// `file:///…`, no slash at the end.
+    warehouse: String,
+    ids: Ids,
+    cache: Mutex<VecDeque<(String, Arc<TableMetadata>)>>,
+    staged: Mutex<VecDeque<(TableIdent, String)>>,
+}
+
+/// A change to one table within a commit.
+#[derive(Clone, Debug)]
+pub struct TableChange {
+    pub ident: TableIdent,
+    pub requirements: Vec<TableRequirement>,
+    pub updates: Vec<TableUpdate>,
+}
+
+/// Creation as REST asks for it.
+#[derive(Debug)]
+pub struct Creation {
+    pub ident: TableIdent,
+    pub schema: iceberg::spec::Schema,
+    pub partition_spec: Option<UnboundPartitionSpec>,
+    pub sort_order: Option<SortOrder>,
+    pub location: Option<String>,
+    pub properties: HashMap<String, String>,
+}
+
+/// One table's part of a commit, made and not yet swapped in.
+struct Prepared {
+    ident: TableIdent,
+    ops: Vec<Op>,
+    metadata: Arc<TableMetadata>,
+    location: String,
+    expired: Vec<MetadataLog>,
+    /// A metadata file was written for it.
+    written: bool,
+}
+
+impl Catalog {
+    /// `warehouse` is a `file:` place; tables get folders below it.
+    ///
+    /// # Errors
+    /// When the warehouse is not local.
+    pub fn open(
+        storage: Storage,
+        files: Files,
+        warehouse: &str,
+        ids: Ids,
+    ) -> Result<Catalog, CatalogError> {
+        let folder = local_path(warehouse)?;
+        let folder = folder.to_string_lossy();
+        Ok(Catalog(Arc::new(Inner {
+            storage,
+            files,
+            warehouse: format!("file://{}", folder.trim_end_matches('/')),
+            ids,
+            cache: Mutex::default(),
+            staged: Mutex::default(),
+        })))
+    }
+
+    pub fn warehouse(&self) -> &str {
+        &self.0.warehouse
+    }
+
+    // Namespaces.
+
+    pub fn list_namespaces(
+        &self,
+        parent: Option<&NamespaceIdent>,
+    ) -> Result<Vec<NamespaceIdent>, CatalogError> {
+        pointers::list_namespaces(self.records(), parent)
+    }
+
+    pub fn namespace(
+        &self,
+        name: &NamespaceIdent,
+    ) -> Result<BTreeMap<String, String>, CatalogError> {
+        Ok(pointers::namespace(self.records(), name)?.properties)
+    }
+
+    pub fn create_namespace(
+        &self,
+        name: &NamespaceIdent,
+        properties: BTreeMap<String, String>,
+    ) -> Result<(), CatalogError> {
+        self.swap(|| {
+            Ok((
+                pointers::create_namespace(self.records(), name, properties.clone())?,
+                (),
+            ))
+        })
+    }
+
+    pub fn update_namespace(
+        &self,
+        name: &NamespaceIdent,
+        removals: &[String],
+        updates: &BTreeMap<String, String>,
+    ) -> Result<PropertiesChanged, CatalogError> {
+        self.swap(|| pointers::update_namespace(self.records(), name, removals, updates))
+    }
+
+    pub fn drop_namespace(&self, name: &NamespaceIdent) -> Result<(), CatalogError> {
+        self.swap(|| Ok((pointers::drop_namespace(self.records(), name)?, ())))
+    }
+
+    // Tables.
+
+    pub fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>, CatalogError> {
+        pointers::list_tables(self.records(), namespace)
+    }
+
+    pub fn table_exists(&self, table: &TableIdent) -> Result<bool, CatalogError> {
+        Ok(pointers::pointer(self.records(), table)?.is_some())
+    }
+
+    /// Makes the metadata of a new table and its folders; the table exists only after its commit.
+    pub fn stage_table(&self, creation: Creation) -> Result<LoadedTable, CatalogError> {
+        let ident = creation.ident.clone();
+        pointers::namespace(self.records(), &ident.namespace)?;
+        if self.table_exists(&ident)? {
+            return Err(pointers::already_exists(&ident));
+        }
+        let metadata = self.new_metadata(creation)?;
+        let mut staged = self.0.staged.lock();
+        staged.retain(|(other, _)| *other != ident);
+        staged.push_back((ident.clone(), metadata.location().to_owned()));
+        if staged.len() > STAGED {
+            staged.pop_front();
+        }
+        Ok(LoadedTable {
+            ident,
+            metadata: Arc::new(metadata),
+            metadata_location: None,
+        })
+    }
+
+    pub fn create_table(&self, creation: Creation) -> Result<LoadedTable, CatalogError> {
+        let ident = creation.ident.clone();
+        pointers::namespace(self.records(), &ident.namespace)?;
+        if self.table_exists(&ident)? {
+            return Err(pointers::already_exists(&ident));
+        }
+        let metadata = Arc::new(self.new_metadata(creation)?);
+        let location =
+            MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
+        self.write_metadata(&metadata, &location)?;
+        let pointer = Pointer {
+            metadata_location: location.clone(),
+            uuid: metadata.uuid(),
+        };
+        let created = self.swap(|| {
+            if self.table_exists(&ident)? {
+                return Err(pointers::already_exists(&ident));
+            }
+            Ok((
+                pointers::set_pointer(self.records(), &ident, None, &pointer)?,
+                (),
+            ))
+        });
+        if let Err(error) = created {
+            self.discard(&location, error.kind);
+            return Err(error);
+        }
+        self.remember(&location, &metadata);
+        Ok(LoadedTable {
+            ident,
+            metadata,
+            metadata_location: Some(location),
+        })
+    }
+
+    pub fn register_table(
+        &self,
+        table: &TableIdent,
+        metadata_location: &str,
+    ) -> Result<LoadedTable, CatalogError> {
+        let metadata = self.read_metadata(metadata_location).map_err(|error| {
+            CatalogError::caused(
+                Kind::BadRequest,
+                format!("cannot register {table}: no metadata at {metadata_location}"),
+                error,
+            )
+        })?;
+        let pointer = Pointer {
+            metadata_location: metadata_location.to_owned(),
+            uuid: metadata.uuid(),
+        };
+        self.swap(|| {
+            pointers::namespace(self.records(), &table.namespace)?;
+            if self.table_exists(table)? {
+                return Err(pointers::already_exists(table));
+            }
+            Ok((
+                pointers::set_pointer(self.records(), table, None, &pointer)?,
+                (),
+            ))
+        })?;
+        Ok(LoadedTable {
+            ident: table.clone(),
+            metadata,
+            metadata_location: Some(metadata_location.to_owned()),
+        })
+    }
+
+    pub fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<(), CatalogError> {
+        self.swap(|| Ok((pointers::rename_table(self.records(), from, to)?, ())))
+    }
+
+    /// Forgets a table; with [`Purge::Files`] its files go too.
+    pub fn drop_table(&self, table: &TableIdent, purge: Purge) -> Result<(), CatalogError> {
+        let pointer = self.swap(|| pointers::drop_table(self.records(), table))?;
+        if purge == Purge::Files
+            && let Err(error) = self.purge(&pointer.metadata_location)
+        {
+            // The table is dropped; files that could not be removed only take space.
+            tracing::warn!(%table, %error, "some files of a dropped table stay");
+        }
+        Ok(())
+    }
+
+    /// Changes tables, all of them or none.
+    pub fn commit_tables(
+        &self,
+        changes: Vec<TableChange>,
+    ) -> Result<Vec<LoadedTable>, CatalogError> {
+        let changes = merged(changes);
+        for _ in 0..ATTEMPTS {
+            let prepared = self.prepare_all(&changes)?;
+            match self.swap_prepared(&prepared) {
+                Ok(()) => return Ok(self.finish(prepared)),
+                Err(CommitError::Conflict { .. }) => {
+                    prepared.iter().for_each(|one| self.withdraw(one))
+                }
+                Err(error) => return Err(log_failed(error)),
+            }
+        }
+        Err(CatalogError::new(
+            Kind::CommitFailed,
+            format!("{} others changed these tables first: try again", ATTEMPTS),
+        ))
+    }
+
+    fn prepare_all(&self, changes: &[TableChange]) -> Result<Vec<Prepared>, CatalogError> {
+        let mut prepared = Vec::with_capacity(changes.len());
+        for change in changes {
+            match self.prepare(change) {
+                Ok(one) => prepared.push(one),
+                Err(error) => {
+                    prepared.iter().for_each(|one| self.withdraw(one));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn prepare(&self, change: &TableChange) -> Result<Prepared, CatalogError> {
+        let ident = change.ident.clone();
+        match pointers::pointer(self.records(), &ident)? {
+            None => {
+                let creates = change.requirements.contains(&TableRequirement::NotExist);
+                if !creates {
+                    return Err(pointers::no_table(&ident));
+                }
+                pointers::namespace(self.records(), &ident.namespace)?;
+                apply::check(&change.requirements, None)?;
+                self.prepare_new(ident, change.updates.clone())
+            }
+            Some((old, pointer)) => {
+                let base = self.metadata_at(&pointer.metadata_location)?;
+                apply::check(&change.requirements, Some(&base))?;
+                let built =
+                    apply::update(&base, &pointer.metadata_location, change.updates.clone())?;
+                if built.changes.is_empty() {
+                    // Nothing changes, but what was required must still hold when the others commit.
+                    let ops = pointers::set_pointer(self.records(), &ident, Some(old), &pointer)?;
+                    return Ok(Prepared {
+                        ident,
+                        ops,
+                        metadata: base,
+                        location: pointer.metadata_location,
+                        expired: Vec::new(),
+                        written: false,
+                    });
+                }
+                let location = next_location(&pointer.metadata_location, &built.metadata);
+                self.prepared(
+                    ident,
+                    Some(old),
+                    built.metadata,
+                    location,
+                    built.expired_metadata_logs,
+                )
+            }
+        }
+    }
+
+    fn prepare_new(
+        &self,
+        ident: TableIdent,
+        updates: Vec<TableUpdate>,
+    ) -> Result<Prepared, CatalogError> {
+        let staged = self
+            .0
+            .staged
+            .lock()
+            .iter()
+            .find(|(other, _)| *other == ident)
+            .map(|(_, place)| place.clone());
+        let place = match (apply::wishes(&updates).1, staged) {
+            (Some(wish), _) => tidy_location(wish)?,
+            (None, Some(staged)) => staged,
+            (None, None) => self.assign_location(&ident)?,
+        };
+        let mut metadata = apply::create(updates, &place)?;
+        if metadata.uuid().is_nil() {
+            metadata = metadata
+                .into_builder(None)
+                .assign_uuid(self.0.ids.next())
+                .build()?
+                .metadata;
+        }
+        self.make_folders(metadata.location())?;
+        let location =
+            MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
+        self.prepared(ident, None, metadata, location, Vec::new())
+    }
+
+    fn prepared(
+        &self,
+        ident: TableIdent,
+        old: Option<bytes::Bytes>,
+        metadata: TableMetadata,
+        location: String,
+        expired: Vec<MetadataLog>,
+    ) -> Result<Prepared, CatalogError> {
+        let pointer = Pointer {
+            metadata_location: location.clone(),
+            uuid: metadata.uuid(),
+        };
+        let ops = pointers::set_pointer(self.records(), &ident, old, &pointer)?;
+        self.write_metadata(&metadata, &location)?;
+        Ok(Prepared {
+            ident,
+            ops,
+            metadata: Arc::new(metadata),
+            location,
+            expired,
+            written: true,
+        })
+    }
+
+    /// One frame for all tables. A namespace that two new tables touch is swapped once.
+    fn swap_prepared(&self, prepared: &[Prepared]) -> Result<(), CommitError> {
+        let mut ops: Vec<Op> = Vec::new();
+        for op in prepared.iter().flat_map(|one| &one.ops) {
+            let key = |op: &Op| match op {
+                Op::Put { key, .. } => Some(key.clone()),
+                _ => None,
+            };
+            if !ops.iter().any(|other| key(other) == key(op)) {
+                ops.push(op.clone());
+            }
+        }
+        self.0.storage.commit_blocking(ops).map(|_| ())
+    }
+
+    fn finish(&self, prepared: Vec<Prepared>) -> Vec<LoadedTable> {
+        let mut loaded = Vec::with_capacity(prepared.len());
+        for one in prepared {
+            self.remember(&one.location, &one.metadata);
+            self.0
+                .staged
+                .lock()
+                .retain(|(other, _)| *other != one.ident);
+            if one
+                .metadata
+                .properties()
+                .get(DELETE_AFTER_COMMIT)
+                .is_some_and(|value| value == "true")
+            {
+                for old in &one.expired {
+                    if let Err(error) = self.0.files.remove(&old.metadata_file) {
+                        tracing::warn!(table = %one.ident, file = old.metadata_file, %error, "an old metadata file stays");
+                    }
+                }
+            }
+            loaded.push(LoadedTable {
+                ident: one.ident,
+                metadata: one.metadata,
+                metadata_location: Some(one.location),
+            });
+        }
+        loaded
+    }
+
+    fn withdraw(&self, one: &Prepared) {
+        if one.written {
+            self.discard(&one.location, Kind::CommitFailed);
+        }
+    }
+
+    /// Removes a metadata file that surely nobody names.
+    fn discard(&self, location: &str, why: Kind) {
+        if !matches!(why, Kind::Unknown | Kind::Internal) {
+            let _ = self.0.files.remove(location);
+        }
+    }
+
+    // Places and files.
+
+    fn new_metadata(&self, creation: Creation) -> Result<TableMetadata, CatalogError> {
+        let location = match &creation.location {
+            Some(wish) => tidy_location(wish)?,
+            None => self.assign_location(&creation.ident)?,
+        };
+        let format_version = match creation
+            .properties
+            .get("format-version")
+            .map(String::as_str)
+        {
+            None | Some("2") => iceberg::spec::FormatVersion::V2,
+            Some("1") => iceberg::spec::FormatVersion::V1,
+            Some("3") => iceberg::spec::FormatVersion::V3,
+            Some(other) => {
+                return Err(CatalogError::new(
+                    Kind::BadRequest,
+                    format!("format-version {other} is not known: 1, 2 or 3"),
+                ));
+            }
+        };
+        let properties = creation
+            .properties
+            .into_iter()
+            .filter(|(key, _)| key != "format-version");
+        let metadata = TableMetadataBuilder::from_table_creation(
+            TableCreation::builder()
+                .name(creation.ident.name.clone())
+                .location(location)
+                .schema(creation.schema)
+                .partition_spec_opt(creation.partition_spec)
+                .sort_order_opt(creation.sort_order)
+                .properties(properties)
+                .format_version(format_version)
+                .build(),
+        )?
+        .assign_uuid(self.0.ids.next())
+        .build()?
+        .metadata;
+        self.make_folders(metadata.location())?;
+        Ok(metadata)
+    }
+
+    /// `<warehouse>/<namespace>/<table>`, with a suffix when that folder was used before: files of a table that was renamed
+    /// or dropped must never mix with those of its successor.
+    fn assign_location(&self, table: &TableIdent) -> Result<String, CatalogError> {
+        let plain = format!(
+            "{}/{}/{}",
+            self.0.warehouse,
+            table.namespace.join("/"),
+            table.name
+        );
+        if !self.0.files.exists(&plain)? {
+            return Ok(plain);
+        }
+        Ok(format!(
+            "{plain}-{}",
+            &self.0.ids.next().simple().to_string()[..12]
+        ))
+    }
+
+    /// DuckDB writes into `data` and `metadata` and makes neither.
+    fn make_folders(&self, location: &str) -> Result<(), CatalogError> {
+        self.0.files.make_folder_at(&format!("{location}/data"))?;
+        self.0
+            .files
+            .make_folder_at(&format!("{location}/metadata"))?;
+        Ok(())
+    }
+
+    fn write_metadata(&self, metadata: &TableMetadata, location: &str) -> Result<(), CatalogError> {
+        let location = MetadataLocation::from_str(location)?;
+        futures::executor::block_on(metadata.write_to(&self.0.files.io(), &location))?;
+        Ok(())
+    }
+
+    fn read_metadata(&self, location: &str) -> Result<Arc<TableMetadata>, CatalogError> {
+        let metadata =
+            futures::executor::block_on(TableMetadata::read_from(&self.0.files.io(), location))?;
+        Ok(Arc::new(metadata))
+    }
+
+    /// Metadata files never change, so what was read once is true for ever.
+    fn metadata_at(&self, location: &str) -> Result<Arc<TableMetadata>, CatalogError> {
+        if let Some((_, metadata)) = self
+            .0
+            .cache
+            .lock()
+            .iter()
+            .find(|(cached, _)| cached == location)
+        {
+            return Ok(metadata.clone());
+        }
+        let metadata = self.read_metadata(location).map_err(|error| {
+            CatalogError::caused(
+                Kind::Internal,
+                format!("cannot read table metadata {location}"),
+                error,
+            )
+        })?;
+        self.remember(location, &metadata);
+        Ok(metadata)
+    }
+
+    fn remember(&self, location: &str, metadata: &Arc<TableMetadata>) {
+        let mut cache = self.0.cache.lock();
+        cache.retain(|(cached, _)| cached != location);
+        cache.push_back((location.to_owned(), metadata.clone()));
+        if cache.len() > CACHED {
+            cache.pop_front();
+        }
+    }
+
+    fn purge(&self, metadata_location: &str) -> Result<(), CatalogError> {
+        let metadata = self.metadata_at(metadata_location)?;
+        let mut files: Vec<String> = Vec::new();
+        for snapshot in metadata.snapshots() {
+            for manifest in crate::commit::manifests::load_list(&self.0.files, &metadata, snapshot)?
+            {
+                for entry in crate::commit::manifests::load(&self.0.files, &manifest)?.entries() {
+                    files.push(entry.file_path().to_owned());
+                }
+                files.push(manifest.manifest_path);
+            }
+            files.push(snapshot.manifest_list().to_owned());
+        }
+        files.extend(
+            metadata
+                .statistics_iter()
+                .map(|file| file.statistics_path.clone()),
+        );
+        files.extend(
+            metadata
+                .metadata_log()
+                .iter()
+                .map(|entry| entry.metadata_file.clone()),
+        );
+        files.push(metadata_location.to_owned());
+        files.sort_unstable();
+        files.dedup();
+        for file in files {
+            self.0.files.remove(&file)?;
+        }
+        Ok(())
+    }
+
+    // The log.
+
+    fn records(&self) -> &dyn Records {
+        &self.0.storage
+    }
+
+    /// Plans and swaps until nobody else was faster.
+    fn swap<T>(
+        &self,
+        plan: impl Fn() -> Result<(Vec<Op>, T), CatalogError>,
+    ) -> Result<T, CatalogError> {
+        for _ in 0..ATTEMPTS {
+            let (ops, answer) = plan()?;
+            match self.0.storage.commit_blocking(ops) {
+                Ok(_) => return Ok(answer),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(log_failed(error)),
+            }
+        }
+        Err(CatalogError::new(
+            Kind::CommitFailed,
+            "others changed the same records first: try again",
+        ))
+    }
+}
+
+/// What becomes of a dropped table's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    Nothing,
+    Files,
+}
+
+impl TableCatalog for Catalog {
+    fn load(&self, table: &TableIdent) -> Result<LoadedTable, CatalogError> {
+        let (_, pointer) = pointers::existing(self.records(), table)?;
+        Ok(LoadedTable {
+            ident: table.clone(),
+            metadata: self.metadata_at(&pointer.metadata_location)?,
+            metadata_location: Some(pointer.metadata_location),
+        })
+    }
+
+    fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError> {
+        match self.create_namespace(namespace, BTreeMap::new()) {
+            Err(error) if error.kind == Kind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    fn create(&self, table: &TableIdent, new: NewTable) -> Result<LoadedTable, CatalogError> {
+        let mut properties = new.properties;
+        properties.insert(
+            "format-version".to_owned(),
+            (new.format_version as u8).to_string(),
+        );
+        self.create_table(Creation {
+            ident: table.clone(),
+            schema: new.schema,
+            partition_spec: None,
+            sort_order: None,
+            location: None,
+            properties,
+        })
+    }
+
+    fn commit(
+        &self,
+        table: &TableIdent,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Result<LoadedTable, CatalogError> {
+        let change = TableChange {
+            ident: table.clone(),
+            requirements,
+            updates,
+        };
+        let mut loaded = self.commit_tables(vec![change])?;
+        Ok(loaded.remove(0))
+    }
+
+    fn files(&self) -> &Files {
+        &self.0.files
+    }
+}
+
+/// Changes to the same table become one, in their order.
+fn merged(changes: Vec<TableChange>) -> Vec<TableChange> {
+    let mut merged: Vec<TableChange> = Vec::new();
+    for change in changes {
+        match merged.iter_mut().find(|other| other.ident == change.ident) {
+            Some(other) => {
+                other.requirements.extend(change.requirements);
+                other.updates.extend(change.updates);
+            }
+            None => merged.push(change),
+        }
+    }
+    merged
+}
+
+/// The next metadata file. One that was registered under a foreign name starts our own numbering.
+fn next_location(current: &str, metadata: &TableMetadata) -> String {
+    let next = match MetadataLocation::from_str(current) {
+        Ok(location) => location.with_next_version().with_new_metadata(metadata),
+        Err(_) => MetadataLocation::new_with_metadata(metadata.location(), metadata),
+    };
+    next.to_string()
+}
+
+/// One form for local places: engines differ on `file:/` and `file:///`.
+fn tidy_location(wish: &str) -> Result<String, CatalogError> {
+    let path = local_path(wish)?;
+    Ok(format!(
+        "file://{}",
+        path.to_string_lossy().trim_end_matches('/')
+    ))
+}
+
+fn log_failed(error: CommitError) -> CatalogError {
+    let kind = match error {
+        // After a failed sync nobody knows what is on the disk.
+        CommitError::Failed(_) => Kind::Unknown,
+        _ => Kind::Unavailable,
+    };
+    CatalogError::caused(kind, "the log did not take the commit", error)
+}

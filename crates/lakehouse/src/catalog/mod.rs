@@ -1,0 +1,72 @@
+//! Catalogs: who knows where a table's current metadata is, and changes that atomically.
+//!
+//! [`TableCatalog`] is all that writer and committer need. Two stand behind it: the [`embedded`] one, whose pointers are
+//! records in the shared log, and any other REST catalog ([`remote`]). [`rest`] serves the embedded one to the world.
+
+mod apply;
+pub mod embedded;
+mod pointers;
+pub mod remote;
+pub mod rest;
+
+use crate::error::CatalogError;
+use crate::storage::Files;
+use iceberg::spec::{FormatVersion, Schema, TableMetadata};
+use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use embedded::Catalog;
+
+/// A table as a catalog has it.
+#[derive(Clone, Debug)]
+pub struct LoadedTable {
+    pub ident: TableIdent,
+    pub metadata: Arc<TableMetadata>,
+    /// Where the metadata is; `None` for a table that is only staged.
+    pub metadata_location: Option<String>,
+}
+
+/// What is asked of a new table.
+#[derive(Clone, Debug)]
+pub struct NewTable {
+    pub schema: Schema,
+    pub properties: HashMap<String, String>,
+    pub format_version: FormatVersion,
+}
+
+/// The catalog operations that writing a table takes. Calls block; not to be used from async tasks.
+pub trait TableCatalog: Send + Sync {
+    fn load(&self, table: &TableIdent) -> Result<LoadedTable, CatalogError>;
+    /// Creates the namespace if it is missing.
+    fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError>;
+    fn create(&self, table: &TableIdent, new: NewTable) -> Result<LoadedTable, CatalogError>;
+    /// Changes a table if all requirements hold.
+    ///
+    /// # Errors
+    /// [`Kind::CommitFailed`](crate::error::Kind::CommitFailed) when one does not; [`Kind::Unknown`](crate::error::Kind::Unknown)
+    /// when the change may or may not have happened. After both the caller must look again.
+    fn commit(
+        &self,
+        table: &TableIdent,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Result<LoadedTable, CatalogError>;
+    /// Where the table's files are.
+    fn files(&self) -> &Files;
+}
+
+/// `a.b.t` as a table `t` in the namespace `a.b`.
+///
+/// # Errors
+/// When there is no namespace or a part is empty.
+pub fn parse_table(name: &str) -> Result<TableIdent, CatalogError> {
+    let parts: Vec<&str> = name.split('.').collect();
+    if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
+        return Err(CatalogError::new(
+            crate::error::Kind::BadRequest,
+            format!("\"{name}\" is not the name of a table: expected namespace.table"),
+        ));
+    }
+    Ok(TableIdent::from_strs(parts)?)
+}

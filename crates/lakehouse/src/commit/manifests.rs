@@ -1,0 +1,176 @@
+//! Manifests and manifest lists: read, written, and merged when they grow many.
+//!
+//! Each commit adds one manifest, and every reader opens all of them; so when a snapshot's list would get long, its small
+//! data manifests become one. Entries are carried on as `Existing` with the snapshot and the sequence numbers that they
+//! had: to every reader the table is the same.
+
+use crate::error::CatalogError;
+use crate::storage::Files;
+use futures::executor::block_on;
+use iceberg::spec::{
+    DataFile, FormatVersion, Manifest, ManifestContentType, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef,
+    Snapshot, TableMetadata,
+};
+
+/// More manifests than this are merged, as `commit.manifest.min-count-to-merge` does in Iceberg.
+pub(crate) const MANY: usize = 100;
+/// A manifest of this many bytes is not merged again (`commit.manifest.target-size-bytes`).
+const LARGE: i64 = 8 << 20;
+
+/// The manifests of a snapshot.
+pub(crate) fn load_list(
+    files: &Files,
+    metadata: &TableMetadata,
+    snapshot: &Snapshot,
+) -> Result<Vec<ManifestFile>, CatalogError> {
+    let bytes = files.read(snapshot.manifest_list())?;
+    let list = ManifestList::parse_with_version(&bytes, metadata.format_version())?;
+    Ok(list.consume_entries().into_iter().collect())
+}
+
+/// A manifest's entries, with what they inherit from the list filled in.
+pub(crate) fn load(files: &Files, manifest: &ManifestFile) -> Result<Manifest, CatalogError> {
+    Ok(block_on(manifest.load_manifest(&files.io()))?)
+}
+
+/// Writes the manifests of one new snapshot, and remembers what it wrote.
+pub(crate) struct Manifests<'a> {
+    pub(crate) files: &'a Files,
+    pub(crate) metadata: &'a TableMetadata,
+    pub(crate) snapshot_id: i64,
+    /// Makes names unique across attempts.
+    pub(crate) commit: uuid::Uuid,
+    pub(crate) written: Vec<String>,
+}
+
+impl Manifests<'_> {
+    pub(crate) fn added(
+        &mut self,
+        schema: SchemaRef,
+        spec: &PartitionSpecRef,
+        added: Vec<DataFile>,
+    ) -> Result<ManifestFile, CatalogError> {
+        let mut writer = self.writer(schema, spec)?;
+        for file in added {
+            // A negative sequence number is inherited from the snapshot.
+            writer.add_file(file, -1)?;
+        }
+        Ok(block_on(writer.write_manifest_file())?)
+    }
+
+    /// The same files in fewer manifests, if there are many small ones of a partition spec.
+    pub(crate) fn merged(
+        &mut self,
+        manifests: Vec<ManifestFile>,
+    ) -> Result<Vec<ManifestFile>, CatalogError> {
+        if manifests.len() < MANY {
+            return Ok(manifests);
+        }
+        let mergeable = |manifest: &ManifestFile| {
+            manifest.content == ManifestContentType::Data && manifest.manifest_length < LARGE
+        };
+        let (small, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(mergeable);
+        let mut specs: Vec<i32> = small
+            .iter()
+            .map(|manifest| manifest.partition_spec_id)
+            .collect();
+        specs.sort_unstable();
+        specs.dedup();
+        for spec in specs {
+            let of_spec: Vec<&ManifestFile> = small
+                .iter()
+                .filter(|manifest| manifest.partition_spec_id == spec)
+                .collect();
+            match (of_spec.as_slice(), self.metadata.partition_spec_by_id(spec)) {
+                ([_, _, ..], Some(spec)) => kept.push(self.merge(&of_spec, &spec.clone())?),
+                _ => kept.extend(of_spec.into_iter().cloned()),
+            }
+        }
+        Ok(kept)
+    }
+
+    fn merge(
+        &mut self,
+        manifests: &[&ManifestFile],
+        spec: &PartitionSpecRef,
+    ) -> Result<ManifestFile, CatalogError> {
+        let mut writer = self.writer(self.metadata.current_schema().clone(), spec)?;
+        for manifest in manifests {
+            for entry in load(self.files, manifest)?
+                .entries()
+                .iter()
+                .filter(|entry| entry.is_alive())
+            {
+                let snapshot = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
+                let sequence = entry.sequence_number().unwrap_or(manifest.sequence_number);
+                let file_sequence = entry.file_sequence_number.unwrap_or(sequence);
+                writer.add_existing_file(
+                    entry.data_file().clone(),
+                    snapshot,
+                    sequence,
+                    Some(file_sequence),
+                )?;
+            }
+        }
+        Ok(block_on(writer.write_manifest_file())?)
+    }
+
+    fn writer(
+        &mut self,
+        schema: SchemaRef,
+        spec: &PartitionSpecRef,
+    ) -> Result<ManifestWriter, CatalogError> {
+        let location = format!(
+            "{}/metadata/{}-m{}.avro",
+            self.metadata.location(),
+            self.commit,
+            self.written.len()
+        );
+        let output = self.files.io().new_output(&location)?;
+        self.written.push(location);
+        let builder = ManifestWriterBuilder::new(
+            output,
+            Some(self.snapshot_id),
+            schema,
+            spec.as_ref().clone(),
+        );
+        Ok(match self.metadata.format_version() {
+            FormatVersion::V1 => builder.build_v1(),
+            FormatVersion::V2 => builder.build_v2_data(),
+            FormatVersion::V3 => builder.build_v3_data(),
+        })
+    }
+
+    /// Writes the manifest list; returns its place and, for v3, the next row id after it.
+    pub(crate) fn list(
+        &mut self,
+        sequence: i64,
+        manifests: Vec<ManifestFile>,
+    ) -> Result<(String, Option<u64>), CatalogError> {
+        let location = format!(
+            "{}/metadata/snap-{}-0-{}.avro",
+            self.metadata.location(),
+            self.snapshot_id,
+            self.commit
+        );
+        let output = block_on(self.files.io().new_output(&location)?.writer())?;
+        self.written.push(location.clone());
+        let parent = self.metadata.current_snapshot_id();
+        let mut writer = match self.metadata.format_version() {
+            FormatVersion::V1 => ManifestListWriter::v1(output, self.snapshot_id, parent),
+            FormatVersion::V2 => ManifestListWriter::v2(output, self.snapshot_id, parent, sequence),
+            FormatVersion::V3 => ManifestListWriter::v3(
+                output,
+                self.snapshot_id,
+                parent,
+                sequence,
+                Some(self.metadata.next_row_id()),
+            ),
+        };
+        writer.add_manifests(manifests.into_iter())?;
+        let next_row_id = writer.next_row_id();
+        block_on(writer.close())?;
+        Ok((location, next_row_id))
+    }
+}

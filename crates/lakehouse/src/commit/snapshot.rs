@@ -1,0 +1,279 @@
+//! The snapshot of a commit: pending commits and a table in, requirements and updates for the catalog out.
+//!
+//! One commit is `add-snapshot` + `set-snapshot-ref` + `set-properties` (the marker) + `remove-snapshots` (expiry), required
+//! to meet the table with this uuid and this head. What is not in the table afterwards never was: a conflict leaves only
+//! files, which the caller removes.
+
+use super::manifests::{self, Manifests};
+use super::marker::{Marker, PROPERTY};
+use crate::catalog::LoadedTable;
+use crate::error::{CatalogError, Kind};
+use crate::ids::Ids;
+use crate::staged::StagedFile;
+use crate::storage::Files;
+use iceberg::spec::{
+    DataFile, MAIN_BRANCH, Operation, Snapshot, SnapshotReference, SnapshotRetention,
+    SnapshotSummaryCollector, Summary, TableMetadata,
+};
+use iceberg::{TableRequirement, TableUpdate};
+use lw_runtime::connector::Owner;
+use lw_runtime::manifest::{Pending, TableChain};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Snapshots kept on the branch, unless the table says otherwise.
+const KEPT: usize = 100;
+pub(crate) const KEEP_PROPERTY: &str = "lakeward.snapshots.keep";
+
+/// A commit, ready for the catalog.
+pub(crate) struct Produced {
+    pub(crate) snapshot_id: i64,
+    pub(crate) requirements: Vec<TableRequirement>,
+    pub(crate) updates: Vec<TableUpdate>,
+    /// Files that nobody names should the commit be refused.
+    pub(crate) written: Vec<String>,
+    /// Manifest lists of the snapshots that expire with it.
+    pub(crate) expired_lists: Vec<String>,
+}
+
+/// Makes the snapshot that commits `chain[done..]`.
+pub(crate) fn append(
+    files: &Files,
+    table: &LoadedTable,
+    owner: &Owner,
+    chain: &TableChain,
+    done: usize,
+    now_ms: i64,
+    ids: &Ids,
+) -> Result<Produced, CatalogError> {
+    let metadata = &*table.metadata;
+    let pending = &chain.chain[done..];
+    let snapshot_id = ids.next_snapshot();
+    let marker = Marker::new(owner, chain, done, snapshot_id);
+    let mut manifests = Manifests {
+        files,
+        metadata,
+        snapshot_id,
+        commit: ids.next(),
+        written: Vec::new(),
+    };
+    let made = snapshot(&mut manifests, pending, &marker, now_ms);
+    let snapshot = match made {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            remove(files, &manifests.written);
+            return Err(error);
+        }
+    };
+    let (expired, expired_lists) = expired(metadata);
+    let mut updates = vec![
+        TableUpdate::AddSnapshot { snapshot },
+        TableUpdate::SetSnapshotRef {
+            ref_name: MAIN_BRANCH.to_owned(),
+            reference: reference(metadata, snapshot_id),
+        },
+        TableUpdate::SetProperties {
+            updates: HashMap::from([(PROPERTY.to_owned(), marker.to_property())]),
+        },
+    ];
+    if !expired.is_empty() {
+        updates.push(TableUpdate::RemoveSnapshots {
+            snapshot_ids: expired,
+        });
+    }
+    Ok(Produced {
+        snapshot_id,
+        requirements: requirements(metadata),
+        updates,
+        written: manifests.written,
+        expired_lists,
+    })
+}
+
+/// The table must be this one with this head.
+pub(crate) fn requirements(metadata: &TableMetadata) -> Vec<TableRequirement> {
+    vec![
+        TableRequirement::UuidMatch {
+            uuid: metadata.uuid(),
+        },
+        TableRequirement::RefSnapshotIdMatch {
+            r#ref: MAIN_BRANCH.to_owned(),
+            snapshot_id: metadata.current_snapshot_id(),
+        },
+    ]
+}
+
+/// Best effort, for files that nobody names.
+pub(crate) fn remove(files: &Files, written: &[String]) {
+    for file in written {
+        if let Err(error) = files.remove(file) {
+            tracing::warn!(file, %error, "a file of a refused commit stays");
+        }
+    }
+}
+
+fn snapshot(
+    manifests: &mut Manifests<'_>,
+    pending: &[Pending],
+    marker: &Marker,
+    now_ms: i64,
+) -> Result<Snapshot, CatalogError> {
+    let metadata = manifests.metadata;
+    let added = added_files(metadata, pending)?;
+    let summary = summary(
+        metadata,
+        marker.to_summary(pending),
+        added.values().flatten(),
+    );
+    let mut all = match metadata.current_snapshot() {
+        Some(head) => manifests::load_list(manifests.files, metadata, head)?,
+        None => Vec::new(),
+    };
+    all.retain(|manifest| manifest.has_added_files() || manifest.has_existing_files());
+    let mut all = manifests.merged(all)?;
+    for (spec, files) in added {
+        let spec = metadata.partition_spec_by_id(spec).ok_or_else(|| {
+            CatalogError::new(
+                Kind::BadRequest,
+                format!("the table has no partition spec {spec} any more"),
+            )
+        })?;
+        all.push(manifests.added(metadata.current_schema().clone(), spec, files)?);
+    }
+    let sequence = metadata.next_sequence_number();
+    let first_row = metadata.next_row_id();
+    let (list, next_row) = manifests.list(sequence, all)?;
+    let builder = Snapshot::builder()
+        .with_snapshot_id(manifests.snapshot_id)
+        .with_parent_snapshot_id(metadata.current_snapshot_id())
+        .with_sequence_number(sequence)
+        // Snapshot times never go back, whatever the clock does.
+        .with_timestamp_ms(now_ms.max(metadata.last_updated_ms() + 1))
+        .with_manifest_list(list)
+        .with_summary(summary)
+        .with_schema_id(metadata.current_schema_id());
+    Ok(match next_row {
+        Some(next) => builder.with_row_range(first_row, next - first_row).build(),
+        None => builder.build(),
+    })
+}
+
+/// The files of the pending commits by partition spec.
+fn added_files(
+    metadata: &TableMetadata,
+    pending: &[Pending],
+) -> Result<BTreeMap<i32, Vec<DataFile>>, CatalogError> {
+    let mut added: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
+    for file in pending.iter().flat_map(|pending| &pending.files) {
+        let staged = StagedFile::from_json(file)?;
+        added
+            .entry(staged.spec_id)
+            .or_default()
+            .push(staged.data_file(metadata)?);
+    }
+    Ok(added)
+}
+
+fn summary<'a>(
+    metadata: &TableMetadata,
+    marker: HashMap<String, String>,
+    added: impl Iterator<Item = &'a DataFile>,
+) -> Summary {
+    let mut collector = SnapshotSummaryCollector::default();
+    for file in added {
+        collector.add_file(
+            file,
+            metadata.current_schema().clone(),
+            metadata.default_partition_spec().clone(),
+        );
+    }
+    let mut properties = marker;
+    properties.extend(collector.build());
+    let previous = metadata
+        .current_snapshot()
+        .map(|head| &head.summary().additional_properties);
+    for (total, added) in [
+        ("total-records", "added-records"),
+        ("total-data-files", "added-data-files"),
+        ("total-files-size", "added-files-size"),
+        ("total-delete-files", ""),
+        ("total-position-deletes", ""),
+        ("total-equality-deletes", ""),
+    ] {
+        // A head without totals (some writers leave them out) has none after us either: better none than a wrong one.
+        let before = match previous {
+            None => Some(0),
+            Some(properties) => properties
+                .get(total)
+                .and_then(|text| text.parse::<u64>().ok()),
+        };
+        if let Some(before) = before {
+            let added = properties
+                .get(added)
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or(0);
+            properties.insert(total.to_owned(), (before + added).to_string());
+        }
+    }
+    Summary {
+        operation: Operation::Append,
+        additional_properties: properties,
+    }
+}
+
+/// The branch moves and keeps its own retention.
+fn reference(metadata: &TableMetadata, snapshot_id: i64) -> SnapshotReference {
+    let retention = match refs(metadata).remove(MAIN_BRANCH) {
+        Some(main) => main.retention,
+        None => SnapshotRetention::branch(None, None, None),
+    };
+    SnapshotReference::new(snapshot_id, retention)
+}
+
+/// Branches and tags. Iceberg's type gives them out by name only; its JSON has them all.
+pub(crate) fn refs(metadata: &TableMetadata) -> HashMap<String, SnapshotReference> {
+    #[derive(serde::Deserialize)]
+    struct Refs {
+        #[serde(default)]
+        refs: HashMap<String, SnapshotReference>,
+    }
+    serde_json::to_value(metadata)
+        .and_then(serde_json::from_value::<Refs>)
+        .expect("metadata that was read can be written")
+        .refs
+}
+
+/// Snapshots of `main` beyond those kept, with their manifest lists. Whatever another branch or a tag can reach stays, and
+/// so does the newest marker's snapshot: it is the one being made.
+fn expired(metadata: &TableMetadata) -> (Vec<i64>, Vec<String>) {
+    let keep = metadata
+        .properties()
+        .get(KEEP_PROPERTY)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(KEPT)
+        .max(1);
+    let reachable: HashSet<i64> = refs(metadata)
+        .into_iter()
+        .filter(|(name, _)| name != MAIN_BRANCH)
+        .flat_map(|(_, reference)| ancestors(metadata, Some(reference.snapshot_id)))
+        .map(Snapshot::snapshot_id)
+        .collect();
+    ancestors(metadata, metadata.current_snapshot_id())
+        .skip(keep - 1)
+        .filter(|snapshot| !reachable.contains(&snapshot.snapshot_id()))
+        .map(|snapshot| (snapshot.snapshot_id(), snapshot.manifest_list().to_owned()))
+        .unzip()
+}
+
+/// A snapshot and its ancestors as far as they are kept, newest first.
+pub(crate) fn ancestors(
+    metadata: &TableMetadata,
+    from: Option<i64>,
+) -> impl Iterator<Item = &Snapshot> {
+    let first = from.and_then(|id| metadata.snapshot_by_id(id));
+    std::iter::successors(first, |snapshot| {
+        snapshot
+            .parent_snapshot_id()
+            .and_then(|parent| metadata.snapshot_by_id(parent))
+    })
+    .map(|snapshot| &**snapshot)
+}

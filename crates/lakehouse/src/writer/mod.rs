@@ -1,0 +1,9 @@
+//! Writing: batches in, durable data files out, described so that they can be committed later.
+//!
+//! [`sink`] is what the runtime sees; [`table`] writes one table; [`runs`] says which offsets a file's rows came from;
+//! `stats` turns Parquet's statistics into Iceberg's, by which readers skip files.
+
+pub mod runs;
+pub mod sink;
+mod stats;
+mod table;

@@ -1,0 +1,135 @@
+//! Runs: where in the log the rows of a data file came from.
+//!
+//! The rows of a file stand in runs: stretches of rows of one partition, in offset order. The Parquet footer lists them
+//! under [`FOOTER_KEY`], and compaction must carry the list on. The audit reads it back and compares, run by run, with what
+//! the log says; no other record of a pipeline about itself is evidence.
+//!
+//! Layout: JSON, a list in the order of the rows. `skipped` lists offsets between `first` and `last` without a row, as
+//! `[from, to)`; when those are more than [`MOST_SKIPPED`] ranges it is `null` and only `skipped_offsets` is known.
+
+use lw_runtime::batch::{Origin, Split};
+use serde::{Deserialize, Serialize};
+
+/// The key in the Parquet footer.
+pub const FOOTER_KEY: &str = "lakeward.runs";
+/// A filter that keeps every other row must not make the footer larger than the data.
+const MOST_SKIPPED: usize = 4096;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub topic: String,
+    pub partition: i32,
+    /// Offset of the first row.
+    pub first: i64,
+    /// Offset of the last row, inclusive.
+    pub last: i64,
+    pub rows: u64,
+    pub skipped_offsets: u64,
+    pub skipped: Option<Vec<(i64, i64)>>,
+}
+
+/// Collects the runs of one file while its rows are written.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    list: Vec<Run>,
+}
+
+impl Runs {
+    /// Accounts for rows in the order in which they are written.
+    ///
+    /// # Panics
+    /// When the rows of one stretch are not in offset order: the audit could not tell what is missing.
+    pub(super) fn add(&mut self, origins: impl Iterator<Item = Origin>, splits: &[Split]) {
+        let mut current = None;
+        for origin in origins {
+            if current != Some(origin.split) {
+                current = Some(origin.split);
+                let split = &splits[origin.split as usize];
+                let goes_on = self.list.last().is_some_and(|run| {
+                    *run.topic == *split.topic
+                        && run.partition == split.partition
+                        && run.last <= origin.offset
+                });
+                if !goes_on {
+                    self.list.push(Run {
+                        topic: split.topic.to_string(),
+                        partition: split.partition,
+                        first: origin.offset,
+                        last: origin.offset,
+                        rows: 0,
+                        skipped_offsets: 0,
+                        skipped: Some(Vec::new()),
+                    });
+                }
+            }
+            self.list
+                .last_mut()
+                .expect("a run was begun")
+                .push(origin.offset);
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(&self.list).expect("runs are plain data")
+    }
+}
+
+impl Run {
+    fn push(&mut self, offset: i64) {
+        assert!(self.last <= offset, "rows of a run are in offset order");
+        let gap = offset - self.last - 1;
+        if gap > 0 {
+            self.skipped_offsets += gap.unsigned_abs();
+            match &mut self.skipped {
+                Some(skipped) if skipped.len() < MOST_SKIPPED => {
+                    skipped.push((self.last + 1, offset))
+                }
+                other => *other = None,
+            }
+        }
+        self.last = offset;
+        self.rows += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn splits() -> Vec<Split> {
+        [0, 1]
+            .map(|partition| Split {
+                topic: Arc::from("t"),
+                partition,
+            })
+            .to_vec()
+    }
+
+    #[test]
+    fn gaps_are_listed_and_several_rows_of_a_record_are_one_offset() {
+        let mut runs = Runs::default();
+        let rows = [(0, 5), (0, 5), (0, 6), (0, 9), (1, 0), (0, 10)];
+        runs.add(
+            rows.map(|(split, offset)| Origin { split, offset })
+                .into_iter(),
+            &splits(),
+        );
+        expect_test::expect![[r#"[{"topic":"t","partition":0,"first":5,"last":9,"rows":4,"skipped_offsets":2,"skipped":[[7,9]]},{"topic":"t","partition":1,"first":0,"last":0,"rows":1,"skipped_offsets":0,"skipped":[]},{"topic":"t","partition":0,"first":10,"last":10,"rows":1,"skipped_offsets":0,"skipped":[]}]"#]]
+        .assert_eq(&runs.to_json());
+    }
+
+    #[test]
+    fn too_many_gaps_are_only_counted() {
+        let mut runs = Runs::default();
+        let rows = (0..10_000).map(|row| Origin {
+            split: 0,
+            offset: row * 2,
+        });
+        runs.add(rows, &splits());
+        assert_eq!(
+            (runs.list[0].skipped_offsets, &runs.list[0].skipped),
+            (9_999, &None)
+        );
+    }
+}

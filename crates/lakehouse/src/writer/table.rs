@@ -1,0 +1,395 @@
+//! Writes one table's data files.
+//!
+//! 1. Batches collect in memory. 2. When they are [`FLUSH`] bytes, their rows are brought into runs (stably, by partition)
+//! and go into the open Parquet file. 3. A file that reaches the target size is finished, durable, and described. 4. A seal
+//! does the same with what is left. The field ids are those of the table's current schema, looked up anew for each epoch,
+//! so a table that was changed meanwhile is written as it now is, or refused with the differences.
+
+use super::runs::{FOOTER_KEY, Runs};
+use super::stats;
+use crate::catalog::{LoadedTable, NewTable, TableCatalog};
+use crate::error::{CatalogError, Kind};
+use crate::ids::Ids;
+use crate::schema::differences;
+use crate::staged::StagedFile;
+use crate::storage::DurableFile;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::SchemaRef;
+use arrow_select::interleave::interleave;
+use iceberg::TableIdent;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::{FormatVersion, Schema, TableMetadata};
+use lw_runtime::batch::{Batch, Split};
+use lw_runtime::connector::{ConnectorError, ErrorKind};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Bytes in memory that are worth a stretch of runs in the file.
+const FLUSH: usize = 32 << 20;
+/// `write.target-file-size-bytes` where the table has none.
+const TARGET: u64 = 128 << 20;
+const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Options of every table that we create, unless the script sets them.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("write.parquet.compression-codec", "zstd"),
+    ("write.metadata.previous-versions-max", "20"),
+    ("write.metadata.delete-after-commit.enabled", "true"),
+];
+
+pub(super) struct TableWriter {
+    catalog: Arc<dyn TableCatalog>,
+    ident: TableIdent,
+    wanted: Schema,
+    properties: HashMap<String, String>,
+    version: FormatVersion,
+    ids: Ids,
+    /// Stands in file names.
+    writer: String,
+
+    target: Option<Target>,
+    buffered: Vec<Batch>,
+    buffered_bytes: usize,
+    open: Option<OpenFile>,
+    sealed: Vec<StagedFile>,
+}
+
+/// A table as it is written to during one epoch.
+struct Target {
+    metadata: Arc<TableMetadata>,
+    arrow: SchemaRef,
+    /// For each column of the table: where it is in the sink's batches.
+    columns: Vec<Option<usize>>,
+    properties: WriterProperties,
+    target_bytes: u64,
+}
+
+struct OpenFile {
+    writer: ArrowWriter<DurableFile>,
+    location: String,
+    runs: Runs,
+}
+
+impl TableWriter {
+    pub(super) fn new(
+        catalog: Arc<dyn TableCatalog>,
+        ident: TableIdent,
+        wanted: Schema,
+        properties: HashMap<String, String>,
+        version: FormatVersion,
+        ids: Ids,
+        writer: String,
+    ) -> TableWriter {
+        let mut all: HashMap<String, String> = DEFAULTS
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        all.extend(properties);
+        TableWriter {
+            catalog,
+            ident,
+            wanted,
+            properties: all,
+            version,
+            ids,
+            writer,
+            target: None,
+            buffered: Vec::new(),
+            buffered_bytes: 0,
+            open: None,
+            sealed: Vec::new(),
+        }
+    }
+
+    /// Creates the table if it is missing, and checks that it fits.
+    pub(super) fn prepare(&mut self) -> Result<(), ConnectorError> {
+        if self.target.is_none() {
+            let table = self.load_or_create()?;
+            self.target = Some(self.target(&table)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+        self.buffered_bytes += batch.bytes();
+        self.buffered.push(batch);
+        if self.buffered_bytes >= FLUSH {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let encoding = self
+            .open
+            .as_ref()
+            .map_or(0, |open| open.writer.in_progress_size());
+        self.buffered_bytes + encoding
+    }
+
+    /// Makes everything durable. The next epoch looks at the table again.
+    pub(super) fn seal(&mut self) -> Result<Vec<StagedFile>, ConnectorError> {
+        self.flush()?;
+        self.finish_file()?;
+        self.target = None;
+        Ok(std::mem::take(&mut self.sealed))
+    }
+
+    /// The schema id of the last epoch's files, or of the table now.
+    pub(super) fn schema_id(&mut self) -> Result<i32, ConnectorError> {
+        self.prepare()?;
+        Ok(self
+            .target
+            .as_ref()
+            .expect("it was prepared")
+            .metadata
+            .current_schema_id())
+    }
+
+    fn load_or_create(&self) -> Result<LoadedTable, CatalogError> {
+        match self.catalog.load(&self.ident) {
+            Err(error) if matches!(error.kind, Kind::NoSuchTable | Kind::NoSuchNamespace) => {}
+            other => return other,
+        }
+        self.catalog.ensure_namespace(&self.ident.namespace)?;
+        let new = NewTable {
+            schema: self.wanted.clone(),
+            properties: self.properties.clone(),
+            format_version: self.version,
+        };
+        compression(&self.properties)?;
+        match self.catalog.create(&self.ident, new) {
+            // Someone else was faster, or our own reply was lost.
+            Err(error)
+                if matches!(
+                    error.kind,
+                    Kind::AlreadyExists | Kind::Unknown | Kind::CommitFailed
+                ) =>
+            {
+                self.catalog.load(&self.ident)
+            }
+            other => other,
+        }
+    }
+
+    fn target(&self, table: &LoadedTable) -> Result<Target, ConnectorError> {
+        let metadata = table.metadata.clone();
+        let schema = metadata.current_schema();
+        let differences = differences(&self.wanted, schema);
+        if !differences.is_empty() {
+            return Err(ConnectorError::new(
+                ErrorKind::Fix,
+                format!("the table {} does not fit the sink", self.ident),
+            )
+            .detail(format!("{}.", differences.join("; ")))
+            .hint("Change the sink's columns or the table, or write to a new table."));
+        }
+        if !metadata.default_partition_spec().is_unpartitioned() {
+            return Err(ConnectorError::new(
+                ErrorKind::Fix,
+                format!(
+                    "the table {} is partitioned, which is not supported yet",
+                    self.ident
+                ),
+            )
+            .detail(
+                "Lakeward writes unpartitioned tables; a file's column bounds let readers skip it.",
+            )
+            .hint("Write to a table without PARTITIONED BY."));
+        }
+        let arrow = Arc::new(schema_to_arrow_schema(schema).map_err(CatalogError::from)?);
+        let wanted = self.wanted.as_struct().fields();
+        let columns = arrow
+            .fields()
+            .iter()
+            .map(|field| {
+                wanted
+                    .iter()
+                    .position(|column| column.name == *field.name())
+            })
+            .collect();
+        let target_bytes = metadata
+            .properties()
+            .get("write.target-file-size-bytes")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(TARGET);
+        Ok(Target {
+            arrow,
+            columns,
+            properties: WriterProperties::builder()
+                .set_compression(compression(metadata.properties())?)
+                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+                .set_created_by(concat!("lakeward ", env!("CARGO_PKG_VERSION")).to_owned())
+                .build(),
+            target_bytes,
+            metadata,
+        })
+    }
+
+    /// Brings what is in memory into runs, and writes it.
+    fn flush(&mut self) -> Result<(), ConnectorError> {
+        if self.buffered.is_empty() {
+            return Ok(());
+        }
+        self.prepare()?;
+        let target = self.target.as_ref().expect("it was prepared");
+        let batches = std::mem::take(&mut self.buffered);
+        self.buffered_bytes = 0;
+        let rows = in_runs(&batches);
+        let columns = target.write_form(&batches, &rows)?;
+        if self.open.is_none() {
+            self.open = Some(self.create(target)?);
+        }
+        let open = self.open.as_mut().expect("it was opened");
+        let splits = &batches.last().expect("there is one").splits;
+        open.runs.add(
+            rows.iter()
+                .map(|(batch, row)| batches[*batch].origins[*row]),
+            splits,
+        );
+        open.writer.write(&columns).map_err(write_failed)?;
+        let length = open.writer.bytes_written() + open.writer.in_progress_size();
+        if length as u64 >= target.target_bytes {
+            self.finish_file()?;
+        }
+        Ok(())
+    }
+
+    fn create(&self, target: &Target) -> Result<OpenFile, ConnectorError> {
+        let folder = match target.metadata.properties().get("write.data.path") {
+            Some(path) => path.trim_end_matches('/').to_owned(),
+            None => format!("{}/data", target.metadata.location()),
+        };
+        let location = format!("{folder}/{}-{}.parquet", self.writer, self.ids.next());
+        let file = self
+            .catalog
+            .files()
+            .create(&location)
+            .map_err(CatalogError::from)?;
+        let properties = target.properties.clone();
+        let writer = ArrowWriter::try_new(file, target.arrow.clone(), Some(properties))
+            .map_err(write_failed)?;
+        Ok(OpenFile {
+            writer,
+            location,
+            runs: Runs::default(),
+        })
+    }
+
+    fn finish_file(&mut self) -> Result<(), ConnectorError> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        let target = self
+            .target
+            .as_ref()
+            .expect("a file was opened for a target");
+        open.writer
+            .append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), open.runs.to_json()));
+        let parquet = open.writer.finish().map_err(write_failed)?;
+        let length = open
+            .writer
+            .inner_mut()
+            .finish()
+            .map_err(CatalogError::from)?;
+        let metadata = &target.metadata;
+        let spec = metadata.default_partition_spec_id();
+        let file = stats::data_file(
+            metadata.current_schema(),
+            spec,
+            &parquet,
+            &open.location,
+            length,
+        )?;
+        self.sealed.push(StagedFile::new(
+            metadata,
+            metadata.current_schema_id(),
+            spec,
+            file,
+        )?);
+        Ok(())
+    }
+}
+
+impl Target {
+    /// The rows, in the given order, with the table's columns and types.
+    fn write_form(
+        &self,
+        batches: &[Batch],
+        rows: &[(usize, usize)],
+    ) -> Result<RecordBatch, ConnectorError> {
+        let options = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
+        for (field, column) in self.arrow.fields().iter().zip(&self.columns) {
+            let Some(column) = column else {
+                columns.push(new_null_array(field.data_type(), rows.len()));
+                continue;
+            };
+            let parts: Vec<&dyn arrow_array::Array> = batches
+                .iter()
+                .map(|batch| &**batch.columns.column(*column))
+                .collect();
+            let values = interleave(&parts, rows).map_err(bad_batch)?;
+            columns.push(if values.data_type() == field.data_type() {
+                values
+            } else {
+                cast_with_options(&values, field.data_type(), &options).map_err(bad_batch)?
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(bad_batch)
+    }
+}
+
+/// All rows as (batch, row), by partition; within a partition as they came.
+fn in_runs(batches: &[Batch]) -> Vec<(usize, usize)> {
+    let splits: &[Split] = &batches.last().expect("there is a batch").splits;
+    let mut by_split: Vec<Vec<(usize, usize)>> = vec![Vec::new(); splits.len()];
+    for (index, batch) in batches.iter().enumerate() {
+        for (row, origin) in batch.origins.iter().enumerate() {
+            by_split[origin.split as usize].push((index, row));
+        }
+    }
+    by_split.concat()
+}
+
+fn compression(properties: &HashMap<String, String>) -> Result<Compression, CatalogError> {
+    let level = properties
+        .get("write.parquet.compression-level")
+        .and_then(|text| text.parse().ok());
+    match properties
+        .get("write.parquet.compression-codec")
+        .map(String::as_str)
+    {
+        None | Some("zstd") => {
+            let level = level.map_or(Ok(ZstdLevel::default()), ZstdLevel::try_new);
+            let level =
+                level.map_err(|error| CatalogError::new(Kind::BadRequest, error.to_string()))?;
+            Ok(Compression::ZSTD(level))
+        }
+        Some("snappy") => Ok(Compression::SNAPPY),
+        Some("uncompressed" | "none") => Ok(Compression::UNCOMPRESSED),
+        Some(other) => Err(CatalogError::new(
+            Kind::BadRequest,
+            format!(
+                "write.parquet.compression-codec cannot be {other}: zstd, snappy or uncompressed"
+            ),
+        )),
+    }
+}
+
+/// The disk may be full; what was in memory is read from the log again after a restart of the pipeline.
+fn write_failed(error: parquet::errors::ParquetError) -> ConnectorError {
+    ConnectorError::new(ErrorKind::Retry, "a data file cannot be written").detail(error.to_string())
+}
+
+fn bad_batch(error: arrow_schema::ArrowError) -> ConnectorError {
+    ConnectorError::new(ErrorKind::Bug, "a batch does not have the sink's columns")
+        .detail(error.to_string())
+}
