@@ -31,7 +31,6 @@ use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 
 pub use crate::group::{GroupLag, GroupSummary, PublishError};
-pub use crate::group::{GroupLag, GroupSummary, PublishError};
 pub use crate::net::Shutdown;
 
 /// The id of the one node that there is.
@@ -93,7 +92,8 @@ impl Broker {
     /// Loads what the coordinators remember; ready to serve when it returns.
     pub fn new(storage: Storage, config: BrokerConfig) -> Arc<Broker> {
         let (moved, progress) = watch::channel(0u64);
-        let subscription = storage.on_progress(Arc::new(move || moved.send_modify(|count| *count += 1)));
+        let subscription =
+            storage.on_progress(Arc::new(move || moved.send_modify(|count| *count += 1)));
         Arc::new(Broker {
             groups: group::Groups::open(storage.clone(), config.clock.clone()),
             producer_ids: ProducerIds::new(storage.clone()),
@@ -122,7 +122,9 @@ impl Broker {
             // Whoever asked may have gone; the change stands all the same.
             let _ = done.send(outcome);
         });
-        committed.await.unwrap_or_else(|_| Err(CommitError::Failed("the log is closed".into())))
+        committed
+            .await
+            .unwrap_or_else(|_| Err(CommitError::Failed("the log is closed".into())))
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
