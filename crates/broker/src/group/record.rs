@@ -30,39 +30,49 @@ const VERSION: u8 = 1;
 
 /// One change of durable state. `None` removes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    Group { group: GroupId, value: Option<GroupRecord> },
-    Offset { group: GroupId, topic: TopicName, partition: i32, value: Option<OffsetRecord> },
+pub(crate) enum Record {
+    Group {
+        group: GroupId,
+        value: Option<GroupRecord>,
+    },
+    Offset {
+        group: GroupId,
+        topic: TopicName,
+        partition: i32,
+        value: Option<OffsetRecord>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupRecord {
-    pub generation: i32,
-    pub protocol_type: Option<ProtocolName>,
+pub(crate) struct GroupRecord {
+    pub(crate) generation: i32,
+    pub(crate) protocol_type: Option<ProtocolName>,
     /// Wall time; `None` while it has members.
-    pub empty_since_ms: Option<i64>,
+    pub(crate) empty_since_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetRecord {
-    pub offset: i64,
-    pub leader_epoch: i32,
-    pub metadata: String,
-    pub committed_ms: i64,
-    pub expires_ms: Option<i64>,
+pub(crate) struct OffsetRecord {
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) metadata: String,
+    pub(crate) committed_ms: i64,
+    pub(crate) expires_ms: Option<i64>,
 }
 
 /// A stored group key or value that this version cannot read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum RecordError {
-    #[error("a consumer group's record has layout version {found}, this build reads up to {VERSION}")]
+pub(crate) enum RecordError {
+    #[error(
+        "a consumer group's record has layout version {found}, this build reads up to {VERSION}"
+    )]
     Version { found: u8 },
     #[error("a consumer group's record is cut short or is not text where text belongs")]
     Malformed,
 }
 
 impl GroupRecord {
-    pub fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(32);
         out.put_u8(VERSION);
         out.put_i32(self.generation);
@@ -74,7 +84,7 @@ impl GroupRecord {
         out.freeze()
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<GroupRecord, RecordError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<GroupRecord, RecordError> {
         let mut input = Input::versioned(bytes)?;
         let record = GroupRecord {
             generation: input.i32()?,
@@ -91,7 +101,18 @@ impl GroupRecord {
 }
 
 impl OffsetRecord {
-    pub fn encode(&self) -> Bytes {
+    /// What OffsetFetch says where nothing was committed.
+    pub(crate) fn nothing() -> OffsetRecord {
+        OffsetRecord {
+            offset: -1,
+            leader_epoch: -1,
+            metadata: String::new(),
+            committed_ms: -1,
+            expires_ms: None,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(40 + self.metadata.len());
         out.put_u8(VERSION);
         out.put_i64(self.offset);
@@ -102,7 +123,7 @@ impl OffsetRecord {
         out.freeze()
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<OffsetRecord, RecordError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<OffsetRecord, RecordError> {
         let mut input = Input::versioned(bytes)?;
         let record = OffsetRecord {
             offset: input.i64()?,
@@ -116,15 +137,17 @@ impl OffsetRecord {
     }
 }
 
-pub fn group_key(group: &GroupId) -> Bytes {
+pub(crate) fn group_key(group: &GroupId) -> Bytes {
     Bytes::copy_from_slice(group.as_str().as_bytes())
 }
 
-pub fn decode_group_key(key: &[u8]) -> Result<GroupId, RecordError> {
-    Ok(std::str::from_utf8(key).map_err(|_| RecordError::Malformed)?.into())
+pub(crate) fn decode_group_key(key: &[u8]) -> Result<GroupId, RecordError> {
+    Ok(std::str::from_utf8(key)
+        .map_err(|_| RecordError::Malformed)?
+        .into())
 }
 
-pub fn offset_key(group: &GroupId, topic: &TopicName, partition: i32) -> Bytes {
+pub(crate) fn offset_key(group: &GroupId, topic: &TopicName, partition: i32) -> Bytes {
     let mut out = BytesMut::with_capacity(8 + group.as_str().len() + topic.as_str().len());
     put_text(&mut out, group.as_str());
     put_text(&mut out, topic.as_str());
@@ -132,7 +155,7 @@ pub fn offset_key(group: &GroupId, topic: &TopicName, partition: i32) -> Bytes {
     out.freeze()
 }
 
-pub fn decode_offset_key(key: &[u8]) -> Result<(GroupId, TopicName, i32), RecordError> {
+pub(crate) fn decode_offset_key(key: &[u8]) -> Result<(GroupId, TopicName, i32), RecordError> {
     let mut input = Input(key);
     let parts = (input.text()?.into(), input.text()?.into(), input.i32()?);
     input.end()?;
@@ -176,13 +199,20 @@ impl<'a> Input<'a> {
 
     fn text(&mut self) -> Result<&'a str, RecordError> {
         let length = usize::from(self.0.try_get_u16().map_err(|_| RecordError::Malformed)?);
-        let (text, rest) = self.0.split_at_checked(length).ok_or(RecordError::Malformed)?;
+        let (text, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(RecordError::Malformed)?;
         self.0 = rest;
         std::str::from_utf8(text).map_err(|_| RecordError::Malformed)
     }
 
     fn end(&self) -> Result<(), RecordError> {
-        if self.0.is_empty() { Ok(()) } else { Err(RecordError::Malformed) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(RecordError::Malformed)
+        }
     }
 }
 
@@ -197,8 +227,15 @@ mod tests {
 
     #[test]
     fn version_1_is_frozen() {
-        let group = GroupRecord { generation: 7, protocol_type: Some("consumer".into()), empty_since_ms: Some(1000) };
-        assert_eq!(hex(&group.encode()), "010000000700000000000003e8010008636f6e73756d6572");
+        let group = GroupRecord {
+            generation: 7,
+            protocol_type: Some("consumer".into()),
+            empty_since_ms: Some(1000),
+        };
+        assert_eq!(
+            hex(&group.encode()),
+            "010000000700000000000003e8010008636f6e73756d6572"
+        );
         let offset = OffsetRecord {
             offset: 42,
             leader_epoch: -1,
@@ -210,13 +247,22 @@ mod tests {
             hex(&offset.encode()),
             "01000000000000002affffffff00000000000003e8ffffffffffffffff00026d65"
         );
-        assert_eq!(hex(&offset_key(&"g".into(), &"t".into(), 3)), "00016700017400000003");
+        assert_eq!(
+            hex(&offset_key(&"g".into(), &"t".into(), 3)),
+            "00016700017400000003"
+        );
     }
 
     #[test]
     fn a_later_version_is_refused_by_name() {
-        assert_eq!(GroupRecord::decode(&[2, 0, 0]), Err(RecordError::Version { found: 2 }));
-        assert_eq!(OffsetRecord::decode(&[9]), Err(RecordError::Version { found: 9 }));
+        assert_eq!(
+            GroupRecord::decode(&[2, 0, 0]),
+            Err(RecordError::Version { found: 2 })
+        );
+        assert_eq!(
+            OffsetRecord::decode(&[9]),
+            Err(RecordError::Version { found: 9 })
+        );
     }
 
     proptest! {

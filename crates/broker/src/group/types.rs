@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kafka_protocol::ResponseError;
+use lw_protocol::ErrorCode;
 
 use super::record::{OffsetRecord, Record};
 
@@ -20,10 +20,10 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub(crate) struct $name(Arc<str>);
 
         impl $name {
-            pub fn as_str(&self) -> &str {
+            pub(crate) fn as_str(&self) -> &str {
                 &self.0
             }
         }
@@ -74,41 +74,57 @@ name!(
 /// The two clocks, read once per input. Deadlines run on `elapsed_ms` (never steps back), what is stored and shown
 /// is stamped with `wall_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    pub elapsed_ms: u64,
-    pub wall_ms: i64,
+pub(crate) struct Now {
+    pub(crate) elapsed_ms: u64,
+    pub(crate) wall_ms: i64,
 }
 
 /// Stands for a request whose reply may come later. The shell invents them; each is answered exactly once (G4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
+pub(crate) struct Token(pub(crate) u64);
 
 /// Stands for a write that the shell was asked to make durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WriteId(pub u64);
+pub(crate) struct WriteId(pub(crate) u64);
 
 #[derive(Debug)]
-pub enum Input {
-    Request { token: Token, request: Request },
+pub(crate) enum Input {
+    Request {
+        token: Token,
+        request: Request,
+    },
+    /// The topic is gone: a new one of its name must not inherit its offsets.
+    TopicDeleted {
+        topic: TopicName,
+    },
     /// The write is on disk, or was refused and left no trace. Writes are reported in the order they were asked for.
-    Written { write: WriteId, outcome: WriteOutcome },
+    Written {
+        write: WriteId,
+        outcome: WriteOutcome,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteOutcome {
+pub(crate) enum WriteOutcome {
     Durable,
     Refused,
 }
 
 #[derive(Debug)]
-pub enum Output {
-    Reply { token: Token, reply: Reply },
+pub(crate) enum Output {
+    Reply {
+        token: Token,
+        reply: Reply,
+    },
     /// Make these durable in one atomic frame, after all writes asked for before, then report [`Input::Written`].
-    Write { write: WriteId, records: Vec<Record> },
+    Write {
+        write: WriteId,
+        records: Vec<Record>,
+    },
 }
 
 #[derive(Debug)]
-pub enum Request {
+pub(crate) enum Request {
     Join(JoinRequest),
     Sync(SyncRequest),
     Heartbeat(MemberRef),
@@ -120,53 +136,53 @@ pub enum Request {
 
 /// One variant per [`Request`] variant; a token is answered by the variant of its request.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     Join(JoinReply),
-    Sync(Result<SyncReply, ResponseError>),
-    Heartbeat(Result<(), ResponseError>),
-    Leave(Result<Vec<LeaveReply>, ResponseError>),
+    Sync(Result<SyncReply, ErrorCode>),
+    Heartbeat(Result<(), ErrorCode>),
+    Leave(Result<Vec<LeaveReply>, ErrorCode>),
     Commit(Vec<PartitionReply>),
-    DeleteOffsets(Result<Vec<PartitionReply>, ResponseError>),
-    DeleteGroup(Result<(), ResponseError>),
+    DeleteOffsets(Result<Vec<PartitionReply>, ErrorCode>),
+    DeleteGroup(Result<(), ErrorCode>),
 }
 
 #[derive(Debug)]
-pub struct JoinRequest {
-    pub group: GroupId,
+pub(crate) struct JoinRequest {
+    pub(crate) group: GroupId,
     /// `None` from a client that has no id yet.
-    pub member: Option<MemberId>,
-    pub instance: Option<InstanceId>,
+    pub(crate) member: Option<MemberId>,
+    pub(crate) instance: Option<InstanceId>,
     /// Random text that makes a new member's id unique.
-    pub fresh: String,
-    pub client_id: String,
-    pub client_host: String,
-    pub session_timeout_ms: i32,
-    pub rebalance_timeout_ms: i32,
-    pub protocol_type: ProtocolName,
+    pub(crate) fresh: String,
+    pub(crate) client_id: String,
+    pub(crate) client_host: String,
+    pub(crate) session_timeout_ms: i32,
+    pub(crate) rebalance_timeout_ms: i32,
+    pub(crate) protocol_type: ProtocolName,
     /// Strategies that the member offers, preferred first, each with its subscription in that strategy's form.
-    pub protocols: Vec<(ProtocolName, Bytes)>,
+    pub(crate) protocols: Vec<(ProtocolName, Bytes)>,
     /// Since JoinGroup v4 a new dynamic member is first told its id and asked to come back with it (KIP-394), so
     /// that a client which gave up waiting leaves no ghost behind in the group.
-    pub must_know_member_id: bool,
+    pub(crate) must_know_member_id: bool,
     /// Since JoinGroup v9 a leader can be told to sync without assigning (KIP-814).
-    pub can_skip_assignment: bool,
+    pub(crate) can_skip_assignment: bool,
 }
 
 #[derive(Clone, Debug)]
-pub struct JoinReply {
-    pub error: Option<ResponseError>,
-    pub generation: i32,
-    pub protocol_type: Option<ProtocolName>,
-    pub protocol: Option<ProtocolName>,
-    pub leader: String,
-    pub member: String,
+pub(crate) struct JoinReply {
+    pub(crate) error: Option<ErrorCode>,
+    pub(crate) generation: i32,
+    pub(crate) protocol_type: Option<ProtocolName>,
+    pub(crate) protocol: Option<ProtocolName>,
+    pub(crate) leader: String,
+    pub(crate) member: String,
     /// Filled for the leader only.
-    pub members: Vec<JoinedMember>,
-    pub skip_assignment: bool,
+    pub(crate) members: Vec<JoinedMember>,
+    pub(crate) skip_assignment: bool,
 }
 
 impl JoinReply {
-    pub fn refused(member: &str, error: ResponseError) -> JoinReply {
+    pub(crate) fn refused(member: &str, error: ErrorCode) -> JoinReply {
         JoinReply {
             error: Some(error),
             generation: -1,
@@ -181,119 +197,118 @@ impl JoinReply {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinedMember {
-    pub member: MemberId,
-    pub instance: Option<InstanceId>,
-    pub metadata: Bytes,
+pub(crate) struct JoinedMember {
+    pub(crate) member: MemberId,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) metadata: Bytes,
 }
 
 /// Who speaks, and in which generation it believes itself to be.
 #[derive(Clone, Debug)]
-pub struct MemberRef {
-    pub group: GroupId,
-    pub member: MemberId,
-    pub instance: Option<InstanceId>,
-    pub generation: i32,
+pub(crate) struct MemberRef {
+    pub(crate) group: GroupId,
+    pub(crate) member: MemberId,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) generation: i32,
 }
 
 #[derive(Debug)]
-pub struct SyncRequest {
-    pub who: MemberRef,
+pub(crate) struct SyncRequest {
+    pub(crate) who: MemberRef,
     /// What the client takes the group's protocol to be; `None` from clients older than SyncGroup v5.
-    pub protocol_type: Option<ProtocolName>,
-    pub protocol: Option<ProtocolName>,
+    pub(crate) protocol_type: Option<ProtocolName>,
+    pub(crate) protocol: Option<ProtocolName>,
     /// From the leader: each member's assignment.
-    pub assignments: Vec<(MemberId, Bytes)>,
+    pub(crate) assignments: Vec<(MemberId, Bytes)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyncReply {
-    pub protocol_type: Option<ProtocolName>,
-    pub protocol: Option<ProtocolName>,
-    pub assignment: Bytes,
+pub(crate) struct SyncReply {
+    pub(crate) protocol_type: Option<ProtocolName>,
+    pub(crate) protocol: Option<ProtocolName>,
+    pub(crate) assignment: Bytes,
 }
 
 #[derive(Debug)]
-pub struct LeaveRequest {
-    pub group: GroupId,
-    pub members: Vec<Leaver>,
+pub(crate) struct LeaveRequest {
+    pub(crate) group: GroupId,
+    pub(crate) members: Vec<Leaver>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Leaver {
+pub(crate) struct Leaver {
     /// Empty when an operator removes a static member by its instance id alone.
-    pub member: MemberId,
-    pub instance: Option<InstanceId>,
+    pub(crate) member: MemberId,
+    pub(crate) instance: Option<InstanceId>,
 }
 
 #[derive(Debug)]
-pub struct LeaveReply {
-    pub leaver: Leaver,
-    pub result: Result<(), ResponseError>,
+pub(crate) struct LeaveReply {
+    pub(crate) leaver: Leaver,
+    pub(crate) result: Result<(), ErrorCode>,
 }
 
 #[derive(Debug)]
-pub struct CommitRequest {
-    pub who: MemberRef,
+pub(crate) struct CommitRequest {
+    pub(crate) who: MemberRef,
     /// OffsetCommit v9+ tells an unknown group from a stale generation.
-    pub knows_group_id_not_found: bool,
-    pub offsets: Vec<OffsetCommit>,
+    pub(crate) knows_group_id_not_found: bool,
+    pub(crate) offsets: Vec<OffsetCommit>,
 }
 
 #[derive(Clone, Debug)]
-pub struct OffsetCommit {
-    pub topic: TopicName,
-    pub partition: i32,
-    pub offset: i64,
+pub(crate) struct OffsetCommit {
+    pub(crate) topic: TopicName,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
     /// -1 when the client does not say.
-    pub leader_epoch: i32,
-    pub metadata: String,
+    pub(crate) leader_epoch: i32,
+    pub(crate) metadata: String,
     /// Own retention asked for by OffsetCommit v2–v4.
-    pub retention_ms: Option<i64>,
+    pub(crate) retention_ms: Option<i64>,
 }
 
 #[derive(Debug)]
-pub struct DeleteOffsetsRequest {
-    pub group: GroupId,
-    pub partitions: Vec<(TopicName, i32)>,
+pub(crate) struct DeleteOffsetsRequest {
+    pub(crate) group: GroupId,
+    pub(crate) partitions: Vec<(TopicName, i32)>,
 }
 
 #[derive(Clone, Debug)]
-pub struct PartitionReply {
-    pub topic: TopicName,
-    pub partition: i32,
-    pub result: Result<(), ResponseError>,
+pub(crate) struct PartitionReply {
+    pub(crate) topic: TopicName,
+    pub(crate) partition: i32,
+    pub(crate) result: Result<(), ErrorCode>,
 }
 
 /// A group as `DescribeGroups` shows it.
 #[derive(Clone, Debug)]
-pub struct GroupDescription {
-    pub group: GroupId,
-    pub state: &'static str,
-    pub generation: i32,
-    pub protocol_type: String,
-    pub protocol: String,
-    pub members: Vec<MemberDescription>,
+pub(crate) struct GroupDescription {
+    pub(crate) state: &'static str,
+    pub(crate) protocol_type: String,
+    pub(crate) protocol: String,
+    pub(crate) members: Vec<MemberDescription>,
 }
 
 #[derive(Clone, Debug)]
-pub struct MemberDescription {
-    pub member: MemberId,
-    pub instance: Option<InstanceId>,
-    pub client_id: String,
-    pub client_host: String,
-    pub metadata: Bytes,
-    pub assignment: Bytes,
+pub(crate) struct MemberDescription {
+    pub(crate) member: MemberId,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) client_id: String,
+    pub(crate) client_host: String,
+    pub(crate) metadata: Bytes,
+    pub(crate) assignment: Bytes,
 }
 
 /// A group's line in `ListGroups`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupListing {
-    pub group: GroupId,
-    pub state: &'static str,
-    pub protocol_type: String,
-    pub members: usize,
+pub(crate) struct GroupListing {
+    pub(crate) group: GroupId,
+    pub(crate) state: &'static str,
+    pub(crate) generation: i32,
+    pub(crate) protocol_type: String,
+    pub(crate) members: usize,
 }
 
 /// All that a group has committed.
-pub type GroupOffsets = BTreeMap<TopicName, BTreeMap<i32, OffsetRecord>>;
+pub(crate) type GroupOffsets = BTreeMap<TopicName, BTreeMap<i32, OffsetRecord>>;

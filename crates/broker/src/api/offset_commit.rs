@@ -1,0 +1,90 @@
+//! OffsetCommit (8): a group remembers how far it has read. Answered after the fsync.
+//!
+//! A member commits in its generation; a client without group management commits with generation -1, which is taken as
+//! long as the group has no members. Errors stand at each partition: the group's verdict is the same at all of them, an
+//! unknown topic or metadata that is too long concerns one.
+
+use std::collections::HashMap;
+
+use lw_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
+use lw_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use lw_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use lw_protocol::{ErrorCode, StrBytes};
+
+use super::Cx;
+use crate::group::{CommitRequest, InstanceId, MemberRef, OffsetCommit, PartitionReply, TopicName};
+
+pub(crate) async fn handle(cx: Cx, request: OffsetCommitRequest) -> OffsetCommitResponse {
+    let commit = parse(&cx, &request);
+    let replies = cx.broker.groups.commit(commit).await;
+    respond(request.topics, &replies)
+}
+
+/// Topics that do not exist are left out: [`respond`] finds no verdict for them.
+fn parse(cx: &Cx, request: &OffsetCommitRequest) -> CommitRequest {
+    let retention_ms = (request.retention_time_ms >= 0).then_some(request.retention_time_ms);
+    let mut offsets = Vec::new();
+    for topic in &request.topics {
+        if cx.broker.storage.topic(topic.name.as_str()).is_none() {
+            continue;
+        }
+        let name = TopicName::from(topic.name.as_str());
+        offsets.extend(topic.partitions.iter().map(|partition| {
+            OffsetCommit {
+                topic: name.clone(),
+                partition: partition.partition_index,
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition
+                    .committed_metadata
+                    .as_ref()
+                    .map_or("", StrBytes::as_str)
+                    .to_owned(),
+                retention_ms,
+            }
+        }));
+    }
+    CommitRequest {
+        who: MemberRef {
+            group: request.group_id.as_str().into(),
+            member: request.member_id.as_str().into(),
+            instance: request
+                .group_instance_id
+                .as_ref()
+                .map(|name| InstanceId::from(name.as_str())),
+            generation: request.generation_id_or_member_epoch,
+        },
+        knows_group_id_not_found: cx.version >= 9,
+        offsets,
+    }
+}
+
+fn respond(
+    topics: Vec<OffsetCommitRequestTopic>,
+    replies: &[PartitionReply],
+) -> OffsetCommitResponse {
+    let verdicts: HashMap<(&str, i32), Result<(), ErrorCode>> = replies
+        .iter()
+        .map(|reply| ((reply.topic.as_str(), reply.partition), reply.result))
+        .collect();
+    let answer = |topic: OffsetCommitRequestTopic| {
+        let partition = |index: i32| {
+            let verdict = verdicts.get(&(topic.name.as_str(), index)).copied();
+            let result = verdict.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition));
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(index)
+                .with_error_code(result.err().map_or(0, |error| error.code()))
+        };
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|asked| partition(asked.partition_index))
+            .collect();
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
+    };
+    OffsetCommitResponse::default().with_topics(topics.into_iter().map(answer).collect())
+}

@@ -1,0 +1,67 @@
+//! OffsetDelete (47): a group forgets its offsets in some partitions. Answered after the fsync.
+//!
+//! GROUP_SUBSCRIBED_TO_TOPIC protects topics that live members read. A group whose members speak a protocol that we
+//! cannot look into is NON_EMPTY_GROUP as a whole.
+
+use std::collections::HashMap;
+
+use lw_protocol::ErrorCode;
+use lw_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
+use lw_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use lw_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+
+use super::Cx;
+use crate::group::{DeleteOffsetsRequest, PartitionReply, TopicName};
+
+pub(crate) async fn handle(cx: Cx, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    let exists =
+        |topic: &OffsetDeleteRequestTopic| cx.broker.storage.topic(topic.name.as_str()).is_some();
+    let mut partitions = Vec::new();
+    for topic in request.topics.iter().filter(|topic| exists(topic)) {
+        let name = TopicName::from(topic.name.as_str());
+        partitions.extend(
+            topic
+                .partitions
+                .iter()
+                .map(|asked| (name.clone(), asked.partition_index)),
+        );
+    }
+    let deletion = DeleteOffsetsRequest {
+        group: request.group_id.as_str().into(),
+        partitions,
+    };
+    match cx.broker.groups.delete_offsets(deletion).await {
+        Ok(replies) => respond(request.topics, &replies),
+        Err(error) => OffsetDeleteResponse::default().with_error_code(error.code()),
+    }
+}
+
+fn respond(
+    topics: Vec<OffsetDeleteRequestTopic>,
+    replies: &[PartitionReply],
+) -> OffsetDeleteResponse {
+    let verdicts: HashMap<(&str, i32), Result<(), ErrorCode>> = replies
+        .iter()
+        .map(|reply| ((reply.topic.as_str(), reply.partition), reply.result))
+        .collect();
+    let answer = |topic: OffsetDeleteRequestTopic| {
+        let partition = |index: i32| {
+            let verdict = verdicts.get(&(topic.name.as_str(), index)).copied();
+            let result = verdict.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition));
+            OffsetDeleteResponsePartition::default()
+                .with_partition_index(index)
+                .with_error_code(result.err().map_or(0, |error| error.code()))
+        };
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|asked| partition(asked.partition_index))
+            .collect();
+        OffsetDeleteResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions)
+    };
+    OffsetDeleteResponse::default().with_topics(topics.into_iter().map(answer).collect())
+}
