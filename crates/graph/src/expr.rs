@@ -80,6 +80,35 @@ impl Expr {
     }
 }
 
+impl Expr {
+    /// The same expression with every input column's index replaced by `to(index)`.
+    pub fn map_columns(&self, to: &mut impl FnMut(usize) -> usize) -> Expr {
+        let mut mapped = self.clone();
+        mapped.map_in_place(to);
+        mapped
+    }
+
+    fn map_in_place(&mut self, to: &mut impl FnMut(usize) -> usize) {
+        match self {
+            Expr::Column { index, .. } => *index = to(*index),
+            Expr::Literal { .. } => {}
+            Expr::Call { args, .. } => args.iter_mut().for_each(|arg| arg.map_in_place(to)),
+            Expr::Cast { expr, .. } => expr.map_in_place(to),
+            Expr::Case {
+                branches,
+                otherwise,
+                ..
+            } => {
+                for (condition, value) in branches {
+                    condition.map_in_place(to);
+                    value.map_in_place(to);
+                }
+                otherwise.map_in_place(to);
+            }
+        }
+    }
+}
+
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,1 +1,37 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! Flink SQL: a script's text in, job graphs or messages out.
+//!
+//! A script is tokenised once (`script`), its statements are read by recursive descent (`parse`), names and types are resolved
+//! against the script's own tables and the caller's [`Environment`] (`plan`, `connector`), and each `INSERT` becomes a
+//! [`lw_graph::JobGraph`]. What this version cannot run exactly as Flink would is refused with its place in the script; nothing
+//! is ignored.
+//!
+//! What it is not: it executes nothing, reads no files and opens no sockets; what exists in the world it learns from
+//! [`Environment`]. `SELECT` over tables is not planned here either: [`statements`] only says that it is one.
+//!
+//! Read first: [`plan_script`], [`Environment`], [`Diagnostic`].
+//!
+//! Invariants: the same text and the same environment give the same plan; every span is a place in the text that was given;
+//! the types of a plan are Flink 2.3's.
+//!
+//! Layer L2.
+
+mod catalog;
+mod connector;
+mod diagnostic;
+mod dialect;
+pub mod environment;
+mod explain;
+mod parse;
+mod plan;
+mod reserved;
+mod script;
+mod settings;
+mod suggest;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
+pub use environment::{CatalogPlace, Cluster, Environment, Missing};
+pub use explain::explain;
+pub use plan::{Explanation, Job, Plan, plan_script};
+pub use script::{StatementKind, StatementText, statements};
+
+type Result<T> = std::result::Result<T, Diagnostic>;

@@ -1,0 +1,231 @@
+//! The tables, views and databases that a script has declared so far.
+//!
+//! Everything lives in Flink's `default_catalog`. A `CREATE TABLE` checks its columns here; its options are checked where the
+//! table is used, because only then it is known whether it is read or written (Flink does the same).
+
+use crate::Result;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::parse::{Ident, Name, Noun, OptionText, Query};
+use crate::suggest::{did_you_mean, near_or_all};
+use lw_graph::{Expr, LogicalType, MetadataKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+const CATALOG: &str = "default_catalog";
+const DATABASE: &str = "default_database";
+
+/// `database.object` within the one catalog.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Path {
+    pub database: String,
+    pub object: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub path: Path,
+    pub columns: Vec<Column>,
+    pub watermark: Option<Watermark>,
+    pub primary_key: Vec<Ident>,
+    pub options: Vec<OptionText>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) struct Column {
+    pub name: String,
+    pub ty: LogicalType,
+    pub span: Span,
+    pub source: ColumnSource,
+}
+
+#[derive(Debug)]
+pub(crate) enum ColumnSource {
+    Physical,
+    Metadata(MetadataKey),
+    /// Over the table's columns, by their positions.
+    Computed(Expr),
+}
+
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    pub column: usize,
+    pub expression: Expr,
+}
+
+#[derive(Debug)]
+pub(crate) struct View {
+    pub columns: Vec<Ident>,
+    pub query: Query,
+    /// The database in which the view's own names are looked up.
+    pub database: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Object {
+    Table(Rc<Table>),
+    View(Rc<View>),
+    /// Its CREATE was refused; whoever uses it has been told enough.
+    Broken,
+}
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    databases: BTreeSet<String>,
+    pub current: String,
+    objects: BTreeMap<Path, Object>,
+}
+
+impl Catalog {
+    pub(crate) fn new() -> Catalog {
+        Catalog {
+            databases: BTreeSet::from([DATABASE.to_string()]),
+            current: DATABASE.to_string(),
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// Completes a name by the current database.
+    pub(crate) fn path(&self, name: &Name) -> Result<Path> {
+        let (database, object) = match name.parts.as_slice() {
+            [object] => (self.current.clone(), object),
+            [database, object] => (database.value.clone(), object),
+            [catalog, database, object] => {
+                self.check_catalog(catalog)?;
+                (database.value.clone(), object)
+            }
+            _ => unreachable!("a name has one to three parts"),
+        };
+        Ok(Path {
+            database,
+            object: object.value.clone(),
+        })
+    }
+
+    pub(crate) fn check_catalog(&self, catalog: &Ident) -> Result<()> {
+        if catalog.value == CATALOG {
+            return Ok(());
+        }
+        let message = format!("there is no catalog '{}'", catalog.value);
+        Err(Diagnostic::error("unknown-catalog", catalog.span, message)
+            .detail("A script's own tables live in default_catalog.")
+            .hint("write database.table; the lakehouse's catalog is the table's option 'catalog-name'"))
+    }
+
+    pub(crate) fn create_database(&mut self, name: &Name, if_not_exists: bool) -> Result<()> {
+        let database = self.database_of(name)?;
+        if self.databases.insert(database.clone()) || if_not_exists {
+            return Ok(());
+        }
+        let message = format!("database '{database}' already exists");
+        Err(Diagnostic::error("exists", name.span, message)
+            .hint("write CREATE DATABASE IF NOT EXISTS"))
+    }
+
+    pub(crate) fn use_database(&mut self, name: &Name) -> Result<()> {
+        let database = self.database_of(name)?;
+        if !self.databases.contains(&database) {
+            return Err(self.unknown_database(&database, name.span));
+        }
+        self.current = database;
+        Ok(())
+    }
+
+    fn database_of(&self, name: &Name) -> Result<String> {
+        match name.parts.as_slice() {
+            [database] => Ok(database.value.clone()),
+            [catalog, database] => {
+                self.check_catalog(catalog)?;
+                Ok(database.value.clone())
+            }
+            _ => Err(Diagnostic::error(
+                "syntax",
+                name.span,
+                "a database's name has at most two parts: catalog.database",
+            )),
+        }
+    }
+
+    fn unknown_database(&self, database: &str, span: Span) -> Diagnostic {
+        let message = format!("there is no database '{database}'");
+        let known = self.databases.iter().map(String::as_str);
+        Diagnostic::error("unknown-database", span, message)
+            .hint_if(did_you_mean(database, known))
+            .hint_if(None)
+    }
+
+    /// Whether a CREATE has something to do; its database is created where it is missing.
+    pub(crate) fn prepare(&mut self, name: &Name, if_not_exists: bool) -> Result<Option<Path>> {
+        let path = self.path(name)?;
+        if self.objects.contains_key(&path) {
+            if if_not_exists {
+                return Ok(None);
+            }
+            let message = format!("table '{}' already exists", path.object);
+            return Err(Diagnostic::error("exists", name.span, message)
+                .hint("give it another name, or write CREATE TABLE IF NOT EXISTS"));
+        }
+        self.databases.insert(path.database.clone());
+        Ok(Some(path))
+    }
+
+    pub(crate) fn insert(&mut self, path: Path, object: Object) {
+        self.objects.insert(path, object);
+    }
+
+    pub(crate) fn remove(&mut self, noun: Noun, name: &Name, if_exists: bool) -> Result<()> {
+        if noun == Noun::Database {
+            let database = self.database_of(name)?;
+            if database != DATABASE && self.databases.remove(&database) {
+                self.objects.retain(|path, _| path.database != database);
+                return Ok(());
+            }
+            if if_exists && database != DATABASE {
+                return Ok(());
+            }
+            if database == DATABASE {
+                let message = "the default database cannot be dropped";
+                return Err(Diagnostic::error("unsupported", name.span, message));
+            }
+            return Err(self.unknown_database(&database, name.span));
+        }
+        let path = self.path(name)?;
+        if self.objects.remove(&path).is_some() || if_exists {
+            return Ok(());
+        }
+        Err(self.unknown(&path, name.span))
+    }
+
+    pub(crate) fn get(&self, name: &Name) -> Result<(Path, Object)> {
+        let path = self.path(name)?;
+        match self.objects.get(&path) {
+            Some(object) => Ok((path, object.clone())),
+            None => Err(self.unknown(&path, name.span)),
+        }
+    }
+
+    fn unknown(&self, path: &Path, span: Span) -> Diagnostic {
+        if !self.databases.contains(&path.database) {
+            return self.unknown_database(&path.database, span);
+        }
+        let message = format!("there is no table '{}'", path.object);
+        let error = Diagnostic::error("unknown-table", span, message);
+        let elsewhere = self
+            .objects
+            .keys()
+            .find(|other| other.object == path.object);
+        if let Some(other) = elsewhere {
+            return error.hint(format!("did you mean {}.{}?", other.database, other.object));
+        }
+        let known: Vec<&str> = self
+            .objects
+            .keys()
+            .filter(|other| other.database == path.database)
+            .map(|other| other.object.as_str())
+            .collect();
+        if known.is_empty() {
+            return error.hint("declare it with CREATE TABLE before it is used");
+        }
+        error.hint_if(near_or_all(&path.object, known, "tables of this script"))
+    }
+}

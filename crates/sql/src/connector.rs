@@ -1,0 +1,124 @@
+//! The WITH clause: which connector a table is, whether its options are right, and what they mean for source or sink.
+//!
+//! Every option of Flink's connectors is in a table here, with one of three answers: obeyed, without effect (what it tunes
+//! does not exist here and its promise holds anyway), or not supported yet. An option in no table is unknown, and the nearest
+//! one is named.
+
+mod format;
+mod iceberg;
+mod kafka;
+mod options;
+mod print;
+
+pub(crate) use kafka::key_type;
+
+use crate::Result;
+use crate::catalog::Table;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::environment::Environment;
+use crate::parse::OptionText;
+use crate::suggest::did_you_mean;
+use lw_graph::{KafkaSource, MetadataKey, SinkSpec};
+
+/// What a source of the plan needs to know besides the table.
+pub(crate) struct Use<'a> {
+    pub table: &'a Table,
+    /// The table's options, with those of an OPTIONS hint over them.
+    pub options: &'a [OptionText],
+    /// Where the table is used.
+    pub span: Span,
+    pub env: &'a dyn Environment,
+}
+
+const CONNECTORS: &[&str] = &["kafka", "iceberg", "print", "blackhole"];
+
+/// Connectors that Flink has.
+const NOT_YET: &[&str] = &[
+    "upsert-kafka",
+    "filesystem",
+    "datagen",
+    "jdbc",
+    "faker",
+    "hive",
+    "hudi",
+    "paimon",
+    "delta",
+    "mysql-cdc",
+    "postgres-cdc",
+    "kinesis",
+    "pulsar",
+    "elasticsearch-7",
+    "mongodb",
+    "hbase-2.2",
+];
+
+/// The source that a table is read by. `columns` is left to the planner.
+pub(crate) fn source(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<KafkaSource> {
+    let (connector, span) = connector_of(used)?;
+    match connector.as_str() {
+        "kafka" => kafka::source(used, notices),
+        "iceberg" => Err(Diagnostic::unsupported(
+            used.span,
+            "reading an Iceberg table in a pipeline is",
+        )
+        .detail("A pipeline reads Kafka topics. Tables are queried with `lakeward sql`.")),
+        known if CONNECTORS.contains(&known) => {
+            let message = format!("table '{}' cannot be read", used.table.path.object);
+            Err(Diagnostic::error("connector", used.span, message)
+                .detail(format!("'connector' = '{known}' only writes.")))
+        }
+        other => Err(refuse_connector(other, span)),
+    }
+}
+
+/// The sink that a table is written by.
+pub(crate) fn sink(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<SinkSpec> {
+    let (connector, span) = connector_of(used)?;
+    match connector.as_str() {
+        "iceberg" => iceberg::sink(used, notices).map(SinkSpec::Iceberg),
+        "print" => print::print(used),
+        "blackhole" => print::blackhole(used),
+        "kafka" => Err(Diagnostic::unsupported(used.span, "writing to a Kafka topic from a pipeline is")
+            .hint("run this script on an Apache Flink cluster, or write to a table with 'connector' = 'iceberg'")),
+        other => Err(refuse_connector(other, span)),
+    }
+}
+
+/// The metadata key of a DDL column. A table that is not Kafka's has none.
+pub(crate) fn metadata_key(options: &[OptionText], key: &str, span: Span) -> Result<MetadataKey> {
+    let connector = options.iter().find(|o| o.key.value == "connector");
+    match connector.map(|o| o.value.value.as_str()) {
+        Some("kafka") | None => kafka::metadata_key(key, span),
+        Some(other) => {
+            let message = format!("connector '{other}' has no metadata columns");
+            Err(Diagnostic::error("metadata", span, message))
+        }
+    }
+}
+
+fn connector_of(used: &Use<'_>) -> Result<(String, Span)> {
+    match used.options.iter().find(|o| o.key.value == "connector") {
+        Some(option) => Ok((option.value.value.clone(), option.value.span)),
+        None => {
+            let message = format!("table '{}' has no connector", used.table.path.object);
+            Err(Diagnostic::error("option", used.table.span, message)
+                .detail("Without 'connector' nobody knows where its rows are.")
+                .hint(
+                    "WITH ('connector' = 'kafka', …) to read a topic, 'iceberg' to write a table",
+                ))
+        }
+    }
+}
+
+fn refuse_connector(name: &str, span: Span) -> Diagnostic {
+    if NOT_YET.contains(&name) {
+        return Diagnostic::unsupported(span, format!("connector '{name}' is")).hint(format!(
+            "connectors of this version: {}; or run this script on an Apache Flink cluster",
+            CONNECTORS.join(", ")
+        ));
+    }
+    Diagnostic::error("connector", span, format!("unknown connector '{name}'")).hint_if(
+        did_you_mean(name, CONNECTORS.iter().copied())
+            .or_else(|| Some(format!("connectors: {}", CONNECTORS.join(", ")))),
+    )
+}

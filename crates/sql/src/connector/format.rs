@@ -1,0 +1,241 @@
+//! `'format' = …` of a Kafka table and the options that belong to it.
+
+use super::Use;
+use super::options::{Known, Options, no_effect, not_yet, obeyed};
+use crate::Result;
+use crate::catalog::{Column, ColumnSource};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::suggest::near_or_all;
+use lw_graph::{FormatSpec, LogicalType, TypeKind};
+
+const FORMATS: &[&str] = &["avro", "avro-confluent", "json", "raw"];
+
+const NOT_YET: &[&str] = &[
+    "csv",
+    "protobuf",
+    "protobuf-confluent",
+    "debezium-json",
+    "debezium-avro-confluent",
+    "canal-json",
+    "maxwell-json",
+    "ogg-json",
+    "parquet",
+    "orc",
+];
+
+const AVRO: &[Known] = &[
+    obeyed("avro.encoding"),
+    obeyed("avro.timestamp_mapping.legacy"),
+    no_effect("avro.codec"),
+];
+
+const AVRO_CONFLUENT: &[Known] = &[
+    obeyed("avro-confluent.url"),
+    obeyed("avro-confluent.subject"),
+    not_yet("avro-confluent.schema"),
+    not_yet("avro-confluent.properties"),
+    not_yet("avro-confluent.basic-auth.credentials-source"),
+    not_yet("avro-confluent.basic-auth.user-info"),
+    not_yet("avro-confluent.bearer-auth.credentials-source"),
+    not_yet("avro-confluent.bearer-auth.token"),
+    not_yet("avro-confluent.ssl.keystore.location"),
+    not_yet("avro-confluent.ssl.keystore.password"),
+    not_yet("avro-confluent.ssl.truststore.location"),
+    not_yet("avro-confluent.ssl.truststore.password"),
+];
+
+const JSON: &[Known] = &[
+    obeyed("json.fail-on-missing-field"),
+    obeyed("json.ignore-parse-errors"),
+    obeyed("json.timestamp-format.standard"),
+    no_effect("json.map-null-key.mode"),
+    no_effect("json.map-null-key.literal"),
+    no_effect("json.encode.decimal-as-plain-number"),
+    no_effect("json.encode.ignore-null-fields"),
+    no_effect("json.decode.json-parser.enabled"),
+];
+
+const RAW: &[Known] = &[obeyed("raw.charset"), no_effect("raw.endianness")];
+
+/// A format's name and the keys that belong to it.
+pub(super) struct Format {
+    pub name: &'static str,
+    pub known: &'static [Known],
+    pub span: Span,
+}
+
+pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
+    let value = match (options.value("value.format"), options.value("format")) {
+        (Some(_), Some(format)) => {
+            return Err(Diagnostic::error(
+                "option",
+                format.span,
+                "'format' and 'value.format' are the same option",
+            )
+            .hint("remove one of them"));
+        }
+        (Some(value), None) => value,
+        (None, _) => options.required(
+            "format",
+            &format!("'format' = one of: {}", FORMATS.join(", ")),
+        )?,
+    };
+    let known = match value.value.as_str() {
+        "avro" => AVRO,
+        "avro-confluent" => AVRO_CONFLUENT,
+        "json" => JSON,
+        "raw" => RAW,
+        other if NOT_YET.contains(&other) => {
+            return Err(
+                Diagnostic::unsupported(value.span, format!("format '{other}' is"))
+                    .hint(format!("formats of this version: {}", FORMATS.join(", "))),
+            );
+        }
+        other => {
+            let message = format!("unknown format '{other}'");
+            return Err(
+                Diagnostic::error("option", value.span, message).hint_if(near_or_all(
+                    other,
+                    FORMATS.iter().copied(),
+                    "formats",
+                )),
+            );
+        }
+    };
+    let name = FORMATS.iter().find(|name| **name == value.value);
+    Ok(Format {
+        name: name.expect("matched above"),
+        known,
+        span: value.span,
+    })
+}
+
+pub(super) fn spec(used: &Use<'_>, options: &Options<'_>, format: &Format) -> Result<FormatSpec> {
+    match format.name {
+        "avro" => avro(used, options),
+        "avro-confluent" => {
+            check_avro_types(used, true)?;
+            Ok(FormatSpec::AvroConfluent {
+                url: options.value("avro-confluent.url").map(|v| v.value.clone()),
+                subject: options
+                    .value("avro-confluent.subject")
+                    .map(|v| v.value.clone()),
+            })
+        }
+        "json" => json(options),
+        _ => raw(used, options),
+    }
+}
+
+fn avro(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {
+    let encoding = options.choice("avro.encoding", &["binary", "json"])?;
+    if let Some(("json", span)) = encoding {
+        return Err(Diagnostic::unsupported(span, "Avro's JSON encoding is"));
+    }
+    let legacy_timestamps = options.boolean("avro.timestamp_mapping.legacy", true)?;
+    check_avro_types(used, legacy_timestamps)?;
+    Ok(FormatSpec::Avro { legacy_timestamps })
+}
+
+fn check_avro_types(used: &Use<'_>, legacy: bool) -> Result<()> {
+    physical(used).try_for_each(|column| check_avro_type(&column.ty, column, legacy))
+}
+
+fn physical<'a>(used: &Use<'a>) -> impl Iterator<Item = &'a Column> {
+    let columns = used.table.columns.iter();
+    columns.filter(|column| matches!(column.source, ColumnSource::Physical))
+}
+
+/// What Flink's derivation of an Avro schema refuses.
+fn check_avro_type(ty: &LogicalType, column: &Column, legacy: bool) -> Result<()> {
+    let refuse = |what: String| {
+        let message = format!("column '{}': Avro has no {}", column.name, ty.kind);
+        Diagnostic::error("type", column.span, message).detail(what)
+    };
+    match &ty.kind {
+        TypeKind::Timestamp(p) if legacy && *p > 3 => Err(refuse(
+            "Flink maps TIMESTAMP to Avro's timestamp-millis: 3 digits at most.".to_string(),
+        )
+        .hint("declare it as TIMESTAMP(3)")),
+        TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if !legacy && *p > 6 => Err(refuse(
+            "Avro's finest time is timestamp-micros.".to_string(),
+        )
+        .hint("declare 6 digits or less")),
+        TypeKind::TimestampLtz(_) if legacy => Err(refuse(
+            "Flink's mapping of timestamps to Avro has none for TIMESTAMP_LTZ.".to_string(),
+        )
+        .hint("declare it as TIMESTAMP(3); or, with 'format' = 'avro', add 'avro.timestamp_mapping.legacy' = 'false'")),
+        TypeKind::Map(key, _) if !key.kind.is_character() => {
+            Err(refuse("The keys of Avro's maps are strings.".to_string()))
+        }
+        TypeKind::Map(_, of) | TypeKind::Array(of) => check_avro_type(of, column, legacy),
+        TypeKind::Row(fields) => fields
+            .iter()
+            .try_for_each(|field| check_avro_type(&field.ty, column, legacy)),
+        _ => Ok(()),
+    }
+}
+
+fn json(options: &Options<'_>) -> Result<FormatSpec> {
+    let fail_on_missing_field = options.boolean("json.fail-on-missing-field", false)?;
+    let ignore_parse_errors = options.boolean("json.ignore-parse-errors", false)?;
+    if fail_on_missing_field && ignore_parse_errors {
+        let option = options.get("json.ignore-parse-errors");
+        let span = option.map_or(Span::default(), |option| {
+            option.key.span.to(option.value.span)
+        });
+        return Err(Diagnostic::error(
+            "option",
+            span,
+            "'json.fail-on-missing-field' and 'json.ignore-parse-errors' exclude each other",
+        )
+        .hint("remove one of them"));
+    }
+    for key in [
+        "json.encode.decimal-as-plain-number",
+        "json.encode.ignore-null-fields",
+        "json.decode.json-parser.enabled",
+    ] {
+        options.boolean(key, false)?;
+    }
+    options.choice("json.map-null-key.mode", &["FAIL", "DROP", "LITERAL"])?;
+    let standard = options.choice("json.timestamp-format.standard", &["SQL", "ISO-8601"])?;
+    Ok(FormatSpec::Json {
+        fail_on_missing_field,
+        ignore_parse_errors,
+        iso_timestamps: matches!(standard, Some(("ISO-8601", _))),
+    })
+}
+
+fn raw(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {
+    if let Some(charset) = options.value("raw.charset")
+        && !charset.value.eq_ignore_ascii_case("UTF-8")
+    {
+        let what = format!("charset '{}' is", charset.value);
+        return Err(Diagnostic::unsupported(charset.span, what));
+    }
+    options.choice("raw.endianness", &["big-endian", "little-endian"])?;
+    let columns: Vec<&Column> = physical(used).collect();
+    match columns.as_slice() {
+        [column] if column.ty.kind.is_character() || column.ty.kind.is_binary() => {
+            Ok(FormatSpec::Raw)
+        }
+        [column] => Err(Diagnostic::unsupported(
+            column.span,
+            format!(
+                "'format' = 'raw' with a column of type {} is",
+                column.ty.kind
+            ),
+        )
+        .hint("declare it as BYTES or STRING")),
+        _ => Err(Diagnostic::error(
+            "option",
+            used.table.span,
+            format!(
+                "'format' = 'raw' has one column, table '{}' has {}",
+                used.table.path.object,
+                columns.len()
+            ),
+        )),
+    }
+}

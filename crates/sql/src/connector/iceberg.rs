@@ -1,0 +1,235 @@
+//! `'connector' = 'iceberg'`: where the table is and how it is written.
+//!
+//! As in Flink, an option that is not the connector's own becomes a property of the table. One that looks like a misspelt own
+//! option does too, but with a notice.
+
+use super::Use;
+use super::options::{Options, bad_value};
+use crate::Result;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::environment::CatalogPlace;
+use crate::parse::Ident;
+use lw_graph::{Field, IcebergSink, LogicalType, Schema, TypeKind};
+use lw_stdx::suggest::nearest;
+use std::collections::BTreeMap;
+
+const OWN: &[&str] = &[
+    "connector",
+    "catalog-name",
+    "catalog-type",
+    "catalog-database",
+    "catalog-table",
+    "uri",
+    "warehouse",
+    "format-version",
+];
+
+/// Options of Flink's sink that change what is written.
+const NOT_YET: &[&str] = &[
+    "catalog-impl",
+    "io-impl",
+    "write-format",
+    "upsert-enabled",
+    "overwrite-enabled",
+    "branch",
+    "distribution-mode",
+    "equality-field-columns",
+];
+
+pub(super) fn sink(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<IcebergSink> {
+    let options = Options::new(used.options, used.table.span);
+    let catalog = options.required(
+        "catalog-name",
+        "'catalog-name' = '…': the name under [catalogs] in lakeward.toml",
+    )?;
+    let uri = place(used, &options, catalog)?;
+    let warehouse = options.value("warehouse");
+    if let (Some(warehouse), None) = (warehouse, &uri) {
+        check_warehouse(used, warehouse)?;
+    }
+    if let Some(key) = used.table.primary_key.first() {
+        return Err(
+            Diagnostic::unsupported(key.span, "a PRIMARY KEY on an Iceberg table is")
+                .detail("Rows are appended; none replaces another.")
+                .hint("remove the PRIMARY KEY, and deduplicate when reading"),
+        );
+    }
+    let (database, object) = (&used.table.path.database, &used.table.path.object);
+    let name = |key: &str, default: &String| {
+        let value = options.value(key).map(|value| value.value.clone());
+        value.unwrap_or_else(|| default.clone())
+    };
+    Ok(IcebergSink {
+        catalog: catalog.value.clone(),
+        uri,
+        namespace: name("catalog-database", database),
+        table: name("catalog-table", object),
+        warehouse: warehouse.map(|value| value.value.clone()),
+        format_version: format_version(&options)?,
+        schema: schema(used)?,
+        primary_key: Vec::new(),
+        properties: properties(&options, notices)?,
+    })
+}
+
+/// The REST catalog's address, where it is not the embedded one.
+fn place(used: &Use<'_>, options: &Options<'_>, catalog: &Ident) -> Result<Option<String>> {
+    let kind = options.choice("catalog-type", &["hive", "hadoop", "rest"])?;
+    let uri = options.value("uri");
+    if let Some((kind @ ("hive" | "hadoop"), span)) = kind {
+        return Err(
+            Diagnostic::unsupported(span, format!("a {kind} catalog is")).hint(
+                "remove 'catalog-type', so that lakeward.toml says where the catalog is; or write 'catalog-type' = 'rest', 'uri' = 'http://…'",
+            ),
+        );
+    }
+    if let Some(uri) = uri {
+        if !uri.value.starts_with("http://") && !uri.value.starts_with("https://") {
+            return Err(bad_value(
+                "uri",
+                uri,
+                "the address of an Iceberg REST catalog: 'http://…'",
+            ));
+        }
+        return Ok(Some(uri.value.clone()));
+    }
+    match used.env.catalog(&catalog.value) {
+        Ok(CatalogPlace::Embedded) => Ok(None),
+        Ok(CatalogPlace::Rest { uri }) => Ok(Some(uri)),
+        Err(missing) => {
+            let message = format!(
+                "lakeward.toml does not say where catalog '{}' is",
+                catalog.value
+            );
+            let error = Diagnostic::error("environment", catalog.span, message);
+            let line = format!("{} = \"embedded\"", toml_key(&catalog.value));
+            Err(error
+                .detail(known_names(&missing.known))
+                .hint(format!("add under [catalogs] in lakeward.toml:  {line}")))
+        }
+    }
+}
+
+fn check_warehouse(used: &Use<'_>, warehouse: &Ident) -> Result<()> {
+    let Err(missing) = used.env.warehouse(&warehouse.value) else {
+        return Ok(());
+    };
+    let message = format!("lakeward.toml does not say where '{}' is", warehouse.value);
+    Err(Diagnostic::error("environment", warehouse.span, message)
+        .detail(known_names(&missing.known))
+        .hint(format!(
+            "add under [warehouses] in lakeward.toml:  \"{}\" = \"file:///…\"",
+            warehouse.value
+        )))
+}
+
+/// What lakeward.toml does have, as the detail of "no entry".
+pub(super) fn known_names(known: &[String]) -> String {
+    if known.is_empty() {
+        return "It has no such entry at all.".to_string();
+    }
+    let names: Vec<String> = known.iter().map(|name| format!("'{name}'")).collect();
+    format!("It knows {}.", names.join(", "))
+}
+
+/// A bare TOML key where the name allows it.
+pub(super) fn toml_key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.chars().all(bare) {
+        name.to_string()
+    } else {
+        format!("\"{name}\"")
+    }
+}
+
+fn format_version(options: &Options<'_>) -> Result<u8> {
+    match options.value("format-version") {
+        None => Ok(2),
+        Some(value) => match value.value.as_str() {
+            "2" => Ok(2),
+            "1" | "3" => Err(Diagnostic::unsupported(
+                value.span,
+                format!("Iceberg format version {} is", value.value),
+            )
+            .hint("'format-version' = '2'")),
+            _ => Err(bad_value("format-version", value, "'2'")),
+        },
+    }
+}
+
+fn schema(used: &Use<'_>) -> Result<Schema> {
+    let mut fields = Vec::new();
+    for column in &used.table.columns {
+        check_type(&column.ty, &column.name, column.span)?;
+        fields.push(Field::new(column.name.clone(), column.ty.clone()));
+    }
+    Ok(Schema::new(fields))
+}
+
+fn check_type(ty: &LogicalType, column: &str, span: Span) -> Result<()> {
+    match &ty.kind {
+        TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p > 6 => {
+            let message = format!("column '{column}': Iceberg v2 has no {}", ty.kind);
+            let six = match &ty.kind {
+                TypeKind::Timestamp(_) => TypeKind::Timestamp(6),
+                _ => TypeKind::TimestampLtz(6),
+            };
+            Err(Diagnostic::error("type", span, message)
+                .detail("Its times have microseconds.")
+                .hint(format!("declare it as {six}")))
+        }
+        TypeKind::Array(of) => check_type(of, column, span),
+        TypeKind::Map(key, value) => {
+            check_type(key, column, span)?;
+            check_type(value, column, span)
+        }
+        TypeKind::Row(fields) => fields
+            .iter()
+            .try_for_each(|field| check_type(&field.ty, column, span)),
+        _ => Ok(()),
+    }
+}
+
+fn properties(
+    options: &Options<'_>,
+    notices: &mut Vec<Diagnostic>,
+) -> Result<BTreeMap<String, String>> {
+    let mut properties = BTreeMap::new();
+    for option in options.iter() {
+        let (key, value) = (&option.key, &option.value);
+        if OWN.contains(&key.value.as_str()) {
+            continue;
+        }
+        if NOT_YET.contains(&key.value.as_str()) {
+            return Err(
+                Diagnostic::unsupported(key.span, format!("option '{}' is", key.value))
+                    .hint("remove it, or run this script on an Apache Flink cluster"),
+            );
+        }
+        check_property(key, value)?;
+        if let Some(near) = nearest(&key.value, OWN.iter().copied()) {
+            let message = format!("option '{}' becomes a property of the table", key.value);
+            notices.push(
+                Diagnostic::notice("option", key.span, message)
+                    .hint(format!("did you mean '{near}'?")),
+            );
+        }
+        properties.insert(key.value.clone(), value.value.clone());
+    }
+    Ok(properties)
+}
+
+/// Properties that ask for something that this version's writer does not do.
+fn check_property(key: &Ident, value: &Ident) -> Result<()> {
+    match (key.value.as_str(), value.value.as_str()) {
+        ("write.upsert.enabled", on) if on.eq_ignore_ascii_case("true") => {
+            Err(Diagnostic::unsupported(value.span, "upsert is")
+                .detail("Rows are appended; none replaces another."))
+        }
+        ("write.format.default", format) if !format.eq_ignore_ascii_case("parquet") => Err(
+            Diagnostic::unsupported(value.span, format!("writing {format} files is"))
+                .hint("'write.format.default' = 'parquet'"),
+        ),
+        _ => Ok(()),
+    }
+}

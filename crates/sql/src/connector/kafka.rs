@@ -1,0 +1,366 @@
+//! `'connector' = 'kafka'` as a source: which topic, from where, in which format.
+
+use super::Use;
+use super::format::{self, Format};
+use super::iceberg::known_names;
+use super::options::{Known, Options, bad_value, no_effect, not_yet, obeyed};
+use crate::Result;
+use crate::catalog::ColumnSource;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::environment::Cluster;
+use crate::parse::Ident;
+use crate::suggest::near_or_all;
+use lw_graph::{Field, KafkaSource, LogicalType, MetadataKey, Schema, StartupMode, TypeKind};
+use lw_stdx::suggest::nearest;
+use std::collections::BTreeMap;
+
+/// All options of Flink's connector (flink-sql-connector-kafka 5.0).
+const OPTIONS: &[Known] = &[
+    obeyed("connector"),
+    obeyed("topic"),
+    obeyed("format"),
+    obeyed("value.format"),
+    obeyed("properties.bootstrap.servers"),
+    obeyed("properties.group.id"),
+    obeyed("scan.startup.mode"),
+    obeyed("scan.startup.timestamp-millis"),
+    obeyed("scan.startup.specific-offsets"),
+    obeyed("scan.bounded.mode"),
+    obeyed("value.fields-include"),
+    no_effect("property-version"),
+    no_effect("scan.parallelism"),
+    no_effect("scan.topic-partition-discovery.interval"),
+    no_effect("scan.watermark.emit.strategy"),
+    no_effect("scan.watermark.idle-timeout"),
+    no_effect("scan.watermark.alignment.group"),
+    no_effect("scan.watermark.alignment.max-drift"),
+    no_effect("scan.watermark.alignment.update-interval"),
+    no_effect("sink.delivery-guarantee"),
+    no_effect("sink.parallelism"),
+    no_effect("sink.partitioner"),
+    no_effect("sink.semantic"),
+    no_effect("sink.transaction-naming-strategy"),
+    no_effect("sink.transactional-id-prefix"),
+    not_yet("topic-pattern"),
+    not_yet("key.format"),
+    not_yet("key.fields"),
+    not_yet("key.fields-prefix"),
+    not_yet("scan.bounded.timestamp-millis"),
+    not_yet("scan.bounded.specific-offsets"),
+];
+
+/// `properties.*` that tune a client's fetching; the embedded log is read without a client.
+const CLIENT_TUNING: &[&str] = &[
+    "client.id",
+    "client.rack",
+    "isolation.level",
+    "enable.auto.commit",
+    "auto.commit.interval.ms",
+    "allow.auto.create.topics",
+    "partition.discovery.interval.ms",
+    "request.timeout.ms",
+    "default.api.timeout.ms",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "max.poll.records",
+    "max.partition.fetch.bytes",
+    "fetch.min.bytes",
+    "fetch.max.bytes",
+    "fetch.max.wait.ms",
+    "receive.buffer.bytes",
+    "send.buffer.bytes",
+    "check.crcs",
+];
+
+pub(super) fn source(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<KafkaSource> {
+    let options = Options::new(used.options, used.table.span);
+    let format = format::format_of(&options)?;
+    options.check_known("kafka", &[OPTIONS, format.known])?;
+    check_values(&options)?;
+    check_properties(&options, notices)?;
+    let bootstrap = bootstrap(used, &options)?;
+    let topics = topics(used, &options)?;
+    refuse_framed_avro(used, &topics, &format)?;
+    Ok(KafkaSource {
+        table: used.table.path.object.clone(),
+        bootstrap: bootstrap.value.clone(),
+        group_id: options
+            .value("properties.group.id")
+            .map(|value| value.value.clone()),
+        startup: startup(&options)?,
+        bounded: bounded(&options)?,
+        format: format::spec(used, &options, &format)?,
+        value_schema: value_schema(used),
+        columns: Vec::new(),
+        topics: topics.into_iter().map(|topic| topic.value).collect(),
+    })
+}
+
+/// The columns that a record's value holds.
+fn value_schema(used: &Use<'_>) -> Schema {
+    let columns = used.table.columns.iter();
+    let physical = columns.filter(|column| matches!(column.source, ColumnSource::Physical));
+    Schema::new(
+        physical
+            .map(|column| Field::new(column.name.clone(), column.ty.clone()))
+            .collect(),
+    )
+}
+
+fn bootstrap<'a>(used: &Use<'_>, options: &Options<'a>) -> Result<&'a Ident> {
+    let key = "properties.bootstrap.servers";
+    let servers = options.required(key, "'properties.bootstrap.servers' = 'host:port'")?;
+    match used.env.bootstrap(&servers.value) {
+        Ok(Cluster::Embedded) => Ok(servers),
+        Ok(Cluster::External) => Err(Diagnostic::unsupported(
+            servers.span,
+            "reading from an external Kafka cluster is",
+        )
+        .detail("lakeward.toml maps this address to a cluster other than this server.")
+        .hint(format!(
+            "map it to this server, under [bootstrap] in lakeward.toml:  \"{}\" = \"embedded\"",
+            servers.value
+        ))),
+        Err(missing) => {
+            let message = format!("lakeward.toml does not say where '{}' is", servers.value);
+            Err(Diagnostic::error("environment", servers.span, message)
+                .detail(known_names(&missing.known))
+                .hint(format!(
+                    "add under [bootstrap] in lakeward.toml:  \"{}\" = \"embedded\"",
+                    servers.value
+                )))
+        }
+    }
+}
+
+/// `'topic' = 'a;b'`, all of which exist.
+fn topics(used: &Use<'_>, options: &Options<'_>) -> Result<Vec<Ident>> {
+    let value = options.required("topic", "'topic' = 'name'")?;
+    let mut topics = Vec::new();
+    for name in value
+        .value
+        .split(';')
+        .map(str::trim)
+        .filter(|n| !n.is_empty())
+    {
+        if !used.env.topic_exists(name) {
+            return Err(unknown_topic(used, name, value.span));
+        }
+        topics.push(Ident {
+            value: name.to_string(),
+            span: value.span,
+        });
+    }
+    Ok(topics)
+}
+
+fn unknown_topic(used: &Use<'_>, name: &str, span: Span) -> Diagnostic {
+    let known = used.env.topics();
+    let near = nearest(name, known.iter().map(String::as_str));
+    let create = format!("lakeward topic create {name} --partitions 1");
+    let error = Diagnostic::error("unknown-topic", span, format!("there is no topic '{name}'"));
+    match near {
+        Some(near) => error.hint(format!("did you mean '{near}'? To create it:  {create}")),
+        None => error.hint(format!("create it, then run the script again:  {create}")),
+    }
+}
+
+/// Bare `avro` on framed records gives wrong rows and no error, so it is refused where the registry knows better.
+fn refuse_framed_avro(used: &Use<'_>, topics: &[Ident], format: &Format) -> Result<()> {
+    if format.name != "avro" {
+        return Ok(());
+    }
+    for topic in topics {
+        if let Some(subject) = used.env.subject_of(&topic.value) {
+            let message = format!(
+                "the records of topic '{}' are framed, 'avro' reads bare ones",
+                topic.value
+            );
+            return Err(Diagnostic::error("framed-avro", format.span, message)
+                .detail(format!(
+                    "The registry has subject '{subject}'. Records of its producers begin with a schema id, which 'format' = 'avro' would decode as data, into wrong rows."
+                ))
+                .hint("'format' = 'avro-confluent'"));
+        }
+    }
+    Ok(())
+}
+
+fn startup(options: &Options<'_>) -> Result<StartupMode> {
+    let modes = [
+        "earliest-offset",
+        "latest-offset",
+        "group-offsets",
+        "timestamp",
+        "specific-offsets",
+    ];
+    let mode = options.choice("scan.startup.mode", &modes)?;
+    let (mode, span) = mode.unwrap_or(("group-offsets", Span::default()));
+    let needs = |key: &str, example: &str| {
+        Diagnostic::error("option", span, format!("'{mode}' needs the option '{key}'"))
+            .hint(format!("'{key}' = '{example}'"))
+    };
+    Ok(match mode {
+        "earliest-offset" => StartupMode::Earliest,
+        "latest-offset" => StartupMode::Latest,
+        "timestamp" => {
+            let key = "scan.startup.timestamp-millis";
+            let millis = options.integer(key)?;
+            StartupMode::Timestamp(millis.ok_or_else(|| needs(key, "1767225600000"))?)
+        }
+        "specific-offsets" => {
+            let key = "scan.startup.specific-offsets";
+            let example = "partition:0,offset:42;partition:1,offset:300";
+            let value = options.value(key).ok_or_else(|| needs(key, example))?;
+            let offsets = specific_offsets(&value.value)
+                .ok_or_else(|| bad_value(key, value, &format!("'{example}'")))?;
+            StartupMode::Specific(offsets)
+        }
+        _ => StartupMode::GroupOffsets,
+    })
+}
+
+/// `partition:0,offset:42;partition:1,offset:300`.
+fn specific_offsets(text: &str) -> Option<BTreeMap<i32, i64>> {
+    let pairs = text
+        .split(';')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    pairs
+        .map(|pair| {
+            let (partition, offset) = pair.split_once(',')?;
+            let partition = partition.trim().strip_prefix("partition:")?;
+            let offset = offset.trim().strip_prefix("offset:")?;
+            Some((partition.trim().parse().ok()?, offset.trim().parse().ok()?))
+        })
+        .collect()
+}
+
+fn bounded(options: &Options<'_>) -> Result<bool> {
+    let modes = [
+        "unbounded",
+        "latest-offset",
+        "group-offsets",
+        "timestamp",
+        "specific-offsets",
+    ];
+    match options.choice("scan.bounded.mode", &modes)? {
+        None | Some(("unbounded", _)) => Ok(false),
+        Some(("latest-offset", _)) => Ok(true),
+        Some((mode, span)) => Err(Diagnostic::unsupported(
+            span,
+            format!("'scan.bounded.mode' = '{mode}' is"),
+        )
+        .hint("'latest-offset' reads up to the end that the topic has now")),
+    }
+}
+
+/// Options that change nothing are still checked: a wrong value is a mistake that its author wants to know.
+fn check_values(options: &Options<'_>) -> Result<()> {
+    for key in [
+        "scan.topic-partition-discovery.interval",
+        "scan.watermark.idle-timeout",
+        "scan.watermark.alignment.max-drift",
+        "scan.watermark.alignment.update-interval",
+    ] {
+        options.duration(key)?;
+    }
+    for key in ["scan.parallelism", "sink.parallelism", "property-version"] {
+        options.integer(key)?;
+    }
+    options.choice("scan.watermark.emit.strategy", &["on-event", "on-periodic"])?;
+    let guarantees = ["none", "at-least-once", "exactly-once"];
+    options.choice("sink.delivery-guarantee", &guarantees)?;
+    match options.choice("value.fields-include", &["ALL", "EXCEPT_KEY"])? {
+        Some(("EXCEPT_KEY", span)) => Err(Diagnostic::unsupported(
+            span,
+            "'value.fields-include' = 'EXCEPT_KEY' is",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// `properties.*`: the Kafka client's own. Obeyed, without effect on an embedded log, or refused.
+fn check_properties(options: &Options<'_>, notices: &mut Vec<Diagnostic>) -> Result<()> {
+    for option in options.iter() {
+        let Some(property) = option.key.value.strip_prefix("properties.") else {
+            continue;
+        };
+        let value = &option.value;
+        match (property, value.value.as_str()) {
+            ("bootstrap.servers" | "group.id", _) => {}
+            ("auto.offset.reset", "earliest") => {}
+            ("auto.offset.reset", _) => {
+                return Err(Diagnostic::unsupported(
+                    value.span,
+                    format!("'auto.offset.reset' = '{}' is", value.value),
+                )
+                .detail("A group without committed offsets begins at the earliest record.")
+                .hint("'scan.startup.mode' = 'latest-offset' begins at the end"));
+            }
+            ("security.protocol", protocol) if protocol.eq_ignore_ascii_case("PLAINTEXT") => {}
+            (property, _) if CLIENT_TUNING.contains(&property) => {
+                let message = format!("option '{}' has no effect here", option.key.value);
+                notices.push(
+                    Diagnostic::notice("option", option.key.span, message)
+                        .detail("The embedded log is read in process, without a Kafka client."),
+                );
+            }
+            (property, _) => {
+                let known = ["bootstrap.servers", "group.id", "auto.offset.reset"];
+                let message = format!("Kafka client property '{property}' is");
+                let near = nearest(property, known.iter().chain(CLIENT_TUNING).copied());
+                return Err(
+                    Diagnostic::unsupported(option.key.span, message).hint(match near {
+                        Some(near) => format!("did you mean 'properties.{near}'?"),
+                        None => "remove it".to_string(),
+                    }),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keys that a Kafka record has besides its value.
+const METADATA: &[(&str, MetadataKey)] = &[
+    ("topic", MetadataKey::Topic),
+    ("partition", MetadataKey::Partition),
+    ("headers", MetadataKey::Headers),
+    ("leader-epoch", MetadataKey::LeaderEpoch),
+    ("offset", MetadataKey::Offset),
+    ("timestamp", MetadataKey::Timestamp),
+    ("timestamp-type", MetadataKey::TimestampType),
+];
+
+pub(super) fn metadata_key(key: &str, span: Span) -> Result<MetadataKey> {
+    if let Some((_, found)) = METADATA.iter().find(|(name, _)| *name == key) {
+        return Ok(*found);
+    }
+    let message = format!("connector 'kafka' has no metadata key '{key}'");
+    let names = METADATA.iter().map(|(name, _)| *name);
+    Err(
+        Diagnostic::error("metadata", span, message).hint_if(near_or_all(
+            key,
+            names,
+            "metadata keys",
+        )),
+    )
+}
+
+/// The type in which a key is read.
+pub(crate) fn key_type(key: MetadataKey) -> LogicalType {
+    match key {
+        MetadataKey::Topic | MetadataKey::TimestampType => TypeKind::string().not_null(),
+        MetadataKey::Partition => TypeKind::Int.not_null(),
+        MetadataKey::Offset => TypeKind::BigInt.not_null(),
+        MetadataKey::Timestamp => TypeKind::TimestampLtz(3).not_null(),
+        MetadataKey::LeaderEpoch => TypeKind::Int.nullable(),
+        MetadataKey::Headers => TypeKind::Map(
+            Box::new(TypeKind::string().nullable()),
+            Box::new(TypeKind::bytes().nullable()),
+        )
+        .not_null(),
+    }
+}

@@ -1,0 +1,151 @@
+//! A job graph as text: `EXPLAIN`, and the goldens of this crate's tests.
+//!
+//! One operator per line, the sink first and its input below it, as Flink prints a plan.
+
+use lw_graph::{FormatSpec, JobGraph, KafkaSource, Node, Operator, SinkSpec, SourceColumn};
+use lw_graph::{SourceSpec, StartupMode};
+use std::fmt::Write;
+
+/// The plan, one operator per line.
+pub fn explain(graph: &JobGraph) -> String {
+    let mut out = String::new();
+    for (depth, node) in graph.nodes.iter().rev().enumerate() {
+        let indent = match depth {
+            0 => String::new(),
+            depth => format!("{}+- ", "   ".repeat(depth - 1)),
+        };
+        let line = operator(node);
+        writeln!(out, "{indent}{line}").expect("writing to a String cannot fail");
+    }
+    out
+}
+
+fn operator(node: &Node) -> String {
+    match &node.operator {
+        Operator::Source(SourceSpec::Kafka(source)) => kafka(source, node),
+        Operator::Filter(condition) => format!("Filter({condition})"),
+        Operator::Project(columns) => {
+            let columns = columns.iter().zip(node.schema.names());
+            let columns = columns.map(|(expr, name)| {
+                let expr = expr.to_string();
+                if expr == name {
+                    expr
+                } else {
+                    format!("{expr} AS {name}")
+                }
+            });
+            format!("Project({})", columns.collect::<Vec<_>>().join(", "))
+        }
+        Operator::Watermark { column, expression } => {
+            let name = node.schema.names().nth(*column).unwrap_or_default();
+            format!("Watermark({name} AS {expression})")
+        }
+        Operator::Sink(sink) => format!("Sink({}, columns=[{}])", self::sink(sink), schema(node)),
+    }
+}
+
+fn schema(node: &Node) -> String {
+    let fields = node.schema.fields.iter();
+    let fields = fields.map(|field| format!("{} {}", field.name, field.ty));
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+fn sink(sink: &SinkSpec) -> String {
+    match sink {
+        SinkSpec::Iceberg(iceberg) => {
+            let mut text = format!(
+                "iceberg, table=[{}.{}], catalog=[{}]",
+                iceberg.namespace, iceberg.table, iceberg.catalog
+            );
+            if let Some(uri) = &iceberg.uri {
+                text += &format!(", uri=[{uri}]");
+            }
+            if let Some(warehouse) = &iceberg.warehouse {
+                text += &format!(", warehouse=[{warehouse}]");
+            }
+            if !iceberg.properties.is_empty() {
+                let pairs = iceberg.properties.iter().map(|(k, v)| format!("{k}={v}"));
+                text += &format!(", properties=[{}]", pairs.collect::<Vec<_>>().join(", "));
+            }
+            text
+        }
+        SinkSpec::Print { identifier } if identifier.is_empty() => "print".to_string(),
+        SinkSpec::Print { identifier } => format!("print, identifier=[{identifier}]"),
+        SinkSpec::Blackhole => "blackhole".to_string(),
+    }
+}
+
+fn kafka(source: &KafkaSource, node: &Node) -> String {
+    let columns = source.columns.iter().zip(&node.schema.fields);
+    let columns = columns.map(|(from, field)| match from {
+        SourceColumn::Value(_) => format!("{} {}", field.name, field.ty),
+        SourceColumn::Metadata(key) => format!("{} {} METADATA {key:?}", field.name, field.ty),
+    });
+    let mut text = format!(
+        "Source(kafka, table=[{}], topics=[{}], startup=[{}], format=[{}], columns=[{}]",
+        source.table,
+        source.topics.join(", "),
+        startup(&source.startup),
+        format(&source.format),
+        columns.collect::<Vec<_>>().join(", "),
+    );
+    if let Some(group) = &source.group_id {
+        text += &format!(", group=[{group}]");
+    }
+    if source.bounded {
+        text += ", bounded";
+    }
+    text + ")"
+}
+
+fn startup(mode: &StartupMode) -> String {
+    match mode {
+        StartupMode::Earliest => "earliest-offset".to_string(),
+        StartupMode::Latest => "latest-offset".to_string(),
+        StartupMode::GroupOffsets => "group-offsets".to_string(),
+        StartupMode::Timestamp(millis) => format!("timestamp {millis}"),
+        StartupMode::Specific(offsets) => {
+            let pairs = offsets
+                .iter()
+                .map(|(partition, offset)| format!("{partition}:{offset}"));
+            pairs.collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+fn format(format: &FormatSpec) -> String {
+    match format {
+        FormatSpec::Avro {
+            legacy_timestamps: true,
+        } => "avro".to_string(),
+        FormatSpec::Avro { .. } => "avro, exact timestamps".to_string(),
+        FormatSpec::AvroConfluent { url, subject } => {
+            let mut text = "avro-confluent".to_string();
+            if let Some(url) = url {
+                text += &format!(", url={url}");
+            }
+            if let Some(subject) = subject {
+                text += &format!(", subject={subject}");
+            }
+            text
+        }
+        FormatSpec::Json {
+            fail_on_missing_field,
+            ignore_parse_errors,
+            iso_timestamps,
+        } => {
+            let mut text = "json".to_string();
+            for (on, name) in [
+                (*fail_on_missing_field, "fail-on-missing-field"),
+                (*ignore_parse_errors, "ignore-parse-errors"),
+                (*iso_timestamps, "ISO-8601"),
+            ] {
+                if on {
+                    text += &format!(", {name}");
+                }
+            }
+            text
+        }
+        FormatSpec::Raw => "raw".to_string(),
+    }
+}

@@ -1,0 +1,328 @@
+//! A place in the tokens of one statement, and the small questions that a parser asks there.
+
+use super::{Ident, Name, OptionText, Query};
+use crate::Result;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::dialect::FlinkDialect;
+use crate::reserved;
+use crate::script::{Script, is_word};
+use sqlparser::ast;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
+
+pub(crate) struct Cursor<'s> {
+    pub script: &'s Script<'s>,
+    tokens: &'s [TokenWithSpan],
+    at: usize,
+    /// The first half of a `>>` was taken: `ARRAY<ARRAY<INT>>` closes twice with one token.
+    half_taken: bool,
+}
+
+impl<'s> Cursor<'s> {
+    pub(crate) fn new(script: &'s Script<'s>, tokens: &'s [TokenWithSpan]) -> Cursor<'s> {
+        Cursor {
+            script,
+            tokens,
+            at: 0,
+            half_taken: false,
+        }
+    }
+
+    pub(crate) fn peek(&self) -> Option<&'s TokenWithSpan> {
+        self.tokens.get(self.at)
+    }
+
+    pub(crate) fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    pub(crate) fn at_end(&self) -> bool {
+        self.at >= self.tokens.len()
+    }
+
+    /// The token under the cursor; at the end, the place just behind the last one.
+    pub(crate) fn span(&self) -> Span {
+        match self.peek() {
+            Some(token) => self.script.span(token.span),
+            None => {
+                let end = self.script.span_of(self.tokens).end;
+                Span::new(end, end)
+            }
+        }
+    }
+
+    /// From `start` to the last token taken.
+    pub(crate) fn span_since(&self, start: Span) -> Span {
+        let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        last.map_or(start, |last| start.to(self.script.span(last.span)))
+    }
+
+    pub(crate) fn rest(&self) -> &'s [TokenWithSpan] {
+        self.tokens.get(self.at..).unwrap_or_default()
+    }
+
+    pub(crate) fn is(&self, token: &Token) -> bool {
+        self.peek().is_some_and(|t| t.token == *token)
+    }
+
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        self.peek().is_some_and(|t| is_word(t, word))
+    }
+
+    pub(crate) fn are_words(&self, words: &[&str]) -> bool {
+        let rest = self.rest();
+        rest.len() >= words.len() && rest.iter().zip(words).all(|(t, w)| is_word(t, w))
+    }
+
+    pub(crate) fn eat(&mut self, token: &Token) -> bool {
+        let found = self.is(token);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(crate) fn eat_word(&mut self, word: &str) -> bool {
+        self.eat_words(&[word])
+    }
+
+    pub(crate) fn eat_words(&mut self, words: &[&str]) -> bool {
+        let found = self.are_words(words);
+        if found {
+            self.at += words.len();
+        }
+        found
+    }
+
+    pub(crate) fn expect(&mut self, token: &Token) -> Result<()> {
+        if self.eat(token) {
+            return Ok(());
+        }
+        Err(self.unexpected(&format!("`{token}`")))
+    }
+
+    pub(crate) fn expect_words(&mut self, words: &[&str]) -> Result<()> {
+        for word in words {
+            if !self.eat_word(word) {
+                return Err(self.unexpected(&format!("`{word}`")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn expect_end(&self) -> Result<()> {
+        if self.at_end() {
+            return Ok(());
+        }
+        Err(self.unexpected("the end of the statement"))
+    }
+
+    /// `>` of a type, also where the tokenizer made one token of two.
+    pub(crate) fn expect_closing_angle(&mut self) -> Result<()> {
+        if self.is(&Token::ShiftRight) {
+            self.at += usize::from(self.half_taken);
+            self.half_taken = !self.half_taken;
+            return Ok(());
+        }
+        self.expect(&Token::Gt)
+    }
+
+    /// "unexpected `x`", saying what could stand here.
+    pub(crate) fn unexpected(&self, expected: &str) -> Diagnostic {
+        let message = match self.peek() {
+            Some(token) => format!("unexpected `{}`", token.token),
+            None => "the statement ends too early".to_string(),
+        };
+        Diagnostic::error("syntax", self.span(), message)
+            .detail(format!("Expected {expected} here."))
+    }
+
+    /// A name; a reserved word only in backticks.
+    pub(crate) fn ident(&mut self, what: &str) -> Result<Ident> {
+        let Some(TokenWithSpan {
+            token: Token::Word(Word {
+                value, quote_style, ..
+            }),
+            span,
+        }) = self.peek()
+        else {
+            return Err(self.unexpected(what));
+        };
+        let span = self.script.span(*span);
+        if quote_style.is_none() {
+            reserved::check(value, span)?;
+        }
+        self.advance();
+        Ok(Ident {
+            value: value.clone(),
+            span,
+        })
+    }
+
+    pub(crate) fn name(&mut self, what: &str) -> Result<Name> {
+        let mut parts = vec![self.ident(what)?];
+        while self.eat(&Token::Period) {
+            parts.push(self.ident(what)?);
+        }
+        let span = parts
+            .iter()
+            .fold(parts[0].span, |all, part| all.to(part.span));
+        if let Some(extra) = parts.get(3) {
+            return Err(Diagnostic::error(
+                "syntax",
+                extra.span,
+                "a name has at most three parts: catalog.database.table",
+            ));
+        }
+        Ok(Name { parts, span })
+    }
+
+    /// `'text'`.
+    pub(crate) fn text(&mut self, what: &str) -> Result<Ident> {
+        let Some(TokenWithSpan {
+            token: Token::SingleQuotedString(value),
+            span,
+        }) = self.peek()
+        else {
+            let error = self.unexpected(what);
+            return Err(match self.peek().map(|t| &t.token) {
+                Some(Token::Word(_) | Token::Number(..)) => {
+                    error.hint("keys and values stand in single quotes: 'key' = 'value'")
+                }
+                _ => error,
+            });
+        };
+        let ident = Ident {
+            value: value.clone(),
+            span: self.script.span(*span),
+        };
+        self.advance();
+        Ok(ident)
+    }
+
+    pub(crate) fn number(&mut self, what: &str) -> Result<(u64, Span)> {
+        let span = self.span();
+        let Some(Token::Number(digits, _)) = self.peek().map(|t| &t.token) else {
+            return Err(self.unexpected(what));
+        };
+        let value = digits.parse().map_err(|_| self.unexpected(what))?;
+        self.advance();
+        Ok((value, span))
+    }
+
+    /// `( item, item … )`.
+    pub(crate) fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.expect(&Token::LParen)?;
+        let mut items = vec![item(self)?];
+        while self.eat(&Token::Comma) {
+            if self.is(&Token::RParen) {
+                return Err(Diagnostic::error(
+                    "syntax",
+                    self.span(),
+                    "a comma before the closing parenthesis",
+                )
+                .hint("remove the comma, or write what should follow it"));
+            }
+            items.push(item(self)?);
+        }
+        if !self.eat(&Token::RParen) {
+            return Err(self.unexpected("`,` or `)`"));
+        }
+        Ok(items)
+    }
+
+    /// `('key' = 'value', …)`.
+    pub(crate) fn options(&mut self) -> Result<Vec<OptionText>> {
+        let options = self.list(|cursor| {
+            let key = cursor.text("an option's key in single quotes")?;
+            cursor.expect(&Token::Eq)?;
+            let value = cursor.text("the option's value in single quotes")?;
+            Ok(OptionText { key, value })
+        })?;
+        for (i, option) in options.iter().enumerate() {
+            let key = &option.key.value;
+            if options[..i].iter().any(|other| other.key.value == *key) {
+                let message = format!("option '{key}' is given twice");
+                return Err(Diagnostic::error("option", option.key.span, message));
+            }
+        }
+        Ok(options)
+    }
+
+    /// An expression, up to the first token that cannot belong to it.
+    pub(crate) fn expression(&mut self) -> Result<(ast::Expr, Span)> {
+        let start = self.span();
+        let expr = self.delegate(|parser| parser.parse_expr())?;
+        Ok((expr, self.span_since(start)))
+    }
+
+    /// A query, which must be the rest of the statement.
+    pub(crate) fn query(&mut self) -> Result<Query> {
+        let start = self.span();
+        if self.at_end() {
+            return Err(self.unexpected("a query"));
+        }
+        let ast = self.delegate(|parser| parser.parse_query())?;
+        Ok(Query {
+            ast,
+            span: self.span_since(start),
+        })
+    }
+
+    fn delegate<T>(
+        &mut self,
+        parse: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
+    ) -> Result<T> {
+        let mut parser =
+            Parser::new(&FlinkDialect).with_tokens_with_locations(self.rest().to_vec());
+        let parsed = parse(&mut parser).map_err(|error| self.parser_error(&error))?;
+        self.at += parser.index();
+        Ok(parsed)
+    }
+
+    /// `sqlparser` says "Expected: x, found: y at Line: l, Column: c"; told again in our words and at our place.
+    fn parser_error(&self, error: &ParserError) -> Diagnostic {
+        let text = match error {
+            ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.as_str(),
+            ParserError::RecursionLimitExceeded => {
+                return Diagnostic::error(
+                    "syntax",
+                    self.span(),
+                    "the expression is nested too deeply",
+                );
+            }
+        };
+        let (text, place) = match text.rsplit_once(" at Line: ") {
+            Some((text, place)) => (text, parse_place(place)),
+            None => (text, None),
+        };
+        let token = place.and_then(|place| self.tokens.iter().find(|t| t.span.start == place));
+        let Some(token) = token else {
+            let end = self.script.span_of(self.tokens).end;
+            let span = Span::new(end, end);
+            let expected = text.split_once("Expected: ").map_or(text, |(_, rest)| rest);
+            let expected = expected.split(", found").next().unwrap_or(expected);
+            return Diagnostic::error("syntax", span, "the statement ends too early")
+                .detail(format!("Expected {expected} here."));
+        };
+        let span = self.script.span(token.span);
+        let error = Diagnostic::error("syntax", span, format!("unexpected `{}`", token.token));
+        match text
+            .strip_prefix("Expected: ")
+            .and_then(|t| t.split_once(", found"))
+        {
+            Some((expected, _)) => error.detail(format!("Expected {expected} here.")),
+            None => error.detail(format!("{text}.")),
+        }
+    }
+}
+
+/// `3, Column: 14`.
+fn parse_place(text: &str) -> Option<Location> {
+    let (line, column) = text.split_once(", Column: ")?;
+    Some(Location::new(
+        line.parse().ok()?,
+        column.trim().parse().ok()?,
+    ))
+}

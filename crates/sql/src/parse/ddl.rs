@@ -1,0 +1,288 @@
+//! `CREATE TABLE`, `CREATE VIEW`, `CREATE DATABASE`.
+
+use super::{ColumnDef, ColumnKind, CreateTable, CreateView, Cursor, Ident, Statement};
+use super::{WatermarkDef, parse_type};
+use crate::Result;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::script::is_word;
+use sqlparser::tokenizer::Token;
+
+pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let start = cursor.span();
+    cursor.expect_words(&["CREATE"])?;
+    if cursor.is_word("OR") {
+        let what = "CREATE OR REPLACE is";
+        return Err(Diagnostic::unsupported(cursor.span(), what)
+            .hint("write DROP … IF EXISTS before CREATE"));
+    }
+    let temporary = cursor.eat_word("TEMPORARY");
+    if cursor.eat_word("TABLE") {
+        return parse_table(cursor, start).map(Statement::CreateTable);
+    }
+    if cursor.eat_word("VIEW") {
+        return parse_view(cursor).map(Statement::CreateView);
+    }
+    if !temporary && cursor.eat_word("DATABASE") {
+        let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+        let name = cursor.name("a database's name")?;
+        skip_comment(cursor)?;
+        if cursor.is_word("WITH") {
+            let what = "a WITH clause of a database is";
+            return Err(Diagnostic::unsupported(cursor.span(), what));
+        }
+        return Ok(Statement::CreateDatabase {
+            name,
+            if_not_exists,
+        });
+    }
+    Err(refuse_noun(cursor))
+}
+
+fn refuse_noun(cursor: &Cursor<'_>) -> Diagnostic {
+    let advice = [
+        (
+            "CATALOG",
+            "CREATE CATALOG is",
+            "name the catalog in the table: 'connector' = 'iceberg', 'catalog-name' = '…'",
+        ),
+        (
+            "FUNCTION",
+            "a user-defined function is",
+            "run this script on an Apache Flink cluster, or write it with the built-in functions",
+        ),
+        (
+            "SYSTEM",
+            "a user-defined function is",
+            "run this script on an Apache Flink cluster, or write it with the built-in functions",
+        ),
+        (
+            "MATERIALIZED",
+            "a materialized table is",
+            "write CREATE TABLE and INSERT INTO",
+        ),
+        (
+            "MODEL",
+            "a model is",
+            "run this script on an Apache Flink cluster",
+        ),
+    ];
+    match advice.iter().find(|(word, _, _)| cursor.is_word(word)) {
+        Some((_, what, hint)) => Diagnostic::unsupported(cursor.span(), *what).hint(*hint),
+        None => cursor.unexpected("`TABLE`, `VIEW` or `DATABASE`"),
+    }
+}
+
+fn parse_table(cursor: &mut Cursor<'_>, start: Span) -> Result<CreateTable> {
+    let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.name("a table's name")?;
+    let mut table = CreateTable {
+        span: start.to(name.span),
+        name,
+        if_not_exists,
+        columns: Vec::new(),
+        watermark: None,
+        primary_key: Vec::new(),
+        options: Vec::new(),
+    };
+    if cursor.is_word("AS") || cursor.is_word("WITH") {
+        let what = if cursor.is_word("AS") {
+            "CREATE TABLE … AS SELECT is"
+        } else {
+            "a table without columns is"
+        };
+        return Err(Diagnostic::unsupported(cursor.span(), what)
+            .hint("list the table's columns, and fill it by INSERT INTO … SELECT"));
+    }
+    cursor.list(|cursor| parse_element(cursor, &mut table))?;
+    parse_clauses(cursor, &mut table)?;
+    Ok(table)
+}
+
+/// A column, a watermark or a key.
+fn parse_element(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
+    let start = cursor.span();
+    if cursor.are_words(&["WATERMARK", "FOR"]) {
+        return parse_watermark(cursor, table);
+    }
+    if cursor.is_word("CONSTRAINT") || cursor.are_words(&["PRIMARY", "KEY"]) {
+        if cursor.eat_word("CONSTRAINT") {
+            cursor.ident("the constraint's name")?;
+        }
+        cursor.expect_words(&["PRIMARY", "KEY"])?;
+        let key = cursor.list(|cursor| cursor.ident("a column's name"))?;
+        not_enforced(cursor, start)?;
+        return set_primary_key(table, key, start);
+    }
+    if cursor.is_word("UNIQUE") {
+        return Err(Diagnostic::unsupported(start, "UNIQUE is"));
+    }
+    if cursor.is_word("LIKE") {
+        return Err(refuse_like(cursor.span()));
+    }
+    parse_column(cursor, table)
+}
+
+fn parse_watermark(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
+    let start = cursor.span();
+    cursor.expect_words(&["WATERMARK", "FOR"])?;
+    let column = cursor.ident("the time column's name")?;
+    cursor.expect_words(&["AS"])?;
+    let (expression, _) = cursor.expression()?;
+    let span = cursor.span_since(start);
+    if table.watermark.is_some() {
+        let message = "a table has one watermark";
+        return Err(Diagnostic::error("syntax", span, message));
+    }
+    table.watermark = Some(WatermarkDef {
+        column,
+        expression,
+        span,
+    });
+    Ok(())
+}
+
+fn parse_column(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
+    let name = cursor.ident("a column's name")?;
+    if let Some(same) = table.columns.iter().find(|c| c.name.value == name.value) {
+        let message = format!("column '{}' is declared twice", same.name.value);
+        return Err(Diagnostic::error("duplicate-column", name.span, message));
+    }
+    let kind = if cursor.eat_word("AS") {
+        let (expr, span) = cursor.expression()?;
+        ColumnKind::Computed(expr, span)
+    } else {
+        let ty = parse_type(cursor)?;
+        if cursor.eat_word("METADATA") {
+            let key = cursor
+                .eat_word("FROM")
+                .then(|| cursor.text("a metadata key in single quotes"))
+                .transpose()?;
+            cursor.eat_word("VIRTUAL");
+            ColumnKind::Metadata { ty, key }
+        } else {
+            ColumnKind::Physical(ty)
+        }
+    };
+    table.columns.push(ColumnDef {
+        name: name.clone(),
+        kind,
+    });
+    column_constraints(cursor, table, &name)?;
+    skip_comment(cursor)
+}
+
+fn column_constraints(
+    cursor: &mut Cursor<'_>,
+    table: &mut CreateTable,
+    column: &Ident,
+) -> Result<()> {
+    let start = cursor.span();
+    if cursor.eat_words(&["PRIMARY", "KEY"]) {
+        not_enforced(cursor, start)?;
+        set_primary_key(table, vec![column.clone()], start)?;
+        // Flink has the nullability before or after the key.
+        if cursor.eat_words(&["NOT", "NULL"])
+            && let Some(ColumnDef {
+                kind: ColumnKind::Physical(ty),
+                ..
+            }) = table.columns.last_mut()
+        {
+            ty.nullable = false;
+        }
+    }
+    if cursor.is_word("DEFAULT") {
+        let what = "a column's DEFAULT is";
+        return Err(Diagnostic::unsupported(cursor.span(), what)
+            .hint("write COALESCE(column, value) in the query"));
+    }
+    Ok(())
+}
+
+fn not_enforced(cursor: &mut Cursor<'_>, start: Span) -> Result<()> {
+    if cursor.eat_words(&["NOT", "ENFORCED"]) {
+        return Ok(());
+    }
+    let message = "a PRIMARY KEY is only accepted as NOT ENFORCED";
+    Err(
+        Diagnostic::error("syntax", cursor.span_since(start), message)
+            .detail(
+                "The engine does not own the data, so it cannot reject rows that break the key.",
+            )
+            .hint("write PRIMARY KEY … NOT ENFORCED"),
+    )
+}
+
+fn set_primary_key(table: &mut CreateTable, key: Vec<Ident>, span: Span) -> Result<()> {
+    if !table.primary_key.is_empty() {
+        return Err(Diagnostic::error(
+            "syntax",
+            span,
+            "a table has one PRIMARY KEY",
+        ));
+    }
+    table.primary_key = key;
+    Ok(())
+}
+
+/// What may follow the closing parenthesis of the columns.
+fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
+    skip_comment(cursor)?;
+    if cursor.is_word("PARTITIONED") {
+        let what = "PARTITIONED BY is";
+        return Err(Diagnostic::unsupported(cursor.span(), what)
+            .detail("Tables are written unpartitioned.")
+            .hint("remove the PARTITIONED BY clause"));
+    }
+    if cursor.is_word("DISTRIBUTED") {
+        return Err(Diagnostic::unsupported(cursor.span(), "DISTRIBUTED BY is"));
+    }
+    if cursor.eat_word("WITH") {
+        table.options = cursor.options()?;
+    }
+    match cursor.peek() {
+        Some(token) if is_word(token, "LIKE") => Err(refuse_like(cursor.span())),
+        Some(token) if is_word(token, "AS") => Err(Diagnostic::unsupported(
+            cursor.span(),
+            "CREATE TABLE … AS SELECT is",
+        )
+        .hint("fill the table by INSERT INTO … SELECT")),
+        Some(token) if token.token != Token::EOF => {
+            let error = cursor.unexpected("`WITH (…)` or the end of the statement");
+            Err(if is_word(token, "CREATE") || is_word(token, "INSERT") {
+                error.hint("end the statement before it with `;`")
+            } else {
+                error
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse_like(span: Span) -> Diagnostic {
+    Diagnostic::unsupported(span, "LIKE is").hint("write the columns and options of the table out")
+}
+
+fn skip_comment(cursor: &mut Cursor<'_>) -> Result<()> {
+    if cursor.eat_word("COMMENT") {
+        cursor.text("the comment in single quotes")?;
+    }
+    Ok(())
+}
+
+fn parse_view(cursor: &mut Cursor<'_>) -> Result<CreateView> {
+    let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.name("a view's name")?;
+    let columns = if cursor.is(&Token::LParen) {
+        cursor.list(|cursor| cursor.ident("a column's name"))?
+    } else {
+        Vec::new()
+    };
+    skip_comment(cursor)?;
+    cursor.expect_words(&["AS"])?;
+    Ok(CreateView {
+        name,
+        if_not_exists,
+        columns,
+        query: cursor.query()?,
+    })
+}

@@ -1,0 +1,263 @@
+//! Statements other than `CREATE`.
+
+use super::{Cursor, Ident, Insert, Noun, Statement, ddl};
+use crate::Result;
+use crate::diagnostic::Diagnostic;
+use crate::suggest::did_you_mean;
+use sqlparser::tokenizer::{Token, Word};
+
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let first = cursor.peek().map(|token| token.token.to_string());
+    match first.unwrap_or_default().to_ascii_uppercase().as_str() {
+        "CREATE" => ddl::parse_create(cursor),
+        "INSERT" => Ok(Statement::Inserts(vec![parse_insert(cursor)?])),
+        "EXECUTE" | "BEGIN" => parse_statement_set(cursor).map(Statement::Inserts),
+        "EXPLAIN" => parse_explain(cursor),
+        "SELECT" | "WITH" | "VALUES" | "(" | "SHOW" | "DESCRIBE" | "DESC" => Ok(query(cursor)),
+        "SET" => parse_set(cursor),
+        "RESET" => {
+            cursor.advance();
+            let key = (!cursor.at_end()).then(|| cursor.text("a key in single quotes"));
+            Ok(Statement::Reset(key.transpose()?))
+        }
+        "USE" => parse_use(cursor),
+        "DROP" => parse_drop(cursor),
+        other => Err(refuse(cursor, other)),
+    }
+}
+
+fn query(cursor: &mut Cursor<'_>) -> Statement {
+    let span = cursor.script.span_of(cursor.rest());
+    while !cursor.at_end() {
+        cursor.advance();
+    }
+    Statement::Query(span)
+}
+
+/// Statements of Flink that are not for a script here, and words that are none.
+fn refuse(cursor: &Cursor<'_>, word: &str) -> Diagnostic {
+    let span = cursor.span();
+    match word {
+        "ALTER" => Diagnostic::unsupported(span, "ALTER is")
+            .hint("change the CREATE statement in the script"),
+        "ADD" | "REMOVE" => Diagnostic::unsupported(span, "loading a JAR is")
+            .detail("Connectors and formats are built in; there is nothing to load.")
+            .hint("remove the statement"),
+        "DELETE" | "UPDATE" | "MERGE" | "TRUNCATE" => {
+            Diagnostic::unsupported(span, format!("{word} is"))
+        }
+        "LOAD" | "UNLOAD" | "COMPILE" | "ANALYZE" | "CALL" | "STOP" => {
+            Diagnostic::unsupported(span, format!("{word} is"))
+        }
+        _ => {
+            let known = [
+                "CREATE", "INSERT", "SELECT", "SET", "RESET", "USE", "DROP", "EXPLAIN", "EXECUTE",
+                "BEGIN", "SHOW", "DESCRIBE", "WITH",
+            ];
+            Diagnostic::error("syntax", span, format!("unexpected `{word}`"))
+                .detail("No statement begins with this.")
+                .hint_if(did_you_mean(word, known))
+        }
+    }
+}
+
+fn parse_insert(cursor: &mut Cursor<'_>) -> Result<Insert> {
+    let start = cursor.span();
+    cursor.expect_words(&["INSERT"])?;
+    if cursor.is_word("OVERWRITE") {
+        let what = "INSERT OVERWRITE is";
+        return Err(Diagnostic::unsupported(cursor.span(), what)
+            .detail("A stream has no end at which a table could be replaced.")
+            .hint("write INSERT INTO"));
+    }
+    cursor.expect_words(&["INTO"])?;
+    let target = cursor.name("a table's name")?;
+    if cursor.is_word("PARTITION") {
+        let what = "a static PARTITION is";
+        return Err(Diagnostic::unsupported(cursor.span(), what));
+    }
+    let columns = if is_column_list(cursor) {
+        Some(cursor.list(|cursor| cursor.ident("a column's name"))?)
+    } else {
+        None
+    };
+    let query = cursor.query()?;
+    if cursor.are_words(&["ON", "CONFLICT"]) {
+        let what = "ON CONFLICT is";
+        return Err(Diagnostic::unsupported(cursor.span(), what));
+    }
+    Ok(Insert {
+        target,
+        columns,
+        span: cursor.span_since(start),
+        query,
+    })
+}
+
+/// `(a, b)` before the query, as opposed to a query in parentheses.
+fn is_column_list(cursor: &Cursor<'_>) -> bool {
+    let [open, first, ..] = cursor.rest() else {
+        return false;
+    };
+    let is_query = ["SELECT", "WITH", "VALUES"]
+        .iter()
+        .any(|word| crate::script::is_word(first, word));
+    open.token == Token::LParen && matches!(first.token, Token::Word(_)) && !is_query
+}
+
+/// `EXECUTE STATEMENT SET BEGIN … END` and `BEGIN STATEMENT SET; … END`.
+fn parse_statement_set(cursor: &mut Cursor<'_>) -> Result<Vec<Insert>> {
+    let start = cursor.span();
+    if cursor.eat_word("EXECUTE") {
+        if cursor.is_word("INSERT") {
+            return Ok(vec![parse_insert(cursor)?]);
+        }
+        if cursor.is_word("PLAN") || cursor.is_word("IMMEDIATE") {
+            return Err(Diagnostic::unsupported(cursor.span(), "this EXECUTE is"));
+        }
+        cursor.expect_words(&["STATEMENT", "SET", "BEGIN"])?;
+    } else {
+        cursor.expect_words(&["BEGIN", "STATEMENT", "SET"])?;
+        cursor.expect(&Token::SemiColon)?;
+    }
+    let mut inserts = Vec::new();
+    loop {
+        if cursor.eat_word("END") {
+            break;
+        }
+        if cursor.at_end() {
+            let span = cursor.span_since(start);
+            return Err(Diagnostic::error(
+                "syntax",
+                span,
+                "the statement set has no END",
+            ));
+        }
+        if !cursor.is_word("INSERT") {
+            return Err(cursor.unexpected("`INSERT INTO` or `END`"));
+        }
+        inserts.push(parse_insert(cursor)?);
+        cursor.expect(&Token::SemiColon)?;
+    }
+    if inserts.is_empty() {
+        let span = cursor.span_since(start);
+        return Err(Diagnostic::error(
+            "syntax",
+            span,
+            "the statement set is empty",
+        ));
+    }
+    Ok(inserts)
+}
+
+fn parse_explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect_words(&["EXPLAIN"])?;
+    if !cursor.eat_words(&["PLAN", "FOR"]) {
+        let details = [
+            "CHANGELOG_MODE",
+            "ESTIMATED_COST",
+            "JSON_EXECUTION_PLAN",
+            "PLAN_ADVICE",
+        ];
+        if details.iter().any(|word| cursor.is_word(word)) {
+            let what = "EXPLAIN with details is";
+            return Err(Diagnostic::unsupported(cursor.span(), what).hint("write EXPLAIN alone"));
+        }
+    }
+    if cursor.is_word("INSERT") {
+        return Ok(Statement::Explain(vec![parse_insert(cursor)?]));
+    }
+    if cursor.is_word("EXECUTE") || cursor.is_word("BEGIN") || cursor.is_word("STATEMENT") {
+        if cursor.is_word("STATEMENT") {
+            // EXPLAIN STATEMENT SET BEGIN … END, as Flink writes it.
+            cursor.expect_words(&["STATEMENT", "SET", "BEGIN"])?;
+            let mut inserts = Vec::new();
+            while !cursor.eat_word("END") {
+                inserts.push(parse_insert(cursor)?);
+                cursor.expect(&Token::SemiColon)?;
+            }
+            return Ok(Statement::Explain(inserts));
+        }
+        return parse_statement_set(cursor).map(Statement::Explain);
+    }
+    Ok(query(cursor))
+}
+
+fn parse_set(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect_words(&["SET"])?;
+    if cursor.at_end() {
+        return Err(
+            Diagnostic::unsupported(cursor.span(), "SET without a key is")
+                .hint("write SET 'key' = 'value'"),
+        );
+    }
+    let key = setting(cursor, "a key in single quotes")?;
+    cursor.expect(&Token::Eq)?;
+    let value = setting(cursor, "a value in single quotes")?;
+    Ok(Statement::Set { key, value })
+}
+
+/// Text in quotes; in older scripts also bare words and numbers joined by `.` and `-`.
+fn setting(cursor: &mut Cursor<'_>, what: &str) -> Result<Ident> {
+    if matches!(
+        cursor.peek().map(|t| &t.token),
+        Some(Token::SingleQuotedString(_))
+    ) {
+        return cursor.text(what);
+    }
+    let start = cursor.span();
+    while let Some(token) = cursor.peek() {
+        match &token.token {
+            Token::Word(Word {
+                quote_style: None, ..
+            })
+            | Token::Number(..)
+            | Token::Period
+            | Token::Minus => cursor.advance(),
+            _ => break,
+        }
+    }
+    let span = cursor.span_since(start);
+    if cursor.span() == start {
+        return Err(cursor.unexpected(what));
+    }
+    Ok(Ident {
+        value: cursor.script.text[span.start..span.end].to_string(),
+        span,
+    })
+}
+
+fn parse_use(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect_words(&["USE"])?;
+    if cursor.eat_word("CATALOG") {
+        return Ok(Statement::UseCatalog(cursor.ident("a catalog's name")?));
+    }
+    if cursor.is_word("MODULES") {
+        return Err(Diagnostic::unsupported(cursor.span(), "USE MODULES is"));
+    }
+    Ok(Statement::Use(cursor.name("a database's name")?))
+}
+
+fn parse_drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect_words(&["DROP"])?;
+    cursor.eat_word("TEMPORARY");
+    let noun = if cursor.eat_word("TABLE") {
+        Noun::Table
+    } else if cursor.eat_word("VIEW") {
+        Noun::View
+    } else if cursor.eat_word("DATABASE") {
+        Noun::Database
+    } else {
+        return Err(cursor.unexpected("`TABLE`, `VIEW` or `DATABASE`"));
+    };
+    let if_exists = cursor.eat_words(&["IF", "EXISTS"]);
+    let name = cursor.name("a name")?;
+    if noun == Noun::Database && !cursor.eat_word("CASCADE") {
+        cursor.eat_word("RESTRICT");
+    }
+    Ok(Statement::Drop {
+        noun,
+        name,
+        if_exists,
+    })
+}

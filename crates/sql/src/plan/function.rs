@@ -1,0 +1,318 @@
+//! Functions by name. A name is one that is planned here, one that Flink has and this version does not, or none.
+
+use super::expr::{Binder, arithmetic, call, case, must_be_boolean, run_on_flink, unify};
+use super::literal;
+use crate::Result;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::suggest::did_you_mean;
+use lw_graph::{Expr, Function, TypeKind};
+use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
+
+const PLANNED: &[&str] = &[
+    "COALESCE",
+    "IFNULL",
+    "NULLIF",
+    "IF",
+    "UPPER",
+    "LOWER",
+    "TRIM",
+    "LTRIM",
+    "RTRIM",
+    "SUBSTRING",
+    "SUBSTR",
+    "CONCAT",
+    "CHAR_LENGTH",
+    "CHARACTER_LENGTH",
+    "MOD",
+    "ABS",
+    "CAST",
+    "TRY_CAST",
+];
+
+const AGGREGATES: &[&str] = &[
+    "COUNT",
+    "SUM",
+    "AVG",
+    "MIN",
+    "MAX",
+    "COLLECT",
+    "LISTAGG",
+    "ARRAY_AGG",
+    "STDDEV_POP",
+    "STDDEV_SAMP",
+    "VAR_POP",
+    "VAR_SAMP",
+    "VARIANCE",
+    "FIRST_VALUE",
+    "LAST_VALUE",
+    "JSON_OBJECTAGG",
+    "JSON_ARRAYAGG",
+    "APPROX_COUNT_DISTINCT",
+];
+
+const RANKS: &[&str] = &[
+    "ROW_NUMBER",
+    "RANK",
+    "DENSE_RANK",
+    "NTILE",
+    "LAG",
+    "LEAD",
+    "CUME_DIST",
+    "PERCENT_RANK",
+];
+
+const WINDOWS: &[&str] = &[
+    "TUMBLE",
+    "HOP",
+    "CUMULATE",
+    "SESSION",
+    "TUMBLE_START",
+    "TUMBLE_END",
+    "TUMBLE_ROWTIME",
+    "HOP_START",
+    "HOP_END",
+    "SESSION_START",
+    "SESSION_END",
+    "DESCRIPTOR",
+];
+
+/// The clock and chance: the same script over the same log would give other rows.
+const CLOCKS: &[&str] = &[
+    "CURRENT_TIMESTAMP",
+    "NOW",
+    "LOCALTIMESTAMP",
+    "LOCALTIME",
+    "CURRENT_DATE",
+    "CURRENT_TIME",
+    "CURRENT_ROW_TIMESTAMP",
+    "PROCTIME",
+    "UNIX_TIMESTAMP",
+    "RAND",
+    "RAND_INTEGER",
+    "UUID",
+    "CURRENT_WATERMARK",
+];
+
+/// Other built-in functions of Flink 2.3.
+const NOT_YET: &[&str] = &[
+    "POWER",
+    "SQRT",
+    "LN",
+    "LOG",
+    "LOG10",
+    "LOG2",
+    "EXP",
+    "CEIL",
+    "CEILING",
+    "FLOOR",
+    "SIN",
+    "COS",
+    "TAN",
+    "ROUND",
+    "TRUNCATE",
+    "SIGN",
+    "PI",
+    "GREATEST",
+    "LEAST",
+    "BIN",
+    "HEX",
+    "REPLACE",
+    "POSITION",
+    "LOCATE",
+    "INSTR",
+    "LEFT",
+    "RIGHT",
+    "LPAD",
+    "RPAD",
+    "REPEAT",
+    "REVERSE",
+    "REGEXP",
+    "REGEXP_REPLACE",
+    "REGEXP_EXTRACT",
+    "INITCAP",
+    "CONCAT_WS",
+    "SPLIT",
+    "SPLIT_INDEX",
+    "STR_TO_MAP",
+    "PARSE_URL",
+    "MD5",
+    "SHA1",
+    "SHA2",
+    "SHA256",
+    "SHA512",
+    "TO_BASE64",
+    "FROM_BASE64",
+    "ASCII",
+    "CHR",
+    "ENCODE",
+    "DECODE",
+    "TO_DATE",
+    "TO_TIMESTAMP",
+    "TO_TIMESTAMP_LTZ",
+    "DATE_FORMAT",
+    "FROM_UNIXTIME",
+    "TIMESTAMPDIFF",
+    "TIMESTAMPADD",
+    "EXTRACT",
+    "YEAR",
+    "MONTH",
+    "DAYOFMONTH",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "CONVERT_TZ",
+    "JSON_VALUE",
+    "JSON_QUERY",
+    "JSON_EXISTS",
+    "JSON_OBJECT",
+    "JSON_ARRAY",
+    "JSON_STRING",
+    "CARDINALITY",
+    "ELEMENT",
+    "ARRAY_CONTAINS",
+    "ARRAY_DISTINCT",
+    "ARRAY_JOIN",
+    "ELT",
+    "OVERLAY",
+    "TRANSLATE",
+    "TYPEOF",
+    "IS_DECIMAL",
+    "IS_DIGIT",
+    "IS_ALPHA",
+    "LENGTH",
+];
+
+pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Expr> {
+    let parts: Vec<&ast::Ident> = f.name.0.iter().filter_map(|part| part.as_ident()).collect();
+    let name = parts.last().map_or("", |ident| ident.value.as_str());
+    let upper = name.to_ascii_uppercase();
+    if parts.len() != 1 || !PLANNED.contains(&upper.as_str()) || f.over.is_some() {
+        return Err(refuse(&f.name.to_string(), &upper, f.over.is_some(), span));
+    }
+    if f.filter.is_some() || f.null_treatment.is_some() || !f.within_group.is_empty() {
+        return Err(Diagnostic::unsupported(
+            span,
+            format!("this clause of {upper} is"),
+        ));
+    }
+    let args = arguments(binder, f, span)?;
+    apply(&upper, args, span)
+}
+
+fn arguments(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Vec<Expr>> {
+    let FunctionArguments::List(list) = &f.args else {
+        return Err(Diagnostic::error(
+            "type",
+            span,
+            format!("{} needs arguments", f.name),
+        ));
+    };
+    if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+        return Err(Diagnostic::unsupported(
+            span,
+            format!("this clause of {} is", f.name),
+        ));
+    }
+    list.args
+        .iter()
+        .map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => binder.bind(expr),
+            other => Err(Diagnostic::error(
+                "type",
+                span,
+                format!("{} does not take '{other}'", f.name),
+            )),
+        })
+        .collect()
+}
+
+fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
+    let count = args.len();
+    let takes = |what: &str| {
+        let message = format!("{name} takes {what}, {count} given");
+        Diagnostic::error("type", span, message)
+    };
+    match (name, count) {
+        ("COALESCE", 1..) => call(Function::Coalesce, unify(args, name, span)?, span),
+        ("IFNULL", 2) => call(Function::Coalesce, unify(args, name, span)?, span),
+        ("NULLIF", 2) => {
+            let kind = args[0].ty().kind.clone();
+            // NULLIF compares in the common type and answers in the first argument's.
+            if kind.is_character() || kind == args[1].ty().kind {
+                return call(Function::NullIf, args, span);
+            }
+            let original = args[0].clone();
+            let aligned = unify(args, name, span)?;
+            let equal = call(Function::Equal, aligned, span)?;
+            let null = literal::literal(lw_graph::Value::Null, TypeKind::Null);
+            case(vec![(equal, null)], original, span)
+        }
+        ("IF", 3) => {
+            let otherwise = args.remove(2);
+            let value = args.remove(1);
+            let condition = must_be_boolean(args.remove(0), "IF", span)?;
+            case(vec![(condition, value)], otherwise, span)
+        }
+        ("UPPER", 1) => call(Function::Upper, args, span),
+        ("LOWER", 1) => call(Function::Lower, args, span),
+        ("TRIM" | "LTRIM" | "RTRIM", 1) => {
+            args.push(literal::text(" "));
+            let function = match name {
+                "LTRIM" => Function::TrimLeading,
+                "RTRIM" => Function::TrimTrailing,
+                _ => Function::Trim,
+            };
+            call(function, args, span)
+        }
+        ("SUBSTRING" | "SUBSTR", 2 | 3) => call(Function::Substring, args, span),
+        ("CONCAT", 1..) => call(Function::Concat, args, span),
+        ("CHAR_LENGTH" | "CHARACTER_LENGTH", 1) => call(Function::CharLength, args, span),
+        ("MOD", 2) => {
+            let b = args.remove(1);
+            arithmetic(Function::Mod, args.remove(0), b, span)
+        }
+        ("ABS", 1) => call(Function::Abs, args, span),
+        ("COALESCE" | "CONCAT", _) => Err(takes("at least one argument")),
+        ("IFNULL" | "NULLIF" | "MOD", _) => Err(takes("two arguments")),
+        ("IF", _) => Err(takes("three arguments")),
+        ("SUBSTRING" | "SUBSTR", _) => Err(takes("two or three arguments")),
+        _ => Err(takes("one argument")),
+    }
+}
+
+fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
+    let aggregate = AGGREGATES.contains(&upper);
+    if over || RANKS.contains(&upper) {
+        return run_on_flink(Diagnostic::unsupported(
+            span,
+            format!("{upper} over a window is"),
+        ));
+    }
+    if aggregate {
+        return Diagnostic::unsupported(span, format!("the aggregate function {upper} is"))
+            .detail("This version runs queries that turn each record into a row: projections and filters.")
+            .hint("land the rows with this pipeline and aggregate with `lakeward sql` or dbt, or run this script on an Apache Flink cluster");
+    }
+    if WINDOWS.contains(&upper) {
+        return run_on_flink(Diagnostic::unsupported(
+            span,
+            format!("the window function {upper} is"),
+        ));
+    }
+    if CLOCKS.contains(&upper) {
+        return Diagnostic::unsupported(span, format!("{upper} is"))
+            .detail("Its value depends on when the row is read, so a replay would give other rows.")
+            .hint("use the record's own time: a column `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'");
+    }
+    if NOT_YET.contains(&upper) {
+        return run_on_flink(Diagnostic::unsupported(
+            span,
+            format!("the function {upper} is"),
+        ));
+    }
+    let known = PLANNED.iter().chain(AGGREGATES).chain(NOT_YET).copied();
+    Diagnostic::error("unknown-function", span, format!("there is no function {written}"))
+        .hint_if(did_you_mean(upper, known).or_else(|| {
+            Some("user-defined functions are not supported yet; run this script on an Apache Flink cluster".to_string())
+        }))
+}

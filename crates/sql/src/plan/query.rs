@@ -1,0 +1,521 @@
+//! A query as one scan, one condition and one list of columns.
+//!
+//! Subqueries, views and `WITH` of projections and filters are folded into that shape by substitution: a column of the inner
+//! query *is* its expression. Everything that needs state (joins, groups, windows, order) is refused here, pointing at the
+//! word that asks for it.
+
+use super::Planner;
+use super::expr::{Binder, Scope, ScopeColumn, must_be_boolean, run_on_flink};
+use super::table::scope_column;
+use crate::Result;
+use crate::catalog::{Object, Table};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::parse::{Ident, Name, OptionText, Query};
+use crate::script::is_word;
+use lw_graph::{Expr, TypeKind};
+use sqlparser::ast::{self, SetExpr, TableFactor};
+use std::rc::Rc;
+
+/// A planned query; all expressions are over the positions of the scanned table.
+pub(super) struct Relation {
+    pub table: Rc<Table>,
+    pub options: Vec<OptionText>,
+    /// Where the table is named.
+    pub table_span: Span,
+    pub filters: Vec<Expr>,
+    pub columns: Vec<OutputColumn>,
+}
+
+pub(super) struct OutputColumn {
+    pub name: String,
+    pub expr: Expr,
+    pub span: Span,
+}
+
+/// What is visible around a query: its place, its database, the `WITH` names.
+#[derive(Clone, Default)]
+struct Around {
+    span: Span,
+    ctes: Vec<Cte>,
+    /// Views on the way here, which must not contain themselves.
+    depth: usize,
+}
+
+#[derive(Clone)]
+struct Cte {
+    name: String,
+    columns: Vec<Ident>,
+    query: Box<ast::Query>,
+}
+
+impl Planner<'_> {
+    pub(super) fn create_view(&mut self, create: crate::parse::CreateView) -> Result<()> {
+        let Some(path) = self.catalog.prepare(&create.name, create.if_not_exists)? else {
+            return Ok(());
+        };
+        let relation = self.relation(&create.query)?;
+        let given = create.columns.len();
+        if given > 0 && given != relation.columns.len() {
+            let message = format!(
+                "the view names {given} columns, its query has {}",
+                relation.columns.len()
+            );
+            return Err(Diagnostic::error("type", create.name.span, message));
+        }
+        let view = crate::catalog::View {
+            columns: create.columns,
+            query: create.query,
+            database: self.catalog.current.clone(),
+        };
+        self.catalog.insert(path, Object::View(view.into()));
+        Ok(())
+    }
+
+    pub(super) fn relation(&mut self, query: &Query) -> Result<Relation> {
+        let around = Around {
+            span: query.span,
+            ..Around::default()
+        };
+        self.query(&query.ast, &around)
+    }
+
+    fn query(&mut self, query: &ast::Query, around: &Around) -> Result<Relation> {
+        self.refuse_query_clauses(query, around)?;
+        let mut around = around.clone();
+        if let Some(with) = &query.with {
+            if with.recursive {
+                return Err(self.refuse(&around, "RECURSIVE", "WITH RECURSIVE is"));
+            }
+            for cte in &with.cte_tables {
+                around.ctes.push(Cte {
+                    name: cte.alias.name.value.clone(),
+                    columns: self.idents(cte.alias.columns.iter().map(|column| &column.name)),
+                    query: cte.query.clone(),
+                });
+            }
+        }
+        match query.body.as_ref() {
+            SetExpr::Select(select) => self.select(select, &around),
+            SetExpr::Query(inner) => self.query(inner, &around),
+            SetExpr::SetOperation { op, .. } => {
+                let word = op.to_string();
+                Err(self.refuse(&around, &word, &format!("{word} is")))
+            }
+            SetExpr::Values(_) => Err(self
+                .refuse(&around, "VALUES", "INSERT … VALUES is")
+                .hint("produce the rows to a topic; a pipeline reads topics")),
+            _ => Err(self.refuse(&around, "TABLE", "this form of query is")),
+        }
+    }
+
+    fn refuse_query_clauses(&self, query: &ast::Query, around: &Around) -> Result<()> {
+        if query.order_by.is_some() {
+            return Err(self
+                .refuse(around, "ORDER", "ORDER BY is")
+                .detail(
+                    "A stream has no end, so it cannot be sorted; the table has no order either.",
+                )
+                .hint("sort when reading the table"));
+        }
+        if query.limit_clause.is_some() || query.fetch.is_some() {
+            let word = if query.fetch.is_some() {
+                "FETCH"
+            } else {
+                "LIMIT"
+            };
+            return Err(self
+                .refuse(around, word, &format!("{word} is"))
+                .hint("limit when reading the table"));
+        }
+        let others = !query.locks.is_empty()
+            || query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty();
+        if others {
+            return Err(Diagnostic::unsupported(
+                around.span,
+                "a clause of this query is",
+            ));
+        }
+        Ok(())
+    }
+
+    fn select(&mut self, select: &ast::Select, around: &Around) -> Result<Relation> {
+        self.refuse_select_clauses(select, around)?;
+        let [from] = select.from.as_slice() else {
+            return Err(self.refuse_from(select, around));
+        };
+        if let Some(join) = from.joins.first() {
+            return Err(self.refuse_join(join, around));
+        }
+        let (mut relation, scope) = self.table_factor(&from.relation, around)?;
+        let script = self.script;
+        let binder = Binder::new(script, &scope, around.span);
+        if let Some(condition) = &select.selection {
+            let place = binder.place(condition);
+            let condition = must_be_boolean(binder.bind(condition)?, "WHERE", place)?;
+            relation.filters.push(condition);
+        }
+        relation.columns = project(&binder, &scope, &select.projection)?;
+        Ok(relation)
+    }
+
+    fn refuse_select_clauses(&self, select: &ast::Select, around: &Around) -> Result<()> {
+        let grouped = match &select.group_by {
+            ast::GroupByExpr::All(_) => true,
+            ast::GroupByExpr::Expressions(by, modifiers) => !by.is_empty() || !modifiers.is_empty(),
+        };
+        let clauses = [
+            (select.distinct.is_some(), "DISTINCT", "SELECT DISTINCT is"),
+            (grouped, "GROUP", "GROUP BY is"),
+            (select.having.is_some(), "HAVING", "HAVING is"),
+            (select.qualify.is_some(), "QUALIFY", "QUALIFY is"),
+            (!select.named_window.is_empty(), "WINDOW", "WINDOW is"),
+            (select.top.is_some(), "TOP", "TOP is"),
+            (select.into.is_some(), "INTO", "SELECT … INTO is"),
+            (
+                !select.lateral_views.is_empty(),
+                "LATERAL",
+                "LATERAL VIEW is",
+            ),
+            (!select.connect_by.is_empty(), "CONNECT", "CONNECT BY is"),
+            (!select.sort_by.is_empty(), "SORT", "SORT BY is"),
+            (!select.cluster_by.is_empty(), "CLUSTER", "CLUSTER BY is"),
+            (
+                !select.distribute_by.is_empty(),
+                "DISTRIBUTE",
+                "DISTRIBUTE BY is",
+            ),
+            (select.prewhere.is_some(), "PREWHERE", "PREWHERE is"),
+        ];
+        match clauses.iter().find(|(there, _, _)| *there) {
+            None => Ok(()),
+            Some((_, word, what)) => Err(self.refuse(around, word, what).detail(
+                "This version runs queries that turn each record into a row: projections and filters.",
+            )
+            .hint("land the rows with this pipeline and do this with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")),
+        }
+    }
+
+    fn refuse_from(&self, select: &ast::Select, around: &Around) -> Diagnostic {
+        if select.from.is_empty() {
+            return Diagnostic::error("syntax", around.span, "the query has no FROM")
+                .detail("A pipeline reads a topic.")
+                .hint("SELECT … FROM source_table");
+        }
+        let second = &select.from[1];
+        let span = self.factor_span(&second.relation, around);
+        run_on_flink(Diagnostic::unsupported(
+            span,
+            "reading two tables in one query is",
+        ))
+    }
+
+    fn refuse_join(&self, join: &ast::Join, around: &Around) -> Diagnostic {
+        let span = self.factor_span(&join.relation, around);
+        let word = self.find_word(around, "JOIN").unwrap_or(span);
+        Diagnostic::unsupported(word, "JOIN is")
+            .detail("This version runs queries over one table: projections and filters.")
+            .hint("land both streams as tables and join them with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")
+    }
+
+    fn factor_span(&self, factor: &TableFactor, around: &Around) -> Span {
+        match factor {
+            TableFactor::Table { name, .. } => {
+                let scope = Scope::default();
+                Binder::new(self.script, &scope, around.span).place(name)
+            }
+            _ => around.span,
+        }
+    }
+
+    fn table_factor(&mut self, factor: &TableFactor, around: &Around) -> Result<(Relation, Scope)> {
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                version: None,
+                sample: None,
+                ..
+            } => self.named(name, alias.as_ref(), around),
+            TableFactor::Table {
+                version: Some(_), ..
+            } => Err(self.refuse(around, "SYSTEM_TIME", "FOR SYSTEM_TIME AS OF is")),
+            TableFactor::Table {
+                sample: Some(_), ..
+            } => Err(self.refuse(around, "TABLESAMPLE", "TABLESAMPLE is")),
+            TableFactor::Derived {
+                lateral: false,
+                subquery,
+                alias,
+                sample: None,
+            } => {
+                let relation = self.query(subquery, around)?;
+                let alias_name = alias.as_ref().map(|alias| alias.name.value.clone());
+                let renamed = self.alias_columns(alias.as_ref());
+                self.over(relation, alias_name, &renamed, around.span)
+            }
+            TableFactor::MatchRecognize { .. } => {
+                Err(self.refuse(around, "MATCH_RECOGNIZE", "MATCH_RECOGNIZE is"))
+            }
+            TableFactor::UNNEST { .. } => Err(self.refuse(around, "UNNEST", "UNNEST is")),
+            _ => {
+                let windows = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
+                let window = windows
+                    .iter()
+                    .find(|word| self.find_word(around, word).is_some());
+                Err(match window {
+                    Some(window) => self
+                        .refuse(around, window, &format!("the window function {window} is"))
+                        .detail("This version runs queries that turn each record into a row: projections and filters.")
+                        .hint("land the rows with this pipeline and aggregate with `lakeward sql` or dbt, or run this script on an Apache Flink cluster"),
+                    None => self.refuse(around, "FROM", "this kind of table is"),
+                })
+            }
+        }
+    }
+
+    fn named(
+        &mut self,
+        name: &ast::ObjectName,
+        alias: Option<&ast::TableAlias>,
+        around: &Around,
+    ) -> Result<(Relation, Scope)> {
+        let parts = self.idents(name.0.iter().filter_map(|part| part.as_ident()));
+        let span = parts
+            .iter()
+            .map(|p| p.span)
+            .reduce(Span::to)
+            .unwrap_or(around.span);
+        let alias_name = alias.map(|alias| alias.name.value.clone());
+        let renamed = self.alias_columns(alias);
+        if let [single] = parts.as_slice()
+            && let Some(at) = around.ctes.iter().rposition(|cte| cte.name == single.value)
+        {
+            let cte = around.ctes[at].clone();
+            // A WITH query sees only those before it.
+            let inner = Around {
+                ctes: around.ctes[..at].to_vec(),
+                ..around.clone()
+            };
+            let relation = self.query(&cte.query, &inner)?;
+            let columns = if renamed.is_empty() {
+                cte.columns
+            } else {
+                renamed
+            };
+            return self.over(relation, alias_name.or(Some(cte.name)), &columns, span);
+        }
+        let (path, object) = self.catalog.get(&Name { parts, span })?;
+        match object {
+            Object::Broken => Err(Diagnostic::error(
+                super::BROKEN,
+                span,
+                "its CREATE was refused",
+            )),
+            Object::View(view) => {
+                if around.depth > 32 {
+                    return Err(Diagnostic::error(
+                        "view",
+                        span,
+                        "views are nested too deeply",
+                    ));
+                }
+                let database = std::mem::replace(&mut self.catalog.current, view.database.clone());
+                let inner = Around {
+                    span: view.query.span,
+                    ctes: Vec::new(),
+                    depth: around.depth + 1,
+                };
+                let relation = self.query(&view.query.ast, &inner);
+                self.catalog.current = database;
+                let columns = if renamed.is_empty() {
+                    view.columns.clone()
+                } else {
+                    renamed
+                };
+                self.over(relation?, alias_name.or(Some(path.object)), &columns, span)
+            }
+            Object::Table(table) => {
+                let mut options = table.options.clone();
+                let hinted = self.options_hint(span)?;
+                options.retain(|o| hinted.iter().all(|h| h.key.value != o.key.value));
+                options.extend(hinted);
+                let relation = Relation {
+                    columns: scan_columns(&table),
+                    table,
+                    options,
+                    table_span: span,
+                    filters: Vec::new(),
+                };
+                let qualifier = match alias_name {
+                    Some(alias) => vec![alias],
+                    None => vec!["default_catalog".to_string(), path.database, path.object],
+                };
+                self.scoped(relation, qualifier, &renamed, span)
+            }
+        }
+    }
+
+    fn over(
+        &self,
+        relation: Relation,
+        alias: Option<String>,
+        renamed: &[Ident],
+        span: Span,
+    ) -> Result<(Relation, Scope)> {
+        self.scoped(relation, alias.into_iter().collect(), renamed, span)
+    }
+
+    /// The names under which a relation's columns are known outside.
+    fn scoped(
+        &self,
+        relation: Relation,
+        qualifier: Vec<String>,
+        renamed: &[Ident],
+        span: Span,
+    ) -> Result<(Relation, Scope)> {
+        if !renamed.is_empty() && renamed.len() != relation.columns.len() {
+            let message = format!(
+                "{} names for {} columns",
+                renamed.len(),
+                relation.columns.len()
+            );
+            return Err(Diagnostic::error("type", span, message));
+        }
+        let columns = relation.columns.iter().enumerate();
+        let columns = columns.map(|(i, column)| ScopeColumn {
+            name: renamed
+                .get(i)
+                .map_or(&column.name, |name| &name.value)
+                .clone(),
+            qualifier: qualifier.clone(),
+            expr: column.expr.clone(),
+        });
+        let scope = Scope {
+            columns: columns.collect(),
+        };
+        Ok((relation, scope))
+    }
+
+    fn alias_columns(&self, alias: Option<&ast::TableAlias>) -> Vec<Ident> {
+        let columns = alias
+            .map(|alias| alias.columns.as_slice())
+            .unwrap_or_default();
+        self.idents(columns.iter().map(|column| &column.name))
+    }
+
+    fn idents<'i>(&self, idents: impl Iterator<Item = &'i ast::Ident>) -> Vec<Ident> {
+        idents
+            .map(|ident| Ident {
+                value: ident.value.clone(),
+                span: self.script.span(ident.span),
+            })
+            .collect()
+    }
+
+    /// "not supported yet", under the first such word of the query.
+    fn refuse(&self, around: &Around, word: &str, what: &str) -> Diagnostic {
+        let span = self.find_word(around, word).unwrap_or(around.span);
+        let hint = "run this script on an Apache Flink cluster, or write it as projections and filters of one table";
+        Diagnostic::unsupported(span, what).hint(hint)
+    }
+
+    fn find_word(&self, around: &Around, word: &str) -> Option<Span> {
+        let mut tokens = self
+            .script
+            .tokens
+            .iter()
+            .map(|token| (self.script.span(token.span), token));
+        let found = tokens.find(|(span, token)| {
+            span.start >= around.span.start && span.end <= around.span.end && is_word(token, word)
+        });
+        found.map(|(span, _)| span)
+    }
+}
+
+fn scan_columns(table: &Table) -> Vec<OutputColumn> {
+    let columns = table.columns.iter().enumerate();
+    columns
+        .map(|(position, column)| OutputColumn {
+            name: column.name.clone(),
+            expr: scope_column(position, column).expr,
+            span: column.span,
+        })
+        .collect()
+}
+
+/// The SELECT list. A column without a name is `EXPR$` and its position, as in Flink.
+fn project(
+    binder: &Binder<'_>,
+    scope: &Scope,
+    items: &[ast::SelectItem],
+) -> Result<Vec<OutputColumn>> {
+    let mut columns = Vec::new();
+    for item in items {
+        let span = binder.place(item);
+        match item {
+            ast::SelectItem::UnnamedExpr(expr) => {
+                let name = name_of(expr).unwrap_or_else(|| format!("EXPR${}", columns.len()));
+                columns.push(output(binder, expr, name)?);
+            }
+            ast::SelectItem::ExprWithAlias { expr, alias } => {
+                if alias.quote_style.is_none() {
+                    crate::reserved::check(&alias.value, binder.script.span(alias.span))?;
+                }
+                columns.push(output(binder, expr, alias.value.clone())?);
+            }
+            ast::SelectItem::Wildcard(_) => {
+                columns.extend(scope.columns.iter().map(|column| star(column, span)));
+            }
+            ast::SelectItem::QualifiedWildcard(
+                ast::SelectItemQualifiedWildcardKind::ObjectName(name),
+                _,
+            ) => {
+                let last = name.0.last().and_then(|part| part.as_ident());
+                let last = last.map_or("", |ident| ident.value.as_str());
+                let before = columns.len();
+                let of_table = |c: &&ScopeColumn| c.qualifier.last().is_some_and(|q| q == last);
+                columns.extend(scope.columns.iter().filter(of_table).map(|c| star(c, span)));
+                if columns.len() == before {
+                    let message = format!("there is no table '{last}' in this query");
+                    return Err(Diagnostic::error("unknown-table", span, message));
+                }
+            }
+            ast::SelectItem::QualifiedWildcard(..) => {
+                return Err(Diagnostic::unsupported(span, "this `*` is"));
+            }
+        }
+    }
+    Ok(columns)
+}
+
+fn star(column: &ScopeColumn, span: Span) -> OutputColumn {
+    OutputColumn {
+        name: column.name.clone(),
+        expr: column.expr.clone(),
+        span,
+    }
+}
+
+fn output(binder: &Binder<'_>, expr: &ast::Expr, name: String) -> Result<OutputColumn> {
+    let span = binder.place(expr);
+    let expr = binder.bind(expr)?;
+    if expr.ty().kind == TypeKind::Null {
+        return Err(
+            Diagnostic::error("type", span, "a bare NULL has no type").hint("CAST(NULL AS STRING)")
+        );
+    }
+    Ok(OutputColumn { name, expr, span })
+}
+
+fn name_of(expr: &ast::Expr) -> Option<String> {
+    match expr {
+        ast::Expr::Identifier(name) => Some(name.value.clone()),
+        ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
+        ast::Expr::Nested(inner) => name_of(inner),
+        _ => None,
+    }
+}

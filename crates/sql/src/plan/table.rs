@@ -1,0 +1,253 @@
+//! `CREATE TABLE`: columns get types, computed columns and the watermark get expressions over the others.
+
+use super::expr::{Binder, Scope, ScopeColumn};
+use crate::Result;
+use crate::catalog::{Column, ColumnSource, Path, Table, Watermark};
+use crate::connector::{key_type, metadata_key};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::parse::{ColumnKind, CreateTable, Ident, WatermarkDef};
+use crate::script::Script;
+use crate::suggest::near_or_all;
+use lw_graph::{Expr, LogicalType, MetadataKey, TypeKind};
+use sqlparser::ast;
+
+/// A column whose type is still to be found.
+struct Computed {
+    position: usize,
+    name: Ident,
+    expr: ast::Expr,
+    span: Span,
+}
+
+pub(super) fn bind(script: &Script<'_>, path: &Path, create: CreateTable) -> Result<Table> {
+    let mut columns = Vec::new();
+    let mut computed = Vec::new();
+    for (position, def) in create.columns.into_iter().enumerate() {
+        let Ident { value: name, span } = def.name.clone();
+        let (ty, source) = match def.kind {
+            ColumnKind::Physical(ty) => (ty, ColumnSource::Physical),
+            ColumnKind::Metadata { ty, key } => {
+                let key = key.unwrap_or_else(|| def.name.clone());
+                let found = metadata_key(&create.options, &key.value, key.span)?;
+                check_metadata(&columns, found, &key, &ty, span)?;
+                (ty, ColumnSource::Metadata(found))
+            }
+            ColumnKind::Computed(expr, expr_span) => {
+                computed.push(Computed {
+                    position,
+                    name: def.name,
+                    expr,
+                    span: expr_span,
+                });
+                (TypeKind::Null.nullable(), ColumnSource::Physical)
+            }
+        };
+        columns.push(Column {
+            name,
+            ty,
+            span,
+            source,
+        });
+    }
+    bind_computed(script, &mut columns, computed)?;
+    check_primary_key(&mut columns, &create.primary_key)?;
+    let watermark = create
+        .watermark
+        .map(|def| bind_watermark(script, &columns, &def))
+        .transpose()?;
+    Ok(Table {
+        path: path.clone(),
+        columns,
+        watermark,
+        primary_key: create.primary_key,
+        options: create.options,
+        span: create.span,
+    })
+}
+
+fn check_metadata(
+    columns: &[Column],
+    key: MetadataKey,
+    written: &Ident,
+    ty: &LogicalType,
+    column: Span,
+) -> Result<()> {
+    let same = |c: &&Column| matches!(c.source, ColumnSource::Metadata(other) if other == key);
+    if let Some(other) = columns.iter().find(same) {
+        let message = format!(
+            "metadata key '{}' is already column '{}'",
+            written.value, other.name
+        );
+        return Err(Diagnostic::error("metadata", column, message).hint(format!(
+            "compute the second column from the first: name AS `{}`",
+            other.name
+        )));
+    }
+    let from = key_type(key);
+    if from.kind != ty.kind && !function_castable(&from.kind, &ty.kind) {
+        let message = format!(
+            "metadata key '{}' is {}, which is not read as {}",
+            written.value, from.kind, ty.kind
+        );
+        return Err(Diagnostic::error("type", column, message)
+            .hint(format!("declare the column as {}", from.kind)));
+    }
+    Ok(())
+}
+
+fn function_castable(from: &TypeKind, to: &TypeKind) -> bool {
+    super::expr::castable(from, to)
+}
+
+/// A computed column sees physical and metadata columns, wherever they stand; never another computed one (as in Flink).
+fn bind_computed(
+    script: &Script<'_>,
+    columns: &mut [Column],
+    computed: Vec<Computed>,
+) -> Result<()> {
+    let skip: Vec<usize> = computed.iter().map(|c| c.position).collect();
+    let scope = Scope {
+        columns: columns
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| !skip.contains(position))
+            .map(|(position, column)| scope_column(position, column))
+            .collect(),
+    };
+    for column in computed {
+        let binder = Binder::new(script, &scope, column.span);
+        let expr = binder.bind(&column.expr).map_err(|error| {
+            let names_computed = skip.iter().any(|at| error.message.contains(&format!("'{}'", columns[*at].name)));
+            if error.code == "unknown-column" && names_computed {
+                return error.detail("A computed column is computed from physical and metadata columns, not from another computed one.");
+            }
+            error
+        })?;
+        if expr.ty().kind == TypeKind::Null {
+            let message = format!("column '{}' has no type", column.name.value);
+            return Err(Diagnostic::error("type", column.span, message).hint("CAST(NULL AS type)"));
+        }
+        columns[column.position].ty = expr.ty().clone();
+        columns[column.position].source = ColumnSource::Computed(expr);
+    }
+    Ok(())
+}
+
+/// What a reference to a column of the table means, over the table's positions.
+pub(super) fn scope_column(position: usize, column: &Column) -> ScopeColumn {
+    ScopeColumn {
+        name: column.name.clone(),
+        qualifier: Vec::new(),
+        expr: column_expr(position, column),
+    }
+}
+
+fn column_expr(position: usize, column: &Column) -> Expr {
+    let own = |ty: LogicalType| Expr::Column {
+        index: position,
+        name: column.name.clone(),
+        ty,
+    };
+    match &column.source {
+        ColumnSource::Physical => own(column.ty.clone()),
+        ColumnSource::Computed(expr) => expr.clone(),
+        ColumnSource::Metadata(key) => {
+            let ty = key_type(*key);
+            if ty.kind == column.ty.kind {
+                return own(ty);
+            }
+            let nullable = ty.nullable;
+            Expr::Cast {
+                expr: Box::new(own(ty)),
+                ty: column.ty.kind.clone().nullable().with_nullable(nullable),
+                or_null: false,
+            }
+        }
+    }
+}
+
+fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
+    for part in key {
+        let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
+        let Some(column) = columns.iter_mut().find(|c| c.name == part.value) else {
+            let message = format!("primary key column '{}' does not exist", part.value);
+            return Err(
+                Diagnostic::error("unknown-column", part.span, message).hint_if(near_or_all(
+                    &part.value,
+                    names.iter().map(String::as_str),
+                    "columns",
+                )),
+            );
+        };
+        if !matches!(column.source, ColumnSource::Physical) {
+            let message = format!(
+                "primary key column '{}' is not a physical column",
+                part.value
+            );
+            return Err(Diagnostic::error("primary-key", part.span, message));
+        }
+        column.ty.nullable = false;
+    }
+    Ok(())
+}
+
+fn bind_watermark(
+    script: &Script<'_>,
+    columns: &[Column],
+    def: &WatermarkDef,
+) -> Result<Watermark> {
+    let Some(column) = columns.iter().position(|c| c.name == def.column.value) else {
+        let message = format!(
+            "there is no column '{}' for the watermark",
+            def.column.value
+        );
+        let names = columns.iter().map(|c| c.name.as_str());
+        return Err(
+            Diagnostic::error("unknown-column", def.column.span, message).hint_if(near_or_all(
+                &def.column.value,
+                names.clone().collect::<Vec<_>>(),
+                "columns",
+            )),
+        );
+    };
+    let is_time = |kind: &TypeKind| matches!(kind, TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p <= 3);
+    let ty = &columns[column].ty;
+    if !is_time(&ty.kind) {
+        let message = format!(
+            "the watermark's column '{}' is {}, not a time",
+            def.column.value, ty.kind
+        );
+        return Err(Diagnostic::error("type", def.column.span, message)
+            .detail("An event time is TIMESTAMP(p) or TIMESTAMP_LTZ(p) with p from 0 to 3.")
+            .hint(watermark_hint(&ty.kind, &def.column.value)));
+    }
+    let scope = Scope {
+        columns: columns
+            .iter()
+            .enumerate()
+            .map(|(position, column)| scope_column(position, column))
+            .collect(),
+    };
+    let expression = Binder::new(script, &scope, def.span).bind(&def.expression)?;
+    if !is_time(&expression.ty().kind) {
+        let message = format!(
+            "the watermark's expression is {}, not a time",
+            expression.ty().kind
+        );
+        return Err(Diagnostic::error("type", def.span, message).hint(format!(
+            "WATERMARK FOR {0} AS {0} - INTERVAL '5' SECOND",
+            def.column.value
+        )));
+    }
+    Ok(Watermark { column, expression })
+}
+
+fn watermark_hint(kind: &TypeKind, column: &str) -> String {
+    match kind {
+        TypeKind::Timestamp(_) => format!("declare '{column}' as TIMESTAMP(3)"),
+        TypeKind::TimestampLtz(_) => format!("declare '{column}' as TIMESTAMP_LTZ(3)"),
+        _ => format!(
+            "add a computed column of type TIMESTAMP(3) made from '{column}', and put the watermark on it"
+        ),
+    }
+}

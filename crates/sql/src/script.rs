@@ -1,0 +1,315 @@
+//! The text of a script as tokens with places, cut into statements.
+//!
+//! The whole text is tokenised once; a statement, a query, an expression and a type are slices of that one list. So every
+//! place that anything reports is a place in the file that the user wrote.
+//!
+//! Comments are `--`, `/* … */` and, as a courtesy to listings in articles, a line that begins with `//`. A hint (`/*+ … */`)
+//! is not a comment: it is kept with the token that it follows, and whoever does not understand it must refuse it.
+
+use crate::diagnostic::{Diagnostic, Span};
+use crate::dialect::FlinkDialect;
+use sqlparser::tokenizer::{Location, Span as TokenSpan, Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Whitespace, Word};
+
+pub(crate) struct Script<'a> {
+    pub text: &'a str,
+    /// Without whitespace and comments.
+    pub tokens: Vec<TokenWithSpan>,
+    pub hints: Vec<Hint>,
+    /// Byte at which each line begins.
+    lines: Vec<usize>,
+}
+
+/// `/*+ … */`.
+#[derive(Clone, Debug)]
+pub(crate) struct Hint {
+    /// What stands between `/*+` and `*/`.
+    pub text: String,
+    pub span: Span,
+    /// Where the token before it ends: the table that it belongs to.
+    pub follows: usize,
+}
+
+/// What a statement is, by its first words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementKind {
+    CreateTable,
+    CreateView,
+    CreateDatabase,
+    Use,
+    Set,
+    Reset,
+    Drop,
+    Insert,
+    StatementSet,
+    Explain,
+    /// `SELECT`, `WITH`, `VALUES`: a question to tables, answered by `lakeward sql`, not by a pipeline.
+    Query,
+    /// `SHOW`, `DESCRIBE`.
+    Show,
+    /// Nothing that this version knows.
+    Other,
+}
+
+/// A statement of a script: what it is and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementText<'a> {
+    pub kind: StatementKind,
+    /// Without the closing `;`.
+    pub text: &'a str,
+    pub span: Span,
+}
+
+/// Cuts a script into its statements, without looking into them.
+///
+/// # Errors
+/// Text that is not even tokens: an open quote or an open comment.
+pub fn statements(text: &str) -> Result<Vec<StatementText<'_>>, Diagnostic> {
+    let script = Script::new(text)?;
+    let cut = script.statements();
+    Ok(cut
+        .into_iter()
+        .map(|tokens| {
+            let span = script.span_of(tokens);
+            StatementText {
+                kind: kind_of(tokens),
+                text: &text[span.start..span.end],
+                span,
+            }
+        })
+        .collect())
+}
+
+impl<'a> Script<'a> {
+    pub(crate) fn new(text: &'a str) -> Result<Script<'a>, Diagnostic> {
+        let lines = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        let mut script = Script {
+            text,
+            tokens: Vec::new(),
+            hints: Vec::new(),
+            lines,
+        };
+        let blanked = blank_slash_comments(text);
+        let all = Tokenizer::new(&FlinkDialect, &blanked)
+            .tokenize_with_location()
+            .map_err(|error| script.tokenizer_error(&error.message, error.location))?;
+        for token in all {
+            script.keep(token)?;
+        }
+        Ok(script)
+    }
+
+    fn keep(&mut self, token: TokenWithSpan) -> Result<(), Diagnostic> {
+        match &token.token {
+            Token::Whitespace(Whitespace::MultiLineComment(text)) if text.starts_with('+') => {
+                let follows = self.tokens.last().map_or(0, |t| self.offset(t.span.end));
+                let span = self.span(token.span);
+                let text = text[1..].trim().to_string();
+                self.hints.push(Hint {
+                    text,
+                    span,
+                    follows,
+                });
+            }
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::DoubleQuotedString(name) => {
+                return Err(Diagnostic::error(
+                    "syntax",
+                    self.span(token.span),
+                    "double quotes do not quote anything",
+                )
+                .detail("Flink SQL quotes names with backticks and text with single quotes.")
+                .hint(format!("write `{name}` for a name, '{name}' for text")));
+            }
+            _ => self.tokens.push(token),
+        }
+        Ok(())
+    }
+
+    fn tokenizer_error(&self, message: &str, at: Location) -> Diagnostic {
+        let start = self.offset(at);
+        let end = self.text[start..]
+            .chars()
+            .next()
+            .map_or(start, |c| start + c.len_utf8());
+        let span = Span::new(start, end);
+        let message = message.to_ascii_lowercase();
+        if message.contains("string literal") {
+            Diagnostic::error("syntax", span, "this quote is never closed")
+                .hint("a quote inside text is written twice: 'it''s'")
+        } else if message.contains("comment") {
+            Diagnostic::error("syntax", span, "a comment is never closed").hint("close it with */")
+        } else if message.contains('`') || message.contains("delimiter") {
+            Diagnostic::error("syntax", span, "this backtick is never closed")
+        } else {
+            Diagnostic::error("syntax", span, message)
+        }
+    }
+
+    /// The statements' tokens, without the `;` between them. A statement set is one statement.
+    pub(crate) fn statements(&self) -> Vec<&[TokenWithSpan]> {
+        let mut found = Vec::new();
+        let mut start = 0;
+        let mut in_set = false;
+        for (i, token) in self.tokens.iter().enumerate() {
+            if token.token != Token::SemiColon {
+                continue;
+            }
+            let here = &self.tokens[start..i];
+            in_set = if in_set {
+                !ends_a_set(here)
+            } else {
+                begins_a_set(here) && !ends_a_set(here)
+            };
+            if !in_set {
+                found.push(here);
+                start = i + 1;
+            }
+        }
+        found.push(&self.tokens[start..]);
+        found.retain(|tokens| !tokens.is_empty());
+        found
+    }
+
+    /// The byte at a line and column.
+    pub(crate) fn offset(&self, at: Location) -> usize {
+        let Some(line) = (at.line as usize).checked_sub(1) else {
+            return 0;
+        };
+        let Some(&start) = self.lines.get(line) else {
+            return self.text.len();
+        };
+        let column = (at.column as usize).saturating_sub(1);
+        self.text[start..]
+            .char_indices()
+            .nth(column)
+            .map_or(self.text.len(), |(at, _)| start + at)
+    }
+
+    pub(crate) fn span(&self, span: TokenSpan) -> Span {
+        Span::new(self.offset(span.start), self.offset(span.end))
+    }
+
+    pub(crate) fn span_of(&self, tokens: &[TokenWithSpan]) -> Span {
+        match tokens {
+            [] => Span::new(self.text.len(), self.text.len()),
+            [first, ..] => {
+                let last = tokens.last().unwrap_or(first);
+                self.span(first.span).to(self.span(last.span))
+            }
+        }
+    }
+
+    /// The tokens that lie inside a place.
+    pub(crate) fn tokens_in(&self, span: TokenSpan) -> &[TokenWithSpan] {
+        let from = self.tokens.partition_point(|t| t.span.start < span.start);
+        let to = self.tokens.partition_point(|t| t.span.end <= span.end);
+        &self.tokens[from..to.max(from)]
+    }
+}
+
+/// An unquoted word, whatever its case.
+pub(crate) fn is_word(token: &TokenWithSpan, word: &str) -> bool {
+    matches!(&token.token, Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case(word))
+}
+
+fn words(tokens: &[TokenWithSpan], expected: &[&str]) -> bool {
+    tokens.len() >= expected.len() && tokens.iter().zip(expected).all(|(t, w)| is_word(t, w))
+}
+
+/// `EXECUTE STATEMENT SET BEGIN …` and the older `BEGIN STATEMENT SET; …`.
+fn begins_a_set(tokens: &[TokenWithSpan]) -> bool {
+    let tokens = match tokens {
+        [explain, rest @ ..] if is_word(explain, "EXPLAIN") => rest,
+        other => other,
+    };
+    words(tokens, &["EXECUTE", "STATEMENT", "SET"]) || words(tokens, &["BEGIN", "STATEMENT", "SET"])
+}
+
+fn ends_a_set(tokens: &[TokenWithSpan]) -> bool {
+    let after_separator = match tokens {
+        [.., before, _] => before.token == Token::SemiColon,
+        _ => false,
+    };
+    after_separator && tokens.last().is_some_and(|last| is_word(last, "END"))
+}
+
+fn kind_of(tokens: &[TokenWithSpan]) -> StatementKind {
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| is_word(token, word));
+    if is(0, "CREATE") {
+        // CREATE [OR REPLACE] [TEMPORARY [SYSTEM]] TABLE …
+        let noun = tokens.iter().skip(1).find(|token| {
+            !["OR", "REPLACE", "TEMPORARY"]
+                .iter()
+                .any(|word| is_word(token, word))
+        });
+        return match noun {
+            Some(token) if is_word(token, "TABLE") => StatementKind::CreateTable,
+            Some(token) if is_word(token, "VIEW") => StatementKind::CreateView,
+            Some(token) if is_word(token, "DATABASE") => StatementKind::CreateDatabase,
+            _ => StatementKind::Other,
+        };
+    }
+    if begins_a_set(tokens) && !is(0, "EXPLAIN") {
+        return StatementKind::StatementSet;
+    }
+    let by_first_word = [
+        ("INSERT", StatementKind::Insert),
+        ("SELECT", StatementKind::Query),
+        ("WITH", StatementKind::Query),
+        ("VALUES", StatementKind::Query),
+        ("USE", StatementKind::Use),
+        ("SET", StatementKind::Set),
+        ("RESET", StatementKind::Reset),
+        ("DROP", StatementKind::Drop),
+        ("EXPLAIN", StatementKind::Explain),
+        ("SHOW", StatementKind::Show),
+        ("DESCRIBE", StatementKind::Show),
+        ("DESC", StatementKind::Show),
+    ];
+    let first = by_first_word.iter().find(|(word, _)| is(0, word));
+    match first {
+        Some((_, kind)) => *kind,
+        None if tokens.first().is_some_and(|t| t.token == Token::LParen) => StatementKind::Query,
+        None => StatementKind::Other,
+    }
+}
+
+/// Replaces each line that begins with `//` by spaces, so that all places stay the same.
+fn blank_slash_comments(text: &str) -> String {
+    #[derive(PartialEq)]
+    enum In {
+        Sql,
+        Quote(char),
+        Line,
+        Block,
+        Slashes,
+    }
+    let mut state = In::Sql;
+    let mut at_line_start = true;
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    let mut previous = ' ';
+    while let Some(c) = chars.next() {
+        let next = chars.peek().copied();
+        state = match state {
+            In::Sql => match (c, next) {
+                ('/', Some('/')) if at_line_start => In::Slashes,
+                ('/', Some('*')) => In::Block,
+                ('-', Some('-')) => In::Line,
+                ('\'' | '`' | '"', _) => In::Quote(c),
+                _ => In::Sql,
+            },
+            In::Quote(quote) if c == quote => In::Sql,
+            In::Line | In::Slashes if c == '\n' => In::Sql,
+            In::Block if previous == '*' && c == '/' => In::Sql,
+            other => other,
+        };
+        out.push(if state == In::Slashes { ' ' } else { c });
+        at_line_start = c == '\n' || (at_line_start && c.is_whitespace());
+        previous = c;
+    }
+    out
+}

@@ -1,0 +1,1 @@
+-- case: an empty script has nothing to run

@@ -1,0 +1,218 @@
+//! Scripts and what becomes of them, as text.
+//!
+//! `tests/plan/*.sql` is a whole script; its `.plan` holds settings, job graphs, explanations and notices.
+//! `tests/errors/*.sql` holds many scripts, each begun by a line `-- case: a fact`; what stands before the first case is put in
+//! front of each of them. Its `.err` holds the rendered messages. `UPDATE_EXPECT=1` rewrites both; their diff is reviewed as code.
+//!
+//! The world of all cases: topics `orders`, `inventory-events` and `framed` (which has a registered schema); `lakeward.toml`
+//! maps `localhost:9092` and `kafka-1:9092,kafka-2:9092` to this server, `elsewhere:9092` to another cluster, the catalogs
+//! `hive` and `lake` to this server, `remote` to a REST catalog, and the warehouse `s3://lakehouse/`.
+
+use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
+use lw_sql::{Diagnostics, Plan, StatementKind, explain, plan_script, statements};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+struct World;
+
+const TOPICS: [&str; 3] = ["orders", "inventory-events", "framed"];
+
+impl Environment for World {
+    fn bootstrap(&self, servers: &str) -> Result<Cluster, Missing> {
+        match servers {
+            "localhost:9092" | "kafka-1:9092,kafka-2:9092" => Ok(Cluster::Embedded),
+            "elsewhere:9092" => Ok(Cluster::External),
+            _ => Err(Missing {
+                known: vec!["localhost:9092".to_string()],
+            }),
+        }
+    }
+
+    fn catalog(&self, name: &str) -> Result<CatalogPlace, Missing> {
+        match name {
+            "hive" | "lake" => Ok(CatalogPlace::Embedded),
+            "remote" => Ok(CatalogPlace::Rest {
+                uri: "http://catalog:8181".to_string(),
+            }),
+            _ => Err(Missing {
+                known: vec!["hive".to_string(), "lake".to_string()],
+            }),
+        }
+    }
+
+    fn warehouse(&self, place: &str) -> Result<String, Missing> {
+        match place.strip_prefix("s3://lakehouse/") {
+            Some(rest) => Ok(format!("file:///warehouse/{rest}")),
+            None => Err(Missing::default()),
+        }
+    }
+
+    fn topic_exists(&self, topic: &str) -> bool {
+        TOPICS.contains(&topic)
+    }
+
+    fn topics(&self) -> Vec<String> {
+        TOPICS.map(str::to_string).to_vec()
+    }
+
+    fn subject_of(&self, topic: &str) -> Option<String> {
+        (topic == "framed").then(|| "framed-value".to_string())
+    }
+}
+
+#[test]
+fn plans_are_as_written() {
+    check_folder("tests/plan", "plan", |name, text| {
+        match plan_script(text, name, &World) {
+            Ok(plan) => show(&plan, name, text),
+            Err(diagnostics) => format!("refused:\n{}", diagnostics.render(name, text)),
+        }
+    });
+}
+
+#[test]
+fn refusals_are_as_written() {
+    check_folder("tests/errors", "err", |_, text| {
+        let mut sections = text.split("-- case: ");
+        let prelude = sections.next().unwrap_or_default();
+        let prelude: Vec<&str> = prelude
+            .lines()
+            .filter(|line| !line.starts_with("--"))
+            .collect();
+        let prelude = prelude.join("\n").trim().to_string();
+        let mut out = String::new();
+        for section in sections {
+            let (fact, script) = section.split_once('\n').unwrap_or((section, ""));
+            let script = format!("{prelude}\n{}", script.trim_end());
+            let script = script.trim_start();
+            writeln!(out, "== {fact}").unwrap();
+            match plan_script(script, "case.sql", &World) {
+                Ok(plan) => out += &format!("planned:\n{}\n", show(&plan, "case.sql", script)),
+                Err(diagnostics) => out += &format!("{}\n", diagnostics.render("case.sql", script)),
+            }
+        }
+        out
+    });
+}
+
+#[test]
+fn diagnostics_survive_json() {
+    let text = "INSERT INTO nowhere SELECT 1 FROM src";
+    let diagnostics = plan_script(text, "j.sql", &World).unwrap_err();
+    let json = serde_json::to_string_pretty(&diagnostics).unwrap();
+    expect_test::expect![[r#"
+        [
+          {
+            "severity": "error",
+            "code": "unknown-table",
+            "message": "there is no table 'nowhere'",
+            "hint": "declare it with CREATE TABLE before it is used",
+            "span": {
+              "start": 12,
+              "end": 19
+            }
+          }
+        ]"#]]
+    .assert_eq(&json);
+    let back: Diagnostics = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, diagnostics);
+}
+
+#[test]
+fn a_script_is_cut_into_statements_of_known_kinds() {
+    let text = "-- a; comment\nSET 'a' = 'x;y';\n// one more; comment\nCREATE TEMPORARY TABLE `t;` (a INT);
+        EXECUTE STATEMENT SET BEGIN INSERT INTO a SELECT 1; INSERT INTO b SELECT 2; END;
+        /* ; */ SELECT ';';; SHOW TABLES; with x as (select 1) select * from x";
+    let cut: Vec<(StatementKind, usize)> = statements(text)
+        .unwrap()
+        .into_iter()
+        .map(|s| (s.kind, s.text.lines().count()))
+        .collect();
+    assert_eq!(
+        cut,
+        [
+            (StatementKind::Set, 1),
+            (StatementKind::CreateTable, 1),
+            (StatementKind::StatementSet, 1),
+            (StatementKind::Query, 1),
+            (StatementKind::Show, 1),
+            (StatementKind::Query, 1),
+        ]
+    );
+}
+
+/// No text may bring the planner down, however broken.
+#[test]
+fn every_prefix_of_every_script_is_planned_or_refused() {
+    for folder in ["tests/plan", "tests/errors"] {
+        for file in scripts(folder) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let ends = text.char_indices().map(|(at, _)| at).step_by(7);
+            for end in ends.filter(|end| *end < 3_000) {
+                let outcome = plan_script(&text[..end], "prefix.sql", &World);
+                if let Err(diagnostics) = outcome {
+                    assert!(!diagnostics.render("prefix.sql", &text[..end]).is_empty());
+                }
+            }
+        }
+    }
+}
+
+fn show(plan: &Plan, name: &str, text: &str) -> String {
+    let mut out = String::new();
+    for (key, value) in &plan.settings {
+        writeln!(out, "set {key} = {value}").unwrap();
+    }
+    if let Some(name) = &plan.pipeline_name {
+        writeln!(out, "pipeline {name}").unwrap();
+    }
+    for job in &plan.jobs {
+        writeln!(out, "job into {}\n{}", job.sink_table, explain(&job.graph)).unwrap();
+        let json = serde_json::to_string(&job.graph).unwrap();
+        assert_eq!(
+            serde_json::from_str::<lw_graph::JobGraph>(&json).unwrap(),
+            job.graph
+        );
+    }
+    for explanation in &plan.explanations {
+        writeln!(out, "explain\n{}", explanation.text).unwrap();
+    }
+    for notice in &plan.notices {
+        writeln!(out, "{}", notice.render(name, text)).unwrap();
+    }
+    out
+}
+
+fn check_folder(folder: &str, extension: &str, check: impl Fn(&str, &str) -> String) {
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    let mut wrong = Vec::new();
+    for file in scripts(folder) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let got = check(name, &text);
+        let golden = file.with_extension(extension);
+        if update {
+            std::fs::write(&golden, &got).unwrap();
+        } else if std::fs::read_to_string(&golden).unwrap_or_default() != got {
+            wrong.push(format!("{}:\n{got}", golden.display()));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "differs (UPDATE_EXPECT=1 rewrites):\n{}",
+        wrong.join("\n")
+    );
+}
+
+fn scripts(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut scripts: Vec<PathBuf> = files
+        .filter(|f| f.extension().is_some_and(|e| e == "sql"))
+        .collect();
+    scripts.sort();
+    assert!(!scripts.is_empty(), "no scripts");
+    scripts
+}
