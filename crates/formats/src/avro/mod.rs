@@ -283,3 +283,6 @@ impl Decoder for Confluent {
         self.rows.finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,14 +10,26 @@
 //!
 //! What it is not: it does not check that an expression is typed by Flink's rules; `lw_graph` did.
 
+mod compile;
 mod operand;
+mod rows;
+
+mod arithmetic;
+mod cast;
+mod compare;
+mod decimal;
+mod literal;
+mod logic;
+mod show;
+mod strings;
+mod time;
 
 pub use operand::RowError;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use lw_graph::{Expr, LogicalType};
-use operand::{Active, Operand};
+use operand::Active;
 use thiserror::Error;
 
 /// An expression that has no kernel. Shown to the user when the pipeline is planned.
@@ -82,5 +94,3 @@ pub fn filter_mask(condition: &Evaluator, batch: &RecordBatch) -> Result<Boolean
         None => truth.clone(),
     })
 }
-
-mod compile;
