@@ -1,1 +1,76 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! The HTTP shell of a server: pipelines, batch SQL, audit, health and metrics as JSON over one small API.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /healthz` | `{"status":"ok"}` once everything serves; 503 while writes are blocked |
+//! | `GET /metrics` | OpenMetrics text |
+//! | `GET /api/v1/status` | addresses, version, pid |
+//! | `POST /api/v1/pipelines` | submit `{name, sql, replace, adopt}` |
+//! | `GET /api/v1/pipelines[/NAME]` | list, show |
+//! | `POST /api/v1/pipelines/NAME/stop`, `…/resume` | `resume` takes `{adopt}` |
+//! | `DELETE /api/v1/pipelines/NAME` | drop |
+//! | `GET /api/v1/pipelines/NAME/output?from=N` | lines of its `print` sinks |
+//! | `POST /api/v1/sql` | batch query `{sql}` over tables |
+//! | `GET /api/v1/tables[/NAME]` | tables; one table's snapshots with their offsets |
+//! | `GET /api/v1/audit/TABLE` | the audit of DESIGN §5.8 |
+//!
+//! What it is not: it decides nothing. Every handler asks one of the parts that it is given ([`Parts`]) and writes down the
+//! answer; blocking parts run on the blocking pool.
+//!
+//! Read first: [`Parts`], [`Refusal`], [`router`].
+//!
+//! Invariants: an error is always a [`Refusal`] with message, detail and hint; no handler blocks a runtime thread.
+//!
+//! Layer L4.
+
+mod refusal;
+mod routes;
+
+pub use refusal::Refusal;
+pub use routes::router;
+
+use lw_runtime::pipelines::{Pipelines, PlannedJob};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A script that the planner accepted.
+pub struct Planned {
+    /// `SET 'pipeline.name'`, else the name that was given.
+    pub name: String,
+    pub jobs: Vec<PlannedJob>,
+    pub settings: BTreeMap<String, String>,
+    /// Rendered notices: what was assumed, what will be surprising.
+    pub notices: Vec<String>,
+}
+
+/// Addresses and identity, as the ready file has them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub version: &'static str,
+    pub pid: u32,
+    pub kafka: String,
+    pub registry: String,
+    pub catalog: String,
+    pub http: String,
+    pub warehouse: String,
+}
+
+/// The parts of a server that answer requests; each is a seam, so that the shell knows none of their types.
+pub struct Parts {
+    pub pipelines: Arc<Pipelines>,
+    /// Plans a script: `(text, name)`.
+    pub plan: Box<dyn Fn(&str, &str) -> Result<Planned, Refusal> + Send + Sync>,
+    /// Runs a batch query: columns and rows as JSON.
+    pub query: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
+    pub tables: Box<dyn Fn() -> Result<Value, Refusal> + Send + Sync>,
+    pub table: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
+    pub audit: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
+    /// Lines of a pipeline's `print` sinks from the `n`-th on, and the number of the next one.
+    pub output: Box<dyn Fn(&str, u64) -> (Vec<String>, u64) + Send + Sync>,
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// `None` when all is well, else why writes are refused.
+    pub trouble: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    pub status: Status,
+}

@@ -1,2 +1,53 @@
-//! The `lakeward` command.
-fn main() {}
+//! The `lakeward` command: the only place that reads arguments and the environment, and starts runtimes.
+
+mod args;
+mod client;
+mod config;
+mod connectors;
+mod demo;
+mod environment;
+mod failure;
+mod server;
+mod verbs;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    start_logging(args.quiet());
+    let outcome = match args.command {
+        Command::Up(up) => server::up(up),
+        Command::Run(run) => verbs::run::run(run),
+        Command::Sql(sql) => verbs::sql::sql(sql),
+        Command::Topic(topic) => verbs::topic::topic(topic),
+        Command::Group(group) => verbs::group::group(group),
+        Command::Schema(schema) => verbs::schema::schema(schema),
+        Command::Pipeline(pipeline) => verbs::pipeline::pipeline(pipeline),
+        Command::Table(table) => verbs::table::table(table),
+        Command::Audit(audit) => verbs::audit::audit(audit),
+        Command::Demo(demo) => demo::demo(demo),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            failure::print(&error);
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` chooses what.
+fn start_logging(quiet: bool) {
+    use std::io::IsTerminal;
+    let default = if quiet { "error" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}

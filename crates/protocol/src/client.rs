@@ -316,6 +316,18 @@ impl Client {
         Ok(offsets)
     }
 
+    /// Asks for a producer id and its epoch, for idempotent batches.
+    pub fn init_producer(&mut self) -> Result<(i64, i16), ClientError> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(timeout_ms())
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let reply = self.bootstrap()?.call(&request)?;
+        refused(reply.error_code, None, || "asking for a producer id".into())?;
+        Ok((reply.producer_id.0, reply.producer_epoch))
+    }
+
     /// Sends one batch with acks=all; the offset of its first record.
     pub fn produce(
         &mut self,

@@ -2,7 +2,7 @@
 //!
 //! L3 crates implement these traits, L5 hands them in through [`Connectors`]; the runtime knows no system by name.
 
-use crate::batch::{Batch, DeadLetter, Split, SplitId};
+use crate::batch::{Batch, DeadLetter, Origin, Split, SplitId};
 use crate::manifest::{SplitOffset, TableChain};
 use lw_graph::{SinkSpec, SourceSpec};
 use std::fmt;
@@ -83,11 +83,18 @@ pub struct Progress {
 /// A replayable input.
 pub trait Source: Send {
     /// Positions the source: at `offsets` for the partitions named there, by the table's startup mode for the others.
-    fn open(&mut self, offsets: &[SplitOffset]) -> Result<(), ConnectorError>;
+    /// With `until` it reads exactly up to these offsets (nothing of partitions not named there) and then is finished.
+    fn open(
+        &mut self,
+        offsets: &[SplitOffset],
+        until: Option<&[SplitOffset]>,
+    ) -> Result<(), ConnectorError>;
     /// All splits, in the order of their [`SplitId`].
     fn splits(&self) -> Arc<[Split]>;
     /// Waits up to `timeout` for records and decodes about `max_bytes` of them.
     fn poll(&mut self, max_bytes: usize, timeout: Duration) -> Result<Polled, ConnectorError>;
+    /// Reads one record again, for the dead letters of operators; only its position, timestamp, key and value are set.
+    fn record(&mut self, origin: Origin) -> Result<DeadLetter, ConnectorError>;
     /// Next offset per split.
     fn positions(&self) -> Vec<SplitOffset>;
     /// Records between the position and the end of the log, summed over the splits.
@@ -154,6 +161,9 @@ pub trait Committer: Send {
     fn commit(&mut self, table: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError>;
     /// The marker in the table, if any: who owns it, and where it ends. Used when a pipeline is first submitted.
     fn marker(&mut self, table: &str) -> Result<Option<TableMarker>, ConnectorError>;
+    /// Accepts the table as it now is: makes the newest marker that is visible from the head the table's marker (in the
+    /// property too) and returns it, so that the next commit follows on it. `None` when no marker of ours is visible.
+    fn restate(&mut self, table: &str) -> Result<Option<TableMarker>, ConnectorError>;
 }
 
 /// The marker that a table carries.

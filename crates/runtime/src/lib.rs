@@ -11,8 +11,15 @@
 //! Layer L2.
 
 pub mod batch;
+pub mod chain;
 pub mod connector;
+pub mod job;
 pub mod kernel;
+mod ledger;
 pub mod manifest;
+pub mod pipelines;
+mod queue;
+pub mod store;
+mod task;
 
 pub use batch::{Batch, DeadLetter, Origin, Split, SplitId};

@@ -94,3 +94,6 @@ pub fn filter_mask(condition: &Evaluator, batch: &RecordBatch) -> Result<Boolean
         None => truth.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The routes: one short function each, shape `parse → ask the part → JSON`.
+
+use crate::{Parts, Refusal};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use lw_runtime::pipelines::Submission;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The router over `parts`.
+pub fn router(parts: Arc<Parts>) -> Router {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/pipelines", get(list).post(submit))
+        .route("/api/v1/pipelines/{name}", get(show).delete(drop_pipeline))
+        .route("/api/v1/pipelines/{name}/stop", post(stop))
+        .route("/api/v1/pipelines/{name}/resume", post(resume))
+        .route("/api/v1/pipelines/{name}/output", get(output))
+        .route("/api/v1/sql", post(sql))
+        .route("/api/v1/tables", get(tables))
+        .route("/api/v1/tables/{name}", get(table))
+        .route("/api/v1/audit/{table}", get(audit))
+        .with_state(parts)
+}
+
+type Answer = Result<Json<Value>, Refusal>;
+
+/// Runs a part that blocks (on disk, on a job's end) away from the runtime's threads.
+async fn ask<T: Send + 'static>(
+    parts: Arc<Parts>,
+    question: impl FnOnce(&Parts) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(move || question(&parts)).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!(%error, "a request ended in a panic; please report it");
+            Err(Refusal::new(500, "the server failed on this request")
+                .hint("The server's log has the reason."))
+        }
+    }
+}
+
+async fn health(State(parts): State<Arc<Parts>>) -> Response {
+    match (parts.trouble)() {
+        None => Json(json!({ "status": "ok" })).into_response(),
+        Some(reason) => {
+            let body = Json(json!({ "status": "degraded", "reason": reason }));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+async fn metrics(State(parts): State<Arc<Parts>>) -> Result<Response, Refusal> {
+    let text = ask(parts, |parts| Ok((parts.metrics)())).await?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}
+
+async fn status(State(parts): State<Arc<Parts>>) -> Json<crate::Status> {
+    Json(parts.status.clone())
+}
+
+#[derive(Deserialize)]
+struct Submit {
+    name: String,
+    sql: String,
+    #[serde(default)]
+    replace: bool,
+    #[serde(default)]
+    adopt: bool,
+}
+
+async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) -> Answer {
+    ask(parts, move |parts| {
+        let planned = (parts.plan)(&request.sql, &request.name)?;
+        let submission = Submission {
+            name: planned.name.clone(),
+            sql: request.sql,
+            jobs: planned.jobs,
+            settings: planned.settings,
+            replace: request.replace,
+            adopt: request.adopt,
+        };
+        let outcome = parts.pipelines.submit(submission)?;
+        Ok(Json(
+            json!({ "pipeline": planned.name, "outcome": outcome, "notices": planned.notices }),
+        ))
+    })
+    .await
+}
+
+async fn list(State(parts): State<Arc<Parts>>) -> Answer {
+    ask(parts, |parts| Ok(Json(json!(parts.pipelines.list())))).await
+}
+
+async fn show(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answer {
+    ask(parts, move |parts| {
+        Ok(Json(json!(parts.pipelines.show(&name)?)))
+    })
+    .await
+}
+
+async fn stop(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answer {
+    ask(parts, move |parts| {
+        parts.pipelines.stop(&name)?;
+        Ok(Json(json!(parts.pipelines.show(&name)?)))
+    })
+    .await
+}
+
+#[derive(Deserialize, Default)]
+struct Resume {
+    #[serde(default)]
+    adopt: bool,
+}
+
+async fn resume(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    request: Option<Json<Resume>>,
+) -> Answer {
+    let adopt = request.is_some_and(|request| request.adopt);
+    ask(parts, move |parts| {
+        parts.pipelines.resume(&name, adopt)?;
+        Ok(Json(json!(parts.pipelines.show(&name)?)))
+    })
+    .await
+}
+
+async fn drop_pipeline(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answer {
+    ask(parts, move |parts| {
+        parts.pipelines.drop_pipeline(&name)?;
+        Ok(Json(json!({ "dropped": name })))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct From {
+    #[serde(default)]
+    from: u64,
+}
+
+async fn output(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    Query(from): Query<From>,
+) -> Json<Value> {
+    let (lines, next) = (parts.output)(&name, from.from);
+    Json(json!({ "lines": lines, "next": next }))
+}
+
+#[derive(Deserialize)]
+struct Sql {
+    sql: String,
+}
+
+async fn sql(State(parts): State<Arc<Parts>>, Json(request): Json<Sql>) -> Answer {
+    ask(parts, move |parts| (parts.query)(&request.sql).map(Json)).await
+}
+
+async fn tables(State(parts): State<Arc<Parts>>) -> Answer {
+    ask(parts, |parts| (parts.tables)().map(Json)).await
+}
+
+async fn table(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answer {
+    ask(parts, move |parts| (parts.table)(&name).map(Json)).await
+}
+
+async fn audit(State(parts): State<Arc<Parts>>, Path(table): Path<String>) -> Answer {
+    ask(parts, move |parts| (parts.audit)(&table).map(Json)).await
+}

@@ -1,0 +1,99 @@
+//! The API's client, for the verbs: one request at a time, an error is a [`Failure`].
+
+use crate::failure::{Failure, failure};
+use lw_gateway::Refusal;
+use reqwest::Method;
+use serde_json::Value;
+use std::time::Duration;
+
+/// A server's API.
+pub struct Client {
+    base: String,
+    runtime: tokio::runtime::Runtime,
+    http: reqwest::Client,
+}
+
+impl Client {
+    pub fn new(base: &str) -> anyhow::Result<Client> {
+        Ok(Client {
+            base: base.trim_end_matches('/').to_string(),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .connect_timeout(Duration::from_secs(3))
+                .build()?,
+        })
+    }
+
+    /// Whether a server answers there.
+    pub fn is_up(&self) -> bool {
+        self.get("/api/v1/status").is_ok()
+    }
+
+    pub fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.send(Method::GET, path, None)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send(Method::POST, path, Some(body))
+    }
+
+    pub fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.send(Method::DELETE, path, None)
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.http.request(method, &url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = self.runtime.block_on(async {
+            let response = request.send().await?;
+            let status = response.status();
+            Ok::<_, reqwest::Error>((status, response.text().await?))
+        });
+        let (status, text) = response.map_err(|error| {
+            failure(
+                format!("no Lakeward server answers at {}", self.base),
+                format!(
+                    "Start one with `lakeward up`, or say where it is with --server. ({error})"
+                ),
+            )
+        })?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if status.is_success() {
+            return Ok(value);
+        }
+        Err(anyhow::Error::new(Failure(refusal(
+            status.as_u16(),
+            &value,
+        ))))
+    }
+}
+
+/// The refusal in an error body: ours, or the registry's `{"error_code", "message"}`.
+fn refusal(status: u16, body: &Value) -> Refusal {
+    if let Ok(refusal) = serde_json::from_value::<Refusal>(body["error"].clone()) {
+        return refusal;
+    }
+    match body["message"].as_str() {
+        Some(message) => Refusal::new(status, message)
+            .detail(format!("HTTP {status}, error code {}", body["error_code"])),
+        None => Refusal::new(status, format!("the server answered {status}: {body}")),
+    }
+}
+
+/// A path segment: everything but letters, digits and `.-_~` is escaped.
+pub fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => {
+                (byte as char).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}

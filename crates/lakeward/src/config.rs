@@ -1,0 +1,107 @@
+//! `lakeward.toml`: where the names in a script really are.
+//!
+//! ```toml
+//! [bootstrap]                                    # properties.bootstrap.servers
+//! "kafka-1:9092,kafka-2:9092" = "embedded"
+//! [catalogs]                                     # catalog-name
+//! hive = "embedded"                              # or { uri = "https://…" }
+//! [warehouses]                                   # prefix → place; the longest prefix wins
+//! "s3://lakehouse/" = "file:///srv/warehouse/"
+//! ```
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The server's configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub bootstrap: BTreeMap<String, String>,
+    pub catalogs: BTreeMap<String, CatalogPlace>,
+    pub warehouses: BTreeMap<String, String>,
+}
+
+/// Where a catalog is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum CatalogPlace {
+    Name(String),
+    Rest { uri: String },
+}
+
+impl Config {
+    /// Reads the file; a missing one is an empty configuration when nobody named it.
+    pub fn load(path: &Path, named: bool) -> anyhow::Result<Config> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
+                return Ok(Config::default());
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        let config: Config = toml::from_str(&text)
+            .with_context(|| format!("{} is not a configuration", path.display()))?;
+        config
+            .check()
+            .with_context(|| format!("{} is not a configuration", path.display()))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        for (name, place) in &self.catalogs {
+            if let CatalogPlace::Name(place) = place
+                && place != "embedded"
+            {
+                bail!(
+                    "[catalogs] {name} is \"{place}\"; write \"embedded\" or {{ uri = \"https://…\" }}"
+                );
+            }
+        }
+        for (prefix, place) in &self.warehouses {
+            if !place.starts_with("file:///") {
+                bail!("[warehouses] \"{prefix}\" is \"{place}\"; only file:///… is supported yet");
+            }
+        }
+        Ok(())
+    }
+
+    /// The place that the longest matching prefix maps `location` to.
+    pub fn warehouse(&self, location: &str) -> Option<String> {
+        self.warehouses
+            .iter()
+            .filter(|(prefix, _)| location.starts_with(prefix.as_str()))
+            .max_by_key(|(prefix, _)| prefix.len())
+            .map(|(prefix, place)| format!("{place}{}", &location[prefix.len()..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let config: Config = toml::from_str(
+            "[warehouses]\n\"s3://lakehouse/\" = \"file:///a/\"\n\"s3://lakehouse/gold/\" = \"file:///b/\"",
+        )
+        .expect("valid");
+        assert_eq!(
+            config.warehouse("s3://lakehouse/x").as_deref(),
+            Some("file:///a/x")
+        );
+        assert_eq!(
+            config.warehouse("s3://lakehouse/gold/x").as_deref(),
+            Some("file:///b/x")
+        );
+        assert_eq!(config.warehouse("s3://other/"), None);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(toml::from_str::<Config>("[catalog]\nhive = \"embedded\"").is_err());
+    }
+}

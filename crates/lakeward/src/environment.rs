@@ -1,0 +1,62 @@
+//! What the planner asks about the world, answered from the configuration, the log and the registry.
+
+use crate::config::{CatalogPlace, Config};
+use lw_schemas::SchemaLookup;
+use lw_sql::environment::{self, Cluster, Environment, Missing};
+use lw_storage::Storage;
+use std::sync::Arc;
+
+/// The world as this server sees it.
+pub struct World {
+    pub config: Config,
+    pub storage: Storage,
+    pub subjects: Arc<dyn SchemaLookup>,
+}
+
+impl Environment for World {
+    fn bootstrap(&self, servers: &str) -> Result<Cluster, Missing> {
+        match self.config.bootstrap.get(servers).map(String::as_str) {
+            Some("embedded") => Ok(Cluster::Embedded),
+            Some(_) => Ok(Cluster::External),
+            None => Err(Missing {
+                known: self.config.bootstrap.keys().cloned().collect(),
+            }),
+        }
+    }
+
+    fn catalog(&self, name: &str) -> Result<environment::CatalogPlace, Missing> {
+        match self.config.catalogs.get(name) {
+            Some(CatalogPlace::Name(_)) => Ok(environment::CatalogPlace::Embedded),
+            Some(CatalogPlace::Rest { uri }) => {
+                Ok(environment::CatalogPlace::Rest { uri: uri.clone() })
+            }
+            None => Err(Missing {
+                known: self.config.catalogs.keys().cloned().collect(),
+            }),
+        }
+    }
+
+    fn warehouse(&self, place: &str) -> Result<String, Missing> {
+        self.config.warehouse(place).ok_or_else(|| Missing {
+            known: self.config.warehouses.keys().cloned().collect(),
+        })
+    }
+
+    fn topic_exists(&self, topic: &str) -> bool {
+        self.storage.topic(topic).is_some()
+    }
+
+    fn topics(&self) -> Vec<String> {
+        let topics = self.storage.topics();
+        topics
+            .iter()
+            .filter(|topic| !topic.internal)
+            .map(|topic| topic.name.clone())
+            .collect()
+    }
+
+    fn subject_of(&self, topic: &str) -> Option<String> {
+        let subject = format!("{topic}-value");
+        self.subjects.has_subject(&subject).then_some(subject)
+    }
+}

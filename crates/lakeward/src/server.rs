@@ -1,0 +1,377 @@
+//! The composition root: opens the storage, starts every part on its socket, and ends them in the right order.
+//!
+//! Start: storage (recovery) → registry, broker, catalog → sockets → ready file → pipelines resume. Nothing listens before
+//! what it serves is loaded. End: pipelines take a last checkpoint → sockets close → storage checkpoints.
+
+use crate::args::Up;
+use crate::config::Config;
+use crate::connectors::Wiring;
+use crate::environment::World;
+use crate::failure::failure;
+use anyhow::Context;
+use lw_broker::{Broker, BrokerConfig};
+use lw_gateway::{Parts, Planned, Refusal, Status};
+use lw_lakehouse::{Catalog, Files, Ids};
+use lw_ops::metrics::{Disk, Observed};
+use lw_registry::Registry;
+use lw_runtime::job::Surroundings;
+use lw_runtime::pipelines::{Pipelines, PlannedJob};
+use lw_stdx::clock::{Clock, SystemClock};
+use lw_stdx::disk::RealDisk;
+use lw_storage::{OpenError, Storage};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A server that answers.
+pub struct Serving {
+    status: Status,
+    runtime: tokio::runtime::Runtime,
+    shutdown: watch::Sender<bool>,
+    pipelines: Arc<Pipelines>,
+    storage: Storage,
+}
+
+impl Serving {
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Ends the server: nothing that was read is left uncommitted, nothing that was acknowledged is lost.
+    pub fn drain(self) {
+        self.pipelines.drain();
+        let _ = self.shutdown.send(true);
+        self.runtime.shutdown_timeout(Duration::from_secs(5));
+        self.storage.close();
+    }
+}
+
+/// `lakeward up`: serves until SIGINT or SIGTERM.
+pub fn up(options: Up) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let serving = start(&options)?;
+    let status = serving.status();
+    tracing::info!(
+        kafka = status.kafka,
+        registry = status.registry,
+        catalog = status.catalog,
+        http = status.http,
+        warehouse = status.warehouse,
+        ready_ms = begun.elapsed().as_millis() as u64,
+        "ready"
+    );
+    serving.runtime.block_on(asked_to_end())?;
+    tracing::info!("draining");
+    serving.drain();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn asked_to_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Starts everything on `options`' addresses; returns once all sockets answer.
+pub fn start(options: &Up) -> anyhow::Result<Serving> {
+    let named = options.config.as_os_str() != "lakeward.toml";
+    let config = Config::load(&options.config, named)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let storage = open_storage(&options.data_dir, clock.clone())?;
+    let warehouse = warehouse(&options.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(
+            std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .clamp(2, 8),
+        )
+        .thread_name("io")
+        .enable_all()
+        .build()?;
+    let registry =
+        Arc::new(Registry::open(storage.clone()).context("the registry cannot be loaded")?);
+    let broker = {
+        let _entered = runtime.enter();
+        Broker::new(
+            storage.clone(),
+            BrokerConfig {
+                clock: clock.clone(),
+                ..BrokerConfig::default()
+            },
+        )
+    };
+    let files = Files::new(Arc::new(RealDisk));
+    let catalog = Catalog::open(storage.clone(), files.clone(), &warehouse, Ids::random())?;
+    let sockets = runtime.block_on(Sockets::bind(options))?;
+    let status = sockets.status(&warehouse)?;
+    let world = Arc::new(World {
+        config,
+        storage: storage.clone(),
+        subjects: registry.clone(),
+    });
+    let wiring = Arc::new(Wiring::new(
+        storage.clone(),
+        broker.clone(),
+        registry.clone(),
+        catalog.clone(),
+        files,
+        clock.clone(),
+    ));
+    let around = Surroundings {
+        storage: storage.clone(),
+        connectors: wiring.clone(),
+        clock: clock.clone(),
+    };
+    let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
+    let parts = Arc::new(Parts {
+        plan: Box::new(move |text, name| plan(text, name, &world)),
+        query: {
+            let catalog = catalog.clone();
+            Box::new(move |sql| query(sql, &catalog))
+        },
+        tables: {
+            let wiring = wiring.clone();
+            Box::new(move || wiring.tables())
+        },
+        table: {
+            let wiring = wiring.clone();
+            Box::new(move |name| wiring.table(name))
+        },
+        audit: {
+            let (wiring, pipelines) = (wiring.clone(), pipelines.clone());
+            Box::new(move |table| wiring.audit(table, &pipelines))
+        },
+        output: {
+            let wiring = wiring.clone();
+            Box::new(move |pipeline, from| wiring.printed(pipeline, from))
+        },
+        metrics: {
+            let (storage, broker, pipelines, clock) = (
+                storage.clone(),
+                broker.clone(),
+                pipelines.clone(),
+                clock.clone(),
+            );
+            Box::new(move || scrape(&storage, &broker, &pipelines, clock.as_ref()))
+        },
+        trouble: {
+            let storage = storage.clone();
+            Box::new(move || {
+                let stats = storage.stats();
+                stats.write_blocked.then(|| {
+                    format!(
+                        "writes are refused: {} bytes free on the data folder's disk",
+                        stats.disk_free
+                    )
+                })
+            })
+        },
+        pipelines: pipelines.clone(),
+        status: status.clone(),
+    });
+    let (shutdown, ended) = watch::channel(false);
+    sockets.serve(&runtime, &broker, &registry, &catalog, parts, ended);
+    if let Some(file) = &options.ready_file {
+        write_ready(file, &status)?;
+    }
+    pipelines.resume_all();
+    Ok(Serving {
+        status,
+        runtime,
+        shutdown,
+        pipelines,
+        storage,
+    })
+}
+
+fn open_storage(dir: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Storage> {
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot make the data folder {}", dir.display()))?;
+    Storage::open(Arc::new(RealDisk), clock, lw_storage::Config::new(dir)).map_err(|error| match error {
+        OpenError::Locked { pid } => failure(
+            format!("the data folder {} is in use by process {pid}", dir.display()),
+            format!("One server owns a data folder. Stop process {pid}, or give this one another --data-dir."),
+        ),
+        other => anyhow::Error::new(other).context(format!("cannot open the data folder {}", dir.display())),
+    })
+}
+
+/// The default warehouse, as a `file://` place.
+fn warehouse(data_dir: &Path) -> anyhow::Result<String> {
+    let folder: PathBuf = data_dir.join("warehouse");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the warehouse {}", folder.display()))?;
+    Ok(format!("file://{}", folder.canonicalize()?.display()))
+}
+
+/// The bound sockets, not yet served.
+struct Sockets {
+    kafka: TcpListener,
+    registry: TcpListener,
+    catalog: TcpListener,
+    http: TcpListener,
+}
+
+impl Sockets {
+    async fn bind(options: &Up) -> anyhow::Result<Sockets> {
+        Ok(Sockets {
+            kafka: bind("kafka", options.kafka).await?,
+            registry: bind("registry", options.registry).await?,
+            catalog: bind("catalog", options.catalog).await?,
+            http: bind("http", options.http).await?,
+        })
+    }
+
+    fn status(&self, warehouse: &str) -> anyhow::Result<Status> {
+        Ok(Status {
+            version: VERSION,
+            pid: std::process::id(),
+            kafka: self.kafka.local_addr()?.to_string(),
+            registry: format!("http://{}", self.registry.local_addr()?),
+            catalog: format!("http://{}", self.catalog.local_addr()?),
+            http: format!("http://{}", self.http.local_addr()?),
+            warehouse: warehouse.to_string(),
+        })
+    }
+
+    fn serve(
+        self,
+        runtime: &tokio::runtime::Runtime,
+        broker: &Arc<Broker>,
+        registry: &Registry,
+        catalog: &Catalog,
+        parts: Arc<Parts>,
+        ended: watch::Receiver<bool>,
+    ) {
+        let routers = [
+            (self.registry, registry.router()),
+            (
+                self.catalog,
+                lw_lakehouse::catalog::rest::router(catalog.clone()),
+            ),
+            (self.http, lw_gateway::router(parts)),
+        ];
+        for (listener, router) in routers {
+            let mut ended = ended.clone();
+            let until = async move {
+                let _ = ended.wait_for(|ended| *ended).await;
+            };
+            runtime.spawn(async move {
+                if let Err(error) = axum::serve(listener, router)
+                    .with_graceful_shutdown(until)
+                    .await
+                {
+                    tracing::error!(%error, "an HTTP socket ended");
+                }
+            });
+        }
+        let broker = broker.clone();
+        runtime.spawn(async move { broker.serve(self.kafka, ended).await });
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        failure(
+            format!("cannot listen on {address} for {what}: {error}"),
+            format!("Give another address with --{what}; port 0 picks a free one."),
+        )
+    })
+}
+
+/// Written under another name first, so that whoever waits for it never reads half of it.
+fn write_ready(file: &Path, status: &Status) -> anyhow::Result<()> {
+    let part = file.with_extension("part");
+    std::fs::write(&part, serde_json::to_vec(status)?)
+        .with_context(|| format!("cannot write {}", part.display()))?;
+    std::fs::rename(&part, file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn plan(text: &str, name: &str, world: &World) -> Result<Planned, Refusal> {
+    let plan = lw_sql::plan_script(text, name, world)
+        .map_err(|diagnostics| refused(&diagnostics, name, text))?;
+    Ok(Planned {
+        name: plan.pipeline_name.unwrap_or_else(|| name.to_string()),
+        jobs: plan
+            .jobs
+            .into_iter()
+            .map(|job| PlannedJob {
+                group: job.graph.sources().find_map(|source| match source {
+                    lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
+                }),
+                graph: job.graph,
+                table: job.sink_table,
+            })
+            .collect(),
+        settings: plan.settings,
+        notices: plan
+            .notices
+            .iter()
+            .map(|notice| notice.render(name, text))
+            .collect(),
+    })
+}
+
+/// The first diagnostic as the message, all of them rendered with their places in the script.
+fn refused(diagnostics: &lw_sql::Diagnostics, name: &str, text: &str) -> Refusal {
+    let first = diagnostics.0.first();
+    let mut refusal = Refusal::new(
+        400,
+        first.map_or("the script was refused", |first| &first.message),
+    );
+    refusal.detail = first
+        .and_then(|first| first.detail.clone())
+        .unwrap_or_default();
+    refusal.hint = first
+        .and_then(|first| first.hint.clone())
+        .unwrap_or_default();
+    refusal.rendered = diagnostics.render(name, text);
+    refusal
+}
+
+fn query(sql: &str, catalog: &Catalog) -> Result<Value, Refusal> {
+    let batches = lw_query::query(catalog, sql).map_err(|error| Refusal::new(400, error))?;
+    let columns: Vec<String> = batches
+        .first()
+        .map(|batch| {
+            batch
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect()
+        })
+        .unwrap_or_default();
+    let rows = lw_query::rows_as_json(&batches).map_err(|error| Refusal::new(500, error))?;
+    Ok(json!({ "columns": columns, "rows": rows }))
+}
+
+fn scrape(storage: &Storage, broker: &Broker, pipelines: &Pipelines, clock: &dyn Clock) -> String {
+    let stats = storage.stats();
+    lw_ops::metrics::render(&Observed {
+        version: VERSION,
+        uptime_seconds: clock.elapsed().as_secs_f64(),
+        now_ms: clock.now_ms(),
+        broker: broker.metrics(),
+        pipelines: &pipelines.list(),
+        lags: &crate::connectors::lags(broker),
+        disk: Disk {
+            free_bytes: stats.disk_free,
+            total_bytes: stats.disk_total,
+            write_blocked: stats.write_blocked,
+            syncs: stats.fsyncs,
+            sync_seconds: stats.fsync_time.as_secs_f64(),
+            log_bytes: stats.wal_bytes,
+        },
+    })
+}

@@ -1,0 +1,65 @@
+//! The verbs that ask a server: each turns arguments into a request and the answer into a table or JSON.
+
+pub mod audit;
+pub mod group;
+pub mod pipeline;
+pub mod run;
+pub mod schema;
+pub mod sql;
+pub mod table;
+pub mod topic;
+
+use crate::args::Output;
+use serde_json::Value;
+use std::io::Write;
+
+/// Writes a line to standard output; a reader that went away ends the command quietly.
+pub fn say(line: impl std::fmt::Display) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes rows as a table, or the whole value as JSON.
+pub fn show(output: Output, value: &Value, columns: &[&str], rows: Vec<Vec<String>>) {
+    match output {
+        Output::Json => say(format!("{value:#}")),
+        Output::Table => say(table_text(columns, &rows)),
+    }
+}
+
+/// Left-aligned columns, two spaces apart.
+pub fn table_text(columns: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = columns
+        .iter()
+        .map(|column| column.chars().count())
+        .collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_string()
+    };
+    let mut lines = vec![line(columns.to_vec())];
+    lines.extend(
+        rows.iter()
+            .map(|row| line(row.iter().map(String::as_str).collect())),
+    );
+    lines.join("\n")
+}
+
+/// A JSON scalar as people read it.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,123 @@
+//! `lakeward pipeline list|show|stop|resume|drop`.
+
+use super::{say, show, text};
+use crate::args::{Output, Pipeline, PipelineVerb};
+use crate::client::{Client, segment};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.server.server)?;
+    let path = |name: &str| format!("/api/v1/pipelines/{}", segment(name));
+    let answer = match &args.verb {
+        PipelineVerb::List => client.get("/api/v1/pipelines")?,
+        PipelineVerb::Show { name } => client.get(&path(name))?,
+        PipelineVerb::Stop { name } => client.post(&format!("{}/stop", path(name)), &json!({}))?,
+        PipelineVerb::Resume { name, adopt } => client.post(
+            &format!("{}/resume", path(name)),
+            &json!({ "adopt": adopt }),
+        )?,
+        PipelineVerb::Drop { name } => {
+            let answer = client.delete(&path(name))?;
+            match args.server.output {
+                Output::Json => say(answer),
+                Output::Table => say(format!("dropped {name}; its table stays")),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let pipelines = match &answer {
+        Value::Array(pipelines) => pipelines.clone(),
+        one => vec![one.clone()],
+    };
+    let columns = [
+        "pipeline",
+        "state",
+        "table",
+        "records_in",
+        "rows_out",
+        "dead_letters",
+        "lag",
+        "commits",
+        "id",
+    ];
+    show(
+        args.server.output,
+        &answer,
+        &columns,
+        pipelines.iter().flat_map(rows).collect(),
+    );
+    if args.server.output == Output::Table && !matches!(args.verb, PipelineVerb::List) {
+        pipelines.iter().for_each(explain);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows(pipeline: &Value) -> Vec<Vec<String>> {
+    let none = vec![json!({})];
+    let jobs = pipeline["jobs"]
+        .as_array()
+        .filter(|jobs| !jobs.is_empty())
+        .unwrap_or(&none);
+    jobs.iter()
+        .map(|job| {
+            let mut row = vec![text(&pipeline["name"]), text(&pipeline["state"])];
+            row.extend(
+                [
+                    "table",
+                    "records_in",
+                    "rows_out",
+                    "dead_letters",
+                    "lag",
+                    "commits",
+                ]
+                .map(|key| text(&job[key])),
+            );
+            row.push(text(&pipeline["id"]));
+            row
+        })
+        .collect()
+}
+
+/// Why a pipeline does not run, and what to do.
+fn explain(pipeline: &Value) {
+    for job in pipeline["jobs"].as_array().into_iter().flatten() {
+        match job["state"].as_str() {
+            Some("failed") => {
+                for key in ["error", "detail", "hint"] {
+                    if job[key].as_str().is_some_and(|text| !text.is_empty()) {
+                        say(format!("{key}: {}", text(&job[key])));
+                    }
+                }
+            }
+            Some("paused") => {
+                say(format!("paused: {}", text(&job["reason"])));
+                say(format!(
+                    "  the table ends at       {}",
+                    offsets(&job["table_offsets"])
+                ));
+                say(format!(
+                    "  the checkpoint stands at {}",
+                    offsets(&job["checkpoint_offsets"])
+                ));
+                say(format!(
+                    "  `lakeward pipeline resume {} --adopt` accepts the table as it is and goes on at its offsets",
+                    text(&pipeline["name"])
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn offsets(value: &Value) -> String {
+    let offsets = value.as_array().into_iter().flatten();
+    let texts: Vec<String> = offsets
+        .map(|at| format!("{}[{}]@{}", text(&at["topic"]), at["partition"], at["next"]))
+        .collect();
+    if texts.is_empty() {
+        "no offsets".into()
+    } else {
+        texts.join(", ")
+    }
+}

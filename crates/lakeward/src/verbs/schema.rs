@@ -1,0 +1,89 @@
+//! `lakeward schema list|show|check|register`: the registry's own REST API.
+
+use super::{say, show, text};
+use crate::args::{Output, Schema, SchemaVerb};
+use crate::client::{Client, segment};
+use anyhow::Context;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub fn schema(args: Schema) -> anyhow::Result<ExitCode> {
+    let status = Client::new(&args.server.server)?.get("/api/v1/status")?;
+    let registry = Client::new(&text(&status["registry"]))?;
+    match &args.verb {
+        SchemaVerb::List => list(&registry, args.server.output),
+        SchemaVerb::Show { subject, version } => {
+            let version = version.as_deref().unwrap_or("latest");
+            let answer = registry.get(&format!(
+                "/subjects/{}/versions/{}",
+                segment(subject),
+                segment(version)
+            ))?;
+            let columns = ["subject", "version", "id", "schema"];
+            let row = columns.map(|column| text(&answer[column])).to_vec();
+            show(args.server.output, &answer, &columns, vec![row]);
+            Ok(ExitCode::SUCCESS)
+        }
+        SchemaVerb::Check { subject, file } => {
+            let path = format!(
+                "/compatibility/subjects/{}/versions/latest?verbose=true",
+                segment(subject)
+            );
+            let answer = registry.post(&path, &body(file)?)?;
+            let compatible = answer["is_compatible"] == true;
+            match args.server.output {
+                Output::Json => say(&answer),
+                Output::Table if compatible => say("compatible"),
+                Output::Table => {
+                    say("incompatible");
+                    answer["messages"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .for_each(|message| say(format!("  {}", text(message))));
+                }
+            }
+            Ok(if compatible {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(1)
+            })
+        }
+        SchemaVerb::Register { subject, file } => {
+            let answer = registry.post(
+                &format!("/subjects/{}/versions", segment(subject)),
+                &body(file)?,
+            )?;
+            match args.server.output {
+                Output::Json => say(&answer),
+                Output::Table => say(format!("{subject}: id {}", answer["id"])),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn list(registry: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    let subjects = registry.get("/subjects")?;
+    let mut rows = Vec::new();
+    let mut all = Vec::new();
+    for subject in subjects.as_array().into_iter().flatten().map(text) {
+        let latest = registry.get(&format!("/subjects/{}/versions/latest", segment(&subject)))?;
+        rows.push(vec![subject, text(&latest["version"]), text(&latest["id"])]);
+        all.push(latest);
+    }
+    show(
+        output,
+        &Value::Array(all),
+        &["subject", "version", "id"],
+        rows,
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn body(file: &Path) -> anyhow::Result<Value> {
+    let schema =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(json!({ "schema": schema }))
+}

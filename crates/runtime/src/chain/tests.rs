@@ -1,0 +1,120 @@
+//! The chain over small batches: a failing row never takes another with it.
+
+use super::*;
+use crate::batch::Split;
+use arrow_array::{Int32Array, RecordBatch};
+use lw_graph::{Expr, Field, Function, Node, Schema, SinkSpec, SourceSpec, TypeKind, Value};
+use std::sync::Arc;
+
+fn column() -> Expr {
+    Expr::Column {
+        index: 0,
+        name: "a".into(),
+        ty: TypeKind::Int.nullable(),
+    }
+}
+
+fn literal(value: i64) -> Expr {
+    Expr::Literal {
+        value: Value::Integer(value),
+        ty: TypeKind::Int.not_null(),
+    }
+}
+
+fn call(function: Function, args: Vec<Expr>) -> Expr {
+    Expr::call(function, args).expect("typed")
+}
+
+/// `SELECT 12 / a WHERE a <> 4`
+fn graph() -> JobGraph {
+    let schema = Schema::new(vec![Field::new("a", TypeKind::Int.nullable())]);
+    let source = SourceSpec::Kafka(lw_graph::KafkaSource {
+        table: "t".into(),
+        topics: vec!["t".into()],
+        bootstrap: "b".into(),
+        group_id: None,
+        startup: lw_graph::StartupMode::Earliest,
+        bounded: false,
+        format: lw_graph::FormatSpec::Raw,
+        value_schema: schema.clone(),
+        columns: vec![lw_graph::SourceColumn::Value(0)],
+    });
+    let operators = [
+        Operator::Source(source),
+        Operator::Filter(call(Function::NotEqual, vec![column(), literal(4)])),
+        Operator::Project(vec![call(Function::Divide, vec![literal(12), column()])]),
+        Operator::Sink(SinkSpec::Blackhole),
+    ];
+    let nodes = operators
+        .into_iter()
+        .enumerate()
+        .map(|(id, operator)| Node {
+            operator,
+            inputs: if id == 0 { Vec::new() } else { vec![id - 1] },
+            schema: schema.clone(),
+        })
+        .collect();
+    JobGraph { nodes }
+}
+
+/// Values by offset; the text of what came out, and the offsets that failed.
+fn run(values: Vec<Option<i32>>) -> (String, Vec<i64>) {
+    let graph = graph();
+    let origins = (0..values.len())
+        .map(|offset| Origin {
+            split: 0,
+            offset: offset as i64,
+        })
+        .collect();
+    let columns = RecordBatch::try_new(
+        arrow_schema(&graph.nodes[0].schema),
+        vec![Arc::new(Int32Array::from(values))],
+    )
+    .expect("one column");
+    let splits: Arc<[Split]> = Arc::from([Split {
+        topic: "t".into(),
+        partition: 0,
+    }]);
+    let mut chain = Chain::compile(&graph).expect("a chain");
+    let done = chain
+        .process(Batch::new(columns, origins, splits))
+        .expect("arrays fit");
+    let column: &Int32Array = done.batch.columns.column(0).as_primitive();
+    let rows: Vec<String> = done
+        .batch
+        .origins
+        .iter()
+        .zip(column)
+        .map(|(origin, value)| {
+            format!(
+                "{}:{}",
+                origin.offset,
+                value.map_or("NULL".into(), |v| v.to_string())
+            )
+        })
+        .collect();
+    let failed = done
+        .failures
+        .iter()
+        .map(|failure| failure.origin.offset)
+        .collect();
+    (rows.join(" "), failed)
+}
+
+#[test]
+fn rows_pass_in_order_and_a_null_condition_drops() {
+    let (rows, failed) = run(vec![Some(1), Some(4), None, Some(5)]);
+    assert_eq!((rows.as_str(), failed), ("0:12 3:2", vec![]));
+}
+
+#[test]
+fn only_the_failing_rows_fail() {
+    let (rows, failed) = run(vec![Some(0), Some(6), Some(0), Some(4), Some(0), Some(3)]);
+    assert_eq!((rows.as_str(), failed), ("1:2 5:4", vec![0, 2, 4]));
+}
+
+#[test]
+fn a_batch_of_nothing_but_failures_leaves_no_rows() {
+    let (rows, failed) = run(vec![Some(0); 1000]);
+    assert_eq!((rows.as_str(), failed.len()), ("", 1000));
+}

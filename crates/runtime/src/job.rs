@@ -1,0 +1,410 @@
+//! A running job: its thread, its control and what it shows of itself.
+//!
+//! A job restarts by itself after failures that can pass (a full disk, a catalog that is down), with growing pauses; what
+//! the user must change makes it `failed` or `paused`, with the reason and something to type.
+
+use crate::chain::Chain;
+use crate::connector::{ConnectorError, Connectors, ErrorKind, Owner, Pause};
+use crate::manifest::Manifest;
+use crate::store::{FORMAT, ManifestStore, StoreError};
+use crate::task::{Attempt, Ended};
+use lw_graph::{JobGraph, Operator};
+use lw_stdx::clock::Clock;
+use lw_storage::Storage;
+use parking_lot::{Condvar, Mutex};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// How often a job checkpoints and commits.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `'execution.checkpointing.interval'`, for jobs with state.
+    pub checkpoint_interval: Duration,
+    /// How long rows may wait before their table is committed.
+    pub commit_interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            checkpoint_interval: Duration::from_secs(1),
+            commit_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum JobState {
+    Starting,
+    Running,
+    /// A failure that can pass; the next attempt begins by itself.
+    Restarting {
+        error: String,
+    },
+    Finished,
+    Stopped,
+    Paused(PauseView),
+    Failed {
+        error: String,
+        detail: String,
+        hint: String,
+    },
+    /// Another process runs it.
+    Fenced,
+}
+
+/// A pause as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PauseView {
+    pub table: String,
+    pub reason: String,
+    pub table_offsets: Vec<crate::manifest::SplitOffset>,
+    pub checkpoint_offsets: Vec<crate::manifest::SplitOffset>,
+}
+
+/// What a job shows of itself; counters since the process started.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    #[serde(flatten)]
+    pub state: JobState,
+    pub table: String,
+    pub topics: Vec<String>,
+    pub group: String,
+    pub records_in: u64,
+    pub rows_out: u64,
+    pub dead_letters: u64,
+    /// Records between the position and the end of the log.
+    pub lag: u64,
+    /// Milliseconds since 1970.
+    pub watermark: Option<i64>,
+    pub checkpoint_id: u64,
+    /// Milliseconds since 1970; 0 before the first.
+    pub checkpoint_at_ms: i64,
+    pub checkpoint_duration: Duration,
+    pub commits: u64,
+    pub committed_rows: u64,
+    pub commit_at_ms: i64,
+    pub commit_duration: Duration,
+    pub commit_retries: u64,
+    /// Newest event time in the table, milliseconds since 1970.
+    pub committed_event_time: Option<i64>,
+    pub snapshot_id: Option<i64>,
+    pub restarts: u64,
+    pub last_error: Option<String>,
+}
+
+/// A job's [`Status`], shared between its threads and its readers.
+pub struct JobStatus {
+    status: Mutex<Status>,
+    changed: Condvar,
+}
+
+impl JobStatus {
+    fn new(spec: &JobSpec) -> JobStatus {
+        JobStatus {
+            status: Mutex::new(Status {
+                state: JobState::Starting,
+                table: spec.table.clone(),
+                topics: spec.topics(),
+                group: spec.group.clone(),
+                records_in: 0,
+                rows_out: 0,
+                dead_letters: 0,
+                lag: 0,
+                watermark: None,
+                checkpoint_id: 0,
+                checkpoint_at_ms: 0,
+                checkpoint_duration: Duration::ZERO,
+                commits: 0,
+                committed_rows: 0,
+                commit_at_ms: 0,
+                commit_duration: Duration::ZERO,
+                commit_retries: 0,
+                committed_event_time: None,
+                snapshot_id: None,
+                restarts: 0,
+                last_error: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.lock());
+        self.changed.notify_all();
+    }
+
+    pub fn get(&self) -> Status {
+        self.status.lock().clone()
+    }
+}
+
+/// Tells a job's threads to stop.
+#[derive(Default)]
+pub struct Control {
+    stopping: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Control {
+    pub(crate) fn stopping(&self) -> bool {
+        *self.stopping.lock()
+    }
+
+    fn stop(&self) {
+        *self.stopping.lock() = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits, but not longer than until a stop is asked for.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut stopping = self.stopping.lock();
+        while !*stopping && !self.changed.wait_until(&mut stopping, deadline).timed_out() {}
+    }
+}
+
+/// One `INSERT INTO` of a pipeline.
+#[derive(Clone, Debug)]
+pub struct JobSpec {
+    pub owner: Owner,
+    /// Position of the `INSERT` in the script; with the pipeline's id, the key of its manifest.
+    pub index: usize,
+    pub graph: JobGraph,
+    /// `namespace.table` of the sink.
+    pub table: String,
+    /// Consumer group under which offsets are published.
+    pub group: String,
+    pub settings: Settings,
+}
+
+impl JobSpec {
+    fn topics(&self) -> Vec<String> {
+        self.graph
+            .sources()
+            .flat_map(|source| match source {
+                lw_graph::SourceSpec::Kafka(kafka) => kafka.topics.clone(),
+            })
+            .collect()
+    }
+
+    /// Key of the job's manifest.
+    pub fn manifest_key(&self) -> String {
+        manifest_key(self.owner.pipeline, self.index)
+    }
+}
+
+/// Key of the manifest of a pipeline's `index`-th job.
+pub fn manifest_key(pipeline: Uuid, index: usize) -> String {
+    format!("{pipeline}/{index}")
+}
+
+/// What a job runs in.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub storage: Storage,
+    pub connectors: Arc<dyn Connectors>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A job with its thread.
+pub struct Job {
+    pub status: Arc<JobStatus>,
+    control: Arc<Control>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Job {
+    /// Starts the job's thread.
+    pub fn start(spec: JobSpec, around: Surroundings) -> Job {
+        let status = Arc::new(JobStatus::new(&spec));
+        let control = Arc::new(Control::default());
+        let supervisor = Supervisor {
+            spec,
+            around,
+            status: status.clone(),
+            control: control.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("job".into())
+            .spawn(move || supervisor.run())
+            .expect("the system has a thread for each job");
+        Job {
+            status,
+            control,
+            thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    /// Asks the job to commit what it has read and end; returns when it has.
+    pub fn stop(&self) {
+        self.control.stop();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Supervisor {
+    spec: JobSpec,
+    around: Surroundings,
+    status: Arc<JobStatus>,
+    control: Arc<Control>,
+}
+
+impl Supervisor {
+    fn run(self) {
+        let mut backoff = Duration::from_millis(200);
+        loop {
+            let begun = Instant::now();
+            let state = match self.attempt() {
+                Ok(Ended::Finished) => JobState::Finished,
+                Ok(Ended::Stopped) => JobState::Stopped,
+                Ok(Ended::Paused(pause)) => JobState::Paused(view(pause)),
+                Ok(Ended::Fenced) => JobState::Fenced,
+                Err(error) if error.kind == ErrorKind::Retry && !self.control.stopping() => {
+                    if begun.elapsed() > Duration::from_secs(60) {
+                        backoff = Duration::from_millis(200);
+                    }
+                    self.restart_after(&error, backoff);
+                    backoff = (backoff * 2).min(Duration::from_secs(30));
+                    continue;
+                }
+                Err(error) => JobState::Failed {
+                    error: error.message,
+                    detail: error.detail,
+                    hint: error.hint,
+                },
+            };
+            self.report(&state);
+            self.status.update(|status| status.state = state);
+            return;
+        }
+    }
+
+    fn restart_after(&self, error: &ConnectorError, backoff: Duration) {
+        tracing::warn!(pipeline = self.spec.owner.name, table = self.spec.table, %error, detail = error.detail, "job failed; restarting from its checkpoint");
+        self.status.update(|status| {
+            status.restarts += 1;
+            status.last_error = Some(error.to_string());
+            status.state = JobState::Restarting {
+                error: error.to_string(),
+            };
+        });
+        self.control.wait(backoff);
+    }
+
+    fn report(&self, state: &JobState) {
+        let (pipeline, table) = (&self.spec.owner.name, &self.spec.table);
+        match state {
+            JobState::Failed {
+                error,
+                detail,
+                hint,
+            } => {
+                tracing::error!(pipeline, table, error, detail, hint, "job failed");
+            }
+            JobState::Paused(pause) => {
+                tracing::error!(
+                    pipeline,
+                    table,
+                    reason = pause.reason,
+                    "job paused: the table is not where this pipeline left it"
+                );
+            }
+            _ => tracing::info!(pipeline, table, ?state, "job ended"),
+        }
+    }
+
+    fn attempt(&self) -> Result<Ended, ConnectorError> {
+        let mut store = ManifestStore::open(self.around.storage.clone(), &self.spec.manifest_key());
+        let manifest = match self.take_over(&mut store) {
+            Ok(manifest) => manifest,
+            Err(StoreError::Fenced) => return Ok(Ended::Fenced),
+            Err(error) => return Err(ConnectorError::new(kind(&error), &error)),
+        };
+        let spec = source_spec(&self.spec.graph)?;
+        let source = self.around.connectors.source(spec, &self.spec.group)?;
+        let sink = self
+            .spec
+            .graph
+            .sink()
+            .ok_or_else(|| not_a_chain("it has no sink"))?;
+        let (sink, committer) = self.around.connectors.sink(sink, &self.spec.owner)?;
+        let chain = Chain::compile(&self.spec.graph)
+            .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
+        self.status
+            .update(|status| status.state = JobState::Running);
+        let (connectors, group) = (self.around.connectors.clone(), self.spec.group.clone());
+        Attempt {
+            source,
+            chain,
+            sink,
+            committer,
+            store,
+            manifest,
+            settings: self.spec.settings.clone(),
+            control: self.control.clone(),
+            status: self.status.clone(),
+            clock: self.around.clock.clone(),
+            publish: Box::new(move |offsets| connectors.publish_offsets(&group, offsets)),
+        }
+        .run()
+    }
+
+    /// Raises the generation, so that a process that ran this job before can no longer checkpoint.
+    fn take_over(&self, store: &mut ManifestStore) -> Result<Manifest, StoreError> {
+        let mut manifest = match store.manifest()? {
+            Some(manifest) => manifest,
+            None => Manifest {
+                format: FORMAT,
+                pipeline: self.spec.owner.pipeline,
+                generation: 0,
+                checkpoint_id: 0,
+                created_ms: 0,
+                offsets: Vec::new(),
+                tables: BTreeMap::new(),
+            },
+        };
+        manifest.generation += 1;
+        manifest.created_ms = self.around.clock.now_ms();
+        store.save(&manifest)?;
+        Ok(manifest)
+    }
+}
+
+fn kind(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::Storage(_) | StoreError::Fenced => ErrorKind::Retry,
+        StoreError::Damaged(_) => ErrorKind::Bug,
+        StoreError::Newer { .. } => ErrorKind::Fix,
+    }
+}
+
+fn source_spec(graph: &JobGraph) -> Result<&lw_graph::SourceSpec, ConnectorError> {
+    match graph.nodes.first().map(|node| &node.operator) {
+        Some(Operator::Source(spec)) => Ok(spec),
+        _ => Err(not_a_chain("it does not begin with a source")),
+    }
+}
+
+fn not_a_chain(why: &str) -> ConnectorError {
+    ConnectorError::new(
+        ErrorKind::Bug,
+        format!("the job graph cannot be run: {why}"),
+    )
+}
+
+fn view(pause: Pause) -> PauseView {
+    PauseView {
+        table: pause.table,
+        reason: pause.reason,
+        table_offsets: pause.table_offsets,
+        checkpoint_offsets: pause.checkpoint_offsets,
+    }
+}

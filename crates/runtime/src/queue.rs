@@ -1,0 +1,106 @@
+//! The channel between two tasks: first in, first out, bounded by bytes. A full queue is backpressure.
+
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A queue of items whose sizes are known when they are put in. One item is always taken, however large.
+pub(crate) struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    capacity: usize,
+}
+
+struct State<T> {
+    items: VecDeque<(T, usize)>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// The other end is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+impl<T> Queue<T> {
+    /// `capacity` in bytes.
+    pub(crate) fn new(capacity: usize) -> Queue<T> {
+        Queue {
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                bytes: 0,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            capacity,
+        }
+    }
+
+    /// Waits until there is room.
+    ///
+    /// # Errors
+    /// [`Closed`] when nobody takes any more.
+    pub(crate) fn push(&self, item: T, bytes: usize) -> Result<(), Closed> {
+        let mut state = self.state.lock();
+        while !state.closed && state.bytes > 0 && state.bytes + bytes > self.capacity {
+            self.changed.wait(&mut state);
+        }
+        if state.closed {
+            return Err(Closed);
+        }
+        state.items.push_back((item, bytes));
+        state.bytes += bytes;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The next item; `None` when there was none within `timeout` or the queue is closed and empty.
+    pub(crate) fn pop(&self, timeout: Duration) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.state.lock();
+        loop {
+            if let Some((item, bytes)) = state.items.pop_front() {
+                state.bytes -= bytes;
+                self.changed.notify_all();
+                return Some(item);
+            }
+            if state.closed || self.changed.wait_until(&mut state, deadline).timed_out() {
+                return None;
+            }
+        }
+    }
+
+    /// Nothing more goes in; what is in can still be taken.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_full_queue_holds_its_producer_back() {
+        let queue = Arc::new(Queue::new(10));
+        queue.push(1, 100).expect("the first item always fits");
+        let producer = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.push(2, 1)
+        });
+        assert_eq!(queue.pop(Duration::from_secs(5)), Some(1));
+        assert_eq!(queue.pop(Duration::from_secs(5)), Some(2));
+        assert_eq!(producer.join().expect("no panic"), Ok(()));
+    }
+
+    #[test]
+    fn a_closed_queue_gives_out_what_it_holds() {
+        let queue = Queue::new(10);
+        queue.push(1, 1).expect("open");
+        queue.close();
+        assert_eq!(queue.push(2, 1), Err(Closed));
+        assert_eq!(queue.pop(Duration::ZERO), Some(1));
+        assert_eq!(queue.pop(Duration::from_secs(60)), None);
+    }
+}
