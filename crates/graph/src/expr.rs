@@ -113,15 +113,8 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Expr::Column { name, .. } => f.write_str(name),
-            Expr::Literal { value, .. } => write!(f, "{value}"),
-            Expr::Call { function, args, .. } => {
-                write!(f, "{function}(")?;
-                for (i, arg) in args.iter().enumerate() {
-                    let comma = if i == 0 { "" } else { ", " };
-                    write!(f, "{comma}{arg}")?;
-                }
-                f.write_str(")")
-            }
+            Expr::Literal { value, ty } => value.write(f, &ty.kind),
+            Expr::Call { function, args, .. } => write_call(f, *function, args),
             Expr::Cast { expr, ty, or_null } => {
                 let name = if *or_null { "TRY_CAST" } else { "CAST" };
                 write!(f, "{name}({expr} AS {ty})")
@@ -137,6 +130,32 @@ impl fmt::Display for Expr {
                 }
                 write!(f, " ELSE {otherwise} END")
             }
+        }
+    }
+}
+
+/// Operators as a script writes them (in parentheses, so that no precedence is needed), the rest as functions.
+fn write_call(f: &mut fmt::Formatter<'_>, function: Function, args: &[Expr]) -> fmt::Result {
+    use Function::*;
+    match (function, args) {
+        (IsNull | IsNotNull | IsTrue | IsNotTrue | IsFalse | IsNotFalse, [a]) => {
+            write!(f, "({a} {function})")
+        }
+        (Not, [a]) => write!(f, "(NOT {a})"),
+        (Negate, [a]) => write!(f, "(-{a})"),
+        (Like, [a, b, escape]) => write!(f, "({a} LIKE {b} ESCAPE {escape})"),
+        (
+            Plus | Minus | Times | Divide | Equal | NotEqual | Less | LessOrEqual | Greater
+            | GreaterOrEqual | IsDistinctFrom | IsNotDistinctFrom | And | Or | Like,
+            [a, b],
+        ) => write!(f, "({a} {function} {b})"),
+        _ => {
+            write!(f, "{function}(")?;
+            for (i, arg) in args.iter().enumerate() {
+                let comma = if i == 0 { "" } else { ", " };
+                write!(f, "{comma}{arg}")?;
+            }
+            f.write_str(")")
         }
     }
 }

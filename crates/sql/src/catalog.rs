@@ -150,8 +150,8 @@ impl Catalog {
         let message = format!("there is no database '{database}'");
         let known = self.databases.iter().map(String::as_str);
         Diagnostic::error("unknown-database", span, message)
+            .hint(format!("CREATE DATABASE {database}"))
             .hint_if(did_you_mean(database, known))
-            .hint_if(None)
     }
 
     /// Whether a CREATE has something to do; its database is created where it is missing.

@@ -250,7 +250,7 @@ impl<'a> Planner<'a> {
     fn refuse_unread_hints(&self, statement: Span) -> Result<()> {
         let read = self.read_hints.borrow();
         let unread = self.script.hints.iter().find(|hint| {
-            (statement.start..statement.end).contains(&hint.span.start)
+            (statement.start + 1..=statement.end).contains(&hint.follows)
                 && !read.contains(&hint.span.start)
         });
         match unread {

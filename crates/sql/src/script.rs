@@ -140,6 +140,8 @@ impl<'a> Script<'a> {
             Diagnostic::error("syntax", span, "this quote is never closed")
                 .hint("a quote inside text is written twice: 'it''s'")
         } else if message.contains("comment") {
+            let start = self.text.rfind("/*").unwrap_or(start);
+            let span = Span::new(start, (start + 2).min(self.text.len()));
             Diagnostic::error("syntax", span, "a comment is never closed").hint("close it with */")
         } else if message.contains('`') || message.contains("delimiter") {
             Diagnostic::error("syntax", span, "this backtick is never closed")

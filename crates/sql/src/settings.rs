@@ -8,6 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::parse::Ident;
 use crate::suggest::did_you_mean;
 use lw_stdx::duration;
+use lw_stdx::suggest::nearest;
 
 /// Keys that the planner or the runtime obeys.
 const HONOURED: &[&str] = &[
@@ -75,7 +76,10 @@ pub(crate) fn check(key: &Ident, value: &Ident) -> Result<Option<Diagnostic>> {
         )
         .hint("SET 'table.local-time-zone' = 'UTC'")),
         known if HONOURED.contains(&known) => Ok(None),
-        known if WITHOUT_EFFECT.iter().any(|k| covers(k, known)) => {
+        known
+            if WITHOUT_EFFECT.iter().any(|k| covers(k, known))
+                && nearest(known, HONOURED.iter().copied()).is_none() =>
+        {
             let message = format!("setting '{known}' has no effect here");
             Ok(Some(Diagnostic::notice("setting", key.span, message)))
         }

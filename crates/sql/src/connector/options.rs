@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Ident, OptionText};
-use crate::suggest::near_or_all;
+use crate::suggest::{did_you_mean, near_or_all};
 use lw_stdx::duration;
 use lw_stdx::suggest::nearest;
 
@@ -102,9 +102,13 @@ impl<'a> Options<'a> {
                 None if key.starts_with("properties.") && connector == "kafka" => {}
                 None => {
                     let message = format!("unknown option '{key}' of connector '{connector}'");
-                    let keys: Vec<&str> = all().map(|k| k.key).collect();
-                    return Err(Diagnostic::error("option", option.key.span, message)
-                        .hint_if(near_or_all(key, keys, "known options")));
+                    let error = Diagnostic::error("option", option.key.span, message);
+                    let near = did_you_mean(key, all().map(|k| k.key));
+                    return Err(error.hint_if(near.or_else(|| elsewhere(key)).or_else(|| {
+                        let obeyed = all().filter(|k| matches!(k.answer, Answer::Obeyed));
+                        let obeyed: Vec<&str> = obeyed.map(|k| k.key).collect();
+                        Some(format!("options: {}", obeyed.join(", ")))
+                    })));
                 }
             }
         }
@@ -164,6 +168,15 @@ impl<'a> Options<'a> {
             )),
         )
     }
+}
+
+/// The format that an option belongs to, where it is not the table's.
+fn elsewhere(key: &str) -> Option<String> {
+    let key = key.strip_prefix("value.").unwrap_or(key);
+    let (format, _) = key.split_once('.')?;
+    ["avro", "avro-confluent", "json", "raw", "csv"]
+        .contains(&format)
+        .then(|| format!("it belongs to 'format' = '{format}', which the table does not have"))
 }
 
 pub(crate) fn bad_value(key: &str, value: &Ident, expected: &str) -> Diagnostic {

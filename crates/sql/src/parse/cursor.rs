@@ -40,14 +40,18 @@ impl<'s> Cursor<'s> {
         self.at >= self.tokens.len()
     }
 
-    /// The token under the cursor; at the end, the place just behind the last one.
+    /// The token under the cursor; at the end, the last one.
     pub(crate) fn span(&self) -> Span {
         match self.peek() {
             Some(token) => self.script.span(token.span),
-            None => {
-                let end = self.script.span_of(self.tokens).end;
-                Span::new(end, end)
-            }
+            None => self.last(),
+        }
+    }
+
+    fn last(&self) -> Span {
+        match self.tokens.last() {
+            Some(token) => self.script.span(token.span),
+            None => Span::new(self.script.text.len(), self.script.text.len()),
         }
     }
 
@@ -299,11 +303,9 @@ impl<'s> Cursor<'s> {
         };
         let token = place.and_then(|place| self.tokens.iter().find(|t| t.span.start == place));
         let Some(token) = token else {
-            let end = self.script.span_of(self.tokens).end;
-            let span = Span::new(end, end);
             let expected = text.split_once("Expected: ").map_or(text, |(_, rest)| rest);
             let expected = expected.split(", found").next().unwrap_or(expected);
-            return Diagnostic::error("syntax", span, "the statement ends too early")
+            return Diagnostic::error("syntax", self.last(), "the statement ends too early")
                 .detail(format!("Expected {expected} here."));
         };
         let span = self.script.span(token.span);

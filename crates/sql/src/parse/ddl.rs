@@ -5,6 +5,7 @@ use super::{WatermarkDef, parse_type};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::script::is_word;
+use crate::suggest::did_you_mean;
 use sqlparser::tokenizer::Token;
 
 pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -68,7 +69,13 @@ fn refuse_noun(cursor: &Cursor<'_>) -> Diagnostic {
     ];
     match advice.iter().find(|(word, _, _)| cursor.is_word(word)) {
         Some((_, what, hint)) => Diagnostic::unsupported(cursor.span(), *what).hint(*hint),
-        None => cursor.unexpected("`TABLE`, `VIEW` or `DATABASE`"),
+        None => {
+            let written = cursor.peek().map(|token| token.token.to_string());
+            let nouns = ["TABLE", "VIEW", "DATABASE", "TEMPORARY"];
+            cursor
+                .unexpected("`TABLE`, `VIEW` or `DATABASE`")
+                .hint_if(did_you_mean(&written.unwrap_or_default(), nouns))
+        }
     }
 }
 
@@ -84,6 +91,9 @@ fn parse_table(cursor: &mut Cursor<'_>, start: Span) -> Result<CreateTable> {
         primary_key: Vec::new(),
         options: Vec::new(),
     };
+    if cursor.is_word("LIKE") {
+        return Err(refuse_like(cursor.span()));
+    }
     if cursor.is_word("AS") || cursor.is_word("WITH") {
         let what = if cursor.is_word("AS") {
             "CREATE TABLE … AS SELECT is"

@@ -206,6 +206,7 @@ fn setting(cursor: &mut Cursor<'_>, what: &str) -> Result<Ident> {
         return cursor.text(what);
     }
     let start = cursor.span();
+    let before = cursor.rest().len();
     while let Some(token) = cursor.peek() {
         match &token.token {
             Token::Word(Word {
@@ -218,7 +219,7 @@ fn setting(cursor: &mut Cursor<'_>, what: &str) -> Result<Ident> {
         }
     }
     let span = cursor.span_since(start);
-    if cursor.span() == start {
+    if cursor.rest().len() == before {
         return Err(cursor.unexpected(what));
     }
     Ok(Ident {

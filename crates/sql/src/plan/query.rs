@@ -142,6 +142,13 @@ impl Planner<'_> {
     }
 
     fn select(&mut self, select: &ast::Select, around: &Around) -> Result<Relation> {
+        let window = select
+            .from
+            .iter()
+            .find(|from| matches!(from.relation, TableFactor::TableFunction { .. }));
+        if let Some(window) = window {
+            return Err(self.refuse_table_factor(&window.relation, around));
+        }
         self.refuse_select_clauses(select, around)?;
         let [from] = select.from.as_slice() else {
             return Err(self.refuse_from(select, around));
@@ -213,6 +220,9 @@ impl Planner<'_> {
     }
 
     fn refuse_join(&self, join: &ast::Join, around: &Around) -> Diagnostic {
+        if let factor @ TableFactor::UNNEST { .. } = &join.relation {
+            return self.refuse_table_factor(factor, around);
+        }
         let span = self.factor_span(&join.relation, around);
         let word = self.find_word(around, "JOIN").unwrap_or(span);
         Diagnostic::unsupported(word, "JOIN is")
@@ -240,12 +250,6 @@ impl Planner<'_> {
                 sample: None,
                 ..
             } => self.named(name, alias.as_ref(), around),
-            TableFactor::Table {
-                version: Some(_), ..
-            } => Err(self.refuse(around, "SYSTEM_TIME", "FOR SYSTEM_TIME AS OF is")),
-            TableFactor::Table {
-                sample: Some(_), ..
-            } => Err(self.refuse(around, "TABLESAMPLE", "TABLESAMPLE is")),
             TableFactor::Derived {
                 lateral: false,
                 subquery,
@@ -257,22 +261,34 @@ impl Planner<'_> {
                 let renamed = self.alias_columns(alias.as_ref());
                 self.over(relation, alias_name, &renamed, around.span)
             }
+            other => Err(self.refuse_table_factor(other, around)),
+        }
+    }
+
+    fn refuse_table_factor(&self, factor: &TableFactor, around: &Around) -> Diagnostic {
+        match factor {
+            TableFactor::Table {
+                version: Some(_), ..
+            } => self.refuse(around, "SYSTEM_TIME", "FOR SYSTEM_TIME AS OF is"),
+            TableFactor::Table {
+                sample: Some(_), ..
+            } => self.refuse(around, "TABLESAMPLE", "TABLESAMPLE is"),
             TableFactor::MatchRecognize { .. } => {
-                Err(self.refuse(around, "MATCH_RECOGNIZE", "MATCH_RECOGNIZE is"))
+                self.refuse(around, "MATCH_RECOGNIZE", "MATCH_RECOGNIZE is")
             }
-            TableFactor::UNNEST { .. } => Err(self.refuse(around, "UNNEST", "UNNEST is")),
+            TableFactor::UNNEST { .. } => self.refuse(around, "UNNEST", "UNNEST is"),
             _ => {
                 let windows = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
                 let window = windows
                     .iter()
                     .find(|word| self.find_word(around, word).is_some());
-                Err(match window {
+                match window {
                     Some(window) => self
                         .refuse(around, window, &format!("the window function {window} is"))
                         .detail("This version runs queries that turn each record into a row: projections and filters.")
                         .hint("land the rows with this pipeline and aggregate with `lakeward sql` or dbt, or run this script on an Apache Flink cluster"),
                     None => self.refuse(around, "FROM", "this kind of table is"),
-                })
+                }
             }
         }
     }

@@ -289,3 +289,10 @@ INSERT INTO snk SELECT 1 FROM t;
 -- case: an option of print
 CREATE TABLE t (a INT) WITH ('connector' = 'print', 'print-identifer' = 'x');
 INSERT INTO t SELECT 1 FROM t;
+-- case: an option of a hint that the sink does not have
+CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json');
+INSERT INTO snk /*+ OPTIONS('print-identifier' = 'x') */ SELECT a FROM t;
+-- case: a client setting that changes nothing is noticed
+CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json',
+  'properties.client.id' = 'me');
+INSERT INTO snk SELECT a FROM t;

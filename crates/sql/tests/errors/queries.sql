@@ -88,3 +88,25 @@ CREATE VIEW v AS SELECT id FROM nope;
 INSERT INTO snk SELECT id, id FROM v;
 -- case: a view with the wrong number of names
 CREATE VIEW v (a, b, c) AS SELECT id, sku FROM orders;
+-- case: INSERT without INTO
+INSERT snk SELECT id, sku FROM orders;
+-- case: a misspelt SELECT
+INSERT INTO snk SELCT id, sku FROM orders;
+-- case: a misspelt FROM
+INSERT INTO snk SELECT id, sku FORM orders;
+-- case: a misspelt WHERE
+INSERT INTO snk SELECT id, sku FROM orders WERE id > 1;
+-- case: a missing comma makes an alias
+INSERT INTO snk SELECT id sku FROM orders;
+-- case: two signs of equality
+INSERT INTO snk SELECT id, sku FROM orders WHERE id == 1;
+-- case: a square bracket
+INSERT INTO snk SELECT id, sku[1] FROM orders;
+-- case: a cast with two colons
+INSERT INTO snk SELECT id, qty::STRING FROM orders;
+-- case: something after the query
+INSERT INTO snk SELECT id, sku FROM orders WHERE id > 1 id;
+-- case: text that is not a time beside one
+INSERT INTO snk SELECT id, sku FROM orders WHERE ts > 'yesterday';
+-- case: a statement that a line comment hides
+-- INSERT INTO snk SELECT id, sku FROM orders;
