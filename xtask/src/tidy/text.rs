@@ -13,7 +13,11 @@ const LARGEST_BYTES: u64 = 1024 * 1024;
 pub(super) fn heads(files: &[SourceFile]) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
     for file in files {
-        let first = file.text.lines().next().unwrap_or_default();
+        let first = file
+            .text
+            .lines()
+            .find(|line| !line.starts_with("#!/"))
+            .unwrap_or_default();
         if file.is_rust() && !first.starts_with("//! ") {
             complaints.push(format!(
                 "{}:1: open with a //! line that says what this file is",
