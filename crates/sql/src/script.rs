@@ -123,6 +123,12 @@ impl<'a> Script<'a> {
                 .detail("Flink SQL quotes names with backticks and text with single quotes.")
                 .hint(format!("write `{name}` for a name, '{name}' for text")));
             }
+            Token::DoubleEq => {
+                return Err(
+                    Diagnostic::error("syntax", self.span(token.span), "unexpected `==`")
+                        .hint("equality is one sign: a = b"),
+                );
+            }
             _ => self.tokens.push(token),
         }
         Ok(())

@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::dialect::FlinkDialect;
 use crate::reserved;
 use crate::script::{Script, is_word};
+use lw_stdx::suggest::nearest;
 use sqlparser::ast;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
@@ -116,7 +117,28 @@ impl<'s> Cursor<'s> {
         if self.at_end() {
             return Ok(());
         }
-        Err(self.unexpected("the end of the statement"))
+        let error = self.unexpected("the end of the statement");
+        Err(error.hint_if(self.misspelt_before(self.at)))
+    }
+
+    /// A misspelt keyword reads as an alias, and the parser stumbles one word later: so that word is looked at too.
+    fn misspelt_before(&self, at: usize) -> Option<String> {
+        const CLAUSES: [&str; 8] = [
+            "SELECT", "FROM", "WHERE", "GROUP", "ORDER", "UNION", "LIMIT", "HAVING",
+        ];
+        let around = [at.checked_sub(1), Some(at)].into_iter().flatten();
+        around
+            .filter_map(|at| self.tokens.get(at))
+            .find_map(|token| match &token.token {
+                Token::Word(Word {
+                    value,
+                    quote_style: None,
+                    ..
+                }) => nearest(value, CLAUSES)
+                    .filter(|near| !near.eq_ignore_ascii_case(value))
+                    .map(|near| format!("did you mean {near} instead of {value}?")),
+                _ => None,
+            })
     }
 
     /// `>` of a type, also where the tokenizer made one token of two.
@@ -309,7 +331,11 @@ impl<'s> Cursor<'s> {
                 .detail(format!("Expected {expected} here."));
         };
         let span = self.script.span(token.span);
-        let error = Diagnostic::error("syntax", span, format!("unexpected `{}`", token.token));
+        let at = self
+            .tokens
+            .partition_point(|t| t.span.start < token.span.start);
+        let error = Diagnostic::error("syntax", span, format!("unexpected `{}`", token.token))
+            .hint_if(self.misspelt_before(at));
         match text
             .strip_prefix("Expected: ")
             .and_then(|t| t.split_once(", found"))

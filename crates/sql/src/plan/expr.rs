@@ -317,6 +317,8 @@ impl<'a> Binder<'a> {
     }
 
     pub(super) fn comparison(&self, f: Function, a: Expr, b: Expr, span: Span) -> Result<Expr> {
+        check_time_text(&a, &b, span)?;
+        check_time_text(&b, &a, span)?;
         let (a, b) = align(a, b);
         call(f, vec![a, b], span)
     }
@@ -531,6 +533,28 @@ pub(super) fn must_be_boolean(condition: Expr, clause: &str, span: Span) -> Resu
         )
         .hint("compare it with something: column > 0, column = 'x', column IS NOT NULL")),
     }
+}
+
+/// Text beside a time is read as that time; a constant that is none would only fail when rows come.
+fn check_time_text(time: &Expr, text: &Expr, span: Span) -> Result<()> {
+    let Expr::Literal {
+        value: Value::String(text),
+        ..
+    } = text
+    else {
+        return Ok(());
+    };
+    let kind = &time.ty().kind;
+    if literal::reads_as(text, kind) {
+        return Ok(());
+    }
+    let message = format!("'{text}' is not a {kind}");
+    Err(
+        Diagnostic::error("literal", span, message).hint(match kind {
+            TypeKind::Date => "DATE '2026-01-31'",
+            _ => "TIMESTAMP '2026-01-31 10:11:12.123'",
+        }),
+    )
 }
 
 /// Both sides of a comparison in one type, where there is one.

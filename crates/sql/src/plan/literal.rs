@@ -318,6 +318,15 @@ fn timestamp(text: &str) -> Option<(i128, u8)> {
     ))
 }
 
+/// Whether text can be compared with a time of this type; anything can with any other type.
+pub(super) fn reads_as(text: &str, kind: &TypeKind) -> bool {
+    match kind {
+        TypeKind::Date => date(text.get(..10).unwrap_or(text)).is_some(),
+        TypeKind::Timestamp(_) => timestamp(text).is_some(),
+        _ => true,
+    }
+}
+
 /// The literal in another type, where that loses nothing; otherwise the cast is left to the runtime.
 pub(super) fn convert(value: &Value, from: &TypeKind, to: &TypeKind) -> Option<Value> {
     match (value, to) {

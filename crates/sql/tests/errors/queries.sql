@@ -110,3 +110,5 @@ INSERT INTO snk SELECT id, sku FROM orders WHERE id > 1 id;
 INSERT INTO snk SELECT id, sku FROM orders WHERE ts > 'yesterday';
 -- case: a statement that a line comment hides
 -- INSERT INTO snk SELECT id, sku FROM orders;
+-- case: places are counted in letters, not in bytes
+INSERT INTO snk SELECT id, '日本語 ä' || skuu FROM orders;
