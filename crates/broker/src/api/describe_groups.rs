@@ -1,7 +1,7 @@
 //! DescribeGroups (15): a group's state, its members, and who has what.
 //!
-//! Metadata and assignments are the members' own bytes, shown only while the group is Stable; before that they are not
-//! settled. A group that does not exist is `Dead`: without an error up to version 5, as GROUP_ID_NOT_FOUND since.
+//! Metadata and assignments are the members' own bytes. Metadata is shown only while the group is Stable: before that the
+//! strategy that it belongs to is not settled. A group that does not exist is `Dead`: without an error up to version 5, as GROUP_ID_NOT_FOUND since.
 
 use lw_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use lw_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};

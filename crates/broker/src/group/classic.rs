@@ -394,7 +394,6 @@ impl ClassicGroup {
             }
             member.is_new = false;
             member.synced = false;
-            member.assignment = Bytes::new();
             member.renew_session(now.elapsed_ms);
         }
         held.into_iter()
@@ -496,8 +495,11 @@ impl ClassicGroup {
     }
 
     /// Stores the leader's assignments and answers every sync that waits. A member that the leader left out gets an
-    /// empty assignment.
+    /// empty assignment, not the one of an older generation.
     fn hand_out(&mut self, assignments: &[(MemberId, Bytes)], fx: &mut Effects<'_>) {
+        for member in self.members.values_mut() {
+            member.assignment = Bytes::new();
+        }
         for (id, assignment) in assignments {
             if let Some(member) = self.members.get_mut(id) {
                 member.assignment = assignment.clone();
@@ -761,18 +763,14 @@ impl ClassicGroup {
         }
     }
 
-    /// Strategy, metadata and assignments are shown only when they are settled.
+    /// Strategy and metadata are shown only when they are settled; an assignment as long as its member may use it.
     pub(super) fn describe(&self) -> GroupDescription {
         let stable = matches!(self.state, State::Stable { .. });
         let protocol = self.protocol.as_ref().filter(|_| stable);
-        let members = self.members.iter().map(|(id, member)| {
-            let assignment = if stable {
-                member.assignment.clone()
-            } else {
-                Bytes::new()
-            };
-            member.describe(id, member.metadata(protocol), assignment)
-        });
+        let members = self
+            .members
+            .iter()
+            .map(|(id, member)| member.describe(id, member.metadata(protocol)));
         GroupDescription {
             state: self.state_name(),
             protocol_type: text(self.protocol_type.as_ref()),

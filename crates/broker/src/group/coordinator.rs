@@ -672,7 +672,16 @@ fn refused(request: &Request, error: ErrorCode) -> Reply {
         )),
         Request::Sync(_) => Reply::Sync(Err(error)),
         Request::Heartbeat(_) => Reply::Heartbeat(Err(error)),
-        Request::Leave(_) => Reply::Leave(Err::<Vec<LeaveReply>, _>(error)),
+        // Of an unknown group no one is a member; other refusals concern the request as a whole.
+        Request::Leave(request) if error == ErrorCode::UnknownMemberId => Reply::Leave(Ok(request
+            .members
+            .iter()
+            .map(|leaver| LeaveReply {
+                leaver: leaver.clone(),
+                result: Err(error),
+            })
+            .collect())),
+        Request::Leave(_) => Reply::Leave(Err(error)),
         Request::Commit(request) => Reply::Commit(
             request
                 .offsets

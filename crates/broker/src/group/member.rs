@@ -88,19 +88,14 @@ impl Member {
             .unwrap_or_default()
     }
 
-    pub(super) fn describe(
-        &self,
-        id: &MemberId,
-        metadata: Bytes,
-        assignment: Bytes,
-    ) -> MemberDescription {
+    pub(super) fn describe(&self, id: &MemberId, metadata: Bytes) -> MemberDescription {
         MemberDescription {
             member: id.clone(),
             instance: self.instance.clone(),
             client_id: self.client_id.clone(),
             client_host: self.client_host.clone(),
             metadata,
-            assignment,
+            assignment: self.assignment.clone(),
         }
     }
 }
