@@ -207,10 +207,11 @@ def pyiceberg_namespaces_and_tables(context, ns):
     raises(NoSuchNamespaceError, lambda: catalog.list_tables("nowhere"))
     nested = (ns, "inner")
     catalog.create_namespace(nested, {"k": "v"})
-    same(catalog.load_namespace_properties(nested), {"k": "v"})
+    properties = lambda: {key: value for key, value in catalog.load_namespace_properties(nested).items() if key != "location"}
+    same(properties(), {"k": "v"})
     same(catalog.list_namespaces(ns), [nested])
     catalog.update_namespace_properties(nested, removals={"k"}, updates={"l": "w"})
-    same(catalog.load_namespace_properties(nested), {"l": "w"})
+    same(properties(), {"l": "w"})
     table = catalog.create_table((*nested, "t"), schema=pa.schema([("id", pa.int64())]))
     raises(TableAlreadyExistsError, lambda: catalog.create_table((*nested, "t"), schema=pa.schema([("id", pa.int64())])))
     raises(NamespaceNotEmptyError, lambda: catalog.drop_namespace(nested))

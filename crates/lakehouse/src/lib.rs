@@ -23,6 +23,8 @@ pub mod ids;
 mod schema;
 mod staged;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod writer;
 

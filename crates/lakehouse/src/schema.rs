@@ -200,7 +200,7 @@ mod tests {
                     precision: 10,
                     scale: 2,
                 },
-                "decimal(10,2)",
+                "decimal(10, 2)",
             ),
             (TypeKind::Varchar(7), "string"),
             (TypeKind::Binary(3), "fixed(3)"),

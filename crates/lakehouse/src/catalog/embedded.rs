@@ -23,7 +23,6 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::str::FromStr;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Tries of one commit against others that change the same records meanwhile.
 const ATTEMPTS: usize = 20;
@@ -114,11 +113,16 @@ impl Catalog {
         pointers::list_namespaces(self.records(), parent)
     }
 
+    /// A namespace's properties. Trino puts new tables below the `location`, and breaks without one.
     pub fn namespace(
         &self,
         name: &NamespaceIdent,
     ) -> Result<BTreeMap<String, String>, CatalogError> {
-        Ok(pointers::namespace(self.records(), name)?.properties)
+        let mut properties = pointers::namespace(self.records(), name)?.properties;
+        properties
+            .entry("location".to_owned())
+            .or_insert_with(|| format!("{}/{}", self.0.warehouse, name.join("/")));
+        Ok(properties)
     }
 
     pub fn create_namespace(

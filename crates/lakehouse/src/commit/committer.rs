@@ -31,7 +31,7 @@ pub struct IcebergCommitter {
     decide: Rule,
 }
 
-type Rule = fn(&Facts<'_, uuid::Uuid, i64>) -> Decision;
+pub(crate) type Rule = fn(&Facts<'_, uuid::Uuid, i64>) -> Decision;
 
 impl IcebergCommitter {
     pub fn new(
@@ -50,6 +50,7 @@ impl IcebergCommitter {
     }
 
     /// The same committer with a wrong rule: simulations show that they would notice.
+    #[cfg(test)]
     pub(crate) fn with_rule(mut self, rule: Rule) -> IcebergCommitter {
         self.decide = rule;
         self

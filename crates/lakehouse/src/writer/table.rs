@@ -138,17 +138,6 @@ impl TableWriter {
         Ok(std::mem::take(&mut self.sealed))
     }
 
-    /// The schema id of the last epoch's files, or of the table now.
-    pub(super) fn schema_id(&mut self) -> Result<i32, ConnectorError> {
-        self.prepare()?;
-        Ok(self
-            .target
-            .as_ref()
-            .expect("it was prepared")
-            .metadata
-            .current_schema_id())
-    }
-
     fn load_or_create(&self) -> Result<LoadedTable, CatalogError> {
         match self.catalog.load(&self.ident) {
             Err(error) if matches!(error.kind, Kind::NoSuchTable | Kind::NoSuchNamespace) => {}

@@ -1,0 +1,4 @@
+//! Sink, committer and catalog together, on the real log and a real folder.
+
+mod pipeline;
+mod world;

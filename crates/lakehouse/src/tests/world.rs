@@ -1,0 +1,403 @@
+//! What the tests share: a server's storage and catalog in a folder, a pipeline over a made-up log, and a network between
+//! committer and catalog that can lose replies.
+
+use crate::catalog::{LoadedTable, NewTable, TableCatalog};
+use crate::error::Kind;
+use crate::{
+    Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableView, parse_table,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Int64Array, RecordBatch, StringArray};
+use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
+use lw_graph::{Field, IcebergSink, Schema, TypeKind};
+use lw_runtime::batch::{Batch, Origin, Split};
+use lw_runtime::connector::{CommitOutcome, Committer, Owner, Sink, Staged};
+use lw_runtime::manifest::{Pending, SplitRange, TableChain};
+use lw_stdx::clock::{Clock, SystemClock};
+use lw_stdx::disk::{Disk, RealDisk};
+use lw_storage::{Config, Storage};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+pub(crate) const TABLE: &str = "lake.events";
+
+/// A running server, as far as tables go.
+pub(crate) struct World {
+    pub(crate) catalog: Catalog,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Ids,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut world = World::open(
+            Arc::new(RealDisk),
+            folder.path(),
+            Arc::new(SystemClock::new()),
+            Ids::random(),
+        );
+        world._folder = Some(folder);
+        world
+    }
+
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        ids: Ids,
+    ) -> World {
+        let config = Config {
+            dir: folder.join("data"),
+            ..Config::default()
+        };
+        let storage = Storage::open(disk.clone(), clock.clone(), config).expect("storage opens");
+        let warehouse = folder.join("warehouse");
+        let catalog = Catalog::open(
+            storage,
+            Files::new(disk),
+            &warehouse.to_string_lossy(),
+            ids.clone(),
+        );
+        World {
+            catalog: catalog.expect("the catalog opens"),
+            clock,
+            ids,
+            _folder: None,
+        }
+    }
+
+    pub(crate) fn network(&self) -> Arc<Network> {
+        Arc::new(Network {
+            catalog: self.catalog.clone(),
+            faults: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn view(&self) -> TableView {
+        TableView::open(&self.catalog, &ident(TABLE)).expect("the table can be read")
+    }
+
+    /// `(partition, offset)` of every row in the table, sorted.
+    pub(crate) fn rows(&self) -> Vec<(i32, i64)> {
+        let view = self.view();
+        let mut rows = Vec::new();
+        for file in &view.data_files {
+            for batch in view.read_rows(file).expect("a committed file is there") {
+                let partitions = batch.column(0).as_primitive::<Int32Type>();
+                let offsets = batch.column(1).as_primitive::<Int64Type>();
+                rows.extend(
+                    partitions
+                        .values()
+                        .iter()
+                        .copied()
+                        .zip(offsets.values().iter().copied()),
+                );
+            }
+        }
+        rows.sort_unstable();
+        rows
+    }
+
+    /// What another engine's append does to the metadata: a new snapshot without a marker.
+    pub(crate) fn foreign_commit(&self) {
+        let table = self.catalog.load(&ident(TABLE)).expect("the table exists");
+        let head = table
+            .metadata
+            .current_snapshot()
+            .expect("there is a snapshot")
+            .clone();
+        let snapshot = iceberg::spec::Snapshot::builder()
+            .with_snapshot_id(self.ids.next_snapshot())
+            .with_parent_snapshot_id(Some(head.snapshot_id()))
+            .with_sequence_number(table.metadata.next_sequence_number())
+            .with_timestamp_ms(table.metadata.last_updated_ms() + 1)
+            .with_manifest_list(head.manifest_list().to_owned())
+            .with_summary(iceberg::spec::Summary {
+                operation: iceberg::spec::Operation::Append,
+                additional_properties: std::collections::HashMap::new(),
+            })
+            .with_schema_id(table.metadata.current_schema_id())
+            .build();
+        let id = snapshot.snapshot_id();
+        self.commit(vec![TableUpdate::AddSnapshot { snapshot }, set_head(id)]);
+    }
+
+    /// What a user's rollback does: `main` moves to an older snapshot.
+    pub(crate) fn roll_back(&self) {
+        let table = self.catalog.load(&ident(TABLE)).expect("the table exists");
+        let head = table
+            .metadata
+            .current_snapshot()
+            .expect("there is a snapshot");
+        let parent = head
+            .parent_snapshot_id()
+            .expect("there is an older snapshot");
+        self.commit(vec![set_head(parent)]);
+    }
+
+    pub(crate) fn commit(&self, updates: Vec<TableUpdate>) {
+        TableCatalog::commit(&self.catalog, &ident(TABLE), Vec::new(), updates)
+            .expect("a user may do that");
+    }
+}
+
+fn set_head(id: i64) -> TableUpdate {
+    TableUpdate::SetSnapshotRef {
+        ref_name: "main".to_owned(),
+        reference: iceberg::spec::SnapshotReference::new(
+            id,
+            iceberg::spec::SnapshotRetention::branch(None, None, None),
+        ),
+    }
+}
+
+pub(crate) fn ident(table: &str) -> TableIdent {
+    parse_table(table).expect("a name")
+}
+
+/// What happens to a commit request on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is done and the answer is lost.
+    ReplyLost,
+    /// It never arrives, and the sender cannot know that.
+    RequestLost,
+}
+
+/// The way between a committer and the catalog.
+pub(crate) struct Network {
+    catalog: Catalog,
+    /// For the next commits, in order.
+    pub(crate) faults: Mutex<VecDeque<Option<Fault>>>,
+}
+
+impl TableCatalog for Network {
+    fn load(&self, table: &TableIdent) -> Result<LoadedTable, CatalogError> {
+        self.catalog.load(table)
+    }
+
+    fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError> {
+        self.catalog.ensure_namespace(namespace)
+    }
+
+    fn create(&self, table: &TableIdent, new: NewTable) -> Result<LoadedTable, CatalogError> {
+        self.catalog.create(table, new)
+    }
+
+    fn commit(
+        &self,
+        table: &TableIdent,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Result<LoadedTable, CatalogError> {
+        let fault = self
+            .faults
+            .lock()
+            .expect("no test panics here")
+            .pop_front()
+            .flatten();
+        let lost = || {
+            Err(CatalogError::new(
+                Kind::Unknown,
+                "no answer from the catalog",
+            ))
+        };
+        match fault {
+            Some(Fault::RequestLost) => lost(),
+            Some(Fault::ReplyLost) => {
+                TableCatalog::commit(&self.catalog, table, requirements, updates)?;
+                lost()
+            }
+            None => TableCatalog::commit(&self.catalog, table, requirements, updates),
+        }
+    }
+
+    fn files(&self) -> &Files {
+        self.catalog.files()
+    }
+}
+
+/// A pipeline over a log of two partitions whose rows are their own positions.
+pub(crate) struct Pipeline {
+    pub(crate) sink: IcebergTableSink,
+    pub(crate) committer: IcebergCommitter,
+    /// What the manifest says of the table.
+    pub(crate) chain: TableChain,
+    /// Next offset per partition: read, and sealed.
+    pub(crate) read: [i64; 2],
+    pub(crate) sealed: [i64; 2],
+    ids: Ids,
+}
+
+pub(crate) fn owner() -> Owner {
+    Owner {
+        pipeline: uuid::Uuid::from_u128(7),
+        name: "test".to_owned(),
+    }
+}
+
+pub(crate) fn spec(columns: Vec<Field>) -> IcebergSink {
+    IcebergSink {
+        catalog: "embedded".to_owned(),
+        uri: None,
+        namespace: "lake".to_owned(),
+        table: "events".to_owned(),
+        warehouse: None,
+        format_version: 2,
+        schema: Schema::new(columns),
+        primary_key: Vec::new(),
+        properties: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn columns() -> Vec<Field> {
+    vec![
+        Field::new("part", TypeKind::Int.not_null()),
+        Field::new("off", TypeKind::BigInt.not_null()),
+        Field::new("text", TypeKind::string().nullable()),
+    ]
+}
+
+pub(crate) fn splits() -> Arc<[Split]> {
+    [0, 1]
+        .map(|partition| Split {
+            topic: Arc::from("in"),
+            partition,
+        })
+        .into()
+}
+
+/// The rows of the log at these positions, as the processing hands them over.
+pub(crate) fn batch(positions: &[(i32, i64)]) -> Batch {
+    let part = arrow_array::Int32Array::from_iter_values(positions.iter().map(|(part, _)| *part));
+    let off = Int64Array::from_iter_values(positions.iter().map(|(_, off)| *off));
+    let text = StringArray::from_iter_values(
+        positions
+            .iter()
+            .map(|(part, off)| format!("row {off} of {part}")),
+    );
+    let columns = RecordBatch::try_from_iter_with_nullable([
+        ("part", Arc::new(part) as _, false),
+        ("off", Arc::new(off) as _, false),
+        ("text", Arc::new(text) as _, true),
+    ])
+    .expect("columns of one length");
+    let origins = positions
+        .iter()
+        .map(|(part, off)| Origin {
+            split: u32::try_from(*part).expect("small"),
+            offset: *off,
+        })
+        .collect();
+    Batch::new(columns, origins, splits())
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        world: &World,
+        catalog: Arc<dyn TableCatalog>,
+        chain: TableChain,
+        at: [i64; 2],
+    ) -> Pipeline {
+        let sink = IcebergTableSink::open(
+            &spec(columns()),
+            catalog.clone(),
+            &owner(),
+            world.clock.clone(),
+            world.ids.clone(),
+        );
+        Pipeline {
+            sink: sink.expect("the sink opens"),
+            committer: IcebergCommitter::new(
+                catalog,
+                owner(),
+                world.clock.clone(),
+                world.ids.clone(),
+            ),
+            chain,
+            read: at,
+            sealed: at,
+            ids: world.ids.clone(),
+        }
+    }
+
+    pub(crate) fn read(&mut self, rows: [i64; 2]) {
+        let mut positions = Vec::new();
+        for step in 0..rows[0].max(rows[1]) {
+            for part in 0..2 {
+                if step < rows[part] {
+                    positions.push((i32::try_from(part).expect("small"), self.read[part] + step));
+                }
+            }
+        }
+        self.sink.write(batch(&positions)).expect("rows are taken");
+        self.read[0] += rows[0];
+        self.read[1] += rows[1];
+    }
+
+    /// Seals what was read into a new pending commit.
+    pub(crate) fn checkpoint(&mut self) {
+        let staged = self.sink.seal().expect("files can be written");
+        self.push(staged);
+    }
+
+    pub(crate) fn push(&mut self, staged: Vec<Staged>) {
+        let ranges = (0..2)
+            .map(|part| SplitRange {
+                topic: "in".to_owned(),
+                partition: i32::try_from(part).expect("small"),
+                start: self.sealed[part],
+                end: self.read[part],
+                rows: (self.read[part] - self.sealed[part]).unsigned_abs(),
+                filtered: 0,
+                dead_letters: 0,
+                control: 0,
+            })
+            .collect();
+        let files: Vec<_> = staged.into_iter().flat_map(|staged| staged.files).collect();
+        self.chain.chain.push(Pending {
+            sequence: self.chain.next_sequence(),
+            uuid: self.ids.next(),
+            previous: self.chain.head(),
+            files,
+            ranges,
+            max_event_time: None,
+            watermark: None,
+            schema_id: 0,
+        });
+        self.sealed = self.read;
+    }
+
+    pub(crate) fn commit(&mut self) -> CommitOutcome {
+        let outcome = self
+            .committer
+            .commit(TABLE, &self.chain)
+            .expect("the catalog answers");
+        if let CommitOutcome::Confirmed { confirmed, .. } = outcome {
+            self.chain.confirm(confirmed);
+        }
+        outcome
+    }
+
+    /// Reads, seals and commits.
+    pub(crate) fn epoch(&mut self, rows: [i64; 2]) {
+        self.read(rows);
+        self.checkpoint();
+        assert!(
+            matches!(self.commit(), CommitOutcome::Confirmed { .. }),
+            "an undisturbed commit"
+        );
+    }
+
+    /// Every row up to where the pipeline is.
+    pub(crate) fn expected(&self) -> Vec<(i32, i64)> {
+        (0..2)
+            .flat_map(|part: usize| (0..self.read[part]).map(move |off| (part as i32, off)))
+            .collect()
+    }
+}
