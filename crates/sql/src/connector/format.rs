@@ -157,10 +157,6 @@ fn check_avro_type(ty: &LogicalType, column: &Column, legacy: bool) -> Result<()
             "Flink maps TIMESTAMP to Avro's timestamp-millis: 3 digits at most.".to_string(),
         )
         .hint("declare it as TIMESTAMP(3)")),
-        TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if !legacy && *p > 6 => Err(refuse(
-            "Avro's finest time is timestamp-micros.".to_string(),
-        )
-        .hint("declare 6 digits or less")),
         TypeKind::TimestampLtz(_) if legacy => Err(refuse(
             "Flink's mapping of timestamps to Avro has none for TIMESTAMP_LTZ.".to_string(),
         )

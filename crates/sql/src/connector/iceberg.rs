@@ -6,10 +6,11 @@
 use super::Use;
 use super::options::{Options, bad_value};
 use crate::Result;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::catalog::ColumnSource;
+use crate::diagnostic::Diagnostic;
 use crate::environment::CatalogPlace;
 use crate::parse::Ident;
-use lw_graph::{Field, IcebergSink, LogicalType, Schema, TypeKind};
+use lw_graph::{Field, IcebergSink, Schema};
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
@@ -66,7 +67,7 @@ pub(super) fn sink(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<Iceb
         table: name("catalog-table", object),
         warehouse: warehouse.map(|value| value.value.clone()),
         format_version: format_version(&options)?,
-        schema: schema(used)?,
+        schema: schema(used),
         primary_key: Vec::new(),
         properties: properties(&options, notices)?,
     })
@@ -157,37 +158,14 @@ fn format_version(options: &Options<'_>) -> Result<u8> {
     }
 }
 
-fn schema(used: &Use<'_>) -> Result<Schema> {
-    let mut fields = Vec::new();
-    for column in &used.table.columns {
-        check_type(&column.ty, &column.name, column.span)?;
-        fields.push(Field::new(column.name.clone(), column.ty.clone()));
-    }
-    Ok(Schema::new(fields))
-}
-
-fn check_type(ty: &LogicalType, column: &str, span: Span) -> Result<()> {
-    match &ty.kind {
-        TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p > 6 => {
-            let message = format!("column '{column}': Iceberg v2 has no {}", ty.kind);
-            let six = match &ty.kind {
-                TypeKind::Timestamp(_) => TypeKind::Timestamp(6),
-                _ => TypeKind::TimestampLtz(6),
-            };
-            Err(Diagnostic::error("type", span, message)
-                .detail("Its times have microseconds.")
-                .hint(format!("declare it as {six}")))
-        }
-        TypeKind::Array(of) => check_type(of, column, span),
-        TypeKind::Map(key, value) => {
-            check_type(key, column, span)?;
-            check_type(value, column, span)
-        }
-        TypeKind::Row(fields) => fields
-            .iter()
-            .try_for_each(|field| check_type(&field.ty, column, span)),
-        _ => Ok(()),
-    }
+fn schema(used: &Use<'_>) -> Schema {
+    let columns = used.table.columns.iter();
+    let physical = columns.filter(|column| matches!(column.source, ColumnSource::Physical));
+    Schema::new(
+        physical
+            .map(|column| Field::new(column.name.clone(), column.ty.clone()))
+            .collect(),
+    )
 }
 
 fn properties(

@@ -163,6 +163,14 @@ fn fraction(cursor: &mut Cursor<'_>, default: u8) -> Result<u8> {
         let message = "a time has at most 9 digits of a fraction of a second";
         return Err(Diagnostic::error("type", span, message));
     }
+    if n > 6 {
+        return Err(Diagnostic::unsupported(
+            span,
+            format!("{n} digits of a fraction of a second are"),
+        )
+        .detail("Columns carry microseconds.")
+        .hint("write 6 digits or less"));
+    }
     Ok(n as u8)
 }
 

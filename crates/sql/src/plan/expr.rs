@@ -116,7 +116,14 @@ impl<'a> Binder<'a> {
             } => {
                 let mut args = vec![self.bind(expr)?, self.bind(pattern)?];
                 if let Some(escape) = escape_char {
-                    args.push(self.value(escape, span)?);
+                    let escape = self.value(escape, span)?;
+                    if *escape.ty() != TypeKind::Char(1).not_null() {
+                        let message = "an escape is one character";
+                        return Err(
+                            Diagnostic::error("type", span, message).hint("LIKE '50!%' ESCAPE '!'")
+                        );
+                    }
+                    args.push(escape);
                 }
                 not_if(*negated, call(Function::Like, args, span)?, span)
             }
@@ -317,6 +324,10 @@ impl<'a> Binder<'a> {
     }
 
     pub(super) fn comparison(&self, f: Function, a: Expr, b: Expr, span: Span) -> Result<Expr> {
+        if let TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) = a.ty().kind {
+            let what = format!("comparing values of type {} is", a.ty().kind);
+            return Err(run_on_flink(Diagnostic::unsupported(span, what)));
+        }
         check_time_text(&a, &b, span)?;
         check_time_text(&b, &a, span)?;
         let (a, b) = align(a, b);
@@ -392,14 +403,14 @@ impl<'a> Binder<'a> {
             return Err(refuse_cast(from, &target.kind, span));
         }
         let or_null = *kind == ast::CastKind::TryCast;
-        let nullable = or_null || value.ty().nullable;
+        let nullable = or_null || value.ty().nullable || literal::may_overflow(from, &target.kind);
         if *from == target.kind && !or_null {
             return Ok(value);
         }
         if let Expr::Literal { value, ty } = &value
             && let Some(value) = literal::convert(value, &ty.kind, &target.kind)
         {
-            let ty = target.with_nullable(nullable);
+            let ty = target.with_nullable(value == Value::Null || or_null);
             return Ok(Expr::Literal { value, ty });
         }
         Ok(Expr::Cast {
@@ -660,7 +671,7 @@ pub(super) fn castable(from: &TypeKind, to: &TypeKind) -> bool {
         (from, to) if from.is_binary() && to.is_binary() => true,
         (from, to) if from.is_timestamp() => time(to),
         (TypeKind::Date, to) => to.is_timestamp(),
-        (TypeKind::Time(_), to) => to.is_timestamp() || matches!(to, TypeKind::Time(_)),
+        (TypeKind::Time(_), TypeKind::Time(_)) => true,
         _ => false,
     }
 }

@@ -186,7 +186,8 @@ fn fit(
             error.hint("columns meet by position, not by name: check their order")
         });
     }
-    if from.nullable && !to.nullable {
+    let fitted = cast(output.expr.clone(), &to.kind);
+    if fitted.ty().nullable && !to.nullable {
         let message = format!(
             "'{}' may be NULL, sink column '{}' is NOT NULL",
             output.name, column.name
@@ -198,7 +199,7 @@ fn fit(
             )),
         );
     }
-    Ok(cast(output.expr.clone(), &to.kind))
+    Ok(fitted)
 }
 
 fn written(name: &str) -> &str {

@@ -298,7 +298,8 @@ fn fraction_nanos(fraction: &str) -> Option<i64> {
     if fraction.is_empty() {
         return Some(0);
     }
-    if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+    // Columns carry microseconds.
+    if fraction.len() > 6 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let value: i64 = fraction.parse().ok()?;
@@ -376,16 +377,29 @@ fn rescale(unscaled: i128, from: u8, precision: u8, to: u8) -> Option<Value> {
     (value.checked_abs()? < limit).then_some(Value::Decimal(value))
 }
 
-/// `expr` in another kind, its nullability kept.
+/// A DECIMAL that does not fit its type becomes NULL, not an error.
+pub(super) fn may_overflow(from: &TypeKind, to: &TypeKind) -> bool {
+    let TypeKind::Decimal { precision, scale } = to else {
+        return false;
+    };
+    match from.as_decimal() {
+        Some((p, s)) => p - s > precision - scale,
+        None => true,
+    }
+}
+
+/// `expr` in another kind; its nullability is kept, unless the kind itself can fail to hold it.
 pub(super) fn cast(expr: Expr, to: &TypeKind) -> Expr {
     if expr.ty().kind == *to {
         return expr;
     }
-    let nullable = expr.ty().nullable;
+    let nullable = expr.ty().nullable || may_overflow(&expr.ty().kind, to);
     let ty: LogicalType = to.clone().nullable().with_nullable(nullable);
     if let Expr::Literal { value, ty: from } = &expr
         && let Some(value) = convert(value, &from.kind, to)
     {
+        let nullable = value == Value::Null;
+        let ty = ty.with_nullable(nullable);
         return Expr::Literal { value, ty };
     }
     Expr::Cast {

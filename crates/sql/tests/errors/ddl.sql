@@ -76,3 +76,5 @@ CREATE TABLE t WITH ('connector' = 'print') AS SELECT 1;
 CREATE OR REPLACE TABLE t (a INT);
 -- case: a default
 CREATE TABLE t (a INT DEFAULT 1);
+-- case: nanoseconds
+CREATE TABLE t (a TIMESTAMP(9));

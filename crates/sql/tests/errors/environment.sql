@@ -1,4 +1,4 @@
-CREATE TABLE src (a INT, b STRING, ts TIMESTAMP(9)) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json');
+CREATE TABLE src (a INT, b STRING, ts TIMESTAMP(6)) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json');
 -- case: no catalog name
 CREATE TABLE db.t (a INT) WITH (
   'connector' = 'iceberg',
@@ -71,12 +71,6 @@ CREATE TABLE db.t (a INT) WITH (
   'warehouse' = 's3://lakehouse/',
   'write.format.default' = 'orc');
 INSERT INTO db.t SELECT a FROM src;
--- case: nanoseconds
-CREATE TABLE db.t (ts TIMESTAMP(9)) WITH (
-  'connector' = 'iceberg',
-  'catalog-name' = 'hive',
-  'warehouse' = 's3://lakehouse/');
-INSERT INTO db.t SELECT ts FROM src;
 -- case: a misspelt option becomes a property, with a notice
 CREATE TABLE db.t (a INT) WITH (
   'connector' = 'iceberg',

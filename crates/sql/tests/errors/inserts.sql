@@ -36,3 +36,6 @@ INSERT INTO s SELECT id FROM s;
 CREATE TABLE l.t (id BIGINT) WITH ('connector' = 'iceberg', 'catalog-name' = 'lake');
 CREATE TABLE s (id BIGINT) WITH ('connector' = 'print');
 INSERT INTO s SELECT id FROM l.t;
+-- case: a decimal that may not fit may be NULL
+CREATE TABLE s (p DECIMAL(5, 2) NOT NULL) WITH ('connector' = 'print');
+INSERT INTO s SELECT CAST(id AS DECIMAL(5, 2)) FROM orders;

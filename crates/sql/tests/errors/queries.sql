@@ -112,3 +112,9 @@ INSERT INTO snk SELECT id, sku FROM orders WHERE ts > 'yesterday';
 -- INSERT INTO snk SELECT id, sku FROM orders;
 -- case: places are counted in letters, not in bytes
 INSERT INTO snk SELECT id, '日本語 ä' || skuu FROM orders;
+-- case: rows are not compared
+INSERT INTO snk SELECT id, sku FROM orders WHERE r = r;
+-- case: an escape of two characters
+INSERT INTO snk SELECT id, sku FROM orders WHERE sku LIKE 'a!!%' ESCAPE '!!';
+-- case: a literal with nanoseconds
+INSERT INTO snk SELECT id, sku FROM orders WHERE ts > TIMESTAMP '2026-01-01 00:00:00.1234567';
