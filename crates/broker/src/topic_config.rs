@@ -386,7 +386,18 @@ mod tests {
                 ("remote.storage.enable", "true"),
                 ("min.cleanable.dirty.ratio", "1.5"),
             ],
-            expect![[r#""#]],
+            expect![[r#"
+                retention.ms=259200000: ok
+                Invalid value -2 for configuration retention.ms: must be at least -1
+                Invalid value a week for configuration retention.ms: not a number
+                Unknown topic config name: retentoin.ms. Did you mean retention.ms?
+                cleanup.policy=compact is not supported yet: records would never be compacted; use cleanup.policy=delete
+                Invalid value shred for configuration cleanup.policy: expected delete
+                compression.type=lz4: ok
+                Invalid value brotli for configuration compression.type: expected one of uncompressed, zstd, lz4, snappy, gzip, producer
+                Invalid value 4294967296 for configuration max.message.bytes: must be at most 2147483647
+                Invalid value true for configuration remote.storage.enable: tiered storage is not supported
+                Invalid value 1.5 for configuration min.cleanable.dirty.ratio: expected a number from 0 to 1"#]],
         );
     }
 }

@@ -1,0 +1,8 @@
+//! The broker over real sockets, on a real folder.
+
+mod admin;
+mod hostile;
+mod log;
+mod server;
+mod versions;
+mod wire;
