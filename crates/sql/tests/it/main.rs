@@ -141,21 +141,39 @@ fn a_script_is_cut_into_statements_of_known_kinds() {
     );
 }
 
-/// No text may bring the planner down, however broken.
+/// No text may bring the planner down: every script is cut short behind each word, and loses each word in turn.
 #[test]
-fn every_prefix_of_every_script_is_planned_or_refused() {
-    for folder in ["tests/plan", "tests/errors"] {
-        for file in scripts(folder) {
-            let text = std::fs::read_to_string(&file).unwrap();
-            let ends = text.char_indices().map(|(at, _)| at).step_by(7);
-            for end in ends.filter(|end| *end < 3_000) {
-                let outcome = plan_script(&text[..end], "prefix.sql", &World);
-                if let Err(diagnostics) = outcome {
-                    assert!(!diagnostics.render("prefix.sql", &text[..end]).is_empty());
-                }
-            }
+fn a_broken_script_is_planned_or_refused() {
+    let survive = |text: &str| {
+        if let Err(diagnostics) = plan_script(text, "broken.sql", &World) {
+            assert!(!diagnostics.render("broken.sql", text).is_empty());
+        }
+    };
+    for (prelude, script) in all_cases() {
+        let places = script.match_indices([' ', '(', ')', ',', ';', '\'']);
+        let mut before = 0;
+        for (at, _) in places {
+            survive(&format!("{prelude}{}", &script[..at]));
+            survive(&format!("{prelude}{}{}", &script[..before], &script[at..]));
+            before = at;
         }
     }
+}
+
+/// Every script of both folders, errors one by one, with what stands before it.
+fn all_cases() -> Vec<(String, String)> {
+    let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
+    let mut cases: Vec<(String, String)> = scripts("tests/plan")
+        .iter()
+        .map(|file| (String::new(), read(file)))
+        .collect();
+    for file in scripts("tests/errors") {
+        let text = read(&file);
+        let mut sections = text.split("-- case: ");
+        let prelude = sections.next().unwrap_or_default().to_string();
+        cases.extend(sections.map(|section| (prelude.clone(), format!("-- {section}"))));
+    }
+    cases
 }
 
 fn show(plan: &Plan, name: &str, text: &str) -> String {
