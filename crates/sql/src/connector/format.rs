@@ -5,6 +5,7 @@ use super::options::{Known, Options, no_effect, not_yet, obeyed};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::parse::OptionText;
 use crate::suggest::near_or_all;
 use lw_graph::{FormatSpec, LogicalType, TypeKind};
 
@@ -62,9 +63,12 @@ pub(super) struct Format {
     pub name: &'static str,
     pub known: &'static [Known],
     pub span: Span,
+    /// It was named by 'value.format', so its options begin with `value.` too.
+    pub prefixed: bool,
 }
 
 pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
+    let prefixed = options.value("value.format").is_some();
     let value = match (options.value("value.format"), options.value("format")) {
         (Some(_), Some(format)) => {
             return Err(Diagnostic::error(
@@ -107,7 +111,34 @@ pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
         name: name.expect("matched above"),
         known,
         span: value.span,
+        prefixed,
     })
+}
+
+/// The options with the format's own under their short names: beside 'value.format' they are `value.json.…`.
+pub(super) fn unprefixed(all: &[OptionText], format: &Format) -> Result<Vec<OptionText>> {
+    if !format.prefixed {
+        return Ok(all.to_vec());
+    }
+    let own = format!("{}.", format.name);
+    let mut options = Vec::new();
+    for option in all {
+        let mut option = option.clone();
+        let key = option.key.value.clone();
+        if key.starts_with(&own) {
+            let message =
+                format!("option '{key}' belongs to 'format', the table has 'value.format'");
+            return Err(Diagnostic::error("option", option.key.span, message)
+                .hint(format!("'value.{key}'")));
+        }
+        if let Some(short) = key.strip_prefix("value.")
+            && short.starts_with(&own)
+        {
+            option.key.value = short.to_string();
+        }
+        options.push(option);
+    }
+    Ok(options)
 }
 
 pub(super) fn spec(used: &Use<'_>, options: &Options<'_>, format: &Format) -> Result<FormatSpec> {

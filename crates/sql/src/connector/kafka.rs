@@ -74,8 +74,9 @@ const CLIENT_TUNING: &[&str] = &[
 ];
 
 pub(super) fn source(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<KafkaSource> {
-    let options = Options::new(used.options, used.table.span);
-    let format = format::format_of(&options)?;
+    let format = format::format_of(&Options::new(used.options, used.table.span))?;
+    let written = format::unprefixed(used.options, &format)?;
+    let options = Options::new(&written, used.table.span);
     options.check_known("kafka", &[OPTIONS, format.known])?;
     check_values(&options)?;
     check_properties(&options, notices)?;

@@ -296,3 +296,7 @@ INSERT INTO snk /*+ OPTIONS('print-identifier' = 'x') */ SELECT a FROM t;
 CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json',
   'properties.client.id' = 'me');
 INSERT INTO snk SELECT a FROM t;
+-- case: a format's option beside value.format
+CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'value.format' = 'json',
+  'json.ignore-parse-errors' = 'true');
+INSERT INTO snk SELECT a FROM t;

@@ -1,4 +1,4 @@
--- Subqueries, views and WITH fold into one projection and one filter; a source is asked only for what is read.
+-- Subqueries, views and WITH fold into one projection and one filter; a source is asked only for what is read. Apache Flink 2.3.0 plans it too.
 SET 'pipeline.name' = 'folding';
 SET 'execution.checkpointing.interval' = '5 s';
 SET 'parallelism.default' = '4';
@@ -19,7 +19,7 @@ CREATE TEMPORARY TABLE orders (
   'properties.fetch.min.bytes' = '1',
   'scan.startup.mode' = 'earliest-offset',
   'value.format' = 'json',
-  'json.ignore-parse-errors' = 'true'
+  'value.json.ignore-parse-errors' = 'true'
 );
 CREATE TABLE snk (id BIGINT, what STRING, much DECIMAL(20, 2)) WITH ('connector' = 'print');
 CREATE VIEW big_orders (number, name, amount) AS SELECT id, sku, total FROM orders WHERE total > 100;
