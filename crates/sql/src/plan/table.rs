@@ -1,6 +1,6 @@
 //! `CREATE TABLE`: columns get types, computed columns and the watermark get expressions over the others.
 
-use super::expr::{Binder, Scope, ScopeColumn};
+use super::expr::{Binder, Scope, ScopeColumn, castable};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Path, Table, Watermark};
 use crate::connector::{key_type, metadata_key};
@@ -84,7 +84,7 @@ fn check_metadata(
         )));
     }
     let from = key_type(key);
-    if from.kind != ty.kind && !function_castable(&from.kind, &ty.kind) {
+    if from.kind != ty.kind && !castable(&from.kind, &ty.kind) {
         let message = format!(
             "metadata key '{}' is {}, which is not read as {}",
             written.value, from.kind, ty.kind
@@ -93,10 +93,6 @@ fn check_metadata(
             .hint(format!("declare the column as {}", from.kind)));
     }
     Ok(())
-}
-
-fn function_castable(from: &TypeKind, to: &TypeKind) -> bool {
-    super::expr::castable(from, to)
 }
 
 /// A computed column sees physical and metadata columns, wherever they stand; never another computed one (as in Flink).
