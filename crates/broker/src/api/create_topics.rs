@@ -142,6 +142,7 @@ fn created(asked: &CreatableTopic, topic: &NewTopic, id: Uuid) -> CreatableTopic
     CreatableTopicResult::default()
         .with_name(asked.name.clone())
         .with_topic_id(id)
+        .with_error_message(None)
         .with_num_partitions(topic.partitions)
         .with_replication_factor(1)
         .with_configs(Some(configs.collect()))

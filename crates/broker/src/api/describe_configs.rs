@@ -34,7 +34,7 @@ pub(crate) async fn handle(cx: Cx, request: DescribeConfigsRequest) -> DescribeC
                 if let Some(wanted) = &asked.configuration_keys {
                     configs.retain(|config| wanted.contains(&config.name));
                 }
-                result.with_configs(configs)
+                result.with_error_message(None).with_configs(configs)
             }
             Err(refusal) => result
                 .with_error_code(refusal.code.code())
@@ -101,7 +101,8 @@ fn topic_setting(
         } else {
             FROM_DEFAULT
         })
-        .with_config_type(setting.kind as i8);
+        .with_config_type(setting.kind as i8)
+        .with_documentation(None);
     if synonyms {
         let synonym = |name: &'static str, value: &str, source| {
             DescribeConfigsSynonym::default()
@@ -177,6 +178,7 @@ fn broker_settings(broker: &Broker) -> Vec<DescribeConfigsResourceResult> {
                 .with_read_only(true)
                 .with_config_source(source)
                 .with_config_type(kind as i8)
+                .with_documentation(None)
         })
         .collect()
 }

@@ -244,8 +244,8 @@ fn settings_change_one_by_one() {
         alter("cleanup.policy", 2, Some("compact")),
     ];
     expect![[r#"
-
-
+        ok
+        ok
         Config value append is not allowed for config: retention.ms
         Invalid value brotli for configuration compression.type: expected one of uncompressed, zstd, lz4, snappy, gzip, producer
         cleanup.policy=compact is not supported yet: records would never be compacted; use cleanup.policy=delete"#]].assert_eq(&lines.join("\n"));
