@@ -254,7 +254,8 @@ impl Client {
         const DEFAULT_CONFIG: i8 = 5;
         let resource = describe_configs_request::DescribeConfigsResource::default()
             .with_resource_type(TOPIC)
-            .with_resource_name(text(name));
+            .with_resource_name(text(name))
+            .with_configuration_keys(None);
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let mut entries = Vec::new();
         for result in self.bootstrap()?.call(&request)?.results {

@@ -31,7 +31,12 @@ pub(crate) async fn handle(cx: Cx, request: DescribeConfigsRequest) -> DescribeC
             .with_resource_name(asked.resource_name.clone());
         match describe(&cx, asked, request.include_synonyms) {
             Ok(mut configs) => {
-                if let Some(wanted) = &asked.configuration_keys {
+                // No list and an empty one both ask for everything.
+                if let Some(wanted) = asked
+                    .configuration_keys
+                    .as_ref()
+                    .filter(|keys| !keys.is_empty())
+                {
                     configs.retain(|config| wanted.contains(&config.name));
                 }
                 result.with_error_message(None).with_configs(configs)

@@ -138,7 +138,6 @@ enum State {
     Refused(Refusal),
     Appending {
         appended: oneshot::Receiver<Result<Appended, AppendError>>,
-        log_append_time: i64,
         records: u64,
         bytes: u64,
     },
@@ -158,14 +157,13 @@ impl Started {
             State::Refused(refusal) => Err(refusal),
             State::Appending {
                 appended,
-                log_append_time,
                 records,
                 bytes,
             } => match appended.await {
                 Ok(Ok(appended)) => {
                     cx.broker.metrics().produced_records.add(records);
                     cx.broker.metrics().produced_bytes.add(bytes);
-                    Ok((appended, log_append_time))
+                    Ok(appended)
                 }
                 Ok(Err(error)) => Err(append_refusal(&error)),
                 Err(_) => Err(Refusal::new(
@@ -175,9 +173,9 @@ impl Started {
             },
         };
         match outcome {
-            Ok((appended, log_append_time)) => reply
+            Ok(appended) => reply
                 .with_base_offset(appended.base_offset)
-                .with_log_append_time_ms(log_append_time)
+                .with_log_append_time_ms(appended.log_append_time)
                 .with_log_start_offset(appended.log_start),
             Err(refusal) => {
                 let metrics = cx.broker.metrics();
@@ -198,7 +196,7 @@ impl Started {
 /// Checks one partition's batch and hands it to storage.
 fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
     let index = data.index;
-    let (batch, log_append_time) = match prepare(cx, topic, data) {
+    let batch = match prepare(cx, topic, data) {
         Ok(prepared) => prepared,
         Err(refusal) => return Started::refused(index, refusal),
     };
@@ -217,15 +215,14 @@ fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
         index,
         state: State::Appending {
             appended,
-            log_append_time,
             records,
             bytes,
         },
     }
 }
 
-/// The batch as the topic wants it stored, and its log-append time (-1 when the producer's times stay).
-fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<(Batch, i64), Refusal> {
+/// The batch as the topic wants it stored. (A log-append time is storage's to write: it knows the moment.)
+fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, Refusal> {
     if data.index < 0 || data.index >= topic.partitions {
         let code = ErrorCode::UnknownTopicOrPartition;
         let message = format!(
@@ -247,7 +244,8 @@ fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<(Batch,
         );
         return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
     }
-    stamp(topic, batch, cx.broker.now_ms())
+    check_timestamps(topic, &batch, cx.broker.now_ms())?;
+    Ok(batch)
 }
 
 /// Since format v2 a request carries exactly one batch per partition.
@@ -302,10 +300,10 @@ fn recompress(topic: &Topic, batch: Batch) -> Result<Batch, Refusal> {
     }
 }
 
-/// Checks or replaces timestamps, as `message.timestamp.*` say.
-fn stamp(topic: &Topic, batch: Batch, now: i64) -> Result<(Batch, i64), Refusal> {
-    if topic_config::value(&topic.config, "message.timestamp.type") == "LogAppendTime" {
-        return Ok((batch.with_log_append_time(now), now));
+/// Holds the producer's timestamps to `message.timestamp.{before,after}.max.ms`, unless they are going to be replaced.
+fn check_timestamps(topic: &Topic, batch: &Batch, now: i64) -> Result<(), Refusal> {
+    if topic.is_log_append_time() {
+        return Ok(());
     }
     let after = topic_config::number(&topic.config, "message.timestamp.after.max.ms");
     let before = topic_config::number(&topic.config, "message.timestamp.before.max.ms");
@@ -328,7 +326,7 @@ fn stamp(topic: &Topic, batch: Batch, now: i64) -> Result<(Batch, i64), Refusal>
             }
         }
     }
-    Ok((batch, NO_TIMESTAMP))
+    Ok(())
 }
 
 fn batch_refusal(error: &BatchError) -> Refusal {

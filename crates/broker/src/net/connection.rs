@@ -68,9 +68,7 @@ impl Connection {
     ) {
         let metrics = broker.metrics().clone();
         metrics.connections_opened.add(1);
-        let ended = Connection::run(broker, stream, peer, shutdown).await;
-        metrics.connections_closed.add(1);
-        match ended {
+        match Connection::run(broker, stream, peer, shutdown).await {
             // A reset or a broken pipe is a client that died or lost patience: everyday life.
             Ok(()) | Err(Ended::Io(_)) => tracing::debug!(%peer, "connection closed"),
             Err(reason) => {
@@ -78,6 +76,7 @@ impl Connection {
                 tracing::warn!(%peer, %reason, "closed the connection");
             }
         }
+        metrics.connections_closed.add(1);
     }
 
     async fn run(

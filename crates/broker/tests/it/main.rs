@@ -1,6 +1,7 @@
 //! The broker over real sockets, on a real folder.
 
 mod admin;
+mod client;
 mod hostile;
 mod log;
 mod server;

@@ -16,21 +16,21 @@ use lw_storage::{Config, Storage};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub broker: Arc<Broker>,
-    pub storage: Storage,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) storage: Storage,
     runtime: Option<Runtime>,
     stop: watch::Sender<bool>,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
-    pub fn start() -> Server {
+    pub(crate) fn start() -> Server {
         Server::with(BrokerConfig::default())
     }
 
-    pub fn with(config: BrokerConfig) -> Server {
+    pub(crate) fn with(config: BrokerConfig) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
         let mut storage_config = Config::new(folder.path());
@@ -60,7 +60,7 @@ impl Server {
     }
 
     /// A socket to another broker on the same storage, which remembers nothing but what is there.
-    pub fn second_broker(&self) -> Socket {
+    pub(crate) fn second_broker(&self) -> Socket {
         let broker = Broker::new(self.storage.clone(), BrokerConfig::default());
         let runtime = self.runtime.as_ref().unwrap();
         let listener = runtime
@@ -72,7 +72,11 @@ impl Server {
         Socket::open(address)
     }
 
-    pub fn connect(&self) -> Socket {
+    pub(crate) fn now(&self) -> i64 {
+        lw_stdx::clock::Clock::now_ms(&SystemClock::new())
+    }
+
+    pub(crate) fn connect(&self) -> Socket {
         Socket::open(self.address)
     }
 }
@@ -92,7 +96,12 @@ impl Socket {
 
 impl Server {
     /// Creates a topic and gives a socket to use it with.
-    pub fn with_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Socket {
+    pub(crate) fn with_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        config: &[(&str, &str)],
+    ) -> Socket {
         let mut socket = self.connect();
         let configs = config.iter().map(|(name, value)| {
             CreatableTopicConfig::default()
@@ -123,19 +132,23 @@ impl Drop for Server {
     }
 }
 
-pub struct Socket {
-    pub stream: TcpStream,
+pub(crate) struct Socket {
+    pub(crate) stream: TcpStream,
     correlation_id: i32,
 }
 
 impl Socket {
     /// Sends a request and reads its reply, which must use up its frame.
-    pub fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+    pub(crate) fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         self.try_call(version, request)
             .unwrap_or_else(|error| panic!("api {} v{version}: {error}", R::KEY))
     }
 
-    pub fn try_call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+    pub(crate) fn try_call<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> io::Result<R::Response> {
         self.send(version, request);
         let mut reply = self.read_frame()?;
         let correlation_id = i32::from_be_bytes(*reply.first_chunk().unwrap());
@@ -156,13 +169,13 @@ impl Socket {
         Ok(response)
     }
 
-    pub fn send<R: Request>(&mut self, version: i16, request: &R) {
+    pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) {
         self.correlation_id += 1;
         let frame = frame::encode_request(self.correlation_id, version, "test", request).unwrap();
         self.stream.write_all(&frame).unwrap();
     }
 
-    pub fn read_frame(&mut self) -> io::Result<Bytes> {
+    pub(crate) fn read_frame(&mut self) -> io::Result<Bytes> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
@@ -171,7 +184,7 @@ impl Socket {
     }
 
     /// Whether the server hung up without a word.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
             Ok(read) => read == 0,
@@ -180,10 +193,10 @@ impl Socket {
     }
 }
 
-pub fn text(value: &str) -> StrBytes {
+pub(crate) fn text(value: &str) -> StrBytes {
     StrBytes::from_string(value.to_owned())
 }
 
-pub fn topic_name(name: &str) -> TopicName {
+pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
 }
