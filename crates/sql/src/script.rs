@@ -18,6 +18,8 @@ pub(crate) struct Script<'a> {
     pub hints: Vec<Hint>,
     /// Byte at which each line begins.
     lines: Vec<usize>,
+    /// Letters are bytes, so a place is found without counting them.
+    ascii: bool,
 }
 
 /// `/*+ … */`.
@@ -90,6 +92,7 @@ impl<'a> Script<'a> {
             tokens: Vec::new(),
             hints: Vec::new(),
             lines,
+            ascii: text.is_ascii(),
         };
         let blanked = blank_slash_comments(text);
         let all = Tokenizer::new(&FlinkDialect, &blanked)
@@ -190,6 +193,9 @@ impl<'a> Script<'a> {
             return self.text.len();
         };
         let column = (at.column as usize).saturating_sub(1);
+        if self.ascii {
+            return (start + column).min(self.text.len());
+        }
         self.text[start..]
             .char_indices()
             .nth(column)

@@ -300,11 +300,44 @@ impl<'s> Cursor<'s> {
         &mut self,
         parse: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
     ) -> Result<T> {
+        self.refuse_endless_expressions()?;
         let mut parser =
             Parser::new(&FlinkDialect).with_tokens_with_locations(self.rest().to_vec());
         let parsed = parse(&mut parser).map_err(|error| self.parser_error(&error))?;
         self.at += parser.index();
         Ok(parsed)
+    }
+
+    /// Each operator is one level of a tree that is walked by recursion; a stack has an end.
+    fn refuse_endless_expressions(&self) -> Result<()> {
+        let (mut conditions, mut operators) = (0, 0);
+        for token in self.rest() {
+            match &token.token {
+                Token::Comma => (conditions, operators) = (0, 0),
+                Token::Plus
+                | Token::Minus
+                | Token::Mul
+                | Token::Div
+                | Token::Mod
+                | Token::StringConcat => operators += 1,
+                Token::Word(_) if is_word(token, "AND") || is_word(token, "OR") => {
+                    (conditions, operators) = (conditions + 1, 0);
+                }
+                _ => {}
+            }
+            if operators > 100 || conditions > 300 {
+                let what = if operators > 100 {
+                    "100 operators"
+                } else {
+                    "300 AND and OR"
+                };
+                let message = format!("an expression of more than {what}");
+                let place = self.script.span(token.span);
+                return Err(Diagnostic::error("syntax", place, message)
+                    .hint("column IN (…) takes any number of values"));
+            }
+        }
+        Ok(())
     }
 
     /// `sqlparser` says "Expected: x, found: y at Line: l, Column: c"; told again in our words and at our place.

@@ -292,9 +292,12 @@ impl<'a> Binder<'a> {
             }
         };
         match function {
-            Function::And | Function::Or | Function::Concat => {
-                call(function, vec![self.bind(left)?, self.bind(right)?], span)
+            Function::And | Function::Or => {
+                let operands = chain(left, op, right);
+                let bound = operands.into_iter().map(|operand| self.bind(operand));
+                joined(function, bound.collect::<Result<_>>()?, span)
             }
+            Function::Concat => call(function, vec![self.bind(left)?, self.bind(right)?], span),
             Function::Plus
             | Function::Minus
             | Function::Times
@@ -343,22 +346,16 @@ impl<'a> Binder<'a> {
         span: Span,
     ) -> Result<Expr> {
         let x = self.bind(x)?;
-        let mut any: Option<Expr> = None;
+        let mut equals = Vec::new();
         for item in list {
-            let item_span = self.place(item);
-            let equal = self.comparison(Function::Equal, x.clone(), self.bind(item)?, item_span)?;
-            any = Some(match any {
-                None => equal,
-                Some(before) => call(Function::Or, vec![before, equal], span)?,
-            });
+            let place = self.place(item);
+            equals.push(self.comparison(Function::Equal, x.clone(), self.bind(item)?, place)?);
         }
-        let Some(any) = any else {
-            return Err(Diagnostic::error(
-                "syntax",
-                span,
-                "IN needs at least one value",
-            ));
-        };
+        if equals.is_empty() {
+            let message = "IN needs at least one value";
+            return Err(Diagnostic::error("syntax", span, message));
+        }
+        let any = joined(Function::Or, equals, span)?;
         not_if(negated, any, span)
     }
 
@@ -507,6 +504,47 @@ pub(super) fn call(function: Function, args: Vec<Expr>, span: Span) -> Result<Ex
             .detail(format!("It takes {}.", error.expected))
             .hint("convert an argument with CAST(x AS type)")
     })
+}
+
+/// The operands of `a OR b OR c`, however long: the parser nests them to the left.
+fn chain<'e>(
+    left: &'e ast::Expr,
+    op: &ast::BinaryOperator,
+    right: &'e ast::Expr,
+) -> Vec<&'e ast::Expr> {
+    let mut operands = vec![right];
+    let mut rest = left;
+    while let ast::Expr::BinaryOp {
+        left,
+        op: same,
+        right,
+    } = rest
+        && same == op
+    {
+        operands.push(right);
+        rest = left;
+    }
+    operands.push(rest);
+    operands.reverse();
+    operands
+}
+
+/// Conditions under one AND or OR, as a balanced tree: a list of ten thousand values is fourteen levels deep.
+fn joined(function: Function, mut conditions: Vec<Expr>, span: Span) -> Result<Expr> {
+    while conditions.len() > 1 {
+        let mut halved = Vec::with_capacity(conditions.len().div_ceil(2));
+        let mut conditions_left = conditions.into_iter();
+        while let Some(a) = conditions_left.next() {
+            halved.push(match conditions_left.next() {
+                Some(b) => call(function, vec![a, b], span)?,
+                None => a,
+            });
+        }
+        conditions = halved;
+    }
+    Ok(conditions
+        .pop()
+        .expect("the callers give at least one condition"))
 }
 
 fn not_if(negated: bool, condition: Expr, span: Span) -> Result<Expr> {

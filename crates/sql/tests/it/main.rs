@@ -160,6 +160,43 @@ fn a_broken_script_is_planned_or_refused() {
     }
 }
 
+/// Depth is bounded where recursion would overflow the stack, and length is not where it need not be.
+#[test]
+fn long_expressions_are_planned_or_refused_within_the_stack() {
+    let plan = |condition: String| {
+        let text = format!(
+            "CREATE TABLE o (id BIGINT, s STRING) WITH ('connector' = 'kafka', 'topic' = 'orders',
+             'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json');
+             CREATE TABLE b (id BIGINT) WITH ('connector' = 'blackhole');
+             INSERT INTO b SELECT id FROM o WHERE {condition}"
+        );
+        match plan_script(&text, "long.sql", &World) {
+            Ok(_) => "planned".to_string(),
+            Err(diagnostics) => diagnostics.to_string(),
+        }
+    };
+    let values: Vec<String> = (0..10_000).map(|i| i.to_string()).collect();
+    assert_eq!(plan(format!("id IN ({})", values.join(", "))), "planned");
+    assert_eq!(plan(vec!["id = 1"; 300].join(" OR ")), "planned");
+    assert_eq!(
+        plan(vec!["id = 1"; 10_000].join(" OR ")),
+        "an expression of more than 300 AND and OR"
+    );
+    assert_eq!(
+        plan(format!("0 = {}", vec!["id"; 101].join(" + "))),
+        "planned"
+    );
+    assert_eq!(
+        plan(format!("0 = {}", vec!["id"; 10_000].join(" + "))),
+        "an expression of more than 100 operators"
+    );
+    assert_eq!(
+        plan(format!("{}id = 1{}", "(".repeat(500), ")".repeat(500))),
+        "the expression is nested too deeply"
+    );
+    assert_eq!(plan("NOT ".repeat(10_000) + "id = 1"), "unexpected `NOT`");
+}
+
 /// Every script of both folders, errors one by one, with what stands before it.
 fn all_cases() -> Vec<(String, String)> {
     let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
