@@ -52,7 +52,10 @@ fn measure(
     }
     let rate = records.len() as f64 / best / 1e6;
     let bytes = records[0].len();
-    eprintln!("{name}: {rate:.2} M rows/s, {} of 5 columns, {bytes} bytes a record, best of 30", projection.len());
+    eprintln!(
+        "{name}: {rate:.2} M rows/s, {} of 5 columns, {bytes} bytes a record, best of 30",
+        projection.len()
+    );
 }
 
 fn avro(row: usize) -> Vec<u8> {
@@ -70,7 +73,11 @@ fn avro(row: usize) -> Vec<u8> {
         long(&mut out, text.len() as i64);
         out.extend(text.as_bytes());
     }
-    for value in [row as i64 % 48, row as i64 * 7, 1_767_225_600_000 + row as i64] {
+    for value in [
+        row as i64 % 48,
+        row as i64 * 7,
+        1_767_225_600_000 + row as i64,
+    ] {
         out.push(2);
         long(&mut out, value);
     }

@@ -85,18 +85,36 @@ fn events() -> Schema {
         ("sku", TypeKind::string().not_null()),
         ("qty", TypeKind::Int.nullable()),
         ("at", TypeKind::Timestamp(3).nullable()),
-        ("price", TypeKind::Decimal { precision: 10, scale: 2 }.nullable()),
+        (
+            "price",
+            TypeKind::Decimal {
+                precision: 10,
+                scale: 2,
+            }
+            .nullable(),
+        ),
         ("big", TypeKind::BigInt.nullable()),
         ("ratio", TypeKind::Double.nullable()),
         ("ok", TypeKind::Boolean.nullable()),
-        ("tags", TypeKind::Array(Box::new(TypeKind::string().nullable())).nullable()),
+        (
+            "tags",
+            TypeKind::Array(Box::new(TypeKind::string().nullable())).nullable(),
+        ),
         (
             "attrs",
-            TypeKind::Map(Box::new(TypeKind::string().not_null()), Box::new(TypeKind::BigInt.nullable())).nullable(),
+            TypeKind::Map(
+                Box::new(TypeKind::string().not_null()),
+                Box::new(TypeKind::BigInt.nullable()),
+            )
+            .nullable(),
         ),
         (
             "place",
-            TypeKind::Row(vec![Field::new("x", TypeKind::Int.nullable()), Field::new("y", TypeKind::string().not_null())]).nullable(),
+            TypeKind::Row(vec![
+                Field::new("x", TypeKind::Int.nullable()),
+                Field::new("y", TypeKind::string().not_null()),
+            ])
+            .nullable(),
         ),
     ])
 }
@@ -111,23 +129,41 @@ fn event() -> Vec<Wire> {
         some(Wire::Raw(1.5_f64.to_le_bytes().to_vec())),
         some(Wire::Raw(vec![1])),
         some(Wire::Block(vec![some(text("new")), none()])),
-        some(Wire::Block(vec![Wire::Many(vec![text("k"), some(Wire::Long(7))])])),
+        some(Wire::Block(vec![Wire::Many(vec![
+            text("k"),
+            some(Wire::Long(7)),
+        ])])),
         some(Wire::Many(vec![some(Wire::Long(4)), text("é")])),
     ]
 }
 
 fn bare_decoder(schema: &Schema, projection: &[usize]) -> Box<dyn Decoder> {
-    let format = FormatSpec::Avro { legacy_timestamps: true };
+    let format = FormatSpec::Avro {
+        legacy_timestamps: true,
+    };
     crate::decoder(&format, schema, projection, None).expect("supported")
 }
 
 fn show(batch: &RecordBatch) -> String {
     let options = FormatOptions::default().with_null("NULL");
     let cell = |column: &arrow_array::ArrayRef, row: usize| {
-        ArrayFormatter::try_new(column, &options).expect("known type").value(row).to_string()
+        ArrayFormatter::try_new(column, &options)
+            .expect("known type")
+            .value(row)
+            .to_string()
     };
-    let row = |row| batch.columns().iter().map(|c| cell(c, row)).collect::<Vec<_>>().join(", ");
-    (0..batch.num_rows()).map(row).collect::<Vec<_>>().join(" | ")
+    let row = |row| {
+        batch
+            .columns()
+            .iter()
+            .map(|c| cell(c, row))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    (0..batch.num_rows())
+        .map(row)
+        .collect::<Vec<_>>()
+        .join(" | ")
 }
 
 fn decode(schema: &Schema, projection: &[usize], record: &[u8]) -> Result<String, DecodeError> {
@@ -152,8 +188,14 @@ fn every_type_is_read() {
 
 #[test]
 fn only_projected_columns_are_read_in_any_order() {
-    assert_eq!(decode(&events(), &[9, 0], &encoded(&event())).unwrap(), "{x: 4, y: é}, A-1");
-    assert_eq!(decode(&events(), &[1, 1], &encoded(&event())).unwrap(), "-3, -3");
+    assert_eq!(
+        decode(&events(), &[9, 0], &encoded(&event())).unwrap(),
+        "{x: 4, y: é}, A-1"
+    );
+    assert_eq!(
+        decode(&events(), &[1, 1], &encoded(&event())).unwrap(),
+        "-3, -3"
+    );
     let mut decoder = bare_decoder(&events(), &[]);
     decoder.push(Some(&encoded(&event()))).unwrap();
     assert_eq!(decoder.finish().num_rows(), 1);
@@ -173,22 +215,40 @@ fn nulls_and_empty_collections() {
 
 #[test]
 fn decimals_that_do_not_fit_are_null() {
-    let schema = schema(&[("d", TypeKind::Decimal { precision: 3, scale: 1 }.nullable())]);
+    let schema = schema(&[(
+        "d",
+        TypeKind::Decimal {
+            precision: 3,
+            scale: 1,
+        }
+        .nullable(),
+    )]);
     let check = |bytes: &[u8], expected: &str| {
         let record = encoded(&[some(Wire::Bytes(bytes.to_vec()))]);
-        assert_eq!(decode(&schema, &[0], &record).unwrap(), expected, "{bytes:02x?}");
+        assert_eq!(
+            decode(&schema, &[0], &record).unwrap(),
+            expected,
+            "{bytes:02x?}"
+        );
     };
     check(&[0x03, 0xe7], "99.9");
     check(&[0x03, 0xe8], "NULL");
     check(&[0xff; 20], "-0.1");
     check(&[0x7f; 17], "NULL");
-    assert_eq!(code(&schema, &encoded(&[some(Wire::Bytes(vec![]))])), "avro.decimal");
+    assert_eq!(
+        code(&schema, &encoded(&[some(Wire::Bytes(vec![]))])),
+        "avro.decimal"
+    );
 }
 
 #[test]
 fn damaged_records_are_named() {
-    let s = schema(&[("s", TypeKind::string().nullable()), ("i", TypeKind::Int.not_null())]);
-    let check = |record: &[u8], expected: &str| assert_eq!(code(&s, record), expected, "{record:02x?}");
+    let s = schema(&[
+        ("s", TypeKind::string().nullable()),
+        ("i", TypeKind::Int.not_null()),
+    ]);
+    let check =
+        |record: &[u8], expected: &str| assert_eq!(code(&s, record), expected, "{record:02x?}");
     check(&[], "avro.truncated");
     check(&[0x02, 0x04, b'a'], "avro.truncated");
     check(&[0x00, 0x02, 0x02], "avro.trailing");
@@ -196,20 +256,37 @@ fn damaged_records_are_named() {
     check(&[0x01, 0x02], "avro.union");
     check(&[0x02, 0x02, 0xff, 0x02], "avro.utf8");
     check(&[0x02, 0x01], "avro.length");
-    check(&[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "avro.number");
+    check(
+        &[
+            0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
+        ],
+        "avro.number",
+    );
     check(&encoded(&[none(), Wire::Long(1 << 40)]), "avro.number");
     // What a confluent-framed record and a JSON record look like to bare Avro (Flink reads the first as a wrong row).
-    check(&[0, 0, 0, 0, 1, 2, 0x06, b'a', b'b', b'c', 2], "avro.trailing");
+    check(
+        &[0, 0, 0, 0, 1, 2, 0x06, b'a', b'b', b'c', 2],
+        "avro.trailing",
+    );
     check(br#"{"s":"a"}"#, "avro.union");
     let error = decode(&s, &[0, 1], &[0x02, 0x04, b'a']).unwrap_err();
-    assert_eq!(error.message, "field 's', at byte 2 of 3: the record ends within it");
+    assert_eq!(
+        error.message,
+        "field 's', at byte 2 of 3: the record ends within it"
+    );
 }
 
 #[test]
 fn hostile_item_counts_end_quickly() {
-    let list = schema(&[("a", TypeKind::Array(Box::new(TypeKind::Int.not_null())).not_null())]);
+    let list = schema(&[(
+        "a",
+        TypeKind::Array(Box::new(TypeKind::Int.not_null())).not_null(),
+    )]);
     assert_eq!(code(&list, &encoded(&[Wire::Long(i64::MAX)])), "avro.items");
-    assert_eq!(code(&list, &encoded(&[Wire::Long(i64::MIN), Wire::Long(1)])), "avro.items");
+    assert_eq!(
+        code(&list, &encoded(&[Wire::Long(i64::MIN), Wire::Long(1)])),
+        "avro.items"
+    );
     assert_eq!(code(&list, &encoded(&[Wire::Long(1000)])), "avro.truncated");
 }
 
@@ -219,10 +296,23 @@ fn the_derived_schema_is_flinks() {
         ("s", TypeKind::string().nullable()),
         ("sn", TypeKind::string().not_null()),
         ("t", TypeKind::TinyInt.nullable()),
-        ("d", TypeKind::Decimal { precision: 10, scale: 2 }.nullable()),
+        (
+            "d",
+            TypeKind::Decimal {
+                precision: 10,
+                scale: 2,
+            }
+            .nullable(),
+        ),
         ("ts", TypeKind::Timestamp(3).nullable()),
-        ("a", TypeKind::Array(Box::new(TypeKind::Int.nullable())).nullable()),
-        ("r", TypeKind::Row(vec![Field::new("x", TypeKind::Int.nullable())]).nullable()),
+        (
+            "a",
+            TypeKind::Array(Box::new(TypeKind::Int.nullable())).nullable(),
+        ),
+        (
+            "r",
+            TypeKind::Row(vec![Field::new("x", TypeKind::Int.nullable())]).nullable(),
+        ),
     ]);
     assert_eq!(
         derived_schema(&schema, true).unwrap(),
@@ -242,18 +332,42 @@ fn the_derived_schema_is_flinks() {
 #[test]
 fn what_flink_refuses_is_refused_with_its_reason() {
     let check = |kind: TypeKind, legacy: bool, reason: &str| {
-        let error = derived_schema(&schema(&[("c", kind.nullable())]), legacy).expect_err("refused");
+        let error =
+            derived_schema(&schema(&[("c", kind.nullable())]), legacy).expect_err("refused");
         assert_eq!(error.detail, reason);
     };
-    check(TypeKind::Timestamp(6), true, "Avro does not support TIMESTAMP type with precision: 6, it only supports precision less than 3.");
-    check(TypeKind::TimestampLtz(3), true, "Unsupported to derive Schema for type: TIMESTAMP_LTZ(3)");
     check(
-        TypeKind::Map(Box::new(TypeKind::Int.nullable()), Box::new(TypeKind::Int.nullable())),
+        TypeKind::Timestamp(6),
+        true,
+        "Avro does not support TIMESTAMP type with precision: 6, it only supports precision less than 3.",
+    );
+    check(
+        TypeKind::TimestampLtz(3),
+        true,
+        "Unsupported to derive Schema for type: TIMESTAMP_LTZ(3)",
+    );
+    check(
+        TypeKind::Map(
+            Box::new(TypeKind::Int.nullable()),
+            Box::new(TypeKind::Int.nullable()),
+        ),
         true,
         "Avro format doesn't support non-string as key type of map. The key type is: INT",
     );
-    assert!(derived_schema(&schema(&[("c", TypeKind::TimestampLtz(3).nullable())]), false).is_ok());
-    let error = bare(&schema(&[("event-time", TypeKind::Int.nullable())]), &[0], true).err().expect("refused");
+    assert!(
+        derived_schema(
+            &schema(&[("c", TypeKind::TimestampLtz(3).nullable())]),
+            false
+        )
+        .is_ok()
+    );
+    let error = bare(
+        &schema(&[("event-time", TypeKind::Int.nullable())]),
+        &[0],
+        true,
+    )
+    .err()
+    .expect("refused");
     assert_eq!(error.message, "the columns do not make an Avro schema");
 }
 
@@ -272,11 +386,19 @@ impl SchemaLookup for One {
     }
 }
 
-fn framed(writer: &'static str, columns: &[(&str, LogicalType)], record: &[Wire]) -> Result<String, DecodeError> {
+fn framed(
+    writer: &'static str,
+    columns: &[(&str, LogicalType)],
+    record: &[Wire],
+) -> Result<String, DecodeError> {
     let schema = schema(columns);
-    let format = FormatSpec::AvroConfluent { url: None, subject: None };
+    let format = FormatSpec::AvroConfluent {
+        url: None,
+        subject: None,
+    };
     let all: Vec<usize> = (0..schema.fields.len()).collect();
-    let mut decoder = crate::decoder(&format, &schema, &all, Some(Arc::new(One(writer)))).expect("supported");
+    let mut decoder =
+        crate::decoder(&format, &schema, &all, Some(Arc::new(One(writer)))).expect("supported");
     let mut value = vec![0, 0, 0, 0, 7];
     value.extend(encoded(record));
     decoder.push(Some(&value))?;
@@ -292,7 +414,10 @@ fn the_writers_schema_is_resolved_to_the_tables_columns() {
         {"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}},
         {"name":"price","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":3}},
         {"name":"s","type":["string","null"]}]}"#;
-    let gone = Wire::Block(vec![Wire::Many(vec![text("k"), Wire::Branch(2, Box::new(Wire::Raw(vec![1, 2])))])]);
+    let gone = Wire::Block(vec![Wire::Many(vec![
+        text("k"),
+        Wire::Branch(2, Box::new(Wire::Raw(vec![1, 2]))),
+    ])]);
     let record = [
         gone,
         Wire::Long(5),
@@ -307,20 +432,44 @@ fn the_writers_schema_is_resolved_to_the_tables_columns() {
         ("i", TypeKind::BigInt.not_null()),
         ("f", TypeKind::Double.nullable()),
         ("at", TypeKind::Timestamp(3).nullable()),
-        ("price", TypeKind::Decimal { precision: 9, scale: 2 }.nullable()),
+        (
+            "price",
+            TypeKind::Decimal {
+                precision: 9,
+                scale: 2,
+            }
+            .nullable(),
+        ),
     ];
-    assert_eq!(framed(writer, &columns, &record).unwrap(), "NULL, NULL, 5, 1.5, 2026-01-01T00:00:00.123, 1.23");
+    assert_eq!(
+        framed(writer, &columns, &record).unwrap(),
+        "NULL, NULL, 5, 1.5, 2026-01-01T00:00:00.123, 1.23"
+    );
     let mut narrow = columns.to_vec();
     narrow[5].1 = TypeKind::Int.nullable();
     let error = framed(writer, &narrow, &record).unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), ("avro.resolution", "schema 7: field 'price': the writer's bytes cannot be read as INT"));
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (
+            "avro.resolution",
+            "schema 7: field 'price': the writer's bytes cannot be read as INT"
+        )
+    );
     narrow[5] = ("must", TypeKind::Int.not_null());
     let error = framed(writer, &narrow, &record).unwrap_err();
-    assert_eq!(error.message, "schema 7: the writer's schema has no field 'must', which the table declares NOT NULL");
+    assert_eq!(
+        error.message,
+        "schema 7: the writer's schema has no field 'must', which the table declares NOT NULL"
+    );
     narrow.truncate(1);
     narrow[0].1 = TypeKind::string().not_null();
     let error = framed(writer, &narrow, &record).unwrap_err();
-    assert!(error.message.ends_with("the writer's null cannot be read as NOT NULL"), "{error}");
+    assert!(
+        error
+            .message
+            .ends_with("the writer's null cannot be read as NOT NULL"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -334,22 +483,35 @@ fn a_writers_recursion_is_bounded() {
         [Wire::Raw(bytes)]
     };
     assert_eq!(framed(writer, &columns, &deep(10)).unwrap(), "1");
-    assert_eq!(framed(writer, &columns, &deep(100_000)).unwrap_err().code, "avro.depth");
+    assert_eq!(
+        framed(writer, &columns, &deep(100_000)).unwrap_err().code,
+        "avro.depth"
+    );
 }
 
 #[test]
 fn frames_that_are_none_are_named() {
-    let lookup: Arc<dyn SchemaLookup> = Arc::new(One(r#"{"type":"record","name":"E","fields":[]}"#));
+    let lookup: Arc<dyn SchemaLookup> =
+        Arc::new(One(r#"{"type":"record","name":"E","fields":[]}"#));
     let schema = schema(&[("i", TypeKind::Int.nullable())]);
     let mut decoder = confluent(&schema, &[0], Some(lookup)).expect("supported");
     let mut message = |bytes: &[u8]| decoder.push(Some(bytes)).unwrap_err().message;
     assert_eq!(message(&[0, 0, 0]), "3 bytes are too few for a schema id");
-    assert_eq!(message(&[2, 0, 0, 0, 7]), "the first byte is 2, not 0: the record does not carry a schema id");
-    assert_eq!(message(&[0, 0, 0, 0, 9]), "the registry has no schema with id 9");
+    assert_eq!(
+        message(&[2, 0, 0, 0, 7]),
+        "the first byte is 2, not 0: the record does not carry a schema id"
+    );
+    assert_eq!(
+        message(&[0, 0, 0, 0, 9]),
+        "the registry has no schema with id 9"
+    );
     assert_eq!(decoder.push(Some(&[0, 0, 0, 0, 7])), Ok(Decoded::rows(1)));
     assert_eq!(decoder.push(None), Ok(Decoded::rows(0)));
     let error = confluent(&schema, &[0], None).err().expect("no registry");
-    assert_eq!(error.hint, "set 'avro-confluent.url' to the registry's address");
+    assert_eq!(
+        error.hint,
+        "set 'avro-confluent.url' to the registry's address"
+    );
 }
 
 proptest! {

@@ -106,7 +106,9 @@ impl Json {
     /// An array of rows. When errors are ignored a bad element is left out and the rest is read.
     fn array(&mut self, scanner: &mut Scanner<'_>) -> Result<Decoded, DecodeError> {
         let mut decoded = Decoded::default();
-        scanner.expect(b'[', "'[' was expected").map_err(malformed)?;
+        scanner
+            .expect(b'[', "'[' was expected")
+            .map_err(malformed)?;
         if scanner.eat(b']') {
             return Ok(decoded);
         }

@@ -253,11 +253,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn key_if_object(
-        &mut self,
-        end: u8,
-        visit: &mut impl FnMut(Piece<'a>),
-    ) -> Result<(), Syntax> {
+    fn key_if_object(&mut self, end: u8, visit: &mut impl FnMut(Piece<'a>)) -> Result<(), Syntax> {
         if end == b'}' {
             let key = self.text()?;
             self.expect(b':', "':' was expected")?;

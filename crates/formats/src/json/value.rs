@@ -50,7 +50,10 @@ impl Members {
     pub(crate) fn new(fields: &[Field]) -> Members {
         Members {
             fields: fields.to_vec(),
-            nested: fields.iter().map(|field| Members::within(&field.ty)).collect(),
+            nested: fields
+                .iter()
+                .map(|field| Members::within(&field.ty))
+                .collect(),
         }
     }
 
@@ -153,8 +156,14 @@ impl Reader<'_> {
                 column.settle();
                 Ok(())
             }
-            TypeKind::TinyInt => put!(I8, literal(token).and_then(|s| integer(s).ok()?.try_into().ok())),
-            TypeKind::SmallInt => put!(I16, literal(token).and_then(|s| integer(s).ok()?.try_into().ok())),
+            TypeKind::TinyInt => put!(
+                I8,
+                literal(token).and_then(|s| integer(s).ok()?.try_into().ok())
+            ),
+            TypeKind::SmallInt => put!(
+                I16,
+                literal(token).and_then(|s| integer(s).ok()?.try_into().ok())
+            ),
             TypeKind::Int => put!(I32, whole(token).and_then(|n| n.try_into().ok())),
             TypeKind::BigInt => put!(I64, whole(token)),
             TypeKind::Float => put!(F32, literal(token).and_then(text::parse_float)),
@@ -180,14 +189,22 @@ impl Reader<'_> {
             }
             TypeKind::Date => put!(
                 I32,
-                quoted(token).and_then(|s| text::parse_date(s.as_bytes(), Width::Two, Resolve::Strict))
+                quoted(token).and_then(|s| text::parse_date(
+                    s.as_bytes(),
+                    Width::Two,
+                    Resolve::Strict
+                ))
             ),
             TypeKind::Time(p) => put!(
                 I64,
                 quoted(token).and_then(|s| text::parse_time(s.as_bytes(), Width::Two, *p))
             ),
-            TypeKind::Timestamp(p) => put!(I64, self.timestamp(token, false).map(|v| text::cut(v, *p))),
-            TypeKind::TimestampLtz(p) => put!(I64, self.timestamp(token, true).map(|v| text::cut(v, *p))),
+            TypeKind::Timestamp(p) => {
+                put!(I64, self.timestamp(token, false).map(|v| text::cut(v, *p)))
+            }
+            TypeKind::TimestampLtz(p) => {
+                put!(I64, self.timestamp(token, true).map(|v| text::cut(v, *p)))
+            }
             _ => Err(Fault::Field),
         }
     }
@@ -341,8 +358,7 @@ impl Reader<'_> {
     }
 
     fn blame(&mut self, field: &Field) {
-        self.field
-            .get_or_insert_with(|| field.name.as_str().into());
+        self.field.get_or_insert_with(|| field.name.as_str().into());
     }
 }
 
@@ -356,7 +372,11 @@ impl<'a> Scanner<'a> {
     }
 }
 
-fn text_value(scanner: &mut Scanner<'_>, token: &Token<'_>, column: &mut Column) -> Result<(), Fault> {
+fn text_value(
+    scanner: &mut Scanner<'_>,
+    token: &Token<'_>,
+    column: &mut Column,
+) -> Result<(), Fault> {
     let pushed = match token {
         Token::Text(text) => column.push_bytes(text.as_bytes()),
         Token::Number(literal) => column.push_bytes(literal.as_bytes()),

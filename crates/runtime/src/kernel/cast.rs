@@ -76,6 +76,7 @@ impl Cast {
         use TypeKind::*;
         match (&self.from, &self.to) {
             (Null, _) => Ok(Operand::constant(new_null_array(&self.ty, 1))),
+            (from, to) if from.is_character() && *to == TypeKind::string() => Ok(value.clone()),
             (from, to) if from.is_character() && to.is_character() => {
                 self.text(value, active, |row, out| {
                     out.push_str(value.array.as_string::<i32>().value(row));
@@ -218,34 +219,26 @@ impl Cast {
 
     /// From a time of day or a timestamp. Zones do not matter: the session's is UTC.
     fn micros(&self, value: &Operand, active: &Active) -> Result<Operand, RowError> {
-        let array = &value.array;
-        let plain = match array.data_type() {
-            DataType::Timestamp(unit, Some(_)) => value.with(
-                arrow_cast::cast(array, &DataType::Timestamp(*unit, None))
-                    .expect("only the zone goes"),
-            ),
-            _ => value.clone(),
-        };
         type Micros = TimestampMicrosecondType;
         match &self.to {
-            TypeKind::Date => self.to_primitive::<Micros, Date32Type>(&plain, active, |v| {
+            TypeKind::Date => self.to_primitive::<Micros, Date32Type>(value, active, |v| {
                 i32::try_from(v.div_euclid(MICROS_PER_DAY))
                     .map(Some)
                     .map_err(|_| Fault::cast("the date is out of range"))
             }),
             TypeKind::Time(p) if matches!(self.from, TypeKind::Time(_)) => self
                 .to_primitive::<Time64MicrosecondType, Time64MicrosecondType>(
-                &plain,
+                value,
                 active,
                 |v| Ok(Some(text::cut(v, *p))),
             ),
             TypeKind::Time(p) => {
-                self.to_primitive::<Micros, Time64MicrosecondType>(&plain, active, |v| {
+                self.to_primitive::<Micros, Time64MicrosecondType>(value, active, |v| {
                     Ok(Some(text::cut(v.rem_euclid(MICROS_PER_DAY), *p)))
                 })
             }
             TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) => {
-                self.to_primitive::<Micros, Micros>(&plain, active, |v| Ok(Some(text::cut(v, *p))))
+                self.to_primitive::<Micros, Micros>(value, active, |v| Ok(Some(text::cut(v, *p))))
             }
             other => unreachable!("no plan from a time to {other}"),
         }

@@ -134,10 +134,17 @@ fn check(batch: &RecordBatch, cases: &[(&str, Expr)], expected: ExpectFile) {
         let together = evaluator.evaluate(batch);
         let mut fails = false;
         for row in 0..batch.num_rows() {
-            let id = batch.column(0).as_primitive::<arrow_array::types::Int32Type>().value(row);
+            let id = batch
+                .column(0)
+                .as_primitive::<arrow_array::types::Int32Type>()
+                .value(row);
             match evaluator.evaluate(&batch.slice(row, 1)) {
                 Ok(array) => {
-                    assert_eq!(array.data_type(), &lw_formats::arrow_type(expr.ty()), "{expr}");
+                    assert_eq!(
+                        array.data_type(),
+                        &lw_formats::arrow_type(expr.ty()),
+                        "{expr}"
+                    );
                     let alone = shown(expr, &array, 0);
                     if let Ok(all) = &together {
                         assert_eq!(shown(expr, all, row), alone, "{expr} in row {row}");
@@ -268,7 +275,10 @@ fn text_functions_are_flinks() {
         ("s10", call(F::Substring, [s(), int(1), int(0)])),
         ("sl", call(F::Substring, [s(), int(2), int(100)])),
         ("sh", call(F::Substring, [s(), int(100)])),
-        ("negative length", call(F::Substring, [s(), int(1), int(-1)])),
+        (
+            "negative length",
+            call(F::Substring, [s(), int(1), int(-1)]),
+        ),
         ("c", call(F::CharLength, [s()])),
         ("lk", call(F::Like, [s(), c.get("p")])),
         ("l1", like("a_c")),
@@ -279,7 +289,11 @@ fn text_functions_are_flinks() {
         ("l6", like("%c")),
         ("co", call(F::Concat, [s(), text("|"), c.get("p")])),
     ];
-    check(&batch, &cases, expect_file!["./testdata/text-functions.txt"]);
+    check(
+        &batch,
+        &cases,
+        expect_file!["./testdata/text-functions.txt"],
+    );
 }
 
 #[test]
@@ -344,19 +358,58 @@ fn rows_that_are_not_asked_for_cannot_fail() {
     let cases = [
         ("case", case),
         ("coalesce", call(F::Coalesce, [bi(), ten_by()])),
-        ("coalesce that must go on", call(F::Coalesce, [null_at_7(), ten_by()])),
-        ("or", call(F::Or, [call(F::Equal, [bi(), int(0)]), below_five()])),
-        ("and", call(F::And, [call(F::NotEqual, [bi(), int(0)]), below_five()])),
-        ("and that must go on", call(F::And, [unknown(), below_five()])),
-        ("or of constants", call(F::Or, [literal(Value::Boolean(true), TypeKind::Boolean), below_five()])),
+        (
+            "coalesce that must go on",
+            call(F::Coalesce, [null_at_7(), ten_by()]),
+        ),
+        (
+            "or",
+            call(F::Or, [call(F::Equal, [bi(), int(0)]), below_five()]),
+        ),
+        (
+            "and",
+            call(F::And, [call(F::NotEqual, [bi(), int(0)]), below_five()]),
+        ),
+        (
+            "and that must go on",
+            call(F::And, [unknown(), below_five()]),
+        ),
+        (
+            "or of constants",
+            call(
+                F::Or,
+                [
+                    literal(Value::Boolean(true), TypeKind::Boolean),
+                    below_five(),
+                ],
+            ),
+        ),
         ("nullif", null_at_7()),
         ("distinct", call(F::IsDistinctFrom, [bi(), int(7)])),
-        ("null is not distinct", call(F::IsNotDistinctFrom, [null_at_7(), literal(Value::Null, TypeKind::BigInt)])),
+        (
+            "null is not distinct",
+            call(
+                F::IsNotDistinctFrom,
+                [null_at_7(), literal(Value::Null, TypeKind::BigInt)],
+            ),
+        ),
         ("is true", call(F::IsTrue, [positive()])),
         ("null is not true", call(F::IsNotTrue, [unknown()])),
         ("not", call(F::Not, [positive()])),
-        ("null and", call(F::And, [call(F::Greater, [null_at_7(), int(0)]), call(F::Less, [bi(), int(0)])])),
-        ("null or", call(F::Or, [call(F::Greater, [null_at_7(), int(0)]), positive()])),
+        (
+            "null and",
+            call(
+                F::And,
+                [
+                    call(F::Greater, [null_at_7(), int(0)]),
+                    call(F::Less, [bi(), int(0)]),
+                ],
+            ),
+        ),
+        (
+            "null or",
+            call(F::Or, [call(F::Greater, [null_at_7(), int(0)]), positive()]),
+        ),
         ("is null", call(F::IsNull, [null_at_7()])),
         ("a constant that fails", call(F::Divide, [int(1), int(0)])),
     ];
@@ -374,10 +427,16 @@ fn constants_of_the_reference_come_out() {
     let dec = |v: i128, p, s| literal(Value::Decimal(v), decimal(p, s));
     let dbl = |v: f64| literal(Value::Double(v), TypeKind::Double);
     let same = |expr: Expr, expected: &str| {
-        let array = Evaluator::new(&expr).expect("supported").evaluate(&one).expect("no fault");
+        let array = Evaluator::new(&expr)
+            .expect("supported")
+            .evaluate(&one)
+            .expect("no fault");
         assert_eq!(shown(&expr, &array, 0), expected, "{expr}");
     };
-    same(call(F::Divide, [dec(700, 10, 2), dec(300, 10, 2)]), "2.3333333333333");
+    same(
+        call(F::Divide, [dec(700, 10, 2), dec(300, 10, 2)]),
+        "2.3333333333333",
+    );
     same(call(F::Divide, [int(7), dec(20, 2, 1)]), "3.500000");
     same(call(F::Times, [int(7), dec(15, 2, 1)]), "10.5");
     same(call(F::Mod, [int(-7), int(3)]), "-1");
@@ -394,20 +453,38 @@ fn constants_of_the_reference_come_out() {
     same(call(F::Equal, [int(1), dec(10, 2, 1)]), "TRUE");
     same(cast(dbl(1e10), TypeKind::string()), "1.0E10");
     same(cast(dbl(1e-7), TypeKind::string()), "1.0E-7");
-    same(cast(literal(Value::Boolean(true), TypeKind::Boolean), TypeKind::string()), "TRUE");
-    same(cast(millis(5_400_000), TypeKind::string()), "+0 01:30:00.000");
+    same(
+        cast(
+            literal(Value::Boolean(true), TypeKind::Boolean),
+            TypeKind::string(),
+        ),
+        "TRUE",
+    );
+    same(
+        cast(millis(5_400_000), TypeKind::string()),
+        "+0 01:30:00.000",
+    );
     same(cast(months(1), TypeKind::string()), "+0-01");
     // 38 significant digits first: 0.49999… of 39 nines is a half by then.
-    same(call(F::Divide, [dec(10_i128.pow(37), 38, 0), dec(3, 38, 0)]), "3333333333333333333333333333333333333.333333");
+    same(
+        call(F::Divide, [dec(10_i128.pow(37), 38, 0), dec(3, 38, 0)]),
+        "3333333333333333333333333333333333333.333333",
+    );
 }
 
 #[test]
 fn what_has_no_kernel_is_refused() {
     let refused = |expr: Expr| Evaluator::new(&expr).err().expect("refused").message;
     let time = literal(Value::Time(0), TypeKind::Time(0));
-    assert_eq!(refused(cast(time, TypeKind::Int)), "CAST from TIME(0) to INT is not supported");
+    assert_eq!(
+        refused(cast(time, TypeKind::Int)),
+        "CAST from TIME(0) to INT is not supported"
+    );
     let fine = literal(Value::Timestamp(1), TypeKind::Timestamp(9));
-    assert_eq!(refused(fine), "TIMESTAMP(9) is not supported: at most 6 digits of a second are kept");
+    assert_eq!(
+        refused(fine),
+        "TIMESTAMP(9) is not supported: at most 6 digits of a second are kept"
+    );
     let escape = call(F::Like, [text("a"), text("a!bc"), text("!")]);
     assert_eq!(refused(escape), "Invalid escape sequence 'a!bc', 1");
 }
@@ -419,13 +496,19 @@ fn nested_values_print_as_flink_prints_them() {
         Field::new("y", TypeKind::string().nullable()),
     ]);
     let list = TypeKind::Array(Box::new(TypeKind::Boolean.nullable()));
-    let map = TypeKind::Map(Box::new(TypeKind::string().nullable()), Box::new(decimal(3, 2).nullable()));
+    let map = TypeKind::Map(
+        Box::new(TypeKind::string().nullable()),
+        Box::new(decimal(3, 2).nullable()),
+    );
     let record = r#"{"r":{"x":1},"l":[true,null],"m":{"a":1.5}}"#;
     let (schema, batch) = read(record, &[("r", row), ("l", list), ("m", map)]);
     let c = Columns(schema);
     for (name, expected) in [("r", "(1, NULL)"), ("l", "[TRUE, NULL]"), ("m", "{a=1.50}")] {
         let expr = cast(c.get(name), TypeKind::string());
-        let array = Evaluator::new(&expr).expect("supported").evaluate(&batch).expect("no fault");
+        let array = Evaluator::new(&expr)
+            .expect("supported")
+            .evaluate(&batch)
+            .expect("no fault");
         assert_eq!(shown(&expr, &array, 0), expected);
     }
 }
@@ -435,7 +518,8 @@ fn a_mask_takes_null_for_false() {
     let (schema, batch) = numbers();
     let bi = Columns(schema).get("bi");
     let condition = call(F::Greater, [call(F::NullIf, [bi, int(7)]), int(0)]);
-    let mask = filter_mask(&Evaluator::new(&condition).expect("supported"), &batch).expect("no fault");
+    let mask =
+        filter_mask(&Evaluator::new(&condition).expect("supported"), &batch).expect("no fault");
     assert_eq!(mask.null_count(), 0);
     assert_eq!(mask.true_count(), 3);
 }
