@@ -27,6 +27,7 @@ pub(crate) const TABLE: &str = "lake.events";
 /// A running server, as far as tables go.
 pub(crate) struct World {
     pub(crate) catalog: Catalog,
+    pub(crate) storage: Storage,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Ids,
     _folder: Option<tempfile::TempDir>,
@@ -58,13 +59,14 @@ impl World {
         let storage = Storage::open(disk.clone(), clock.clone(), config).expect("storage opens");
         let warehouse = folder.join("warehouse");
         let catalog = Catalog::open(
-            storage,
+            storage.clone(),
             Files::new(disk),
             &warehouse.to_string_lossy(),
             ids.clone(),
         );
         World {
             catalog: catalog.expect("the catalog opens"),
+            storage,
             clock,
             ids,
             _folder: None,
@@ -84,10 +86,14 @@ impl World {
 
     /// `(partition, offset)` of every row in the table, sorted.
     pub(crate) fn rows(&self) -> Vec<(i32, i64)> {
-        let view = self.view();
+        self.try_rows().expect("committed files are there")
+    }
+
+    pub(crate) fn try_rows(&self) -> Result<Vec<(i32, i64)>, CatalogError> {
+        let view = TableView::open(&self.catalog, &ident(TABLE))?;
         let mut rows = Vec::new();
         for file in &view.data_files {
-            for batch in view.read_rows(file).expect("a committed file is there") {
+            for batch in view.read_rows(file)? {
                 let partitions = batch.column(0).as_primitive::<Int32Type>();
                 let offsets = batch.column(1).as_primitive::<Int64Type>();
                 rows.extend(
@@ -100,12 +106,25 @@ impl World {
             }
         }
         rows.sort_unstable();
-        rows
+        Ok(rows)
+    }
+
+    /// The head's parent, if there is a head.
+    pub(crate) fn head(&self) -> Result<Option<Option<i64>>, CatalogError> {
+        let table = self.catalog.load(&ident(TABLE))?;
+        Ok(table
+            .metadata
+            .current_snapshot()
+            .map(|head| head.parent_snapshot_id()))
+    }
+
+    pub(crate) fn foreign_commit(&self) {
+        self.try_foreign_commit().expect("a user may do that");
     }
 
     /// What another engine's append does to the metadata: a new snapshot without a marker.
-    pub(crate) fn foreign_commit(&self) {
-        let table = self.catalog.load(&ident(TABLE)).expect("the table exists");
+    pub(crate) fn try_foreign_commit(&self) -> Result<(), CatalogError> {
+        let table = self.catalog.load(&ident(TABLE))?;
         let head = table
             .metadata
             .current_snapshot()
@@ -124,25 +143,26 @@ impl World {
             .with_schema_id(table.metadata.current_schema_id())
             .build();
         let id = snapshot.snapshot_id();
-        self.commit(vec![TableUpdate::AddSnapshot { snapshot }, set_head(id)]);
+        self.change(vec![TableUpdate::AddSnapshot { snapshot }, set_head(id)])
+    }
+
+    pub(crate) fn roll_back(&self) {
+        self.try_roll_back().expect("a user may do that");
     }
 
     /// What a user's rollback does: `main` moves to an older snapshot.
-    pub(crate) fn roll_back(&self) {
-        let table = self.catalog.load(&ident(TABLE)).expect("the table exists");
-        let head = table
-            .metadata
-            .current_snapshot()
-            .expect("there is a snapshot");
-        let parent = head
-            .parent_snapshot_id()
-            .expect("there is an older snapshot");
-        self.commit(vec![set_head(parent)]);
+    pub(crate) fn try_roll_back(&self) -> Result<(), CatalogError> {
+        let parent = self.head()?.flatten().expect("there is an older snapshot");
+        self.change(vec![set_head(parent)])
     }
 
     pub(crate) fn commit(&self, updates: Vec<TableUpdate>) {
-        TableCatalog::commit(&self.catalog, &ident(TABLE), Vec::new(), updates)
-            .expect("a user may do that");
+        self.change(updates).expect("a user may do that");
+    }
+
+    fn change(&self, updates: Vec<TableUpdate>) -> Result<(), CatalogError> {
+        TableCatalog::commit(&self.catalog, &ident(TABLE), Vec::new(), updates)?;
+        Ok(())
     }
 }
 
