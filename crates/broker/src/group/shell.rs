@@ -553,3 +553,6 @@ fn published(topic: &str, partition: i32, offset: i64) -> OffsetCommit {
         retention_ms: None,
     }
 }
+
+#[cfg(test)]
+mod tests;
