@@ -9,7 +9,7 @@
 
 use super::*;
 use expect_test::{ExpectFile, expect_file};
-use lw_graph::{Field, FormatSpec, Function as F, LogicalType, Schema, TypeKind, Value};
+use lw_graph::{Field, FormatSpec, Function as F, Schema, TypeKind, Value};
 use std::fmt::Write;
 
 fn read(records: &str, columns: &[(&str, TypeKind)]) -> (Schema, RecordBatch) {
