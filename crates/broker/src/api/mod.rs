@@ -89,9 +89,18 @@ pub(crate) enum Hangup {
     #[error("api key {0} is not served here")]
     UnknownApi(i16),
     #[error("{api:?} version {version} is not served; {min} to {max} are")]
-    UnsupportedVersion { api: ApiKey, version: i16, min: i16, max: i16 },
+    UnsupportedVersion {
+        api: ApiKey,
+        version: i16,
+        min: i16,
+        max: i16,
+    },
     #[error("{api:?} version {version}: {source}")]
-    Unreadable { api: ApiKey, version: i16, source: FrameError },
+    Unreadable {
+        api: ApiKey,
+        version: i16,
+        source: FrameError,
+    },
     #[error("the request header: {0}")]
     Header(FrameError),
     #[error("the handler of {0:?} failed; this is a bug")]
@@ -123,15 +132,30 @@ impl Incoming {
         let head = RequestHead::take(&mut frame).map_err(Hangup::Header)?;
         let api = apis::find(head.api_key).ok_or(Hangup::UnknownApi(head.api_key))?;
         if api.serves(head.api_version) {
-            let client_id =
-                frame::take_client_id(&mut frame, api.key, head.api_version).map_err(Hangup::Header)?;
-            return Ok(Incoming { head, api: api.key, client_id, body: frame });
+            let client_id = frame::take_client_id(&mut frame, api.key, head.api_version)
+                .map_err(Hangup::Header)?;
+            return Ok(Incoming {
+                head,
+                api: api.key,
+                client_id,
+                body: frame,
+            });
         }
         if api.key == ApiKey::ApiVersions {
-            return Ok(Incoming { head, api: api.key, client_id: None, body: Bytes::new() });
+            return Ok(Incoming {
+                head,
+                api: api.key,
+                client_id: None,
+                body: Bytes::new(),
+            });
         }
         let (version, min, max) = (head.api_version, api.min, api.max);
-        Err(Hangup::UnsupportedVersion { api: api.key, version, min, max })
+        Err(Hangup::UnsupportedVersion {
+            api: api.key,
+            version,
+            min,
+            max,
+        })
     }
 
     /// Only produce requests may start while others of their connection are unanswered.
@@ -147,8 +171,19 @@ pub(crate) fn dispatch(
     endpoint: &Endpoint,
     incoming: Incoming,
 ) -> Answer {
-    let Incoming { head, api, client_id, body } = incoming;
-    let cx = Cx { broker: broker.clone(), version: head.api_version, client_id, peer, endpoint: endpoint.clone() };
+    let Incoming {
+        head,
+        api,
+        client_id,
+        body,
+    } = incoming;
+    let cx = Cx {
+        broker: broker.clone(),
+        version: head.api_version,
+        client_id,
+        peer,
+        endpoint: endpoint.clone(),
+    };
     match api {
         ApiKey::Produce => produce::answer(cx, head, body),
         ApiKey::Fetch => fetch::answer(cx, head, body),
@@ -163,10 +198,16 @@ pub(crate) fn dispatch(
         ApiKey::DeleteRecords => answer(cx, head, body, delete_records::handle),
         ApiKey::DescribeConfigs => answer(cx, head, body, describe_configs::handle),
         ApiKey::AlterConfigs => answer(cx, head, body, alter_configs::handle),
-        ApiKey::IncrementalAlterConfigs => answer(cx, head, body, incremental_alter_configs::handle),
+        ApiKey::IncrementalAlterConfigs => {
+            answer(cx, head, body, incremental_alter_configs::handle)
+        }
         ApiKey::DescribeCluster => answer(cx, head, body, describe_cluster::handle),
-        ApiKey::DescribeTopicPartitions => answer(cx, head, body, describe_topic_partitions::handle),
-        ApiKey::ListPartitionReassignments => answer(cx, head, body, list_partition_reassignments::handle),
+        ApiKey::DescribeTopicPartitions => {
+            answer(cx, head, body, describe_topic_partitions::handle)
+        }
+        ApiKey::ListPartitionReassignments => {
+            answer(cx, head, body, list_partition_reassignments::handle)
+        }
         ApiKey::DescribeLogDirs => answer(cx, head, body, describe_log_dirs::handle),
         ApiKey::DescribeAcls => answer(cx, head, body, describe_acls::handle),
         ApiKey::FindCoordinator => answer(cx, head, body, find_coordinator::handle),
@@ -213,7 +254,10 @@ where
 {
     frame::encode_response(head.correlation_id, head.api_version, response)
         .map(Reply::from)
-        .map_err(|source| Hangup::Unwritable { api: key_of(head), source })
+        .map_err(|source| Hangup::Unwritable {
+            api: key_of(head),
+            source,
+        })
 }
 
 fn refuse(hangup: Hangup) -> Answer {
