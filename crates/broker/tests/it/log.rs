@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::server::{Server, Socket, text, topic_name};
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -77,7 +77,7 @@ impl std::fmt::Display for ErrorCodeText {
     }
 }
 
-fn produce(socket: &mut Socket, topic: &str, batch: Batch) -> (String, i64) {
+pub(crate) fn produce(socket: &mut Socket, topic: &str, batch: Batch) -> (String, i64) {
     let (error, offset) = produce_bytes(socket, topic, 0, batch.into_bytes());
     (error.to_string(), offset)
 }
@@ -117,7 +117,7 @@ fn fetch(socket: &mut Socket, topic: &str, offset: i64) -> Result<Vec<i64>, Erro
         .collect())
 }
 
-fn list_offset(socket: &mut Socket, topic: &str, timestamp: i64) -> (i64, i64) {
+pub(crate) fn list_offset(socket: &mut Socket, topic: &str, timestamp: i64) -> (i64, i64) {
     let partition = ListOffsetsPartition::default().with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default()
         .with_name(topic_name(topic))

@@ -2,6 +2,7 @@
 
 mod admin;
 mod client;
+mod full_disk;
 mod hostile;
 mod log;
 mod server;

@@ -11,7 +11,7 @@ use lw_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopi
 use lw_protocol::messages::{CreateTopicsRequest, TopicName};
 use lw_protocol::{Decodable, HeaderVersion, Request, StrBytes, frame};
 use lw_stdx::clock::SystemClock;
-use lw_stdx::disk::RealDisk;
+use lw_stdx::disk::{Disk, RealDisk};
 use lw_storage::{Config, Storage};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -31,11 +31,15 @@ impl Server {
     }
 
     pub(crate) fn with(config: BrokerConfig) -> Server {
+        Server::on(Arc::new(RealDisk), config)
+    }
+
+    pub(crate) fn on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
         let mut storage_config = Config::new(folder.path());
         storage_config.wal_file_bytes = 4 << 20;
-        let storage = Storage::open(Arc::new(RealDisk), clock, storage_config).unwrap();
+        let storage = Storage::open(disk, clock, storage_config).unwrap();
         let broker = Broker::new(storage.clone(), config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
