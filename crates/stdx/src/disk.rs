@@ -3,8 +3,9 @@
 //! What a caller may rely on, here and in `sim`: bytes are durable after [`File::sync`]; a name (created, renamed,
 //! removed) is durable after [`Disk::sync_dir`] of its folder. Anything else may be lost or torn by a crash.
 
-use std::fs::OpenOptions;
-use std::io;
+use std::any::Any;
+use std::fs::{OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,65 @@ pub trait Disk: Send + Sync + 'static {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
     fn total_bytes(&self, dir: &Path) -> io::Result<u64>;
     fn exists(&self, path: &Path) -> bool;
+    /// Takes the exclusive lock `path`; the file holds the owner's process id and stays behind. A disk that no second
+    /// process can see has nothing to lock.
+    fn lock(&self, _path: &Path) -> io::Result<Lock> {
+        Ok(Lock::Held(Box::new(())))
+    }
+}
+
+/// The outcome of [`Disk::lock`].
+pub enum Lock {
+    /// Ours until the value is dropped or the process ends.
+    Held(Box<dyn Any + Send + Sync>),
+    /// Another process has it; 0 when it has not said which.
+    Taken { pid: u32 },
+}
+
+/// Replaces `path` by `bytes` as a whole: a crash leaves the old content or the new, never a mixture.
+///
+/// # Errors
+/// As the disk says; the old content then still stands.
+pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let file = disk.create(&temporary)?;
+    let written = file.write_at(bytes, 0).and_then(|()| file.sync());
+    drop(file);
+    if let Err(error) = written {
+        // On a full disk the half-written file would keep the space that everybody waits for.
+        let _ = disk.remove(&temporary);
+        return Err(error);
+    }
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+/// As the disk says.
+pub fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path)?;
+    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    let got = read_full(&*file, &mut bytes, 0)?;
+    bytes.truncate(got);
+    Ok(bytes)
+}
+
+/// Reads until `into` is full or the file ends; returns how much was read.
+///
+/// # Errors
+/// As the disk says.
+pub fn read_full(file: &dyn File, into: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < into.len() {
+        match file.read_at(&mut into[got..], position + got as u64)? {
+            0 => break,
+            read => got += read,
+        }
+    }
+    Ok(got)
 }
 
 /// An open file. Positions are given with each call, so a file is shared without locks.
@@ -106,8 +166,18 @@ impl Disk for RealDisk {
         Ok(entries)
     }
 
+    /// Each new folder is a new name in its parent, which must be durable before anything in it can be.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(dir)
+        let missing: Vec<&Path> = dir
+            .ancestors()
+            .take_while(|at| !at.as_os_str().is_empty() && !at.exists())
+            .collect();
+        std::fs::create_dir_all(dir)?;
+        for made in missing.into_iter().rev() {
+            let parent = made.parent().filter(|p| !p.as_os_str().is_empty());
+            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -126,6 +196,30 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The owner may be between lock and write; an empty file reads as 0.
+                let _ = file.read_to_string(&mut text);
+                let pid = text.trim().parse().unwrap_or(0);
+                return Ok(Lock::Taken { pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+        Ok(Lock::Held(Box::new(file)))
     }
 }
 
@@ -161,5 +255,48 @@ impl File for RealFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_atomic_replaces_and_leaves_no_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pointer");
+        write_atomic(&RealDisk, &path, b"first").unwrap();
+        write_atomic(&RealDisk, &path, b"2").unwrap();
+        assert_eq!(read_all(&RealDisk, &path).unwrap(), b"2");
+        let entries = RealDisk.list(dir.path()).unwrap();
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["pointer"]);
+    }
+
+    #[test]
+    fn the_second_lock_learns_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let Lock::Held(first) = RealDisk.lock(&path).unwrap() else {
+            panic!("a fresh lock is free");
+        };
+        match RealDisk.lock(&path).unwrap() {
+            Lock::Taken { pid } => assert_eq!(pid, std::process::id()),
+            Lock::Held(_) => panic!("two owners"),
+        }
+        drop(first);
+        assert!(matches!(RealDisk.lock(&path).unwrap(), Lock::Held(_)));
+    }
+
+    #[test]
+    fn allocated_blocks_are_zero_and_read_to_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.create(&dir.path().join("f")).unwrap();
+        file.allocate(3 << 20).unwrap();
+        assert_eq!(file.len().unwrap(), 3 << 20);
+        let mut end = [7; 16];
+        assert_eq!(read_full(&*file, &mut end, (3 << 20) - 8).unwrap(), 8);
+        assert_eq!(end, [0, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7]);
     }
 }

@@ -38,7 +38,7 @@ impl Default for Config {
         Config {
             dir: PathBuf::from("lakeward-data"),
             wal_file_bytes: 64 << 20,
-            retention_check_ms: 30_000,
+            retention_check_ms: 300_000,
             tail_bytes: 16 << 20,
             index_cache_bytes: 16 << 20,
             group_bytes: 8 << 20,

@@ -32,6 +32,21 @@ pub mod source;
 mod storage;
 mod topic;
 
+mod ahead;
+mod checkpoint;
+mod codec;
+mod folder;
+mod frame;
+mod index;
+mod producers;
+mod read;
+mod record;
+mod recovery;
+mod retention;
+mod state;
+mod tail;
+mod wal;
+
 pub use config::{Config, Fault};
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,

@@ -1,0 +1,219 @@
+//! Where each batch of a log stands in a WAL file, and the sidecar that keeps this for a sealed file.
+//!
+//! The active file's entries are in memory. When a file is sealed they go to its sidecar (`<id>.idx`), and memory keeps
+//! one [`Segment`] per (file, log): first and last offset, largest timestamp, bytes, and where its entries are. A restart
+//! reads the sidecars' heads only; a lost or damaged sidecar is rebuilt from its WAL file.
+//!
+//! ```text
+//! head   magic "LWIDX\0\0\0" · format u32 · file id u64 · end of frames u64 · logs u32
+//!        per log: topic uuid · partition i32 · first i64 · last i64 · max timestamp i64 · bytes u64
+//!                 · entries u32 · position of entries u64 · CRC-32C u32 of entries
+//!        CRC-32C u32 of the head
+//! body   entries (40): base i64 · last i64 · max timestamp i64 · order u64 · position u32 · length u32
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::codec::{Damaged, Reader, Writer, seal, unseal};
+use crate::record::LogId;
+
+const MAGIC: &[u8; 8] = b"LWIDX\0\0\0";
+const FORMAT: u32 = 1;
+pub(crate) const ENTRY_LEN: usize = 40;
+const HEAD_FIXED: usize = 8 + 4 + 8 + 8 + 4;
+const HEAD_PER_LOG: usize = 16 + 4 + 8 + 8 + 8 + 8 + 4 + 8 + 4;
+
+/// One batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) base: i64,
+    pub(crate) last: i64,
+    pub(crate) max_timestamp: i64,
+    /// Place in the WAL's history: frame lsn and number in the frame.
+    pub(crate) order: u64,
+    pub(crate) position: u32,
+    pub(crate) len: u32,
+}
+
+/// All batches of one log in one sealed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) file: u64,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) max_timestamp: i64,
+    pub(crate) bytes: u64,
+    /// Where its entries stand in the sidecar.
+    pub(crate) entries: u32,
+    pub(crate) entries_at: u64,
+    pub(crate) entries_crc: u32,
+}
+
+/// A sidecar's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) file: u64,
+    /// Where the frames end that this index knows.
+    pub(crate) end: u64,
+    pub(crate) segments: Vec<(LogId, Segment)>,
+}
+
+/// Encodes the sidecar of `file`; returns its head as well, which is what memory keeps.
+pub(crate) fn encode(file: u64, end: u64, logs: &BTreeMap<LogId, &[Entry]>) -> (Vec<u8>, Head) {
+    let mut body = Writer::default();
+    let body_at = (HEAD_FIXED + logs.len() * HEAD_PER_LOG + 4) as u64;
+    let mut segments = Vec::with_capacity(logs.len());
+    for (log, entries) in logs {
+        let start = body.0.len();
+        for entry in *entries {
+            entry.encode(&mut body);
+        }
+        let place = (body_at + start as u64, crc32c::crc32c(&body.0[start..]));
+        segments.push((*log, Segment::of(file, entries, place)));
+    }
+    let head = Head {
+        file,
+        end,
+        segments,
+    };
+    let mut bytes = head.encode();
+    assert_eq!(
+        bytes.len() as u64,
+        body_at,
+        "the head's length is known before it is written"
+    );
+    bytes.extend_from_slice(&body.0);
+    (bytes, head)
+}
+
+impl Head {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.0.extend_from_slice(MAGIC);
+        out.u32(FORMAT);
+        out.u64(self.file);
+        out.u64(self.end);
+        out.count(self.segments.len());
+        for (log, segment) in &self.segments {
+            out.uuid(log.topic);
+            out.i32(log.partition);
+            out.i64(segment.first);
+            out.i64(segment.last);
+            out.i64(segment.max_timestamp);
+            out.u64(segment.bytes);
+            out.u32(segment.entries);
+            out.u64(segment.entries_at);
+            out.u32(segment.entries_crc);
+        }
+        seal(out.0)
+    }
+
+    /// Bytes of a head, told by its first [`Head::PREFIX`] bytes.
+    pub(crate) fn len(prefix: &[u8]) -> Result<usize, Damaged> {
+        let mut reader = Reader::new(prefix);
+        if reader.take(8, "magic")? != MAGIC {
+            return Err(Damaged("this is not an index"));
+        }
+        if reader.u32("format")? != FORMAT {
+            return Err(Damaged("the index format is unknown"));
+        }
+        reader.take(16, "file and end")?;
+        let logs = reader.u32("log count")? as usize;
+        Ok(HEAD_FIXED + logs * HEAD_PER_LOG + 4)
+    }
+
+    pub(crate) const PREFIX: usize = HEAD_FIXED;
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Head, Damaged> {
+        let len = Head::len(bytes)?;
+        let head = bytes.get(..len).ok_or(Damaged("the head is cut short"))?;
+        let mut reader = Reader::new(unseal(head)?);
+        reader.take(12, "magic and format")?;
+        let file = reader.u64("file id")?;
+        let end = reader.u64("end")?;
+        let count = reader.u32("log count")?;
+        let mut segments = Vec::new();
+        for _ in 0..count {
+            let log = LogId {
+                topic: reader.uuid("topic id")?,
+                partition: reader.i32("partition")?,
+            };
+            let segment = Segment {
+                file,
+                first: reader.i64("first offset")?,
+                last: reader.i64("last offset")?,
+                max_timestamp: reader.i64("max timestamp")?,
+                bytes: reader.u64("bytes")?,
+                entries: reader.u32("entries")?,
+                entries_at: reader.u64("entries at")?,
+                entries_crc: reader.u32("entries crc")?,
+            };
+            segments.push((log, segment));
+        }
+        Ok(Head {
+            file,
+            end,
+            segments,
+        })
+    }
+}
+
+impl Segment {
+    fn of(file: u64, entries: &[Entry], (entries_at, entries_crc): (u64, u32)) -> Segment {
+        let (first, last) = match entries {
+            [first, .., last] => (first.base, last.last),
+            [only] => (only.base, only.last),
+            [] => unreachable!("a log without entries has no segment"),
+        };
+        Segment {
+            file,
+            first,
+            last,
+            max_timestamp: entries
+                .iter()
+                .map(|entry| entry.max_timestamp)
+                .max()
+                .unwrap_or(-1),
+            bytes: entries.iter().map(|entry| u64::from(entry.len)).sum(),
+            entries: entries.len() as u32,
+            entries_at,
+            entries_crc,
+        }
+    }
+
+    /// Reads the entries from their bytes in the sidecar.
+    pub(crate) fn decode_entries(&self, bytes: &[u8]) -> Result<Vec<Entry>, Damaged> {
+        if bytes.len() != self.entries as usize * ENTRY_LEN {
+            return Err(Damaged("the entries are cut short"));
+        }
+        if crc32c::crc32c(bytes) != self.entries_crc {
+            return Err(Damaged("the entries' checksum does not hold"));
+        }
+        bytes
+            .chunks_exact(ENTRY_LEN)
+            .map(|chunk| Entry::decode(&mut Reader::new(chunk)))
+            .collect()
+    }
+}
+
+impl Entry {
+    fn encode(&self, out: &mut Writer) {
+        out.i64(self.base);
+        out.i64(self.last);
+        out.i64(self.max_timestamp);
+        out.u64(self.order);
+        out.u32(self.position);
+        out.u32(self.len);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Entry, Damaged> {
+        Ok(Entry {
+            base: reader.i64("base")?,
+            last: reader.i64("last")?,
+            max_timestamp: reader.i64("max timestamp")?,
+            order: reader.u64("order")?,
+            position: reader.u32("position")?,
+            len: reader.u32("length")?,
+        })
+    }
+}

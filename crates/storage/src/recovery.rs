@@ -1,0 +1,310 @@
+//! Opening: from what a crash left behind to a state and a place to write on.
+//!
+//! 1. Load the checkpoint, or begin with nothing.
+//! 2. Files before the checkpoint's: hang their sidecars' segments into the logs; rebuild a sidecar that is lost.
+//! 3. The checkpoint's file: take its batches up to the checkpoint into the index, replay what follows.
+//! 4. Later files: replay whole. Each must begin where the one before ends, else acknowledged frames are gone: refuse.
+//! 5. In the last file the first frame that does not check ends the log. What follows was never acknowledged.
+//! 6. fsync the last file: after a mere process crash we may have read bytes that no disk holds yet, and nothing may be
+//!    readable that a later power cut can erase (I4).
+//!
+//! [`plan`] decides 1–4 from facts alone.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use lw_stdx::disk::read_all;
+
+use crate::checkpoint;
+use crate::codec::Damaged;
+use crate::folder::Folder;
+use crate::frame::{FileHeader, Place, Trust, scan};
+use crate::index::{self, Entry, Head};
+use crate::record::LogId;
+use crate::state::{State, entries_of};
+
+/// What is known of a WAL file before its frames are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileFact {
+    pub(crate) id: u64,
+    /// Header and chain start, if it is sound.
+    pub(crate) header: Option<(FileHeader, u32)>,
+    /// Where the sidecar says that the frames end, if there is a sound one.
+    pub(crate) sidecar_end: Option<u64>,
+}
+
+/// One thing to do, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Hang the sidecar's segments into the logs.
+    Attach { id: u64 },
+    /// Scan the file for batches, write its sidecar anew, attach it.
+    Rebuild { from: Place, end: Option<u64> },
+    /// A file of before the checkpoint without header or sidecar: retention was taking it away.
+    Skip { id: u64 },
+    /// The checkpoint's own file: its sidecar lists exactly the batches before the checkpoint.
+    LoadActive { id: u64 },
+    /// The same by scanning from the file's start.
+    ScanActive { from: Place, end: u64 },
+    /// Apply frames from here on.
+    Replay { from: Place },
+    /// The file's frames end here, another file follows.
+    Seal { id: u64, end: u64 },
+}
+
+/// Decides what to do with the files that are there.
+///
+/// # Errors
+/// (file id, reason) when acknowledged frames must be missing.
+pub(crate) fn plan(
+    checkpoint: Option<Place>,
+    files: &[FileFact],
+) -> Result<Vec<Step>, (u64, &'static str)> {
+    let mut steps = Vec::new();
+    let start = checkpoint.unwrap_or_default();
+    let next_of = |id: u64| files.iter().find(|file| file.id == id + 1);
+    let end_of = |id: u64| next_of(id).and_then(|next| Some(next.header?.0.previous_end));
+    for file in files.iter().filter(|file| file.id < start.file) {
+        let id = file.id;
+        steps.push(match (file.sidecar_end, file.header) {
+            (Some(_), _) => Step::Attach { id },
+            (None, Some((header, chain))) if header.id == id => Step::Rebuild {
+                from: Place::after_header(&header, chain),
+                end: end_of(id),
+            },
+            (None, _) => Step::Skip { id },
+        });
+    }
+    let mut due = start.file.max(1);
+    for file in files.iter().filter(|file| file.id >= start.file) {
+        let id = file.id;
+        if id != due {
+            return Err((due, "the file is missing"));
+        }
+        due += 1;
+        let (header, chain) = match file.header {
+            Some((header, chain)) if header.id == id => (header, chain),
+            _ => return Err((id, "the header is damaged")),
+        };
+        let from = Place::after_header(&header, chain);
+        if id == start.file {
+            steps.push(match file.sidecar_end == Some(start.position) {
+                true => Step::LoadActive { id },
+                false => Step::ScanActive {
+                    from,
+                    end: start.position,
+                },
+            });
+            steps.push(Step::Replay { from: start });
+        } else {
+            steps.push(Step::Replay { from });
+        }
+        if let Some(next) = next_of(id) {
+            let Some((next, _)) = next.header else {
+                return Err((next.id, "the header is damaged"));
+            };
+            steps.push(Step::Seal {
+                id,
+                end: next.previous_end,
+            });
+        }
+    }
+    if start.file > 0 && due == start.file {
+        return Err((due, "the file is missing"));
+    }
+    Ok(steps)
+}
+
+/// What opening found.
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    /// Where writing goes on; `None` in a folder without a WAL file.
+    pub(crate) place: Option<Place>,
+    pub(crate) checkpoint_file: u64,
+    pub(crate) replayed: u64,
+}
+
+/// Why a folder cannot be recovered.
+#[derive(Debug)]
+pub(crate) enum RecoveryError {
+    Io(io::Error),
+    Corrupt { file: String, reason: String },
+}
+
+impl From<io::Error> for RecoveryError {
+    fn from(error: io::Error) -> RecoveryError {
+        RecoveryError::Io(error)
+    }
+}
+
+fn corrupt(file: impl Into<String>, reason: impl Into<String>) -> RecoveryError {
+    RecoveryError::Corrupt {
+        file: file.into(),
+        reason: reason.into(),
+    }
+}
+
+fn wal_name(id: u64) -> String {
+    format!("wal/{id:020}.wal")
+}
+
+/// Carries the plan out.
+pub(crate) fn recover(folder: &Folder) -> Result<Recovered, RecoveryError> {
+    let (state, checkpoint) = load_checkpoint(folder)?;
+    let mut facts = Vec::new();
+    for id in folder.tidy_and_list()? {
+        let file = folder.handle(id)?;
+        facts.push(FileFact {
+            id,
+            header: FileHeader::read(&*file)?.ok(),
+            sidecar_end: folder.read_head(id)?.ok().map(|head| head.end),
+        });
+    }
+    let steps = plan(checkpoint, &facts).map_err(|(id, reason)| corrupt(wal_name(id), reason))?;
+    let mut recovery = Recovery {
+        folder,
+        state,
+        place: None,
+    };
+    let before = recovery.state.lsn;
+    for step in steps {
+        recovery.step(step)?;
+    }
+    let Recovery { state, place, .. } = recovery;
+    if let Some((log, offset)) = state.first_hole() {
+        let topic = &state.topics[&log.topic].name;
+        let reason = format!("{topic}-{}: offset {offset} is in no file", log.partition);
+        return Err(corrupt("wal", reason));
+    }
+    Ok(Recovered {
+        replayed: state.lsn - before,
+        state,
+        place,
+        checkpoint_file: checkpoint.unwrap_or_default().file,
+    })
+}
+
+fn load_checkpoint(folder: &Folder) -> Result<(State, Option<Place>), RecoveryError> {
+    let path = folder.checkpoint();
+    if !folder.disk.exists(&path) {
+        return Ok((State::default(), None));
+    }
+    let bytes = read_all(&*folder.disk, &path)?;
+    let (state, place) =
+        checkpoint::decode(&bytes).map_err(|damaged| corrupt("checkpoint", damaged.0))?;
+    Ok((state, Some(place)))
+}
+
+struct Recovery<'a> {
+    folder: &'a Folder,
+    state: State,
+    place: Option<Place>,
+}
+
+impl Recovery<'_> {
+    fn step(&mut self, step: Step) -> Result<(), RecoveryError> {
+        match step {
+            Step::Skip { .. } => {}
+            Step::Attach { id } => {
+                let head = self.head(id)?;
+                self.state.attach(&head);
+            }
+            Step::Rebuild { from, end } => self.rebuild(from, end)?,
+            Step::LoadActive { id } => self.load_active(id)?,
+            Step::ScanActive { from, end } => {
+                let logs = self.scan_entries(from, Trust::Sealed { end }, Some(end))?;
+                for (log, entry) in logs.into_iter().flat_map(each) {
+                    self.state.attach_active(log, entry);
+                }
+            }
+            Step::Replay { from } => self.replay(from)?,
+            Step::Seal { id, end } => self.seal(id, end)?,
+        }
+        Ok(())
+    }
+
+    fn head(&self, id: u64) -> Result<Head, RecoveryError> {
+        let head = self.folder.read_head(id)?;
+        head.map_err(|damaged| corrupt(format!("wal/{id:020}.idx"), damaged.0))
+    }
+
+    fn rebuild(&mut self, from: Place, end: Option<u64>) -> Result<(), RecoveryError> {
+        let trust = end.map_or(Trust::Tail, |end| Trust::Sealed { end });
+        let logs = self.scan_entries(from, trust, end)?;
+        let slices = logs.iter().map(|(log, e)| (*log, e.as_slice())).collect();
+        let (bytes, head) = index::encode(from.file, end.unwrap_or_default(), &slices);
+        self.folder.write_sidecar(from.file, &bytes)?;
+        self.state.attach(&head);
+        Ok(())
+    }
+
+    fn scan_entries(
+        &self,
+        from: Place,
+        trust: Trust,
+        end: Option<u64>,
+    ) -> Result<BTreeMap<LogId, Vec<Entry>>, RecoveryError> {
+        let mut logs: BTreeMap<LogId, Vec<Entry>> = BTreeMap::new();
+        let file = self.folder.handle(from.file)?;
+        let reached = scan(&*file, from, trust, |frame| {
+            entries_of(frame.lsn, frame.position, frame.payload, |log, entry| {
+                logs.entry(log).or_default().push(entry);
+            })
+            .map_err(|Damaged(what)| corrupt(wal_name(from.file), what))
+        })?;
+        if end.is_some_and(|end| end != reached.position) {
+            let reason = format!("frames are damaged at byte {}", reached.position);
+            return Err(corrupt(wal_name(from.file), reason));
+        }
+        Ok(logs)
+    }
+
+    fn load_active(&mut self, id: u64) -> Result<(), RecoveryError> {
+        for (log, segment) in self.head(id)?.segments {
+            let entries = self.folder.read_entries(&segment)?;
+            let entries =
+                entries.map_err(|damaged| corrupt(format!("wal/{id:020}.idx"), damaged.0))?;
+            for entry in entries {
+                self.state.attach_active(log, entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, from: Place) -> Result<(), RecoveryError> {
+        let file = self.folder.handle(from.file)?;
+        if self.state.lsn != from.lsn {
+            return Err(corrupt(
+                wal_name(from.file),
+                "its frames do not follow the file before",
+            ));
+        }
+        let state = &mut self.state;
+        let end = scan(&*file, from, Trust::Tail, |frame| {
+            state
+                .apply(frame.lsn, frame.position, frame.payload)
+                .map_err(|Damaged(what)| corrupt(wal_name(from.file), what))
+        })?;
+        self.place = Some(end);
+        Ok(())
+    }
+
+    fn seal(&mut self, id: u64, end: u64) -> Result<(), RecoveryError> {
+        let reached = self.place.map_or(0, |place| place.position);
+        if reached != end {
+            let reason = format!("frames are damaged at byte {reached}");
+            return Err(corrupt(wal_name(id), reason));
+        }
+        let (bytes, head) = index::encode(id, end, &self.state.active_entries());
+        self.folder.write_sidecar(id, &bytes)?;
+        self.state.seal(&head);
+        Ok(())
+    }
+}
+
+fn each((log, entries): (LogId, Vec<Entry>)) -> impl Iterator<Item = (LogId, Entry)> {
+    entries.into_iter().map(move |entry| (log, entry))
+}
+
+#[cfg(test)]
+mod tests;

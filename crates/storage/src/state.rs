@@ -1,0 +1,343 @@
+//! Everything durable, as memory holds it: topics, tables, and per log its bounds, index and producers.
+//!
+//! A state machine without I/O. Its only input is frames in WAL order ([`State::apply`]), at runtime as at recovery, so
+//! `replay(log) = live state` holds by construction. Nothing is in here before its fdatasync; what is still on its way
+//! lives in `ahead.rs`.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lw_protocol::BatchHeader;
+use uuid::Uuid;
+
+use crate::codec::{Damaged, Reader};
+use crate::index::{Entry, Head, Segment};
+use crate::ops::Table;
+use crate::producers::Producer;
+use crate::record::{LogId, Record, decode};
+use crate::topic::Topic;
+
+/// Bits of an [`Entry::order`] that number the batches of one frame; the lsn stands above them.
+const ORDER_BITS: u32 = 20;
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Lsn of the last frame applied.
+    pub(crate) lsn: u64,
+    pub(crate) topics: BTreeMap<Uuid, Arc<Topic>>,
+    pub(crate) names: HashMap<String, Uuid>,
+    pub(crate) logs: BTreeMap<LogId, Log>,
+    pub(crate) tables: BTreeMap<Table, BTreeMap<Bytes, Bytes>>,
+    /// How many logs still need each sealed file. A file at 0 is dead; the shell takes it off the disk.
+    pub(crate) sealed: BTreeMap<u64, usize>,
+}
+
+/// One partition's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) start: i64,
+    /// The high watermark: one past the last durable offset.
+    pub(crate) end: i64,
+    pub(crate) bytes: u64,
+    pub(crate) segments: VecDeque<Segment>,
+    /// Batches in the active file.
+    pub(crate) active: Vec<Entry>,
+    pub(crate) producers: BTreeMap<i64, Producer>,
+}
+
+impl State {
+    /// Applies one durable frame, whose payload stands at `position` of the active file.
+    ///
+    /// # Errors
+    /// When the payload is not what this version writes; its CRC held, so it is another version's or our own bug.
+    pub(crate) fn apply(&mut self, lsn: u64, position: u64, payload: &[u8]) -> Result<(), Damaged> {
+        assert_eq!(lsn, self.lsn + 1, "I5: frames apply in order, each once");
+        let mut batches_in_frame = 0;
+        let mut reader = Reader::new(payload);
+        while !reader.is_empty() {
+            match decode(&mut reader)? {
+                Record::Append {
+                    log,
+                    appended_at,
+                    batches,
+                } => {
+                    let start = position + (reader.position() - batches.len()) as u64;
+                    let order = (lsn << ORDER_BITS) | batches_in_frame;
+                    batches_in_frame += self.append(log, appended_at, batches, start, order)?;
+                }
+                other => self.change(other),
+            }
+        }
+        self.lsn = lsn;
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        id: LogId,
+        appended_at: i64,
+        batches: &[u8],
+        position: u64,
+        order: u64,
+    ) -> Result<u64, Damaged> {
+        // The topic may have been deleted by a frame that was accepted before this one became durable.
+        let Some(log) = self.logs.get_mut(&id) else {
+            return Ok(0);
+        };
+        let mut count = 0;
+        for_each_batch(batches, |header, at| {
+            assert_eq!(
+                header.base_offset, log.end,
+                "I3: offsets of a log are dense"
+            );
+            if header.is_idempotent() {
+                let known = log.producers.get(&header.producer_id);
+                let after = Producer::after(known, &header, header.base_offset, appended_at);
+                log.producers.insert(header.producer_id, after);
+            }
+            log.push(entry(&header, position + at, order + count));
+            count += 1;
+        })?;
+        Ok(count)
+    }
+
+    fn change(&mut self, record: Record<&[u8]>) {
+        match record {
+            Record::Append { .. } => unreachable!("apply() takes appends"),
+            Record::Put { table, key, value } => {
+                let table = self.tables.entry(table).or_default();
+                match value {
+                    // Copied: a slice would keep the whole group's buffer alive for a few bytes.
+                    Some(value) => {
+                        table.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))
+                    }
+                    None => table.remove(key),
+                };
+            }
+            Record::CreateTopic {
+                id,
+                name,
+                partitions,
+                internal,
+                config,
+            } => {
+                self.put_topic(Topic {
+                    id,
+                    name,
+                    partitions,
+                    config,
+                    internal,
+                });
+            }
+            Record::DeleteTopic { id } => self.delete_topic(id),
+            Record::CreatePartitions { id, total } => {
+                self.alter_topic(id, |topic| topic.partitions = total);
+            }
+            Record::AlterConfig { id, config } => {
+                self.alter_topic(id, |topic| topic.config = config);
+            }
+            Record::LogStart { log, offset } => self.advance_start(log, offset),
+        }
+    }
+
+    pub(crate) fn put_topic(&mut self, topic: Topic) {
+        for partition in 0..topic.partitions {
+            let log = LogId {
+                topic: topic.id,
+                partition,
+            };
+            self.logs.entry(log).or_default();
+        }
+        self.names.insert(topic.name.clone(), topic.id);
+        self.topics.insert(topic.id, Arc::new(topic));
+    }
+
+    fn alter_topic(&mut self, id: Uuid, change: impl FnOnce(&mut Topic)) {
+        let Some(topic) = self.topics.get(&id) else {
+            return;
+        };
+        let mut topic = Topic::clone(topic);
+        change(&mut topic);
+        self.put_topic(topic);
+    }
+
+    fn delete_topic(&mut self, id: Uuid) {
+        let Some(topic) = self.topics.remove(&id) else {
+            return;
+        };
+        self.names.remove(&topic.name);
+        for partition in 0..topic.partitions {
+            let log = LogId {
+                topic: id,
+                partition,
+            };
+            for segment in self.logs.remove(&log).unwrap_or_default().segments {
+                release(&mut self.sealed, segment.file);
+            }
+        }
+    }
+
+    fn advance_start(&mut self, id: LogId, offset: i64) {
+        let Some(log) = self.logs.get_mut(&id) else {
+            return;
+        };
+        // Two requests may have been accepted in either order; a start never goes back and never passes the end.
+        log.start = offset.clamp(log.start, log.end);
+        while let Some(segment) = log.segments.front().filter(|s| s.last < log.start) {
+            log.bytes -= segment.bytes;
+            release(&mut self.sealed, segment.file);
+            log.segments.pop_front();
+        }
+        let dead = log.active.partition_point(|entry| entry.last < log.start);
+        for entry in log.active.drain(..dead) {
+            log.bytes -= u64::from(entry.len);
+        }
+    }
+
+    /// The active file's entries by log, as its sidecar wants them.
+    pub(crate) fn active_entries(&self) -> BTreeMap<LogId, &[Entry]> {
+        let logs = self.logs.iter();
+        logs.filter(|(_, log)| !log.active.is_empty())
+            .map(|(id, log)| (*id, log.active.as_slice()))
+            .collect()
+    }
+
+    /// Moves the active file's batches into segments, as its sidecar's head describes them.
+    pub(crate) fn seal(&mut self, head: &Head) {
+        self.sealed.entry(head.file).or_insert(0);
+        for (id, segment) in &head.segments {
+            let Some(log) = self.logs.get_mut(id) else {
+                continue;
+            };
+            assert_eq!(
+                log.active.len(),
+                segment.entries as usize,
+                "a sidecar holds what memory held"
+            );
+            log.active.clear();
+            log.segments.push_back(*segment);
+            *self.sealed.entry(head.file).or_insert(0) += 1;
+        }
+    }
+
+    /// Hangs a sealed file's segments into the logs that a checkpoint restored; files come in ascending order.
+    pub(crate) fn attach(&mut self, head: &Head) {
+        self.sealed.entry(head.file).or_insert(0);
+        for (id, segment) in &head.segments {
+            let Some(log) = self.logs.get_mut(id) else {
+                continue;
+            };
+            if segment.last < log.start {
+                continue;
+            }
+            log.bytes += segment.bytes;
+            log.segments.push_back(*segment);
+            *self.sealed.entry(head.file).or_insert(0) += 1;
+        }
+    }
+
+    /// Hangs an entry of the active file into a log that a checkpoint restored.
+    pub(crate) fn attach_active(&mut self, id: LogId, entry: Entry) {
+        let Some(log) = self.logs.get_mut(&id) else {
+            return;
+        };
+        // A scan from the file's start also passes frames of before the checkpoint that retention has left behind, and,
+        // when the topic went away, nothing at all.
+        if entry.last >= log.start && entry.last < log.end {
+            log.bytes += u64::from(entry.len);
+            log.active.push(entry);
+        }
+    }
+
+    /// Checks that every offset from start to end has a place (I3); returns the first log that has a hole.
+    pub(crate) fn first_hole(&self) -> Option<(LogId, i64)> {
+        self.logs
+            .iter()
+            .find_map(|(id, log)| log.hole().map(|offset| (*id, offset)))
+    }
+}
+
+impl Log {
+    fn push(&mut self, entry: Entry) {
+        self.end = entry.last + 1;
+        self.bytes += u64::from(entry.len);
+        self.active.push(entry);
+    }
+
+    fn hole(&self) -> Option<i64> {
+        let ranges = self.segments.iter().map(|s| (s.first, s.last));
+        let mut next = None;
+        for (first, last) in ranges.chain(self.active.iter().map(|e| (e.base, e.last))) {
+            let due = next.unwrap_or(self.start);
+            // The first batch may begin before the start: retention and DeleteRecords cut inside it.
+            let fits = match next {
+                None => first <= due,
+                Some(_) => first == due,
+            };
+            if !fits {
+                return Some(due);
+            }
+            next = Some(last + 1);
+        }
+        let reached = next.unwrap_or(self.start);
+        (reached != self.end).then_some(reached)
+    }
+}
+
+fn release(sealed: &mut BTreeMap<u64, usize>, file: u64) {
+    let users = sealed
+        .get_mut(&file)
+        .expect("a segment's file is a known sealed file");
+    *users -= 1;
+}
+
+/// Walks the headers of a record set, each with its position in it.
+pub(crate) fn for_each_batch(
+    batches: &[u8],
+    mut visit: impl FnMut(BatchHeader, u64),
+) -> Result<(), Damaged> {
+    let mut at = 0;
+    while at < batches.len() {
+        let header = BatchHeader::parse(&batches[at..]).map_err(|_| Damaged("batch header"))?;
+        let len = header.total_len();
+        if len > batches.len() - at {
+            return Err(Damaged("batch length"));
+        }
+        visit(header, at as u64);
+        at += len;
+    }
+    Ok(())
+}
+
+fn entry(header: &BatchHeader, position: u64, order: u64) -> Entry {
+    Entry {
+        base: header.base_offset,
+        last: header.last_offset(),
+        max_timestamp: header.max_timestamp,
+        order,
+        position: u32::try_from(position).expect("a WAL file is under 4 GiB"),
+        len: header.total_len() as u32,
+    }
+}
+
+/// The batches of a frame as index entries, without a state: for rebuilding a sealed file's sidecar.
+pub(crate) fn entries_of(
+    lsn: u64,
+    position: u64,
+    payload: &[u8],
+    mut visit: impl FnMut(LogId, Entry),
+) -> Result<(), Damaged> {
+    let mut order = lsn << ORDER_BITS;
+    let mut reader = Reader::new(payload);
+    while !reader.is_empty() {
+        if let Record::Append { log, batches, .. } = decode(&mut reader)? {
+            let start = position + (reader.position() - batches.len()) as u64;
+            for_each_batch(batches, |header, at| {
+                visit(log, entry(&header, start + at, order));
+                order += 1;
+            })?;
+        }
+    }
+    Ok(())
+}

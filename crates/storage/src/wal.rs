@@ -1,0 +1,267 @@
+//! The writing end of the WAL: the active file, its group writes, and the step to the next file.
+//!
+//! Owned by one thread at a time. Rotation, in an order in which every crash recovers:
+//! 1. the next file: the spare, or a new one allocated under a temporary name (here the disk may be full: nothing happened);
+//! 2. the sidecar of the file that ends; 3. the checkpoint; 4. the next file's header, fsync, rename, fsync of the folder.
+//!
+//! The last part of a file is a reserve that appends do not use. When no next file can be allocated, appends are refused
+//! and small commits (offsets, deletions, which make room) go on in the reserve: the ballast, at no extra space.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use lw_stdx::disk::{File, write_atomic};
+
+use crate::ahead::Placed;
+use crate::checkpoint;
+use crate::config::Config;
+use crate::folder::Folder;
+use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileHeader, Place};
+use crate::index::{self, Head};
+use crate::ops::StorageFull;
+use crate::state::State;
+
+/// The first file of a folder: small, so that a first start is quick.
+const FIRST_FILE: u64 = 8 << 20;
+const RESERVE: u64 = 2 << 20;
+
+pub(crate) struct Wal {
+    folder: Arc<Folder>,
+    config: Config,
+    place: Place,
+    file: Arc<dyn File>,
+    capacity: u64,
+}
+
+/// Why the log could not be written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// No space; nothing happened and nothing is lost.
+    Full(StorageFull),
+    /// The disk failed: what it holds now is unknown.
+    Failed(String),
+}
+
+/// Encoded under the state's lock, written without it.
+pub(crate) struct Snapshot {
+    place: Place,
+    sidecar: Vec<u8>,
+    pub(crate) head: Head,
+    checkpoint: Vec<u8>,
+}
+
+/// Which part of a file a frame may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Common,
+    WithReserve,
+}
+
+impl Wal {
+    /// Goes on at `place`, or makes the folder's first file.
+    pub(crate) fn open(
+        folder: Arc<Folder>,
+        config: Config,
+        place: Option<Place>,
+    ) -> io::Result<Wal> {
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let header = FileHeader {
+                    id: 1,
+                    first_lsn: 1,
+                    previous_end: 0,
+                };
+                let len = config.wal_file_bytes.min(FIRST_FILE);
+                let file = allocate(&folder, len)?;
+                install(&folder, &*file, &header)?
+            }
+        };
+        let file = folder.handle(place.file)?;
+        let capacity = file.len()?;
+        Ok(Wal {
+            folder,
+            config,
+            place,
+            file,
+            capacity,
+        })
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Whether a frame of at most `payload` bytes still fits after `pending` bytes of the same group.
+    pub(crate) fn fits(&self, pending: u64, payload: usize, room: Room) -> bool {
+        let reserve = match room {
+            Room::Common => RESERVE.min(self.capacity / 16),
+            Room::WithReserve => 0,
+        };
+        let end = self.place.position + pending + (FRAME_HEADER + payload) as u64;
+        end <= self.capacity - reserve
+    }
+
+    /// Encodes frames behind one another; returns the group's bytes, each frame's place, and the place after them.
+    pub(crate) fn encode<'a>(
+        &self,
+        frames: impl Iterator<Item = &'a [Placed]>,
+        size: usize,
+    ) -> (Bytes, Vec<Place>) {
+        let mut out = BytesMut::with_capacity(size);
+        let mut places = Vec::new();
+        let mut place = self.place;
+        for records in frames {
+            let start = frame::begin(&mut out);
+            for placed in records {
+                placed.record.encode(placed.base_offset, &mut out);
+            }
+            place = frame::finish(&mut out, start, place);
+            places.push(place);
+        }
+        (out.freeze(), places)
+    }
+
+    pub(crate) fn write(&self, group: &[u8]) -> Result<(), WriteError> {
+        self.file
+            .write_at(group, self.place.position)
+            .map_err(|error| self.classify(error, "write the log"))
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), WriteError> {
+        // Even "no space" is a failure here: the kernel may have dropped the pages, so no retry can be trusted.
+        self.file
+            .sync()
+            .map_err(|error| WriteError::Failed(format!("cannot sync the log: {error}")))
+    }
+
+    /// The group that was written and synced is part of the log.
+    pub(crate) fn advance(&mut self, to: Place) {
+        assert!(
+            to.position <= self.capacity,
+            "a group stays inside its file"
+        );
+        self.place = to;
+    }
+
+    /// Steps 1–4. The snapshot must be of the active file's end.
+    pub(crate) fn rotate(&mut self, snapshot: &Snapshot, payload: usize) -> Result<(), WriteError> {
+        assert_eq!(snapshot.place, self.place, "a file is sealed as it ends");
+        let frame = FILE_HEADER + (FRAME_HEADER + payload) as u64;
+        // A sixteenth is reserve, see `fits`.
+        let need = frame + frame / 15 + 1;
+        let next = self.next_file(self.config.wal_file_bytes.max(need))?;
+        self.write_snapshot(snapshot)?;
+        let header = FileHeader {
+            id: self.place.file + 1,
+            first_lsn: self.place.lsn + 1,
+            previous_end: self.place.position,
+        };
+        let begun =
+            install(&self.folder, &*next, &header).and_then(|place| Ok((place, next.len()?)));
+        let (place, capacity) = begun.map_err(|error| self.classify(error, "begin a log file"))?;
+        self.folder.adopt(place.file, next.clone());
+        (self.file, self.place, self.capacity) = (next, place, capacity);
+        Ok(())
+    }
+
+    /// What a restart from here needs: the active file's sidecar and the checkpoint.
+    pub(crate) fn snapshot(&self, state: &State, now: i64) -> Snapshot {
+        let place = self.place;
+        let (sidecar, head) = index::encode(place.file, place.position, &state.active_entries());
+        Snapshot {
+            place,
+            sidecar,
+            head,
+            checkpoint: checkpoint::encode(state, place, now),
+        }
+    }
+
+    pub(crate) fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), WriteError> {
+        self.folder
+            .write_sidecar(snapshot.place.file, &snapshot.sidecar)
+            .map_err(|error| self.classify(error, "write an index"))?;
+        write_atomic(
+            &*self.folder.disk,
+            &self.folder.checkpoint(),
+            &snapshot.checkpoint,
+        )
+        .map_err(|error| self.classify(error, "write the checkpoint"))
+    }
+
+    fn next_file(&self, len: u64) -> Result<Arc<dyn File>, WriteError> {
+        let folder = &self.folder;
+        let found = (|| -> io::Result<Option<Arc<dyn File>>> {
+            let spare = folder.spare();
+            if !folder.disk.exists(&spare) {
+                return Ok(None);
+            }
+            let file = folder.disk.open(&spare)?;
+            if file.len()? == len {
+                return Ok(Some(file));
+            }
+            folder.disk.remove(&spare)?;
+            Ok(None)
+        })();
+        match found {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => {}
+            Err(error) => return Err(self.classify(error, "use the spare log file")),
+        }
+        let free = folder.disk.free_bytes(&folder.wal).unwrap_or(u64::MAX);
+        let needed = len + self.config.min_free_bytes;
+        if free < needed {
+            return Err(WriteError::Full(StorageFull { free, needed }));
+        }
+        allocate(folder, len).map_err(|error| self.classify(error, "allocate a log file"))
+    }
+
+    fn classify(&self, error: io::Error, what: &str) -> WriteError {
+        if is_full(&error) {
+            let folder = &self.folder;
+            return WriteError::Full(StorageFull {
+                free: folder.disk.free_bytes(&folder.wal).unwrap_or(0),
+                needed: self.config.wal_file_bytes + self.config.min_free_bytes,
+            });
+        }
+        WriteError::Failed(format!("cannot {what}: {error}"))
+    }
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Makes the spare: a file of written zeros under the name `spare`.
+pub(crate) fn allocate(folder: &Folder, len: u64) -> io::Result<Arc<dyn File>> {
+    let temporary = folder.wal.join("next.tmp");
+    let file = folder.disk.create(&temporary)?;
+    if let Err(error) = file.allocate(len).and_then(|()| file.sync()) {
+        drop(file);
+        // A half-allocated file would hold the very space that is missing.
+        let _ = folder.disk.remove(&temporary);
+        return Err(error);
+    }
+    folder.disk.rename(&temporary, &folder.spare())?;
+    Ok(file)
+}
+
+/// Makes the spare the file that `header` describes; from here on its old content means nothing.
+fn install(folder: &Folder, file: &dyn File, header: &FileHeader) -> io::Result<Place> {
+    let (bytes, chain) = header.encode();
+    file.write_at(&bytes, 0)?;
+    file.sync()?;
+    folder
+        .disk
+        .rename(&folder.spare(), &folder.file(header.id))?;
+    folder.disk.sync_dir(&folder.wal)?;
+    Ok(Place::after_header(header, chain))
+}

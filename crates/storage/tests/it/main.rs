@@ -1,0 +1,4 @@
+//! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`), and its old formats (`format`).
+
+mod kit;
+mod real;
