@@ -90,10 +90,9 @@ impl Files {
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        if self.disk.exists(folder) {
+        let Some(above) = folder.parent().filter(|_| !self.disk.exists(folder)) else {
             return Ok(());
-        }
-        let above = parent(folder)?;
+        };
         self.make_folder(above)?;
         self.disk.create_dir_all(folder)?;
         self.disk.sync_dir(above)

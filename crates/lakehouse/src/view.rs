@@ -67,9 +67,7 @@ impl TableView {
         let marker = Marker::of_table(&metadata).map_err(|error| {
             CatalogError::caused(Kind::BadRequest, "the table's marker cannot be read", error)
         })?;
-        let snapshots = ancestors(&metadata, metadata.current_snapshot_id())
-            .map(snapshot_view)
-            .collect();
+        let snapshots = snapshots(&table);
         let mut view = TableView {
             files,
             table,
@@ -138,6 +136,14 @@ impl TableView {
         }
         Ok(())
     }
+}
+
+/// The snapshots of `main`, newest first, as far as they are kept.
+pub fn snapshots(table: &LoadedTable) -> Vec<SnapshotView> {
+    let metadata = &table.metadata;
+    ancestors(metadata, metadata.current_snapshot_id())
+        .map(snapshot_view)
+        .collect()
 }
 
 fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {

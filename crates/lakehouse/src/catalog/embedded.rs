@@ -508,13 +508,15 @@ impl Catalog {
             table.namespace.join("/"),
             table.name
         );
-        if !self.0.files.exists(&plain)? {
-            return Ok(plain);
+        self.unused(plain)
+    }
+
+    fn unused(&self, place: String) -> Result<String, CatalogError> {
+        if !self.0.files.exists(&place)? {
+            return Ok(place);
         }
-        Ok(format!(
-            "{plain}-{}",
-            &self.0.ids.next().simple().to_string()[..12]
-        ))
+        let suffix = &self.0.ids.next().simple().to_string()[..12];
+        Ok(format!("{place}-{suffix}"))
     }
 
     /// DuckDB writes into `data` and `metadata` and makes neither.
@@ -663,7 +665,7 @@ impl TableCatalog for Catalog {
             schema: new.schema,
             partition_spec: None,
             sort_order: None,
-            location: None,
+            location: new.location.map(|place| self.unused(place)).transpose()?,
             properties,
         })
     }

@@ -33,6 +33,8 @@ pub struct NewTable {
     pub schema: Schema,
     pub properties: HashMap<String, String>,
     pub format_version: FormatVersion,
+    /// Where its files go; `None` leaves it to the catalog.
+    pub location: Option<String>,
 }
 
 /// The catalog operations that writing a table takes. Calls block; not to be used from async tasks.

@@ -122,6 +122,7 @@ impl TableCatalog for RemoteCatalog {
             "name": table.name,
             "schema": new.schema,
             "properties": properties,
+            "location": new.location,
             "stage-create": false,
         });
         let result = self

@@ -13,7 +13,6 @@
 //! The planted bug (committing again without looking) must be caught, or the simulation proves nothing. Seeds come from
 //! `LAKEWARD_SIM_SEED` (one) or `LAKEWARD_SIM_SEEDS` (how many); a failure prints the seed and the history.
 
-use super::power::PowerDisk;
 use super::world::{Fault, Network, TABLE, World, batch, columns, owner, spec};
 use crate::commit::committer::Rule;
 use crate::commit::decide::{Decision, decide};
@@ -21,6 +20,7 @@ use crate::{CatalogError, IcebergCommitter, IcebergTableSink, Ids};
 use bytes::Bytes;
 use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, Sink};
 use lw_runtime::manifest::{Confirmed, Manifest, Pending, SplitOffset, SplitRange, TableChain};
+use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::clock::Clock;
 use lw_storage::{Expect, Op, Storage, Table};
 use rand::rngs::StdRng;
@@ -32,6 +32,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 const STEPS: usize = 60;
+const POWER_STAYS: Trouble = Trouble::PowerOff {
+    after: u64::MAX / 2,
+};
 const MANIFEST: &[u8] = b"pipeline";
 
 /// A clock that only the simulation moves; it also jumps back.
@@ -50,7 +53,7 @@ impl Clock for Ticks {
 /// The machine, and what outlives a power cut.
 struct Machine {
     random: StdRng,
-    disk: PowerDisk,
+    disk: SimDisk,
     clock: Arc<Ticks>,
     ids: Ids,
     rule: Rule,
@@ -104,7 +107,7 @@ impl Machine {
     fn new(seed: u64, rule: Rule) -> Machine {
         Machine {
             random: StdRng::seed_from_u64(seed),
-            disk: PowerDisk::new(seed),
+            disk: SimDisk::new(seed, Arc::new(SimClock::new())),
             clock: Arc::new(Ticks(AtomicI64::new(1_700_000_000_000))),
             ids: Ids::seeded(seed),
             rule,
@@ -152,16 +155,16 @@ impl Machine {
 
     fn power_cycle(&mut self, process: Option<Process>) {
         self.history
-            .push(format!("power cut at operation {}", self.disk.operations()));
+            .push(format!("power cut at change {}", self.disk.changes()));
         self.cuts += 1;
         drop(process);
-        self.disk.restore();
+        self.disk.crash();
     }
 
     fn start(&mut self) -> Result<Process, Stop> {
         self.history.push("start".to_owned());
         let folder = Path::new("/server");
-        let world = World::open(
+        let world = World::open_stepped(
             Arc::new(self.disk.clone()),
             folder,
             self.clock.clone(),
@@ -218,8 +221,8 @@ impl Machine {
             .0
             .fetch_add(self.random.random_range(-2_000..5_000), Ordering::Relaxed);
         if self.random.random_bool(0.25) {
-            let operations = self.random.random_range(0..60);
-            self.disk.cut_after(operations);
+            let after = self.random.random_range(0..40);
+            self.disk.cause(Trouble::PowerOff { after });
         }
         match self.random.random_range(0..20) {
             0..=5 => self.read(process)?,
@@ -233,7 +236,7 @@ impl Machine {
         if self.disk.is_off() {
             return Err(Stop::Power);
         }
-        self.disk.cut_after(u64::MAX);
+        self.disk.cause(POWER_STAYS);
         self.check(process)
     }
 
@@ -341,7 +344,7 @@ impl Machine {
             return Ok(());
         }
         // What the user sees of it must be known: the power stays on meanwhile.
-        self.disk.cut_after(u64::MAX);
+        self.disk.cause(POWER_STAYS);
         let rows = process.world.try_rows()?;
         process.world.try_roll_back()?;
         let left = process.world.try_rows()?;
@@ -364,7 +367,7 @@ impl Machine {
         if !process.paused {
             return Ok(());
         }
-        self.disk.cut_after(u64::MAX);
+        self.disk.cause(POWER_STAYS);
         let marker = process.committer.restate(TABLE)?;
         self.history.push(format!(
             "user accepts the table: {:?}",
@@ -516,18 +519,10 @@ fn ends(rows: &[(i32, i64)]) -> [i64; 2] {
     })
 }
 
-fn seeds() -> Vec<u64> {
-    let number = |key: &str| std::env::var(key).ok()?.parse::<u64>().ok();
-    match (number("LAKEWARD_SIM_SEED"), number("LAKEWARD_SIM_SEEDS")) {
-        (Some(seed), _) => vec![seed],
-        (None, count) => (0..count.unwrap_or(60)).collect(),
-    }
-}
-
 #[test]
 fn sim_rows_land_exactly_once() {
     let (mut cuts, mut rollbacks) = (0, 0);
-    let seeds = seeds();
+    let seeds = lw_sim::seeds(60);
     for seed in &seeds {
         match Machine::new(*seed, decide).run() {
             Ok(machine) => {

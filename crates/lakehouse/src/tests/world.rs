@@ -52,11 +52,30 @@ impl World {
         clock: Arc<dyn Clock>,
         ids: Ids,
     ) -> World {
-        let config = Config {
-            dir: folder.join("data"),
-            ..Config::default()
-        };
-        let storage = Storage::open(disk.clone(), clock.clone(), config).expect("storage opens");
+        let storage =
+            Storage::open(disk.clone(), clock.clone(), config(folder)).expect("storage opens");
+        World::over(storage, disk, folder, clock, ids)
+    }
+
+    /// Without threads, so that a seed decides everything.
+    pub(crate) fn open_stepped(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        ids: Ids,
+    ) -> World {
+        let storage = Storage::open_stepped(disk.clone(), clock.clone(), config(folder))
+            .expect("storage opens");
+        World::over(storage, disk, folder, clock, ids)
+    }
+
+    fn over(
+        storage: Storage,
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        ids: Ids,
+    ) -> World {
         let warehouse = folder.join("warehouse");
         let catalog = Catalog::open(
             storage.clone(),
@@ -163,6 +182,14 @@ impl World {
     fn change(&self, updates: Vec<TableUpdate>) -> Result<(), CatalogError> {
         TableCatalog::commit(&self.catalog, &ident(TABLE), Vec::new(), updates)?;
         Ok(())
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    Config {
+        dir: folder.join("data"),
+        wal_file_bytes: 1 << 20,
+        ..Config::default()
     }
 }
 

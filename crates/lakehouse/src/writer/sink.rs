@@ -74,6 +74,13 @@ impl IcebergTableSink {
                 .map_err(CatalogError::from)?;
         let letters_table = format!("{}{DEAD_LETTERS}", spec.table);
         let short = owner.pipeline.simple().to_string()[..8].to_owned();
+        let place = spec
+            .warehouse
+            .as_deref()
+            .filter(|place| place.starts_with("file:"));
+        let location = |table: &str| {
+            place.map(|place| format!("{}/{}/{table}", place.trim_end_matches('/'), spec.namespace))
+        };
         let writer = |table: &str, wanted, properties| {
             TableWriter::new(
                 catalog.clone(),
@@ -81,6 +88,7 @@ impl IcebergTableSink {
                 wanted,
                 properties,
                 version,
+                location(table),
                 ids.clone(),
                 short.clone(),
             )

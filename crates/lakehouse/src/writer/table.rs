@@ -47,6 +47,8 @@ pub(super) struct TableWriter {
     wanted: Schema,
     properties: HashMap<String, String>,
     version: FormatVersion,
+    /// Where a table that is missing is made; `None` leaves it to the catalog.
+    location: Option<String>,
     ids: Ids,
     /// Stands in file names.
     writer: String,
@@ -81,6 +83,7 @@ impl TableWriter {
         wanted: Schema,
         properties: HashMap<String, String>,
         version: FormatVersion,
+        location: Option<String>,
         ids: Ids,
         writer: String,
     ) -> TableWriter {
@@ -94,6 +97,7 @@ impl TableWriter {
             wanted,
             properties: all,
             version,
+            location,
             ids,
             writer,
             target: None,
@@ -148,6 +152,7 @@ impl TableWriter {
             schema: self.wanted.clone(),
             properties: self.properties.clone(),
             format_version: self.version,
+            location: self.location.clone(),
         };
         compression(&self.properties)?;
         match self.catalog.create(&self.ident, new) {
