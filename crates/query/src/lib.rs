@@ -1,1 +1,91 @@
-//! (born empty; see docs/ARCHITECTURE.md)
+//! Batch SQL over tables: `lakeward sql -e`. DataFusion is here and nowhere else.
+//!
+//! A query sees the embedded catalog as it is when the query begins: each namespace is a schema, each table is scanned at its
+//! current snapshot, deletes applied, by Iceberg's own reader. The dialect and the types are DataFusion's; scripts with
+//! `INSERT INTO` are pipelines and are not run here.
+//!
+//! What it is not: it writes nothing, plans no streams and caches nothing between queries.
+//!
+//! Read first: [`query`], [`QueryError`], [`rows_as_json`].
+//!
+//! Invariants: a query changes nothing; identifiers are case-sensitive, as in scripts.
+//!
+//! Layer L3.
+
+mod json;
+mod system;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use json::rows_as_json;
+
+use arrow_array::RecordBatch;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use lw_lakehouse::Catalog;
+use std::sync::Arc;
+use tables::Namespaces;
+use thiserror::Error;
+
+/// Why a query has no result. The text is what the user reads.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    #[error("{}", first_line(.0))]
+    Query(#[source] Box<DataFusionError>),
+    #[error("the query cannot be started: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> QueryError {
+        QueryError::Query(Box::new(error))
+    }
+}
+
+/// Without the names of DataFusion's own layers and without its backtrace.
+fn first_line(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    let line = text.lines().next().unwrap_or_default();
+    [
+        "Error during planning: ",
+        "Schema error: ",
+        "SQL error: ",
+        "Execution error: ",
+    ]
+    .iter()
+    .find_map(|prefix| line.strip_prefix(prefix))
+    .unwrap_or(line)
+    .to_string()
+}
+
+/// Runs one query over the catalog's tables (`namespace.table`) and returns its rows. Blocks; not to be called from async
+/// tasks.
+///
+/// # Errors
+/// [`QueryError`] when the text is not a query, names what is not there, or a file cannot be read.
+pub fn query(catalog: &Catalog, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let catalog = catalog.clone();
+    runtime.block_on(async move {
+        let mut config =
+            SessionConfig::new().with_default_catalog_and_schema("lakeward", "default");
+        config.options_mut().sql_parser.enable_ident_normalization = false;
+        let context = SessionContext::new_with_config(config);
+        context.register_catalog("lakeward", Arc::new(Namespaces::new(catalog)));
+        let queries_only = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        let frame = context.sql_with_options(sql, queries_only).await?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let mut batches = frame.collect().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    })
+}

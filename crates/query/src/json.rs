@@ -1,0 +1,104 @@
+//! Rows as JSON: numbers, booleans and NULL as such, everything else as its text.
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt64Type,
+};
+use arrow_array::{Array, ArrayRef};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::{ArrowError, DataType};
+use serde_json::Value;
+
+/// One JSON array per row.
+///
+/// # Errors
+/// When a column's type cannot be written as text.
+pub fn rows_as_json(batches: &[RecordBatch]) -> Result<Vec<Value>, ArrowError> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns: Vec<Vec<Value>> = batch
+            .columns()
+            .iter()
+            .map(column)
+            .collect::<Result<_, _>>()?;
+        rows.extend(
+            (0..batch.num_rows()).map(|row| {
+                Value::Array(columns.iter().map(|column| column[row].clone()).collect())
+            }),
+        );
+    }
+    Ok(rows)
+}
+
+fn column(array: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
+    macro_rules! numbers {
+        ($kind:ty) => {
+            array
+                .as_primitive::<$kind>()
+                .iter()
+                .map(|value| value.map_or(Value::Null, Value::from))
+                .collect()
+        };
+    }
+    Ok(match array.data_type() {
+        DataType::Boolean => array
+            .as_boolean()
+            .iter()
+            .map(|value| value.map_or(Value::Null, Value::from))
+            .collect(),
+        DataType::Int8 => numbers!(Int8Type),
+        DataType::Int16 => numbers!(Int16Type),
+        DataType::Int32 => numbers!(Int32Type),
+        DataType::Int64 => numbers!(Int64Type),
+        DataType::UInt64 => numbers!(UInt64Type),
+        DataType::Float32 => numbers!(Float32Type),
+        DataType::Float64 => numbers!(Float64Type),
+        _ => {
+            let options =
+                FormatOptions::default().with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.3f"));
+            let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
+            let text = |row: usize| match array.is_null(row) {
+                true => Value::Null,
+                false => Value::String(formatter.value(row).to_string()),
+            };
+            (0..array.len()).map(text).collect()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{Decimal128Array, Int64Array, TimestampMicrosecondArray};
+    use std::sync::Arc;
+
+    #[test]
+    fn numbers_stay_numbers_and_times_become_text() {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("n", Arc::new(Int64Array::from(vec![Some(7), None]))),
+            (
+                "t",
+                Arc::new(TimestampMicrosecondArray::from(vec![
+                    1_767_225_600_123_000,
+                    0,
+                ])),
+            ),
+            (
+                "d",
+                Arc::new(
+                    Decimal128Array::from(vec![150, -1])
+                        .with_precision_and_scale(10, 2)
+                        .expect("fits"),
+                ),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).expect("three columns");
+        let rows = rows_as_json(&[batch]).expect("all types print");
+        let text = serde_json::to_string(&rows).expect("JSON");
+        assert_eq!(
+            text,
+            r#"[[7,"2026-01-01 00:00:00.123","1.50"],[null,"1970-01-01 00:00:00.000","-0.01"]]"#
+        );
+    }
+}

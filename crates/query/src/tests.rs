@@ -1,0 +1,168 @@
+//! Queries over a table that a sink wrote.
+
+use crate::{query, rows_as_json};
+use arrow_array::{Int32Array, RecordBatch, StringArray};
+use lw_graph::{Field, IcebergSink, Schema, TypeKind};
+use lw_lakehouse::{Catalog, Files, IcebergCommitter, IcebergTableSink, Ids};
+use lw_runtime::batch::{Batch, Origin, Split};
+use lw_runtime::connector::{Committer, Owner, Sink};
+use lw_runtime::manifest::{Pending, SplitRange, TableChain};
+use lw_stdx::clock::SystemClock;
+use lw_stdx::disk::RealDisk;
+use std::sync::Arc;
+
+/// `lake.events` with (1, a), (2, NULL), (3, c), from offsets 10 to 12 of the topic `in`.
+fn catalog(folder: &std::path::Path) -> Catalog {
+    let (disk, clock) = (Arc::new(RealDisk), Arc::new(SystemClock::new()));
+    let config = lw_storage::Config {
+        dir: folder.join("data"),
+        ..lw_storage::Config::default()
+    };
+    let storage = lw_storage::Storage::open(disk.clone(), clock.clone(), config).unwrap();
+    let warehouse = folder.join("warehouse");
+    let catalog = Catalog::open(
+        storage,
+        Files::new(disk),
+        &warehouse.to_string_lossy(),
+        Ids::random(),
+    )
+    .unwrap();
+    let owner = Owner {
+        pipeline: uuid::Uuid::from_u128(1),
+        name: "test".to_owned(),
+    };
+    let spec = IcebergSink {
+        catalog: "embedded".to_owned(),
+        uri: None,
+        namespace: "lake".to_owned(),
+        table: "events".to_owned(),
+        warehouse: None,
+        format_version: 2,
+        schema: Schema::new(vec![
+            Field::new("Id", TypeKind::Int.not_null()),
+            Field::new("v", TypeKind::string().nullable()),
+        ]),
+        primary_key: Vec::new(),
+        properties: Default::default(),
+    };
+    let mut sink = IcebergTableSink::open(
+        &spec,
+        Arc::new(catalog.clone()),
+        &owner,
+        clock.clone(),
+        Ids::random(),
+    )
+    .unwrap();
+    let columns = RecordBatch::try_from_iter_with_nullable([
+        ("Id", Arc::new(Int32Array::from(vec![1, 2, 3])) as _, false),
+        (
+            "v",
+            Arc::new(StringArray::from(vec![Some("a"), None, Some("c")])) as _,
+            true,
+        ),
+    ])
+    .unwrap();
+    let split = Split {
+        topic: Arc::from("in"),
+        partition: 0,
+    };
+    let origins = (10..13).map(|offset| Origin { split: 0, offset }).collect();
+    sink.write(Batch::new(columns, origins, Arc::new([split])))
+        .unwrap();
+    let pending = Pending {
+        sequence: 1,
+        uuid: uuid::Uuid::from_u128(2),
+        previous: None,
+        files: sink.seal().unwrap().remove(0).files,
+        ranges: vec![SplitRange {
+            topic: "in".to_owned(),
+            partition: 0,
+            start: 10,
+            end: 13,
+            rows: 3,
+            filtered: 0,
+            dead_letters: 0,
+            control: 0,
+        }],
+        max_event_time: None,
+        watermark: None,
+        schema_id: 0,
+    };
+    let chain = TableChain {
+        last: None,
+        chain: vec![pending],
+    };
+    IcebergCommitter::new(Arc::new(catalog.clone()), owner, clock, Ids::random())
+        .commit("lake.events", &chain)
+        .unwrap();
+    catalog
+}
+
+#[test]
+fn queries_and_their_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog(folder.path());
+    let cases = [
+        (
+            "SELECT * FROM lake.events ORDER BY Id",
+            r#"[[1,"a"],[2,null],[3,"c"]]"#,
+        ),
+        ("SELECT COUNT(*) FROM lake.events", "[[3]]"),
+        (
+            "SELECT MAX(v), COUNT(v) FROM lake.events WHERE Id > 1",
+            r#"[["c",1]]"#,
+        ),
+        (
+            "SELECT v FROM lake.events ORDER BY Id DESC LIMIT 1",
+            r#"[["c"]]"#,
+        ),
+        (
+            "SELECT a.Id FROM lake.events a JOIN lake.events b ON a.Id = b.Id + 2",
+            "[[3]]",
+        ),
+        (
+            "SELECT operation, pipeline, sequence FROM lake.events$snapshots",
+            r#"[["append","test",1]]"#,
+        ),
+        (
+            "SELECT topic, \"partition\", \"start\", \"end\", \"rows\" FROM lake.events$offsets",
+            r#"[["in",0,10,13,3]]"#,
+        ),
+    ];
+    for (sql, expected) in cases {
+        let got = match query(&catalog, sql) {
+            Ok(batches) => serde_json::to_string(&rows_as_json(&batches).unwrap()).unwrap(),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(got, expected, "{sql}");
+    }
+}
+
+#[test]
+fn what_is_no_query_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog(folder.path());
+    let cases = [
+        (
+            "SELECT * FROM lake.nothing",
+            "table 'lakeward.lake.nothing' not found",
+        ),
+        (
+            "SELECT nope FROM lake.events",
+            "No field named nope. Valid fields are lake.events.\"Id\", lake.events.v.",
+        ),
+        ("DROP TABLE lake.events", "DDL not supported: DropTable"),
+        (
+            "INSERT INTO lake.events VALUES (4, 'd')",
+            "DML not supported: Insert Into",
+        ),
+        ("SELECT", "SELECT without columns"),
+    ];
+    for (sql, expected) in cases {
+        let error = query(&catalog, sql)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert_eq!(error, expected, "{sql}");
+    }
+}
