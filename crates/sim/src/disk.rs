@@ -120,6 +120,15 @@ impl SimDisk {
         self.world.lock().changes
     }
 
+    /// The process died where [`Trouble::PowerOff`] struck, but the machine went on: unsynced changes are still readable,
+    /// and still not durable.
+    pub fn revive(&self) {
+        let mut world = self.world.lock();
+        world.power_off_at = None;
+        world.fail_sync = false;
+        world.locks.clear();
+    }
+
     /// A power cut, and power again. Handles opened before must not be used any more.
     pub fn crash(&self) {
         let mut world = self.world.lock();

@@ -14,15 +14,15 @@
 //!
 //! Read first: [`Storage`] (the seam), [`Op`] (what one atomic frame can hold), [`source::LogSource`] (the processor's view).
 //!
-//! Invariants, each a named check of the simulator (`sim`, `lw_sim::storage`):
+//! Invariants, each a named check of the simulator (`tests/it/crash.rs`):
 //! - I1: what was acknowledged is in the log after any crash.
 //! - I2: a (producer, epoch, sequence) stands in a log at most once.
 //! - I3: offsets of a log are dense and what an offset holds never changes.
 //! - I4: nothing is readable that a crash can erase: high watermark = fsynced end.
 //! - I5: a frame is in the log whole or not at all.
 //!
-//! Limits, on purpose: retention advances log starts batch by batch, but a WAL file leaves the disk only when every log in
-//! it is past it; the shell copies the few live batches of an otherwise dead file forward (see `upkeep`).
+//! Limit: retention advances log starts batch by batch, but a WAL file leaves the disk only when every log in it is past
+//! it. One small log that is kept for ever (`_schemas`) therefore pins the files that hold its batches.
 //!
 //! Layer L1: std threads, no tokio.
 

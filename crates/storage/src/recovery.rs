@@ -5,8 +5,8 @@
 //! 3. The checkpoint's file: take its batches up to the checkpoint into the index, replay what follows.
 //! 4. Later files: replay whole. Each must begin where the one before ends, else acknowledged frames are gone: refuse.
 //! 5. In the last file the first frame that does not check ends the log. What follows was never acknowledged.
-//! 6. fsync the last file: after a mere process crash we may have read bytes that no disk holds yet, and nothing may be
-//!    readable that a later power cut can erase (I4).
+//! 6. Write what was replayed of the last file once more, fsync it and the folders: after a mere process crash we may have
+//!    read bytes and names that no disk holds yet, and nothing may be readable that a later power cut can erase (I4).
 //!
 //! [`plan`] decides 1–4 from facts alone.
 
@@ -120,6 +120,8 @@ pub(crate) struct Recovered {
     pub(crate) state: State,
     /// Where writing goes on; `None` in a folder without a WAL file.
     pub(crate) place: Option<Place>,
+    /// Where in the last file replay began.
+    pub(crate) replayed_from: u64,
     pub(crate) checkpoint_file: u64,
     pub(crate) replayed: u64,
 }
@@ -165,19 +167,31 @@ pub(crate) fn recover(folder: &Folder) -> Result<Recovered, RecoveryError> {
         folder,
         state,
         place: None,
+        replayed_from: 0,
+        not_rebuilt: None,
     };
     let before = recovery.state.lsn;
     for step in steps {
         recovery.step(step)?;
     }
-    let Recovery { state, place, .. } = recovery;
+    let Recovery {
+        state,
+        place,
+        replayed_from,
+        not_rebuilt,
+        ..
+    } = recovery;
     if let Some((log, offset)) = state.first_hole() {
+        if let Some(error) = not_rebuilt {
+            return Err(RecoveryError::Io(error));
+        }
         let topic = &state.topics[&log.topic].name;
         let reason = format!("{topic}-{}: offset {offset} is in no file", log.partition);
         return Err(corrupt("wal", reason));
     }
     Ok(Recovered {
         replayed: state.lsn - before,
+        replayed_from,
         state,
         place,
         checkpoint_file: checkpoint.unwrap_or_default().file,
@@ -199,6 +213,8 @@ struct Recovery<'a> {
     folder: &'a Folder,
     state: State,
     place: Option<Place>,
+    replayed_from: u64,
+    not_rebuilt: Option<io::Error>,
 }
 
 impl Recovery<'_> {
@@ -230,10 +246,18 @@ impl Recovery<'_> {
 
     fn rebuild(&mut self, from: Place, end: Option<u64>) -> Result<(), RecoveryError> {
         let trust = end.map_or(Trust::Tail, |end| Trust::Sealed { end });
-        let logs = self.scan_entries(from, trust, end)?;
+        let mut logs = self.scan_entries(from, trust, end)?;
+        logs.retain(|id, entries| self.state.needs(*id, entries));
         let slices = logs.iter().map(|(log, e)| (*log, e.as_slice())).collect();
         let (bytes, head) = index::encode(from.file, end.unwrap_or_default(), &slices);
-        self.folder.write_sidecar(from.file, &bytes)?;
+        // Nothing to keep of a file that retention was taking away when the power went.
+        if !head.segments.is_empty()
+            && let Err(error) = self.folder.write_sidecar(from.file, &bytes)
+        {
+            // Perhaps replay finds that nobody needs the file; a restart must work on a full disk.
+            self.not_rebuilt = Some(error);
+            return Ok(());
+        }
         self.state.attach(&head);
         Ok(())
     }
@@ -285,6 +309,7 @@ impl Recovery<'_> {
                 .apply(frame.lsn, frame.position, frame.payload)
                 .map_err(|Damaged(what)| corrupt(wal_name(from.file), what))
         })?;
+        self.replayed_from = from.position;
         self.place = Some(end);
         Ok(())
     }
@@ -296,7 +321,10 @@ impl Recovery<'_> {
             return Err(corrupt(wal_name(id), reason));
         }
         let (bytes, head) = index::encode(id, end, &self.state.active_entries());
-        self.folder.write_sidecar(id, &bytes)?;
+        // Rotation has normally written it, and a restart must work on a full disk.
+        if self.folder.read_head(id)?.ok().as_ref() != Some(&head) {
+            self.folder.write_sidecar(id, &bytes)?;
+        }
         self.state.seal(&head);
         Ok(())
     }

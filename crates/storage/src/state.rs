@@ -237,6 +237,12 @@ impl State {
         }
     }
 
+    /// Whether some of a sealed file's batches are not past their log's start.
+    pub(crate) fn needs(&self, id: LogId, entries: &[Entry]) -> bool {
+        let newest = entries.last().map_or(-1, |entry| entry.last);
+        self.logs.get(&id).is_some_and(|log| newest >= log.start)
+    }
+
     /// Hangs an entry of the active file into a log that a checkpoint restored.
     pub(crate) fn attach_active(&mut self, id: LogId, entry: Entry) {
         let Some(log) = self.logs.get_mut(&id) else {

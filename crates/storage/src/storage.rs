@@ -275,10 +275,8 @@ impl Storage {
         let wal = Wal::open(folder.clone(), config.clone(), recovered.place)
             .map_err(|error| io("begin the log", &error))?;
         if config.fault != Some(Fault::SkipRecoverySync) {
-            wal.sync().map_err(|error| match error {
-                WriteError::Failed(reason) => io_text("sync the log", reason),
-                WriteError::Full(full) => io_text("sync the log", full.to_string()),
-            })?;
+            make_durable(&folder, &wal, recovered.replayed_from)
+                .map_err(|error| io("sync the data folder", &error))?;
         }
         tracing::debug!(replayed = recovered.replayed, "storage recovered");
         let core = Core {
@@ -909,6 +907,14 @@ fn guarded(callback: impl FnOnce()) {
     }
 }
 
+/// After a mere process crash we have read bytes and names that the next power cut may still take; from here on nobody may
+/// see what can be taken (I4).
+fn make_durable(folder: &Folder, wal: &Wal, replayed_from: u64) -> std::io::Result<()> {
+    wal.rewrite(replayed_from)?;
+    folder.disk.sync_dir(&folder.wal)?;
+    folder.disk.sync_dir(&folder.dir)
+}
+
 fn open_meta(folder: &Folder) -> Result<String, OpenError> {
     let path = folder.meta();
     if folder.disk.exists(&path) {
@@ -936,12 +942,8 @@ fn open_meta(folder: &Folder) -> Result<String, OpenError> {
 }
 
 fn io(what: &str, error: &std::io::Error) -> OpenError {
-    io_text(what, error.to_string())
-}
-
-fn io_text(what: &str, reason: String) -> OpenError {
     OpenError::Io {
         what: what.to_owned(),
-        reason,
+        reason: error.to_string(),
     }
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use lw_stdx::disk::{File, write_atomic};
+use lw_stdx::disk::{File, read_full, write_atomic};
 
 use crate::ahead::Placed;
 use crate::checkpoint;
@@ -138,6 +138,20 @@ impl Wal {
         self.file
             .sync()
             .map_err(|error| WriteError::Failed(format!("cannot sync the log: {error}")))
+    }
+
+    /// Writes what recovery has replayed once more, byte for byte, and syncs it. A sync alone is not enough: if one has
+    /// failed in the process before us, the kernel may call those pages clean though no disk holds them.
+    pub(crate) fn rewrite(&self, from: u64) -> io::Result<()> {
+        const CHUNK: u64 = 1 << 20;
+        let mut at = from;
+        while at < self.place.position {
+            let mut bytes = vec![0; (self.place.position - at).min(CHUNK) as usize];
+            read_full(&*self.file, &mut bytes, at)?;
+            self.file.write_at(&bytes, at)?;
+            at += bytes.len() as u64;
+        }
+        self.file.sync()
     }
 
     /// The group that was written and synced is part of the log.
