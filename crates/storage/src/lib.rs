@@ -47,6 +47,9 @@ mod state;
 mod tail;
 mod wal;
 
+#[cfg(test)]
+mod roundtrip;
+
 pub use config::{Config, Fault};
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,

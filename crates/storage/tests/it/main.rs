@@ -1,5 +1,8 @@
-//! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`), and its old formats (`format`).
+//! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`), on a disk in trouble (`trouble`),
+//! and as files of earlier versions (`format`).
 
 mod crash;
+mod format;
 mod kit;
 mod real;
+mod trouble;

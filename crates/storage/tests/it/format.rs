@@ -1,0 +1,188 @@
+//! Folders of every format that was ever written must keep opening, with everything in them.
+//!
+//! `tests/format/v1` was written once by [`write_v1`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
+//! a new folder, when the format changes) and is opened from a copy. It ends as after kill -9: a sealed file with its
+//! sidecar, a checkpoint, and a tail to replay.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use lw_storage::source::LogSource;
+use lw_storage::{Config, Expect, Op, Storage, Table, Uuid};
+use tempfile::tempdir;
+
+use crate::kit::{append, batch, idempotent, records, try_open};
+
+const EVENTS: Uuid = Uuid::from_u128(0xE1);
+const GONE: Uuid = Uuid::from_u128(0xE2);
+const SCHEMAS: Uuid = Uuid::from_u128(0xE3);
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/v1")
+}
+
+fn small(dir: &Path) -> Config {
+    Config {
+        wal_file_bytes: 4 << 10,
+        retention_check_ms: 0,
+        min_free_bytes: 0,
+        ..Config::new(dir)
+    }
+}
+
+fn topic(id: Uuid, name: &str, partitions: i32, internal: bool) -> Op {
+    let config = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+    Op::CreateTopic {
+        name: name.to_owned(),
+        id,
+        partitions,
+        config,
+        internal,
+    }
+}
+
+fn put(table: Table, key: &'static str, value: Option<&'static str>) -> Op {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    Op::Put {
+        table,
+        key: bytes(key),
+        value: value.map(bytes),
+        expect: Expect::Any,
+    }
+}
+
+/// Every kind of record, on both sides of a seal.
+fn write_v1(dir: &Path) {
+    let storage = try_open(small(dir)).unwrap();
+    let first = vec![
+        topic(EVENTS, "events", 1, false),
+        topic(GONE, "gone", 1, false),
+        topic(SCHEMAS, "_schemas", 1, true),
+    ];
+    storage.commit_blocking(first).unwrap();
+    let all: Vec<Op> = Table::ALL
+        .into_iter()
+        .map(|table| put(table, "key", Some("value")))
+        .collect();
+    storage.commit_blocking(all).unwrap();
+    append(&storage, EVENTS, 0, idempotent(7, 0, 0, &["a", "b"])).unwrap();
+    append(&storage, SCHEMAS, 0, batch(&["schema"])).unwrap();
+    for n in 0..40 {
+        append(
+            &storage,
+            EVENTS,
+            0,
+            idempotent(7, 0, 2 + n, &[&format!("filler {n}")]),
+        )
+        .unwrap();
+    }
+    storage
+        .commit_blocking(vec![Op::CreatePartitions {
+            id: EVENTS,
+            total: 2,
+        }])
+        .unwrap();
+    let config = BTreeMap::from([("retention.bytes".to_owned(), "77".to_owned())]);
+    let second = vec![
+        Op::AlterConfig { id: EVENTS, config },
+        Op::DeleteTopic { id: GONE },
+        Op::DeleteRecords {
+            topic: EVENTS,
+            partition: 0,
+            before: 1,
+        },
+        put(Table::Catalog, "key", None),
+        put(Table::Cluster, "tail", Some("replayed")),
+    ];
+    storage.commit_blocking(second).unwrap();
+    append(&storage, EVENTS, 1, batch(&["x"])).unwrap();
+    assert!(storage.stats().wal_files >= 2);
+    // Not closed: the tail is replayed.
+}
+
+fn check(storage: &Storage) {
+    let events = storage.topic("events").unwrap();
+    assert_eq!((events.partitions, events.internal), (2, false));
+    assert_eq!(
+        events.config,
+        BTreeMap::from([("retention.bytes".to_owned(), "77".to_owned())])
+    );
+    assert!(storage.topic("_schemas").unwrap().internal);
+    assert!(storage.topic("gone").is_none());
+    let log = records(storage, EVENTS, 0);
+    assert_eq!(
+        log.len(),
+        42,
+        "the batch that holds offset 1 is given whole"
+    );
+    assert_eq!(log.first().unwrap(), "0=a");
+    assert_eq!(log.last().unwrap(), "41=filler 39");
+    assert_eq!(storage.bounds(EVENTS, 0).unwrap().log_start, 1);
+    assert_eq!(records(storage, EVENTS, 1), ["0=x"]);
+    assert_eq!(records(storage, SCHEMAS, 0), ["0=schema"]);
+    assert_eq!(storage.get(Table::Catalog, b"key"), None);
+    assert_eq!(storage.get(Table::Cluster, b"tail").unwrap(), "replayed");
+    for table in Table::ALL
+        .into_iter()
+        .filter(|table| *table != Table::Catalog)
+    {
+        assert_eq!(storage.get(table, b"key").unwrap(), "value", "{table:?}");
+    }
+    assert_eq!(
+        storage
+            .read("events", &BTreeMap::new(), 1 << 20)
+            .unwrap()
+            .len(),
+        42
+    );
+    assert_eq!(
+        storage.offset_for_time(EVENTS, 0, 1001),
+        Ok(Some((1, 1001)))
+    );
+    let again = append(storage, EVENTS, 0, idempotent(7, 0, 41, &["filler 39"])).unwrap();
+    assert!(again.duplicate && again.base_offset == 41);
+    assert_eq!(
+        append(storage, EVENTS, 1, batch(&["y"]))
+            .unwrap()
+            .base_offset,
+        1
+    );
+}
+
+#[test]
+fn folders_of_format_1_open_with_everything_in_them() {
+    if std::env::var_os("LAKEWARD_WRITE_FORMAT").is_some() {
+        std::fs::create_dir_all(folder()).unwrap();
+        write_v1(&folder());
+    }
+    let dir = tempdir().unwrap();
+    copy(&folder(), dir.path());
+    let storage = try_open(small(dir.path())).unwrap();
+    check(&storage);
+}
+
+#[test]
+fn what_is_written_now_reads_back_as_format_1() {
+    let dir = tempdir().unwrap();
+    write_v1(dir.path());
+    check(&try_open(small(dir.path())).unwrap());
+    // The head of the first WAL file does not depend on time or chance: its bytes are the format.
+    let head = |dir: &Path| {
+        std::fs::read(dir.join("wal/00000000000000000001.wal")).unwrap()[..64].to_vec()
+    };
+    assert_eq!(head(dir.path()), head(&folder()));
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

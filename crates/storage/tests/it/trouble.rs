@@ -1,0 +1,196 @@
+//! Full disks and failing ones, step by step on the simulated disk.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use bytes::Bytes;
+use lw_sim::{SimClock, SimDisk, Trouble};
+use lw_storage::{AppendError, CommitError, Config, Expect, Op, Storage, Table, Uuid};
+
+use crate::kit::{batch, create, records};
+
+struct Bench {
+    disk: SimDisk,
+    clock: Arc<SimClock>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let clock = Arc::new(SimClock::new());
+        Bench {
+            disk: SimDisk::new(1, clock.clone()),
+            clock,
+        }
+    }
+
+    fn open(&self) -> Storage {
+        let config = Config {
+            wal_file_bytes: 32 << 10,
+            min_free_bytes: 4 << 10,
+            ..Config::new("/data")
+        };
+        Storage::open_stepped(Arc::new(self.disk.clone()), self.clock.clone(), config).unwrap()
+    }
+}
+
+fn append(storage: &Storage, topic: Uuid, value: &str) -> Result<i64, AppendError> {
+    let (sender, receiver) = channel();
+    storage.append(topic, 0, batch(&[value]), move |result| {
+        sender.send(result).unwrap()
+    });
+    storage.step();
+    receiver
+        .try_recv()
+        .unwrap()
+        .map(|appended| appended.base_offset)
+}
+
+fn put(storage: &Storage, value: u32) -> Result<(), CommitError> {
+    let op = Op::Put {
+        table: Table::GroupOffsets,
+        key: Bytes::from_static(b"group"),
+        value: Some(Bytes::from(value.to_string())),
+        expect: Expect::Any,
+    };
+    storage.commit_blocking(vec![op]).map(drop)
+}
+
+#[test]
+fn a_full_disk_refuses_appends_keeps_reading_and_recovers_by_itself() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let topic = create(&storage, "t", 1);
+    let value = "v".repeat(300);
+    append(&storage, topic, &value).unwrap();
+    bench.disk.cause(Trouble::Capacity(40_000));
+    let mut taken = 1;
+    let refused = loop {
+        match append(&storage, topic, &value) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, AppendError::Full(full) if full.free < full.needed),
+        "{refused}"
+    );
+    assert!(storage.stats().write_blocked);
+    assert_eq!(records(&storage, topic, 0).len(), taken, "reads go on");
+    for n in 0..10 {
+        put(&storage, n).expect("offset commits go on in the reserve");
+    }
+    storage
+        .commit_blocking(vec![Op::DeleteRecords {
+            topic,
+            partition: 0,
+            before: 1,
+        }])
+        .unwrap();
+    bench.disk.cause(Trouble::Capacity(u64::MAX));
+    assert_eq!(
+        append(&storage, topic, "after"),
+        Ok(taken as i64),
+        "no restart needed"
+    );
+    assert!(!storage.stats().write_blocked);
+    drop(storage);
+    bench.disk.crash();
+    let storage = bench.open();
+    assert_eq!(
+        records(&storage, topic, 0).last().unwrap(),
+        &format!("{taken}=after")
+    );
+    assert_eq!(storage.get(Table::GroupOffsets, b"group").unwrap(), "9");
+}
+
+#[test]
+fn the_reserve_ends_too_and_says_so() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    bench.disk.cause(Trouble::Capacity(40_000));
+    let refused = (0..5000).find_map(|n| put(&storage, n).err());
+    assert!(matches!(refused, Some(CommitError::Full(_))), "{refused:?}");
+    bench.disk.cause(Trouble::Capacity(u64::MAX));
+    put(&storage, 7).unwrap();
+    assert_eq!(storage.get(Table::GroupOffsets, b"group").unwrap(), "7");
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_written_until_a_restart() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let topic = create(&storage, "t", 1);
+    append(&storage, topic, "kept").unwrap();
+    bench.disk.cause(Trouble::FailedSync);
+    assert!(matches!(
+        append(&storage, topic, "lost"),
+        Err(AppendError::Failed(_))
+    ));
+    assert!(matches!(
+        append(&storage, topic, "too"),
+        Err(AppendError::Failed(_))
+    ));
+    assert!(matches!(put(&storage, 1), Err(CommitError::Failed(_))));
+    assert!(storage.stats().write_blocked);
+    assert_eq!(records(&storage, topic, 0), ["0=kept"], "reads go on");
+    drop(storage);
+    bench.disk.crash();
+    let storage = bench.open();
+    assert_eq!(append(&storage, topic, "again"), Ok(1));
+    assert_eq!(records(&storage, topic, 0), ["0=kept", "1=again"]);
+}
+
+#[test]
+fn a_repeat_of_a_batch_in_flight_is_answered_after_its_sync() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let topic = create(&storage, "t", 1);
+    let (sender, receiver) = channel();
+    for name in ["first", "repeat"] {
+        let sender = sender.clone();
+        let bytes = crate::kit::idempotent(1, 0, 0, &["x"]);
+        storage.append(topic, 0, bytes, move |result| {
+            sender.send((name, result.unwrap().duplicate)).unwrap();
+        });
+    }
+    assert!(receiver.try_recv().is_err(), "neither is durable");
+    assert_eq!(
+        storage.bounds(topic, 0).unwrap().high_watermark,
+        0,
+        "nor readable"
+    );
+    storage.step();
+    assert_eq!(
+        receiver.try_iter().collect::<Vec<_>>(),
+        [("first", false), ("repeat", true)]
+    );
+    assert_eq!(storage.stats().fsyncs, 2, "the topic and one group");
+}
+
+#[test]
+fn compare_and_swap_sees_what_is_in_flight() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let (sender, receiver) = channel();
+    for value in ["a", "b"] {
+        let sender = sender.clone();
+        let op = Op::Put {
+            table: Table::Manifests,
+            key: Bytes::from_static(b"k"),
+            value: Some(Bytes::from_static(value.as_bytes())),
+            expect: Expect::Absent,
+        };
+        storage.commit(vec![op], move |result| {
+            sender.send((value, result.is_ok())).unwrap()
+        });
+    }
+    assert_eq!(
+        receiver.try_iter().collect::<Vec<_>>(),
+        [("b", false)],
+        "the second loses at once"
+    );
+    assert_eq!(storage.get(Table::Manifests, b"k"), None);
+    storage.step();
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [("a", true)]);
+    assert_eq!(storage.get(Table::Manifests, b"k").unwrap(), "a");
+}
