@@ -48,7 +48,7 @@ impl From<DataFusionError> for QueryError {
 fn first_line(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
     let line = text.lines().next().unwrap_or_default();
-    [
+    let line = [
         "Error during planning: ",
         "Schema error: ",
         "SQL error: ",
@@ -56,8 +56,12 @@ fn first_line(error: &DataFusionError) -> String {
     ]
     .iter()
     .find_map(|prefix| line.strip_prefix(prefix))
-    .unwrap_or(line)
-    .to_string()
+    .unwrap_or(line);
+    // The parser's own error comes in the words of its type.
+    let words = line
+        .strip_prefix("ParserError(\"")
+        .and_then(|rest| rest.strip_suffix("\")"));
+    words.unwrap_or(line).to_string()
 }
 
 /// Runs one query over the catalog's tables (`namespace.table`) and returns its rows. Blocks; not to be called from async

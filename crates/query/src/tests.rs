@@ -156,7 +156,7 @@ fn what_is_no_query_is_refused_in_words() {
             "INSERT INTO lake.events VALUES (4, 'd')",
             "DML not supported: Insert Into",
         ),
-        ("SELECT", "SELECT without columns"),
+        ("SELECT", "Expected: an expression, found: EOF"),
     ];
     for (sql, expected) in cases {
         let error = query(&catalog, sql)
