@@ -43,6 +43,8 @@ pub struct Planned {
     pub settings: BTreeMap<String, String>,
     /// Rendered notices: what was assumed, what will be surprising.
     pub notices: Vec<String>,
+    /// Texts of `EXPLAIN` statements, in order.
+    pub explanations: Vec<String>,
 }
 
 /// Addresses and identity, as the ready file has them.

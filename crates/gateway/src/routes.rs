@@ -79,6 +79,11 @@ struct Submit {
 async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) -> Answer {
     ask(parts, move |parts| {
         let planned = (parts.plan)(&request.sql, &request.name)?;
+        if planned.jobs.is_empty() && !planned.explanations.is_empty() {
+            return Ok(Json(
+                json!({ "explanations": planned.explanations, "notices": planned.notices }),
+            ));
+        }
         let submission = Submission {
             name: planned.name.clone(),
             sql: request.sql,

@@ -1,5 +1,6 @@
 //! The wiring: which connector a specification means on this server, and what the API asks about tables.
 
+use crate::config::Config;
 use lw_broker::Broker;
 use lw_connectors::kafka::{EmbeddedKafka, EmbeddedLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
@@ -37,6 +38,7 @@ pub struct Wiring {
     registry: Arc<Registry>,
     catalog: Catalog,
     files: Files,
+    config: Config,
     clock: Arc<dyn Clock>,
     printed: Arc<Mutex<BTreeMap<String, Printed>>>,
 }
@@ -56,6 +58,7 @@ impl Wiring {
         registry: Arc<Registry>,
         catalog: Catalog,
         files: Files,
+        config: Config,
         clock: Arc<dyn Clock>,
     ) -> Wiring {
         Wiring {
@@ -64,6 +67,7 @@ impl Wiring {
             registry,
             catalog,
             files,
+            config,
             clock,
             printed: Arc::default(),
         }
@@ -173,6 +177,7 @@ impl Connectors for Wiring {
     ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError> {
         match spec {
             SinkSpec::Iceberg(iceberg) => {
+                let iceberg = &self.placed(iceberg);
                 let catalog = self.catalog_of(iceberg)?;
                 let sink = IcebergTableSink::open(
                     iceberg,
@@ -221,6 +226,15 @@ impl Connectors for Wiring {
 }
 
 impl Wiring {
+    /// The sink with its warehouse where `lakeward.toml` says that it is.
+    fn placed(&self, sink: &lw_graph::IcebergSink) -> lw_graph::IcebergSink {
+        let mut sink = sink.clone();
+        sink.warehouse = sink
+            .warehouse
+            .map(|place| self.config.warehouse(&place).unwrap_or(place));
+        sink
+    }
+
     /// The catalog that a sink means: a REST catalog elsewhere, else the embedded one.
     fn catalog_of(
         &self,

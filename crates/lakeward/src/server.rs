@@ -114,19 +114,20 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     let catalog = Catalog::open(storage.clone(), files.clone(), &warehouse, Ids::random())?;
     let sockets = runtime.block_on(Sockets::bind(options))?;
     let status = sockets.status(&warehouse)?;
-    let world = Arc::new(World {
-        config,
-        storage: storage.clone(),
-        subjects: registry.clone(),
-    });
     let wiring = Arc::new(Wiring::new(
         storage.clone(),
         broker.clone(),
         registry.clone(),
         catalog.clone(),
         files,
+        config.clone(),
         clock.clone(),
     ));
+    let world = Arc::new(World {
+        config,
+        storage: storage.clone(),
+        subjects: registry.clone(),
+    });
     let around = Surroundings {
         storage: storage.clone(),
         connectors: wiring.clone(),
@@ -305,15 +306,23 @@ fn plan(text: &str, name: &str, world: &World) -> Result<Planned, Refusal> {
         jobs: plan
             .jobs
             .into_iter()
-            .map(|job| PlannedJob {
-                group: job.graph.sources().find_map(|source| match source {
+            .map(|job| {
+                let group = job.graph.sources().find_map(|source| match source {
                     lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
-                }),
-                graph: job.graph,
-                table: job.sink_table,
+                });
+                PlannedJob {
+                    group,
+                    graph: job.graph,
+                    table: job.sink_table,
+                }
             })
             .collect(),
         settings: plan.settings,
+        explanations: plan
+            .explanations
+            .into_iter()
+            .map(|explanation| explanation.text)
+            .collect(),
         notices: plan
             .notices
             .iter()

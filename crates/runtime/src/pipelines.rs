@@ -388,7 +388,7 @@ impl Pipelines {
         Settings {
             checkpoint_interval: millis("execution.checkpointing.interval")
                 .unwrap_or(defaults.checkpoint_interval),
-            commit_interval: millis("table.commit.interval").unwrap_or(self.commit_interval),
+            commit_interval: millis("lakeward.commit.interval").unwrap_or(self.commit_interval),
         }
     }
 

@@ -44,6 +44,13 @@ pub fn run(args: Run) -> anyhow::Result<ExitCode> {
     for notice in submitted["notices"].as_array().into_iter().flatten() {
         eprintln!("{}", text(notice));
     }
+    if let Some(explanations) = submitted["explanations"].as_array() {
+        explanations
+            .iter()
+            .for_each(|explanation| say(text(explanation)));
+        own.into_iter().for_each(Serving::drain);
+        return Ok(ExitCode::SUCCESS);
+    }
     let name = text(&submitted["pipeline"]);
     match args.server.output {
         Output::Json => say(&submitted),
