@@ -74,6 +74,11 @@ impl<T> Queue<T> {
         self.state.lock().closed = true;
         self.changed.notify_all();
     }
+
+    /// Whether nobody takes any more: a producer that has nothing to push must ask, or it never learns.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
 }
 
 #[cfg(test)]

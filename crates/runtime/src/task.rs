@@ -150,6 +150,9 @@ struct Reader {
 impl Reader {
     fn run(mut self) {
         let last = loop {
+            if self.queue.is_closed() {
+                return;
+            }
             if self.control.stopping() {
                 break Message::End { finished: false };
             }
