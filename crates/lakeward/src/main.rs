@@ -1,5 +1,10 @@
 //! The `lakeward` command: the only place that reads arguments and the environment, and starts runtimes.
 
+#![expect(
+    unreachable_pub,
+    reason = "a binary has no outside: pub marks what other modules use"
+)]
+
 mod args;
 mod client;
 mod config;

@@ -48,7 +48,7 @@ mod tail;
 mod wal;
 
 #[cfg(test)]
-mod roundtrip;
+mod roundtrip_tests;
 
 pub use config::{Config, Fault};
 pub use ops::{

@@ -684,7 +684,11 @@ impl Shared {
                     .expect("we can read what we have just written");
                 start = place.position;
             }
+            let (used, capacity) = core.active_fill;
             core.active_fill.0 = start;
+            if used <= capacity / 2 && start > capacity / 2 {
+                self.upkeep.notify_one();
+            }
             if !bytes.is_empty() {
                 let keep = self.config.tail_bytes;
                 core.tail.push(before.file, base, bytes.clone(), keep);
