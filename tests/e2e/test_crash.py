@@ -29,7 +29,7 @@ def read_log(bootstrap, topic, partitions):
             consumer.assign([TopicPartition(topic, partition, low)])
             position = low
             while position < high:
-                batch = consumer.consume(10_000, 5.0)
+                batch = consumer.consume(min(10_000, high - position), 5.0)
                 assert batch, f"partition {partition} stops at {position} before {high}"
                 for message in batch:
                     assert not message.error(), message.error()
