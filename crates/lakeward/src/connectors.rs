@@ -334,6 +334,7 @@ impl Wiring {
             source,
             chain,
             log_starts: self.log_starts(spec),
+            delete_files: view.delete_files,
             foreign_snapshots: view
                 .snapshots
                 .iter()

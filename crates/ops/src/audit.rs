@@ -66,6 +66,8 @@ pub struct Evidence<'a> {
     pub log_starts: BTreeMap<(String, i32), i64>,
     /// Snapshots that carry no marker of a pipeline, listed apart.
     pub foreign_snapshots: Vec<i64>,
+    /// Files of position or equality deletes: they hide rows that the data files still hold.
+    pub delete_files: u64,
 }
 
 /// Why an audit could not be made. A table that is not clean is a [`Report`], not an error.
@@ -162,6 +164,12 @@ struct AuditedRun {
 /// [`AuditError`] when the table or the log cannot be read.
 pub fn audit(mut evidence: Evidence<'_>) -> Result<Report, AuditError> {
     let mut findings = Vec::new();
+    if evidence.delete_files > 0 {
+        findings.push(format!(
+            "another writer deleted rows: {} delete files hide rows of the data files",
+            evidence.delete_files
+        ));
+    }
     let mut partitions = spans(&evidence.ranges, &mut findings);
     let (mut runs, schema) = table_sums(&mut evidence, &mut findings)?;
     let duplicates = overlaps(&runs, &mut findings);
@@ -606,3 +614,6 @@ impl RowHashes {
             .collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use std::sync::atomic::AtomicU64;
 
 /// Above this many partitions lag is summed per group and topic.
@@ -66,13 +66,18 @@ impl Series<'_> {
         unit: Option<Unit>,
         values: impl IntoIterator<Item = (Labels, f64)>,
     ) {
-        let family = Gauges::default();
+        let (family, alone) = (Gauges::default(), Gauge::<f64, AtomicU64>::default());
+        let mut labelled = true;
         for (labels, value) in values {
-            family.get_or_create(&labels).set(value);
+            labelled = !labels.is_empty();
+            match labelled {
+                true => family.get_or_create(&labels).set(value),
+                false => alone.set(value),
+            };
         }
-        match unit {
-            Some(unit) => self.registry.register_with_unit(name, help, unit, family),
-            None => self.registry.register(name, help, family),
+        match labelled {
+            true => self.register(name, help, unit, family),
+            false => self.register(name, help, unit, alone),
         }
     }
 
@@ -84,13 +89,25 @@ impl Series<'_> {
         unit: Option<Unit>,
         values: impl IntoIterator<Item = (Labels, f64)>,
     ) {
-        let family = Counters::default();
+        let (family, alone) = (Counters::default(), Counter::<f64, AtomicU64>::default());
+        let mut labelled = true;
         for (labels, value) in values {
-            family.get_or_create(&labels).inc_by(value);
+            labelled = !labels.is_empty();
+            match labelled {
+                true => family.get_or_create(&labels).inc_by(value),
+                false => alone.inc_by(value),
+            };
         }
+        match labelled {
+            true => self.register(name, help, unit, family),
+            false => self.register(name, help, unit, alone),
+        }
+    }
+
+    fn register(&mut self, name: &str, help: &str, unit: Option<Unit>, metric: impl Metric) {
         match unit {
-            Some(unit) => self.registry.register_with_unit(name, help, unit, family),
-            None => self.registry.register(name, help, family),
+            Some(unit) => self.registry.register_with_unit(name, help, unit, metric),
+            None => self.registry.register(name, help, metric),
         }
     }
 }

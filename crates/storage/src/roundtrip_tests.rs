@@ -205,6 +205,9 @@ proptest! {
             // Offsets and partition counts of the wild would make logs by the million.
             let tame = match record {
                 Record::LogStart { .. } | Record::Append { .. } | Record::CreatePartitions { .. } => continue,
+                // `ahead` accepts an id and a name once; a history with two topics of one id is never written.
+                Record::CreateTopic { id, name, .. }
+                    if state.topics.contains_key(id) || state.names.contains_key(name.as_str()) => continue,
                 other => other,
             };
             let mut out = BytesMut::new();

@@ -1,0 +1,290 @@
+//! The audit over small logs and tables, told in text: what is clean, and that each kind of damage is found.
+//!
+//! A log is `partition: values`, one offset each: a number is a row, `x` cannot be decoded, `-` is a tombstone. A table is a
+//! list of files, each a list of runs `partition@first-last=values`.
+
+use super::*;
+use arrow_array::Int32Array;
+use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceSpec, TypeKind};
+use lw_runtime::connector::{Polled, Progress};
+use lw_runtime::{Batch, DeadLetter, Split};
+use std::sync::Arc;
+
+fn schema() -> Schema {
+    Schema::new(vec![Field::new("v", TypeKind::Int.nullable())])
+}
+
+fn rows(values: &[i32]) -> RecordBatch {
+    let column = Arc::new(Int32Array::from(values.to_vec()));
+    RecordBatch::try_from_iter([("v", column as arrow_array::ArrayRef)]).expect("one column")
+}
+
+/// A log in memory, read as the audit reads one: all of it in one poll, up to the ends that were asked for.
+struct Log {
+    partitions: Vec<Vec<&'static str>>,
+    from: Vec<i64>,
+    until: Vec<i64>,
+}
+
+impl Source for Log {
+    fn open(
+        &mut self,
+        offsets: &[SplitOffset],
+        until: Option<&[SplitOffset]>,
+    ) -> Result<(), ConnectorError> {
+        self.from = vec![0; self.partitions.len()];
+        self.until = vec![0; self.partitions.len()];
+        offsets
+            .iter()
+            .for_each(|at| self.from[at.partition as usize] = at.next);
+        until
+            .into_iter()
+            .flatten()
+            .for_each(|at| self.until[at.partition as usize] = at.next);
+        Ok(())
+    }
+
+    fn splits(&self) -> Arc<[Split]> {
+        let split = |partition| Split {
+            topic: "t".into(),
+            partition: partition as i32,
+        };
+        (0..self.partitions.len()).map(split).collect()
+    }
+
+    fn poll(&mut self, _max_bytes: usize, _timeout: Duration) -> Result<Polled, ConnectorError> {
+        let mut polled = Polled {
+            batches: Vec::new(),
+            dead_letters: Vec::new(),
+            progress: Vec::new(),
+            finished: true,
+        };
+        for (split, records) in self.partitions.iter().enumerate() {
+            let (from, until) = (
+                self.from[split],
+                self.until[split].min(records.len() as i64),
+            );
+            let mut skipped = 0;
+            for offset in from..until {
+                let origin = Origin {
+                    split: split as u32,
+                    offset,
+                };
+                match records[offset as usize] {
+                    "-" => skipped += 1,
+                    "x" => polled.dead_letters.push(letter(split as i32, offset)),
+                    value => polled.batches.push(Batch::new(
+                        rows(&[value.parse().expect("a number")]),
+                        vec![origin],
+                        self.splits(),
+                    )),
+                }
+            }
+            polled.progress.push(Progress {
+                split: split as u32,
+                from,
+                to: until,
+                control: 0,
+                skipped,
+            });
+        }
+        Ok(polled)
+    }
+
+    fn record(&mut self, origin: Origin) -> Result<DeadLetter, ConnectorError> {
+        Ok(letter(origin.split as i32, origin.offset))
+    }
+
+    fn positions(&self) -> Vec<SplitOffset> {
+        Vec::new()
+    }
+
+    fn lag(&self) -> u64 {
+        0
+    }
+}
+
+fn letter(partition: i32, offset: i64) -> DeadLetter {
+    DeadLetter {
+        topic: "t".into(),
+        partition,
+        offset,
+        timestamp: 0,
+        key: None,
+        value: None,
+        stage: "decode",
+        code: String::new(),
+        error: String::new(),
+    }
+}
+
+/// `SELECT v`
+fn chain() -> Chain {
+    let source = SourceSpec::Kafka(lw_graph::KafkaSource {
+        table: "t".into(),
+        topics: vec!["t".into()],
+        bootstrap: "b".into(),
+        group_id: None,
+        startup: lw_graph::StartupMode::Earliest,
+        bounded: false,
+        format: lw_graph::FormatSpec::Raw,
+        value_schema: schema(),
+        columns: vec![lw_graph::SourceColumn::Value(0)],
+    });
+    let column = Expr::Column {
+        index: 0,
+        name: "v".into(),
+        ty: TypeKind::Int.nullable(),
+    };
+    let operators = [
+        Operator::Source(source),
+        Operator::Project(vec![column]),
+        Operator::Sink(SinkSpec::Blackhole),
+    ];
+    let node = |(id, operator): (usize, Operator)| Node {
+        operator,
+        inputs: if id == 0 { Vec::new() } else { vec![id - 1] },
+        schema: schema(),
+    };
+    Chain::compile(&JobGraph {
+        nodes: operators.into_iter().enumerate().map(node).collect(),
+    })
+    .expect("a chain")
+}
+
+/// One file per line; runs as `partition@first-last=values`.
+fn files(text: &str) -> (Vec<AuditedFile>, Vec<Vec<i32>>) {
+    let (mut files, mut contents) = (Vec::new(), Vec::new());
+    for (index, line) in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .enumerate()
+    {
+        let (mut runs, mut all) = (Vec::new(), Vec::new());
+        for run in line.split_whitespace() {
+            let (place, values) = run.split_once('=').expect("place=values");
+            let (partition, offsets) = place.split_once('@').expect("partition@offsets");
+            let (first, last) = offsets.split_once('-').expect("first-last");
+            let values: Vec<i32> = values
+                .split(',')
+                .map(|value| value.parse().expect("a number"))
+                .collect();
+            runs.push(Run {
+                topic: "t".into(),
+                partition: partition.parse().expect("a number"),
+                first: first.parse().expect("a number"),
+                last: last.parse().expect("a number"),
+                rows: values.len() as u64,
+            });
+            all.extend(values);
+        }
+        files.push(AuditedFile {
+            path: format!("file-{index}"),
+            runs,
+        });
+        contents.push(all);
+    }
+    (files, contents)
+}
+
+/// Audits a table over a log of one partition whose commits account for `[0, end)`.
+fn check(log: &[&'static str], end: i64, table: &str, expected: &str) {
+    let (files, contents) = files(table);
+    let report = audit(Evidence {
+        table: "ns.t".into(),
+        ranges: vec![MarkedRange {
+            topic: "t".into(),
+            partition: 0,
+            start: 0,
+            end,
+        }],
+        read_file: Box::new(|file| {
+            let index: usize = file.path["file-".len()..].parse().expect("a number");
+            Ok(vec![rows(&contents[index])])
+        }),
+        files,
+        source: Box::new(Log {
+            partitions: vec![log.to_vec()],
+            from: Vec::new(),
+            until: Vec::new(),
+        }),
+        chain: chain(),
+        log_starts: BTreeMap::from([(("t".to_string(), 0), 0)]),
+        foreign_snapshots: Vec::new(),
+        delete_files: 0,
+    })
+    .expect("log and table can be read");
+    let t = &report.totals;
+    let mut lines = vec![format!(
+        "ok={} rows={} filtered={} dead={} gaps={} duplicates={}",
+        report.ok, t.rows, t.filtered, t.dead_letters, t.gaps, t.duplicates
+    )];
+    lines.extend(report.findings);
+    assert_eq!(lines.join("\n"), expected);
+}
+
+#[test]
+fn a_table_that_holds_what_the_log_says_is_clean() {
+    check(
+        &["1", "2", "x", "-", "5"],
+        5,
+        "0@0-1=1,2\n0@4-4=5",
+        "ok=true rows=3 filtered=1 dead=1 gaps=0 duplicates=0",
+    );
+}
+
+#[test]
+fn what_lies_behind_the_commits_is_not_asked_for() {
+    check(
+        &["1", "2", "3"],
+        2,
+        "0@0-1=1,2",
+        "ok=true rows=2 filtered=0 dead=0 gaps=0 duplicates=0",
+    );
+}
+
+#[test]
+fn a_lost_file_is_a_gap() {
+    check(
+        &["1", "2", "3"],
+        3,
+        "0@0-1=1,2",
+        "ok=false rows=2 filtered=0 dead=0 gaps=1 duplicates=0\nt[0]: 1 offsets give rows that the table does not hold",
+    );
+}
+
+#[test]
+fn a_file_committed_twice_is_found() {
+    check(
+        &["1", "2"],
+        2,
+        "0@0-1=1,2\n0@0-1=1,2",
+        "ok=false rows=2 filtered=0 dead=0 gaps=0 duplicates=2\n\
+         t[0]: offsets 0 to 1 stand in the table twice\n\
+         t[0] offsets 0 to 1 in file-0: 2 rows in the table, 0 from the log",
+    );
+}
+
+#[test]
+fn a_changed_value_is_found_by_its_hash() {
+    check(
+        &["1", "2"],
+        2,
+        "0@0-1=1,3",
+        "ok=false rows=2 filtered=0 dead=0 gaps=0 duplicates=0\n\
+         t[0] offsets 0 to 1 in file-0: 2 rows differ from what the log gives",
+    );
+}
+
+#[test]
+fn rows_that_no_commit_accounts_for_are_found() {
+    check(
+        &["1", "2", "3"],
+        2,
+        "0@0-1=1,2\n0@2-2=3",
+        "ok=false rows=2 filtered=0 dead=0 gaps=0 duplicates=0\n\
+         t[0]: file-1 holds offsets 2 to 2, which no commit accounts for\n\
+         t[0] offsets 2 to 2 in file-1: 1 rows in the table, 0 from the log",
+    );
+}
