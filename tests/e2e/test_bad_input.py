@@ -310,10 +310,13 @@ def test_a_table_rolled_back_under_a_running_pipeline_pauses_it_with_both_offset
     job = wait_until(paused, "the pipeline pauses")
     ends = {name: {at["partition"]: at["next"] for at in job[name]} for name in ("table_offsets", "checkpoint_offsets")}
     assert set(ends["table_offsets"]) == set(ends["checkpoint_offsets"]) == {0, 1, 2}
-    assert sum(ends["table_offsets"].values()) < 600 <= sum(ends["checkpoint_offsets"].values())
+    # The table's marker still names the end that was rolled away; the checkpoint has read on since.
+    assert sum(ends["table_offsets"].values()) == 600 < sum(ends["checkpoint_offsets"].values())
     assert "--adopt" in running.ok("pipeline", "show", "pipeline")
     assert tables.rows(running.catalog, TABLE) < 600, "it committed on top of a table that was rolled back"
-    assert not running.audit(TABLE)["ok"], "an audit of a table that was rolled back is not clean"
+    # The audit proves what the head accounts for; that the head went back is what the pause says.
+    report = running.audit(TABLE)
+    assert report["ok"] and report["totals"]["rows"] == 300
 
     running.ok("pipeline", "resume", "pipeline", "--adopt")
     wait_until(lambda: tables.rows(running.catalog, TABLE) == 700, "everything after the point of the rollback comes again")
