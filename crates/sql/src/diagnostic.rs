@@ -1,10 +1,13 @@
 //! What the planner tells the person who wrote the script: one message, where it points, and what to do about it.
 //!
 //! A message has four parts, and each has one job. *Message*: what is wrong, short, in the script's words. *Detail*: what it
-//! means, in sentences. *Hint*: something to type. *Span*: the bytes of the script that the caret stands under. The same value
-//! is rendered for a terminal (`render`) and serialised as it is for `-o json`, so the two can never disagree.
+//! means, in sentences. *Hint*: something to type. *Span*: the bytes of the script that are underlined. The same value is
+//! rendered for people ([`Diagnostic::render`]) and given to programs ([`Diagnostics::located`]), so the two never disagree.
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SourceSpan, SpanContents,
+};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -93,24 +96,15 @@ impl Diagnostic {
         self
     }
 
-    /// The message over its lines of the script, without colours.
-    pub fn render(&self, name: &str, text: &str) -> String {
-        self.render_with(name, text, GraphicalTheme::unicode_nocolor())
-    }
-
-    /// The message over its lines of the script, for a terminal.
-    pub fn render_in_colour(&self, name: &str, text: &str) -> String {
-        self.render_with(name, text, GraphicalTheme::unicode())
-    }
-
-    fn render_with(&self, name: &str, text: &str, theme: GraphicalTheme) -> String {
+    /// The message over its lines of the script. `file` is what the reader calls the script.
+    pub fn render(&self, file: &str, text: &str) -> String {
         let report = Report {
             diagnostic: self,
-            detail: self.detail.clone().map(Detail),
-            source: NamedSource::new(name, text.to_string()),
+            detail: self.detail.as_deref().map(visible).map(Detail),
+            excerpt: Excerpt::around(self.span, file, text),
         };
         let mut out = String::new();
-        GraphicalReportHandler::new_themed(theme)
+        GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
             .with_width(110)
             .with_links(false)
             .render_report(&mut out, &report)
@@ -119,24 +113,41 @@ impl Diagnostic {
     }
 }
 
+/// A message with the place that an editor can jump to; what `-o json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    #[serde(flatten)]
+    pub diagnostic: Diagnostic,
+}
+
 /// Why a script was refused: at least one error, in the order of the script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
-    pub fn render(&self, name: &str, text: &str) -> String {
-        let all: Vec<String> = self.0.iter().map(|d| d.render(name, text)).collect();
+    pub fn render(&self, file: &str, text: &str) -> String {
+        let all: Vec<String> = self.0.iter().map(|d| d.render(file, text)).collect();
         all.join("\n")
     }
 
-    pub fn render_in_colour(&self, name: &str, text: &str) -> String {
-        let all: Vec<String> = self
-            .0
-            .iter()
-            .map(|d| d.render_in_colour(name, text))
-            .collect();
-        all.join("\n")
+    /// The messages with their places as line and column.
+    pub fn located(&self, file: &str, text: &str) -> Vec<Located> {
+        let locate = |diagnostic: &Diagnostic| {
+            let (line, column) = place(text, diagnostic.span.start);
+            Located {
+                file: file.to_string(),
+                line: line + 1,
+                column: column + 1,
+                diagnostic: diagnostic.clone(),
+            }
+        };
+        self.0.iter().map(locate).collect()
     }
 }
 
@@ -171,7 +182,7 @@ impl std::error::Error for Diagnostics {}
 struct Report<'a> {
     diagnostic: &'a Diagnostic,
     detail: Option<Detail>,
-    source: NamedSource<String>,
+    excerpt: Excerpt<'a>,
 }
 
 #[derive(Debug)]
@@ -187,7 +198,7 @@ impl std::error::Error for Detail {}
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.diagnostic.message)
+        f.write_str(&visible(&self.diagnostic.message))
     }
 }
 
@@ -210,17 +221,222 @@ impl miette::Diagnostic for Report<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let hint = self.diagnostic.hint.as_ref()?;
+        let hint = visible(self.diagnostic.hint.as_ref()?);
         Some(Box::new(hint))
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source)
+        Some(&self.excerpt)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let Span { start, end } = self.diagnostic.span;
-        let label = LabeledSpan::new(None, start, end.saturating_sub(start));
+        let Span { start, end } = self.excerpt.underlined;
+        let label = LabeledSpan::new(None, start, end - start);
         Some(Box::new(std::iter::once(label)))
+    }
+}
+
+/// The part of a script that a message shows: the lines of its span and one on each side. A script may have a line of a
+/// megabyte and a statement of a thousand lines; what is shown of them fits a screen.
+#[derive(Debug)]
+struct Excerpt<'a> {
+    file: &'a str,
+    text: &'a str,
+    underlined: Span,
+    shown: Span,
+    /// What stands in `shown`, byte for byte, but for what a terminal would obey.
+    lines: String,
+}
+
+/// A longer span is underlined on its first line only.
+const UNDERLINED_LINES: usize = 6;
+/// Longer excerpts are cut to the place and `AROUND_BYTES` on each side of it.
+const SHOWN_BYTES: usize = 1_000;
+const AROUND_BYTES: usize = 80;
+
+impl<'a> Excerpt<'a> {
+    fn around(span: Span, file: &'a str, text: &'a str) -> Excerpt<'a> {
+        let start = text.floor_char_boundary(span.start);
+        let mut end = text.ceil_char_boundary(span.end).max(start);
+        let line_start = |at: usize| text[..at].rfind('\n').map_or(0, |n| n + 1);
+        let line_end = |at: usize| text[at..].find('\n').map_or(text.len(), |n| at + n);
+        if text[start..end].lines().count() > UNDERLINED_LINES {
+            end = line_end(start);
+        }
+        let before = line_start(line_start(start).saturating_sub(1));
+        let after = line_end((line_end(end) + 1).min(text.len()));
+        let mut shown = Span::new(before, after);
+        if after - before > SHOWN_BYTES {
+            end = end
+                .min(line_end(start))
+                .min(text.ceil_char_boundary(start + AROUND_BYTES));
+            let from = text.floor_char_boundary(start.saturating_sub(AROUND_BYTES));
+            let to = text.ceil_char_boundary(end + AROUND_BYTES);
+            shown = Span::new(from.max(line_start(start)), to.min(line_end(end)));
+        }
+        Excerpt {
+            file,
+            text,
+            underlined: Span::new(start, end),
+            shown,
+            lines: harmless(&text[shown.start..shown.end]),
+        }
+    }
+}
+
+impl SourceCode for Excerpt<'_> {
+    /// `miette` asks twice: without context for the place in the frame's head, with context for the lines below it.
+    fn read_span<'s>(
+        &'s self,
+        _: &SourceSpan,
+        context_before: usize,
+        _: usize,
+    ) -> Result<Box<dyn SpanContents<'s> + 's>, MietteError> {
+        let (span, data) = if context_before == 0 {
+            (self.underlined, "")
+        } else {
+            (self.shown, self.lines.as_str())
+        };
+        let (line, column) = place(self.text, span.start);
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.file.to_string(),
+            data.as_bytes(),
+            SourceSpan::from((span.start, span.end - span.start)),
+            line,
+            column,
+            data.lines().count(),
+        )))
+    }
+}
+
+/// Line and column of a byte, both from 0, the column in characters.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(at)];
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    let line = before.bytes().filter(|byte| *byte == b'\n').count();
+    (line, before[line_start..].chars().count())
+}
+
+/// Characters that a terminal obeys instead of showing: control characters, and those that turn the direction of writing.
+fn is_obeyed(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Names what a terminal would obey: `\u{1b}`.
+fn visible(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let named = is_obeyed(c).then(|| c.escape_unicode());
+            let plain = (!is_obeyed(c)).then_some(c);
+            named.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// The same number of bytes, without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match (is_obeyed(c), c.len_utf8()) {
+            (true, 3) => out.push(char::REPLACEMENT_CHARACTER),
+            (true, bytes) => out.extend(std::iter::repeat_n('?', bytes)),
+            (false, _) => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(text: &str, token: &str, expected: Expect) {
+        let start = text.find(token).expect("the token is in the text");
+        let span = Span::new(start, start + token.len());
+        let error = Diagnostic::error("syntax", span, "unexpected").hint("type something else");
+        expected.assert_eq(&error.render("f.sql", text));
+    }
+
+    #[test]
+    fn a_line_of_a_megabyte_is_shown_around_the_place() {
+        let text = format!(
+            "SELECT\n{} HERE {}\nFROM t",
+            "a, ".repeat(99_999),
+            "b ".repeat(500_000)
+        );
+        check(
+            &text,
+            "HERE",
+            expect![[r#"
+            syntax
+
+              × unexpected
+               ╭─[f.sql:2:299999]
+             2 │  a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a,  HERE b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b
+               ·                                                                                 ────
+               ╰────
+              help: type something else
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_statement_of_many_lines_is_underlined_on_its_first() {
+        let lines: Vec<String> = (0..100).map(|i| format!("INSERT {i}")).collect();
+        let text = lines.join("\n");
+        check(
+            &text,
+            &lines[3..60].join("\n"),
+            expect![[r#"
+            syntax
+
+              × unexpected
+               ╭─[f.sql:4:1]
+             3 │ INSERT 2
+             4 │ INSERT 3
+               · ────────
+             5 │ INSERT 4
+               ╰────
+              help: type something else
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        check(
+            "SELECT '\u{1b}[31mred', '\u{202e}', x FROM t",
+            "x",
+            expect![[r#"
+                syntax
+
+                  × unexpected
+                   ╭─[f.sql:1:25]
+                 1 │ SELECT '?[31mred', '�', x FROM t
+                   ·                         ─
+                   ╰────
+                  help: type something else
+            "#]],
+        );
+        assert_eq!(
+            visible("unexpected `\0`, `\u{feff}`"),
+            "unexpected `\\u{0}`, `\\u{feff}`"
+        );
+    }
+
+    #[test]
+    fn any_place_in_any_text_can_be_shown() {
+        for text in ["", "\n", "\r\n\r\n", "ä", "日本\n\nx\u{0}", "a\n"] {
+            for start in 0..text.len() + 2 {
+                for end in 0..text.len() + 2 {
+                    let diagnostics =
+                        Diagnostics::from(Diagnostic::error("x", Span::new(start, end), "m"));
+                    assert!(diagnostics.render("f.sql", text).contains("f.sql:"));
+                    assert_eq!(diagnostics.located("f.sql", text).len(), 1);
+                }
+            }
+        }
     }
 }

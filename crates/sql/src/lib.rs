@@ -28,7 +28,7 @@ mod script;
 mod settings;
 mod suggest;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
+pub use diagnostic::{Diagnostic, Diagnostics, Located, Severity, Span};
 pub use environment::{CatalogPlace, Cluster, Environment, Missing};
 pub use explain::explain;
 pub use plan::{Explanation, Job, Plan, plan_script};

@@ -9,7 +9,7 @@
 //! `hive` and `lake` to this server, `remote` to a REST catalog, and the warehouse `s3://lakehouse/`.
 
 use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
-use lw_sql::{Diagnostics, Plan, StatementKind, explain, plan_script, statements};
+use lw_sql::{Located, Plan, StatementKind, explain, plan_script, statements};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -95,27 +95,32 @@ fn refusals_are_as_written() {
     });
 }
 
+/// What `lakeward run -o json` prints of a refused script.
 #[test]
-fn diagnostics_survive_json() {
-    let text = "INSERT INTO nowhere SELECT 1 FROM src";
+fn programs_get_the_place_as_line_and_column() {
+    let text = "-- größer\nINSERT INTO nowhere SELECT 1 FROM src";
     let diagnostics = plan_script(text, "j.sql", &World).unwrap_err();
-    let json = serde_json::to_string_pretty(&diagnostics).unwrap();
+    let located = diagnostics.located("jobs/j.sql", text);
+    let json = serde_json::to_string_pretty(&located).unwrap();
     expect_test::expect![[r#"
         [
           {
+            "file": "jobs/j.sql",
+            "line": 2,
+            "column": 13,
             "severity": "error",
             "code": "unknown-table",
             "message": "there is no table 'nowhere'",
             "hint": "declare it with CREATE TABLE before it is used",
             "span": {
-              "start": 12,
-              "end": 19
+              "start": 24,
+              "end": 31
             }
           }
         ]"#]]
     .assert_eq(&json);
-    let back: Diagnostics = serde_json::from_str(&json).unwrap();
-    assert_eq!(back, diagnostics);
+    let back: Vec<Located> = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, located);
 }
 
 #[test]
