@@ -13,7 +13,8 @@
 //! Java does this by memoising the verdict per pair of types, and so do we; its corner cases follow from that order of work
 //! (findings inside a union collapse to `MISSING_UNION_BRANCH`, since only the verdict of a branch is used).
 //!
-//! Unlike Java, the work is bounded: a schema that would need more than [`MAX_STEPS`] comparisons is refused as too complex.
+//! Unlike Java, the work is bounded, and with it the memory that findings take: a pair of schemas that would need more than
+//! [`MAX_WORK`] is refused as too complex.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -43,8 +44,11 @@ pub enum IncompatibilityKind {
     Unexpected,
 }
 
-/// Comparisons of two types in one check. The largest honest schemas need some thousands.
-pub const MAX_STEPS: usize = 200_000;
+/// Work of one check: members looked at, bytes of findings kept, and [`PAIR`] for each two types compared. The largest honest
+/// schemas compare some thousands of types.
+pub const MAX_WORK: usize = 1 << 23;
+/// What comparing two types costs at least.
+const PAIR: usize = 64;
 /// Findings reported by one check; repeats of shared types could otherwise grow without bound.
 pub const MAX_FINDINGS: usize = 1_000;
 /// Pairs of types inside each other. Recursive types can nest deeper than their texts do.
@@ -56,7 +60,7 @@ pub fn check(reader: &AvroSchema, writer: &AvroSchema) -> Vec<Incompatibility> {
         reader,
         writer,
         memo: HashMap::new(),
-        steps: 0,
+        work: 0,
         depth: 0,
     };
     let mut path = Vec::new();
@@ -134,7 +138,7 @@ struct Checker<'a> {
     writer: &'a AvroSchema,
     /// `None` while the pair is being compared.
     memo: HashMap<(TypeId, TypeId), Option<Findings>>,
-    steps: usize,
+    work: usize,
     depth: usize,
 }
 
@@ -151,18 +155,33 @@ impl<'a> Checker<'a> {
             Some(None) => return Ok(Findings::default()),
             None => {}
         }
-        self.steps += 1;
+        let members = |ty: &Type| match &ty.kind {
+            Kind::Record(record) => record.fields.len() + record.aliases.len(),
+            Kind::Enum(e) => e.symbols.len() + e.aliases.len(),
+            Kind::Fixed(fixed) => fixed.aliases.len(),
+            _ => 0,
+        };
+        self.spend(PAIR + members(self.reader.get(reader)) + members(self.writer.get(writer)))?;
         self.depth += 1;
-        if self.steps > MAX_STEPS || self.depth > MAX_DEPTH {
-            return Err(Stop("the schemas are too complex to compare".into()));
+        if self.depth > MAX_DEPTH {
+            return Err(too_complex());
         }
         self.memo.insert((reader, writer), None);
         let mut found = self.compare(reader, writer, path)?;
         found.truncate(MAX_FINDINGS);
+        self.spend(found.iter().map(|f| f.path.len() + f.message.len()).sum())?;
         let found = Rc::new(found);
         self.memo.insert((reader, writer), Some(found.clone()));
         self.depth -= 1;
         Ok(found)
+    }
+
+    fn spend(&mut self, work: usize) -> Result<(), Stop> {
+        self.work += work;
+        if self.work > MAX_WORK {
+            return Err(too_complex());
+        }
+        Ok(())
     }
 
     /// Goes one step down both schemas and adds what is found there.
@@ -306,6 +325,10 @@ impl<'a> Checker<'a> {
             }
         }
     }
+}
+
+fn too_complex() -> Stop {
+    Stop("the schemas are too complex to compare".into())
 }
 
 /// Compares names without their namespaces; reader aliases compare with the writer's full name.

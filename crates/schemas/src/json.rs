@@ -129,6 +129,35 @@ impl Json {
         matches!(self, Json::Null)
     }
 
+    /// Finds the way to a value inside this one, which is told by its address.
+    pub(crate) fn path_to(&self, wanted: *const Json) -> Option<Vec<Step>> {
+        fn walk(here: &Json, wanted: *const Json, path: &mut Vec<Step>) -> bool {
+            if std::ptr::eq(here, wanted) {
+                return true;
+            }
+            let mut enter = |step: Step, inner: &Json| {
+                path.push(step);
+                let found = walk(inner, wanted, path);
+                if !found {
+                    path.pop();
+                }
+                found
+            };
+            match here {
+                Json::Array(items) => items
+                    .iter()
+                    .enumerate()
+                    .any(|(i, item)| enter(Step::Index(i), item)),
+                Json::Object(members) => members
+                    .iter()
+                    .any(|(key, value)| enter(Step::Key(key.clone()), value)),
+                _ => false,
+            }
+        }
+        let mut path = Vec::new();
+        walk(self, wanted, &mut path).then_some(path)
+    }
+
     /// Says what kind of value this is, for messages.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -12,14 +12,18 @@
 //! Types taken from references to other subjects come first in the arena (ids below `own_from`): the canonical text writes
 //! them by name, the resolved text writes them out.
 
-mod fingerprint;
 mod parse;
+
+mod defaults;
+mod error;
+mod fingerprint;
+mod logical;
 mod text;
 
 use std::collections::HashMap;
 
+pub use error::SchemaError;
 pub use fingerprint::rabin;
-pub use parse::SchemaError;
 
 use crate::json::Json;
 
@@ -356,6 +360,20 @@ impl Kind {
             Kind::Enum(_) => "enum",
             Kind::Record(_) => "record",
         }
+    }
+
+    /// Lists the types directly inside, in the order of the text.
+    pub fn children(&self) -> impl Iterator<Item = TypeId> {
+        let (one, branches, fields) = match self {
+            Kind::Array(inner) | Kind::Map(inner) => (Some(*inner), &[][..], &[][..]),
+            Kind::Union(branches) => (None, &branches[..], &[][..]),
+            Kind::Record(record) => (None, &[][..], &record.fields[..]),
+            _ => (None, &[][..], &[][..]),
+        };
+        let many = branches.iter().copied();
+        one.into_iter()
+            .chain(many)
+            .chain(fields.iter().map(|field| field.ty))
     }
 
     /// Returns the primitive type with this word.

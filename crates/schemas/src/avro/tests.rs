@@ -313,36 +313,6 @@ fn defaults_must_fit() {
         .expect("schemas registered elsewhere are taken as they are");
 }
 
-#[test]
-fn size_and_depth_are_bounded() {
-    let deep = format!(
-        "{}\"int\"{}",
-        r#"{"type":"array","items":"#.repeat(200),
-        "}".repeat(200)
-    );
-    assert_eq!(
-        AvroSchema::parse(&deep).unwrap_err().message,
-        "types are nested deeper than 128 levels"
-    );
-    // A chain of references is as deep as the nesting it stands for.
-    let mut chain = vec![r#"{"type":"record","name":"R0","fields":[]}"#.to_owned()];
-    for i in 1..200 {
-        chain.push(format!(
-            r#"{{"type":"record","name":"R{i}","fields":[{{"name":"f","type":"R{}"}}]}}"#,
-            i - 1
-        ));
-    }
-    let references: Vec<&str> = chain.iter().map(String::as_str).collect();
-    let error =
-        AvroSchema::parse_with("\"R199\"", &references, ParseOptions::default()).unwrap_err();
-    assert_eq!(error.message, "types are nested deeper than 128 levels");
-    let long = format!("\"{}\"", "x".repeat(2 << 20));
-    assert_eq!(
-        AvroSchema::parse(&long).unwrap_err().message,
-        "schema text of 2097154 bytes is over the limit of 1048576"
-    );
-}
-
 mod random {
     use super::*;
     use proptest::prelude::*;

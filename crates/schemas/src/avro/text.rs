@@ -23,6 +23,7 @@ pub(super) fn write(schema: &AvroSchema, id: TypeId, style: Style) -> String {
         style,
         out: String::new(),
         written: HashSet::new(),
+        depth: 0,
     };
     writer.ty(id, None);
     writer.out
@@ -33,18 +34,24 @@ struct Writer<'a> {
     style: Style,
     out: String,
     written: HashSet<TypeId>,
+    depth: usize,
 }
+
+/// Deeper than any schema nests from its root. A recursive type told by itself, for a message, may unroll further: from
+/// here on by name.
+const MAX_DEPTH: usize = 256;
 
 impl<'a> Writer<'a> {
     fn ty(&mut self, id: TypeId, space: Option<&str>) {
         let ty = self.schema.get(id);
         if let Some(name) = ty.name() {
             let by_reference = !self.style.inline_references && !self.schema.is_own(id);
-            if by_reference || !self.written.insert(id) {
+            if by_reference || self.depth > MAX_DEPTH || !self.written.insert(id) {
                 write_string(&name.relative_to(space), &mut self.out);
                 return;
             }
         }
+        self.depth += 1;
         match &ty.kind {
             Kind::Union(branches) => self.list(branches, |w, branch| w.ty(*branch, space)),
             Kind::Array(item) => self.container("array", "items", *item, ty, space),
@@ -60,6 +67,7 @@ impl<'a> Writer<'a> {
                 self.out.push('}');
             }
         }
+        self.depth -= 1;
     }
 
     fn open(&mut self, key: &str) {
