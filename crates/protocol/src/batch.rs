@@ -196,7 +196,8 @@ impl Batch {
         })
     }
 
-    /// Everything that can be checked of a produced batch without decoding its records.
+    /// Everything that can be checked of a produced batch without inflating it. Records that lie open are counted: a
+    /// header that promises others would stop every consumer at this batch for ever.
     ///
     /// # Errors
     /// A wrong CRC, an unknown codec, counts that contradict each other, or an LZ4 frame that consumers refuse.
@@ -212,10 +213,11 @@ impl Batch {
                 "last offset delta does not match the record count",
             ));
         }
-        if self.header.compression()? == Compression::Lz4 {
-            codec::check_lz4_frame(self.payload())?;
+        match self.header.compression()? {
+            Compression::None => record::check_lengths(self.payload(), self.header.record_count),
+            Compression::Lz4 => Ok(codec::check_lz4_frame(self.payload())?),
+            Compression::Gzip | Compression::Snappy | Compression::Zstd => Ok(()),
         }
-        Ok(())
     }
 
     /// The records' bytes as sent, compressed or not.
@@ -251,6 +253,25 @@ impl Batch {
         bytes.put_slice(&payload);
         let attributes = (self.header.attributes & !CODEC_MASK) | to.bits();
         bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
+        Ok(seal(bytes))
+    }
+
+    /// The batch with a maximum timestamp that its records bear out. Retention and look-ups by time go by the header,
+    /// and some producers (sarama before 1.43) leave the field at -1. The first record's time is in the header too, so
+    /// a maximum below it gives them away; only then are the records read.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn with_true_max_timestamp(self) -> Result<Batch, BatchError> {
+        if self.header.max_timestamp >= self.header.base_timestamp {
+            return Ok(self);
+        }
+        let mut newest = i64::MIN;
+        for record in self.records()?.iter() {
+            newest = newest.max(record?.timestamp);
+        }
+        let mut bytes = BytesMut::from(self.bytes.as_ref());
+        bytes[35..43].copy_from_slice(&newest.to_be_bytes());
         Ok(seal(bytes))
     }
 

@@ -98,6 +98,20 @@ impl<'a> Iterator for RecordIter<'a> {
     }
 }
 
+/// Steps from length to length: are there `count` records, and nothing else?
+pub(crate) fn check_lengths(mut rest: &[u8], count: i32) -> Result<(), BatchError> {
+    for _ in 0..count {
+        let length = read_zigzag(&mut rest).and_then(|length| usize::try_from(length).ok());
+        rest = length.and_then(|length| rest.get(length..)).ok_or(SHORT)?;
+    }
+    match rest {
+        [] => Ok(()),
+        _ => Err(BatchError::Inconsistent(
+            "the batch holds more than the records that its header counts",
+        )),
+    }
+}
+
 const SHORT: BatchError = BatchError::Inconsistent("a record ends before its fields do");
 
 fn read<'a>(header: &BatchHeader, rest: &mut &'a [u8]) -> Result<Record<'a>, BatchError> {

@@ -105,6 +105,20 @@ fn log_append_time_rules_every_record() {
     );
 }
 
+/// What older sarama sends: a header without a maximum timestamp.
+#[test]
+fn a_missing_max_timestamp_is_found_in_the_records() {
+    for codec in Compression::ALL {
+        let batch = sample(codec);
+        let kept = batch.clone().with_true_max_timestamp().unwrap();
+        assert_eq!(kept, batch, "a true maximum costs nothing");
+        let mut bytes = BytesMut::from(batch.bytes().as_ref());
+        bytes[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
+        let mended = seal(bytes).with_true_max_timestamp().unwrap();
+        assert_eq!(mended, batch, "{codec:?}");
+    }
+}
+
 #[test]
 fn sequences_wrap_to_zero() {
     let mut builder = BatchBuilder::default().producer(1, 0, i32::MAX);
@@ -177,5 +191,22 @@ proptest! {
                 records.iter().for_each(drop);
             }
         }
+    }
+}
+
+#[test]
+fn records_that_lie_open_are_counted() {
+    let claim = |count: i32| {
+        let mut bytes = BytesMut::from(sample(Compression::None).bytes().as_ref());
+        bytes[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+        seal(bytes).verify().map_err(|error| error.to_string())
+    };
+    assert_eq!(claim(3), Ok(()));
+    let more = "the batch holds more than the records that its header counts";
+    assert_eq!(claim(2), Err(more.to_owned()));
+    for absent in [4, i32::MAX] {
+        let short = "a record ends before its fields do";
+        assert_eq!(claim(absent), Err(short.to_owned()));
     }
 }
