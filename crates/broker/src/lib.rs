@@ -17,6 +17,7 @@ mod group;
 pub mod metrics;
 mod net;
 mod producer_ids;
+mod seldom;
 mod topic_config;
 mod topics;
 
@@ -48,7 +49,7 @@ pub struct BrokerConfig {
     pub default_partitions: i32,
     /// Whether asking for an unknown topic creates it.
     pub auto_create_topics: bool,
-    /// The longest request that is read (`socket.request.max.bytes`).
+    /// The longest request that is read (`socket.request.max.bytes`); only Produce may use more than 16 MiB of it.
     pub max_request_bytes: usize,
     /// How long a silent connection stays (`connections.max.idle.ms`).
     pub max_idle: Duration,
@@ -84,6 +85,8 @@ pub struct Broker {
     pub(crate) topic_changes: tokio::sync::Mutex<()>,
     /// Changes whenever some log's high watermark moved: what long polls wait for.
     pub(crate) progress: watch::Receiver<u64>,
+    /// Refused batches in the log.
+    pub(crate) refusals_said: seldom::Seldom,
     metrics: Arc<BrokerMetrics>,
     _subscription: Subscription,
 }
@@ -99,6 +102,7 @@ impl Broker {
             producer_ids: ProducerIds::new(storage.clone()),
             topic_changes: tokio::sync::Mutex::new(()),
             progress,
+            refusals_said: seldom::Seldom::default(),
             metrics: Arc::default(),
             _subscription: subscription,
             storage,

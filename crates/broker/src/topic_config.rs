@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use lw_protocol::Compression;
 use lw_stdx::suggest;
 
 /// The kinds of values, by the numbers that DescribeConfigs uses.
@@ -258,65 +257,63 @@ pub(crate) fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// Checks one name and value; the error is the text for the client.
+/// Checks one name and value; the error is the text for the client, Kafka's where Kafka has one.
 pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     let setting = find(name).ok_or_else(|| unknown(name))?;
-    let wrong = |why: &str| {
-        Err(format!(
-            "Invalid value {value} for configuration {name}: {why}"
-        ))
-    };
-    match setting.kind {
-        Kind::Boolean if !matches!(value, "true" | "false") => {
-            return wrong("expected true or false");
-        }
-        Kind::Int | Kind::Long => {
-            let max = if setting.kind == Kind::Int {
-                i64::from(i32::MAX)
+    check_kind(setting, value.trim())
+        .and_then(|()| check_words(name, value))
+        .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
+}
+
+fn check_kind(setting: &Setting, value: &str) -> Result<(), String> {
+    let (kind, max) = match setting.kind {
+        Kind::Int => ("INT", i64::from(i32::MAX)),
+        Kind::Long => ("LONG", i64::MAX),
+        Kind::Boolean => {
+            let known = ["true", "false"].map(|word| value.eq_ignore_ascii_case(word));
+            return if known.contains(&true) {
+                Ok(())
             } else {
-                i64::MAX
+                Err("Expected value to be either true or false".into())
             };
-            match value.trim().parse::<i64>() {
-                Err(_) => return wrong("not a number"),
-                Ok(number) if number < setting.min => {
-                    return wrong(&format!("must be at least {}", setting.min));
-                }
-                Ok(number) if number > max => return wrong(&format!("must be at most {max}")),
-                Ok(_) => {}
-            }
         }
-        Kind::Double
-            if !value
-                .parse::<f64>()
-                .is_ok_and(|ratio| (0.0..=1.0).contains(&ratio)) =>
-        {
-            return wrong("expected a number from 0 to 1");
+        Kind::Double => {
+            return match value.parse::<f64>() {
+                Ok(ratio) if ratio < 0.0 => Err("Value must be at least 0".into()),
+                Ok(ratio) if ratio > 1.0 => Err("Value must be no more than 1".into()),
+                Ok(ratio) if ratio.is_finite() => Ok(()),
+                _ => Err("Not a number of type DOUBLE".into()),
+            };
         }
-        Kind::Boolean | Kind::Double | Kind::String | Kind::List => {}
+        Kind::String | Kind::List => return Ok(()),
+    };
+    match value.parse::<i64>() {
+        Ok(number) if number > max => Err(format!("Not a number of type {kind}")),
+        Ok(number) if number < setting.min => {
+            Err(format!("Value must be at least {}", setting.min))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("Not a number of type {kind}")),
     }
-    check_words(name, value)
 }
 
 /// The settings whose words count.
 fn check_words(name: &str, value: &str) -> Result<(), String> {
-    let wrong = |why: &str| {
-        Err(format!(
-            "Invalid value {value} for configuration {name}: {why}"
-        ))
+    let known = |words: &str| match words.split(", ").any(|word| word == value) {
+        true => Ok(()),
+        false => Err(format!("String must be one of: {words}")),
     };
-    match (name, value) {
-        ("compression.type", "producer") => Ok(()),
-        ("compression.type", codec) if Compression::from_topic_config(codec).is_some() && codec != "none" => Ok(()),
-        ("compression.type", _) => wrong("expected one of uncompressed, zstd, lz4, snappy, gzip, producer"),
-        ("cleanup.policy", "delete") => Ok(()),
-        ("cleanup.policy", policy) if policy.split(',').any(|word| word.trim() == "compact") => Err(
-            "cleanup.policy=compact is not supported yet: records would never be compacted; use cleanup.policy=delete"
+    match name {
+        "compression.type" => known("uncompressed, zstd, lz4, snappy, gzip, producer"),
+        "message.timestamp.type" => known("CreateTime, LogAppendTime"),
+        "cleanup.policy" if value.split(',').any(|word| word.trim() == "compact") => Err(
+            "compact is not supported yet: records would never be compacted; use cleanup.policy=delete"
                 .into(),
         ),
-        ("cleanup.policy", _) => wrong("expected delete"),
-        ("message.timestamp.type", "CreateTime" | "LogAppendTime") => Ok(()),
-        ("message.timestamp.type", _) => wrong("expected CreateTime or LogAppendTime"),
-        ("remote.storage.enable", "true") => wrong("tiered storage is not supported"),
+        "cleanup.policy" => known("delete"),
+        "remote.storage.enable" if !value.trim().eq_ignore_ascii_case("false") => {
+            Err("tiered storage is not supported".into())
+        }
         _ => Ok(()),
     }
 }
@@ -385,19 +382,27 @@ mod tests {
                 ("max.message.bytes", "4294967296"),
                 ("remote.storage.enable", "true"),
                 ("min.cleanable.dirty.ratio", "1.5"),
+                ("min.cleanable.dirty.ratio", "NaN"),
+                ("preallocate", "True"),
+                ("preallocate", "yes"),
+                ("message.timestamp.type", "createtime"),
             ],
             expect![[r#"
                 retention.ms=259200000: ok
-                Invalid value -2 for configuration retention.ms: must be at least -1
-                Invalid value a week for configuration retention.ms: not a number
+                Invalid value -2 for configuration retention.ms: Value must be at least -1
+                Invalid value a week for configuration retention.ms: Not a number of type LONG
                 Unknown topic config name: retentoin.ms. Did you mean retention.ms?
-                cleanup.policy=compact is not supported yet: records would never be compacted; use cleanup.policy=delete
-                Invalid value shred for configuration cleanup.policy: expected delete
+                Invalid value compact,delete for configuration cleanup.policy: compact is not supported yet: records would never be compacted; use cleanup.policy=delete
+                Invalid value shred for configuration cleanup.policy: String must be one of: delete
                 compression.type=lz4: ok
-                Invalid value brotli for configuration compression.type: expected one of uncompressed, zstd, lz4, snappy, gzip, producer
-                Invalid value 4294967296 for configuration max.message.bytes: must be at most 2147483647
+                Invalid value brotli for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer
+                Invalid value 4294967296 for configuration max.message.bytes: Not a number of type INT
                 Invalid value true for configuration remote.storage.enable: tiered storage is not supported
-                Invalid value 1.5 for configuration min.cleanable.dirty.ratio: expected a number from 0 to 1"#]],
+                Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no more than 1
+                Invalid value NaN for configuration min.cleanable.dirty.ratio: Not a number of type DOUBLE
+                preallocate=True: ok
+                Invalid value yes for configuration preallocate: Expected value to be either true or false
+                Invalid value createtime for configuration message.timestamp.type: String must be one of: CreateTime, LogAppendTime"#]],
         );
     }
 }

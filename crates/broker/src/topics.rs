@@ -12,6 +12,12 @@ use crate::{Broker, topic_config};
 /// More than any sensible topic has; each partition costs memory for ever.
 pub(crate) const MAX_PARTITIONS: i32 = 10_000;
 const MAX_NAME: usize = 249;
+const KAFKAS_OWN: [&str; 4] = [
+    "__cluster_metadata",
+    "__consumer_offsets",
+    "__share_group_state",
+    "__transaction_state",
+];
 
 /// All operations that exist on a topic, as authorized: bits 3 to 8, 10 and 11.
 pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
@@ -48,28 +54,24 @@ pub(crate) struct NewTopic {
     pub(crate) config: BTreeMap<String, String>,
 }
 
-/// Kafka's rule for names.
+/// Kafka's rule for names, and the names of its own topics: whoever looks for one must not find an empty impostor.
 pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
-    let invalid = |why: &str| Err(Refusal::new(ErrorCode::InvalidTopicException, why));
+    let invalid = |why: String| Err(Refusal::new(ErrorCode::InvalidTopicException, why));
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match name {
-        "" => return invalid("Topic name is invalid: the empty string is not allowed"),
-        "." | ".." => return invalid("Topic name is invalid: '.' and '..' are not allowed"),
-        _ => {}
+        "" => invalid("Topic name is invalid: the empty string is not allowed".into()),
+        "." | ".." => invalid("Topic name is invalid: '.' or '..' is not allowed".into()),
+        _ if name.len() > MAX_NAME => invalid(format!(
+            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {MAX_NAME}"
+        )),
+        _ if !name.bytes().all(legal) => invalid(format!(
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        )),
+        _ if KAFKAS_OWN.contains(&name) => invalid(format!(
+            "Topic name '{name}' is reserved: what Kafka keeps in it is not kept in a topic here"
+        )),
+        _ => Ok(()),
     }
-    if name.len() > MAX_NAME {
-        return invalid(
-            "Topic name is invalid: the length is longer than the max allowed length 249",
-        );
-    }
-    if !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    {
-        return invalid(
-            "Topic name is invalid: it contains characters other than ASCII alphanumerics, '.', '_' and '-'",
-        );
-    }
-    Ok(())
 }
 
 impl Broker {

@@ -31,6 +31,13 @@ async fn grow(cx: &Cx, asked: &CreatePartitionsTopic, validate_only: bool) -> Re
         .broker
         .find_topic(&asked.name, Uuid::nil())
         .map_err(|code| Refusal::new(code, code.to_string()))?;
+    if topic.internal {
+        let message = format!(
+            "topic '{}' is internal: its partitions are fixed",
+            topic.name
+        );
+        return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+    }
     check(asked, topic.partitions)?;
     if !validate_only {
         cx.broker

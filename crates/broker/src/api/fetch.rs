@@ -71,16 +71,19 @@ pub(crate) async fn handle(cx: Cx, request: FetchRequest) -> Fetched {
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let deadline = Instant::now() + wait;
     let mut progress = cx.broker.progress.clone();
+    let limit = (request.max_bytes.max(0) as usize).min(cx.broker.config.max_fetch_bytes);
+    // More than the most that may be sent would be waited for in vain.
+    let enough = (request.min_bytes.max(0) as usize).min(limit);
     loop {
         progress.mark_unchanged();
-        let round = read_all(&cx, &request);
-        if round.bytes >= request.min_bytes.max(0) as usize || round.failed {
+        let round = read_all(&cx, &request, limit);
+        if round.bytes >= enough || round.failed || request.topics.is_empty() {
             count(&cx, &round.fetched);
             return round.fetched;
         }
         // Woken by whichever log moved: an idle partition is read again for nothing, which costs a look at its bounds.
         if timeout_at(deadline, progress.changed()).await.is_err() {
-            let round = read_all(&cx, &request);
+            let round = read_all(&cx, &request, limit);
             count(&cx, &round.fetched);
             return round.fetched;
         }
@@ -94,8 +97,7 @@ struct Round {
     failed: bool,
 }
 
-fn read_all(cx: &Cx, request: &FetchRequest) -> Round {
-    let limit = (request.max_bytes.max(0) as usize).min(cx.broker.config.max_fetch_bytes);
+fn read_all(cx: &Cx, request: &FetchRequest, limit: usize) -> Round {
     let mut round = Round {
         fetched: Fetched::default(),
         bytes: 0,

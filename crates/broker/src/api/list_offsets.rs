@@ -1,9 +1,10 @@
 //! ListOffsets (2): the offset at a time, or at one of the ends.
 //!
-//! Times below zero are names: −1 the end (the high watermark), −2 the start, −3 the record with the largest timestamp,
-//! −4 the start of what is local (all of it), −5 the end of what is in a tier below (nothing: offset −1). A time after
-//! the last record answers offset −1, which clients read as "none". The isolation level changes nothing while there are
-//! no transactions: the last stable offset is the high watermark.
+//! Times below zero are names: −1 the end (the high watermark), −2 the start, −3 the record with the largest timestamp
+//! (version 7+), −4 the start of what is local, which is all of it (8+), −5 the end of what is in a tier below, which is
+//! nothing: offset −1 (9+). A name that its version does not know is UNSUPPORTED_VERSION. A time after the last record
+//! answers offset −1, which clients read as "none". The isolation level changes nothing while there are no
+//! transactions: the last stable offset is the high watermark.
 
 use lw_protocol::ErrorCode;
 use lw_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -58,11 +59,12 @@ fn find(cx: &Cx, topic: Uuid, asked: &ListOffsetsPartition) -> Result<(i64, i64)
     };
     match asked.timestamp {
         LATEST => Ok((bounds.high_watermark, -1)),
-        EARLIEST | EARLIEST_LOCAL => Ok((bounds.log_start, -1)),
-        LATEST_TIERED => Ok(NONE),
-        MAX_TIMESTAMP => read(storage.max_timestamp(topic, index)),
+        EARLIEST => Ok((bounds.log_start, -1)),
+        MAX_TIMESTAMP if cx.version >= 7 => read(storage.max_timestamp(topic, index)),
+        EARLIEST_LOCAL if cx.version >= 8 => Ok((bounds.log_start, -1)),
+        LATEST_TIERED if cx.version >= 9 => Ok(NONE),
         time if time >= 0 => read(storage.offset_for_time(topic, index, time)),
-        _ => Err(ErrorCode::InvalidRequest),
+        _ => Err(ErrorCode::UnsupportedVersion),
     }
 }
 

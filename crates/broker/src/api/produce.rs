@@ -183,13 +183,35 @@ impl Started {
                 if refusal.code == ErrorCode::KafkaStorageError {
                     metrics.rejected_disk_full.add(1);
                 }
-                tracing::debug!(peer = %cx.peer, partition = self.index, reason = refusal.message, "refused a batch");
+                log_refusal(cx, self.index, &refusal);
                 reply
                     .with_error_code(refusal.code.code())
                     .with_base_offset(-1)
                     .with_error_message(Some(StrBytes::from_string(refusal.message)))
             }
         }
+    }
+}
+
+/// The reason, for whoever runs the server: older clients are told no more than a code. What clients bring about day by
+/// day and mend by themselves (a topic that is gone, a sequence sent again) is nobody's business.
+fn log_refusal(cx: &Cx, partition: i32, refusal: &Refusal) {
+    let everyday = matches!(
+        refusal.code,
+        ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::InvalidProducerEpoch
+    );
+    let (peer, client, code, reason) = (cx.peer, &cx.client_id, refusal.code, &refusal.message);
+    if everyday {
+        tracing::debug!(%peer, ?client, partition, ?code, reason, "refused a batch");
+    } else if let Some(unsaid) = cx
+        .broker
+        .refusals_said
+        .now(cx.broker.config.clock.elapsed())
+    {
+        tracing::warn!(%peer, ?client, partition, ?code, reason, unsaid, "refused a batch");
     }
 }
 
@@ -235,7 +257,10 @@ fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, 
     let batch = only_batch(data.records.unwrap_or_default())?;
     batch.verify().map_err(|error| batch_refusal(&error))?;
     check_header(cx, &batch)?;
-    let batch = recompress(topic, batch)?;
+    let batch = batch
+        .with_true_max_timestamp()
+        .and_then(|batch| recompress(topic, batch))
+        .map_err(|error| batch_refusal(&error))?;
     let limit = topic_config::number(&topic.config, "max.message.bytes");
     if batch.bytes().len() as i64 > limit {
         let size = batch.bytes().len();
@@ -283,6 +308,12 @@ fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
             "a producer id without epoch or sequence",
         ));
     }
+    if header.is_log_append_time() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidTimestamp,
+            "only the broker marks a batch with its log-append time",
+        ));
+    }
     if cx.version < 7 && header.compression() == Ok(Compression::Zstd) {
         let message = "zstd needs Produce version 7 or later";
         return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, message));
@@ -291,12 +322,10 @@ fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
 }
 
 /// Obeys `compression.type`. `producer`, the default, leaves the bytes alone.
-fn recompress(topic: &Topic, batch: Batch) -> Result<Batch, Refusal> {
+fn recompress(topic: &Topic, batch: Batch) -> Result<Batch, BatchError> {
     match Compression::from_topic_config(topic_config::value(&topic.config, "compression.type")) {
         None => Ok(batch),
-        Some(codec) => batch
-            .recompress(codec)
-            .map_err(|error| batch_refusal(&error)),
+        Some(codec) => batch.recompress(codec),
     }
 }
 

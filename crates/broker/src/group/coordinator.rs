@@ -14,11 +14,11 @@ use super::classic::{ClassicGroup, Effect, Effects};
 use super::record::{GroupRecord, OffsetRecord, Record};
 use super::types::{
     CommitRequest, DeleteOffsetsRequest, GroupDescription, GroupId, GroupListing, GroupOffsets,
-    Input, JoinReply, JoinRequest, LeaveReply, MemberId, Now, OffsetCommit, Output, PartitionReply,
-    Reply, Request, Token, TopicName, WriteId, WriteOutcome,
+    Input, InstanceId, JoinReply, JoinRequest, LeaveReply, MemberId, Now, OffsetCommit, Output,
+    PartitionReply, ProtocolName, Reply, Request, Token, TopicName, WriteId, WriteOutcome,
 };
 
-/// Kafka's strings carry a 15-bit length in the older versions; a longer id could not be described to them.
+/// Strings carry a 15-bit length in the older versions; a longer name could not be told to clients that speak those.
 const MAX_NAME: usize = 32_767;
 
 #[derive(Debug)]
@@ -200,8 +200,8 @@ impl Coordinator {
         let session = i64::from(request.session_timeout_ms);
         let problem = if !self.config.session_timeout_ms.contains(&session) {
             Some(ErrorCode::InvalidSessionTimeout)
-        } else if request.protocol_type.as_str().len() > MAX_NAME {
-            Some(ErrorCode::InconsistentGroupProtocol)
+        } else if request.names().any(|name| name.len() > MAX_NAME) {
+            Some(ErrorCode::InvalidRequest)
         } else if request.member.is_some() && !self.groups.contains_key(&request.group) {
             Some(ErrorCode::UnknownMemberId)
         } else {
@@ -638,6 +638,17 @@ impl Coordinator {
         {
             self.groups.remove(id);
         }
+    }
+}
+
+impl JoinRequest {
+    /// What the other members, and those who describe the group, will be told of this one.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let strategies = self.protocols.iter().map(|(name, _)| name);
+        let names = strategies.chain([&self.protocol_type]);
+        names
+            .map(ProtocolName::as_str)
+            .chain(self.instance.as_ref().map(InstanceId::as_str))
     }
 }
 

@@ -26,8 +26,14 @@ const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 /// What is read ahead of a frame that may not start yet, so that a client that goes away is noticed.
 const READ_AHEAD: usize = 64 << 10;
 const FIRST_READ: usize = 8 << 10;
+/// What a request without records may have. A list of a million entries fits; each takes about ten times its bytes in
+/// memory once it is read, which a Produce request's hundred megabytes of opaque records do not.
+const MAX_WITHOUT_RECORDS: usize = 16 << 20;
 /// No more than this, or what has come already, is reserved on a frame's word about its length.
 const TRUSTED: usize = 256 << 10;
+
+/// The API key, as it follows the length.
+const PRODUCE: [u8; 2] = (ApiKey::Produce as i16).to_be_bytes();
 
 /// Why a connection ended before its client said so.
 #[derive(Debug, thiserror::Error)]
@@ -189,7 +195,10 @@ impl Connection {
             return Ok(None);
         };
         let declared = i32::from_be_bytes(declared);
-        let limit = self.broker.config.max_request_bytes;
+        let mut limit = self.broker.config.max_request_bytes;
+        if self.buffer.get(4..6).is_some_and(|key| key != PRODUCE) {
+            limit = limit.min(MAX_WITHOUT_RECORDS);
+        }
         match usize::try_from(declared) {
             Ok(length) if (8..=limit).contains(&length) => Ok(Some(length)),
             _ => Err(Ended::FrameLength { declared, limit }),

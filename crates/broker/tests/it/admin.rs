@@ -83,6 +83,8 @@ fn topics_are_created_or_refused_each_for_itself() {
         topic("no/slash", 1, 1),
         topic("", 1, 1),
         topic(&long, 1, 1),
+        topic("..", 1, 1),
+        topic("__consumer_offsets", 50, 1),
         topic("none", 0, 1),
         topic("many", 10_001, 1),
         topic("zero", 1, 0),
@@ -103,15 +105,17 @@ fn topics_are_created_or_refused_each_for_itself() {
         one: 1 partitions, 1 replica
         three: 48 partitions, 1 replica
         defaults: 1 partitions, 1 replica
-        no/slash: InvalidTopicException: Topic name is invalid: it contains characters other than ASCII alphanumerics, '.', '_' and '-'
+        no/slash: InvalidTopicException: Topic name is invalid: 'no/slash' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'
         : InvalidTopicException: Topic name is invalid: the empty string is not allowed
-        xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: InvalidTopicException: Topic name is invalid: the length is longer than the max allowed length 249
+        xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: InvalidTopicException: Topic name is invalid: the length of 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' is longer than the max allowed length 249
+        ..: InvalidTopicException: Topic name is invalid: '.' or '..' is not allowed
+        __consumer_offsets: InvalidTopicException: Topic name '__consumer_offsets' is reserved: what Kafka keeps in it is not kept in a topic here
         none: InvalidPartitions: Number of partitions was set to an invalid non-positive value.
         many: InvalidPartitions: A topic may have at most 10000 partitions.
         zero: InvalidReplicationFactor: Replication factor must be larger than 0, or -1 to use the default value.
         twice: InvalidRequest: Duplicate topic name.
         typo: InvalidConfig: Unknown topic config name: retentoin.ms. Did you mean retention.ms?
-        compacted: InvalidConfig: cleanup.policy=compact is not supported yet: records would never be compacted; use cleanup.policy=delete
+        compacted: InvalidConfig: Invalid value compact for configuration cleanup.policy: compact is not supported yet: records would never be compacted; use cleanup.policy=delete
         article: 1 partitions, 1 replica
         by-hand: 2 partitions, 1 replica
         elsewhere: InvalidReplicaAssignment: partition 0 can only be assigned to broker 1, the only one
@@ -247,8 +251,8 @@ fn settings_change_one_by_one() {
         ok
         ok
         Config value append is not allowed for config: retention.ms
-        Invalid value brotli for configuration compression.type: expected one of uncompressed, zstd, lz4, snappy, gzip, producer
-        cleanup.policy=compact is not supported yet: records would never be compacted; use cleanup.policy=delete"#]].assert_eq(&lines.join("\n"));
+        Invalid value brotli for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer
+        Invalid value delete,compact for configuration cleanup.policy: compact is not supported yet: records would never be compacted; use cleanup.policy=delete"#]].assert_eq(&lines.join("\n"));
     let all = settings(&mut socket, "t");
     assert_eq!(all.len(), 33);
     let own: Vec<_> = all

@@ -63,7 +63,7 @@ fn refusals_say_what_and_why() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("cleanup.policy=compact is not supported yet"),
+        error.contains("cleanup.policy: compact is not supported yet"),
         "{error}"
     );
     let error = Client::connect("127.0.0.1:1")

@@ -59,6 +59,26 @@ fn oversized_frames_are_refused_before_their_bytes_come() {
     refused("one byte too long", &frame);
 }
 
+/// Only records need a hundred megabytes; a list that long would take ten times as much in memory.
+#[test]
+fn requests_without_records_are_held_to_less() {
+    let server = Server::start();
+    let mut hostile = server.connect();
+    let mut frame = ((16 << 20) + 1_u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(&[0, 3, 0, 1]);
+    hostile.stream.write_all(&frame).unwrap();
+    assert!(hostile.is_closed(), "metadata of 16 MiB and one byte");
+    let mut producer = server.connect();
+    frame[4..8].copy_from_slice(&[0, 0, 0, 9]);
+    producer.stream.write_all(&frame).unwrap();
+    // Still awaited: the rest of it may come.
+    producer
+        .stream
+        .set_read_timeout(Some(std::time::Duration::from_millis(200)))
+        .unwrap();
+    assert!(!producer.is_closed(), "produce of 16 MiB and one byte");
+}
+
 #[test]
 fn truncated_frames_are_noticed() {
     refused("half a length", &[0, 0]);

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
+use lw_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use lw_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use lw_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use lw_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use lw_protocol::messages::{
-    DeleteTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    ProduceRequest, TransactionalId,
+    CreatePartitionsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, TransactionalId,
 };
 use lw_protocol::{Batch, BatchBuilder, Compression, ErrorCode, batch};
 use uuid::Uuid;
@@ -516,4 +517,208 @@ fn the_id_of_a_deleted_topic_stays_dead() {
         reply.responses[0].partition_responses[0].error_code,
         ErrorCode::UnknownTopicId.code()
     );
+}
+
+/// What a producer without a maximum timestamp sends (sarama before 1.43), and one that forges the broker's mark.
+#[test]
+fn retention_and_look_ups_do_not_hang_on_a_producers_header() {
+    let server = Server::start();
+    let mut socket = server.with_topic("t", 1, &[]);
+    let stamped = |at: usize, with: &[u8]| {
+        let mut bytes = records(3, Compression::Gzip)
+            .build()
+            .unwrap()
+            .into_bytes()
+            .to_vec();
+        bytes[at..at + with.len()].copy_from_slice(with);
+        let crc = crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        Bytes::from(bytes)
+    };
+    let begun = now();
+    let (error, _) = produce_bytes(&mut socket, "t", 0, stamped(35, &(-1_i64).to_be_bytes()));
+    assert_eq!(error.to_string(), "ok");
+    let (offset, newest) = list_offset(&mut socket, "t", -3);
+    assert!(offset >= 0 && newest >= begun, "{offset} at {newest}");
+    assert_eq!(list_offset(&mut socket, "t", begun).0, 0);
+    let (error, _) = produce_bytes(&mut socket, "t", 0, stamped(21, &[0, 1 | 8]));
+    assert_eq!(
+        error.to_string(),
+        "InvalidTimestamp: only the broker marks a batch with its log-append time"
+    );
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+    let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), step);
+    !bytes.iter().fold(!0, byte)
+}
+
+#[test]
+fn more_than_may_be_sent_is_not_waited_for() {
+    let server = Server::start();
+    let mut socket = server.with_topic("t", 1, &[]);
+    let batch = records(10, Compression::None).build().unwrap();
+    assert_eq!(produce(&mut socket, "t", batch).0, "ok");
+    let begun = Instant::now();
+    let request = fetch_request("t", 0, 15_000)
+        .with_min_bytes(i32::MAX)
+        .with_max_bytes(100);
+    let reply = socket.call(11, &request);
+    assert!(
+        !reply.responses[0].partitions[0]
+            .records
+            .as_ref()
+            .unwrap()
+            .is_empty()
+    );
+    let nothing = FetchRequest::default()
+        .with_max_wait_ms(15_000)
+        .with_min_bytes(1);
+    assert_eq!(socket.call(11, &nothing).responses.len(), 0);
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "nothing was to be waited for"
+    );
+}
+
+#[test]
+fn names_of_offsets_are_known_from_some_version_on() {
+    let server = Server::start();
+    let mut socket = server.with_topic("t", 1, &[]);
+    let mut code = |version, timestamp| {
+        let partition = ListOffsetsPartition::default().with_timestamp(timestamp);
+        let topic = ListOffsetsTopic::default().with_name(topic_name("t"));
+        let request =
+            ListOffsetsRequest::default().with_topics(vec![topic.with_partitions(vec![partition])]);
+        socket.call(version, &request).topics[0].partitions[0].error_code
+    };
+    for (timestamp, since) in [
+        (-1, 1),
+        (-2, 1),
+        (-3, 7),
+        (-4, 8),
+        (-5, 9),
+        (-6, 11),
+        (i64::MIN, 11),
+    ] {
+        for version in 1..=10 {
+            let expected = if version < since {
+                ErrorCode::UnsupportedVersion.code()
+            } else {
+                0
+            };
+            assert_eq!(
+                code(version, timestamp),
+                expected,
+                "{timestamp} in version {version}"
+            );
+        }
+    }
+}
+
+/// A window of five, epochs that the client raises by itself, numbers that begin again after 2^31-1.
+#[test]
+fn sequence_numbers_are_kafkas() {
+    let server = Server::start();
+    let mut socket = server.with_topic("t", 1, &[]);
+    let mut send = |epoch, sequence, count| {
+        let mut builder = BatchBuilder::default().producer(77, epoch, sequence);
+        (0..count).for_each(|_| builder.push(now(), None, None, &[]));
+        let (error, offset) = produce(&mut socket, "t", builder.build().unwrap());
+        let code = error.split(':').next().unwrap_or_default().to_owned();
+        format!("{epoch}/{sequence}+{count} {code} {offset}")
+    };
+    let lines = [
+        // Nothing is known of this producer: its records may have expired.
+        send(0, i32::MAX - 1, 2),
+        send(0, 0, 1),
+        send(0, i32::MAX - 1, 2),
+        send(0, 1, 1),
+        send(0, 2, 1),
+        send(0, 3, 1),
+        send(0, 4, 1),
+        // Older than the last five batches, and one that only overlaps.
+        send(0, i32::MAX - 1, 2),
+        send(0, 4, 2),
+        send(0, 6, 1),
+        send(1, 5, 1),
+        send(1, 0, 1),
+        send(0, 5, 1),
+        send(1, 0, 1),
+        // Across the wrap in one batch.
+        send(2, 0, 1),
+        send(3, i32::MAX, 1),
+    ];
+    check(&lines, expect![[r#"
+        0/2147483646+2 ok 0
+        0/0+1 ok 2
+        0/2147483646+2 ok 0
+        0/1+1 ok 3
+        0/2+1 ok 4
+        0/3+1 ok 5
+        0/4+1 ok 6
+        0/2147483646+2 OutOfOrderSequenceNumber -1
+        0/4+2 OutOfOrderSequenceNumber -1
+        0/6+1 OutOfOrderSequenceNumber -1
+        1/5+1 OutOfOrderSequenceNumber -1
+        1/0+1 ok 7
+        0/5+1 InvalidProducerEpoch -1
+        1/0+1 ok 7
+        2/0+1 ok 8
+        3/2147483647+1 OutOfOrderSequenceNumber -1"#]]);
+}
+
+/// `_schemas` feeds the registry: clients read it, and the server alone changes it.
+#[test]
+fn an_internal_topic_is_read_but_not_changed_by_clients() {
+    let server = Server::start();
+    let id = Uuid::from_u128(9);
+    let create = lw_storage::Op::CreateTopic {
+        name: "_schemas".into(),
+        id,
+        partitions: 1,
+        config: Default::default(),
+        internal: true,
+    };
+    let batch = || records(2, Compression::None).build().unwrap().into_bytes();
+    server.storage.commit_blocking(vec![create]).unwrap();
+    let (done, appended) = std::sync::mpsc::channel();
+    server
+        .storage
+        .append(id, 0, batch(), move |outcome| drop(done.send(outcome)));
+    appended.recv().unwrap().unwrap();
+
+    let mut socket = server.connect();
+    assert_eq!(fetch(&mut socket, "_schemas", 0).unwrap(), [0, 1]);
+    assert_eq!(list_offset(&mut socket, "_schemas", -1), (2, -1));
+    let (written, _) = produce_bytes(&mut socket, "_schemas", 0, batch());
+    let grown = CreatePartitionsTopic::default()
+        .with_name(topic_name("_schemas"))
+        .with_count(2)
+        .with_assignments(None);
+    let grown = CreatePartitionsRequest::default().with_topics(vec![grown]);
+    let grown = socket.call(3, &grown).results.remove(0);
+    let deleted = DeleteTopicsRequest::default().with_topic_names(vec![topic_name("_schemas")]);
+    let deleted = socket.call(5, &deleted).responses.remove(0);
+    let name = |code| ErrorCode::try_from_code(code);
+    let lines = [
+        written.to_string(),
+        ErrorCodeText(
+            name(grown.error_code),
+            grown.error_message.unwrap_or_default().to_string(),
+        )
+        .to_string(),
+        ErrorCodeText(
+            name(deleted.error_code),
+            deleted.error_message.unwrap_or_default().to_string(),
+        )
+        .to_string(),
+    ];
+    check(&lines, expect![[r#"
+        InvalidTopicException: topic '_schemas' is internal: only the server writes to it
+        InvalidTopicException: topic '_schemas' is internal: its partitions are fixed
+        InvalidTopicException: topic '_schemas' is internal and cannot be deleted"#]]);
+    assert_eq!(server.storage.topic("_schemas").unwrap().partitions, 1);
+    // Old clients get no text: the reason stands in the log, which `tests/e2e` reads.
 }
