@@ -41,7 +41,12 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener, mut shutdo
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    broker.metrics().panics.add(1);
+                    tracing::error!("a connection failed outside of a handler; this is a bug");
+                }
+            }
             () = stopped(&mut shutdown) => break,
         }
     }

@@ -78,6 +78,9 @@ impl Connection {
             // A reset or a broken pipe is a client that died or lost patience: everyday life.
             Ok(()) | Err(Ended::Io(_)) => tracing::debug!(%peer, "connection closed"),
             Err(reason) => {
+                if let Ended::Hangup(Hangup::Panicked(_)) = reason {
+                    metrics.panics.add(1);
+                }
                 metrics.connections_refused.add(1);
                 tracing::warn!(%peer, %reason, "closed the connection");
             }

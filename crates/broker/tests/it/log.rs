@@ -650,7 +650,9 @@ fn sequence_numbers_are_kafkas() {
         send(2, 0, 1),
         send(3, i32::MAX, 1),
     ];
-    check(&lines, expect![[r#"
+    check(
+        &lines,
+        expect![[r#"
         0/2147483646+2 ok 0
         0/0+1 ok 2
         0/2147483646+2 ok 0
@@ -666,7 +668,8 @@ fn sequence_numbers_are_kafkas() {
         0/5+1 InvalidProducerEpoch -1
         1/0+1 ok 7
         2/0+1 ok 8
-        3/2147483647+1 OutOfOrderSequenceNumber -1"#]]);
+        3/2147483647+1 OutOfOrderSequenceNumber -1"#]],
+    );
 }
 
 /// `_schemas` feeds the registry: clients read it, and the server alone changes it.
@@ -715,10 +718,13 @@ fn an_internal_topic_is_read_but_not_changed_by_clients() {
         )
         .to_string(),
     ];
-    check(&lines, expect![[r#"
+    check(
+        &lines,
+        expect![[r#"
         InvalidTopicException: topic '_schemas' is internal: only the server writes to it
         InvalidTopicException: topic '_schemas' is internal: its partitions are fixed
-        InvalidTopicException: topic '_schemas' is internal and cannot be deleted"#]]);
+        InvalidTopicException: topic '_schemas' is internal and cannot be deleted"#]],
+    );
     assert_eq!(server.storage.topic("_schemas").unwrap().partitions, 1);
     // Old clients get no text: the reason stands in the log, which `tests/e2e` reads.
 }

@@ -5,6 +5,7 @@ mod client;
 mod full_disk;
 mod hostile;
 mod log;
+mod mutations;
 mod server;
 mod versions;
 mod wire;

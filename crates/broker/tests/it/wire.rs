@@ -3,7 +3,7 @@
 //! A file is: `#` comment lines (who sent it), the frame in hex without its length, and below a blank line the request
 //! as decoded. `UPDATE_EXPECT=1` writes the decoded part anew. Every request must also encode back to the same bytes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use expect_test::expect_file;
@@ -11,19 +11,42 @@ use lw_protocol::frame::{self, RequestHead};
 use lw_protocol::messages::*;
 use lw_protocol::{Request, apis};
 
+/// The frames, without the length in front.
+pub(crate) fn captured() -> Vec<Bytes> {
+    files().iter().map(|(_, text)| frame(sent(text))).collect()
+}
+
+fn files() -> Vec<(PathBuf, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+    let paths = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths
+        .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+/// What stands above the decoded part.
+fn sent(text: &str) -> &str {
+    text.split_once("\n\n")
+        .map_or(text.trim_end(), |(sent, _)| sent)
+}
+
+fn frame(sent: &str) -> Bytes {
+    let hex: String = sent.lines().filter(|line| !line.starts_with('#')).collect();
+    unhex(&hex)
+}
+
 #[test]
 fn frames_of_real_clients_are_read_as_they_were_meant() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let (sent, _) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
-        let hex: String = sent.lines().filter(|line| !line.starts_with('#')).collect();
-        expect_file![&path].assert_eq(&format!("{sent}\n\n{}\n", decoded(unhex(&hex))));
-        seen += 1;
+    let files = files();
+    for (path, text) in &files {
+        let sent = sent(text);
+        expect_file![path].assert_eq(&format!("{sent}\n\n{}\n", decoded(frame(sent))));
     }
-    assert!(seen >= 8, "only {seen} files");
+    assert!(files.len() >= 8, "only {} files", files.len());
 }
 
 fn decoded(mut frame: Bytes) -> String {
