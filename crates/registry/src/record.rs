@@ -256,7 +256,9 @@ impl Record {
             .ok_or("the key has no keytype")?;
         Ok(match keytype {
             "SCHEMA" => {
-                let version = int(&key, "version").ok_or("the key has no version")?;
+                let version = int(&key, "version")
+                    .filter(|version| *version > 0)
+                    .ok_or("the key has no version from 1 to 2147483647")?;
                 let value = value.as_ref().map(SchemaValue::decode).transpose()?;
                 Record::Schema {
                     subject: needed()?,
@@ -306,11 +308,9 @@ impl SchemaValue {
     }
 
     fn decode(json: &Json) -> Result<SchemaValue, String> {
-        let id = json
-            .get("id")
-            .and_then(Json::as_i64)
+        let id = int(json, "id")
             .and_then(|id| u32::try_from(id).ok())
-            .ok_or("the value has no id")?;
+            .ok_or("the value has no id from 0 to 2147483647")?;
         let text = json
             .get("schema")
             .and_then(Json::as_str)

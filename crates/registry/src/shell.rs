@@ -18,7 +18,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use lw_protocol::{BatchBuilder, batch};
+use lw_protocol::BatchBuilder;
+use lw_protocol::batch::{self, Batch};
 use lw_schemas::SchemaLookup;
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_storage::{CommitError, Op, ReadError, Storage, Uuid};
@@ -65,7 +66,10 @@ struct Inner {
     metrics: RegistryMetrics,
 }
 
-/// Counters since start.
+/// Counters since start. Reading one is an atomic load: no lock, no work, as often as anybody likes.
+///
+/// They are counted where the answer is known, so a request that is refused still counts as a request; a batch that cannot
+/// be decompressed counts as one skipped record, since nobody can tell how many it holds.
 #[derive(Debug, Default)]
 pub struct RegistryMetrics {
     /// Answers given over HTTP and in process.
@@ -207,46 +211,56 @@ impl Inner {
                 }
                 Err(error) => return Err(error.to_string()),
             };
-            let end = fetched.high_watermark;
+            let (end, before) = (fetched.high_watermark, *next);
             self.apply(fetched.into_bytes(), next)?;
             self.applied.store(*next, Ordering::Release);
             if *next >= end {
                 return Ok(());
             }
+            if *next == before {
+                return Err(format!("nothing can be read at offset {before} of {end}"));
+            }
         }
     }
 
     fn apply(&self, bytes: Bytes, next: &mut i64) -> Result<(), String> {
-        let before = *next;
+        let from = *next;
         let mut core = self.core.write();
         for batch in batch::batches(bytes) {
             let batch = batch.map_err(|e| e.to_string())?;
-            if !batch.header().is_control() {
-                let records = batch.records().map_err(|e| e.to_string())?;
-                for record in records.iter() {
-                    let record = record.map_err(|e| e.to_string())?;
-                    if record.offset >= before {
-                        self.apply_one(
-                            &mut core,
-                            record.offset,
-                            Record::decode(record.key, record.value),
-                        );
-                    }
-                }
+            let header = batch.header();
+            if !header.is_control()
+                && let Err(detail) = self.apply_batch(&mut core, &batch, from)
+            {
+                self.skipped(header.base_offset, &detail);
             }
-            *next = (*next).max(batch.header().last_offset() + 1);
+            *next = (*next).max(header.last_offset() + 1);
         }
         Ok(())
     }
 
-    fn apply_one(&self, core: &mut Core, offset: i64, record: Result<Record, String>) {
-        match record {
-            Ok(record) => core.apply(&record),
-            Err(detail) => {
-                self.metrics.skipped_records.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(topic = SCHEMAS_TOPIC, offset, detail, "record skipped");
+    /// Applies the records from an offset on; one that is not in the topic's layout changes nothing.
+    ///
+    /// # Errors
+    /// When the records behind the last one applied cannot be told apart.
+    fn apply_batch(&self, core: &mut Core, batch: &Batch, from: i64) -> Result<(), String> {
+        let records = batch.records().map_err(|e| e.to_string())?;
+        for record in records.iter() {
+            let record = record.map_err(|e| e.to_string())?;
+            if record.offset < from {
+                continue;
+            }
+            match Record::decode(record.key, record.value) {
+                Ok(record) => core.apply(&record),
+                Err(detail) => self.skipped(record.offset, &detail),
             }
         }
+        Ok(())
+    }
+
+    fn skipped(&self, offset: i64, detail: &str) {
+        self.metrics.skipped_records.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(topic = SCHEMAS_TOPIC, offset, detail, "record skipped");
     }
 
     /// Writes the records as one batch and waits until it is durable; returns the last offset.

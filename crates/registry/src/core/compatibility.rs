@@ -4,16 +4,15 @@
 //! stops at the first that fails. Messages, their order and their tail are Confluent's: FULL lists what old readers cannot
 //! do first and tells the old schema only when the new reader fails too.
 
-use lw_schemas::{AvroSchema, Json, ParseOptions, compat};
+use lw_schemas::{AvroSchema, Json, compat};
 
 use super::config::Level;
+use super::error::{SHOWN_BYTES, cut};
+use super::posted::{Draft, Posted, lenient, parse};
 use super::route::Query;
-use super::subjects::{Posted, find, parse, posted, version_number};
+use super::subjects::{find, version_number};
 use super::{Answer, ApiError, Core, Outcome, Version};
 use crate::record::AVRO;
-
-/// Old schemas longer than this are cut in messages.
-const SHOWN_BYTES: usize = 10 * 1024;
 
 pub(super) fn check_registration(
     core: &Core,
@@ -33,7 +32,7 @@ pub(super) fn check_registration(
 }
 
 pub(super) fn with_all(core: &Core, subject: &str, body: &[u8], query: &Query) -> Answer {
-    let posted = posted(core, subject, body, query)?;
+    let posted = Draft::read(body)?.parse(core, subject, query)?;
     let messages = check(
         core,
         subject,
@@ -57,7 +56,7 @@ pub(super) fn with_version(
         Err(_) if number.is_none() => None,
         Err(_) => return Err(ApiError::no_version(number.unwrap_or_default())),
     };
-    let posted = posted(core, subject, body, query)?;
+    let posted = Draft::read(body)?.parse(core, subject, query)?;
     let messages = check(core, subject, &posted, found.into_iter())?;
     verdict(messages, query)
 }
@@ -115,11 +114,7 @@ fn compare(
         tail(&mut messages);
         return Ok(messages);
     }
-    let lenient = ParseOptions {
-        validate_defaults: false,
-        ..ParseOptions::default()
-    };
-    let old = parse(&core.state, schema, lenient).map_err(|detail| {
+    let old = parse(&core.state, schema, lenient()).map_err(|detail| {
         ApiError::invalid_schema(format!(
             "the earlier version {number} cannot be read, details: {detail}"
         ))
@@ -152,12 +147,6 @@ fn shown(text: &str) -> String {
     if text.len() <= SHOWN_BYTES {
         return format!("{{oldSchema: '{text}'}}");
     }
-    let end = (0..=SHOWN_BYTES)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    format!(
-        "{{oldSchema: <truncated to {SHOWN_BYTES} characters> '{}'}}",
-        &text[..end]
-    )
+    let start = cut(text);
+    format!("{{oldSchema: <truncated to {SHOWN_BYTES} characters> '{start}'}}")
 }

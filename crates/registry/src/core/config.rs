@@ -124,13 +124,6 @@ pub(super) fn get(core: &Core, subject: Option<&str>, query: &Query) -> Answer {
 
 pub(super) fn put(core: &Core, subject: Option<&str>, body: &[u8]) -> Answer {
     let body = object(body)?;
-    let word = body
-        .get("compatibility")
-        .or(body.get("compatibilityLevel"))
-        .and_then(Json::as_str);
-    let (word, _) = word
-        .and_then(Level::from_word)
-        .ok_or_else(ApiError::invalid_level)?;
     // A rule that is stored but not enforced would be a promise broken without a word.
     let members = body.as_object().unwrap_or_default();
     let stranger = members.iter().find(|(key, value)| {
@@ -141,6 +134,13 @@ pub(super) fn put(core: &Core, subject: Option<&str>, body: &[u8]) -> Answer {
             "the setting '{key}' is not supported yet; leave it out"
         )));
     }
+    let word = body
+        .get("compatibility")
+        .or(body.get("compatibilityLevel"))
+        .and_then(Json::as_str);
+    let (word, _) = word
+        .and_then(Level::from_word)
+        .ok_or_else(ApiError::invalid_level)?;
     check_writable(core, subject.unwrap_or_default())?;
     let level = ("compatibilityLevel", Json::string(word));
     let record = Record::Config {

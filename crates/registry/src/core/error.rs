@@ -128,17 +128,34 @@ impl ApiError {
         ApiError::new(422, 42201, detail)
     }
 
-    /// Confluent prints the whole request back before the reason.
+    pub(super) fn too_large(size: usize, limit: usize) -> ApiError {
+        let message = format!(
+            "Register operation failed because schema is too large: it has {size} bytes, the limit is {limit}"
+        );
+        ApiError::new(422, 42209, message)
+    }
+
+    /// Ids and versions can run out only behind an import that chose the highest.
+    pub(super) fn exhausted(what: &str, highest: u32) -> ApiError {
+        ApiError::not_permitted(format!(
+            "no {what} is left: the highest one, {highest}, is taken"
+        ))
+    }
+
+    /// Confluent prints the whole request back before the reason; here long ones are cut.
     pub(super) fn unparsable_schema(subject: &str, schema: &Schema, detail: &str) -> ApiError {
         let refs: Vec<String> = schema.references.iter().map(reference_text).collect();
         let (kind, refs) = (&schema.kind, refs.join(", "));
         let part = |json: &Option<Json>| json.as_ref().map_or("null".to_owned(), Json::to_string);
         let message = format!(
-            "Invalid schema {{subject={subject},version=0,id=-1,schemaType={kind},references=[{refs}],metadata={},\
-             ruleSet={},schema={}}} with refs [{refs}] of type {kind}, details: {detail}",
-            part(&schema.metadata),
-            part(&schema.rule_set),
-            schema.text,
+            "Invalid schema {{subject={subject},version=0,id=-1,schemaType={kind},references=[{}],metadata={},\
+             ruleSet={},schema={}}} with refs [{}] of type {kind}, details: {}",
+            cut(&refs),
+            cut(&part(&schema.metadata)),
+            cut(&part(&schema.rule_set)),
+            cut(&schema.text),
+            cut(&refs),
+            cut(detail),
         );
         ApiError::invalid_schema(message)
     }
@@ -209,6 +226,13 @@ impl ApiError {
             event: self.event,
         }
     }
+}
+
+/// Texts longer than this are cut in messages.
+pub(super) const SHOWN_BYTES: usize = 10 * 1024;
+
+pub(super) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN_BYTES)]
 }
 
 fn reference_text(reference: &Reference) -> String {

@@ -8,13 +8,16 @@
 //! A reply that comes with records may be sent only when those records are durable *and applied*. Since the state changes by
 //! `apply` alone, replaying the topic gives the same registry, whoever wrote the records.
 
+mod route;
+mod state;
+
 mod compatibility;
 mod config;
 mod error;
 mod mode;
-mod route;
+mod posted;
+mod register;
 mod schemas;
-mod state;
 mod subjects;
 
 use lw_schemas::Json;
@@ -103,7 +106,7 @@ impl Core {
     /// # Errors
     /// When a reference leads nowhere, or the parts do not fit together.
     pub fn resolved(&self, schema: &Schema) -> Result<String, String> {
-        subjects::resolved(&self.state, schema)
+        posted::resolved(&self.state, schema)
     }
 
     /// Changes the state as a record says, which may come from this registry, another producer or a replay.

@@ -6,7 +6,8 @@
 use lw_schemas::Json;
 
 use super::{
-    Answer, ApiError, Core, Outcome, Request, compatibility, config, mode, schemas, subjects,
+    Answer, ApiError, Core, Outcome, Request, compatibility, config, mode, register, schemas,
+    subjects,
 };
 
 /// The query string, decoded. The last of repeated keys counts.
@@ -58,19 +59,27 @@ impl Query {
 }
 
 pub(super) fn route(core: &Core, request: &Request<'_>) -> Answer {
-    let segments: Vec<String> = request
-        .path
-        .split('/')
-        .filter(|s| !s.is_empty())
-        .map(decode)
-        .collect();
+    let segments: Vec<String> = match request.path.trim_matches('/') {
+        "" => Vec::new(),
+        path => path.split('/').map(decode).collect(),
+    };
     let mut path: Vec<&str> = segments.iter().map(String::as_str).collect();
-    // `/contexts/./…` is the default context, the only one there is.
-    if let ["contexts", "." | ":.:", _, ..] = path[..] {
+    if path.contains(&"") {
+        return Err(ApiError::no_route());
+    }
+    if let ["contexts", context, _, ..] = path[..] {
+        if !matches!(context, "." | ":.:") {
+            return Err(ApiError::no_contexts(context));
+        }
         path.drain(..2);
     }
     let query = Query::parse(request.query);
-    let (method, body) = (request.method, request.body);
+    let body = request.body;
+    // The server leaves the body of an answer to HEAD away.
+    let method = match request.method {
+        "HEAD" => "GET",
+        method => method,
+    };
     match (method, &path[..]) {
         ("GET" | "POST", []) => Outcome::read(Json::Object(Vec::new())),
         ("GET", ["contexts"]) => Outcome::read(Json::Array(vec![Json::string(".")])),
@@ -84,7 +93,7 @@ pub(super) fn route(core: &Core, request: &Request<'_>) -> Answer {
             subjects::versions(core, &named(subject)?, &query)
         }
         ("POST", ["subjects", subject, "versions"]) => {
-            subjects::register(core, &named(subject)?, body, &query)
+            register::register(core, &named(subject)?, body, &query)
         }
         ("GET", ["subjects", subject, "versions", v]) => {
             subjects::version(core, &named(subject)?, v, &query)
@@ -193,15 +202,16 @@ fn number(id: &str) -> Result<u32, ApiError> {
 
 /// Undoes percent-encoding; what does not decode to UTF-8 stays readable.
 fn decode(text: &str) -> String {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten();
-        let hex = escaped
-            .and_then(|h| std::str::from_utf8(h).ok())
-            .and_then(|h| u8::from_str_radix(h, 16).ok());
-        bytes.push(hex.unwrap_or(*first));
-        rest = if hex.is_some() { &tail[2..] } else { tail };
+        let escaped = match rest {
+            [b'%', high, low, ..] => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        bytes.push(escaped.map_or(*first, |(high, low)| high << 4 | low));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -33,8 +33,10 @@ struct Id {
     uses: BTreeSet<(String, i32)>,
 }
 
-/// References may lead to references this deep.
+/// What one schema may pull in by its references, directly and through others.
 const MAX_REFERENCES: usize = 1_000;
+const MAX_REFERENCE_DEPTH: usize = 100;
+const MAX_REFERENCED_BYTES: usize = 4 << 20;
 
 impl State {
     pub fn apply(&mut self, record: &Record) {
@@ -185,7 +187,10 @@ impl State {
     }
 
     /// Returns a subject's versions in rising order, soft-deleted ones included.
-    pub fn versions(&self, subject: &str) -> impl DoubleEndedIterator<Item = (i32, &Version)> {
+    pub fn versions(
+        &self,
+        subject: &str,
+    ) -> impl DoubleEndedIterator<Item = (i32, &Version)> + Clone {
         self.subjects
             .get(subject)
             .into_iter()
@@ -193,7 +198,10 @@ impl State {
             .map(|(number, version)| (*number, version))
     }
 
-    pub fn live_versions(&self, subject: &str) -> impl DoubleEndedIterator<Item = (i32, &Version)> {
+    pub fn live_versions(
+        &self,
+        subject: &str,
+    ) -> impl DoubleEndedIterator<Item = (i32, &Version)> + Clone {
         self.versions(subject)
             .filter(|(_, version)| !version.deleted)
     }
@@ -215,12 +223,9 @@ impl State {
         })
     }
 
-    /// Returns the id that a schema already has.
-    pub fn id_of(&self, schema: &Schema) -> Option<u32> {
-        self.by_identity
-            .get(&schema.identity())
-            .and_then(BTreeSet::first)
-            .copied()
+    /// Returns the ids that a schema already has.
+    pub fn ids_of(&self, schema: &Schema) -> Option<&BTreeSet<u32>> {
+        self.by_identity.get(&schema.identity())
     }
 
     pub fn highest_id(&self) -> u32 {
@@ -246,65 +251,100 @@ impl State {
 
     /// Lists the ids of schemas that refer to a version, live ones only.
     pub fn referenced_by(&self, subject: &str, version: i32) -> BTreeSet<u32> {
-        let is_latest = self
-            .latest(subject)
-            .is_some_and(|(latest, _)| latest == version);
-        let hit = |r: &Reference| {
-            r.subject == subject && (r.version == version || (r.version == -1 && is_latest))
-        };
-        let refer = self
-            .ids
-            .iter()
-            .filter(|(_, known)| known.schema.references.iter().any(hit));
-        refer
-            .map(|(id, _)| *id)
-            .filter(|id| self.uses(*id).any(|(_, _, deleted)| !deleted))
+        let hits = self.references_to(subject);
+        hits.filter(|(id, number)| *number == version && self.is_live(*id))
+            .map(|(id, _)| id)
             .collect()
+    }
+
+    /// Lists the versions of a subject that a live schema refers to.
+    pub fn referenced_versions(&self, subject: &str) -> BTreeSet<i32> {
+        let hits = self.references_to(subject);
+        hits.filter(|(id, _)| self.is_live(*id))
+            .map(|(_, number)| number)
+            .collect()
+    }
+
+    /// Tells whether any schema, soft-deleted ones included, refers to a version.
+    pub fn is_referenced(&self, subject: &str, version: i32) -> bool {
+        self.references_to(subject)
+            .any(|(_, number)| number == version)
+    }
+
+    /// Lists each reference to a subject: who refers, and to which version.
+    fn references_to(&self, subject: &str) -> impl Iterator<Item = (u32, i32)> {
+        let latest = self.latest(subject).map(|(number, _)| number);
+        self.ids.iter().flat_map(move |(id, known)| {
+            let hits = known.schema.references.iter();
+            let hits = hits.filter(move |reference| reference.subject == subject);
+            hits.filter_map(move |reference| match reference.version {
+                -1 => Some((*id, latest?)),
+                number => Some((*id, number)),
+            })
+        })
+    }
+
+    fn is_live(&self, id: u32) -> bool {
+        self.uses(id).any(|(_, _, deleted)| !deleted)
     }
 
     /// Collects the texts that references stand for, each behind those that it needs itself.
     ///
     /// # Errors
-    /// When a referenced version does not exist, in Confluent's words.
+    /// When a referenced version does not exist, in Confluent's words, or when the references lead too far.
     pub fn resolve(&self, references: &[Reference]) -> Result<Vec<Arc<str>>, String> {
-        let (mut seen, mut texts) = (HashSet::new(), Vec::new());
-        self.collect(references, &mut seen, &mut texts, 0)?;
-        Ok(texts)
+        let mut walk = Walk {
+            state: self,
+            seen: HashSet::new(),
+            texts: Vec::new(),
+            bytes: 0,
+        };
+        walk.follow(references, 0)?;
+        Ok(walk.texts)
     }
+}
 
-    fn collect<'a>(
-        &'a self,
-        references: &'a [Reference],
-        seen: &mut HashSet<(&'a str, i32)>,
-        texts: &mut Vec<Arc<str>>,
-        depth: usize,
-    ) -> Result<(), String> {
-        if depth > 100 || seen.len() > MAX_REFERENCES {
-            return Err(format!(
-                "more than {MAX_REFERENCES} references, or references more than 100 levels deep"
-            ));
-        }
+struct Walk<'a> {
+    state: &'a State,
+    seen: HashSet<(&'a str, i32)>,
+    texts: Vec<Arc<str>>,
+    bytes: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn follow(&mut self, references: &'a [Reference], depth: usize) -> Result<(), String> {
         for reference in references {
-            let found = match reference.version {
-                -1 => self.latest(&reference.subject),
-                version => self
-                    .subjects
-                    .get(&reference.subject)
-                    .and_then(|v| v.get(&version))
-                    .map(|v| (version, v)),
-            };
-            let Some((number, version)) = found else {
-                let (subject, version) = (&reference.subject, reference.version);
-                return Err(format!(
-                    "No schema reference found for subject \"{subject}\" and version {version}"
-                ));
-            };
+            let (subject, version) = (&*reference.subject, reference.version);
+            let (number, found) = self.find(reference).ok_or_else(|| {
+                format!("No schema reference found for subject \"{subject}\" and version {version}")
+            })?;
             // Marked before its own references are walked: a foreign record may refer in a circle.
-            if seen.insert((&reference.subject, number)) {
-                self.collect(&version.schema.references, seen, texts, depth + 1)?;
-                texts.push(version.schema.text.clone());
+            if !self.seen.insert((subject, number)) {
+                continue;
             }
+            self.bytes += found.schema.text.len();
+            if depth == MAX_REFERENCE_DEPTH
+                || self.seen.len() > MAX_REFERENCES
+                || self.bytes > MAX_REFERENCED_BYTES
+            {
+                return Err(format!(
+                    "the references lead to more than {MAX_REFERENCES} schemas, to more than {MAX_REFERENCED_BYTES} \
+                     bytes, or more than {MAX_REFERENCE_DEPTH} levels deep"
+                ));
+            }
+            self.follow(&found.schema.references, depth + 1)?;
+            self.texts.push(found.schema.text.clone());
         }
         Ok(())
+    }
+
+    fn find(&self, reference: &Reference) -> Option<(i32, &'a Version)> {
+        match reference.version {
+            -1 => self.state.latest(&reference.subject),
+            number => {
+                let versions = self.state.subjects.get(&reference.subject)?;
+                Some((number, versions.get(&number)?))
+            }
+        }
     }
 }

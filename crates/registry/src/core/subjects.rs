@@ -1,177 +1,11 @@
-//! `/subjects`: register, look up, list, delete.
-//!
-//! Registering, in steps:
-//! 1. The subject's mode must allow it.
-//! 2. The text must parse, references resolved; from here on it is the canonical text that counts.
-//! 3. A live version that already says the same is the answer; nothing is written.
-//! 4. The schema must be compatible with the earlier ones, as the subject's level asks (imports are not asked).
-//! 5. A schema known under another subject keeps its id, a new one gets the next; the version is one behind the highest.
+//! `/subjects`: look up, list, delete. Registering has [a file of its own](super::register).
 
-use std::sync::Arc;
+use lw_schemas::Json;
 
-use lw_schemas::{AvroSchema, Json, ParseOptions};
-
-use super::route::{Query, object};
-use super::{Answer, ApiError, Core, Event, Outcome, State, Version, compatibility};
-use crate::record::{AVRO, Mode, Record, Reference, Schema, SchemaValue};
-
-/// A schema as a request brings it, parsed.
-pub(super) struct Posted {
-    pub(super) schema: Schema,
-    pub(super) parsed: AvroSchema,
-    /// Given by imports only.
-    id: Option<u32>,
-    version: Option<i32>,
-}
-
-pub(super) fn posted(
-    core: &Core,
-    subject: &str,
-    body: &[u8],
-    query: &Query,
-) -> Result<Posted, ApiError> {
-    let body = object(body)?;
-    let text = body
-        .get("schema")
-        .and_then(Json::as_str)
-        .unwrap_or_default();
-    if text.trim().is_empty() {
-        return Err(ApiError::empty_schema());
-    }
-    let present = |key: &str| body.get(key).filter(|part| !part.is_null()).cloned();
-    let number = |key: &str| body.get(key).and_then(Json::as_i64);
-    let kind = body
-        .get("schemaType")
-        .and_then(Json::as_str)
-        .unwrap_or(AVRO)
-        .to_owned();
-    check_type(&kind)?;
-    let references = Reference::list(body.get("references")).ok_or_else(|| {
-        ApiError::bad_body("\"references\" is a list of {\"name\", \"subject\", \"version\"}")
-    })?;
-    let mut schema = Schema {
-        kind,
-        text: text.into(),
-        references,
-        metadata: present("metadata"),
-        rule_set: present("ruleSet"),
-        other: Vec::new(),
-    };
-    let parsed = parse(&core.state, &schema, ParseOptions::default())
-        .map_err(|detail| ApiError::unparsable_schema(subject, &schema, &detail))?;
-    let canonical = if query.flag("normalize") {
-        parsed.normalized_text()
-    } else {
-        parsed.canonical_text()
-    };
-    schema.text = canonical.into();
-    let id = number("id")
-        .filter(|id| *id >= 0)
-        .and_then(|id| u32::try_from(id).ok());
-    let version = number("version")
-        .filter(|v| *v > 0)
-        .and_then(|v| i32::try_from(v).ok());
-    Ok(Posted {
-        schema,
-        parsed,
-        id,
-        version,
-    })
-}
-
-fn check_type(kind: &str) -> Result<(), ApiError> {
-    match kind {
-        AVRO => Ok(()),
-        "PROTOBUF" | "JSON" => Err(ApiError::invalid_schema(format!(
-            "Invalid schema type {kind}, details: {kind} schemas are not supported yet; register the schema as AVRO"
-        ))),
-        _ => Err(ApiError::invalid_schema(format!(
-            "Invalid schema type {kind}"
-        ))),
-    }
-}
-
-/// Parses a schema with what it refers to.
-pub(super) fn parse(
-    state: &State,
-    schema: &Schema,
-    options: ParseOptions,
-) -> Result<AvroSchema, String> {
-    let texts = state.resolve(&schema.references)?;
-    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-    AvroSchema::parse_with(&schema.text, &texts, options).map_err(|error| error.to_string())
-}
-
-pub(super) fn register(core: &Core, subject: &str, body: &[u8], query: &Query) -> Answer {
-    let posted = posted(core, subject, body, query)?;
-    check_mode(core, subject, posted.id)?;
-    let state = &core.state;
-    let identity = posted.schema.identity();
-    let same = state
-        .live_versions(subject)
-        .find(|(_, v)| v.schema.identity() == identity);
-    if let Some((_, version)) = same
-        && posted.id.is_none_or(|id| id == version.id)
-    {
-        return Outcome::read(registered(version.id));
-    }
-    let next = state
-        .versions(subject)
-        .next_back()
-        .map_or(1, |(highest, _)| highest + 1);
-    let (id, version) = match posted.id {
-        Some(id) => (
-            imported_id(core, id, &posted.schema)?,
-            posted.version.unwrap_or(next),
-        ),
-        None => {
-            if posted.version.is_some_and(|version| version != next) {
-                return Err(ApiError::invalid_schema(
-                    "Version is not one more than previous version",
-                ));
-            }
-            compatibility::check_registration(core, subject, &posted)?;
-            (
-                state
-                    .id_of(&posted.schema)
-                    .unwrap_or(state.highest_id() + 1),
-                next,
-            )
-        }
-    };
-    let value = SchemaValue {
-        id,
-        deleted: false,
-        schema: Arc::new(posted.schema),
-    };
-    let record = Record::Schema {
-        subject: subject.to_owned(),
-        version,
-        value: Some(value),
-    };
-    let outcome = Outcome::write(registered(id), vec![record])?;
-    Ok(Outcome {
-        event: Some(Event::Registered),
-        ..outcome
-    })
-}
-
-fn registered(id: u32) -> Json {
-    Json::object([("id", Json::int(id.into()))])
-}
-
-fn check_mode(core: &Core, subject: &str, id: Option<u32>) -> Result<(), ApiError> {
-    check_writable(core, subject)?;
-    match (core.state.mode_in_scope(subject), id) {
-        (Mode::Import, Some(_)) | (Mode::ReadWrite, None) => Ok(()),
-        (_, Some(_)) => Err(ApiError::not_permitted(format!(
-            "Subject {subject} is not in import mode"
-        ))),
-        (_, None) => Err(ApiError::not_permitted(format!(
-            "Subject {subject} is not in read-write mode"
-        ))),
-    }
-}
+use super::posted::{Draft, resolved};
+use super::route::Query;
+use super::{Answer, ApiError, Core, Outcome, Version};
+use crate::record::{AVRO, Mode, Record, Schema, SchemaValue};
 
 /// Every change to a subject asks this first.
 pub(super) fn check_writable(core: &Core, subject: &str) -> Result<(), ApiError> {
@@ -183,33 +17,25 @@ pub(super) fn check_writable(core: &Core, subject: &str) -> Result<(), ApiError>
     }
 }
 
-/// An id that is taken may be given again only to the schema that has it.
-fn imported_id(core: &Core, id: u32, schema: &Schema) -> Result<u32, ApiError> {
-    match core.state.schema_by_id(id) {
-        Some(known) if known.identity() != schema.identity() => Err(ApiError::not_permitted(
-            format!("Overwrite new schema with id {id} is not permitted."),
-        )),
-        _ => Ok(id),
-    }
-}
-
+/// Finds a schema under a subject; what it leaves out of a data contract is then taken from the latest version, as in
+/// registering.
 pub(super) fn look_up(core: &Core, subject: &str, body: &[u8], query: &Query) -> Answer {
     let deleted = query.flag("deleted");
-    let visible = |version: &Version| deleted || !version.deleted;
-    if !core
-        .state
-        .versions(subject)
-        .any(|(_, version)| visible(version))
-    {
+    let versions = core.state.versions(subject);
+    let visible = versions.filter(|(_, version)| deleted || !version.deleted);
+    if visible.clone().next().is_none() {
         return Err(ApiError::no_subject(subject));
     }
-    let identity = posted(core, subject, body, query)?.schema.identity();
-    let mut versions = core
-        .state
-        .versions(subject)
-        .rev()
-        .filter(|(_, version)| visible(version));
-    match versions.find(|(_, version)| version.schema.identity() == identity) {
+    let mut draft = Draft::read(body)?;
+    let posted = draft.clone().parse_leniently(core, subject, query)?;
+    let mut found = posted.among(core, visible.clone());
+    if let (None, Some((_, latest))) = (found, core.state.latest(subject))
+        && draft.inherit(&latest.schema)
+    {
+        let posted = draft.parse_leniently(core, subject, query)?;
+        found = posted.among(core, visible);
+    }
+    match found {
         Some((number, version)) => Outcome::read(describe(core, subject, number, version, query)?),
         None => Err(ApiError::no_schema()),
     }
@@ -237,16 +63,18 @@ pub(super) fn versions(core: &Core, subject: &str, query: &Query) -> Answer {
         query.flag("deletedOnly"),
         query.flag("deletedAsNegative"),
     );
-    let numbers: Vec<Json> = core
+    let visible = |version: &Version| deleted || only || negative || !version.deleted;
+    if !core
         .state
         .versions(subject)
-        .filter(|(_, version)| {
-            if only {
-                version.deleted
-            } else {
-                deleted || negative || !version.deleted
-            }
-        })
+        .any(|(_, version)| visible(version))
+    {
+        return Err(ApiError::no_subject(subject));
+    }
+    let numbers = core
+        .state
+        .versions(subject)
+        .filter(|(_, version)| visible(version) && (version.deleted || !only))
         .map(|(number, version)| {
             Json::int(
                 if negative && version.deleted {
@@ -256,12 +84,8 @@ pub(super) fn versions(core: &Core, subject: &str, query: &Query) -> Answer {
                 }
                 .into(),
             )
-        })
-        .collect();
-    if numbers.is_empty() {
-        return Err(ApiError::no_subject(subject));
-    }
-    Outcome::read(Json::Array(query.page(numbers)))
+        });
+    Outcome::read(Json::Array(query.page(numbers.collect())))
 }
 
 pub(super) fn version(core: &Core, subject: &str, wanted: &str, query: &Query) -> Answer {
@@ -298,7 +122,7 @@ pub(super) fn find<'a>(
         None => core
             .state
             .latest(subject)
-            .ok_or_else(|| ApiError::no_subject(subject)),
+            .ok_or_else(|| ApiError::no_version(-1)),
         Some(number) => {
             let found = core
                 .state
@@ -348,36 +172,22 @@ pub(super) fn formatted(core: &Core, schema: &Schema, query: &Query) -> Result<S
     resolved(&core.state, schema).map_err(ApiError::invalid_schema)
 }
 
-/// Returns a text that needs no references.
-pub(super) fn resolved(state: &State, schema: &Schema) -> Result<String, String> {
-    if schema.references.is_empty() {
-        return Ok(schema.text.to_string());
-    }
-    let lenient = ParseOptions {
-        validate_defaults: false,
-        ..ParseOptions::default()
-    };
-    parse(state, schema, lenient).map(|parsed| parsed.resolved_text())
-}
-
 pub(super) fn delete(core: &Core, subject: &str, query: &Query) -> Answer {
-    check_writable(core, subject)?;
     let permanent = query.flag("permanent");
-    let all: Vec<(i32, &Version)> = core.state.versions(subject).collect();
-    let live = all.iter().any(|(_, version)| !version.deleted);
-    match (all.is_empty(), live, permanent) {
-        (true, ..) => return Err(ApiError::no_subject(subject)),
-        (_, false, false) => return Err(ApiError::subject_soft_deleted(subject)),
-        (_, true, true) => return Err(ApiError::subject_not_soft_deleted(subject)),
-        _ => {}
+    let all = core.state.versions(subject);
+    let live = core.state.latest(subject).is_some();
+    match (all.clone().next(), live || permanent) {
+        (None, _) => return Err(ApiError::no_subject(subject)),
+        (_, false) => return Err(ApiError::subject_soft_deleted(subject)),
+        _ => check_writable(core, subject)?,
     }
     let going: Vec<i32> = all
-        .iter()
-        .filter(|(_, v)| permanent || !v.deleted)
-        .map(|(number, _)| *number)
+        .filter(|(_, version)| permanent || !version.deleted)
+        .map(|(number, _)| number)
         .collect();
-    for number in &going {
-        check_unreferenced(core, subject, *number)?;
+    check_unreferenced(core, subject, &going)?;
+    if permanent && live {
+        return Err(ApiError::subject_not_soft_deleted(subject));
     }
     let mut records = Vec::new();
     if permanent {
@@ -402,15 +212,16 @@ pub(super) fn delete(core: &Core, subject: &str, query: &Query) -> Answer {
 }
 
 pub(super) fn delete_version(core: &Core, subject: &str, wanted: &str, query: &Query) -> Answer {
-    check_writable(core, subject)?;
     let permanent = query.flag("permanent");
     let (number, version) = find(core, subject, wanted, true)?;
-    match (permanent, version.deleted) {
-        (false, true) => return Err(ApiError::version_soft_deleted(subject, number)),
-        (true, false) => return Err(ApiError::version_not_soft_deleted(subject, number)),
-        _ => {}
+    if version.deleted && !permanent {
+        return Err(ApiError::version_soft_deleted(subject, number));
     }
-    check_unreferenced(core, subject, number)?;
+    check_writable(core, subject)?;
+    check_unreferenced(core, subject, &[number])?;
+    if permanent && !version.deleted {
+        return Err(ApiError::version_not_soft_deleted(subject, number));
+    }
     let mut records = Vec::new();
     if permanent {
         records.push(tombstone(subject, number));
@@ -435,14 +246,15 @@ pub(super) fn delete_version(core: &Core, subject: &str, wanted: &str, query: &Q
     Outcome::write(Json::int(number.into()), records)
 }
 
-fn check_unreferenced(core: &Core, subject: &str, number: i32) -> Result<(), ApiError> {
-    if core.state.referenced_by(subject, number).is_empty() {
-        return Ok(());
+fn check_unreferenced(core: &Core, subject: &str, going: &[i32]) -> Result<(), ApiError> {
+    let referenced = core.state.referenced_versions(subject);
+    match going.iter().find(|number| referenced.contains(*number)) {
+        Some(number) => Err(ApiError::reference_exists(subject, *number)),
+        None => Ok(()),
     }
-    Err(ApiError::reference_exists(subject, number))
 }
 
-fn tombstone(subject: &str, version: i32) -> Record {
+pub(super) fn tombstone(subject: &str, version: i32) -> Record {
     Record::Schema {
         subject: subject.to_owned(),
         version,
