@@ -1,27 +1,26 @@
-//! A small blocking Kafka client: what the command line and the event generator need, against any Kafka.
+//! A small blocking Kafka client: what the command line and the demo's producer ask of a broker, and no more.
 //!
 //! It speaks the newest version that both sides know, reconnects never, retries nothing, and follows partition leaders:
-//! produce and fetch go to the broker that leads, group calls to the coordinator. It is not a consumer (no group
-//! membership) and not a batching producer: the caller builds batches.
+//! produce goes to the broker that leads, group calls to the coordinator. It is not a consumer (no group membership, no
+//! fetch) and not a batching producer: the caller builds batches.
+
+mod connection;
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Decodable, StrBytes};
 use uuid::Uuid;
 
 use crate::ErrorCode;
-use crate::batch::{self, Batch, BatchError, Batches};
-use crate::frame::{self, FrameError};
+use crate::batch::{Batch, BatchError};
+use crate::client::connection::Connection;
+use crate::frame::FrameError;
 use crate::messages::*;
 
-const CLIENT_ID: &str = "lakeward";
-/// Longer replies than this are not ours.
-const MAX_REPLY: usize = 256 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a call failed.
@@ -62,21 +61,6 @@ pub struct PartitionInfo {
     pub leader: i32,
     pub replicas: Vec<i32>,
     pub in_sync: Vec<i32>,
-}
-
-/// A partition's records from an offset on.
-#[derive(Debug, Clone)]
-pub struct FetchedRecords {
-    pub high_watermark: i64,
-    pub log_start: i64,
-    pub records: Bytes,
-}
-
-impl FetchedRecords {
-    /// The whole batches; a last one that was cut off is left out.
-    pub fn batches(&self) -> Batches {
-        batch::batches(self.records.clone())
-    }
 }
 
 /// A topic's setting.
@@ -365,55 +349,6 @@ impl Client {
         Ok(reply.base_offset)
     }
 
-    /// Reads from an offset on, waiting at most `max_wait` for something to read.
-    pub fn fetch(
-        &mut self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-        max_bytes: i32,
-        max_wait: Duration,
-    ) -> Result<FetchedRecords, ClientError> {
-        let info = self.topic(topic)?;
-        let leader = leader(&info, partition)?;
-        let asked = fetch_request::FetchPartition::default()
-            .with_partition(partition)
-            .with_fetch_offset(offset)
-            .with_partition_max_bytes(max_bytes);
-        let asked = fetch_request::FetchTopic::default()
-            .with_topic(topic_name(topic))
-            .with_topic_id(info.id)
-            .with_partitions(vec![asked]);
-        let request = FetchRequest::default()
-            .with_max_wait_ms(
-                i32::try_from(max_wait.as_millis())
-                    .unwrap_or(i32::MAX)
-                    .min(timeout_ms() / 2),
-            )
-            .with_min_bytes(1)
-            .with_max_bytes(max_bytes)
-            .with_session_epoch(-1)
-            .with_topics(vec![asked]);
-        let newest = if info.id.is_nil() { 12 } else { i16::MAX };
-        let reply = self.node(leader)?.call_up_to(&request, newest)?;
-        refused(reply.error_code, None, || format!("fetching '{topic}'"))?;
-        let mut partitions = reply
-            .responses
-            .into_iter()
-            .flat_map(|topic| topic.partitions);
-        let reply = partitions
-            .next()
-            .ok_or_else(|| missing("the partition that was fetched"))?;
-        refused(reply.error_code, None, || {
-            format!("fetching '{topic}' {partition} at {offset}")
-        })?;
-        Ok(FetchedRecords {
-            high_watermark: reply.high_watermark,
-            log_start: reply.log_start_offset,
-            records: reply.records.unwrap_or_default(),
-        })
-    }
-
     /// Ids of all groups, of all brokers.
     pub fn groups(&mut self) -> Result<Vec<String>, ClientError> {
         self.topics(Some(&[]))?;
@@ -484,71 +419,25 @@ impl Client {
         refused(reply.error_code, None, what)?;
         let mut offsets = Vec::new();
         for topic in reply.topics {
+            let name = topic.name.as_str();
             let partitions = topic.partitions.iter();
-            offsets.extend(partitions.map(|p| {
-                (
-                    topic.name.to_string(),
-                    p.partition_index,
-                    p.committed_offset,
-                )
-            }));
+            offsets.extend(
+                partitions.map(|p| (name.to_owned(), p.partition_index, p.committed_offset)),
+            );
         }
         for group in reply.groups {
             refused(group.error_code, None, what)?;
             for topic in group.topics {
+                let name = topic.name.as_str();
                 let partitions = topic.partitions.iter();
-                offsets.extend(partitions.map(|p| {
-                    (
-                        topic.name.to_string(),
-                        p.partition_index,
-                        p.committed_offset,
-                    )
-                }));
+                offsets.extend(
+                    partitions.map(|p| (name.to_owned(), p.partition_index, p.committed_offset)),
+                );
             }
         }
         offsets.retain(|(_, _, offset)| *offset >= 0);
         offsets.sort_unstable();
         Ok(offsets)
-    }
-
-    /// Sets offsets of a group that has no members.
-    pub fn commit_offsets(
-        &mut self,
-        group: &str,
-        topic: &str,
-        offsets: &[(i32, i64)],
-    ) -> Result<(), ClientError> {
-        let partitions = offsets.iter().map(|(index, offset)| {
-            offset_commit_request::OffsetCommitRequestPartition::default()
-                .with_partition_index(*index)
-                .with_committed_offset(*offset)
-                .with_committed_leader_epoch(-1)
-                .with_committed_metadata(Some(text("")))
-        });
-        let topic = offset_commit_request::OffsetCommitRequestTopic::default()
-            .with_name(topic_name(topic))
-            .with_partitions(partitions.collect());
-        let request = OffsetCommitRequest::default()
-            .with_group_id(GroupId(text(group)))
-            .with_generation_id_or_member_epoch(-1)
-            .with_topics(vec![topic]);
-        let reply = self.coordinator(group)?.call_up_to(&request, 9)?;
-        for partition in reply.topics.into_iter().flat_map(|topic| topic.partitions) {
-            refused(partition.error_code, None, || {
-                format!("committing offsets of group '{group}'")
-            })?;
-        }
-        Ok(())
-    }
-
-    pub fn delete_group(&mut self, group: &str) -> Result<(), ClientError> {
-        let request = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text(group))]);
-        for result in self.coordinator(group)?.call(&request)?.results {
-            refused(result.error_code, None, || {
-                format!("deleting group '{group}'")
-            })?;
-        }
-        Ok(())
     }
 
     fn topic(&mut self, name: &str) -> Result<TopicInfo, ClientError> {
@@ -621,137 +510,6 @@ impl Client {
             .connections
             .get_mut(&address)
             .expect("it was just put there"))
-    }
-}
-
-/// One socket and what its broker speaks.
-struct Connection {
-    address: String,
-    stream: TcpStream,
-    correlation_id: i32,
-    versions: HashMap<i16, (i16, i16)>,
-}
-
-impl Connection {
-    fn open(address: &str) -> Result<Connection, ClientError> {
-        let failed = |source| ClientError::Connect {
-            address: address.to_owned(),
-            source,
-        };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for resolved in address.to_socket_addrs().map_err(failed)? {
-            match TcpStream::connect_timeout(&resolved, Duration::from_secs(5)) {
-                Ok(stream) => return Connection::negotiate(address, stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(failed(last))
-    }
-
-    fn negotiate(address: &str, stream: TcpStream) -> Result<Connection, ClientError> {
-        let mut connection = Connection {
-            address: address.to_owned(),
-            stream,
-            correlation_id: 0,
-            versions: HashMap::new(),
-        };
-        let prepared = connection
-            .stream
-            .set_nodelay(true)
-            .and_then(|()| connection.stream.set_read_timeout(Some(TIMEOUT)))
-            .and_then(|()| connection.stream.set_write_timeout(Some(TIMEOUT)));
-        prepared.map_err(|source| connection.io(source))?;
-        // Version 0 is understood by every broker, and its reply by us.
-        let reply = connection.exchange(&ApiVersionsRequest::default(), 0)?;
-        refused(reply.error_code, None, || {
-            format!("asking {address} what it speaks")
-        })?;
-        let versions = reply
-            .api_keys
-            .iter()
-            .map(|api| (api.api_key, (api.min_version, api.max_version)));
-        connection.versions = versions.collect();
-        Ok(connection)
-    }
-
-    /// The newest version that both sides speak.
-    fn version_of<R: Request>(&self) -> Result<i16, ClientError> {
-        let api = ApiKey::try_from(R::KEY).expect("a request of ours has a known key");
-        let ours = R::VERSIONS;
-        let (min, max) = *self
-            .versions
-            .get(&R::KEY)
-            .ok_or(ClientError::Unsupported { api })?;
-        match max.min(ours.max) {
-            version if version >= min.max(ours.min) => Ok(version),
-            _ => Err(ClientError::Unsupported { api }),
-        }
-    }
-
-    fn call<R: Request>(&mut self, request: &R) -> Result<R::Response, ClientError> {
-        self.call_up_to(request, i16::MAX)
-    }
-
-    fn call_up_to<R: Request>(
-        &mut self,
-        request: &R,
-        newest: i16,
-    ) -> Result<R::Response, ClientError> {
-        let version = self.version_of::<R>()?.min(newest);
-        self.exchange(request, version)
-    }
-
-    fn exchange<R: Request>(
-        &mut self,
-        request: &R,
-        version: i16,
-    ) -> Result<R::Response, ClientError> {
-        self.correlation_id = self.correlation_id.wrapping_add(1);
-        let frame = frame::encode_request(self.correlation_id, version, CLIENT_ID, request)?;
-        self.stream
-            .write_all(&frame)
-            .map_err(|source| self.io(source))?;
-        let mut reply = self.read_frame()?;
-        let wrong = |text: &str| ClientError::Reply(FrameError::Body(text.into()));
-        let correlation_id = reply.try_get_i32().map_err(|_| wrong("it has no header"))?;
-        if correlation_id != self.correlation_id {
-            return Err(wrong("it answers another request"));
-        }
-        let header = R::Response::header_version(version);
-        if header >= 1 {
-            frame::skip_tagged_fields(&mut reply)?;
-        }
-        Ok(R::Response::decode(&mut reply, version)
-            .map_err(|error| FrameError::Body(error.to_string()))?)
-    }
-
-    fn read_frame(&mut self) -> Result<Bytes, ClientError> {
-        let mut length = [0; 4];
-        self.stream
-            .read_exact(&mut length)
-            .map_err(|source| self.io(source))?;
-        let length = u32::from_be_bytes(length) as usize;
-        if length > MAX_REPLY {
-            return Err(ClientError::Reply(FrameError::Body(format!(
-                "it declares {length} bytes"
-            ))));
-        }
-        let mut frame = Vec::new();
-        let read = Read::by_ref(&mut self.stream)
-            .take(length as u64)
-            .read_to_end(&mut frame);
-        match read {
-            Ok(read) if read == length => Ok(frame.into()),
-            Ok(_) => Err(self.io(io::ErrorKind::UnexpectedEof.into())),
-            Err(error) => Err(self.io(error)),
-        }
-    }
-
-    fn io(&self, source: io::Error) -> ClientError {
-        ClientError::Io {
-            address: self.address.clone(),
-            source,
-        }
     }
 }
 
