@@ -5,7 +5,7 @@
 use lw_protocol::messages::delete_groups_response::DeletableGroupResult;
 use lw_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
 
-use super::Cx;
+use super::{Cx, code};
 
 pub(crate) async fn handle(cx: Cx, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let deletions = request
@@ -23,5 +23,5 @@ async fn delete(cx: &Cx, group: GroupId) -> DeletableGroupResult {
     }
     DeletableGroupResult::default()
         .with_group_id(group)
-        .with_error_code(result.err().map_or(0, |error| error.code()))
+        .with_error_code(code(result))
 }

@@ -5,18 +5,16 @@
 
 use lw_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
-use super::Cx;
-use crate::group::{InstanceId, MemberRef};
+use super::{Cx, code};
+use crate::group::MemberRef;
 
 pub(crate) async fn handle(cx: Cx, request: HeartbeatRequest) -> HeartbeatResponse {
-    let who = MemberRef {
-        group: request.group_id.as_str().into(),
-        member: request.member_id.as_str().into(),
-        instance: request
-            .group_instance_id
-            .map(|name| InstanceId::from(name.as_str())),
-        generation: request.generation_id,
-    };
-    let result = cx.broker.groups.heartbeat(who).await;
-    HeartbeatResponse::default().with_error_code(result.err().map_or(0, |error| error.code()))
+    let who = MemberRef::new(
+        &request.group_id,
+        &request.member_id,
+        request.group_instance_id.as_ref(),
+        request.generation_id,
+    );
+    let outcome = cx.broker.groups.heartbeat(who).await;
+    HeartbeatResponse::default().with_error_code(code(outcome))
 }

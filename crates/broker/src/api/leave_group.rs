@@ -8,7 +8,7 @@ use lw_protocol::messages::leave_group_request::MemberIdentity;
 use lw_protocol::messages::leave_group_response::MemberResponse;
 use lw_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
-use super::Cx;
+use super::{Cx, code};
 use crate::group::{InstanceId, LeaveReply, LeaveRequest, Leaver};
 
 pub(crate) async fn handle(cx: Cx, request: LeaveGroupRequest) -> LeaveGroupResponse {
@@ -21,8 +21,8 @@ pub(crate) async fn handle(cx: Cx, request: LeaveGroupRequest) -> LeaveGroupResp
             .with_members(replies.into_iter().map(respond).collect());
     }
     // One member only: its verdict is the reply.
-    let error = replies.into_iter().find_map(|reply| reply.result.err());
-    LeaveGroupResponse::default().with_error_code(error.map_or(0, |error| error.code()))
+    let verdict = replies.into_iter().try_for_each(|reply| reply.result);
+    LeaveGroupResponse::default().with_error_code(code(verdict))
 }
 
 fn parse(version: i16, request: LeaveGroupRequest) -> LeaveRequest {
@@ -55,5 +55,5 @@ fn respond(reply: LeaveReply) -> MemberResponse {
                 .instance
                 .map(|name| StrBytes::from_string(name.to_string())),
         )
-        .with_error_code(reply.result.err().map_or(0, |error| error.code()))
+        .with_error_code(code(reply.result))
 }

@@ -51,6 +51,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
+mod verdicts;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -258,6 +259,11 @@ where
             api: key_of(head),
             source,
         })
+}
+
+/// An outcome as the protocol's number; 0 is no error.
+fn code(outcome: Result<(), ErrorCode>) -> i16 {
+    outcome.err().map_or(0, |error| error.code())
 }
 
 fn refuse(hangup: Hangup) -> Answer {

@@ -4,17 +4,16 @@
 //! long as the group has no members. Errors stand at each partition: the group's verdict is the same at all of them, an
 //! unknown topic or metadata that is too long concerns one.
 
-use std::collections::HashMap;
-
+use lw_protocol::StrBytes;
 use lw_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use lw_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use lw_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use lw_protocol::{ErrorCode, StrBytes};
 
 use super::Cx;
-use crate::group::{CommitRequest, InstanceId, MemberRef, OffsetCommit, PartitionReply, TopicName};
+use super::verdicts::Verdicts;
+use crate::group::{CommitRequest, MemberRef, OffsetCommit, PartitionReply, TopicName};
 
 pub(crate) async fn handle(cx: Cx, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let commit = parse(&cx, &request);
@@ -47,15 +46,12 @@ fn parse(cx: &Cx, request: &OffsetCommitRequest) -> CommitRequest {
         }));
     }
     CommitRequest {
-        who: MemberRef {
-            group: request.group_id.as_str().into(),
-            member: request.member_id.as_str().into(),
-            instance: request
-                .group_instance_id
-                .as_ref()
-                .map(|name| InstanceId::from(name.as_str())),
-            generation: request.generation_id_or_member_epoch,
-        },
+        who: MemberRef::new(
+            &request.group_id,
+            &request.member_id,
+            request.group_instance_id.as_ref(),
+            request.generation_id_or_member_epoch,
+        ),
         knows_group_id_not_found: cx.version >= 9,
         offsets,
     }
@@ -65,23 +61,15 @@ fn respond(
     topics: Vec<OffsetCommitRequestTopic>,
     replies: &[PartitionReply],
 ) -> OffsetCommitResponse {
-    let verdicts: HashMap<(&str, i32), Result<(), ErrorCode>> = replies
-        .iter()
-        .map(|reply| ((reply.topic.as_str(), reply.partition), reply.result))
-        .collect();
+    let verdicts = Verdicts::of(replies);
     let answer = |topic: OffsetCommitRequestTopic| {
-        let partition = |index: i32| {
-            let verdict = verdicts.get(&(topic.name.as_str(), index)).copied();
-            let result = verdict.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition));
+        let partitions = topic.partitions.iter().map(|asked| {
+            let index = asked.partition_index;
             OffsetCommitResponsePartition::default()
                 .with_partition_index(index)
-                .with_error_code(result.err().map_or(0, |error| error.code()))
-        };
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|asked| partition(asked.partition_index))
-            .collect();
+                .with_error_code(verdicts.code(&topic.name, index))
+        });
+        let partitions = partitions.collect();
         OffsetCommitResponseTopic::default()
             .with_name(topic.name)
             .with_partitions(partitions)

@@ -3,9 +3,6 @@
 //! GROUP_SUBSCRIBED_TO_TOPIC protects topics that live members read. A group whose members speak a protocol that we
 //! cannot look into is NON_EMPTY_GROUP as a whole.
 
-use std::collections::HashMap;
-
-use lw_protocol::ErrorCode;
 use lw_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use lw_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
@@ -13,6 +10,7 @@ use lw_protocol::messages::offset_delete_response::{
 use lw_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 
 use super::Cx;
+use super::verdicts::Verdicts;
 use crate::group::{DeleteOffsetsRequest, PartitionReply, TopicName};
 
 pub(crate) async fn handle(cx: Cx, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
@@ -42,23 +40,15 @@ fn respond(
     topics: Vec<OffsetDeleteRequestTopic>,
     replies: &[PartitionReply],
 ) -> OffsetDeleteResponse {
-    let verdicts: HashMap<(&str, i32), Result<(), ErrorCode>> = replies
-        .iter()
-        .map(|reply| ((reply.topic.as_str(), reply.partition), reply.result))
-        .collect();
+    let verdicts = Verdicts::of(replies);
     let answer = |topic: OffsetDeleteRequestTopic| {
-        let partition = |index: i32| {
-            let verdict = verdicts.get(&(topic.name.as_str(), index)).copied();
-            let result = verdict.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition));
+        let partitions = topic.partitions.iter().map(|asked| {
+            let index = asked.partition_index;
             OffsetDeleteResponsePartition::default()
                 .with_partition_index(index)
-                .with_error_code(result.err().map_or(0, |error| error.code()))
-        };
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|asked| partition(asked.partition_index))
-            .collect();
+                .with_error_code(verdicts.code(&topic.name, index))
+        });
+        let partitions = partitions.collect();
         OffsetDeleteResponseTopic::default()
             .with_name(topic.name)
             .with_partitions(partitions)

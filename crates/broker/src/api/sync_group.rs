@@ -8,7 +8,7 @@ use lw_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use lw_protocol::{ErrorCode, StrBytes};
 
 use super::Cx;
-use crate::group::{InstanceId, MemberRef, ProtocolName, SyncReply, SyncRequest};
+use crate::group::{MemberRef, ProtocolName, SyncReply, SyncRequest};
 
 pub(crate) async fn handle(cx: Cx, request: SyncGroupRequest) -> SyncGroupResponse {
     if cx.version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
@@ -23,14 +23,12 @@ pub(crate) async fn handle(cx: Cx, request: SyncGroupRequest) -> SyncGroupRespon
 fn parse(request: SyncGroupRequest) -> SyncRequest {
     let name = |text: Option<StrBytes>| text.map(|text| ProtocolName::from(text.as_str()));
     SyncRequest {
-        who: MemberRef {
-            group: request.group_id.as_str().into(),
-            member: request.member_id.as_str().into(),
-            instance: request
-                .group_instance_id
-                .map(|name| InstanceId::from(name.as_str())),
-            generation: request.generation_id,
-        },
+        who: MemberRef::new(
+            &request.group_id,
+            &request.member_id,
+            request.group_instance_id.as_ref(),
+            request.generation_id,
+        ),
         protocol_type: name(request.protocol_type),
         protocol: name(request.protocol_name),
         assignments: request

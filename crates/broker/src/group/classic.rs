@@ -10,24 +10,24 @@
 //!
 //! Methods put what must be said into [`Effects`] and never look at a clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rebalance;
+mod shown;
 
-use bytes::{Buf, Bytes};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use lw_protocol::ErrorCode;
 
 use super::GroupConfig;
 use super::member::{Member, Waiting};
 use super::record::GroupRecord;
 use super::types::{
-    GroupDescription, GroupId, GroupListing, InstanceId, JoinReply, JoinRequest, JoinedMember,
-    LeaveReply, Leaver, MemberId, MemberRef, Now, ProtocolName, Reply, SyncReply, SyncRequest,
-    Token, TopicName,
+    InstanceId, JoinReply, JoinRequest, JoinedMember, LeaveReply, Leaver, MemberId, MemberRef, Now,
+    ProtocolName, Reply, SyncReply, SyncRequest, Token,
 };
 
 /// How long a member that has not been told its id may wait for its first rebalance. Its client may be long gone.
 const NEW_MEMBER_JOIN_TIMEOUT_MS: u64 = 5 * 60 * 1000;
-/// The protocol type of consumers; other types (Kafka Connect's) have metadata that only they understand.
-const CONSUMER: &str = "consumer";
 
 #[derive(Debug)]
 pub(super) struct ClassicGroup {
@@ -296,152 +296,6 @@ impl ClassicGroup {
         }
     }
 
-    // ---- the rebalance ----------------------------------------------------------------------------------------
-
-    fn prepare_or_complete(&mut self, fx: &mut Effects<'_>) {
-        match self.state {
-            State::PreparingRebalance { .. } => self.complete_if_all_joined(fx),
-            _ => self.prepare(fx),
-        }
-    }
-
-    fn prepare(&mut self, fx: &mut Effects<'_>) {
-        for (id, member) in &mut self.members {
-            if let Waiting::Sync(_) = member.waiting {
-                let before = std::mem::replace(&mut member.waiting, Waiting::Nothing);
-                member.renew_session(fx.now.elapsed_ms);
-                answer_superseded(id, before, ErrorCode::RebalanceInProgress, fx);
-            }
-        }
-        let now = fx.now.elapsed_ms;
-        if let State::Empty { .. } = self.state {
-            let delay = fx.config.initial_rebalance_delay_ms;
-            let remaining_ms = self.rebalance_timeout_ms().saturating_sub(delay);
-            let initial = Some(InitialDelay {
-                remaining_ms,
-                newcomer: false,
-            });
-            self.state = State::PreparingRebalance {
-                deadline: now + delay,
-                initial,
-            };
-        } else {
-            let deadline = now + self.rebalance_timeout_ms();
-            self.state = State::PreparingRebalance {
-                deadline,
-                initial: None,
-            };
-            self.complete_if_all_joined(fx);
-        }
-    }
-
-    fn complete_if_all_joined(&mut self, fx: &mut Effects<'_>) {
-        let waiting_for_more = matches!(
-            self.state,
-            State::PreparingRebalance {
-                initial: Some(_),
-                ..
-            }
-        );
-        if !waiting_for_more
-            && self.pending.is_empty()
-            && self.members.values().all(Member::awaits_join)
-        {
-            self.complete(fx);
-        }
-    }
-
-    /// Ends the join phase with whoever is here.
-    fn complete(&mut self, fx: &mut Effects<'_>) {
-        let absent = self
-            .members
-            .iter()
-            .filter(|(_, member)| !member.awaits_join() && member.instance.is_none());
-        for id in absent.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            self.remove(&id, fx);
-        }
-        let deadline = fx.now.elapsed_ms + self.rebalance_timeout_ms();
-        if !self.members.is_empty() && !self.elect_leader() {
-            // Only static members that are all away. Their sessions decide; until then nobody could lead.
-            self.state = State::PreparingRebalance {
-                deadline,
-                initial: None,
-            };
-            return;
-        }
-        self.generation += 1;
-        if self.members.is_empty() {
-            self.protocol = None;
-            self.state = State::Empty {
-                since_wall_ms: fx.now.wall_ms,
-            };
-        } else {
-            self.protocol = self.vote();
-            self.state = State::CompletingRebalance { deadline };
-        }
-        let held = self.answer_joins(fx.now);
-        fx.out.push(Effect::Generation {
-            record: self.record(),
-            held,
-        });
-    }
-
-    fn answer_joins(&mut self, now: Now) -> Vec<(Token, Reply)> {
-        let mut held = Vec::new();
-        for (id, member) in &mut self.members {
-            if let Waiting::Join(token) = std::mem::replace(&mut member.waiting, Waiting::Nothing) {
-                held.push((token, id.clone()));
-            }
-            member.is_new = false;
-            member.synced = false;
-            member.renew_session(now.elapsed_ms);
-        }
-        held.into_iter()
-            .map(|(token, id)| {
-                let is_leader = self.leader.as_ref() == Some(&id);
-                (token, Reply::Join(self.joined(&id, is_leader)))
-            })
-            .collect()
-    }
-
-    /// Keeps the leader when it is here, else takes a member that is. `false`: nobody is here.
-    fn elect_leader(&mut self) -> bool {
-        let here = |id: &MemberId| self.members.get(id).is_some_and(Member::awaits_join);
-        if !self.leader.as_ref().is_some_and(here) {
-            let Some((id, _)) = self.members.iter().find(|(_, member)| member.awaits_join()) else {
-                return false;
-            };
-            self.leader = Some(id.clone());
-        }
-        true
-    }
-
-    /// Every member votes for the first of its strategies that all members speak. A tie goes to the name that
-    /// sorts first: any rule would do, if it is the same each time.
-    fn vote(&self) -> Option<ProtocolName> {
-        let mut votes: BTreeMap<&ProtocolName, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let common =
-                |name: &ProtocolName| self.members.values().all(|other| other.supports(name));
-            if let Some((name, _)) = member.protocols.iter().find(|(name, _)| common(name)) {
-                *votes.entry(name).or_default() += 1;
-            }
-        }
-        let most = votes.values().max().copied()?;
-        votes
-            .into_iter()
-            .find(|(_, count)| *count == most)
-            .map(|(name, _)| name.clone())
-    }
-
-    fn rebalance_timeout_ms(&self) -> u64 {
-        self.members
-            .values()
-            .map(|member| member.rebalance_timeout_ms)
-            .max()
-            .unwrap_or(0)
-    }
-
     // ---- sync, heartbeat, leave -------------------------------------------------------------------------------
 
     pub(super) fn sync(&mut self, token: Token, request: &SyncRequest, fx: &mut Effects<'_>) {
@@ -680,178 +534,6 @@ impl ClassicGroup {
     pub(super) fn has_protocol_type(&self) -> bool {
         self.protocol_type.is_some()
     }
-
-    // ---- time -------------------------------------------------------------------------------------------------
-
-    pub(super) fn next_deadline(&self) -> Option<u64> {
-        let phase = match self.state {
-            State::Empty { .. } => None,
-            State::PreparingRebalance { deadline, .. }
-            | State::CompletingRebalance { deadline } => Some(deadline),
-            State::Stable { deadline } => deadline,
-        };
-        let sessions = self.members.values().filter_map(|member| member.deadline);
-        phase
-            .into_iter()
-            .chain(sessions)
-            .chain(self.pending.values().copied())
-            .min()
-    }
-
-    pub(super) fn on_timer(&mut self, fx: &mut Effects<'_>) {
-        let now = fx.now.elapsed_ms;
-        self.pending.retain(|_, deadline| *deadline > now);
-        let mut dead = Vec::new();
-        for (id, member) in self
-            .members
-            .iter_mut()
-            .filter(|(_, member)| member.deadline.is_some_and(|at| at <= now))
-        {
-            if member.is_excused() {
-                member.deadline = None;
-            } else {
-                dead.push(id.clone());
-            }
-        }
-        for id in &dead {
-            self.remove(id, fx);
-        }
-        self.rebalance_after_loss(!dead.is_empty(), fx);
-        self.end_overdue_phase(fx);
-    }
-
-    fn end_overdue_phase(&mut self, fx: &mut Effects<'_>) {
-        let now = fx.now.elapsed_ms;
-        match &mut self.state {
-            State::PreparingRebalance {
-                deadline,
-                initial: Some(initial),
-            } if *deadline <= now && initial.newcomer && initial.remaining_ms > 0 => {
-                let delay = fx
-                    .config
-                    .initial_rebalance_delay_ms
-                    .min(initial.remaining_ms);
-                *deadline = now + delay;
-                *initial = InitialDelay {
-                    remaining_ms: initial.remaining_ms - delay,
-                    newcomer: false,
-                };
-            }
-            State::PreparingRebalance { deadline, .. } if *deadline <= now => self.complete(fx),
-            State::CompletingRebalance { deadline }
-            | State::Stable {
-                deadline: Some(deadline),
-            } if *deadline <= now => {
-                let late = self.members.iter().filter(|(_, member)| !member.synced);
-                for id in late.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-                    self.remove(&id, fx);
-                }
-                self.prepare(fx);
-            }
-            _ => {}
-        }
-    }
-
-    // ---- showing ----------------------------------------------------------------------------------------------
-
-    pub(super) fn state_name(&self) -> &'static str {
-        match self.state {
-            State::Empty { .. } => "Empty",
-            State::PreparingRebalance { .. } => "PreparingRebalance",
-            State::CompletingRebalance { .. } => "CompletingRebalance",
-            State::Stable { .. } => "Stable",
-        }
-    }
-
-    /// Strategy and metadata are shown only when they are settled; an assignment as long as its member may use it.
-    pub(super) fn describe(&self) -> GroupDescription {
-        let stable = matches!(self.state, State::Stable { .. });
-        let protocol = self.protocol.as_ref().filter(|_| stable);
-        let members = self
-            .members
-            .iter()
-            .map(|(id, member)| member.describe(id, member.metadata(protocol)));
-        GroupDescription {
-            state: self.state_name(),
-            protocol_type: text(self.protocol_type.as_ref()),
-            protocol: text(protocol),
-            members: members.collect(),
-        }
-    }
-
-    pub(super) fn listing(&self, group: &GroupId) -> GroupListing {
-        GroupListing {
-            group: group.clone(),
-            state: self.state_name(),
-            generation: self.generation,
-            protocol_type: text(self.protocol_type.as_ref()),
-            members: self.members.len(),
-        }
-    }
-
-    /// The topics that the group's consumers read. `None` when that cannot be known: another protocol type, a
-    /// strategy not voted yet, or metadata that is not a consumer's subscription.
-    pub(super) fn subscribed_topics(&self) -> Option<BTreeSet<TopicName>> {
-        if self.protocol_type.as_ref()?.as_str() != CONSUMER {
-            return None;
-        }
-        if self.members.is_empty() {
-            return Some(BTreeSet::new());
-        }
-        let protocol = self.protocol.as_ref()?;
-        let mut topics = BTreeSet::new();
-        for member in self.members.values() {
-            topics.extend(subscription(&member.metadata(Some(protocol)))?);
-        }
-        Some(topics)
-    }
-
-    /// Panics in debug builds when the group is in a state that must not be; the names are those of [`super`].
-    pub(super) fn check(&self) {
-        let leads = |id: &MemberId| self.members.contains_key(id);
-        assert!(
-            self.leader.as_ref().map_or(self.members.is_empty(), leads),
-            "G1: a group with members has one leader, who is a member"
-        );
-        for (instance, id) in &self.statics {
-            let member = self
-                .members
-                .get(id)
-                .expect("G1: an instance id names a member of the group");
-            assert!(
-                member.instance.as_ref() == Some(instance),
-                "G1: a static member knows its instance id"
-            );
-        }
-        let preparing = matches!(self.state, State::PreparingRebalance { .. });
-        let completing = matches!(self.state, State::CompletingRebalance { .. });
-        for (id, member) in &self.members {
-            assert!(
-                !member.awaits_join() || preparing,
-                "G2: {id} awaits a join outside of the join phase"
-            );
-            assert!(
-                !matches!(member.waiting, Waiting::Sync(_)) || completing,
-                "G3: {id} awaits a sync though the leader is not awaited"
-            );
-            assert!(
-                member.deadline.is_some() || member.is_excused(),
-                "G8: {id} has neither a session nor a reply to wait for"
-            );
-        }
-        assert!(
-            !self.is_empty() || self.members.is_empty(),
-            "G6: an Empty group has no members"
-        );
-        assert!(
-            preparing || self.is_empty() || !self.members.is_empty(),
-            "G6: a settled group has members"
-        );
-    }
-}
-
-fn text(name: Option<&ProtocolName>) -> String {
-    name.map_or_else(String::new, ProtocolName::to_string)
 }
 
 /// A client that sent a second request, or was removed or replaced, while its first waits: the first is answered too.
@@ -861,22 +543,4 @@ fn answer_superseded(id: &MemberId, waiting: Waiting, error: ErrorCode, fx: &mut
         Waiting::Join(token) => fx.refuse_join(token, id.as_str(), error),
         Waiting::Sync(token) => fx.reply(token, Reply::Sync(Err(error))),
     }
-}
-
-/// The topics of a `ConsumerProtocolSubscription`: i16 version, then an array of topic names. What follows
-/// (user data, owned partitions, rack) is the assignor's business.
-fn subscription(mut metadata: &[u8]) -> Option<Vec<TopicName>> {
-    let version = metadata.try_get_i16().ok()?;
-    let count = metadata.try_get_i32().ok()?;
-    if version < 0 || count < 0 {
-        return None;
-    }
-    let mut topics = Vec::new();
-    for _ in 0..count {
-        let length = usize::try_from(metadata.try_get_i16().ok()?).ok()?;
-        let (name, rest) = metadata.split_at_checked(length)?;
-        topics.push(std::str::from_utf8(name).ok()?.into());
-        metadata = rest;
-    }
-    Some(topics)
 }

@@ -5,18 +5,23 @@
 //! [`Output::Write`], and [`Input::Written`] applies its records ([`Coordinator::apply`], the same function that
 //! replays them at start) and answers.
 
+mod group;
+mod write;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lw_protocol::ErrorCode;
 
 use super::GroupConfig;
 use super::classic::{ClassicGroup, Effect, Effects};
-use super::record::{GroupRecord, OffsetRecord, Record};
+use super::record::{OffsetRecord, Record};
 use super::types::{
     CommitRequest, DeleteOffsetsRequest, GroupDescription, GroupId, GroupListing, GroupOffsets,
-    Input, InstanceId, JoinReply, JoinRequest, LeaveReply, MemberId, Now, OffsetCommit, Output,
-    PartitionReply, ProtocolName, Reply, Request, Token, TopicName, WriteId, WriteOutcome,
+    Input, JoinReply, JoinRequest, MemberId, Now, OffsetCommit, Output, PartitionReply, Reply,
+    Request, Token, TopicName, WriteId, WriteOutcome,
 };
+use group::Group;
+use write::{Then, Write};
 
 /// Strings carry a 15-bit length in the older versions; a longer name could not be told to clients that speak those.
 const MAX_NAME: usize = 32_767;
@@ -31,38 +36,6 @@ pub(crate) struct Coordinator {
     next_expiry: u64,
     writes: HashMap<WriteId, Write>,
     last_write: u64,
-}
-
-#[derive(Debug)]
-struct Group {
-    classic: ClassicGroup,
-    offsets: GroupOffsets,
-    /// Offsets whose write is under way, with the number of such writes.
-    unwritten: BTreeMap<(TopicName, i32), u32>,
-    writes: u32,
-    /// The newest generation is on its way to disk by this write; who is told it must wait for that (G5).
-    telling: Option<WriteId>,
-    /// A group record is on disk, or on its way there.
-    recorded: bool,
-    deleting: bool,
-    scheduled: Option<u64>,
-}
-
-#[derive(Debug)]
-struct Write {
-    group: GroupId,
-    records: Vec<Record>,
-    then: Then,
-}
-
-/// What a write's end sets free.
-#[derive(Debug)]
-enum Then {
-    AnswerJoins(Vec<(Token, Reply)>),
-    AnswerCommit(Token, Vec<PartitionReply>),
-    AnswerDeleteOffsets(Token, Vec<PartitionReply>),
-    AnswerDeleteGroup(Token),
-    Nothing,
 }
 
 impl Coordinator {
@@ -160,7 +133,7 @@ impl Coordinator {
         let mut refuse = |request: &Request, error| {
             out.push(Output::Reply {
                 token,
-                reply: refused(request, error),
+                reply: request.refused(error),
             })
         };
         if id.as_str().len() > MAX_NAME || (id.as_str().is_empty() && request.needs_a_name()) {
@@ -309,7 +282,7 @@ impl Coordinator {
                 result,
             });
             if !busy && group.has_offset(topic, *partition) {
-                records.push(tombstone(&request.group, topic, *partition));
+                records.push(Record::tombstone(&request.group, topic, *partition));
             }
         }
         if records.is_empty() {
@@ -354,7 +327,7 @@ impl Coordinator {
             value: None,
         }];
         for (topic, partition) in group.partitions() {
-            records.push(tombstone(id, &topic, partition));
+            records.push(Record::tombstone(id, &topic, partition));
         }
         self.write(id, records, then, out);
     }
@@ -367,7 +340,7 @@ impl Coordinator {
                 .into_iter()
                 .filter(|(name, _)| name == topic);
             let records: Vec<_> = stale
-                .map(|(topic, partition)| tombstone(id, &topic, partition))
+                .map(|(topic, partition)| Record::tombstone(id, &topic, partition))
                 .collect();
             if !records.is_empty() {
                 found.push((id.clone(), records));
@@ -398,7 +371,7 @@ impl Coordinator {
             } else if !expired.is_empty() {
                 let records = expired
                     .iter()
-                    .map(|(topic, partition)| tombstone(&id, topic, *partition))
+                    .map(|(topic, partition)| Record::tombstone(&id, topic, *partition))
                     .collect();
                 self.write(&id, records, Then::Nothing, out);
             }
@@ -638,231 +611,5 @@ impl Coordinator {
         {
             self.groups.remove(id);
         }
-    }
-}
-
-impl JoinRequest {
-    /// What the other members, and those who describe the group, will be told of this one.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let strategies = self.protocols.iter().map(|(name, _)| name);
-        let names = strategies.chain([&self.protocol_type]);
-        names
-            .map(ProtocolName::as_str)
-            .chain(self.instance.as_ref().map(InstanceId::as_str))
-    }
-}
-
-impl Request {
-    fn group(&self) -> &GroupId {
-        match self {
-            Request::Join(request) => &request.group,
-            Request::Sync(request) => &request.who.group,
-            Request::Heartbeat(who) => &who.group,
-            Request::Leave(request) => &request.group,
-            Request::Commit(request) => &request.who.group,
-            Request::DeleteOffsets(request) => &request.group,
-            Request::DeleteGroup(group) => group,
-        }
-    }
-
-    /// The empty group id was once allowed for offsets, and old consumers still commit under it.
-    fn needs_a_name(&self) -> bool {
-        matches!(
-            self,
-            Request::Join(_) | Request::Sync(_) | Request::Heartbeat(_) | Request::Leave(_)
-        )
-    }
-}
-
-/// The reply that says `error` to this request.
-fn refused(request: &Request, error: ErrorCode) -> Reply {
-    match request {
-        Request::Join(request) => Reply::Join(JoinReply::refused(
-            request.member.as_ref().map_or("", MemberId::as_str),
-            error,
-        )),
-        Request::Sync(_) => Reply::Sync(Err(error)),
-        Request::Heartbeat(_) => Reply::Heartbeat(Err(error)),
-        // Of an unknown group no one is a member; other refusals concern the request as a whole.
-        Request::Leave(request) if error == ErrorCode::UnknownMemberId => Reply::Leave(Ok(request
-            .members
-            .iter()
-            .map(|leaver| LeaveReply {
-                leaver: leaver.clone(),
-                result: Err(error),
-            })
-            .collect())),
-        Request::Leave(_) => Reply::Leave(Err(error)),
-        Request::Commit(request) => Reply::Commit(
-            request
-                .offsets
-                .iter()
-                .map(|commit| PartitionReply {
-                    topic: commit.topic.clone(),
-                    partition: commit.partition,
-                    result: Err(error),
-                })
-                .collect(),
-        ),
-        Request::DeleteOffsets(_) => Reply::DeleteOffsets(Err(error)),
-        Request::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
-    }
-}
-
-fn tombstone(group: &GroupId, topic: &TopicName, partition: i32) -> Record {
-    Record::Offset {
-        group: group.clone(),
-        topic: topic.clone(),
-        partition,
-        value: None,
-    }
-}
-
-impl OffsetRecord {
-    fn of(commit: OffsetCommit, now: Now) -> OffsetRecord {
-        OffsetRecord {
-            offset: commit.offset,
-            leader_epoch: commit.leader_epoch,
-            metadata: commit.metadata,
-            committed_ms: now.wall_ms,
-            expires_ms: commit
-                .retention_ms
-                .map(|retention| now.wall_ms.saturating_add(retention)),
-        }
-    }
-}
-
-impl Then {
-    fn answer(self, outcome: WriteOutcome, out: &mut Vec<Output>) {
-        // The one error that every client takes for "ask again", which is right: room may come back.
-        let refused = match outcome {
-            WriteOutcome::Durable => None,
-            WriteOutcome::Refused => Some(ErrorCode::CoordinatorNotAvailable),
-        };
-        let judged = |mut replies: Vec<PartitionReply>| {
-            for reply in replies.iter_mut().filter(|reply| reply.result.is_ok()) {
-                reply.result = refused.map_or(Ok(()), Err);
-            }
-            replies
-        };
-        let (token, reply) = match self {
-            Then::Nothing => return,
-            // Told even when the disk refuses: reading must go on when it is full. What is lost is the promise that
-            // a crash now cannot bring this generation's number a second time.
-            Then::AnswerJoins(held) => {
-                out.extend(
-                    held.into_iter()
-                        .map(|(token, reply)| Output::Reply { token, reply }),
-                );
-                return;
-            }
-            Then::AnswerCommit(token, replies) => (token, Reply::Commit(judged(replies))),
-            Then::AnswerDeleteOffsets(token, replies) => {
-                let reply = refused.map_or_else(|| Ok(judged(replies.clone())), Err);
-                (token, Reply::DeleteOffsets(reply))
-            }
-            Then::AnswerDeleteGroup(token) => {
-                (token, Reply::DeleteGroup(refused.map_or(Ok(()), Err)))
-            }
-        };
-        out.push(Output::Reply { token, reply });
-    }
-}
-
-impl Group {
-    fn new(now: Now) -> Group {
-        let blank = GroupRecord {
-            generation: 0,
-            protocol_type: None,
-            empty_since_ms: Some(now.wall_ms),
-        };
-        Group {
-            recorded: false,
-            ..Group::restore(&blank, now)
-        }
-    }
-
-    fn restore(record: &GroupRecord, now: Now) -> Group {
-        Group {
-            classic: ClassicGroup::restore(record, now),
-            offsets: GroupOffsets::new(),
-            unwritten: BTreeMap::new(),
-            writes: 0,
-            telling: None,
-            recorded: true,
-            deleting: false,
-            scheduled: None,
-        }
-    }
-
-    fn end_write(&mut self, records: &[Record]) {
-        self.writes -= 1;
-        for record in records {
-            let Record::Offset {
-                topic,
-                partition,
-                value: Some(_),
-                ..
-            } = record
-            else {
-                continue;
-            };
-            let key = (topic.clone(), *partition);
-            if let Some(count) = self.unwritten.get_mut(&key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.unwritten.remove(&key);
-                }
-            }
-        }
-    }
-
-    fn has_offset(&self, topic: &TopicName, partition: i32) -> bool {
-        self.offsets
-            .get(topic)
-            .is_some_and(|partitions| partitions.contains_key(&partition))
-            || self.unwritten.contains_key(&(topic.clone(), partition))
-    }
-
-    /// Every partition with an offset, or with one on its way to disk.
-    fn partitions(&self) -> BTreeSet<(TopicName, i32)> {
-        let written = self.offsets.iter().flat_map(|(topic, partitions)| {
-            partitions
-                .keys()
-                .map(move |partition| (topic.clone(), *partition))
-        });
-        written.chain(self.unwritten.keys().cloned()).collect()
-    }
-
-    /// Offsets past their time. The clock starts when the group becomes empty; for a group that never had members,
-    /// and for topics that its members no longer read, at the commit.
-    fn expired(&self, now_ms: i64, retention_ms: i64) -> Vec<(TopicName, i32)> {
-        let empty_since = self.classic.empty_since_ms();
-        let subscribed = self.classic.subscribed_topics();
-        if empty_since.is_none() && subscribed.is_none() {
-            return Vec::new();
-        }
-        let subscribed = subscribed.unwrap_or_default();
-        let start = |offset: &OffsetRecord| match empty_since {
-            Some(since) if self.classic.has_protocol_type() => since,
-            _ => offset.committed_ms,
-        };
-        let over = |offset: &OffsetRecord| match offset.expires_ms {
-            Some(at) => at <= now_ms,
-            None => now_ms.saturating_sub(start(offset)) >= retention_ms,
-        };
-        let unread = self
-            .offsets
-            .iter()
-            .filter(|(topic, _)| !subscribed.contains(*topic));
-        unread
-            .flat_map(|(topic, partitions)| {
-                partitions
-                    .iter()
-                    .map(move |(partition, offset)| (topic, *partition, offset))
-            })
-            .filter(|(_, _, offset)| over(offset))
-            .map(|(topic, partition, _)| (topic.clone(), partition))
-            .collect()
     }
 }

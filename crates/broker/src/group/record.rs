@@ -24,7 +24,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::types::{GroupId, ProtocolName, TopicName};
+use super::types::{GroupId, Now, OffsetCommit, ProtocolName, TopicName};
 
 const VERSION: u8 = 1;
 
@@ -41,6 +41,17 @@ pub(crate) enum Record {
         partition: i32,
         value: Option<OffsetRecord>,
     },
+}
+
+impl Record {
+    pub(super) fn tombstone(group: &GroupId, topic: &TopicName, partition: i32) -> Record {
+        Record::Offset {
+            group: group.clone(),
+            topic: topic.clone(),
+            partition,
+            value: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +112,18 @@ impl GroupRecord {
 }
 
 impl OffsetRecord {
+    pub(super) fn of(commit: OffsetCommit, now: Now) -> OffsetRecord {
+        OffsetRecord {
+            offset: commit.offset,
+            leader_epoch: commit.leader_epoch,
+            metadata: commit.metadata,
+            committed_ms: now.wall_ms,
+            expires_ms: commit
+                .retention_ms
+                .map(|retention| now.wall_ms.saturating_add(retention)),
+        }
+    }
+
     /// What OffsetFetch says where nothing was committed.
     pub(crate) fn nothing() -> OffsetRecord {
         OffsetRecord {

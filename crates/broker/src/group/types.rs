@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lw_protocol::ErrorCode;
+use lw_protocol::{ErrorCode, StrBytes};
 
 use super::record::{OffsetRecord, Record};
 
@@ -134,6 +134,65 @@ pub(crate) enum Request {
     DeleteGroup(GroupId),
 }
 
+impl Request {
+    pub(super) fn group(&self) -> &GroupId {
+        match self {
+            Request::Join(request) => &request.group,
+            Request::Sync(request) => &request.who.group,
+            Request::Heartbeat(who) => &who.group,
+            Request::Leave(request) => &request.group,
+            Request::Commit(request) => &request.who.group,
+            Request::DeleteOffsets(request) => &request.group,
+            Request::DeleteGroup(group) => group,
+        }
+    }
+
+    /// The empty group id was once allowed for offsets, and old consumers still commit under it.
+    pub(super) fn needs_a_name(&self) -> bool {
+        matches!(
+            self,
+            Request::Join(_) | Request::Sync(_) | Request::Heartbeat(_) | Request::Leave(_)
+        )
+    }
+
+    /// The reply that says `error` to this request.
+    pub(super) fn refused(&self, error: ErrorCode) -> Reply {
+        match self {
+            Request::Join(request) => Reply::Join(JoinReply::refused(
+                request.member.as_ref().map_or("", MemberId::as_str),
+                error,
+            )),
+            Request::Sync(_) => Reply::Sync(Err(error)),
+            Request::Heartbeat(_) => Reply::Heartbeat(Err(error)),
+            // Of an unknown group no one is a member; other refusals concern the request as a whole.
+            Request::Leave(request) if error == ErrorCode::UnknownMemberId => {
+                Reply::Leave(Ok(request
+                    .members
+                    .iter()
+                    .map(|leaver| LeaveReply {
+                        leaver: leaver.clone(),
+                        result: Err(error),
+                    })
+                    .collect()))
+            }
+            Request::Leave(_) => Reply::Leave(Err(error)),
+            Request::Commit(request) => Reply::Commit(
+                request
+                    .offsets
+                    .iter()
+                    .map(|commit| PartitionReply {
+                        topic: commit.topic.clone(),
+                        partition: commit.partition,
+                        result: Err(error),
+                    })
+                    .collect(),
+            ),
+            Request::DeleteOffsets(_) => Reply::DeleteOffsets(Err(error)),
+            Request::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
+        }
+    }
+}
+
 /// One variant per [`Request`] variant; a token is answered by the variant of its request.
 #[derive(Debug)]
 pub(crate) enum Reply {
@@ -166,6 +225,17 @@ pub(crate) struct JoinRequest {
     pub(crate) must_know_member_id: bool,
     /// Since JoinGroup v9 a leader can be told to sync without assigning (KIP-814).
     pub(crate) can_skip_assignment: bool,
+}
+
+impl JoinRequest {
+    /// What the other members, and those who describe the group, will be told of this one.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let strategies = self.protocols.iter().map(|(name, _)| name);
+        let names = strategies.chain([&self.protocol_type]);
+        names
+            .map(ProtocolName::as_str)
+            .chain(self.instance.as_ref().map(InstanceId::as_str))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -210,6 +280,22 @@ pub(crate) struct MemberRef {
     pub(crate) member: MemberId,
     pub(crate) instance: Option<InstanceId>,
     pub(crate) generation: i32,
+}
+
+impl MemberRef {
+    pub(crate) fn new(
+        group: &str,
+        member: &str,
+        instance: Option<&StrBytes>,
+        generation: i32,
+    ) -> MemberRef {
+        MemberRef {
+            group: group.into(),
+            member: member.into(),
+            instance: instance.map(|name| name.as_str().into()),
+            generation,
+        }
+    }
 }
 
 #[derive(Debug)]
