@@ -1,11 +1,19 @@
 //! Typed scalar expressions over the columns of one operator's input.
+//!
+//! Serialised, an expression is the list of its nodes, operands before operators (`steps`): a tree of a hundred levels is a list,
+//! where nested JSON would be more than its readers open.
 
+mod steps;
+
+pub use self::steps::BadSteps;
+use self::steps::Step;
 use crate::{Function, LogicalType, SignatureError, Value};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A scalar expression. Its type is fixed when it is built and follows Flink's rules, not the kernel library's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Vec<Step>", try_from = "Vec<Step>")]
 pub enum Expr {
     /// The input's column at `index`.
     Column {
@@ -55,6 +63,29 @@ impl Expr {
             | Expr::Call { ty, .. }
             | Expr::Cast { ty, .. }
             | Expr::Case { ty, .. } => ty,
+        }
+    }
+
+    /// How large the tree is: its nodes, and the levels of the deepest.
+    pub fn extent(&self) -> (usize, usize) {
+        let of = |children: &mut dyn Iterator<Item = &Expr>| {
+            children.fold((1, 1), |(nodes, levels), child| {
+                let (more, below) = child.extent();
+                (nodes + more, levels.max(below + 1))
+            })
+        };
+        match self {
+            Expr::Column { .. } | Expr::Literal { .. } => (1, 1),
+            Expr::Call { args, .. } => of(&mut args.iter()),
+            Expr::Cast { expr, .. } => of(&mut std::iter::once(&**expr)),
+            Expr::Case {
+                branches,
+                otherwise,
+                ..
+            } => {
+                let branches = branches.iter().flat_map(|(when, then)| [when, then]);
+                of(&mut branches.chain([&**otherwise]))
+            }
         }
     }
 

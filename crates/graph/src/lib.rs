@@ -19,7 +19,7 @@ mod job;
 mod types;
 mod value;
 
-pub use expr::Expr;
+pub use expr::{BadSteps, Expr};
 pub use function::{Function, SignatureError};
 pub use job::{
     FormatSpec, IcebergSink, JobGraph, KafkaSource, MetadataKey, Node, NodeId, Operator, SinkSpec,

@@ -138,6 +138,16 @@ impl TypeKind {
 }
 
 impl LogicalType {
+    /// Types within each other: `INT` is 1, `ARRAY<INT>` is 2.
+    pub fn nesting(&self) -> usize {
+        1 + match &self.kind {
+            TypeKind::Array(of) => of.nesting(),
+            TypeKind::Map(key, value) => key.nesting().max(value.nesting()),
+            TypeKind::Row(fields) => fields.iter().map(|f| f.ty.nesting()).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     pub fn with_nullable(mut self, nullable: bool) -> LogicalType {
         self.nullable = nullable;
         self

@@ -1,10 +1,10 @@
 //! What `sqlparser` must be told about Flink's expressions; statements never reach it.
 //!
-//! Two forms need a hook. `CAST(e AS type)`: Flink's types (`ROW<…>`, `MAP<…>`, `TIMESTAMP_LTZ(3)`) are not sqlparser's, so the
+//! Three forms need a hook. `CAST(e AS type)`: Flink's types (`ROW<…>`, `MAP<…>`, `TIMESTAMP_LTZ(3)`) are not sqlparser's, so the
 //! type is only skipped here and its place kept, and `parse::types` reads it from there. `TABLE t` as an argument (window table
-//! functions): parsed, so that the planner can say what is not supported instead of "syntax error".
+//! functions): parsed, so that the planner can say what is not supported instead of "syntax error". `POSITION(a IN b)`: skipped.
 
-use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName};
+use sqlparser::ast::{CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName};
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -60,6 +60,7 @@ impl Dialect for FlinkDialect {
             ("CAST", Token::LParen) => Some(parse_cast(parser, CastKind::Cast)),
             ("TRY_CAST", Token::LParen) => Some(parse_cast(parser, CastKind::TryCast)),
             ("TABLE", Token::Word(_)) => Some(parse_table_argument(parser)),
+            ("POSITION", Token::LParen) => Some(skip_position(parser)),
             _ => None,
         }
     }
@@ -82,7 +83,7 @@ fn parse_cast(parser: &mut Parser, kind: CastKind) -> Result<Expr, ParserError> 
     parser.next_token();
     let expr = parser.parse_expr()?;
     parser.expect_keyword(Keyword::AS)?;
-    let data_type = skip_type(parser)?;
+    let data_type = skip_to_closing(parser)?;
     parser.expect_token(&Token::RParen)?;
     Ok(Expr::Cast {
         kind,
@@ -93,8 +94,27 @@ fn parse_cast(parser: &mut Parser, kind: CastKind) -> Result<Expr, ParserError> 
     })
 }
 
+/// `POSITION(a IN b)` as a function without arguments, which the planner refuses by its name. `sqlparser` would read the inside
+/// twice, and the inside of that four times.
+fn skip_position(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = Ident::with_span(parser.next_token().span, "POSITION");
+    parser.next_token();
+    skip_to_closing(parser)?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Function(Function {
+        name: ObjectName::from(vec![name]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::None,
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
+}
+
 /// Everything up to the closing parenthesis, as a nameless type that only has a place.
-fn skip_type(parser: &mut Parser) -> Result<DataType, ParserError> {
+fn skip_to_closing(parser: &mut Parser) -> Result<DataType, ParserError> {
     let mut depth = 0usize;
     let mut place: Option<Span> = None;
     loop {

@@ -32,6 +32,6 @@ pub use diagnostic::{Diagnostic, Diagnostics, Located, Severity, Span};
 pub use environment::{CatalogPlace, Cluster, Environment, Missing};
 pub use explain::explain;
 pub use plan::{Explanation, Job, Plan, plan_script};
-pub use script::{StatementKind, StatementText, statements};
+pub use script::{MAX_SCRIPT_BYTES, StatementKind, StatementText, statements};
 
 type Result<T> = std::result::Result<T, Diagnostic>;

@@ -5,6 +5,7 @@
 
 mod cursor;
 mod ddl;
+mod depth;
 mod statement;
 mod types;
 

@@ -4,11 +4,14 @@
 //! refused does not stop the others, so one run shows every mistake; a table whose CREATE was refused is remembered as broken,
 //! and nobody is told about it twice.
 
+mod coerce;
 mod expr;
 mod function;
 mod insert;
 mod literal;
 mod query;
+mod refuse;
+mod scope;
 mod table;
 
 use crate::Result;
@@ -68,6 +71,9 @@ pub fn plan_script(
     let mut planner = Planner::new(&script, env);
     let mut errors = Vec::new();
     for tokens in script.statements() {
+        if errors.len() == MOST_ERRORS {
+            break;
+        }
         let statement = Statement::parse(Cursor::new(&script, tokens));
         let done = statement.and_then(|statement| planner.statement(statement));
         let done = done.and_then(|()| planner.refuse_unread_hints(script.span_of(tokens)));
@@ -86,6 +92,9 @@ pub fn plan_script(
     errors.sort_by_key(|error| error.span.start);
     Err(Diagnostics(errors))
 }
+
+/// Nobody reads further.
+const MOST_ERRORS: usize = 20;
 
 /// Code of an error that was told before, at the CREATE.
 const BROKEN: &str = "broken";
@@ -215,29 +224,12 @@ impl<'a> Planner<'a> {
 
     /// The options of the hint that stands behind a table's name, if there is one.
     pub(crate) fn options_hint(&self, table: Span) -> Result<Vec<OptionText>> {
-        let Some(hint) = self
-            .script
-            .hints
-            .iter()
-            .find(|hint| hint.follows == table.end)
-        else {
+        let hints = &self.script.hints;
+        let behind = hints.partition_point(|hint| hint.follows < table.end);
+        let Some(hint) = hints.get(behind).filter(|hint| hint.follows == table.end) else {
             return Ok(Vec::new());
         };
-        // Read as a script of its own, of the same length, so that its places are places of this one.
-        let blank = |text: &str| -> String {
-            let space = |c: char| {
-                if c == '\n' {
-                    "\n".to_string()
-                } else {
-                    " ".repeat(c.len_utf8())
-                }
-            };
-            text.chars().map(space).collect()
-        };
-        let (start, end) = (hint.span.start + 3, hint.span.end - 2);
-        let padded = blank(&self.script.text[..start]) + &self.script.text[start..end];
-        let inner = Script::new(&padded)?;
-        let mut cursor = Cursor::new(&inner, &inner.tokens);
+        let mut cursor = Cursor::new(self.script, &hint.tokens);
         if !cursor.eat_word("OPTIONS") {
             return Ok(Vec::new());
         }
@@ -249,25 +241,20 @@ impl<'a> Planner<'a> {
 
     fn refuse_unread_hints(&self, statement: Span) -> Result<()> {
         let read = self.read_hints.borrow();
-        let unread = self.script.hints.iter().find(|hint| {
-            (statement.start + 1..=statement.end).contains(&hint.follows)
-                && !read.contains(&hint.span.start)
-        });
-        match unread {
-            None => Ok(()),
-            Some(hint) => {
-                let name: String = hint
-                    .text
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
-                Err(
-                    Diagnostic::unsupported(hint.span, format!("hint {name} here is"))
-                        .detail("A hint is obeyed or refused, never dropped. OPTIONS is obeyed behind the name of a table.")
-                        .hint("remove the hint"),
-                )
-            }
-        }
+        let hints = &self.script.hints;
+        let first = hints.partition_point(|hint| hint.follows <= statement.start);
+        let unread = hints[first..]
+            .iter()
+            .take_while(|hint| hint.follows <= statement.end)
+            .find(|hint| !read.contains(&hint.span.start));
+        let Some(hint) = unread else {
+            return Ok(());
+        };
+        let name = hint.tokens.first().map(|name| name.token.to_string());
+        let what = format!("hint {} here is", name.unwrap_or_default());
+        Err(Diagnostic::unsupported(hint.span, what)
+            .detail("A hint is obeyed or refused, never dropped. OPTIONS is obeyed behind the name of a table.")
+            .hint("remove the hint"))
     }
 
     /// Remembers the table that a refused CREATE would have made.

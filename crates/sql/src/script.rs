@@ -16,17 +16,20 @@ pub(crate) struct Script<'a> {
     /// Without whitespace and comments.
     pub tokens: Vec<TokenWithSpan>,
     pub hints: Vec<Hint>,
-    /// Byte at which each line begins.
-    lines: Vec<usize>,
-    /// Letters are bytes, so a place is found without counting them.
-    ascii: bool,
+    /// Byte at which each line begins, and the number of letters before it.
+    lines: Vec<(usize, usize)>,
+    /// Byte at which each letter begins; empty where letters are bytes.
+    letters: Vec<usize>,
 }
+
+/// Longer scripts are refused: whoever reads one of a megabyte waits, and a person did not write it.
+pub const MAX_SCRIPT_BYTES: usize = 1 << 20;
 
 /// `/*+ … */`.
 #[derive(Clone, Debug)]
 pub(crate) struct Hint {
     /// What stands between `/*+` and `*/`.
-    pub text: String,
+    pub tokens: Vec<TokenWithSpan>,
     pub span: Span,
     /// Where the token before it ends: the table that it belongs to.
     pub follows: usize,
@@ -84,34 +87,65 @@ pub fn statements(text: &str) -> Result<Vec<StatementText<'_>>, Diagnostic> {
 
 impl<'a> Script<'a> {
     pub(crate) fn new(text: &'a str) -> Result<Script<'a>, Diagnostic> {
-        let lines = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
+        if text.len() > MAX_SCRIPT_BYTES {
+            let end = Span::new(MAX_SCRIPT_BYTES, MAX_SCRIPT_BYTES);
+            let message = format!("the script has {} bytes", text.len());
+            return Err(Diagnostic::error("too-long", end, message)
+                .detail(format!("A script has at most {MAX_SCRIPT_BYTES}."))
+                .hint("cut it into scripts of some INSERTs each: each is a pipeline of its own"));
+        }
         let mut script = Script {
             text,
             tokens: Vec::new(),
             hints: Vec::new(),
-            lines,
-            ascii: text.is_ascii(),
+            lines: vec![(0, 0)],
+            letters: Vec::new(),
         };
-        let blanked = blank_slash_comments(text);
-        let all = Tokenizer::new(&FlinkDialect, &blanked)
-            .tokenize_with_location()
-            .map_err(|error| script.tokenizer_error(&error.message, error.location))?;
-        for token in all {
+        if !text.is_ascii() {
+            script.letters = text.char_indices().map(|(at, _)| at).collect();
+        }
+        for (letter, (at, _)) in text
+            .char_indices()
+            .enumerate()
+            .filter(|(_, (_, c))| *c == '\n')
+        {
+            script.lines.push((at + 1, letter + 1));
+        }
+        for token in script.tokenize(&blank_slash_comments(text), Location::new(1, 1))? {
             script.keep(token)?;
         }
         Ok(script)
+    }
+
+    /// The tokens of a text that begins at `start` of the script.
+    fn tokenize(&self, text: &str, start: Location) -> Result<Vec<TokenWithSpan>, Diagnostic> {
+        let place = |mut at: Location| {
+            if at.line == 1 {
+                at.column += start.column - 1;
+            }
+            at.line += start.line - 1;
+            at
+        };
+        let mut tokens = Tokenizer::new(&FlinkDialect, text)
+            .tokenize_with_location()
+            .map_err(|error| self.tokenizer_error(&error.message, place(error.location)))?;
+        for token in &mut tokens {
+            token.span = TokenSpan::new(place(token.span.start), place(token.span.end));
+        }
+        Ok(tokens)
     }
 
     fn keep(&mut self, token: TokenWithSpan) -> Result<(), Diagnostic> {
         match &token.token {
             Token::Whitespace(Whitespace::MultiLineComment(text)) if text.starts_with('+') => {
                 let follows = self.tokens.last().map_or(0, |t| self.offset(t.span.end));
+                let Location { line, column } = token.span.start;
+                let inside = Location::new(line, column + "/*+".len() as u64);
+                let mut tokens = self.tokenize(&text[1..], inside)?;
+                tokens.retain(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
                 let span = self.span(token.span);
-                let text = text[1..].trim().to_string();
                 self.hints.push(Hint {
-                    text,
+                    tokens,
                     span,
                     follows,
                 });
@@ -193,13 +227,12 @@ impl<'a> Script<'a> {
             return self.text.len();
         };
         let column = (at.column as usize).saturating_sub(1);
-        if self.ascii {
-            return (start + column).min(self.text.len());
+        let (start_byte, start_letter) = start;
+        if self.letters.is_empty() {
+            return (start_byte + column).min(self.text.len());
         }
-        self.text[start..]
-            .char_indices()
-            .nth(column)
-            .map_or(self.text.len(), |(at, _)| start + at)
+        let byte = self.letters.get(start_letter + column);
+        byte.copied().unwrap_or(self.text.len())
     }
 
     pub(crate) fn span(&self, span: TokenSpan) -> Span {

@@ -1,5 +1,6 @@
 //! A place in the tokens of one statement, and the small questions that a parser asks there.
 
+use super::depth::{self, TooDeep, Until, Why};
 use super::{Ident, Name, OptionText, Query};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
@@ -10,6 +11,7 @@ use lw_stdx::suggest::nearest;
 use sqlparser::ast;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
+use std::collections::HashSet;
 
 pub(crate) struct Cursor<'s> {
     pub script: &'s Script<'s>,
@@ -17,6 +19,8 @@ pub(crate) struct Cursor<'s> {
     at: usize,
     /// The first half of a `>>` was taken: `ARRAY<ARRAY<INT>>` closes twice with one token.
     half_taken: bool,
+    /// Types around the one that is read.
+    pub(super) types_around: usize,
 }
 
 impl<'s> Cursor<'s> {
@@ -26,6 +30,7 @@ impl<'s> Cursor<'s> {
             tokens,
             at: 0,
             half_taken: false,
+            types_around: 0,
         }
     }
 
@@ -266,9 +271,10 @@ impl<'s> Cursor<'s> {
             let value = cursor.text("the option's value in single quotes")?;
             Ok(OptionText { key, value })
         })?;
-        for (i, option) in options.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for option in &options {
             let key = &option.key.value;
-            if options[..i].iter().any(|other| other.key.value == *key) {
+            if !seen.insert(key) {
                 let message = format!("option '{key}' is given twice");
                 return Err(Diagnostic::error("option", option.key.span, message));
             }
@@ -279,7 +285,7 @@ impl<'s> Cursor<'s> {
     /// An expression, up to the first token that cannot belong to it.
     pub(crate) fn expression(&mut self) -> Result<(ast::Expr, Span)> {
         let start = self.span();
-        let expr = self.delegate(|parser| parser.parse_expr())?;
+        let expr = self.delegate(Until::Element, |parser| parser.parse_expr())?;
         Ok((expr, self.span_since(start)))
     }
 
@@ -289,7 +295,7 @@ impl<'s> Cursor<'s> {
         if self.at_end() {
             return Err(self.unexpected("a query"));
         }
-        let ast = self.delegate(|parser| parser.parse_query())?;
+        let ast = self.delegate(Until::Statement, |parser| parser.parse_query())?;
         Ok(Query {
             ast,
             span: self.span_since(start),
@@ -298,50 +304,39 @@ impl<'s> Cursor<'s> {
 
     fn delegate<T>(
         &mut self,
+        until: Until,
         parse: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
     ) -> Result<T> {
-        self.refuse_endless_expressions()?;
-        let mut parser =
-            Parser::new(&FlinkDialect).with_tokens_with_locations(self.rest().to_vec());
-        let parsed = parse(&mut parser).map_err(|error| self.parser_error(&error))?;
+        let rest = self.rest();
+        let length = depth::measure(rest, until).map_err(|deep| self.too_deep(&deep))?;
+        let tokens = rest[..length].to_vec();
+        let mut parser = Parser::new(&FlinkDialect).with_tokens_with_locations(tokens);
+        let parsed = parse(&mut parser).map_err(|error| self.parser_error(&error, length))?;
         self.at += parser.index();
         Ok(parsed)
     }
 
-    /// Each operator is one level of a tree that is walked by recursion; a stack has an end.
-    fn refuse_endless_expressions(&self) -> Result<()> {
-        let (mut conditions, mut operators) = (0, 0);
-        for token in self.rest() {
-            match &token.token {
-                Token::Comma => (conditions, operators) = (0, 0),
-                Token::Plus
-                | Token::Minus
-                | Token::Mul
-                | Token::Div
-                | Token::Mod
-                | Token::StringConcat => operators += 1,
-                Token::Word(_) if is_word(token, "AND") || is_word(token, "OR") => {
-                    (conditions, operators) = (conditions + 1, 0);
-                }
-                _ => {}
-            }
-            if operators > 100 || conditions > 300 {
-                let what = if operators > 100 {
-                    "100 operators"
-                } else {
-                    "300 AND and OR"
-                };
-                let message = format!("an expression of more than {what}");
-                let place = self.script.span(token.span);
-                return Err(Diagnostic::error("syntax", place, message)
-                    .hint("column IN (…) takes any number of values"));
+    fn too_deep(&self, deep: &TooDeep) -> Diagnostic {
+        let message = match deep.why {
+            Why::Nested => "the expression is nested too deeply".to_string(),
+            Why::Operators => format!("an expression of more than {} operators", depth::OPERATORS),
+            Why::Conditions => format!(
+                "an expression of more than {} AND and OR",
+                depth::CONDITIONS
+            ),
+        };
+        let token = &self.rest()[deep.at];
+        let error = Diagnostic::error("syntax", self.script.span(token.span), message);
+        match deep.why {
+            Why::Nested => error.hint("move the inner part into a view: CREATE VIEW v AS SELECT …"),
+            Why::Operators | Why::Conditions => {
+                error.hint("column IN (…) takes any number of values")
             }
         }
-        Ok(())
     }
 
     /// `sqlparser` says "Expected: x, found: y at Line: l, Column: c"; told again in our words and at our place.
-    fn parser_error(&self, error: &ParserError) -> Diagnostic {
+    fn parser_error(&self, error: &ParserError, length: usize) -> Diagnostic {
         let text = match error {
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.as_str(),
             ParserError::RecursionLimitExceeded => {
@@ -356,7 +351,11 @@ impl<'s> Cursor<'s> {
             Some((text, place)) => (text, parse_place(place)),
             None => (text, None),
         };
-        let token = place.and_then(|place| self.tokens.iter().find(|t| t.span.start == place));
+        let token = match place {
+            Some(place) => self.tokens.iter().find(|t| t.span.start == place),
+            // What the parser was given has ended; the statement perhaps has not.
+            None => self.rest().get(length),
+        };
         let Some(token) = token else {
             let expected = text.split_once("Expected: ").map_or(text, |(_, rest)| rest);
             let expected = expected.split(", found").next().unwrap_or(expected);

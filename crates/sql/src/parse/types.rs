@@ -54,8 +54,16 @@ const FOREIGN: &[(&str, &str)] = &[
     ("JSON", "STRING"),
 ];
 
+/// Types within types. A stored plan holds them as JSON, whose readers stop at 128 levels.
+const NESTED: usize = 20;
+
 /// A type and whether it admits NULL (it does, unless `NOT NULL` follows).
 pub(crate) fn parse_type(cursor: &mut Cursor<'_>) -> Result<LogicalType> {
+    let start = cursor.span();
+    cursor.types_around += 1;
+    if cursor.types_around > NESTED {
+        return Err(too_deep(start));
+    }
     let mut ty = parse_kind(cursor)?.nullable();
     loop {
         if cursor.eat_words(&["NOT", "NULL"]) {
@@ -65,10 +73,19 @@ pub(crate) fn parse_type(cursor: &mut Cursor<'_>) -> Result<LogicalType> {
         } else if cursor.eat_word("ARRAY") {
             // The postfix form: INT ARRAY.
             ty = TypeKind::Array(Box::new(ty)).nullable();
+            if ty.nesting() > NESTED {
+                return Err(too_deep(cursor.span_since(start)));
+            }
         } else {
+            cursor.types_around -= 1;
             return Ok(ty);
         }
     }
+}
+
+fn too_deep(span: Span) -> Diagnostic {
+    Diagnostic::error("type", span, "a type is nested too deeply")
+        .hint(format!("write at most {NESTED} types within each other"))
 }
 
 fn parse_kind(cursor: &mut Cursor<'_>) -> Result<TypeKind> {

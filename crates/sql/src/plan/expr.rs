@@ -1,41 +1,33 @@
-//! From `sqlparser`'s untyped expressions to typed ones: names resolved, types by Flink's rules, casts written out.
+//! From `sqlparser`'s untyped expressions to typed ones: what each form of syntax means.
 //!
-//! Whatever the operands of a comparison, `CASE` or `COALESCE` share is cast to one type here, so that the runtime's kernels
-//! never have to guess. Text and numbers are never converted into each other behind the author's back; text beside a time is
-//! read as that time, as Flink does.
+//! Names are resolved by `scope`, operands are brought to one type by `coerce`, constants are made by `literal`, functions are
+//! found by `function`; here is only the walk.
 
+use super::coerce::arithmetic;
+use super::coerce::{call, case, castable, comparison, must_be_boolean, negate, refuse_cast};
 use super::function;
-use super::literal::{self, cast};
+use super::literal;
+use super::scope::Scope;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Cursor, parse_type};
-use crate::reserved;
 use crate::script::Script;
 use lw_graph::{Expr, Function, LogicalType, TypeKind, Value};
-use lw_stdx::suggest::nearest;
 use sqlparser::ast::{self, Spanned};
-
-/// The columns that names may mean, in order.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Scope {
-    pub columns: Vec<ScopeColumn>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct ScopeColumn {
-    pub name: String,
-    /// What may stand before it: an alias, or the parts of the table's path.
-    pub qualifier: Vec<String>,
-    /// What it means in terms of the scanned table.
-    pub expr: Expr,
-}
+use std::cell::Cell;
 
 pub(crate) struct Binder<'a> {
     pub script: &'a Script<'a>,
     scope: &'a Scope,
     /// Where a message points when the expression itself has no place.
     fallback: Span,
+    /// Nodes that were copied so far.
+    copied: Cell<usize>,
 }
+
+/// A column of a view *is* its expression, so columns that use it twice, in views upon views, double it each time.
+const MOST_NODES: usize = 100_000;
+const MOST_LEVELS: usize = 200;
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(script: &'a Script<'a>, scope: &'a Scope, fallback: Span) -> Binder<'a> {
@@ -43,7 +35,26 @@ impl<'a> Binder<'a> {
             script,
             scope,
             fallback,
+            copied: Cell::new(0),
         }
+    }
+
+    /// Another copy of an expression, within reason.
+    fn copy(&self, expr: &Expr, span: Span) -> Result<Expr> {
+        let (nodes, levels) = expr.extent();
+        self.copied.set(self.copied.get() + nodes);
+        if self.copied.get() <= MOST_NODES && levels <= MOST_LEVELS {
+            return Ok(expr.clone());
+        }
+        let what = if levels > MOST_LEVELS {
+            format!("{MOST_LEVELS} levels")
+        } else {
+            format!("{MOST_NODES} parts")
+        };
+        let message = format!("the expression has grown to more than {what}");
+        Err(Diagnostic::error("too-long", span, message)
+            .detail("A column of a view or a subquery is computed anew wherever it is used.")
+            .hint("land the inner query in a table of its own"))
     }
 
     pub(crate) fn place(&self, node: &impl Spanned) -> Span {
@@ -62,8 +73,10 @@ impl<'a> Binder<'a> {
         use ast::Expr as E;
         let span = self.place(expr);
         match expr {
-            E::Identifier(name) => self.column(std::slice::from_ref(name), span),
-            E::CompoundIdentifier(parts) => self.column(parts, span),
+            E::Identifier(name) => {
+                self.copy(self.scope.column(std::slice::from_ref(name), span)?, span)
+            }
+            E::CompoundIdentifier(parts) => self.copy(self.scope.column(parts, span)?, span),
             E::Nested(inner) => self.bind(inner),
             E::Value(value) => self.value(&value.value, span),
             E::TypedString(typed) => match &typed.value.value {
@@ -97,13 +110,13 @@ impl<'a> Binder<'a> {
                 high,
             } => {
                 let value = self.bind(expr)?;
-                let low = self.comparison(
+                let low = comparison(
                     Function::GreaterOrEqual,
-                    value.clone(),
+                    self.copy(&value, span)?,
                     self.bind(low)?,
                     span,
                 )?;
-                let high = self.comparison(Function::LessOrEqual, value, self.bind(high)?, span)?;
+                let high = comparison(Function::LessOrEqual, value, self.bind(high)?, span)?;
                 let both = call(Function::And, vec![low, high], span)?;
                 not_if(*negated, both, span)
             }
@@ -170,64 +183,6 @@ impl<'a> Binder<'a> {
                 call(function, vec![self.bind(expr)?, characters], span)
             }
             _ => Err(self.unsupported(expr)),
-        }
-    }
-
-    fn column(&self, parts: &[ast::Ident], span: Span) -> Result<Expr> {
-        let Some((name, qualifier)) = parts.split_last() else {
-            return Err(Diagnostic::error("syntax", span, "a name is missing"));
-        };
-        if name.quote_style.is_none() && qualifier.is_empty() {
-            reserved::check(&name.value, span)?;
-        }
-        let qualified: Vec<&ScopeColumn> = self
-            .scope
-            .columns
-            .iter()
-            .filter(|column| ends_with(&column.qualifier, qualifier))
-            .collect();
-        if qualified.is_empty() && !qualifier.is_empty() {
-            return Err(self.unknown_qualifier(parts, span));
-        }
-        let mut found = qualified.iter().filter(|column| column.name == name.value);
-        match (found.next(), found.next()) {
-            (Some(column), None) => Ok(column.expr.clone()),
-            (Some(_), Some(_)) => {
-                let message = format!("column '{}' is ambiguous", name.value);
-                Err(Diagnostic::error("ambiguous-column", span, message)
-                    .detail("Two columns of the subquery have this name.")
-                    .hint("give one of them another alias"))
-            }
-            (None, _) => Err(unknown_column(
-                &name.value,
-                qualified.iter().map(|c| c.name.as_str()),
-                span,
-            )),
-        }
-    }
-
-    fn unknown_qualifier(&self, parts: &[ast::Ident], span: Span) -> Diagnostic {
-        let first = &parts[0].value;
-        if let Some(column) = self.scope.columns.iter().find(|c| c.name == *first)
-            && matches!(column.expr.ty().kind, TypeKind::Row(_))
-        {
-            return Diagnostic::unsupported(span, "reading a field of a ROW is")
-                .hint("write the whole column, and take the field out when reading the table");
-        }
-        let known: Vec<&str> = self
-            .scope
-            .columns
-            .iter()
-            .filter_map(|column| column.qualifier.last().map(String::as_str))
-            .collect();
-        let error = Diagnostic::error(
-            "unknown-table",
-            span,
-            format!("there is no table '{first}' in this query"),
-        );
-        match known.first() {
-            Some(known) => error.hint(format!("the query reads '{known}'")),
-            None => error,
         }
     }
 
@@ -323,18 +278,7 @@ impl<'a> Binder<'a> {
     }
 
     fn compare(&self, f: Function, a: &ast::Expr, b: &ast::Expr, span: Span) -> Result<Expr> {
-        self.comparison(f, self.bind(a)?, self.bind(b)?, span)
-    }
-
-    pub(super) fn comparison(&self, f: Function, a: Expr, b: Expr, span: Span) -> Result<Expr> {
-        if let TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) = a.ty().kind {
-            let what = format!("comparing values of type {} is", a.ty().kind);
-            return Err(run_on_flink(Diagnostic::unsupported(span, what)));
-        }
-        check_time_text(&a, &b, span)?;
-        check_time_text(&b, &a, span)?;
-        let (a, b) = align(a, b);
-        call(f, vec![a, b], span)
+        comparison(f, self.bind(a)?, self.bind(b)?, span)
     }
 
     /// `x IN (a, b)` is `x = a OR x = b`, NULL rules included.
@@ -349,7 +293,12 @@ impl<'a> Binder<'a> {
         let mut equals = Vec::new();
         for item in list {
             let place = self.place(item);
-            equals.push(self.comparison(Function::Equal, x.clone(), self.bind(item)?, place)?);
+            equals.push(comparison(
+                Function::Equal,
+                self.copy(&x, place)?,
+                self.bind(item)?,
+                place,
+            )?);
         }
         if equals.is_empty() {
             let message = "IN needs at least one value";
@@ -372,9 +321,12 @@ impl<'a> Binder<'a> {
             let place = self.place(&when.condition);
             let condition = self.bind(&when.condition)?;
             let condition = match &operand {
-                Some(operand) => {
-                    self.comparison(Function::Equal, operand.clone(), condition, place)?
-                }
+                Some(operand) => comparison(
+                    Function::Equal,
+                    self.copy(operand, place)?,
+                    condition,
+                    place,
+                )?,
                 None => must_be_boolean(condition, "WHEN", place)?,
             };
             branches.push((condition, self.bind(&when.result)?));
@@ -466,46 +418,6 @@ pub(super) fn run_on_flink(error: Diagnostic) -> Diagnostic {
     }
 }
 
-fn ends_with(path: &[String], qualifier: &[ast::Ident]) -> bool {
-    let Some(from) = path.len().checked_sub(qualifier.len()) else {
-        return false;
-    };
-    path[from..]
-        .iter()
-        .zip(qualifier)
-        .all(|(part, ident)| *part == ident.value)
-}
-
-pub(super) fn unknown_column<'n>(
-    name: &str,
-    known: impl Iterator<Item = &'n str>,
-    span: Span,
-) -> Diagnostic {
-    let known: Vec<&str> = known.collect();
-    let error = Diagnostic::error(
-        "unknown-column",
-        span,
-        format!("there is no column '{name}'"),
-    );
-    match nearest(name, known.iter().copied()) {
-        Some(near) if near.eq_ignore_ascii_case(name) => error
-            .detail("Names are case-sensitive.")
-            .hint(format!("did you mean '{near}'?")),
-        Some(near) => error.hint(format!("did you mean '{near}'?")),
-        None if known.is_empty() => error,
-        None => error.hint(format!("columns: {}", known.join(", "))),
-    }
-}
-
-/// A call whose signature failure points at its place.
-pub(super) fn call(function: Function, args: Vec<Expr>, span: Span) -> Result<Expr> {
-    Expr::call(function, args).map_err(|error| {
-        Diagnostic::error("type", span, error.to_string())
-            .detail(format!("It takes {}.", error.expected))
-            .hint("convert an argument with CAST(x AS type)")
-    })
-}
-
 /// The operands of `a OR b OR c`, however long: the parser nests them to the left.
 fn chain<'e>(
     left: &'e ast::Expr,
@@ -552,176 +464,4 @@ fn not_if(negated: bool, condition: Expr, span: Span) -> Result<Expr> {
         return call(Function::Not, vec![condition], span);
     }
     Ok(condition)
-}
-
-/// A negative number is one literal, not a negated one.
-fn negate(value: Expr, span: Span) -> Result<Expr> {
-    if let Expr::Literal { value: held, ty } = &value {
-        let negated = match held {
-            Value::Integer(v) => v.checked_neg().map(Value::Integer),
-            Value::Decimal(v) => Some(Value::Decimal(-v)),
-            Value::Double(v) => Some(Value::Double(-v)),
-            _ => None,
-        };
-        if let Some(value) = negated {
-            let ty = ty.clone();
-            return Ok(Expr::Literal { value, ty });
-        }
-    }
-    call(Function::Negate, vec![value], span)
-}
-
-pub(super) fn must_be_boolean(condition: Expr, clause: &str, span: Span) -> Result<Expr> {
-    match condition.ty().kind {
-        TypeKind::Boolean => Ok(condition),
-        TypeKind::Null => Ok(cast(condition, &TypeKind::Boolean)),
-        ref other => Err(Diagnostic::error(
-            "type",
-            span,
-            format!("{clause} needs a condition, this is {other}"),
-        )
-        .hint("compare it with something: column > 0, column = 'x', column IS NOT NULL")),
-    }
-}
-
-/// Text beside a time is read as that time; a constant that is none would only fail when rows come.
-fn check_time_text(time: &Expr, text: &Expr, span: Span) -> Result<()> {
-    let Expr::Literal {
-        value: Value::String(text),
-        ..
-    } = text
-    else {
-        return Ok(());
-    };
-    let kind = &time.ty().kind;
-    if literal::reads_as(text, kind) {
-        return Ok(());
-    }
-    let message = format!("'{text}' is not a {kind}");
-    Err(
-        Diagnostic::error("literal", span, message).hint(match kind {
-            TypeKind::Date => "DATE '2026-01-31'",
-            _ => "TIMESTAMP '2026-01-31 10:11:12.123'",
-        }),
-    )
-}
-
-/// Both sides of a comparison in one type, where there is one.
-fn align(a: Expr, b: Expr) -> (Expr, Expr) {
-    let is_time =
-        |kind: &TypeKind| kind.is_timestamp() || matches!(kind, TypeKind::Date | TypeKind::Time(_));
-    let (ka, kb) = (a.ty().kind.clone(), b.ty().kind.clone());
-    if ka.is_character() && kb.is_character() {
-        return (a, b);
-    }
-    if is_time(&ka) && kb.is_character() {
-        let b = cast(b, &ka);
-        return (a, b);
-    }
-    if is_time(&kb) && ka.is_character() {
-        let a = cast(a, &kb);
-        return (a, b);
-    }
-    let common = match (&ka, &kb) {
-        (TypeKind::Timestamp(p), TypeKind::TimestampLtz(q))
-        | (TypeKind::TimestampLtz(q), TypeKind::Timestamp(p)) => {
-            Some(TypeKind::Timestamp(*p.max(q)))
-        }
-        _ => ka.common(&kb),
-    };
-    match common {
-        Some(common) => (cast(a, &common), cast(b, &common)),
-        None => (a, b),
-    }
-}
-
-pub(super) fn arithmetic(function: Function, a: Expr, b: Expr, span: Span) -> Result<Expr> {
-    let result = call(function, vec![a.clone(), b.clone()], span)?;
-    let (ka, kb) = (&a.ty().kind, &b.ty().kind);
-    let as_decimal = |kind: &TypeKind| {
-        kind.as_decimal()
-            .map(|(precision, scale)| TypeKind::Decimal { precision, scale })
-    };
-    let (to_a, to_b) = match &result.ty().kind {
-        kind if kind.is_integer() => (Some(kind.clone()), Some(kind.clone())),
-        TypeKind::Decimal { .. } => (as_decimal(ka), as_decimal(kb)),
-        kind if kind.is_approximate() => {
-            let exact = |k: &TypeKind| (!k.is_approximate()).then(|| kind.clone());
-            (exact(ka), exact(kb))
-        }
-        _ => (None, None),
-    };
-    let to = |expr: Expr, kind: Option<TypeKind>| match kind {
-        Some(kind) => cast(expr, &kind),
-        None => expr,
-    };
-    call(function, vec![to(a, to_a), to(b, to_b)], span)
-}
-
-/// All values in the one type that they fit into.
-pub(super) fn unify(values: Vec<Expr>, what: &str, span: Span) -> Result<Vec<Expr>> {
-    let mut kinds = values.iter().map(|value| value.ty().kind.clone());
-    let first = kinds.next().unwrap_or(TypeKind::Null);
-    let common = kinds.try_fold(first, |common, kind| {
-        common.common(&kind).ok_or_else(|| {
-            Diagnostic::error(
-                "type",
-                span,
-                format!("the values of {what} have no common type: {common} and {kind}"),
-            )
-            .hint("convert one of them with CAST(x AS type)")
-        })
-    })?;
-    Ok(values
-        .into_iter()
-        .map(|value| cast(value, &common))
-        .collect())
-}
-
-pub(super) fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr, span: Span) -> Result<Expr> {
-    let (conditions, mut values): (Vec<Expr>, Vec<Expr>) = branches.into_iter().unzip();
-    values.push(otherwise);
-    let mut values = unify(values, "CASE", span)?;
-    let nullable = values.iter().any(|value| value.ty().nullable);
-    let otherwise = values.pop().expect("the ELSE value was pushed above");
-    let ty = otherwise.ty().clone().with_nullable(nullable);
-    Ok(Expr::Case {
-        branches: conditions.into_iter().zip(values).collect(),
-        otherwise: Box::new(otherwise),
-        ty,
-    })
-}
-
-/// Whether `CAST` takes one to the other (Flink `LogicalTypeCasts`, explicit).
-pub(super) fn castable(from: &TypeKind, to: &TypeKind) -> bool {
-    let time =
-        |kind: &TypeKind| kind.is_timestamp() || matches!(kind, TypeKind::Date | TypeKind::Time(_));
-    match (from, to) {
-        (a, b) if a == b => true,
-        (TypeKind::Null, _) => true,
-        (_, to) if to.is_character() => true,
-        (from, to) if from.is_character() => {
-            to.is_numeric() || to.is_binary() || time(to) || *to == TypeKind::Boolean
-        }
-        (from, to) if from.is_numeric() && to.is_numeric() => true,
-        (TypeKind::Boolean, to) => to.is_numeric(),
-        (from, TypeKind::Boolean) => from.is_integer(),
-        (from, to) if from.is_binary() && to.is_binary() => true,
-        (from, to) if from.is_timestamp() => time(to),
-        (TypeKind::Date, to) => to.is_timestamp(),
-        (TypeKind::Time(_), TypeKind::Time(_)) => true,
-        _ => false,
-    }
-}
-
-fn refuse_cast(from: &TypeKind, to: &TypeKind, span: Span) -> Diagnostic {
-    let error = Diagnostic::error("type", span, format!("{from} cannot be cast to {to}"));
-    if from.is_numeric() && to.is_timestamp() {
-        return error
-            .detail("Flink does not say whether the number would be seconds or milliseconds.");
-    }
-    if from.is_timestamp() && to.is_numeric() {
-        return error.hint("write the time itself, and convert it when reading the table");
-    }
-    error
 }

@@ -1,6 +1,7 @@
 //! Functions by name. A name is one that is planned here, one that Flink has and this version does not, or none.
 
-use super::expr::{Binder, arithmetic, call, case, must_be_boolean, run_on_flink, unify};
+use super::coerce::{arithmetic, call, case, must_be_boolean, unify};
+use super::expr::{Binder, run_on_flink};
 use super::literal;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};

@@ -4,15 +4,16 @@
 //! 2. Output columns meet the sink's columns by position, and are cast where Flink casts by itself.
 //! 3. Of the scanned table only the columns that something reads are asked from the source.
 
+use super::coerce::castable;
 use super::literal::{self, cast};
 use super::query::{OutputColumn, Relation};
+use super::scope::unknown_column;
 use super::{Job, Planner};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Object, Table};
 use crate::connector::{self, Use, key_type};
 use crate::diagnostic::Diagnostic;
 use crate::parse::{Ident, Insert};
-use crate::plan::expr::unknown_column;
 use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceColumn, SourceSpec};
 use lw_graph::{TypeKind, Value};
 use std::collections::BTreeSet;
@@ -180,7 +181,7 @@ fn fit(
         );
         let error =
             Diagnostic::error("type", output.span, message).detail(both_schemas(relation, columns));
-        return Err(if super::expr::castable(&from.kind, &to.kind) {
+        return Err(if castable(&from.kind, &to.kind) {
             error.hint(format!("CAST({} AS {})", written(&output.name), to.kind))
         } else {
             error.hint("columns meet by position, not by name: check their order")

@@ -1,17 +1,17 @@
 //! A query as one scan, one condition and one list of columns.
 //!
 //! Subqueries, views and `WITH` of projections and filters are folded into that shape by substitution: a column of the inner
-//! query *is* its expression. Everything that needs state (joins, groups, windows, order) is refused here, pointing at the
-//! word that asks for it.
+//! query *is* its expression. Everything that needs state (joins, groups, windows, order) is refused (`refuse`).
 
 use super::Planner;
-use super::expr::{Binder, Scope, ScopeColumn, must_be_boolean, run_on_flink};
+use super::coerce::must_be_boolean;
+use super::expr::Binder;
+use super::scope::{Scope, ScopeColumn};
 use super::table::scope_column;
 use crate::Result;
 use crate::catalog::{Object, Table};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Ident, Name, OptionText, Query};
-use crate::script::is_word;
 use lw_graph::{Expr, TypeKind};
 use sqlparser::ast::{self, SetExpr, TableFactor};
 use std::rc::Rc;
@@ -32,12 +32,15 @@ pub(super) struct OutputColumn {
     pub span: Span,
 }
 
+/// Views, subqueries and `WITH` queries within each other; planning them is recursive.
+const MOST_QUERIES: usize = 16;
+
 /// What is visible around a query: its place, its database, the `WITH` names.
 #[derive(Clone, Default)]
-struct Around {
-    span: Span,
+pub(super) struct Around {
+    pub span: Span,
     ctes: Vec<Cte>,
-    /// Views on the way here, which must not contain themselves.
+    /// Queries around this one: subqueries, views, `WITH` queries.
     depth: usize,
 }
 
@@ -80,8 +83,14 @@ impl Planner<'_> {
     }
 
     fn query(&mut self, query: &ast::Query, around: &Around) -> Result<Relation> {
+        if around.depth == MOST_QUERIES {
+            let message = format!("more than {MOST_QUERIES} queries within each other");
+            return Err(Diagnostic::error("too-long", around.span, message)
+                .hint("land an inner query in a table of its own"));
+        }
         self.refuse_query_clauses(query, around)?;
         let mut around = around.clone();
+        around.depth += 1;
         if let Some(with) = &query.with {
             if with.recursive {
                 return Err(self.refuse(&around, "RECURSIVE", "WITH RECURSIVE is"));
@@ -106,39 +115,6 @@ impl Planner<'_> {
                 .hint("produce the rows to a topic; a pipeline reads topics")),
             _ => Err(self.refuse(&around, "TABLE", "this form of query is")),
         }
-    }
-
-    fn refuse_query_clauses(&self, query: &ast::Query, around: &Around) -> Result<()> {
-        if query.order_by.is_some() {
-            return Err(self
-                .refuse(around, "ORDER", "ORDER BY is")
-                .detail(
-                    "A stream has no end, so it cannot be sorted; the table has no order either.",
-                )
-                .hint("sort when reading the table"));
-        }
-        if query.limit_clause.is_some() || query.fetch.is_some() {
-            let word = if query.fetch.is_some() {
-                "FETCH"
-            } else {
-                "LIMIT"
-            };
-            return Err(self
-                .refuse(around, word, &format!("{word} is"))
-                .hint("limit when reading the table"));
-        }
-        let others = !query.locks.is_empty()
-            || query.for_clause.is_some()
-            || query.settings.is_some()
-            || query.format_clause.is_some()
-            || !query.pipe_operators.is_empty();
-        if others {
-            return Err(Diagnostic::unsupported(
-                around.span,
-                "a clause of this query is",
-            ));
-        }
-        Ok(())
     }
 
     fn select(&mut self, select: &ast::Select, around: &Around) -> Result<Relation> {
@@ -168,78 +144,6 @@ impl Planner<'_> {
         Ok(relation)
     }
 
-    fn refuse_select_clauses(&self, select: &ast::Select, around: &Around) -> Result<()> {
-        let grouped = match &select.group_by {
-            ast::GroupByExpr::All(_) => true,
-            ast::GroupByExpr::Expressions(by, modifiers) => !by.is_empty() || !modifiers.is_empty(),
-        };
-        let clauses = [
-            (select.distinct.is_some(), "DISTINCT", "SELECT DISTINCT is"),
-            (grouped, "GROUP", "GROUP BY is"),
-            (select.having.is_some(), "HAVING", "HAVING is"),
-            (select.qualify.is_some(), "QUALIFY", "QUALIFY is"),
-            (!select.named_window.is_empty(), "WINDOW", "WINDOW is"),
-            (select.top.is_some(), "TOP", "TOP is"),
-            (select.into.is_some(), "INTO", "SELECT … INTO is"),
-            (
-                !select.lateral_views.is_empty(),
-                "LATERAL",
-                "LATERAL VIEW is",
-            ),
-            (!select.connect_by.is_empty(), "CONNECT", "CONNECT BY is"),
-            (!select.sort_by.is_empty(), "SORT", "SORT BY is"),
-            (!select.cluster_by.is_empty(), "CLUSTER", "CLUSTER BY is"),
-            (
-                !select.distribute_by.is_empty(),
-                "DISTRIBUTE",
-                "DISTRIBUTE BY is",
-            ),
-            (select.prewhere.is_some(), "PREWHERE", "PREWHERE is"),
-        ];
-        match clauses.iter().find(|(there, _, _)| *there) {
-            None => Ok(()),
-            Some((_, word, what)) => Err(self.refuse(around, word, what).detail(
-                "This version runs queries that turn each record into a row: projections and filters.",
-            )
-            .hint("land the rows with this pipeline and do this with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")),
-        }
-    }
-
-    fn refuse_from(&self, select: &ast::Select, around: &Around) -> Diagnostic {
-        if select.from.is_empty() {
-            return Diagnostic::error("syntax", around.span, "the query has no FROM")
-                .detail("A pipeline reads a topic.")
-                .hint("SELECT … FROM source_table");
-        }
-        let second = &select.from[1];
-        let span = self.factor_span(&second.relation, around);
-        run_on_flink(Diagnostic::unsupported(
-            span,
-            "reading two tables in one query is",
-        ))
-    }
-
-    fn refuse_join(&self, join: &ast::Join, around: &Around) -> Diagnostic {
-        if let factor @ TableFactor::UNNEST { .. } = &join.relation {
-            return self.refuse_table_factor(factor, around);
-        }
-        let span = self.factor_span(&join.relation, around);
-        let word = self.find_word(around, "JOIN").unwrap_or(span);
-        Diagnostic::unsupported(word, "JOIN is")
-            .detail("This version runs queries over one table: projections and filters.")
-            .hint("land both streams as tables and join them with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")
-    }
-
-    fn factor_span(&self, factor: &TableFactor, around: &Around) -> Span {
-        match factor {
-            TableFactor::Table { name, .. } => {
-                let scope = Scope::default();
-                Binder::new(self.script, &scope, around.span).place(name)
-            }
-            _ => around.span,
-        }
-    }
-
     fn table_factor(&mut self, factor: &TableFactor, around: &Around) -> Result<(Relation, Scope)> {
         match factor {
             TableFactor::Table {
@@ -262,34 +166,6 @@ impl Planner<'_> {
                 self.over(relation, alias_name, &renamed, around.span)
             }
             other => Err(self.refuse_table_factor(other, around)),
-        }
-    }
-
-    fn refuse_table_factor(&self, factor: &TableFactor, around: &Around) -> Diagnostic {
-        match factor {
-            TableFactor::Table {
-                version: Some(_), ..
-            } => self.refuse(around, "SYSTEM_TIME", "FOR SYSTEM_TIME AS OF is"),
-            TableFactor::Table {
-                sample: Some(_), ..
-            } => self.refuse(around, "TABLESAMPLE", "TABLESAMPLE is"),
-            TableFactor::MatchRecognize { .. } => {
-                self.refuse(around, "MATCH_RECOGNIZE", "MATCH_RECOGNIZE is")
-            }
-            TableFactor::UNNEST { .. } => self.refuse(around, "UNNEST", "UNNEST is"),
-            _ => {
-                let windows = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
-                let window = windows
-                    .iter()
-                    .find(|word| self.find_word(around, word).is_some());
-                match window {
-                    Some(window) => self
-                        .refuse(around, window, &format!("the window function {window} is"))
-                        .detail("This version runs queries that turn each record into a row: projections and filters.")
-                        .hint("land the rows with this pipeline and aggregate with `lakeward sql` or dbt, or run this script on an Apache Flink cluster"),
-                    None => self.refuse(around, "FROM", "this kind of table is"),
-                }
-            }
         }
     }
 
@@ -332,18 +208,11 @@ impl Planner<'_> {
                 "its CREATE was refused",
             )),
             Object::View(view) => {
-                if around.depth > 32 {
-                    return Err(Diagnostic::error(
-                        "view",
-                        span,
-                        "views are nested too deeply",
-                    ));
-                }
                 let database = std::mem::replace(&mut self.catalog.current, view.database.clone());
                 let inner = Around {
                     span: view.query.span,
                     ctes: Vec::new(),
-                    depth: around.depth + 1,
+                    depth: around.depth,
                 };
                 let relation = self.query(&view.query.ast, &inner);
                 self.catalog.current = database;
@@ -410,9 +279,7 @@ impl Planner<'_> {
             qualifier: qualifier.clone(),
             expr: column.expr.clone(),
         });
-        let scope = Scope {
-            columns: columns.collect(),
-        };
+        let scope = Scope::new(columns.collect());
         Ok((relation, scope))
     }
 
@@ -430,25 +297,6 @@ impl Planner<'_> {
                 span: self.script.span(ident.span),
             })
             .collect()
-    }
-
-    /// "not supported yet", under the first such word of the query.
-    fn refuse(&self, around: &Around, word: &str, what: &str) -> Diagnostic {
-        let span = self.find_word(around, word).unwrap_or(around.span);
-        let hint = "run this script on an Apache Flink cluster, or write it as projections and filters of one table";
-        Diagnostic::unsupported(span, what).hint(hint)
-    }
-
-    fn find_word(&self, around: &Around, word: &str) -> Option<Span> {
-        let mut tokens = self
-            .script
-            .tokens
-            .iter()
-            .map(|token| (self.script.span(token.span), token));
-        let found = tokens.find(|(span, token)| {
-            span.start >= around.span.start && span.end <= around.span.end && is_word(token, word)
-        });
-        found.map(|(span, _)| span)
     }
 }
 
@@ -484,7 +332,7 @@ fn project(
                 columns.push(output(binder, expr, alias.value.clone())?);
             }
             ast::SelectItem::Wildcard(_) => {
-                columns.extend(scope.columns.iter().map(|column| star(column, span)));
+                columns.extend(scope.columns().iter().map(|column| star(column, span)));
             }
             ast::SelectItem::QualifiedWildcard(
                 ast::SelectItemQualifiedWildcardKind::ObjectName(name),
@@ -494,7 +342,13 @@ fn project(
                 let last = last.map_or("", |ident| ident.value.as_str());
                 let before = columns.len();
                 let of_table = |c: &&ScopeColumn| c.qualifier.last().is_some_and(|q| q == last);
-                columns.extend(scope.columns.iter().filter(of_table).map(|c| star(c, span)));
+                columns.extend(
+                    scope
+                        .columns()
+                        .iter()
+                        .filter(of_table)
+                        .map(|c| star(c, span)),
+                );
                 if columns.len() == before {
                     let message = format!("there is no table '{last}' in this query");
                     return Err(Diagnostic::error("unknown-table", span, message));

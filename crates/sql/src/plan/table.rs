@@ -1,6 +1,8 @@
 //! `CREATE TABLE`: columns get types, computed columns and the watermark get expressions over the others.
 
-use super::expr::{Binder, Scope, ScopeColumn, castable};
+use super::coerce::castable;
+use super::expr::Binder;
+use super::scope::{Scope, ScopeColumn};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Path, Table, Watermark};
 use crate::connector::{key_type, metadata_key};
@@ -10,6 +12,7 @@ use crate::script::Script;
 use crate::suggest::near_or_all;
 use lw_graph::{Expr, LogicalType, MetadataKey, TypeKind};
 use sqlparser::ast;
+use std::collections::BTreeSet;
 
 /// A column whose type is still to be found.
 struct Computed {
@@ -101,15 +104,11 @@ fn bind_computed(
     columns: &mut [Column],
     computed: Vec<Computed>,
 ) -> Result<()> {
-    let skip: Vec<usize> = computed.iter().map(|c| c.position).collect();
-    let scope = Scope {
-        columns: columns
-            .iter()
-            .enumerate()
-            .filter(|(position, _)| !skip.contains(position))
-            .map(|(position, column)| scope_column(position, column))
-            .collect(),
-    };
+    let skip: BTreeSet<usize> = computed.iter().map(|c| c.position).collect();
+    let visible = columns.iter().enumerate();
+    let visible = visible.filter(|(position, _)| !skip.contains(position));
+    let visible = visible.map(|(position, column)| scope_column(position, column));
+    let scope = Scope::new(visible.collect());
     for column in computed {
         let binder = Binder::new(script, &scope, column.span);
         let expr = binder.bind(&column.expr).map_err(|error| {
@@ -217,13 +216,9 @@ fn bind_watermark(
             .detail("An event time is TIMESTAMP(p) or TIMESTAMP_LTZ(p) with p from 0 to 3.")
             .hint(watermark_hint(&ty.kind, &def.column.value)));
     }
-    let scope = Scope {
-        columns: columns
-            .iter()
-            .enumerate()
-            .map(|(position, column)| scope_column(position, column))
-            .collect(),
-    };
+    let all = columns.iter().enumerate();
+    let all = all.map(|(position, column)| scope_column(position, column));
+    let scope = Scope::new(all.collect());
     let expression = Binder::new(script, &scope, def.span).bind(&def.expression)?;
     if !is_time(&expression.ty().kind) {
         let message = format!(
