@@ -5,6 +5,9 @@
 //! torn at a 512-byte border, whatever the order; of the renames, creations and removals since a folder's last sync a
 //! prefix is kept (file systems journal them in order). Then what survived is all there is.
 //!
+//! [`SimDisk::flip`] is rot: one bit of what is on the platters changes, and no one is told. [`SimDisk::fork`] makes a second
+//! disk of the same content, so that one history can meet many misfortunes.
+//!
 //! A process that is merely killed loses nothing here: drop what was opened and open it again. That is its own test, since
 //! what it then reads may still be lost by a later power cut.
 
@@ -44,6 +47,7 @@ pub struct SimDisk {
     clock: Arc<SimClock>,
 }
 
+#[derive(Clone)]
 struct World {
     rng: SmallRng,
     inodes: Vec<Inode>,
@@ -59,19 +63,21 @@ struct World {
     sync_takes: Duration,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     content: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
 }
 
+#[derive(Clone)]
 enum Change {
     Write { position: usize, bytes: Vec<u8> },
     Length(usize),
 }
 
 /// What happened to names, in order; a rename is one change.
+#[derive(Clone)]
 struct NameChange {
     dir: PathBuf,
     gone: Option<PathBuf>,
@@ -145,6 +151,37 @@ impl SimDisk {
         for inode in &mut world.inodes {
             inode.crash(&mut world.rng);
         }
+    }
+}
+
+impl SimDisk {
+    /// Another disk with the same content, named and unnamed, durable and not.
+    pub fn fork(&self) -> SimDisk {
+        let mut world = self.world.lock().clone();
+        // Nobody has this one open.
+        world.locks.clear();
+        SimDisk {
+            world: Arc::new(Mutex::new(world)),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Flips one bit of a file, as seen and as durable; false when the file has no such byte.
+    pub fn flip(&self, path: &Path, position: u64, bit: u8) -> bool {
+        let mut world = self.world.lock();
+        let Some(inode) = world.names.get(path).copied() else {
+            return false;
+        };
+        let inode = &mut world.inodes[inode];
+        let position = position as usize;
+        let mut hit = false;
+        for bytes in [&mut inode.content, &mut inode.durable] {
+            if let Some(byte) = bytes.get_mut(position) {
+                *byte ^= 1 << (bit % 8);
+                hit = true;
+            }
+        }
+        hit
     }
 }
 
@@ -486,6 +523,19 @@ mod tests {
         };
         assert_eq!(survived(true), 50);
         assert!((1..50).contains(&survived(false)));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_seen_survives_a_crash_and_stays_on_its_disk() {
+        let disk = disk(1);
+        write_atomic(&disk, Path::new("d/f"), b"abc").unwrap();
+        let other = disk.fork();
+        assert!(other.flip(Path::new("d/f"), 1, 0));
+        assert!(!other.flip(Path::new("d/f"), 3, 0) && !other.flip(Path::new("d/g"), 0, 0));
+        assert_eq!(read_all(&other, Path::new("d/f")).unwrap(), b"acc");
+        other.crash();
+        assert_eq!(read_all(&other, Path::new("d/f")).unwrap(), b"acc");
+        assert_eq!(read_all(&disk, Path::new("d/f")).unwrap(), b"abc");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! our own code (time, disk); our own code runs as it is. The simulations themselves stand beside the crates whose cores
 //! they run: tests named `sim_…`.
 //!
-//! Read first: [`SimDisk`] (what a crash does), [`SimClock`], [`seeds`].
+//! Read first: [`SimDisk`] (what a crash does, and what rot does), [`SimClock`], [`seeds`].
 //!
 //! Invariant: with the same seed and the same calls, the same bytes survive. A development crate: nothing ships it.
 

@@ -4,7 +4,7 @@
 //! starts from it and replays only what follows; places come from the sidecars.
 //!
 //! ```text
-//! magic "LWCKP\0\0\0" · format u32 · file id u64 · position u64 · chain u32 · lsn u64
+//! magic "LWCKP\0\0\0" · format u32 · place: file id u64 · life u32 · position u64 · link u32 · lsn u64
 //! topics  u32: uuid · name · partitions i32 · internal u8 · configs
 //! tables  u32: table u8 · entries u32: key · value
 //! logs    u32: uuid · partition i32 · start i64 · end i64
@@ -24,7 +24,7 @@ use crate::state::State;
 use crate::topic::Topic;
 
 const MAGIC: &[u8; 8] = b"LWCKP\0\0\0";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Encodes `state` as of `place`. Producers that have expired by `now` stay behind.
 pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
@@ -33,8 +33,9 @@ pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
     out.0.extend_from_slice(MAGIC);
     out.u32(FORMAT);
     out.u64(place.file);
+    out.u32(place.life);
     out.u64(place.position);
-    out.u32(place.chain);
+    out.u32(place.link);
     out.u64(place.lsn);
     out.count(state.topics.len());
     for topic in state.topics.values() {
@@ -80,8 +81,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
     }
     let place = Place {
         file: reader.u64("file id")?,
+        life: reader.u32("life")?,
         position: reader.u64("position")?,
-        chain: reader.u32("chain")?,
+        link: reader.u32("link")?,
         lsn: reader.u64("lsn")?,
     };
     let mut state = State {

@@ -56,4 +56,6 @@ pub enum Fault {
     AckBeforeFsync,
     /// Serves what recovery found without making it durable first.
     SkipRecoverySync,
+    /// Takes the first bad frame for the log's end without asking whether it had been synced.
+    CutAtDamage,
 }

@@ -21,8 +21,8 @@ use crate::index::{ENTRY_LEN, Entry, Head, Segment};
 
 /// Open WAL files kept; the log may have far more files than a process may have descriptors.
 const OPEN_FILES: usize = 64;
-/// What this version writes and the newest it reads.
-pub(crate) const FOLDER_FORMAT: u32 = 1;
+/// What this version writes and reads. 2: frames that tell damage from a torn tail (frame.rs).
+pub(crate) const FOLDER_FORMAT: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Meta {

@@ -1,15 +1,28 @@
 //! WAL files: a header, then frames, then whatever the file held before.
 //!
 //! ```text
-//! header (64)  0 magic "LWWAL\0\0\0" · 8 format u32 · 12 zero u32 · 16 file id u64 · 24 first lsn u64
-//!              32 end of the previous file u64 · 40 zero · 60 CRC-32C u32 of 0..60
-//! frame        0 CRC-32C u32 · 4 payload length u32 (> 0) · 8 lsn u64 · 16 payload: records (record.rs)
+//! header (64)  0 magic "LWWAL\0\0\0" · 8 format u32 · 12 link u32: check of the last frame of the file before (0: none)
+//!             16 file id u64 · 24 first lsn u64 · 32 end of the file before u64 · 40 zeros · 60 CRC-32C u32 of 0..60
+//! frame (28+)  0 check: CRC-32C u32 of 4..28, seeded with life and position
+//!              4 link u32: check of the frame before, of the file's header for the first
+//!              8 payload length u32 (0: a mark) · 12 CRC-32C u32 of the payload
+//!             16 lsn u64 · 24 synced u32 · 28 payload: records (record.rs)
 //! ```
 //!
 //! A file is preallocated and may be a recycled one, so behind the last frame stand zeros, frames of an earlier life, or
-//! frames of this life that a crash cut off and nobody was told of. **Frame CRCs are chained**: each covers the CRC
-//! before it, the first the header's. So a frame is valid only after exactly the history that it was written after. A
-//! stale frame that happens to stand where the next one would begin cannot come back to life, whatever its age.
+//! frames of this life that a crash cut off and nobody was told of. Two questions are asked of what stands there:
+//!
+//! - **Is it the next frame?** Each frame names the one before it by its check (`link`), through all files: a frame counts
+//!   only after exactly the history that it was written after. A stale one that happens to stand where the next would
+//!   begin cannot come back to life, whatever its age.
+//! - **Was it ever here?** The check is seeded with the file's *life* (the CRC of its header, which no other life shares)
+//!   and with the position, so a head proves by itself, without the frames before it, that we wrote it at this place of
+//!   this file. And it says how far the file was **synced** by then. That tells a torn tail from damage: a bad frame that
+//!   a later head calls synced was whole once and may have been acknowledged (`scan.rs` looks for such a head).
+//!
+//! Frames of one group state the same `synced`, the group's begin: of what one fdatasync covers, any part may be missing
+//! after a power cut, and none of it proves anything about the rest. A **mark** is a head without payload, written behind
+//! a group after its fdatasync when no other group follows at once. It makes the last group provable too.
 //!
 //! Frames are not aligned. Rewriting the sector that holds the end of a durable frame is safe as far as sectors are
 //! written whole: both versions of it hold the same durable bytes.
@@ -22,39 +35,54 @@ use lw_stdx::disk::{File, read_full};
 use crate::codec::{Damaged, Reader, Writer};
 
 pub(crate) const FILE_HEADER: u64 = 64;
-pub(crate) const FRAME_HEADER: usize = 16;
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FRAME_HEADER: usize = 28;
 /// Largest payload of one frame: above any sane batch, small enough to hold in memory a few times.
 pub(crate) const MAX_PAYLOAD: usize = 256 << 20;
+/// 1 had no `synced` and no checks that hold by themselves.
+pub(crate) const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"LWWAL\0\0\0";
+/// Positions in a file are u32 on disk.
+pub(crate) const MAX_FILE: u64 = u32::MAX as u64;
 
 /// What a WAL file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileHeader {
     pub(crate) id: u64,
     pub(crate) first_lsn: u64,
-    /// Where the frames of the file before this one end; 0 for the first.
+    /// Check of the last frame of the file before this one, and where it ends; both 0 for the first file.
+    pub(crate) link: u32,
     pub(crate) previous_end: u64,
 }
 
 impl FileHeader {
-    /// The 64 bytes, and the CRC that the chain of frames starts from.
-    pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
+    /// The header of the file that follows one whose frames end at `end`.
+    pub(crate) fn after(end: &Place) -> FileHeader {
+        FileHeader {
+            id: end.file + 1,
+            first_lsn: end.lsn + 1,
+            link: end.link,
+            previous_end: end.position,
+        }
+    }
+
+    /// The 64 bytes, and the place of the first frame.
+    pub(crate) fn encode(&self) -> (Vec<u8>, Place) {
         let mut out = Writer(Vec::with_capacity(FILE_HEADER as usize));
         out.0.extend_from_slice(MAGIC);
         out.u32(FORMAT);
-        out.u32(0);
+        out.u32(self.link);
         out.u64(self.id);
         out.u64(self.first_lsn);
         out.u64(self.previous_end);
         out.0.resize(60, 0);
         let crc = crc32c::crc32c(&out.0);
         out.u32(crc);
-        (out.0, crc)
+        (out.0, self.begin(crc))
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(FileHeader, u32), Damaged> {
-        let head: &[u8; 64] = bytes
+    /// Reads the 64 bytes back, and the place of the first frame.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(FileHeader, Place), Damaged> {
+        let head: &[u8; FILE_HEADER as usize] = bytes
             .first_chunk()
             .ok_or(Damaged("the header is cut short"))?;
         let mut reader = Reader::new(head);
@@ -64,23 +92,39 @@ impl FileHeader {
         if reader.u32("format")? != FORMAT {
             return Err(Damaged("the WAL format is unknown"));
         }
-        reader.u32("reserved")?;
+        let link = reader.u32("link")?;
         let header = FileHeader {
             id: reader.u64("file id")?,
             first_lsn: reader.u64("first lsn")?,
+            link,
             previous_end: reader.u64("previous end")?,
         };
-        let crc = crc32c::crc32c(&head[..60]);
-        if crc != u32::from_le_bytes(head[60..].try_into().expect("four bytes")) {
+        reader.take(20, "zeros")?;
+        let crc = reader.u32("checksum")?;
+        if crc != crc32c::crc32c(&head[..60]) {
             return Err(Damaged("the header's checksum does not hold"));
         }
-        Ok((header, crc))
+        // Zero is no lsn: the place before the first frame has the one before.
+        if header.first_lsn == 0 {
+            return Err(Damaged("the first lsn is 0"));
+        }
+        Ok((header, header.begin(crc)))
     }
 
-    pub(crate) fn read(file: &dyn File) -> io::Result<Result<(FileHeader, u32), Damaged>> {
+    pub(crate) fn read(file: &dyn File) -> io::Result<Result<(FileHeader, Place), Damaged>> {
         let mut head = [0; FILE_HEADER as usize];
-        read_full(file, &mut head, 0)?;
-        Ok(FileHeader::decode(&head))
+        let got = read_full(file, &mut head, 0)?;
+        Ok(FileHeader::decode(&head[..got]))
+    }
+
+    fn begin(&self, crc: u32) -> Place {
+        Place {
+            file: self.id,
+            life: crc,
+            position: FILE_HEADER,
+            link: crc,
+            lsn: self.first_lsn - 1,
+        }
     }
 }
 
@@ -88,154 +132,148 @@ impl FileHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place {
     pub(crate) file: u64,
+    /// CRC of the file's header.
+    pub(crate) life: u32,
     pub(crate) position: u64,
-    /// CRC of the frame (or header) before.
-    pub(crate) chain: u32,
+    /// Check of the frame (or header) before.
+    pub(crate) link: u32,
     /// Lsn of the last frame before.
     pub(crate) lsn: u64,
 }
 
-impl Place {
-    pub(crate) fn after_header(header: &FileHeader, chain: u32) -> Place {
-        Place {
-            file: header.id,
-            position: FILE_HEADER,
-            chain,
-            lsn: header.first_lsn - 1,
-        }
-    }
-}
-
-/// Starts a frame in `out`; the payload follows, then [`finish`].
-pub(crate) fn begin(out: &mut BytesMut) -> usize {
-    let start = out.len();
-    out.put_bytes(0, FRAME_HEADER);
-    start
-}
-
-/// Fills in the header of the frame that began at `start`; returns the place after it.
-pub(crate) fn finish(out: &mut BytesMut, start: usize, before: Place) -> Place {
-    let frame = &mut out[start..];
-    let len = frame.len() - FRAME_HEADER;
-    assert!(len > 0 && len <= MAX_PAYLOAD, "a frame's payload fits");
-    let lsn = before.lsn + 1;
-    frame[4..8].copy_from_slice(&(len as u32).to_le_bytes());
-    frame[8..16].copy_from_slice(&lsn.to_le_bytes());
-    let chain = crc32c::crc32c_append(before.chain, &frame[4..]);
-    frame[..4].copy_from_slice(&chain.to_le_bytes());
-    Place {
-        file: before.file,
-        position: before.position + frame.len() as u64,
-        chain,
-        lsn,
-    }
-}
-
-/// One frame as found in a file.
-pub(crate) struct Frame<'a> {
-    pub(crate) lsn: u64,
-    /// Where the payload stands in the file.
-    pub(crate) position: u64,
-    pub(crate) payload: &'a [u8],
-}
-
-/// How far to read and what to take for a frame.
+/// The fixed part of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// The live end of the log: the first frame that does not check ends it.
-    Tail,
-    /// A sealed file whose frames end at this position: a wrong CRC inside is left to the batches' own CRCs.
-    Sealed { end: u64 },
+pub(crate) struct FrameHead {
+    pub(crate) check: u32,
+    link: u32,
+    pub(crate) len: u32,
+    payload_crc: u32,
+    pub(crate) lsn: u64,
+    /// The file was synced up to here when this head was written.
+    pub(crate) synced: u32,
 }
 
-/// Reads frames from `from` on and gives each to `visit`; returns the place after the last good one.
-pub(crate) fn scan<E: From<io::Error>>(
-    file: &dyn File,
-    from: Place,
-    trust: Trust,
-    mut visit: impl FnMut(Frame<'_>) -> Result<(), E>,
-) -> Result<Place, E> {
-    let mut window = Window::new(file);
-    let mut at = from;
-    loop {
-        if trust == (Trust::Sealed { end: at.position }) {
-            return Ok(at);
-        }
-        let Some(head) = window.get(at.position, FRAME_HEADER)? else {
-            return Ok(at);
+impl FrameHead {
+    fn encode(&self, life: u32, position: u64) -> [u8; FRAME_HEADER] {
+        let mut bytes = [0; FRAME_HEADER];
+        bytes[4..8].copy_from_slice(&self.link.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.len.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.payload_crc.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.lsn.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.synced.to_le_bytes());
+        let check = check(life, position, &bytes);
+        bytes[..4].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// The head at `position`, if these bytes were written there in this life of the file.
+    pub(crate) fn decode(
+        bytes: &[u8; FRAME_HEADER],
+        life: u32,
+        position: u64,
+    ) -> Option<FrameHead> {
+        let number = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in 28"));
+        let head = FrameHead {
+            check: number(0),
+            link: number(4),
+            len: number(8),
+            payload_crc: number(12),
+            lsn: FrameHead::peek_lsn(bytes),
+            synced: number(24),
         };
-        let mut reader = Reader::new(head);
-        let fields = (|| {
-            Ok((
-                reader.u32("crc")?,
-                reader.u32("length")?,
-                reader.u64("lsn")?,
-            ))
-        })();
-        let (crc, len, lsn) = fields.map_err(|Damaged(what)| io::Error::other(what))?;
-        let len = len as usize;
-        if len == 0 || len > MAX_PAYLOAD || lsn != at.lsn + 1 {
-            return Ok(at);
+        let sound = head.check == check(life, position, bytes)
+            && u64::from(head.synced) <= position
+            && head.len as usize <= MAX_PAYLOAD;
+        sound.then_some(head)
+    }
+
+    /// The lsn that a head in these bytes would have: what a search looks at first.
+    pub(crate) fn peek_lsn(bytes: &[u8; FRAME_HEADER]) -> u64 {
+        u64::from_le_bytes(*bytes[16..].first_chunk().expect("in 28"))
+    }
+
+    /// Whether this is the frame that was written next at `place`.
+    pub(crate) fn follows(&self, place: &Place) -> bool {
+        self.link == place.link && self.lsn == place.lsn + 1
+    }
+
+    pub(crate) fn is_mark(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn holds(&self, payload: &[u8]) -> bool {
+        self.payload_crc == crc32c::crc32c(payload)
+    }
+
+    /// The place behind this frame, which stands at `place`.
+    pub(crate) fn end(&self, place: &Place) -> Place {
+        Place {
+            position: place.position + (FRAME_HEADER + self.len as usize) as u64,
+            link: self.check,
+            lsn: self.lsn,
+            ..*place
         }
-        let Some(frame) = window.get(at.position, FRAME_HEADER + len)? else {
-            return Ok(at);
-        };
-        let sound = crc32c::crc32c_append(at.chain, &frame[4..]) == crc;
-        if !sound && trust == Trust::Tail {
-            return Ok(at);
-        }
-        visit(Frame {
-            lsn,
-            position: at.position + FRAME_HEADER as u64,
-            payload: &frame[FRAME_HEADER..],
-        })?;
-        at = Place {
-            file: at.file,
-            position: at.position + (FRAME_HEADER + len) as u64,
-            chain: crc,
-            lsn,
-        };
     }
 }
 
-/// A sliding view of a file: one megabyte, more when a frame is longer.
-struct Window<'a> {
-    file: &'a dyn File,
-    start: u64,
-    bytes: Vec<u8>,
+fn check(life: u32, position: u64, head: &[u8; FRAME_HEADER]) -> u32 {
+    let seed = crc32c::crc32c_append(life, &position.to_le_bytes());
+    crc32c::crc32c_append(seed, &head[4..])
 }
 
-const WINDOW: usize = 1 << 20;
+/// Writes the frames of one group behind one another.
+pub(crate) struct Group {
+    /// Where the group begins, which is how far the file is synced.
+    synced: u64,
+    place: Place,
+    bytes: BytesMut,
+}
 
-impl<'a> Window<'a> {
-    fn new(file: &'a dyn File) -> Window<'a> {
-        Window {
-            file,
-            start: 0,
-            bytes: Vec::new(),
+impl Group {
+    pub(crate) fn at(place: Place, size: usize) -> Group {
+        Group {
+            synced: place.position,
+            place,
+            bytes: BytesMut::with_capacity(size),
         }
     }
 
-    /// `len` bytes at `position`, or `None` when the file ends before.
-    fn get(&mut self, position: u64, len: usize) -> io::Result<Option<&[u8]>> {
-        let held =
-            position >= self.start && position + len as u64 <= self.start + self.bytes.len() as u64;
-        if !held {
-            // A garbage length must not make us allocate more than the file has.
-            let left = self.file.len()?.saturating_sub(position);
-            if (len as u64) > left {
-                return Ok(None);
-            }
-            let want = (len.max(WINDOW) as u64).min(left) as usize;
-            self.bytes.resize(want, 0);
-            let got = read_full(self.file, &mut self.bytes, position)?;
-            self.bytes.truncate(got);
-            self.start = position;
-            if got < len {
-                return Ok(None);
-            }
-        }
-        let from = (position - self.start) as usize;
-        Ok(Some(&self.bytes[from..from + len]))
+    /// Adds a frame whose payload `write` writes; returns the place behind it.
+    pub(crate) fn frame(&mut self, write: impl FnOnce(&mut BytesMut)) -> Place {
+        let start = self.bytes.len();
+        self.bytes.put_bytes(0, FRAME_HEADER);
+        write(&mut self.bytes);
+        let (head, payload) = self.bytes[start..].split_at_mut(FRAME_HEADER);
+        assert!(
+            (1..=MAX_PAYLOAD).contains(&payload.len()),
+            "a frame has a payload, and it fits"
+        );
+        let bytes = head_at(&self.place, self.synced, payload);
+        head.copy_from_slice(&bytes);
+        self.place = FrameHead::decode(&bytes, self.place.life, self.place.position)
+            .expect("a head reads back")
+            .end(&self.place);
+        self.place
     }
+
+    pub(crate) fn into_bytes(self) -> BytesMut {
+        self.bytes
+    }
+}
+
+/// The mark at `place`: everything before it is synced.
+pub(crate) fn mark(place: &Place) -> [u8; FRAME_HEADER] {
+    head_at(place, place.position, &[])
+}
+
+fn head_at(place: &Place, synced: u64, payload: &[u8]) -> [u8; FRAME_HEADER] {
+    let head = FrameHead {
+        check: 0,
+        link: place.link,
+        len: payload.len() as u32,
+        payload_crc: crc32c::crc32c(payload),
+        lsn: place.lsn + 1,
+        synced: u32::try_from(synced).expect("a WAL file is under 4 GiB"),
+    };
+    head.encode(place.life, place.position)
 }

@@ -43,6 +43,7 @@ mod read;
 mod record;
 mod recovery;
 mod retention;
+mod scan;
 mod state;
 mod tail;
 mod wal;
@@ -54,6 +55,7 @@ pub use config::{Config, Fault};
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,
 };
+pub use recovery::Damage;
 pub use storage::{Bounds, Fetched, OpenError, Stats, Storage, Subscription};
 pub use topic::Topic;
 pub use uuid::Uuid;

@@ -11,24 +11,28 @@
 //! [`plan`] decides 1–4 from facts alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use lw_stdx::disk::read_all;
 
 use crate::checkpoint;
 use crate::codec::Damaged;
+use crate::config::Fault;
 use crate::folder::Folder;
-use crate::frame::{FileHeader, Place, Trust, scan};
+use crate::frame::{FileHeader, Place};
 use crate::index::{self, Entry, Head};
 use crate::record::LogId;
+use crate::scan::{Trust, evidence, scan};
 use crate::state::{State, entries_of};
 
 /// What is known of a WAL file before its frames are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileFact {
     pub(crate) id: u64,
-    /// Header and chain start, if it is sound.
-    pub(crate) header: Option<(FileHeader, u32)>,
+    /// Header and place of the first frame, if it is sound.
+    pub(crate) header: Option<(FileHeader, Place)>,
     /// Where the sidecar says that the frames end, if there is a sound one.
     pub(crate) sidecar_end: Option<u64>,
 }
@@ -49,7 +53,7 @@ pub(crate) enum Step {
     /// Apply frames from here on.
     Replay { from: Place },
     /// The file's frames end here, another file follows.
-    Seal { id: u64, end: u64 },
+    Seal { id: u64, end: u64, link: u32 },
 }
 
 /// Decides what to do with the files that are there.
@@ -68,8 +72,8 @@ pub(crate) fn plan(
         let id = file.id;
         steps.push(match (file.sidecar_end, file.header) {
             (Some(_), _) => Step::Attach { id },
-            (None, Some((header, chain))) if header.id == id => Step::Rebuild {
-                from: Place::after_header(&header, chain),
+            (None, Some((header, from))) if header.id == id => Step::Rebuild {
+                from,
                 end: end_of(id),
             },
             (None, _) => Step::Skip { id },
@@ -82,12 +86,14 @@ pub(crate) fn plan(
             return Err((due, "the file is missing"));
         }
         due += 1;
-        let (header, chain) = match file.header {
-            Some((header, chain)) if header.id == id => (header, chain),
+        let from = match file.header {
+            Some((header, from)) if header.id == id => from,
             _ => return Err((id, "the header is damaged")),
         };
-        let from = Place::after_header(&header, chain);
         if id == start.file {
+            if from.life != start.life {
+                return Err((id, "the checkpoint was written beside another file"));
+            }
             steps.push(match file.sidecar_end == Some(start.position) {
                 true => Step::LoadActive { id },
                 false => Step::ScanActive {
@@ -106,6 +112,7 @@ pub(crate) fn plan(
             steps.push(Step::Seal {
                 id,
                 end: next.previous_end,
+                link: next.link,
             });
         }
     }
@@ -131,6 +138,43 @@ pub(crate) struct Recovered {
 pub(crate) enum RecoveryError {
     Io(io::Error),
     Corrupt { file: String, reason: String },
+    Damaged(Damage),
+}
+
+/// Acknowledged frames of a WAL file that cannot be read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub file: PathBuf,
+    /// The first byte of the log that is not what was written.
+    pub position: u64,
+    /// How far the file had been synced.
+    pub synced: u64,
+    /// Whole frames behind the damage.
+    pub frames: u64,
+    /// Whether WAL files follow this one.
+    pub last: bool,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Damage {
+            position,
+            synced,
+            frames,
+            ..
+        } = self;
+        let file = self.file.display();
+        write!(
+            f,
+            "{file} is damaged at byte {position}: it had been synced up to byte {synced}, so acknowledged records stood \
+             there; {frames} sound frames follow. Nothing was changed. Check the disk and restore the data folder from a \
+             backup. To give up everything from the damage on instead, keep a copy of the folder and run: "
+        )?;
+        if !self.last {
+            write!(f, "rm of the later .wal files beside it, then ")?;
+        }
+        write!(f, "truncate -s {position} {file}")
+    }
 }
 
 impl From<io::Error> for RecoveryError {
@@ -151,7 +195,7 @@ fn wal_name(id: u64) -> String {
 }
 
 /// Carries the plan out.
-pub(crate) fn recover(folder: &Folder) -> Result<Recovered, RecoveryError> {
+pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered, RecoveryError> {
     let (state, checkpoint) = load_checkpoint(folder)?;
     let mut facts = Vec::new();
     for id in folder.tidy_and_list()? {
@@ -181,6 +225,17 @@ pub(crate) fn recover(folder: &Folder) -> Result<Recovered, RecoveryError> {
         not_rebuilt,
         ..
     } = recovery;
+    if let Some(end) = place.filter(|_| fault != Some(Fault::CutAtDamage))
+        && let Some(evidence) = evidence(&*folder.handle(end.file)?, end)?
+    {
+        return Err(RecoveryError::Damaged(Damage {
+            file: folder.file(end.file),
+            position: end.position,
+            synced: evidence.synced,
+            frames: evidence.frames,
+            last: true,
+        }));
+    }
     if let Some((log, offset)) = state.first_hole() {
         if let Some(error) = not_rebuilt {
             return Err(RecoveryError::Io(error));
@@ -234,7 +289,7 @@ impl Recovery<'_> {
                 }
             }
             Step::Replay { from } => self.replay(from)?,
-            Step::Seal { id, end } => self.seal(id, end)?,
+            Step::Seal { id, end, link } => self.seal(id, end, link)?,
         }
         Ok(())
     }
@@ -314,11 +369,18 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn seal(&mut self, id: u64, end: u64) -> Result<(), RecoveryError> {
-        let reached = self.place.map_or(0, |place| place.position);
-        if reached != end {
-            let reason = format!("frames are damaged at byte {reached}");
-            return Err(corrupt(wal_name(id), reason));
+    /// A file that another one follows was synced up to where that one says, and to the frame that it names.
+    fn seal(&mut self, id: u64, end: u64, link: u32) -> Result<(), RecoveryError> {
+        let reached = self.place.expect("a file is sealed after its replay");
+        if (reached.position, reached.link) != (end, link) {
+            let evidence = evidence(&*self.folder.handle(id)?, reached)?;
+            return Err(RecoveryError::Damaged(Damage {
+                file: self.folder.file(id),
+                position: reached.position,
+                synced: end,
+                frames: evidence.map_or(0, |evidence| evidence.frames),
+                last: false,
+            }));
         }
         let (bytes, head) = index::encode(id, end, &self.state.active_entries());
         // Rotation has normally written it, and a restart must work on a full disk.

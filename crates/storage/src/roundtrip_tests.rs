@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use crate::checkpoint;
 use crate::codec::Reader;
-use crate::frame::{FILE_HEADER, FileHeader, Frame, Place, Trust, begin, finish, scan};
+use crate::frame::{FILE_HEADER, FileHeader, Group, Place};
 use crate::index::{self, ENTRY_LEN, Entry, Head};
 use crate::ops::Table;
 use crate::record::{LogId, Record, decode};
+use crate::scan::{Frame, Trust, scan};
 use crate::state::State;
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -150,19 +151,14 @@ proptest! {
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 1..12),
         flip in any::<prop::sample::Index>(),
     ) {
-        let header = FileHeader { id: 3, first_lsn: 41, previous_end: 77 };
-        let (head, chain) = header.encode();
-        prop_assert_eq!(FileHeader::decode(&head).unwrap(), (header, chain));
-        let start = Place::after_header(&header, chain);
-        let mut out = BytesMut::new();
-        let mut place = start;
-        let mut ends = Vec::new();
-        for payload in &payloads {
-            let at = begin(&mut out);
-            out.extend_from_slice(payload);
-            place = finish(&mut out, at, place);
-            ends.push(place.position);
-        }
+        let header = FileHeader { id: 3, first_lsn: 41, link: 6, previous_end: 77 };
+        let (head, start) = header.encode();
+        prop_assert_eq!(FileHeader::decode(&head).unwrap(), (header, start));
+        let mut group = Group::at(start, 0);
+        let places: Vec<Place> =
+            payloads.iter().map(|payload| group.frame(|out| out.extend_from_slice(payload))).collect();
+        let out = group.into_bytes();
+        let place = places[places.len() - 1];
         let read = |bytes: &[u8]| {
             let disk = SimDisk::new(0, Arc::new(SimClock::new()));
             let file = disk.create("f".as_ref()).unwrap();
@@ -180,7 +176,7 @@ proptest! {
         let damaged = flip.index(out.len());
         let mut bytes = out.to_vec();
         bytes[damaged] ^= 0x40;
-        let sound = ends.iter().filter(|end| **end <= FILE_HEADER + damaged as u64).count();
+        let sound = places.iter().filter(|end| end.position <= FILE_HEADER + damaged as u64).count();
         prop_assert_eq!(read(&bytes).0, payloads[..sound].to_vec());
     }
 
@@ -214,7 +210,7 @@ proptest! {
             tame.encode(0, &mut out);
             state.apply(state.lsn + 1, 0, &out).unwrap();
         }
-        let place = Place { file: 4, position: 99, chain: 5, lsn: state.lsn };
+        let place = Place { file: 4, life: 8, position: 99, link: 5, lsn: state.lsn };
         let (read, at) = checkpoint::decode(&checkpoint::encode(&state, place, 0)).unwrap();
         prop_assert_eq!(at, place);
         prop_assert_eq!(read.topics, state.topics);

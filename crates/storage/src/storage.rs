@@ -24,11 +24,11 @@ use uuid::Uuid;
 use crate::ahead::{Ahead, Placed, accept};
 use crate::config::{Config, Fault};
 use crate::folder::{FOLDER_FORMAT, Folder, Meta};
-use crate::frame::{FRAME_HEADER, Place};
+use crate::frame::{FRAME_HEADER, MAX_FILE, Place};
 use crate::ops::{AppendError, Appended, CommitError, Committed, Op, StorageFull, Table};
 use crate::read::IndexCache;
 use crate::record::{LogId, Record};
-use crate::recovery::{RecoveryError, recover};
+use crate::recovery::{Damage, RecoveryError, recover};
 use crate::retention;
 use crate::state::State;
 use crate::tail::Tail;
@@ -56,8 +56,16 @@ pub enum OpenError {
     Locked { pid: u32 },
     #[error("the data folder has format {found}; this version reads up to {known}")]
     NewerFormat { found: u32, known: u32 },
+    #[error(
+        "the data folder has format {found}, of an earlier version; this version reads format {known} only. Go on with the \
+         version that wrote it, or begin a new folder"
+    )]
+    OlderFormat { found: u32, known: u32 },
     #[error("{file} is damaged: {reason}")]
     Corrupt { file: String, reason: String },
+    /// Acknowledged records are missing from the log's end: cutting it there, as after a crash, would lose them silently.
+    #[error("{0}")]
+    Damaged(Damage),
     #[error("cannot {what}: {reason}")]
     Io { what: String, reason: String },
 }
@@ -255,8 +263,9 @@ impl Storage {
     pub fn open_stepped(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
-        config: Config,
+        mut config: Config,
     ) -> Result<Storage, OpenError> {
+        config.wal_file_bytes = config.wal_file_bytes.min(MAX_FILE);
         let folder = Arc::new(Folder::new(disk, &config.dir));
         folder
             .disk
@@ -268,9 +277,10 @@ impl Storage {
             Err(error) => return Err(io("lock the data folder", &error)),
         };
         let cluster_id = open_meta(&folder)?;
-        let recovered = recover(&folder).map_err(|error| match error {
+        let recovered = recover(&folder, config.fault).map_err(|error| match error {
             RecoveryError::Io(error) => io("read the data folder", &error),
             RecoveryError::Corrupt { file, reason } => OpenError::Corrupt { file, reason },
+            RecoveryError::Damaged(damage) => OpenError::Damaged(damage),
         })?;
         let wal = Wal::open(folder.clone(), config.clone(), recovered.place)
             .map_err(|error| io("begin the log", &error))?;
@@ -566,6 +576,13 @@ impl Shared {
                     self.fail(std::mem::take(&mut frames), reason);
                 }
             }
+        }
+        let core = self.core.lock();
+        // Where another group follows at once, that one says how far the log is synced.
+        let idle = core.queue.is_empty() && core.failed.is_none();
+        drop(core);
+        if idle {
+            wal.mark();
         }
         true
     }
@@ -929,6 +946,12 @@ fn open_meta(folder: &Folder) -> Result<String, OpenError> {
         })?;
         if meta.format > FOLDER_FORMAT {
             return Err(OpenError::NewerFormat {
+                found: meta.format,
+                known: FOLDER_FORMAT,
+            });
+        }
+        if meta.format < FOLDER_FORMAT {
+            return Err(OpenError::OlderFormat {
                 found: meta.format,
                 known: FOLDER_FORMAT,
             });

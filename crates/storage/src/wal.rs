@@ -10,14 +10,14 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use lw_stdx::disk::{File, read_full, write_atomic};
 
 use crate::ahead::Placed;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::folder::Folder;
-use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileHeader, Place};
+use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileHeader, Group, Place};
 use crate::index::{self, Head};
 use crate::ops::StorageFull;
 use crate::state::State;
@@ -68,14 +68,9 @@ impl Wal {
         let place = match place {
             Some(place) => place,
             None => {
-                let header = FileHeader {
-                    id: 1,
-                    first_lsn: 1,
-                    previous_end: 0,
-                };
                 let len = config.wal_file_bytes.min(FIRST_FILE);
                 let file = allocate(&folder, len)?;
-                install(&folder, &*file, &header)?
+                install(&folder, &*file, &FileHeader::after(&Place::default()))?
             }
         };
         let file = folder.handle(place.file)?;
@@ -113,18 +108,17 @@ impl Wal {
         frames: impl Iterator<Item = &'a [Placed]>,
         size: usize,
     ) -> (Bytes, Vec<Place>) {
-        let mut out = BytesMut::with_capacity(size);
-        let mut places = Vec::new();
-        let mut place = self.place;
-        for records in frames {
-            let start = frame::begin(&mut out);
-            for placed in records {
-                placed.record.encode(placed.base_offset, &mut out);
-            }
-            place = frame::finish(&mut out, start, place);
-            places.push(place);
-        }
-        (out.freeze(), places)
+        let mut group = Group::at(self.place, size);
+        let places = frames
+            .map(|records| {
+                group.frame(|out| {
+                    for placed in records {
+                        placed.record.encode(placed.base_offset, out);
+                    }
+                })
+            })
+            .collect();
+        (group.into_bytes().freeze(), places)
     }
 
     pub(crate) fn write(&self, group: &[u8]) -> Result<(), WriteError> {
@@ -151,7 +145,23 @@ impl Wal {
             self.file.write_at(&bytes, at)?;
             at += bytes.len() as u64;
         }
-        self.file.sync()
+        self.file.sync()?;
+        self.mark();
+        Ok(())
+    }
+
+    /// Says on disk how far the log is synced, behind its last frame: without it the last group could not be told from one
+    /// that a crash tore. No fdatasync: this is about a process that ends, or a power cut minutes later.
+    pub(crate) fn mark(&self) {
+        if self.place.position + FRAME_HEADER as u64 <= self.capacity {
+            // A disk that fails here fails the next group too, which then says so to somebody.
+            if let Err(error) = self
+                .file
+                .write_at(&frame::mark(&self.place), self.place.position)
+            {
+                tracing::warn!(%error, "no mark behind the log's last frame");
+            }
+        }
     }
 
     /// The group that was written and synced is part of the log.
@@ -171,11 +181,7 @@ impl Wal {
         let need = frame + frame / 15 + 1;
         let next = self.next_file(self.config.wal_file_bytes.max(need))?;
         self.write_snapshot(snapshot)?;
-        let header = FileHeader {
-            id: self.place.file + 1,
-            first_lsn: self.place.lsn + 1,
-            previous_end: self.place.position,
-        };
+        let header = FileHeader::after(&self.place);
         let begun =
             install(&self.folder, &*next, &header).and_then(|place| Ok((place, next.len()?)));
         let (place, capacity) = begun.map_err(|error| self.classify(error, "begin a log file"))?;
@@ -270,12 +276,12 @@ pub(crate) fn allocate(folder: &Folder, len: u64) -> io::Result<Arc<dyn File>> {
 
 /// Makes the spare the file that `header` describes; from here on its old content means nothing.
 fn install(folder: &Folder, file: &dyn File, header: &FileHeader) -> io::Result<Place> {
-    let (bytes, chain) = header.encode();
+    let (bytes, place) = header.encode();
     file.write_at(&bytes, 0)?;
     file.sync()?;
     folder
         .disk
         .rename(&folder.spare(), &folder.file(header.id))?;
     folder.disk.sync_dir(&folder.wal)?;
-    Ok(Place::after_header(header, chain))
+    Ok(place)
 }

@@ -1,6 +1,7 @@
 //! The plan as a table: files and checkpoint on the left, steps or refusal on the right.
 
 use super::*;
+use crate::frame::FILE_HEADER;
 
 /// `3h` sound header, `3` none; `+80` the sidecar's end; the header says that the file before ended at 100.
 fn fact(text: &str) -> FileFact {
@@ -12,11 +13,19 @@ fn fact(text: &str) -> FileFact {
     let header = FileHeader {
         id,
         first_lsn: 1,
+        link: 0,
         previous_end: if id == 1 { 0 } else { 100 },
+    };
+    let begin = Place {
+        file: id,
+        life: 7,
+        position: FILE_HEADER,
+        link: 7,
+        lsn: 0,
     };
     FileFact {
         id,
-        header: name.ends_with('h').then_some((header, 7)),
+        header: name.ends_with('h').then_some((header, begin)),
         sidecar_end: sidecar,
     }
 }
@@ -24,8 +33,9 @@ fn fact(text: &str) -> FileFact {
 fn planned(checkpoint: Option<(u64, u64)>, files: &str) -> String {
     let checkpoint = checkpoint.map(|(file, position)| Place {
         file,
+        life: 7,
         position,
-        chain: 9,
+        link: 9,
         lsn: 40,
     });
     let facts: Vec<FileFact> = files.split_whitespace().map(fact).collect();
@@ -40,7 +50,7 @@ fn planned(checkpoint: Option<(u64, u64)>, files: &str) -> String {
         Step::LoadActive { id } => format!("load {id}"),
         Step::ScanActive { from, end } => format!("scan {} to {end}", from.file),
         Step::Replay { from } => format!("replay {} from {}", from.file, from.position),
-        Step::Seal { id, end } => format!("seal {id} at {end}"),
+        Step::Seal { id, end, .. } => format!("seal {id} at {end}"),
     };
     steps.iter().map(line).collect::<Vec<_>>().join(", ")
 }

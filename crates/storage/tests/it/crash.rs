@@ -27,13 +27,13 @@ use rand::{Rng, SeedableRng};
 
 use crate::kit::{batch, idempotent, lines};
 
-const TOPIC: Uuid = Uuid::from_u128(0x70);
-const PARTITIONS: i32 = 3;
+pub(crate) const TOPIC: Uuid = Uuid::from_u128(0x70);
+pub(crate) const PARTITIONS: i32 = 3;
 const PRODUCERS: usize = 4;
-const ROUNDS: usize = 14;
+pub(crate) const ROUNDS: usize = 14;
 
 /// What went wrong, in words.
-type Violation = String;
+pub(crate) type Violation = String;
 
 /// A producer with one batch in flight: it sends it again until it knows.
 struct Producer {
@@ -53,75 +53,92 @@ enum Reply {
 
 /// What clients know.
 #[derive(Default)]
-struct Model {
+pub(crate) struct Model {
     /// Per partition: offset → value, of everything acknowledged or read. None of it may ever change.
-    known: BTreeMap<(i32, i64), String>,
+    pub(crate) known: BTreeMap<(i32, i64), String>,
     /// Newest counter value that was acknowledged, and the newest sent.
-    counter_acked: u64,
+    pub(crate) counter_acked: u64,
     counter_sent: u64,
     high_watermarks: BTreeMap<i32, i64>,
+    /// High watermarks and counter before the newest group: what later frames prove to have been synced.
+    pub(crate) proven: (BTreeMap<i32, i64>, u64),
 }
 
-struct World {
-    rng: SmallRng,
-    clock: Arc<SimClock>,
-    disk: SimDisk,
-    config: Config,
+pub(crate) struct World {
+    pub(crate) rng: SmallRng,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) disk: SimDisk,
+    pub(crate) config: Config,
     producers: Vec<Producer>,
     plain: u64,
-    model: Model,
-    history: String,
+    pub(crate) model: Model,
+    pub(crate) history: String,
     replies: (Sender<Reply>, Receiver<Reply>),
 }
 
 /// Runs one seed; its history, or the invariant that broke.
 fn run(seed: u64, fault: Option<Fault>) -> Result<String, Violation> {
-    let clock = Arc::new(SimClock::new());
-    let config = Config {
-        wal_file_bytes: 8 << 10,
-        min_free_bytes: 2 << 10,
-        group_bytes: 4 << 10,
-        tail_bytes: 6 << 10,
-        index_cache_bytes: 2 << 10,
-        fault,
-        ..Config::new("/sim")
-    };
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let producers = (0..PRODUCERS).map(|n| Producer {
-        id: 100 + n as i64,
-        partition: rng.random_range(0..PARTITIONS),
-        sequence: 0,
-        unknown: None,
-        waiting: false,
-    });
-    let producers = producers.collect();
-    let mut world = World {
-        disk: SimDisk::new(rng.random(), clock.clone()),
-        rng,
-        clock,
-        config,
-        producers,
-        plain: 0,
-        model: Model::default(),
-        history: String::new(),
-        replies: channel(),
-    };
-    let outcome = (0..ROUNDS).try_for_each(|round| world.life(round));
+    let mut world = World::new(seed, fault);
+    let outcome = (0..ROUNDS).try_for_each(|round| world.life(round).map(drop));
     match outcome.and_then(|()| world.last_life()) {
         Ok(()) => Ok(world.history),
         Err(violation) => Err(format!("{violation}\n{}", world.history)),
     }
 }
 
+/// How a life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The power went while opening, or while the disk was at work.
+    Unknown,
+    Closed,
+    /// Between two steps: what was written is still there.
+    Killed,
+    PowerCut,
+}
+
 impl World {
+    pub(crate) fn new(seed: u64, fault: Option<Fault>) -> World {
+        let clock = Arc::new(SimClock::new());
+        let config = Config {
+            wal_file_bytes: 8 << 10,
+            min_free_bytes: 2 << 10,
+            group_bytes: 4 << 10,
+            tail_bytes: 6 << 10,
+            index_cache_bytes: 2 << 10,
+            fault,
+            ..Config::new("/sim")
+        };
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let producers = (0..PRODUCERS).map(|n| Producer {
+            id: 100 + n as i64,
+            partition: rng.random_range(0..PARTITIONS),
+            sequence: 0,
+            unknown: None,
+            waiting: false,
+        });
+        let producers = producers.collect();
+        World {
+            disk: SimDisk::new(rng.random(), clock.clone()),
+            rng,
+            clock,
+            config,
+            producers,
+            plain: 0,
+            model: Model::default(),
+            history: String::new(),
+            replies: channel(),
+        }
+    }
+
     fn note(&mut self, text: std::fmt::Arguments<'_>) {
         writeln!(self.history, "{text}").expect("a string takes it");
     }
 
     /// Opens (perhaps dying on the way), checks what is there, works, and ends in one of four ways.
-    fn life(&mut self, round: usize) -> Result<(), Violation> {
+    pub(crate) fn life(&mut self, round: usize) -> Result<End, Violation> {
         let Some(storage) = self.open(true)? else {
-            return Ok(());
+            return Ok(End::Unknown);
         };
         self.check_all(&storage)?;
         let ends: Vec<i64> = self.model.high_watermarks.values().copied().collect();
@@ -135,25 +152,29 @@ impl World {
             }
         }
         self.settle(&storage)?;
+        let is_off = self.disk.is_off();
         let end = match self.rng.random_range(0..4) {
-            0 if !self.disk.is_off() => "closed",
-            0 | 1 => "killed",
-            _ => "power cut",
+            0 if !is_off => End::Closed,
+            0 | 1 => End::Killed,
+            _ => End::PowerCut,
         };
         self.note(format_args!(
-            "round {round}: {end} at {}",
+            "round {round}: {end:?} at {}",
             self.disk.changes()
         ));
         match end {
-            "closed" => storage.close(),
+            End::Closed => storage.close(),
             _ => drop(storage),
         }
         match end {
-            "power cut" => self.disk.crash(),
+            End::PowerCut => self.disk.crash(),
             _ => self.disk.revive(),
         }
         self.forget_requests();
-        Ok(())
+        Ok(match is_off {
+            true => End::Unknown,
+            false => end,
+        })
     }
 
     /// A calm end: everything in flight is sent again, everything known must be there.
@@ -253,7 +274,7 @@ impl World {
             7..10 => self.produce_plain(storage),
             10..12 => self.swap(storage),
             12..16 => {
-                storage.step();
+                self.step(storage);
             }
             16 => storage.run_retention(),
             17 => storage.upkeep(),
@@ -327,8 +348,18 @@ impl World {
     }
 
     fn settle(&mut self, storage: &Storage) -> Result<(), Violation> {
-        while storage.step() {}
+        while self.step(storage) {}
         self.take_replies(storage)
+    }
+
+    fn step(&mut self, storage: &Storage) -> bool {
+        let before = (high_watermarks(storage), counter(storage));
+        let frames = storage.stats().frames;
+        let stepped = storage.step();
+        if storage.stats().frames > frames {
+            self.model.proven = before;
+        }
+        stepped
     }
 
     fn take_replies(&mut self, storage: &Storage) -> Result<(), Violation> {
@@ -474,7 +505,14 @@ impl World {
     }
 }
 
-fn counter(storage: &Storage) -> u64 {
+fn high_watermarks(storage: &Storage) -> BTreeMap<i32, i64> {
+    let of = |partition| storage.bounds(TOPIC, partition).map(|b| b.high_watermark);
+    (0..PARTITIONS)
+        .filter_map(|partition| Some((partition, of(partition)?)))
+        .collect()
+}
+
+pub(crate) fn counter(storage: &Storage) -> u64 {
     let value = storage.get(Table::Cluster, b"counter");
     value.map_or(0, |value| {
         String::from_utf8_lossy(&value)
@@ -484,7 +522,7 @@ fn counter(storage: &Storage) -> u64 {
 }
 
 /// Everything readable of a partition, by fetching.
-fn read_log(storage: &Storage, partition: i32) -> Result<Vec<(i64, String)>, Violation> {
+pub(crate) fn read_log(storage: &Storage, partition: i32) -> Result<Vec<(i64, String)>, Violation> {
     let mut offset = storage
         .bounds(TOPIC, partition)
         .ok_or("the partition is gone")?
@@ -584,7 +622,7 @@ fn order_is_repeatable(storage: &Storage) -> Result<(), Violation> {
     }
 }
 
-fn short(value: &str) -> &str {
+pub(crate) fn short(value: &str) -> &str {
     value.split(' ').next().unwrap_or(value)
 }
 
@@ -618,15 +656,19 @@ fn sim_the_same_seed_gives_the_same_history() {
     }
 }
 
+/// Asserts that `run` fails under a planted bug; a violation may also show as a broken assert inside the storage.
+pub(crate) fn is_caught(fault: Fault, run: impl Fn(u64) -> Result<(), Violation>) {
+    let caught = (1..=200).find(|seed| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(*seed)));
+        !matches!(outcome, Ok(Ok(_)))
+    });
+    assert!(caught.is_some(), "{fault:?} was not caught in 200 seeds");
+}
+
 /// A simulation that finds nothing proves something only if it finds what was planted.
 #[test]
 fn sim_planted_bugs_are_caught() {
     for fault in [Fault::AckBeforeFsync, Fault::SkipRecoverySync] {
-        let caught = (1..=200).find(|seed| {
-            // A violation may also show as a broken assert inside the storage.
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(*seed, Some(fault))));
-            !matches!(outcome, Ok(Ok(_)))
-        });
-        assert!(caught.is_some(), "{fault:?} was not caught in 200 seeds");
+        is_caught(fault, |seed| run(seed, Some(fault)).map(drop));
     }
 }

@@ -1,6 +1,6 @@
-//! Folders of every format that was ever written must keep opening, with everything in them.
+//! Folders of the current format must keep opening with everything in them; those of an older one are refused by name.
 //!
-//! `tests/format/v1` was written once by [`write_v1`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
+//! `tests/format/v2` was written once by [`write`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
 //! a new folder, when the format changes) and is opened from a copy. It ends as after kill -9: a sealed file with its
 //! sidecar, a checkpoint, and a tail to replay.
 
@@ -18,8 +18,10 @@ const EVENTS: Uuid = Uuid::from_u128(0xE1);
 const GONE: Uuid = Uuid::from_u128(0xE2);
 const SCHEMAS: Uuid = Uuid::from_u128(0xE3);
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/v1")
+fn folder(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/format")
+        .join(version)
 }
 
 fn small(dir: &Path) -> Config {
@@ -53,7 +55,7 @@ fn put(table: Table, key: &'static str, value: Option<&'static str>) -> Op {
 }
 
 /// Every kind of record, on both sides of a seal.
-fn write_v1(dir: &Path) {
+fn write(dir: &Path) {
     let storage = try_open(small(dir)).unwrap();
     let first = vec![
         topic(EVENTS, "events", 1, false),
@@ -151,27 +153,37 @@ fn check(storage: &Storage) {
 }
 
 #[test]
-fn folders_of_format_1_open_with_everything_in_them() {
+fn folders_of_format_2_open_with_everything_in_them() {
     if std::env::var_os("LAKEWARD_WRITE_FORMAT").is_some() {
-        std::fs::create_dir_all(folder()).unwrap();
-        write_v1(&folder());
+        std::fs::create_dir_all(folder("v2")).unwrap();
+        write(&folder("v2"));
     }
     let dir = tempdir().unwrap();
-    copy(&folder(), dir.path());
+    copy(&folder("v2"), dir.path());
     let storage = try_open(small(dir.path())).unwrap();
     check(&storage);
 }
 
 #[test]
-fn what_is_written_now_reads_back_as_format_1() {
+fn folders_of_format_1_are_refused_with_what_to_do() {
     let dir = tempdir().unwrap();
-    write_v1(dir.path());
+    copy(&folder("v1"), dir.path());
+    let refused = try_open(small(dir.path())).err().unwrap().to_string();
+    let expected = "the data folder has format 1, of an earlier version; this version reads format 2 only. \
+                    Go on with the version that wrote it, or begin a new folder";
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn what_is_written_now_reads_back_as_format_2() {
+    let dir = tempdir().unwrap();
+    write(dir.path());
     check(&try_open(small(dir.path())).unwrap());
     // The head of the first WAL file does not depend on time or chance: its bytes are the format.
     let head = |dir: &Path| {
         std::fs::read(dir.join("wal/00000000000000000001.wal")).unwrap()[..64].to_vec()
     };
-    assert_eq!(head(dir.path()), head(&folder()));
+    assert_eq!(head(dir.path()), head(&folder("v2")));
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,7 +1,9 @@
-//! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`), on a disk in trouble (`trouble`),
+//! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`, with rotten bits
+//! `damage`), on a disk in trouble (`trouble`),
 //! and as files of earlier versions (`format`).
 
 mod crash;
+mod damage;
 mod format;
 mod kit;
 mod real;
