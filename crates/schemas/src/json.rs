@@ -1,10 +1,13 @@
 //! JSON that keeps what a schema registry must not lose: the order of keys and the spelling of numbers.
 //!
-//! A schema's text is its identity, so `{"b":1,"a":2.50}` must come back with `b` first. General JSON libraries sort keys
-//! or round numbers; this one parses into a small tree and writes it the way Jackson (the JSON library of Confluent's
-//! registry) writes it, because stored texts are compared with texts that Jackson wrote.
+//! A schema's text is its identity: `{"b":1,"a":2.50}` must come back with `b` first, byte for byte as Jackson (the JSON
+//! library of Confluent's registry) writes it, since stored texts are compared with texts that Jackson wrote. So this parses
+//! into a small tree and writes it so.
 //!
-//! Errors carry a byte offset; [`locate`] finds the offset of any value again by its path, so the tree itself needs no spans.
+//! Why not `serde_json`: here it sorts keys and rounds what does not fit 64 bits (the features that would not are switched
+//! for every crate of a build, DataFusion's too), it takes a key twice, and it cannot say where in the text a value stands.
+//! Errors need that: they carry a byte offset, and [`locate`] finds the offset of any value again by its path, so that the
+//! tree itself needs no spans.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -69,6 +72,17 @@ impl Json {
         Json::Number(Number(value.to_string()))
     }
 
+    /// Builds a number; what JSON cannot spell becomes a word, as Jackson writes it.
+    pub fn double(value: f64) -> Json {
+        if value.is_finite() {
+            Json::Number(Number(java_double(value)))
+        } else if value.is_nan() {
+            Json::string("NaN")
+        } else {
+            Json::string(if value > 0.0 { "Infinity" } else { "-Infinity" })
+        }
+    }
+
     /// Builds an object from keys and values; the order stays.
     pub fn object<K: Into<String>>(members: impl IntoIterator<Item = (K, Json)>) -> Json {
         Json::Object(members.into_iter().map(|(k, v)| (k.into(), v)).collect())
@@ -114,13 +128,6 @@ impl Json {
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Json::Number(n) if n.is_integer() => n.0.parse().ok(),
-            _ => None,
-        }
-    }
-
-    pub fn as_f64(&self) -> Option<f64> {
-        match self {
-            Json::Number(n) => n.0.parse().ok(),
             _ => None,
         }
     }
@@ -212,55 +219,18 @@ impl fmt::Display for Json {
     }
 }
 
-/// For consumers that work on `serde_json`; key order and number spelling are given up here.
-impl From<&Json> for serde_json::Value {
-    fn from(json: &Json) -> serde_json::Value {
-        match json {
-            Json::Null => serde_json::Value::Null,
-            Json::Bool(b) => (*b).into(),
-            Json::Number(n) => n.to_serde(),
-            Json::String(s) => s.clone().into(),
-            Json::Array(items) => items.iter().map(serde_json::Value::from).collect(),
-            Json::Object(members) => serde_json::Value::Object(
-                members.iter().map(|(k, v)| (k.clone(), v.into())).collect(),
-            ),
-        }
-    }
-}
-
 impl Number {
-    /// Returns the spelling.
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-
-    pub fn is_integer(&self) -> bool {
+    fn is_integer(&self) -> bool {
         !self.0.contains(['.', 'e', 'E'])
-    }
-
-    fn to_serde(&self) -> serde_json::Value {
-        if let Ok(i) = self.0.parse::<i64>() {
-            return i.into();
-        }
-        if let Ok(u) = self.0.parse::<u64>() {
-            return u.into();
-        }
-        self.0
-            .parse::<f64>()
-            .ok()
-            .and_then(serde_json::Number::from_f64)
-            .map_or(serde_json::Value::Null, Into::into)
     }
 
     /// Writes integers as spelled and others as `Double.toString` of Java spells them: `1e3` is `1000.0`, `1e10` is `1.0E10`.
     fn write(&self, out: &mut String) {
-        if self.is_integer() {
-            out.push_str(&self.0);
-            return;
-        }
         match self.0.parse::<f64>() {
-            Ok(value) if value.is_finite() => out.push_str(&java_double(value)),
-            // Out of range for a double: keep the spelling rather than write `Infinity`.
+            Ok(value) if !self.is_integer() => match Json::double(value) {
+                Json::Number(number) => out.push_str(&number.0),
+                word => word.write(out),
+            },
             _ => out.push_str(&self.0),
         }
     }

@@ -20,14 +20,14 @@ pub(super) const MAX_STEPS: usize = 1 << 22;
 
 /// Checks the defaults in the order in which they were found.
 pub(super) fn check(types: &[Type], defaults: &[DefaultToCheck]) -> Parsed<()> {
-    let mut steps = MAX_STEPS;
+    let mut steps_left = MAX_STEPS;
     for check in defaults {
-        check_one(types, check, &mut steps)?;
+        check_one(types, check, &mut steps_left)?;
     }
     Ok(())
 }
 
-fn check_one(types: &[Type], check: &DefaultToCheck, steps: &mut usize) -> Parsed<()> {
+fn check_one(types: &[Type], check: &DefaultToCheck, steps_left: &mut usize) -> Parsed<()> {
     let own = check.around.last().expect("a field stands in a record");
     let Kind::Record(record) = &types[own.index()].kind else {
         unreachable!("declared as a record")
@@ -36,23 +36,30 @@ fn check_one(types: &[Type], check: &DefaultToCheck, steps: &mut usize) -> Parse
     let Some(default) = &field.default else {
         return Ok(());
     };
+    let kind = &types[field.ty.index()].kind;
+    if matches!(kind, Kind::Float | Kind::Double)
+        && default.as_str().and_then(number_in_text).is_some()
+    {
+        return Ok(());
+    }
     let mut fitting = Fitting {
         types,
         around: &check.around,
-        steps,
+        steps_left,
+        stop: None,
     };
     if fitting.fits(field.ty, default) {
         return Ok(());
     }
     let name = &field.name;
-    if *steps == 0 {
+    if matches!(fitting.stop, Some(Stop::TooComplex)) {
         let message = format!("the default of field \"{name}\" is too complex to check");
         return fail(check.at, message);
     }
     let wanted = describe(types, field.ty);
     let message =
         format!("the default {default} of field \"{name}\" does not fit its type, {wanted}");
-    match (&types[field.ty.index()].kind, default) {
+    match (kind, default) {
         (_, Json::String(text)) if text == "null" => {
             hinted(check.at, message, "write null without quotes")
         }
@@ -64,11 +71,40 @@ fn check_one(types: &[Type], check: &DefaultToCheck, steps: &mut usize) -> Parse
     }
 }
 
+/// Reads the text that a float or double field has for its default: Java takes `"1.5"`, `"+1"`, `" 2d"` and the three
+/// numbers that JSON cannot spell, which stay words. Only there: inside arrays and unions text is text.
+pub(super) fn number_in_text(text: &str) -> Option<Json> {
+    let text = text.trim_matches(|c| c <= ' ');
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_negative = text.starts_with('-');
+    Some(match unsigned {
+        "NaN" => Json::string("NaN"),
+        "Infinity" if is_negative => Json::string("-Infinity"),
+        "Infinity" => Json::string("Infinity"),
+        digits => {
+            let digits = digits.strip_suffix(['f', 'F', 'd', 'D']).unwrap_or(digits);
+            // Rust reads words too, and a second sign.
+            if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+                return None;
+            }
+            let value: f64 = digits.parse().ok()?;
+            Json::double(if is_negative { -value } else { value })
+        }
+    })
+}
+
 struct Fitting<'a> {
     types: &'a [Type],
-    /// These records have no defaults yet: a value of theirs could need itself without end.
     around: &'a [TypeId],
-    steps: &'a mut usize,
+    steps_left: &'a mut usize,
+    stop: Option<Stop>,
+}
+
+/// What ends the search, so that no other branch of a union is tried.
+enum Stop {
+    TooComplex,
+    /// The value would be one of a record around the field, which could need itself without end. Java fails there.
+    Unfinished,
 }
 
 impl Fitting<'_> {
@@ -85,16 +121,18 @@ impl Fitting<'_> {
             }
             (Kind::Long, Json::Number(_)) => value.as_i64().is_some(),
             (Kind::Float | Kind::Double, Json::Number(_)) => true,
-            (Kind::Float | Kind::Double, Json::String(text)) => {
-                matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity")
-            }
             (Kind::Bytes | Kind::String | Kind::Fixed(_) | Kind::Enum(_), Json::String(_)) => true,
             (Kind::Array(item), Json::Array(values)) => values.iter().all(|v| self.fits(*item, v)),
             (Kind::Map(of), Json::Object(members)) => {
                 members.iter().all(|(_, v)| self.fits(*of, v))
             }
-            (Kind::Union(branches), _) => branches.iter().any(|b| self.fits(*b, value)),
-            (Kind::Record(_), Json::Object(_)) if self.around.contains(&id) => false,
+            (Kind::Union(branches), _) => branches
+                .iter()
+                .any(|branch| self.stop.is_none() && self.fits(*branch, value)),
+            (Kind::Record(_), Json::Object(_)) if self.around.contains(&id) => {
+                self.stop = Some(Stop::Unfinished);
+                false
+            }
             (Kind::Record(record), Json::Object(members)) => record.fields.iter().all(|field| {
                 // A field that the value leaves out takes its own default, which is checked where it stands.
                 self.spend(members.len())
@@ -107,8 +145,11 @@ impl Fitting<'_> {
     }
 
     fn spend(&mut self, steps: usize) -> bool {
-        *self.steps = self.steps.saturating_sub(steps);
-        *self.steps > 0
+        match self.steps_left.checked_sub(steps) {
+            Some(left) => *self.steps_left = left,
+            None => self.stop = Some(Stop::TooComplex),
+        }
+        self.stop.is_none()
     }
 }
 

@@ -345,10 +345,7 @@ impl Builder {
         let kept = |key: &str| !RESERVED_IN_FIELDS.contains(&key);
         let props = members.iter().filter(|(key, _)| kept(key));
         Ok(Field {
-            aliases: strings(json, "aliases")?
-                .into_iter()
-                .map(|(_, alias)| alias.to_owned())
-                .collect(),
+            aliases: field_aliases(json)?,
             name,
             doc,
             ty,
@@ -358,16 +355,11 @@ impl Builder {
         })
     }
 
-    /// Java reads `"1.5"` as 1.5 in the default of a float or a double.
     fn default_value(&self, json: &Json, ty: TypeId) -> Json {
-        let numeric = matches!(self.types[ty.index()].kind, Kind::Float | Kind::Double);
-        match json {
-            Json::String(text) if numeric => match Json::parse(text) {
-                Ok(Json::Number(number)) => Json::Number(number),
-                _ => json.clone(),
-            },
-            _ => json.clone(),
-        }
+        let is_number = matches!(self.types[ty.index()].kind, Kind::Float | Kind::Double);
+        let read = json.as_str().filter(|_| is_number);
+        read.and_then(defaults::number_in_text)
+            .unwrap_or_else(|| json.clone())
     }
 
     fn enumeration(&mut self, json: &Json, space: Option<&str>) -> Parsed<TypeId> {
@@ -452,6 +444,16 @@ fn type_aliases(json: &Json, name: &Name) -> Parsed<Vec<Name>> {
         }
     }
     Ok(aliases)
+}
+
+fn field_aliases(json: &Json) -> Parsed<Vec<String>> {
+    let mut seen = HashSet::new();
+    let aliases = strings(json, "aliases")?.into_iter();
+    let aliases = aliases.map(|(_, alias)| alias);
+    Ok(aliases
+        .filter(|alias| seen.insert(*alias))
+        .map(str::to_owned)
+        .collect())
 }
 
 fn check_name(at: &Json, name: &str) -> Parsed<()> {

@@ -33,7 +33,7 @@ public class Oracle {
     try {
       parse(text);
       return false;
-    } catch (Throwable e) { return String.valueOf(e.getMessage()).matches("(?s).*(Undefined name|is not a defined name).*"); }
+    } catch (Throwable e) { return String.valueOf(e.getMessage()).matches("(?s).*(Undefined name|is not a defined name|Type not supported).*"); }
   }
 
   public static void main(String[] args) throws Exception {

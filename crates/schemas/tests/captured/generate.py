@@ -7,11 +7,18 @@ import random
 import sys
 
 PRIMITIVES = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
+PROMOTIONS = {"int": ["long", "float", "double"], "long": ["float", "double"], "float": ["double"], "string": ["bytes"], "bytes": ["string"]}
 LOGICAL = [
     {"type": "int", "logicalType": "date"},
+    {"type": "int", "logicalType": "time-millis"},
     {"type": "long", "logicalType": "timestamp-millis"},
+    {"type": "long", "logicalType": "local-timestamp-micros"},
     {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+    {"type": "bytes", "logicalType": "decimal", "precision": 2, "scale": 9},
+    {"type": "bytes", "logicalType": "decimal", "precision": "9"},
+    {"type": "int", "logicalType": "decimal", "precision": 9},
     {"type": "string", "logicalType": "uuid", "zeta": 1, "alpha": {"b": 1.0, "a": [True, None]}},
+    {"type": "string", "logicalType": 7},
     {"type": "string", "avro.java.string": "String"},
 ]
 NAMES = ["A", "B", "C", "D", "E"]
@@ -41,7 +48,7 @@ class Maker:
         if "." in name:
             space = "p.q"
         if self.rng.random() < 0.2:
-            out["aliases"] = [self.rng.choice(["Old", "x.Old", "n.Older"]) for _ in range(self.rng.randint(0, 2))]
+            out["aliases"] = [self.rng.choice(["Old", "x.Old", "n.Older", ".Root", "A1"]) for _ in range(self.rng.randint(0, 2))]
         if self.rng.random() < 0.2:
             out["doc"] = "about " + name
         if self.rng.random() < 0.1:
@@ -54,6 +61,8 @@ class Maker:
         if depth <= 0 or roll < 0.35:
             if self.known and self.rng.random() < 0.25:
                 return self.rng.choice(self.known)[0]
+            if self.known and self.rng.random() < 0.05:
+                return {"type": self.rng.choice(self.known)[0], "doc": "a name in an object"}
             return self.rng.choice(PRIMITIVES[1:]) if self.rng.random() < 0.8 else dict(self.rng.choice(LOGICAL))
         if roll < 0.45:
             return {"type": "array", "items": self.type(depth - 1, space), **({"x": 1} if self.rng.random() < 0.2 else {})}
@@ -80,6 +89,10 @@ class Maker:
         if roll < 0.82:
             out, _ = self.named("fixed", space)
             out["size"] = self.rng.choice([0, 4, 12, 16])
+            if self.rng.random() < 0.4:
+                out.update(self.rng.choice([
+                    {"logicalType": "decimal", "precision": 9, "scale": 2}, {"logicalType": "duration"}, {"logicalType": "uuid"},
+                ]))
             return out
         return self.record(depth, space)
 
@@ -104,61 +117,149 @@ class Maker:
         return out
 
     def default(self, ty):
+        """A value of the type as JSON; the class itself where none is known."""
         if isinstance(ty, list):
-            return self.default(ty[0]) if ty else Maker
-        if isinstance(ty, dict):
+            return self.default(self.rng.choice(ty) if self.rng.random() < 0.3 else ty[0]) if ty else Maker
+        if not isinstance(ty, dict):
+            return self.rng.choice(DEFAULTS[ty]) if ty in DEFAULTS else Maker
+        if ty["type"] in ("array", "map"):
+            inner = self.default(ty["items" if ty["type"] == "array" else "values"])
+            some = inner is not Maker and self.rng.random() < 0.5
             if ty["type"] == "array":
-                return []
-            if ty["type"] == "map":
-                return {}
-            if ty["type"] == "enum":
-                return ty["symbols"][0]
-            return self.default(ty["type"])
-        return self.rng.choice(DEFAULTS[ty]) if ty in DEFAULTS else Maker
+                return [inner] * self.rng.randint(1, 2) if some else []
+            return {"k": inner} if some else {}
+        if ty["type"] == "enum":
+            return ty["symbols"][0]
+        if ty["type"] == "fixed":
+            return "\u0000" * ty["size"]
+        if ty["type"] == "record":
+            out = {}
+            for field in ty["fields"]:
+                value = self.default(field["type"])
+                if value is Maker:
+                    return Maker
+                if "default" not in field or self.rng.random() < 0.5:
+                    out[field["name"]] = value
+            return out
+        return self.default(ty["type"])
 
 
-def mutate(node, rng, rate):
-    """Changes a copy here and there, in the ways that people change schemas."""
-    if isinstance(node, list):
-        out = [mutate(child, rng, rate) for child in node]
-        if out and rng.random() < rate:
-            if rng.random() < 0.5:
-                out.pop(rng.randrange(len(out)))
-            else:
-                rng.shuffle(out)
-        return out
-    if isinstance(node, str) and node in PRIMITIVES and rng.random() < rate:
-        return rng.choice(PRIMITIVES)
-    if not isinstance(node, dict):
-        return node
-    out = dict(node)
-    for key in ("items", "values", "fields"):
-        if key in out:
-            out[key] = mutate(out[key], rng, rate)
-    if isinstance(out.get("type"), (list, dict)) or out.get("type") in PRIMITIVES:
-        out["type"] = mutate(out["type"], rng, rate)
-    if rng.random() >= 2 * rate:
-        return out
+def full_name(node, space):
+    name, own = node["name"], node.get("namespace", space)
+    return name if "." in name or not own else f"{own}.{name}"
+
+
+def renamed(out, rng, space):
+    """Another name, most often with an alias that leads back, now and then one that only nearly does."""
+    old = out["name"]
+    out["name"] = rng.choice(["Old", "New", "g0", "f1"])
+    if "fields" in out or "symbols" in out or "size" in out:
+        old = rng.choice([full_name({**out, "name": old}, space), old, old.rsplit(".")[-1], "Elsewhere"])
+    if rng.random() < 0.7:
+        out["aliases"] = [*out.get("aliases", []), old]
+
+
+def named_changes(out, rng, space):
+    """What people do to records, enums and fixed."""
+    change = rng.randrange(6)
+    if change == 0:
+        renamed(out, rng, space)
+    elif change == 1:
+        out.pop("aliases", None)
+    elif change == 2:
+        out["namespace"] = rng.choice(["moved", "n", "", space or "m.o"])
+    elif change == 3:
+        out["aliases"] = rng.choice([["Old", "g1"], [], ["n.Old", "n.Old"], ["a-b"]])
+    elif change == 4:
+        out["doc"] = rng.choice(["other", 7])
     if "symbols" in out:
         out["symbols"] = rng.sample(["X", "Y", "Z", "W"], rng.randint(1, 4))
+        if rng.random() < 0.4:
+            out["default"] = rng.choice(["X", "Y", "Q", None])
+        elif rng.random() < 0.4:
+            out.pop("default", None)
     if "size" in out:
         out["size"] = rng.choice([4, 12])
-    kind = rng.randrange(7)
-    if kind == 0 and "name" in out:
-        out["name"] = rng.choice(["Old", "g0", "g1", "f1", "New"])
-    if kind == 1:
+    if "fields" in out:
+        fields = list(out["fields"])
+        extra = {"name": rng.choice(["g0", "f0", "f9"]), "type": rng.choice(["int", ["null", "int"], {"type": "array", "items": "string"}])}
+        if rng.random() < 0.6:
+            extra["default"] = rng.choice([0, None, []])
+        kind = rng.randrange(4)
+        if kind == 0:
+            fields.insert(rng.randint(0, len(fields)), extra)
+        elif kind == 1 and fields:
+            fields.pop(rng.randrange(len(fields)))
+        elif kind == 2:
+            rng.shuffle(fields)
+        out["fields"] = fields
+
+
+def field_changes(out, rng):
+    change = rng.randrange(5)
+    if change == 0:
+        renamed(out, rng, None)
+    elif change == 1:
         out.pop("default", None)
-    if kind == 2:
-        out.pop("aliases", None)
-    if kind == 3:
-        out["namespace"] = "moved"
-    if kind == 4 and "fields" in out:
-        out["fields"] = out["fields"] + [{"name": "g0", "type": "int"}]
-    if kind == 5:
-        out["default"] = rng.choice([None, 0, "", "X", [], {}])
-    if kind == 6 and isinstance(out.get("name"), str):
-        out["aliases"] = ["Old", "g1"]
-    return out
+    elif change == 2:
+        out["default"] = rng.choice([None, 0, "", "X", [], {}, "1.5", "NaN", 2147483648, 1.0])
+    elif change == 3:
+        out["aliases"] = [rng.choice(["f0", "f1", "g0", "g1"]) for _ in range(rng.randint(0, 2))]
+    elif change == 4:
+        out["order"] = rng.choice(["ascending", "Descending", "sideways"])
+
+
+def type_changes(node, rng):
+    """Another type in place of one, as a string, union or object."""
+    if isinstance(node, list):
+        if len(node) == 2 and "null" in node and rng.random() < 0.4:
+            return next((branch for branch in node if branch != "null"), "null")
+        out, kind = list(node), rng.randrange(3)
+        if kind == 0 and out:
+            out.pop(rng.randrange(len(out)))
+        elif kind == 1:
+            rng.shuffle(out)
+        else:
+            out.append(rng.choice(PRIMITIVES))
+        return out
+    kind = rng.randrange(3)
+    if kind == 0:
+        return rng.choice([["null", node], [node, "null"], [node]])
+    if kind == 1 and isinstance(node, str):
+        return rng.choice(PROMOTIONS.get(node, PRIMITIVES))
+    if isinstance(node, str):
+        return rng.choice(PRIMITIVES)
+    if "precision" in node:
+        return {**node, rng.choice(["precision", "scale"]): rng.choice([0, 2, 4, 12])}
+    if "logicalType" in node:
+        return {key: value for key, value in node.items() if key != "logicalType"}
+    if "items" in node:
+        return {"type": "map", "values": node["items"]}
+    return node
+
+
+def mutate(node, rng, rate, space=None):
+    """Changes a copy here and there, in the ways that people change schemas."""
+    if isinstance(node, list):
+        node = [mutate(branch, rng, rate, space) for branch in node]
+    elif isinstance(node, dict):
+        node = dict(node)
+        inner = space
+        if "fields" in node:
+            name = full_name(node, space)
+            inner = name.rsplit(".", 1)[0] if "." in name else None
+        for key in ("items", "values"):
+            if key in node:
+                node[key] = mutate(node[key], rng, rate, space)
+        if "fields" in node:
+            fields = [{**field, "type": mutate(field["type"], rng, rate, inner)} for field in node["fields"]]
+            for field in fields:
+                if rng.random() < rate:
+                    field_changes(field, rng)
+            node["fields"] = fields
+        if "name" in node and rng.random() < 2 * rate:
+            named_changes(node, rng, space)
+    return type_changes(node, rng) if rng.random() < rate / 2 else node
 
 
 def main():

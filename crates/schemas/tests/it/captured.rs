@@ -45,8 +45,7 @@ fn judge(line: &str) -> Result<(), String> {
     let (Some(reader), Some(writer)) = (reader, writer) else {
         return Ok(());
     };
-    // The checker's older Avro starts paths anew below a writer's union, and 1.12 goes on: those places cannot be compared.
-    if backward == "UNPARSED" || full.contains("(path '/')") {
+    if backward == "UNPARSED" {
         return Ok(());
     }
     let backwards = compat::check(&reader, &writer)
@@ -104,7 +103,8 @@ fn same(level: &str, ours: &[String], theirs: &str, line: &str) -> Result<(), St
         .split('\u{1}')
         .filter(|f| !f.is_empty() && !f.starts_with("{oldSchema"));
     let theirs: Vec<&str> = findings.collect();
-    if ours == theirs {
+    let pairs = || ours.iter().zip(&theirs);
+    if ours.len() == theirs.len() && pairs().all(|(ours, theirs)| is_same(ours, theirs)) {
         return Ok(());
     }
     let schemas: Vec<&str> = line.split('\t').take(2).collect();
@@ -112,4 +112,20 @@ fn same(level: &str, ours: &[String], theirs: &str, line: &str) -> Result<(), St
         "{level}\n  ours   {ours:#?}\n  theirs {theirs:#?}\n  {}",
         schemas.join("\n  ")
     ))
+}
+
+/// The checker's older Avro starts a path anew below a writer's union, and 1.12 goes on: theirs may be the end of ours.
+fn is_same(ours: &str, theirs: &str) -> bool {
+    fn parts(finding: &str) -> Option<(&str, &str, &str)> {
+        let (before, rest) = finding.split_once("path '")?;
+        let (path, after) = rest.split_once('\'')?;
+        Some((before, path, after))
+    }
+    match (parts(ours), parts(theirs)) {
+        (Some(ours), Some(theirs)) => {
+            let end = theirs.1.strip_suffix('/').unwrap_or(theirs.1);
+            (ours.0, ours.2) == (theirs.0, theirs.2) && ours.1.ends_with(end)
+        }
+        _ => ours == theirs,
+    }
 }
