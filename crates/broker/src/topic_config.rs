@@ -213,7 +213,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "log.retention.bytes",
         Kind::Long,
         "-1",
-        -1,
+        i64::MIN,
     ),
     setting(
         "retention.ms",
@@ -310,11 +310,31 @@ fn check_words(name: &str, value: &str) -> Result<(), String> {
             "compact is not supported yet: records would never be compacted; use cleanup.policy=delete"
                 .into(),
         ),
-        "cleanup.policy" => known("delete"),
+        "cleanup.policy" if value.is_empty() => Err(
+            "records without a policy are not supported yet; use cleanup.policy=delete with retention.ms=-1"
+                .into(),
+        ),
+        "cleanup.policy" => match value.split(',').find(|word| word.trim() != "delete") {
+            None => Ok(()),
+            Some(_) => Err("String must be one of: compact, delete".into()),
+        },
+        "compression.gzip.level" => match value.trim() {
+            "-1" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" => Ok(()),
+            _ => Err("Value must be between 1 and 9 or equal to -1".into()),
+        },
+        "compression.lz4.level" => at_most(value, 17),
+        "compression.zstd.level" => at_most(value, 22),
         "remote.storage.enable" if !value.trim().eq_ignore_ascii_case("false") => {
             Err("tiered storage is not supported".into())
         }
         _ => Ok(()),
+    }
+}
+
+fn at_most(value: &str, max: i64) -> Result<(), String> {
+    match value.trim().parse::<i64>() {
+        Ok(level) if level <= max => Ok(()),
+        _ => Err(format!("Value must be no more than {max}")),
     }
 }
 
@@ -393,7 +413,7 @@ mod tests {
                 Invalid value a week for configuration retention.ms: Not a number of type LONG
                 Unknown topic config name: retentoin.ms. Did you mean retention.ms?
                 Invalid value compact,delete for configuration cleanup.policy: compact is not supported yet: records would never be compacted; use cleanup.policy=delete
-                Invalid value shred for configuration cleanup.policy: String must be one of: delete
+                Invalid value shred for configuration cleanup.policy: String must be one of: compact, delete
                 compression.type=lz4: ok
                 Invalid value brotli for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer
                 Invalid value 4294967296 for configuration max.message.bytes: Not a number of type INT

@@ -40,6 +40,21 @@ impl Refusal {
     }
 }
 
+/// A code that needs no more words than Kafka's.
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Refusal {
+        match code {
+            ErrorCode::UnknownTopicOrPartition => {
+                Refusal::new(code, "This server does not host this topic-partition.")
+            }
+            ErrorCode::UnknownTopicId => {
+                Refusal::new(code, "This server does not host this topic ID.")
+            }
+            other => Refusal::new(other, other.to_string()),
+        }
+    }
+}
+
 impl From<CommitError> for Refusal {
     fn from(error: CommitError) -> Refusal {
         Refusal::new(commit_code(&error), error.to_string())
@@ -60,7 +75,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match name {
         "" => invalid("Topic name is invalid: the empty string is not allowed".into()),
-        "." | ".." => invalid("Topic name is invalid: '.' or '..' is not allowed".into()),
+        "." | ".." => invalid(format!("Topic name is invalid: '{name}' is not allowed")),
         _ if name.len() > MAX_NAME => invalid(format!(
             "Topic name is invalid: the length of '{name}' is longer than the max allowed length {MAX_NAME}"
         )),
@@ -104,7 +119,7 @@ impl Broker {
             .find(|other| other.name.replace('.', "_") == folded)
         {
             let message = format!(
-                "Topic '{}' collides with existing topics: {}",
+                "Topic '{}' collides with existing topic: {}",
                 topic.name, other.name
             );
             return Err(Refusal::new(ErrorCode::InvalidTopicException, message));

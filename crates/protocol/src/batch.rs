@@ -256,21 +256,27 @@ impl Batch {
         Ok(seal(bytes))
     }
 
-    /// The batch with a maximum timestamp that its records bear out. Retention and look-ups by time go by the header,
-    /// and some producers (sarama before 1.43) leave the field at -1. The first record's time is in the header too, so
-    /// a maximum below it gives them away; only then are the records read.
+    /// The batch with a maximum timestamp that its records bear out, and without the broker's own mark. Retention and
+    /// look-ups by time go by the header, and some producers (sarama before 1.43) leave the maximum at -1. The first
+    /// record's time is in the header too, so a maximum below it gives them away; only then are the records read.
     ///
     /// # Errors
     /// When the records cannot be read.
-    pub fn with_true_max_timestamp(self) -> Result<Batch, BatchError> {
-        if self.header.max_timestamp >= self.header.base_timestamp {
+    pub fn with_true_timestamps(self) -> Result<Batch, BatchError> {
+        if self.header.max_timestamp >= self.header.base_timestamp
+            && !self.header.is_log_append_time()
+        {
             return Ok(self);
         }
+        let mut bytes = BytesMut::from(self.bytes.as_ref());
+        let attributes = self.header.attributes & !LOG_APPEND_TIME;
+        bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
+        let unmarked = seal(bytes);
         let mut newest = i64::MIN;
-        for record in self.records()?.iter() {
+        for record in unmarked.records()?.iter() {
             newest = newest.max(record?.timestamp);
         }
-        let mut bytes = BytesMut::from(self.bytes.as_ref());
+        let mut bytes = BytesMut::from(unmarked.bytes);
         bytes[35..43].copy_from_slice(&newest.to_be_bytes());
         Ok(seal(bytes))
     }

@@ -27,10 +27,7 @@ pub(crate) async fn handle(cx: Cx, request: CreatePartitionsRequest) -> CreatePa
 
 async fn grow(cx: &Cx, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
     let _changes = cx.broker.topic_changes.lock().await;
-    let topic = cx
-        .broker
-        .find_topic(&asked.name, Uuid::nil())
-        .map_err(|code| Refusal::new(code, code.to_string()))?;
+    let topic = cx.broker.find_topic(&asked.name, Uuid::nil())?;
     if topic.internal {
         let message = format!(
             "topic '{}' is internal: its partitions are fixed",
@@ -55,7 +52,8 @@ fn check(asked: &CreatePartitionsTopic, now: i32) -> Result<(), Refusal> {
     let total = asked.count;
     if total < now {
         return invalid(format!(
-            "Topic currently has {now} partitions, which is higher than the requested {total}."
+            "The topic {} currently has {now} partition(s); {total} would not be an increase.",
+            asked.name.as_str()
         ));
     }
     if total == now {

@@ -100,9 +100,16 @@ fn asked_partitions(asked: &CreatableTopic, default_partitions: i32) -> Result<i
 
 /// A manual assignment may only name this node, and must name every partition from 0 on.
 fn assigned_partitions(asked: &CreatableTopic) -> Result<i32, Refusal> {
-    if asked.num_partitions != -1 || asked.replication_factor != -1 {
-        let message = "A manual partition assignment was specified, but numPartitions or replicationFactor was not -1.";
-        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    for (given, what) in [
+        (i32::from(asked.replication_factor), "replication factor"),
+        (asked.num_partitions, "numPartitions"),
+    ] {
+        if given != -1 {
+            let message = format!(
+                "A manual partition assignment was specified, but {what} was not set to -1."
+            );
+            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        }
     }
     let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
     let mut indexes: Vec<i32> = asked
@@ -115,11 +122,20 @@ fn assigned_partitions(asked: &CreatableTopic) -> Result<i32, Refusal> {
         return invalid("partitions should be a consecutive 0-based integer sequence".into());
     }
     for assignment in &asked.assignments {
-        if assignment.broker_ids.iter().map(|id| id.0).ne([NODE_ID]) {
-            let index = assignment.partition_index;
+        let nodes = &assignment.broker_ids;
+        if let Some(other) = nodes.iter().find(|id| id.0 != NODE_ID) {
+            let other = other.0;
             return invalid(format!(
-                "partition {index} can only be assigned to broker {NODE_ID}, the only one"
+                "The manual partition assignment includes broker {other}, but no such broker is registered."
             ));
+        }
+        if nodes.len() != 1 {
+            let how = if nodes.is_empty() {
+                "an empty replica list"
+            } else {
+                "the broker 1 more than once"
+            };
+            return invalid(format!("The manual partition assignment includes {how}."));
         }
     }
     Ok(indexes.len() as i32)

@@ -44,10 +44,7 @@ async fn delete(cx: &Cx, asked: &DeleteTopicState) -> Result<(String, uuid::Uuid
         ));
     }
     let _changes = cx.broker.topic_changes.lock().await;
-    let topic = cx
-        .broker
-        .find_topic(name, asked.topic_id)
-        .map_err(|code| Refusal::new(code, code.to_string()))?;
+    let topic = cx.broker.find_topic(name, asked.topic_id)?;
     if topic.internal {
         let message = format!("topic '{}' is internal and cannot be deleted", topic.name);
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));

@@ -56,8 +56,7 @@ fn describe(
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     match asked.resource_type {
         TOPIC => {
-            let topic = cx.broker.find_topic(&asked.resource_name, Uuid::nil());
-            let topic = topic.map_err(|code| Refusal::new(code, code.to_string()))?;
+            let topic = cx.broker.find_topic(&asked.resource_name, Uuid::nil())?;
             Ok(SETTINGS
                 .iter()
                 .map(|setting| topic_setting(&topic, setting, synonyms))

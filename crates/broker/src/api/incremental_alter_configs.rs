@@ -3,7 +3,7 @@
 //! The whole configuration is read, changed and stored under one lock, so that two clients that change different
 //! settings at once both succeed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lw_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use lw_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
@@ -70,7 +70,7 @@ pub(super) async fn alter(
     let topic = cx
         .broker
         .find_topic(name, Uuid::nil())
-        .map_err(|code| Refusal::new(code, code.to_string()))?;
+        .map_err(|code| Refusal::new(code, format!("The topic '{name}' does not exist.")))?;
     if topic.internal {
         let message = format!("topic '{name}' is internal: its configuration is fixed");
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
@@ -95,6 +95,14 @@ fn changed(
     mut config: BTreeMap<String, String>,
     changes: &[AlterableConfig],
 ) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut names = BTreeSet::new();
+    if !changes
+        .iter()
+        .all(|change| names.insert(change.name.as_str()))
+    {
+        let message = "Error due to duplicate config keys";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    }
     for change in changes {
         let name = change.name.as_str();
         let given = change.value.as_ref().map(|value| value.as_str());
@@ -106,7 +114,13 @@ fn changed(
             (SET, Some(value)) => value.to_owned(),
             (operation @ (APPEND | SUBTRACT), Some(value)) => {
                 if topic_config::find(name).is_some_and(|setting| setting.kind != Kind::List) {
-                    let message = format!("Config value append is not allowed for config: {name}");
+                    let verb = if operation == APPEND {
+                        "APPEND"
+                    } else {
+                        "SUBTRACT"
+                    };
+                    let message =
+                        format!("Can't {verb} to key {name} because its type is not LIST.");
                     return Err(Refusal::new(ErrorCode::InvalidConfig, message));
                 }
                 edit_list(
@@ -161,7 +175,7 @@ mod tests {
         let refusal = changed(BTreeMap::new(), &[append]).unwrap_err();
         assert_eq!(
             refusal.message,
-            "Config value append is not allowed for config: retention.ms"
+            "Can't APPEND to key retention.ms because its type is not LIST."
         );
     }
 }

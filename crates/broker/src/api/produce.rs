@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lw_protocol::batch::{Batch, BatchError};
+use lw_protocol::codec::CodecError;
 use lw_protocol::frame::RequestHead;
 use lw_protocol::messages::produce_request::PartitionProduceData;
 use lw_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -114,10 +115,7 @@ fn check_request(request: &ProduceRequest) -> Result<(), Refusal> {
 }
 
 fn writable_topic(cx: &Cx, name: &str, id: uuid::Uuid) -> Result<Arc<Topic>, Refusal> {
-    let topic = cx
-        .broker
-        .find_topic(name, id)
-        .map_err(|code| Refusal::new(code, code.to_string()))?;
+    let topic = cx.broker.find_topic(name, id)?;
     if topic.internal {
         let message = format!(
             "topic '{}' is internal: only the server writes to it",
@@ -258,7 +256,7 @@ fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, 
     batch.verify().map_err(|error| batch_refusal(&error))?;
     check_header(cx, &batch)?;
     let batch = batch
-        .with_true_max_timestamp()
+        .with_true_timestamps()
         .and_then(|batch| recompress(topic, batch))
         .map_err(|error| batch_refusal(&error))?;
     let limit = topic_config::number(&topic.config, "max.message.bytes");
@@ -302,16 +300,22 @@ fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
             "transactions are not supported yet",
         ));
     }
-    if header.is_idempotent() && (header.producer_epoch < 0 || header.base_sequence < 0) {
+    if header.base_offset != 0 {
         return Err(Refusal::new(
             ErrorCode::InvalidRecord,
-            "a producer id without epoch or sequence",
+            "the base offset of a produced batch is 0",
         ));
     }
-    if header.is_log_append_time() {
+    if header.is_idempotent() && header.base_sequence < 0 {
         return Err(Refusal::new(
-            ErrorCode::InvalidTimestamp,
-            "only the broker marks a batch with its log-append time",
+            ErrorCode::InvalidRecord,
+            "a producer id without a sequence number",
+        ));
+    }
+    if header.is_idempotent() && header.producer_epoch < 0 {
+        return Err(Refusal::new(
+            ErrorCode::InvalidProducerEpoch,
+            "a producer id without an epoch",
         ));
     }
     if cx.version < 7 && header.compression() == Ok(Compression::Zstd) {
@@ -358,25 +362,17 @@ fn check_timestamps(topic: &Topic, batch: &Batch, now: i64) -> Result<(), Refusa
     Ok(())
 }
 
+/// CORRUPT_MESSAGE has a client send the same again, which is right only when the bytes changed on their way.
 fn batch_refusal(error: &BatchError) -> Refusal {
     let code = match error {
+        BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+        BatchError::Codec(CodecError::DependentBlocks) => ErrorCode::UnknownServerError,
+        BatchError::Codec(CodecError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
         BatchError::Truncated { .. }
         | BatchError::BadLength(_)
-        | BatchError::Crc { .. }
-        | BatchError::Codec(_) => ErrorCode::CorruptMessage,
-        BatchError::OldFormat { .. } => ErrorCode::UnsupportedForMessageFormat,
-        BatchError::Inconsistent(_) => ErrorCode::InvalidRecord,
-    };
-    // Corrupt means "send it again" to a client. A frame that no client may send is not to be sent again.
-    let code = match error {
-        BatchError::Codec(lw_protocol::codec::CodecError::DependentBlocks) => {
-            ErrorCode::UnknownServerError
-        }
-        BatchError::Codec(lw_protocol::codec::CodecError::TooLarge { .. }) => {
-            ErrorCode::MessageTooLarge
-        }
-        BatchError::Codec(_) => ErrorCode::InvalidRecord,
-        _ => code,
+        | BatchError::OldFormat { .. }
+        | BatchError::Inconsistent(_)
+        | BatchError::Codec(_) => ErrorCode::InvalidRecord,
     };
     Refusal::new(code, error.to_string())
 }

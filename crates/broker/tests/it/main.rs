@@ -4,6 +4,7 @@ mod admin;
 mod client;
 mod full_disk;
 mod hostile;
+mod judged;
 mod log;
 mod mutations;
 mod server;

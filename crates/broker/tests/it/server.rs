@@ -86,7 +86,7 @@ impl Server {
 }
 
 impl Socket {
-    fn open(address: SocketAddr) -> Socket {
+    pub(crate) fn open(address: SocketAddr) -> Socket {
         let stream = TcpStream::connect(address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))

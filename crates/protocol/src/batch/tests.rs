@@ -110,12 +110,14 @@ fn log_append_time_rules_every_record() {
 fn a_missing_max_timestamp_is_found_in_the_records() {
     for codec in Compression::ALL {
         let batch = sample(codec);
-        let kept = batch.clone().with_true_max_timestamp().unwrap();
+        let kept = batch.clone().with_true_timestamps().unwrap();
         assert_eq!(kept, batch, "a true maximum costs nothing");
         let mut bytes = BytesMut::from(batch.bytes().as_ref());
         bytes[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
-        let mended = seal(bytes).with_true_max_timestamp().unwrap();
+        let mended = seal(bytes).with_true_timestamps().unwrap();
         assert_eq!(mended, batch, "{codec:?}");
+        let marked = batch.with_log_append_time(77);
+        assert_eq!(marked.with_true_timestamps().unwrap(), batch, "{codec:?}");
     }
 }
 
