@@ -364,7 +364,7 @@ fn key(keytype: &str, subject: Option<&str>) -> Json {
 }
 
 /// Builds a value; the global one names no subject.
-pub(crate) fn with_subject(subject: Option<&str>, member: (&str, Json)) -> Json {
+fn with_subject(subject: Option<&str>, member: (&str, Json)) -> Json {
     let subject = subject.map(|s| ("subject", Json::string(s)));
     Json::object(subject.into_iter().chain([member]))
 }

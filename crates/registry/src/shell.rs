@@ -170,16 +170,19 @@ fn schemas_topic(storage: &Storage) -> Result<Uuid, OpenError> {
 impl Inner {
     fn handle(&self, request: &Request<'_>) -> Result<Outcome, String> {
         self.catch_up()?;
-        let outcome = self.core.read().handle(request);
+        let seen = self.applied.load(Ordering::Acquire);
+        let mut outcome = self.core.read().handle(request);
         if outcome.records.is_empty() {
             return Ok(outcome);
         }
-        // It wants to write: decide again where nobody else can write in between.
+        // It wants to write, and from here on nobody else can. If somebody has in the meantime, it decides again.
         let mut next = self.next.lock();
         self.advance(&mut next)?;
-        let outcome = self.core.read().handle(request);
-        if outcome.records.is_empty() {
-            return Ok(outcome);
+        if *next != seen {
+            outcome = self.core.read().handle(request);
+            if outcome.records.is_empty() {
+                return Ok(outcome);
+            }
         }
         let last = self.append(&outcome.records)?;
         self.advance(&mut next)?;

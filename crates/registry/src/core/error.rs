@@ -174,6 +174,12 @@ impl ApiError {
         ApiError::new(422, 42203, message)
     }
 
+    pub(super) fn unknown_setting(key: &str) -> ApiError {
+        ApiError::not_permitted(format!(
+            "the setting '{key}' is not supported yet; leave it out"
+        ))
+    }
+
     pub(super) fn invalid_mode() -> ApiError {
         ApiError::new(
             422,

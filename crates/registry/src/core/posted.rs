@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lw_schemas::{AvroSchema, Json, ParseOptions};
 
 use super::route::{Query, object};
-use super::{ApiError, Core, State, Version};
+use super::{ApiError, Core, State, Version, config};
 use crate::record::{AVRO, Reference, Schema};
 
 /// A request's body, not parsed yet.
@@ -123,7 +123,7 @@ fn posted(
     }
     let parsed = parse(&core.state, &schema, options)
         .map_err(|detail| ApiError::unparsable_schema(subject, &schema, &detail))?;
-    let canonical = if query.flag("normalize") {
+    let canonical = if query.flag("normalize") || config::normalizes(core, subject) {
         parsed.normalized_text()
     } else {
         parsed.canonical_text()

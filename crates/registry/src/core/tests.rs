@@ -156,7 +156,20 @@ mod random {
         let subject = dice.pick(&["s0", "s1", "s2"]);
         let version = dice.pick(&["1", "2", "3", "latest"]);
         let permanent = dice.pick(&["", "?permanent=true"]);
-        match dice.roll(10) {
+        match dice.roll(14) {
+            10 | 11 => {
+                let version = dice.pick(&["-1", "1", "2"]);
+                let body = format!(
+                    r#"{{"schema":"\"R\"","references":[{{"name":"R","subject":"s0","version":{version}}}]}}"#
+                );
+                format!("POST /subjects/user/versions {body}")
+            }
+            12 => {
+                let owner = dice.pick(&["a", "b"]);
+                let metadata = format!(r#"{{"properties":{{"owner":"{owner}"}}}}"#);
+                format!(r#"POST /subjects/{subject}/versions {{"metadata":{metadata}}}"#)
+            }
+            13 => format!("POST /subjects/{subject} avro \"int\""),
             0..=5 => {
                 let fields: Vec<String> = (0..3)
                     .filter_map(|i| {
@@ -181,38 +194,38 @@ mod random {
         }
     }
 
-    fn assert_invariants(session: &Session, meanings: &mut HashMap<u32, String>, seed: u64) {
-        let state = session.core.state();
+    /// What an id was first seen to mean: its schema's identity, and its text with the references written out.
+    type Meanings = HashMap<u32, (String, String)>;
+
+    fn assert_invariants(session: &Session, meanings: &mut Meanings, seed: u64) {
+        let (core, state) = (&session.core, session.core.state());
+        let resolved = |version: &Version| core.resolved(&version.schema);
         for (subject, versions) in state.subjects() {
             for version in versions.values() {
-                let identity = version.schema.identity();
-                let first = meanings
-                    .entry(version.id)
-                    .or_insert_with(|| identity.clone());
-                assert_eq!(
-                    *first, identity,
-                    "R2: id {} changed its meaning (seed {seed})",
-                    version.id
-                );
-                assert_eq!(
-                    state.schema_by_id(version.id),
-                    Some(&version.schema),
-                    "seed {seed}"
-                );
+                let (id, identity) = (version.id, version.schema.identity());
+                assert_eq!(state.schema_by_id(id), Some(&version.schema), "seed {seed}");
+                // A hard delete may take away what a deleted schema refers to; but it never means something else.
+                let Ok(text) = resolved(version) else {
+                    continue;
+                };
+                let now = (identity, text);
+                let first = meanings.entry(id).or_insert_with(|| now.clone());
+                assert_eq!(*first, now, "R2: id {id} changed its meaning (seed {seed})");
             }
-            let live: Vec<AvroSchema> = state
-                .live_versions(subject)
-                .map(|(_, v)| AvroSchema::parse(&v.schema.text).unwrap())
+            let live = state.live_versions(subject).map(|(_, v)| resolved(v));
+            let live: Vec<AvroSchema> = live
+                .map(|text| {
+                    AvroSchema::parse(&text.expect("live references lead somewhere")).unwrap()
+                })
                 .collect();
-            for (newer, older) in live
-                .iter()
-                .enumerate()
-                .flat_map(|(i, n)| live[..i].iter().map(move |o| (n, o)))
-            {
-                assert!(
-                    compat::check(newer, older).is_empty(),
-                    "an incompatible pair was accepted (seed {seed})"
-                );
+            for (position, newer) in live.iter().enumerate() {
+                for older in &live[..position] {
+                    let found = compat::check(newer, older);
+                    assert!(
+                        found.is_empty(),
+                        "an incompatible pair was accepted (seed {seed})"
+                    );
+                }
             }
         }
     }
@@ -220,7 +233,7 @@ mod random {
     #[test]
     fn whatever_is_asked_ids_keep_their_meaning_and_versions_stay_compatible() {
         let mut registered = 0;
-        for seed in 0..60 {
+        for seed in 0..40 {
             let (mut dice, mut session, mut meanings) =
                 (Dice(seed), Session::new(), HashMap::new());
             session.line("PUT /config {\"compatibility\":\"BACKWARD_TRANSITIVE\"}");
@@ -232,7 +245,7 @@ mod random {
             registered += meanings.len();
         }
         assert!(
-            registered > 300,
+            registered > 200,
             "the conversations must get somewhere: {registered} ids"
         );
     }

@@ -340,6 +340,11 @@ async fn http_speaks_the_registrys_media_types() {
             .unwrap(),
     );
     shown.push(get("/nope", "").await.unwrap());
+    shown.push(
+        ask("HEAD /subjects HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".into())
+            .await
+            .unwrap(),
+    );
     let oversized = 9 << 20;
     shown.push(
         ask(format!(
@@ -374,6 +379,10 @@ async fn http_speaks_the_registrys_media_types() {
         content-type: application/vnd.schemaregistry.v1+json
         content-length: 49
         {"error_code":404,"message":"HTTP 404 Not Found"}
+
+        HTTP/1.1 200 OK
+        content-type: application/vnd.schemaregistry.v1+json
+        content-length: 7
 
         HTTP/1.1 413 Payload Too Large
         content-type: application/vnd.schemaregistry.v1+json
