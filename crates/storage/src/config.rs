@@ -58,4 +58,10 @@ pub enum Fault {
     SkipRecoverySync,
     /// Takes the first bad frame for the log's end without asking whether it had been synced.
     CutAtDamage,
+    /// Forgets where a sealed file's batches stand before its sidecar says so.
+    ForgetSealedPlaces,
+    /// Takes the old files away before their rewritten batches are durable.
+    RewriteWithoutSync,
+    /// Goes on reading rewritten files where the batches stood before.
+    KeepOldPlaces,
 }

@@ -5,10 +5,12 @@
 //! <dir>/meta            format version and cluster id, JSON
 //! <dir>/checkpoint      checkpoint.rs
 //! <dir>/wal/<id>.wal    frame.rs     <dir>/wal/<id>.idx   index.rs     <dir>/wal/spare   the next file, allocated
+//! <dir>/wal/<id>.seg    rewritten: the live batches of WAL files <id> to `through`, behind their index
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ pub(crate) struct Folder {
     pub(crate) dir: PathBuf,
     pub(crate) wal: PathBuf,
     open: Mutex<BTreeMap<u64, Arc<dyn File>>>,
+    /// Which ids are rewritten files.
+    rewritten: Mutex<BTreeSet<u64>>,
 }
 
 impl Folder {
@@ -44,6 +48,7 @@ impl Folder {
             dir: dir.to_path_buf(),
             wal: dir.join("wal"),
             open: Mutex::default(),
+            rewritten: Mutex::default(),
         }
     }
 
@@ -63,34 +68,94 @@ impl Folder {
         self.wal.join(format!("{id:020}.wal"))
     }
 
-    pub(crate) fn sidecar(&self, id: u64) -> PathBuf {
+    fn sidecar(&self, id: u64) -> PathBuf {
         self.wal.join(format!("{id:020}.idx"))
+    }
+
+    pub(crate) fn rewritten(&self, id: u64) -> PathBuf {
+        self.wal.join(format!("{id:020}.seg"))
+    }
+
+    pub(crate) fn is_rewritten(&self, id: u64) -> bool {
+        self.rewritten.lock().contains(&id)
+    }
+
+    /// The file with a sealed file's batches.
+    pub(crate) fn batches(&self, id: u64) -> PathBuf {
+        match self.is_rewritten(id) {
+            true => self.rewritten(id),
+            false => self.file(id),
+        }
+    }
+
+    /// The file that begins with the index of them.
+    pub(crate) fn index(&self, id: u64) -> PathBuf {
+        match self.is_rewritten(id) {
+            true => self.rewritten(id),
+            false => self.sidecar(id),
+        }
     }
 
     pub(crate) fn spare(&self) -> PathBuf {
         self.wal.join("spare")
     }
 
-    /// Ids of the WAL files, ascending. Leftovers of interrupted writes and sidecars of no file are removed.
-    pub(crate) fn tidy_and_list(&self) -> io::Result<Vec<u64>> {
-        let mut files = Vec::new();
-        let mut sidecars = Vec::new();
+    /// Ids of the log's files, ascending. What interrupted work left behind is removed: half-written files, sidecars of no
+    /// file, and files whose batches a rewritten one holds; an inner error names a rewritten file that is damaged.
+    pub(crate) fn tidy_and_list(&self) -> io::Result<Result<Vec<u64>, (PathBuf, Damaged)>> {
+        let [mut files, mut sidecars, mut rewritten] = [const { BTreeSet::new() }; 3];
         for entry in self.disk.list(&self.wal)? {
             let Some((stem, kind)) = entry.name.rsplit_once('.') else {
                 continue;
             };
             match (stem.parse::<u64>(), kind) {
-                (Ok(id), "wal") => files.push(id),
-                (Ok(id), "idx") => sidecars.push(id),
+                (Ok(id), "wal") => drop(files.insert(id)),
+                (Ok(id), "idx") => drop(sidecars.insert(id)),
+                (Ok(id), "seg") => drop(rewritten.insert(id)),
                 (_, "tmp") => self.disk.remove(&self.wal.join(&entry.name))?,
                 _ => {}
             }
         }
-        for id in sidecars.into_iter().filter(|id| !files.contains(id)) {
+        let mut listed = BTreeSet::new();
+        while let Some(id) = rewritten.pop_first() {
+            self.rewritten.lock().insert(id);
+            let through = match self.read_head(id)? {
+                Ok(head) => head.through,
+                Err(damaged) => return Ok(Err((self.rewritten(id), damaged))),
+            };
+            for old in rewritten.extract_if(id..=through, |_| true) {
+                self.disk.remove(&self.rewritten(old))?;
+            }
+            for old in files.extract_if(id..=through, |_| true) {
+                self.disk.remove(&self.file(old))?;
+            }
+            listed.insert(id);
+        }
+        for id in sidecars.difference(&files) {
+            self.disk.remove(&self.sidecar(*id))?;
+        }
+        listed.append(&mut files);
+        Ok(Ok(listed.into_iter().collect()))
+    }
+
+    /// One rewritten file, in its place already, stands for all of these from now on.
+    pub(crate) fn replace(&self, files: &RangeInclusive<u64>) {
+        self.open.lock().retain(|id, _| !files.contains(id));
+        let mut rewritten = self.rewritten.lock();
+        rewritten.retain(|id| !files.contains(id));
+        rewritten.insert(*files.start());
+    }
+
+    /// Takes a sealed file's index away, and a rewritten file whole; returns what is left to remove or to use again.
+    pub(crate) fn remove_index(&self, id: u64, rewritten: bool) -> io::Result<Option<PathBuf>> {
+        if rewritten {
+            self.disk.remove(&self.rewritten(id))?;
+            return Ok(None);
+        }
+        if self.disk.exists(&self.sidecar(id)) {
             self.disk.remove(&self.sidecar(id))?;
         }
-        files.sort_unstable();
-        Ok(files)
+        Ok(Some(self.file(id)))
     }
 
     pub(crate) fn handle(&self, id: u64) -> io::Result<Arc<dyn File>> {
@@ -102,7 +167,7 @@ impl Folder {
             // The oldest file is the one that fewest readers are at.
             open.pop_first();
         }
-        let file = self.disk.open(&self.file(id))?;
+        let file = self.disk.open(&self.batches(id))?;
         open.insert(id, file.clone());
         Ok(file)
     }
@@ -113,15 +178,16 @@ impl Folder {
 
     pub(crate) fn forget(&self, id: u64) {
         self.open.lock().remove(&id);
+        self.rewritten.lock().remove(&id);
     }
 
     pub(crate) fn write_sidecar(&self, id: u64, bytes: &[u8]) -> io::Result<()> {
         write_atomic(&*self.disk, &self.sidecar(id), bytes)
     }
 
-    /// The head of a sidecar; an inner error when it is missing, damaged or another file's.
+    /// The head of a sealed file's index; an inner error when it is missing, damaged or another file's.
     pub(crate) fn read_head(&self, id: u64) -> io::Result<Result<Head, Damaged>> {
-        let path = self.sidecar(id);
+        let path = self.index(id);
         if !self.disk.exists(&path) {
             return Ok(Err(Damaged("there is no index")));
         }
@@ -145,7 +211,7 @@ impl Folder {
         &self,
         segment: &Segment,
     ) -> io::Result<Result<Vec<Entry>, Damaged>> {
-        let file = self.disk.open(&self.sidecar(segment.file))?;
+        let file = self.disk.open(&self.index(segment.file))?;
         let mut bytes = vec![0; segment.entries as usize * ENTRY_LEN];
         let got = read_full(&*file, &mut bytes, segment.entries_at)?;
         Ok(segment.decode_entries(&bytes[..got]))

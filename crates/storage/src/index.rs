@@ -2,10 +2,11 @@
 //!
 //! The active file's entries are in memory. When a file is sealed they go to its sidecar (`<id>.idx`), and memory keeps
 //! one [`Segment`] per (file, log): first and last offset, largest timestamp, bytes, and where its entries are. A restart
-//! reads the sidecars' heads only; a lost or damaged sidecar is rebuilt from its WAL file.
+//! reads the sidecars' heads only; a lost or damaged sidecar is rebuilt from its WAL file. A rewritten file (`<id>.seg`)
+//! begins with its own index, in the same format; its batches follow.
 //!
 //! ```text
-//! head   magic "LWIDX\0\0\0" · format u32 · file id u64 · end of frames u64 · logs u32
+//! head   magic "LWIDX\0\0\0" · format u32 · file id u64 · through u64 · end u64 · logs u32
 //!        per log: topic uuid · partition i32 · first i64 · last i64 · max timestamp i64 · bytes u64
 //!                 · entries u32 · position of entries u64 · CRC-32C u32 of entries
 //!        CRC-32C u32 of the head
@@ -18,9 +19,9 @@ use crate::codec::{Damaged, Reader, Writer, seal, unseal};
 use crate::record::LogId;
 
 const MAGIC: &[u8; 8] = b"LWIDX\0\0\0";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 pub(crate) const ENTRY_LEN: usize = 40;
-const HEAD_FIXED: usize = 8 + 4 + 8 + 8 + 4;
+const HEAD_FIXED: usize = 8 + 4 + 8 + 8 + 8 + 4;
 const HEAD_PER_LOG: usize = 16 + 4 + 8 + 8 + 8 + 8 + 4 + 8 + 4;
 
 /// One batch.
@@ -53,15 +54,27 @@ pub(crate) struct Segment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) file: u64,
-    /// Where the frames end that this index knows.
+    /// The last WAL file whose batches are in here: the file itself, unless it is a rewritten one that joins several.
+    pub(crate) through: u64,
+    /// Where the batches end that this index knows.
     pub(crate) end: u64,
     pub(crate) segments: Vec<(LogId, Segment)>,
 }
 
-/// Encodes the sidecar of `file`; returns its head as well, which is what memory keeps.
-pub(crate) fn encode(file: u64, end: u64, logs: &BTreeMap<LogId, &[Entry]>) -> (Vec<u8>, Head) {
+/// Bytes of an index of so many logs and entries.
+pub(crate) fn len(logs: usize, entries: usize) -> u64 {
+    (HEAD_FIXED + logs * HEAD_PER_LOG + 4 + entries * ENTRY_LEN) as u64
+}
+
+/// Encodes the index of `file`; returns its head as well, which is what memory keeps.
+pub(crate) fn encode(
+    file: u64,
+    through: u64,
+    end: u64,
+    logs: &BTreeMap<LogId, &[Entry]>,
+) -> (Vec<u8>, Head) {
     let mut body = Writer::default();
-    let body_at = (HEAD_FIXED + logs.len() * HEAD_PER_LOG + 4) as u64;
+    let body_at = len(logs.len(), 0);
     let mut segments = Vec::with_capacity(logs.len());
     for (log, entries) in logs {
         let start = body.0.len();
@@ -73,6 +86,7 @@ pub(crate) fn encode(file: u64, end: u64, logs: &BTreeMap<LogId, &[Entry]>) -> (
     }
     let head = Head {
         file,
+        through,
         end,
         segments,
     };
@@ -92,6 +106,7 @@ impl Head {
         out.0.extend_from_slice(MAGIC);
         out.u32(FORMAT);
         out.u64(self.file);
+        out.u64(self.through);
         out.u64(self.end);
         out.count(self.segments.len());
         for (log, segment) in &self.segments {
@@ -117,7 +132,7 @@ impl Head {
         if reader.u32("format")? != FORMAT {
             return Err(Damaged("the index format is unknown"));
         }
-        reader.take(16, "file and end")?;
+        reader.take(24, "file, through and end")?;
         let logs = reader.u32("log count")? as usize;
         Ok(HEAD_FIXED + logs * HEAD_PER_LOG + 4)
     }
@@ -130,6 +145,7 @@ impl Head {
         let mut reader = Reader::new(unseal(head)?);
         reader.take(12, "magic and format")?;
         let file = reader.u64("file id")?;
+        let through = reader.u64("through")?;
         let end = reader.u64("end")?;
         let count = reader.u32("log count")?;
         let mut segments = Vec::new();
@@ -152,6 +168,7 @@ impl Head {
         }
         Ok(Head {
             file,
+            through,
             end,
             segments,
         })

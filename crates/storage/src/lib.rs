@@ -6,7 +6,7 @@
 //! ```text
 //!   append / commit ─► accept (ahead.rs: offsets, sequences, compare-and-swap, against what is durable + in flight)
 //!        └► queue ─► WAL thread: one contiguous write, one fdatasync ─► apply (state.rs) ─► readable ─► `done` callbacks
-//!   WAL file full ─► index sidecar, checkpoint, next file (preallocated or recycled)
+//!   WAL file full ─► next file (preallocated or recycled); beside it: index sidecar, checkpoint, retention, rewriting (upkeep.rs)
 //! ```
 //!
 //! It is not a cache, not a query engine, and it decodes no records except to look up an offset by time. It keeps no
@@ -21,20 +21,20 @@
 //! - I4: nothing is readable that a crash can erase: high watermark = fsynced end.
 //! - I5: a frame is in the log whole or not at all.
 //!
-//! Limit: retention advances log starts batch by batch, but a WAL file leaves the disk only when every log in it is past
-//! it. One small log that is kept for ever (`_schemas`) therefore pins the files that hold its batches.
-//!
 //! Layer L1: std threads, no tokio.
 
 mod config;
+mod open;
 mod ops;
 pub mod source;
 mod storage;
 mod topic;
 
 mod ahead;
+mod cache;
 mod checkpoint;
 mod codec;
+mod commit;
 mod folder;
 mod frame;
 mod index;
@@ -43,19 +43,23 @@ mod read;
 mod record;
 mod recovery;
 mod retention;
+mod rewrite;
 mod scan;
+mod snapshot;
 mod state;
 mod tail;
+mod upkeep;
 mod wal;
 
 #[cfg(test)]
 mod roundtrip_tests;
 
 pub use config::{Config, Fault};
+pub use open::OpenError;
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,
 };
 pub use recovery::Damage;
-pub use storage::{Bounds, Fetched, OpenError, Stats, Storage, Subscription};
+pub use storage::{Bounds, Fetched, Stats, Storage, Subscription};
 pub use topic::Topic;
 pub use uuid::Uuid;

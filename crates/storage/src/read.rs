@@ -5,22 +5,23 @@
 //! disk is an error, never a record.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lw_protocol::Batch;
 use lw_stdx::disk::read_full;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use uuid::Uuid;
 
-use crate::index::{ENTRY_LEN, Entry, Segment};
+use crate::commit::{Core, Shared};
+use crate::index::{Entry, Segment};
 use crate::ops::ReadError;
 use crate::record::LogId;
 use crate::source::{LogSource, PartitionBounds, SourceBatch, SourceError};
 use crate::state::Log;
-use crate::storage::{Core, Fetched, Shared, Storage};
+use crate::storage::{Fetched, Storage};
 
 /// Batches on disk closer than this are read in one go.
 const GAP: u64 = 4 << 10;
@@ -28,7 +29,7 @@ const GAP: u64 = 4 << 10;
 const RUN: u64 = 4 << 20;
 
 /// A batch to be read: in memory already, or at a place on disk.
-enum Found {
+pub(crate) enum Found {
     Memory(Bytes),
     Disk { file: u64, entry: Entry },
 }
@@ -198,7 +199,7 @@ impl Shared {
     }
 
     /// The entries of a sealed segment, from the cache or the sidecar.
-    fn entries(&self, id: LogId, segment: &Segment) -> Result<Arc<[Entry]>, ReadError> {
+    pub(crate) fn entries(&self, id: LogId, segment: &Segment) -> Result<Arc<[Entry]>, ReadError> {
         if let Some(entries) = self.index_cache.get(segment.file, id) {
             return Ok(entries);
         }
@@ -208,7 +209,7 @@ impl Shared {
             .map_err(|error| ReadError::Io(error.to_string()))?;
         let entries: Arc<[Entry]> = read
             .map_err(|damaged| ReadError::Corrupt {
-                file: self.folder.sidecar(segment.file).display().to_string(),
+                file: self.folder.index(segment.file).display().to_string(),
                 position: segment.entries_at,
                 reason: damaged.0.to_owned(),
             })?
@@ -218,7 +219,7 @@ impl Shared {
     }
 
     /// Reads what is not in memory, neighbours together.
-    fn load(&self, found: Vec<Found>) -> Result<Vec<Bytes>, ReadError> {
+    pub(crate) fn load(&self, found: Vec<Found>) -> Result<Vec<Bytes>, ReadError> {
         let mut batches = Vec::with_capacity(found.len());
         let mut rest = found.into_iter().peekable();
         while let Some(next) = rest.next() {
@@ -288,7 +289,7 @@ impl Shared {
     }
 
     fn corrupt(&self, file: u64, entry: &Entry, reason: String) -> ReadError {
-        let file = self.folder.file(file).display().to_string();
+        let file = self.folder.batches(file).display().to_string();
         tracing::error!(%file, position = entry.position, offset = entry.base, %reason, "the log is damaged");
         ReadError::Corrupt {
             file,
@@ -596,71 +597,6 @@ impl LogSource for Storage {
             if waited.timed_out() {
                 return core.has_news(topic, from);
             }
-        }
-    }
-}
-
-/// Entries of sealed segments, the least recently used out first.
-pub(crate) struct IndexCache {
-    bound: usize,
-    held: Mutex<Held>,
-}
-
-#[derive(Default)]
-struct Held {
-    entries: HashMap<(u64, LogId), (u64, Arc<[Entry]>)>,
-    bytes: usize,
-    uses: u64,
-}
-
-impl IndexCache {
-    pub(crate) fn new(bound: usize) -> IndexCache {
-        IndexCache {
-            bound,
-            held: Mutex::default(),
-        }
-    }
-
-    fn get(&self, file: u64, log: LogId) -> Option<Arc<[Entry]>> {
-        let mut held = self.held.lock();
-        held.uses += 1;
-        let now = held.uses;
-        let (used, entries) = held.entries.get_mut(&(file, log))?;
-        *used = now;
-        Some(entries.clone())
-    }
-
-    fn put(&self, file: u64, log: LogId, entries: Arc<[Entry]>) {
-        let mut held = self.held.lock();
-        held.uses += 1;
-        let now = held.uses;
-        held.bytes += entries.len() * ENTRY_LEN;
-        if let Some((_, old)) = held.entries.insert((file, log), (now, entries)) {
-            held.bytes -= old.len() * ENTRY_LEN;
-        }
-        while held.bytes > self.bound && held.entries.len() > 1 {
-            let oldest = held.entries.iter().min_by_key(|(_, (used, _))| *used);
-            let key = *oldest.expect("there is more than one").0;
-            held.remove(key);
-        }
-    }
-
-    pub(crate) fn forget(&self, file: u64) {
-        let mut held = self.held.lock();
-        let keys: Vec<(u64, LogId)> = held
-            .entries
-            .keys()
-            .filter(|(f, _)| *f == file)
-            .copied()
-            .collect();
-        keys.into_iter().for_each(|key| held.remove(key));
-    }
-}
-
-impl Held {
-    fn remove(&mut self, key: (u64, LogId)) {
-        if let Some((_, entries)) = self.entries.remove(&key) {
-            self.bytes -= entries.len() * ENTRY_LEN;
         }
     }
 }

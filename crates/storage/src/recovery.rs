@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lw_stdx::disk::read_all;
 
@@ -25,7 +26,9 @@ use crate::frame::{FileHeader, Place};
 use crate::index::{self, Entry, Head};
 use crate::record::LogId;
 use crate::scan::{Trust, evidence, scan};
+use crate::snapshot::Snapshot;
 use crate::state::{State, entries_of};
+use crate::wal::is_full;
 
 /// What is known of a WAL file before its frames are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +134,13 @@ pub(crate) struct Recovered {
     pub(crate) replayed_from: u64,
     pub(crate) checkpoint_file: u64,
     pub(crate) replayed: u64,
+    pub(crate) unwritten: Vec<Unwritten>,
+}
+
+/// A sealed file's sidecar that found no room on the disk, and what is in it.
+pub(crate) struct Unwritten {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) logs: Vec<(LogId, Arc<[Entry]>)>,
 }
 
 /// Why a folder cannot be recovered.
@@ -198,11 +208,13 @@ fn wal_name(id: u64) -> String {
 pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered, RecoveryError> {
     let (state, checkpoint) = load_checkpoint(folder)?;
     let mut facts = Vec::new();
-    for id in folder.tidy_and_list()? {
-        let file = folder.handle(id)?;
+    let listed = folder.tidy_and_list()?;
+    let listed =
+        listed.map_err(|(path, damaged)| corrupt(path.display().to_string(), damaged.0))?;
+    for id in listed {
         facts.push(FileFact {
             id,
-            header: FileHeader::read(&*file)?.ok(),
+            header: FileHeader::read(&*folder.handle(id)?)?.ok(),
             sidecar_end: folder.read_head(id)?.ok().map(|head| head.end),
         });
     }
@@ -212,7 +224,7 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
         state,
         place: None,
         replayed_from: 0,
-        not_rebuilt: None,
+        unwritten: Vec::new(),
     };
     let before = recovery.state.lsn;
     for step in steps {
@@ -222,7 +234,7 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
         state,
         place,
         replayed_from,
-        not_rebuilt,
+        unwritten,
         ..
     } = recovery;
     if let Some(end) = place.filter(|_| fault != Some(Fault::CutAtDamage))
@@ -237,9 +249,6 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
         }));
     }
     if let Some((log, offset)) = state.first_hole() {
-        if let Some(error) = not_rebuilt {
-            return Err(RecoveryError::Io(error));
-        }
         let topic = &state.topics[&log.topic].name;
         let reason = format!("{topic}-{}: offset {offset} is in no file", log.partition);
         return Err(corrupt("wal", reason));
@@ -250,6 +259,7 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
         state,
         place,
         checkpoint_file: checkpoint.unwrap_or_default().file,
+        unwritten,
     })
 }
 
@@ -269,7 +279,7 @@ struct Recovery<'a> {
     state: State,
     place: Option<Place>,
     replayed_from: u64,
-    not_rebuilt: Option<io::Error>,
+    unwritten: Vec<Unwritten>,
 }
 
 impl Recovery<'_> {
@@ -296,7 +306,7 @@ impl Recovery<'_> {
 
     fn head(&self, id: u64) -> Result<Head, RecoveryError> {
         let head = self.folder.read_head(id)?;
-        head.map_err(|damaged| corrupt(format!("wal/{id:020}.idx"), damaged.0))
+        head.map_err(|damaged| corrupt(self.folder.index(id).display().to_string(), damaged.0))
     }
 
     fn rebuild(&mut self, from: Place, end: Option<u64>) -> Result<(), RecoveryError> {
@@ -304,16 +314,27 @@ impl Recovery<'_> {
         let mut logs = self.scan_entries(from, trust, end)?;
         logs.retain(|id, entries| self.state.needs(*id, entries));
         let slices = logs.iter().map(|(log, e)| (*log, e.as_slice())).collect();
-        let (bytes, head) = index::encode(from.file, end.unwrap_or_default(), &slices);
-        // Nothing to keep of a file that retention was taking away when the power went.
-        if !head.segments.is_empty()
-            && let Err(error) = self.folder.write_sidecar(from.file, &bytes)
-        {
-            // Perhaps replay finds that nobody needs the file; a restart must work on a full disk.
-            self.not_rebuilt = Some(error);
-            return Ok(());
-        }
+        let (bytes, head) = index::encode(from.file, from.file, end.unwrap_or_default(), &slices);
         self.state.attach(&head);
+        // Nothing to keep of a file that retention was taking away when the power went.
+        if !head.segments.is_empty() {
+            let logs = logs.into_iter().map(|(log, entries)| (log, entries.into()));
+            self.write(Snapshot::made(bytes, head), logs.collect())?;
+        }
+        Ok(())
+    }
+
+    /// Writes a sidecar, or keeps it: a restart must work on a full disk.
+    fn write(
+        &mut self,
+        snapshot: Snapshot,
+        logs: Vec<(LogId, Arc<[Entry]>)>,
+    ) -> Result<(), RecoveryError> {
+        match snapshot.write(self.folder) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => self.unwritten.push(Unwritten { snapshot, logs }),
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 
@@ -341,8 +362,9 @@ impl Recovery<'_> {
     fn load_active(&mut self, id: u64) -> Result<(), RecoveryError> {
         for (log, segment) in self.head(id)?.segments {
             let entries = self.folder.read_entries(&segment)?;
-            let entries =
-                entries.map_err(|damaged| corrupt(format!("wal/{id:020}.idx"), damaged.0))?;
+            let entries = entries.map_err(|damaged| {
+                corrupt(self.folder.index(id).display().to_string(), damaged.0)
+            })?;
             for entry in entries {
                 self.state.attach_active(log, entry);
             }
@@ -382,12 +404,13 @@ impl Recovery<'_> {
                 last: false,
             }));
         }
-        let (bytes, head) = index::encode(id, end, &self.state.active_entries());
-        // Rotation has normally written it, and a restart must work on a full disk.
-        if self.folder.read_head(id)?.ok().as_ref() != Some(&head) {
-            self.folder.write_sidecar(id, &bytes)?;
+        let snapshot = Snapshot::sidecar(&self.state, id, end);
+        let active = self.state.active_entries();
+        let logs: Vec<_> = active.into_iter().map(|(log, e)| (log, e.into())).collect();
+        self.state.seal(&snapshot.head);
+        if self.folder.read_head(id)?.ok().as_ref() != Some(&snapshot.head) {
+            self.write(snapshot, logs)?;
         }
-        self.state.seal(&head);
         Ok(())
     }
 }

@@ -185,7 +185,7 @@ proptest! {
         logs in prop::collection::btree_map(log_id(), prop::collection::vec(entry(), 1..6), 0..5),
     ) {
         let slices = logs.iter().map(|(id, entries)| (*id, entries.as_slice())).collect();
-        let (bytes, head) = index::encode(9, 1234, &slices);
+        let (bytes, head) = index::encode(9, 11, 1234, &slices);
         prop_assert_eq!(&Head::decode(&bytes).unwrap(), &head);
         for (id, segment) in &head.segments {
             let at = segment.entries_at as usize;

@@ -5,6 +5,7 @@
 //! lives in `ahead.rs`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::index::{Entry, Head, Segment};
 use crate::ops::Table;
 use crate::producers::Producer;
 use crate::record::{LogId, Record, decode};
+use crate::rewrite::Use;
 use crate::topic::Topic;
 
 /// Bits of an [`Entry::order`] that number the batches of one frame; the lsn stands above them.
@@ -29,8 +31,8 @@ pub(crate) struct State {
     pub(crate) names: HashMap<String, Uuid>,
     pub(crate) logs: BTreeMap<LogId, Log>,
     pub(crate) tables: BTreeMap<Table, BTreeMap<Bytes, Bytes>>,
-    /// How many logs still need each sealed file. A file at 0 is dead; the shell takes it off the disk.
-    pub(crate) sealed: BTreeMap<u64, usize>,
+    /// Who still needs each sealed file. One that nobody needs is dead; the shell takes it off the disk.
+    pub(crate) sealed: BTreeMap<u64, Use>,
 }
 
 /// One partition's log.
@@ -173,7 +175,7 @@ impl State {
                 partition,
             };
             for segment in self.logs.remove(&log).unwrap_or_default().segments {
-                release(&mut self.sealed, segment.file);
+                release(&mut self.sealed, &segment);
             }
         }
     }
@@ -186,7 +188,7 @@ impl State {
         log.start = offset.clamp(log.start, log.end);
         while let Some(segment) = log.segments.front().filter(|s| s.last < log.start) {
             log.bytes -= segment.bytes;
-            release(&mut self.sealed, segment.file);
+            release(&mut self.sealed, segment);
             log.segments.pop_front();
         }
         let dead = log.active.partition_point(|entry| entry.last < log.start);
@@ -205,7 +207,7 @@ impl State {
 
     /// Moves the active file's batches into segments, as its sidecar's head describes them.
     pub(crate) fn seal(&mut self, head: &Head) {
-        self.sealed.entry(head.file).or_insert(0);
+        let file = self.sealed.entry(head.file).or_insert(Use::of(head));
         for (id, segment) in &head.segments {
             let Some(log) = self.logs.get_mut(id) else {
                 continue;
@@ -217,13 +219,13 @@ impl State {
             );
             log.active.clear();
             log.segments.push_back(*segment);
-            *self.sealed.entry(head.file).or_insert(0) += 1;
+            file.add(segment);
         }
     }
 
     /// Hangs a sealed file's segments into the logs that a checkpoint restored; files come in ascending order.
     pub(crate) fn attach(&mut self, head: &Head) {
-        self.sealed.entry(head.file).or_insert(0);
+        let file = self.sealed.entry(head.file).or_insert(Use::of(head));
         for (id, segment) in &head.segments {
             let Some(log) = self.logs.get_mut(id) else {
                 continue;
@@ -233,7 +235,41 @@ impl State {
             }
             log.bytes += segment.bytes;
             log.segments.push_back(*segment);
-            *self.sealed.entry(head.file).or_insert(0) += 1;
+            file.add(segment);
+        }
+    }
+
+    /// All that is alive in some sealed files: each log with its start and its segments there.
+    pub(crate) fn in_files(&self, files: &RangeInclusive<u64>) -> Vec<(LogId, i64, Vec<Segment>)> {
+        let logs = self.logs.iter().map(|(id, log)| {
+            let segments = log.segments.range(log.segments_in(files)).copied();
+            (*id, log.start, segments.collect())
+        });
+        logs.filter(|(_, _, segments): &(_, _, Vec<Segment>)| !segments.is_empty())
+            .collect()
+    }
+
+    /// Puts a rewritten file in the place of those that it was made of. What died meanwhile stays dead.
+    pub(crate) fn replace(&mut self, files: &RangeInclusive<u64>, head: &Head) {
+        self.sealed.retain(|id, _| !files.contains(id));
+        let file = self.sealed.entry(head.file).or_insert(Use::of(head));
+        for (id, segment) in &head.segments {
+            let Some(log) = self.logs.get_mut(id) else {
+                continue;
+            };
+            let places = log.segments_in(files);
+            if places.is_empty() {
+                continue;
+            }
+            let at = places.start;
+            let replaced: u64 = log
+                .segments
+                .drain(places)
+                .map(|segment| segment.bytes)
+                .sum();
+            log.segments.insert(at, *segment);
+            log.bytes = log.bytes - replaced + segment.bytes;
+            file.add(segment);
         }
     }
 
@@ -265,6 +301,12 @@ impl State {
 }
 
 impl Log {
+    /// Where the segments of these files stand.
+    fn segments_in(&self, files: &RangeInclusive<u64>) -> Range<usize> {
+        let from = self.segments.partition_point(|s| s.file < *files.start());
+        from..self.segments.partition_point(|s| s.file <= *files.end())
+    }
+
     fn push(&mut self, entry: Entry) {
         self.end = entry.last + 1;
         self.bytes += u64::from(entry.len);
@@ -291,11 +333,12 @@ impl Log {
     }
 }
 
-fn release(sealed: &mut BTreeMap<u64, usize>, file: u64) {
-    let users = sealed
-        .get_mut(&file)
+fn release(sealed: &mut BTreeMap<u64, Use>, segment: &Segment) {
+    let file = sealed
+        .get_mut(&segment.file)
         .expect("a segment's file is a known sealed file");
-    *users -= 1;
+    file.logs -= 1;
+    file.live -= segment.bytes;
 }
 
 /// Walks the headers of a record set, each with its position in it.

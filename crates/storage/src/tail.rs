@@ -1,6 +1,7 @@
 //! The newest bytes of the log, kept as the buffers that were written, so that readers at the tail cost no I/O.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
@@ -21,6 +22,12 @@ impl Tail {
             };
             self.bytes -= oldest.len();
         }
+    }
+
+    /// Positions in these files mean other bytes from now on.
+    pub(crate) fn forget(&mut self, files: &RangeInclusive<u64>) {
+        self.groups.retain(|(file, _, _)| !files.contains(file));
+        self.bytes = self.groups.iter().map(|(_, _, bytes)| bytes.len()).sum();
     }
 
     /// The bytes at a place, if they are still here.

@@ -1,26 +1,27 @@
 //! The writing end of the WAL: the active file, its group writes, and the step to the next file.
 //!
-//! Owned by one thread at a time. Rotation, in an order in which every crash recovers:
-//! 1. the next file: the spare, or a new one allocated under a temporary name (here the disk may be full: nothing happened);
-//! 2. the sidecar of the file that ends; 3. the checkpoint; 4. the next file's header, fsync, rename, fsync of the folder.
+//! Owned by one thread at a time. To step to the next file, in an order in which every crash recovers:
+//! 1. take the spare, or reserve a file under a temporary name (here the disk may be full: nothing happened);
+//! 2. write the next file's header, fsync, rename, fsync of the folder. Groups go on here.
+//!
+//! Sidecar and checkpoint of the file that ended follow beside the way to an answer (`upkeep.rs`): until they are there a
+//! restart replays that file. At most one file waits for them; the next step writes them itself if need be.
 //!
 //! The last part of a file is a reserve that appends do not use. When no next file can be allocated, appends are refused
 //! and small commits (offsets, deletions, which make room) go on in the reserve: the ballast, at no extra space.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lw_stdx::disk::{File, read_full, write_atomic};
+use lw_stdx::disk::{File, read_full};
 
 use crate::ahead::Placed;
-use crate::checkpoint;
 use crate::config::Config;
 use crate::folder::Folder;
 use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileHeader, Group, Place};
-use crate::index::{self, Head};
 use crate::ops::StorageFull;
-use crate::state::State;
 
 /// The first file of a folder: small, so that a first start is quick.
 const FIRST_FILE: u64 = 8 << 20;
@@ -43,14 +44,6 @@ pub(crate) enum WriteError {
     Failed(String),
 }
 
-/// Encoded under the state's lock, written without it.
-pub(crate) struct Snapshot {
-    place: Place,
-    sidecar: Vec<u8>,
-    pub(crate) head: Head,
-    checkpoint: Vec<u8>,
-}
-
 /// Which part of a file a frame may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -69,8 +62,13 @@ impl Wal {
             Some(place) => place,
             None => {
                 let len = config.wal_file_bytes.min(FIRST_FILE);
-                let file = allocate(&folder, len)?;
-                install(&folder, &*file, &FileHeader::after(&Place::default()))?
+                let (path, file) = allocate(&folder, len, || true)?;
+                install(
+                    &folder,
+                    &path,
+                    &*file,
+                    &FileHeader::after(&Place::default()),
+                )?
             }
         };
         let file = folder.handle(place.file)?;
@@ -173,48 +171,24 @@ impl Wal {
         self.place = to;
     }
 
-    /// Steps 1–4. The snapshot must be of the active file's end.
-    pub(crate) fn rotate(&mut self, snapshot: &Snapshot, payload: usize) -> Result<(), WriteError> {
-        assert_eq!(snapshot.place, self.place, "a file is sealed as it ends");
+    /// Goes on in the next file, which has room for a frame of `payload` bytes.
+    pub(crate) fn rotate(&mut self, payload: usize) -> Result<(), WriteError> {
         let frame = FILE_HEADER + (FRAME_HEADER + payload) as u64;
         // A sixteenth is reserve, see `fits`.
         let need = frame + frame / 15 + 1;
-        let next = self.next_file(self.config.wal_file_bytes.max(need))?;
-        self.write_snapshot(snapshot)?;
+        let (path, next) = self.next_file(self.config.wal_file_bytes.max(need))?;
         let header = FileHeader::after(&self.place);
-        let begun =
-            install(&self.folder, &*next, &header).and_then(|place| Ok((place, next.len()?)));
+        let begun = install(&self.folder, &path, &*next, &header)
+            .and_then(|place| Ok((place, next.len()?)));
         let (place, capacity) = begun.map_err(|error| self.classify(error, "begin a log file"))?;
         self.folder.adopt(place.file, next.clone());
         (self.file, self.place, self.capacity) = (next, place, capacity);
         Ok(())
     }
 
-    /// What a restart from here needs: the active file's sidecar and the checkpoint.
-    pub(crate) fn snapshot(&self, state: &State, now: i64) -> Snapshot {
-        let place = self.place;
-        let (sidecar, head) = index::encode(place.file, place.position, &state.active_entries());
-        Snapshot {
-            place,
-            sidecar,
-            head,
-            checkpoint: checkpoint::encode(state, place, now),
-        }
-    }
-
-    pub(crate) fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), WriteError> {
-        self.folder
-            .write_sidecar(snapshot.place.file, &snapshot.sidecar)
-            .map_err(|error| self.classify(error, "write an index"))?;
-        write_atomic(
-            &*self.folder.disk,
-            &self.folder.checkpoint(),
-            &snapshot.checkpoint,
-        )
-        .map_err(|error| self.classify(error, "write the checkpoint"))
-    }
-
-    fn next_file(&self, len: u64) -> Result<Arc<dyn File>, WriteError> {
+    /// The spare, or, when it is late, a file whose blocks are reserved but not written: the first sync of each costs twice
+    /// as much, which is far less than to wait for the spare.
+    fn next_file(&self, len: u64) -> Result<(PathBuf, Arc<dyn File>), WriteError> {
         let folder = &self.folder;
         let found = (|| -> io::Result<Option<Arc<dyn File>>> {
             let spare = folder.spare();
@@ -229,7 +203,7 @@ impl Wal {
             Ok(None)
         })();
         match found {
-            Ok(Some(file)) => return Ok(file),
+            Ok(Some(file)) => return Ok((folder.spare(), file)),
             Ok(None) => {}
             Err(error) => return Err(self.classify(error, "use the spare log file")),
         }
@@ -238,10 +212,11 @@ impl Wal {
         if free < needed {
             return Err(WriteError::Full(StorageFull { free, needed }));
         }
-        allocate(folder, len).map_err(|error| self.classify(error, "allocate a log file"))
+        make(folder, "late.tmp", |file| file.reserve(len))
+            .map_err(|error| self.classify(error, "reserve a log file"))
     }
 
-    fn classify(&self, error: io::Error, what: &str) -> WriteError {
+    pub(crate) fn classify(&self, error: io::Error, what: &str) -> WriteError {
         if is_full(&error) {
             let folder = &self.folder;
             return WriteError::Full(StorageFull {
@@ -260,28 +235,54 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Makes the spare: a file of written zeros under the name `spare`.
-pub(crate) fn allocate(folder: &Folder, len: u64) -> io::Result<Arc<dyn File>> {
-    let temporary = folder.wal.join("next.tmp");
-    let file = folder.disk.create(&temporary)?;
-    if let Err(error) = file.allocate(len).and_then(|()| file.sync()) {
-        drop(file);
-        // A half-allocated file would hold the very space that is missing.
-        let _ = folder.disk.remove(&temporary);
-        return Err(error);
-    }
-    folder.disk.rename(&temporary, &folder.spare())?;
-    Ok(file)
+/// Makes a file of written zeros, under a temporary name. Synced piece by piece, so that a group commit of meanwhile
+/// waits for one of them at most. `go_on` is asked between them; the file is abandoned when it says no.
+pub(crate) fn allocate(
+    folder: &Folder,
+    len: u64,
+    go_on: impl Fn() -> bool,
+) -> io::Result<(PathBuf, Arc<dyn File>)> {
+    const PIECE: u64 = 2 << 20;
+    make(folder, "next.tmp", |file| {
+        let mut have = 0;
+        while have < len {
+            if !go_on() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            have = (have + PIECE).min(len);
+            file.allocate(have)?;
+        }
+        file.sync()
+    })
 }
 
-/// Makes the spare the file that `header` describes; from here on its old content means nothing.
-fn install(folder: &Folder, file: &dyn File, header: &FileHeader) -> io::Result<Place> {
+fn make(
+    folder: &Folder,
+    name: &str,
+    fill: impl FnOnce(&dyn File) -> io::Result<()>,
+) -> io::Result<(PathBuf, Arc<dyn File>)> {
+    let path = folder.wal.join(name);
+    let file = folder.disk.create(&path)?;
+    if let Err(error) = fill(&*file) {
+        drop(file);
+        // A half-allocated file would hold the very space that is missing.
+        let _ = folder.disk.remove(&path);
+        return Err(error);
+    }
+    Ok((path, file))
+}
+
+/// Makes a file the one that `header` describes; from here on its old content means nothing.
+fn install(
+    folder: &Folder,
+    path: &Path,
+    file: &dyn File,
+    header: &FileHeader,
+) -> io::Result<Place> {
     let (bytes, place) = header.encode();
     file.write_at(&bytes, 0)?;
     file.sync()?;
-    folder
-        .disk
-        .rename(&folder.spare(), &folder.file(header.id))?;
+    folder.disk.rename(path, &folder.file(header.id))?;
     folder.disk.sync_dir(&folder.wal)?;
     Ok(place)
 }

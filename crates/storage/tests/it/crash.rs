@@ -17,18 +17,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use lw_protocol::batch::batches;
 use lw_sim::{SimClock, SimDisk, Trouble, seeds};
+use lw_stdx::disk::{Disk, read_all};
 use lw_storage::source::LogSource;
 use lw_storage::{
-    AppendError, Appended, CommitError, Committed, Config, Expect, Fault, Op, OpenError, Storage,
-    Table, Uuid,
+    AppendError, Appended, Bounds, CommitError, Committed, Config, Expect, Fault, Op, OpenError,
+    Storage, Table, Uuid,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::kit::{batch, idempotent, lines};
 
-pub(crate) const TOPIC: Uuid = Uuid::from_u128(0x70);
-pub(crate) const PARTITIONS: i32 = 3;
+const TOPIC: Uuid = Uuid::from_u128(0x70);
+/// Kept for ever: without rewriting it would pin every file that holds a batch of it.
+const KEPT: Uuid = Uuid::from_u128(0x71);
+/// The partitions of the first topic, and the only one of the second as one more.
+const PARTITIONS: i32 = 3;
+pub(crate) const LOGS: i32 = PARTITIONS + 1;
+
+/// Topic and partition of a log.
+pub(crate) fn log(n: i32) -> (Uuid, i32) {
+    match n {
+        PARTITIONS => (KEPT, 0),
+        _ => (TOPIC, n),
+    }
+}
 const PRODUCERS: usize = 4;
 pub(crate) const ROUNDS: usize = 14;
 
@@ -60,6 +73,8 @@ pub(crate) struct Model {
     pub(crate) counter_acked: u64,
     counter_sent: u64,
     high_watermarks: BTreeMap<i32, i64>,
+    /// Place in the WAL's order of every batch that was read.
+    orders: BTreeMap<(i32, i64), u64>,
     /// High watermarks and counter before the newest group: what later frames prove to have been synced.
     pub(crate) proven: (BTreeMap<i32, i64>, u64),
 }
@@ -104,7 +119,7 @@ impl World {
             wal_file_bytes: 8 << 10,
             min_free_bytes: 2 << 10,
             group_bytes: 4 << 10,
-            tail_bytes: 6 << 10,
+            tail_bytes: if seed % 2 == 0 { 6 << 10 } else { 40 << 10 },
             index_cache_bytes: 2 << 10,
             fault,
             ..Config::new("/sim")
@@ -227,14 +242,16 @@ impl World {
                 ("retention.bytes".to_owned(), "12000".to_owned()),
                 ("retention.ms".to_owned(), "-1".to_owned()),
             ]);
-            let create = Op::CreateTopic {
-                name: "t".to_owned(),
-                id: TOPIC,
-                partitions: PARTITIONS,
+            let keep = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+            let create = [("t", TOPIC, PARTITIONS, config), ("kept", KEPT, 1, keep)];
+            let create = create.map(|(name, id, partitions, config)| Op::CreateTopic {
+                name: name.to_owned(),
+                id,
+                partitions,
                 config,
                 internal: false,
-            };
-            if let Err(error) = storage.commit_blocking(vec![create]) {
+            });
+            if let Err(error) = storage.commit_blocking(create.to_vec()) {
                 if !self.disk.is_off() {
                     return Err(format!("cannot create the topic: {error}"));
                 }
@@ -313,15 +330,16 @@ impl World {
 
     fn produce_plain(&mut self, storage: &Storage) {
         self.plain += 1;
-        let partition = self.rng.random_range(0..PARTITIONS);
-        let values = vec![format!(
-            "plain-{} {}",
-            self.plain,
-            "y".repeat(self.rng.random_range(1..900))
-        )];
+        let (partition, most) = match self.rng.random_range(0..5) {
+            0 => (PARTITIONS, 300),
+            _ => (self.rng.random_range(0..PARTITIONS), 900),
+        };
+        let size = self.rng.random_range(1..most);
+        let values = vec![format!("plain-{} {}", self.plain, "y".repeat(size))];
         let bytes = batch(&[&values[0]]);
         let replies = self.replies.0.clone();
-        storage.append(TOPIC, partition, bytes, move |result| {
+        let (topic, number) = log(partition);
+        storage.append(topic, number, bytes, move |result| {
             let _ = replies.send(Reply::Plain(partition, values, result));
         });
     }
@@ -434,11 +452,9 @@ impl World {
     }
 
     fn check_all(&mut self, storage: &Storage) -> Result<(), Violation> {
-        for partition in 0..PARTITIONS {
+        for partition in 0..LOGS {
             let log = read_log(storage, partition)?;
-            let bounds = storage
-                .bounds(TOPIC, partition)
-                .ok_or("the partition is gone")?;
+            let bounds = bounds(storage, partition)?;
             offsets_are_dense(&log, bounds.log_start, bounds.high_watermark)?;
             sequences_stand_once(&log)?;
             acked_is_in_the_log(&self.model, partition, &log, bounds.log_start)?;
@@ -447,8 +463,24 @@ impl World {
                 self.learn(partition, offset, &[value])?;
             }
         }
-        order_is_repeatable(storage)?;
+        self.order_is_repeatable(storage)?;
         self.counter_is_between_acked_and_sent(storage)
+    }
+
+    /// Promise 3: the order that a batch was first read in is the one of every reading.
+    fn order_is_repeatable(&mut self, storage: &Storage) -> Result<(), Violation> {
+        for (topic, first) in [("t", 0), ("kept", PARTITIONS)] {
+            for (order, partition, base) in order_of(storage, topic)? {
+                let place = (first + partition, base);
+                let known = *self.model.orders.entry(place).or_insert(order);
+                if known != order {
+                    return Err(format!(
+                        "{place:?} moved from {known} to {order} in the WAL's order"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn high_watermark_never_regresses(
@@ -475,9 +507,7 @@ impl World {
         partition: i32,
         offset: i64,
     ) -> Result<(), Violation> {
-        let bounds = storage
-            .bounds(TOPIC, partition)
-            .ok_or("the partition is gone")?;
+        let bounds = bounds(storage, partition)?;
         match offset < bounds.high_watermark {
             true => Ok(()),
             false => Err(format!(
@@ -506,10 +536,14 @@ impl World {
 }
 
 fn high_watermarks(storage: &Storage) -> BTreeMap<i32, i64> {
-    let of = |partition| storage.bounds(TOPIC, partition).map(|b| b.high_watermark);
-    (0..PARTITIONS)
-        .filter_map(|partition| Some((partition, of(partition)?)))
-        .collect()
+    let of = |partition| Some((partition, bounds(storage, partition).ok()?.high_watermark));
+    (0..LOGS).filter_map(of).collect()
+}
+
+pub(crate) fn bounds(storage: &Storage, partition: i32) -> Result<Bounds, Violation> {
+    let (topic, number) = log(partition);
+    let bounds = storage.bounds(topic, number);
+    bounds.ok_or_else(|| "the partition is gone".to_owned())
 }
 
 pub(crate) fn counter(storage: &Storage) -> u64 {
@@ -523,15 +557,13 @@ pub(crate) fn counter(storage: &Storage) -> u64 {
 
 /// Everything readable of a partition, by fetching.
 pub(crate) fn read_log(storage: &Storage, partition: i32) -> Result<Vec<(i64, String)>, Violation> {
-    let mut offset = storage
-        .bounds(TOPIC, partition)
-        .ok_or("the partition is gone")?
-        .log_start;
-    let start = offset;
+    let (topic, number) = log(partition);
+    let start = bounds(storage, partition)?.log_start;
+    let mut offset = start;
     let mut log = Vec::new();
     loop {
         let fetched = storage
-            .fetch(TOPIC, partition, offset, 3000)
+            .fetch(topic, number, offset, 3000)
             .map_err(|error| format!("fetch at {offset}: {error}"))?;
         if fetched.batches.is_empty() {
             return Ok(log);
@@ -595,14 +627,15 @@ fn acked_is_in_the_log(
     Ok(())
 }
 
-/// The processor's view holds the same batches, in growing order, whatever the size of its reads.
-fn order_is_repeatable(storage: &Storage) -> Result<(), Violation> {
-    let all = |max: usize| -> Result<Vec<(u64, i32)>, Violation> {
+/// The processor's view of a topic holds the same batches, in growing order, whatever the size of its reads: each batch's
+/// partition, base offset and place in the WAL's order.
+fn order_of(storage: &Storage, topic: &str) -> Result<Vec<(u64, i32, i64)>, Violation> {
+    let all = |max: usize| -> Result<Vec<(u64, i32, i64)>, Violation> {
         let mut from = BTreeMap::new();
         let mut order = Vec::new();
         loop {
             let read = storage
-                .read("t", &from, max)
+                .read(topic, &from, max)
                 .map_err(|error| error.to_string())?;
             if read.is_empty() {
                 return Ok(order);
@@ -611,13 +644,13 @@ fn order_is_repeatable(storage: &Storage) -> Result<(), Violation> {
                 let header =
                     lw_protocol::BatchHeader::parse(&each.bytes).map_err(|e| e.to_string())?;
                 from.insert(each.partition, header.last_offset() + 1);
-                order.push((each.order, each.partition));
+                order.push((each.order, each.partition, header.base_offset));
             }
         }
     };
     let (small, large) = (all(1)?, all(1 << 20)?);
     match small == large && small.is_sorted() {
-        true => Ok(()),
+        true => Ok(large),
         false => Err("the WAL order depends on the size of the reads".to_owned()),
     }
 }
@@ -647,6 +680,30 @@ fn sim_acknowledged_records_survive_every_crash() {
     }
 }
 
+/// Else the simulation would say nothing about rewriting.
+#[test]
+fn sim_histories_rewrite_files_and_join_rewritten_ones() {
+    let (mut rewritten, mut joined) = (0, 0);
+    for seed in 1..=30 {
+        let mut world = World::new(seed, None);
+        for round in 0..ROUNDS {
+            world.life(round).unwrap();
+            let names = world.disk.list("/sim/wal".as_ref()).unwrap();
+            for entry in names
+                .into_iter()
+                .filter(|entry| entry.name.ends_with(".seg"))
+            {
+                let path = std::path::Path::new("/sim/wal").join(&entry.name);
+                let head = read_all(&world.disk, &path).unwrap();
+                let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap());
+                rewritten += 1;
+                joined += usize::from(number(20) > number(12) + 1);
+            }
+        }
+    }
+    assert!(rewritten > 100 && joined > 10, "{rewritten} {joined}");
+}
+
 #[test]
 fn sim_the_same_seed_gives_the_same_history() {
     for seed in [1, 7, 23] {
@@ -668,7 +725,13 @@ pub(crate) fn is_caught(fault: Fault, run: impl Fn(u64) -> Result<(), Violation>
 /// A simulation that finds nothing proves something only if it finds what was planted.
 #[test]
 fn sim_planted_bugs_are_caught() {
-    for fault in [Fault::AckBeforeFsync, Fault::SkipRecoverySync] {
+    for fault in [
+        Fault::AckBeforeFsync,
+        Fault::SkipRecoverySync,
+        Fault::ForgetSealedPlaces,
+        Fault::RewriteWithoutSync,
+        Fault::KeepOldPlaces,
+    ] {
         is_caught(fault, |seed| run(seed, Some(fault)).map(drop));
     }
 }

@@ -15,7 +15,7 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 
 use crate::crash::{
-    End, PARTITIONS, ROUNDS, TOPIC, Violation, World, counter, is_caught, read_log, short,
+    End, LOGS, ROUNDS, Violation, World, bounds, counter, is_caught, read_log, short,
 };
 use crate::kit::{append, batch, config, create, open, records, try_open};
 use std::os::unix::fs::FileExt;
@@ -93,8 +93,8 @@ fn judge(world: &World, disk: SimDisk, end: End, tally: &mut Tally) -> Result<()
     let all_is_proven = matches!(end, End::Closed | End::Killed);
     let (proven, proven_counter) = &model.proven;
     let mut shorter = false;
-    for partition in 0..PARTITIONS {
-        let Some(bounds) = storage.bounds(TOPIC, partition) else {
+    for partition in 0..LOGS {
+        let Ok(bounds) = bounds(&storage, partition) else {
             match all_is_proven || !proven.is_empty() {
                 true => return Err("the topic is gone".to_owned()),
                 false => return Ok(()),

@@ -1,0 +1,453 @@
+//! Group commit: from an accepted request to its durable answer.
+//!
+//! The `lw-wal` thread takes everything that is queued, writes it as one group, syncs, applies, answers; it starts the next
+//! sync as soon as the last has ended, so an idle server acknowledges after one sync and a busy one lets hundreds of
+//! requests share it. What can be done beside the way to an answer is left to `upkeep.rs`.
+//!
+//! Lock order: `wal` or `round` → `sealing` → `core` → small ones. No lock is held while a callback runs.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use lw_stdx::clock::Clock;
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::ahead::{Accepted, Ahead, Placed, accept};
+use crate::cache::IndexCache;
+use crate::config::{Config, Fault};
+use crate::folder::Folder;
+use crate::frame::{FRAME_HEADER, Place};
+use crate::ops::{Appended, CommitError, Committed, Op, StorageFull};
+use crate::record::Record;
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::storage::Stats;
+use crate::tail::Tail;
+use crate::wal::{Room, Wal, WriteError};
+
+pub(crate) type Done = Box<dyn FnOnce(Result<Committed, CommitError>) + Send>;
+pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
+
+pub(crate) struct Shared {
+    // Configuration.
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) cluster_id: String,
+    // State.
+    pub(crate) core: Mutex<Core>,
+    pub(crate) wal: Mutex<Wal>,
+    /// Of sealed files whose sidecar and checkpoint are still to be written; their entries are pinned in the cache.
+    pub(crate) sealing: Mutex<VecDeque<Snapshot>>,
+    pub(crate) index_cache: IndexCache,
+    pub(crate) listeners: Mutex<BTreeMap<u64, Listener>>,
+    // Signals.
+    pub(crate) work: Condvar,
+    pub(crate) upkeep: Condvar,
+    pub(crate) spare_work: Condvar,
+    pub(crate) progressed: Condvar,
+    /// Readers hold it shared from looking up a place to having read it; a file is recycled only when nobody does.
+    pub(crate) readers: RwLock<()>,
+    /// Held during a round of upkeep: two must not rewrite the same files.
+    pub(crate) round: Mutex<()>,
+    /// Held while the name of the spare file is given or taken.
+    pub(crate) spare: Mutex<()>,
+    pub(crate) lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+pub(crate) struct Core {
+    pub(crate) state: State,
+    pub(crate) tail: Tail,
+    pub(crate) active_file: u64,
+    pub(crate) ahead: Ahead,
+    pub(crate) queue: VecDeque<Pending>,
+    pub(crate) ticket: u64,
+    /// Requests accepted and not yet durable or refused.
+    pub(crate) in_flight: usize,
+    /// Bytes used and there in the active file.
+    pub(crate) active_fill: (u64, u64),
+    pub(crate) checkpoint_file: u64,
+    pub(crate) spare_wanted: bool,
+    /// Files that cannot be rewritten: something in them is damaged.
+    pub(crate) stuck: BTreeSet<u64>,
+    pub(crate) full: Option<StorageFull>,
+    pub(crate) failed: Option<String>,
+    pub(crate) stop: bool,
+    pub(crate) next_listener: u64,
+    pub(crate) stats: Stats,
+}
+
+/// A request on its way to the disk.
+pub(crate) struct Pending {
+    pub(crate) ticket: u64,
+    pub(crate) records: Vec<Placed>,
+    pub(crate) appended: Vec<Appended>,
+    pub(crate) size: usize,
+    pub(crate) done: Done,
+}
+
+impl Pending {
+    /// Whether its answer holds offsets: it appends, or waits for the append that it repeats.
+    fn appends(&self) -> bool {
+        !self.appended.is_empty()
+    }
+
+    fn changes_more_than_logs(&self) -> bool {
+        let mut records = self.records.iter();
+        records.any(|placed| !matches!(placed.record, Record::Append { .. }))
+    }
+}
+
+pub(crate) struct Threads {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    pub(crate) fn end(&self) {
+        self.shared.core.lock().stop = true;
+        self.shared.work.notify_all();
+        self.shared.upkeep.notify_all();
+        self.shared.spare_work.notify_all();
+        self.shared.progressed.notify_all();
+        for handle in std::mem::take(&mut *self.handles.lock()) {
+            // The last handle may be dropped inside a callback: a thread cannot wait for itself.
+            if handle.thread().id() != thread::current().id() {
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    pub(crate) fn submit(&self, ops: Vec<Op>, done: Done) {
+        let now = self.clock.now_ms();
+        let mut core = self.core.lock();
+        let accepted = match core.judge(ops, now) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                drop(core);
+                return done(Err(error));
+            }
+        };
+        if accepted.records.is_empty() && core.in_flight == 0 {
+            // Nothing to write, and nothing on its way that the answer depends on.
+            let committed = Committed {
+                lsn: core.state.lsn,
+                appended: accepted.appended,
+            };
+            drop(core);
+            return done(Ok(committed));
+        }
+        let ticket = core.ticket;
+        core.in_flight += 1;
+        core.queue.push_back(Pending {
+            ticket,
+            size: accepted.records.iter().map(|p| p.record.size()).sum(),
+            records: accepted.records,
+            appended: accepted.appended,
+            done,
+        });
+        drop(core);
+        self.work.notify_one();
+    }
+
+    pub(crate) fn wal_thread(&self) {
+        loop {
+            {
+                let mut core = self.core.lock();
+                while core.queue.is_empty() && !core.stop {
+                    self.work.wait(&mut core);
+                }
+                if core.queue.is_empty() {
+                    return;
+                }
+            }
+            self.step();
+        }
+    }
+
+    /// Writes one group: everything that is queued, up to a bound. False when nothing was.
+    pub(crate) fn step(&self) -> bool {
+        let mut wal = self.wal.lock();
+        let mut frames = self.core.lock().take_group(self.config.group_bytes);
+        if frames.is_empty() {
+            return false;
+        }
+        while !frames.is_empty() {
+            let count = self.fitting(&wal, &frames);
+            if count == 0 {
+                self.make_room(&mut wal, &mut frames);
+                continue;
+            }
+            let group: Vec<Pending> = frames.drain(..count).collect();
+            match self.write_group(&mut wal, group) {
+                Ok(()) => {}
+                Err((WriteError::Full(full), group)) => {
+                    frames.extend(group);
+                    self.refuse_all(std::mem::take(&mut frames), &CommitError::Full(full));
+                }
+                Err((WriteError::Failed(reason), group)) => {
+                    frames.extend(group);
+                    self.fail(std::mem::take(&mut frames), reason);
+                }
+            }
+        }
+        let core = self.core.lock();
+        // Where another group follows at once, that one says how far the log is synced.
+        let idle = core.queue.is_empty() && core.failed.is_none();
+        drop(core);
+        if idle {
+            wal.mark();
+        }
+        true
+    }
+
+    /// How many of the frames go into the active file.
+    fn fitting(&self, wal: &Wal, frames: &VecDeque<Pending>) -> usize {
+        let full = self.core.lock().full.is_some();
+        let mut size = 0;
+        frames
+            .iter()
+            .take_while(|frame| {
+                if frame.records.is_empty() {
+                    return true;
+                }
+                let room = match full && !frame.appends() {
+                    true => Room::WithReserve,
+                    false => Room::Common,
+                };
+                let fits = wal.fits(size, frame.size, room);
+                size += (FRAME_HEADER + frame.size) as u64;
+                fits
+            })
+            .count()
+    }
+
+    /// Begins the next file, or refuses what cannot go on without one.
+    fn make_room(&self, wal: &mut Wal, frames: &mut VecDeque<Pending>) {
+        let payload = frames.front().map_or(0, |frame| frame.size);
+        let rotated = self
+            .write_sealed()
+            .map_err(|error| wal.classify(error, "write an index or the checkpoint"))
+            .and_then(|()| {
+                let snapshot =
+                    Snapshot::of(&self.core.lock().state, wal.place(), self.clock.now_ms());
+                let _spare = self.spare.lock();
+                wal.rotate(payload).map(|()| snapshot)
+            });
+        match rotated {
+            Ok(snapshot) => {
+                let mut core = self.core.lock();
+                if self.config.fault != Some(Fault::ForgetSealedPlaces) {
+                    let entries = core.state.active_entries().into_iter();
+                    let entries = entries.map(|(log, entries)| (log, entries.into()));
+                    self.index_cache.pin(snapshot.file, entries);
+                }
+                core.state.seal(&snapshot.head);
+                core.active_file = wal.place().file;
+                core.active_fill = (wal.place().position, wal.capacity());
+                core.full = None;
+                core.spare_wanted = true;
+                drop(core);
+                self.sealing.lock().push_back(snapshot);
+                self.spare_work.notify_one();
+                self.upkeep.notify_one();
+            }
+            Err(WriteError::Failed(reason)) => self.fail(std::mem::take(frames), reason),
+            Err(WriteError::Full(full)) => {
+                let first = self.core.lock().full.replace(full).is_none();
+                if first {
+                    tracing::warn!(%full, "appends are refused until there is space");
+                }
+                let front = frames.front().expect("there is a frame that found no room");
+                if !front.appends() && wal.fits(0, front.size, Room::WithReserve) {
+                    return;
+                }
+                let all = !front.appends();
+                self.refuse(std::mem::take(frames), &CommitError::Full(full), all)
+                    .into_iter()
+                    .for_each(|kept| frames.push_back(kept));
+            }
+        }
+    }
+
+    fn write_group(
+        &self,
+        wal: &mut Wal,
+        group: Vec<Pending>,
+    ) -> Result<(), (WriteError, Vec<Pending>)> {
+        let frames = || group.iter().filter(|frame| !frame.records.is_empty());
+        let size: usize = frames().map(|frame| FRAME_HEADER + frame.size).sum();
+        if size == 0 {
+            self.publish(group, wal.place(), &Bytes::new(), &[]);
+            return Ok(());
+        }
+        let before = wal.place();
+        let (bytes, places) = wal.encode(frames().map(|frame| frame.records.as_slice()), size);
+        let end = *places.last().expect("size > 0: there is a frame");
+        if let Err(error) = wal.write(&bytes) {
+            return Err((error, group));
+        }
+        if self.config.fault == Some(Fault::AckBeforeFsync) {
+            wal.advance(end);
+            self.publish(group, before, &bytes, &places);
+            return wal.sync().map_err(|error| (error, Vec::new()));
+        }
+        let start = self.clock.elapsed();
+        if let Err(error) = wal.sync() {
+            return Err((error, group));
+        }
+        let took = self.clock.elapsed().saturating_sub(start);
+        wal.advance(end);
+        {
+            let stats = &mut self.core.lock().stats;
+            stats.fsyncs += 1;
+            stats.fsync_time += took;
+            stats.fsync_max = stats.fsync_max.max(took);
+        }
+        self.publish(group, before, &bytes, &places);
+        Ok(())
+    }
+
+    /// The group is durable: makes it readable, then answers in commit order, then wakes readers.
+    fn publish(&self, group: Vec<Pending>, before: Place, bytes: &Bytes, places: &[Place]) {
+        let base = before.position;
+        let mut lsn = before.lsn;
+        {
+            let mut core = self.core.lock();
+            let mut start = base;
+            for place in places {
+                let payload_at = start + FRAME_HEADER as u64;
+                let payload =
+                    &bytes[(payload_at - base) as usize..(place.position - base) as usize];
+                core.state
+                    .apply(place.lsn, payload_at, payload)
+                    .expect("we can read what we have just written");
+                start = place.position;
+            }
+            let (used, capacity) = core.active_fill;
+            core.active_fill.0 = start;
+            // Early enough for the slowest disk, late enough that an idle server does not pay for it.
+            if used <= capacity / 8 && start > capacity / 8 {
+                core.spare_wanted = true;
+                self.spare_work.notify_one();
+            }
+            if !bytes.is_empty() {
+                let keep = self.config.tail_bytes;
+                core.tail.push(before.file, base, bytes.clone(), keep);
+            }
+            core.in_flight -= group.len();
+            let newest = group.last().map_or(0, |frame| frame.ticket);
+            core.ahead.settle(newest);
+            core.stats.groups += 1;
+            core.stats.frames += places.len() as u64;
+            core.stats.group_bytes += bytes.len() as u64;
+            core.stats.largest_group_frames =
+                core.stats.largest_group_frames.max(places.len() as u64);
+        }
+        for frame in group {
+            lsn += u64::from(!frame.records.is_empty());
+            let committed = Committed {
+                lsn,
+                appended: frame.appended,
+            };
+            answer(frame.done, Ok(committed));
+        }
+        self.progressed.notify_all();
+        let listeners: Vec<Listener> = self.listeners.lock().values().cloned().collect();
+        for listener in listeners {
+            guarded(|| listener());
+        }
+    }
+
+    /// Refuses the frames that append (or all), here and in the queue; returns those of `frames` that go on.
+    fn refuse(&self, frames: VecDeque<Pending>, error: &CommitError, all: bool) -> Vec<Pending> {
+        let (refused, kept) = {
+            let mut core = self.core.lock();
+            let waiting = std::mem::take(&mut core.queue);
+            let mut everything: Vec<Pending> = frames.into_iter().chain(waiting).collect();
+            // What was judged after a refused change may have been judged by it.
+            let all = all
+                || everything
+                    .iter()
+                    .any(|frame| frame.appends() && frame.changes_more_than_logs());
+            let kept = match all {
+                true => Vec::new(),
+                false => everything
+                    .extract_if(.., |frame| !frame.appends())
+                    .collect(),
+            };
+            match all {
+                true => core.ahead.forget_all(),
+                false => core.ahead.forget_appends(),
+            }
+            core.in_flight -= everything.len();
+            (everything, kept)
+        };
+        for frame in refused {
+            answer(frame.done, Err(error.clone()));
+        }
+        kept
+    }
+
+    pub(crate) fn refuse_all(&self, frames: VecDeque<Pending>, error: &CommitError) {
+        self.refuse(frames, error, true);
+    }
+
+    /// The disk failed: nothing that it says about these bytes can be trusted any more, so nothing more is written until a
+    /// restart has looked at what is really there. Reads go on.
+    fn fail(&self, frames: VecDeque<Pending>, reason: String) {
+        tracing::error!(%reason, "the log cannot be written; restart after the disk is well");
+        self.core.lock().failed = Some(reason.clone());
+        self.refuse_all(frames, &CommitError::Failed(reason));
+    }
+}
+
+impl Core {
+    fn judge(&mut self, ops: Vec<Op>, now: i64) -> Result<Accepted, CommitError> {
+        if let Some(reason) = &self.failed {
+            return Err(CommitError::Failed(reason.clone()));
+        }
+        if self.stop {
+            return Err(CommitError::Failed("the storage is closed".to_owned()));
+        }
+        self.ticket += 1;
+        accept(&self.state, &mut self.ahead, ops, self.ticket, now)
+    }
+
+    fn take_group(&mut self, bound: usize) -> VecDeque<Pending> {
+        let mut size = 0;
+        let count = self
+            .queue
+            .iter()
+            .take_while(|frame| {
+                let room = size < bound;
+                size += frame.size;
+                room
+            })
+            .count();
+        self.queue.drain(..count).collect()
+    }
+}
+
+fn answer(done: Done, result: Result<Committed, CommitError>) {
+    guarded(|| done(result));
+}
+
+/// A callback's panic is its owner's bug; the log must go on for everyone else.
+fn guarded(callback: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(callback)).is_err() {
+        tracing::error!("a callback of the log panicked");
+    }
+}

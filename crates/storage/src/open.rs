@@ -1,0 +1,223 @@
+//! Opening and closing a folder: who may, whether we can read it, and what must be durable before anyone is served.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::thread;
+
+use base64::Engine;
+use lw_stdx::clock::Clock;
+use lw_stdx::disk::{Disk, Lock, read_all, write_atomic};
+use parking_lot::{Condvar, Mutex, RwLock};
+use uuid::Uuid;
+
+use crate::ahead::Ahead;
+use crate::cache::IndexCache;
+use crate::commit::{Core, Shared, Threads};
+use crate::config::{Config, Fault};
+use crate::folder::{FOLDER_FORMAT, Folder, Meta};
+use crate::frame::MAX_FILE;
+use crate::recovery::{Damage, RecoveryError, Unwritten, recover};
+use crate::snapshot::Snapshot;
+use crate::storage::{Stats, Storage};
+use crate::tail::Tail;
+use crate::wal::Wal;
+
+/// Why a storage folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data folder is in use by process {pid}")]
+    Locked { pid: u32 },
+    #[error("the data folder has format {found}; this version reads up to {known}")]
+    NewerFormat { found: u32, known: u32 },
+    #[error(
+        "the data folder has format {found}, of an earlier version; this version reads format {known} only. Go on with the \
+         version that wrote it, or begin a new folder"
+    )]
+    OlderFormat { found: u32, known: u32 },
+    #[error("{file} is damaged: {reason}")]
+    Corrupt { file: String, reason: String },
+    /// Acknowledged records are missing from the log's end: cutting it there, as after a crash, would lose them silently.
+    #[error("{0}")]
+    Damaged(Damage),
+    #[error("cannot {what}: {reason}")]
+    Io { what: String, reason: String },
+}
+
+impl Storage {
+    /// Opens the folder, creating it if it is not there. Returns when everything acknowledged is readable again.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A damaged file is never repaired by forgetting acknowledged records.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        config: Config,
+    ) -> Result<Storage, OpenError> {
+        let storage = Storage::open_stepped(disk, clock, config)?;
+        let mut handles = Vec::new();
+        for (name, body) in [
+            ("lw-wal", Shared::wal_thread as fn(&Shared)),
+            ("lw-upkeep", Shared::upkeep_thread),
+            ("lw-spare", Shared::spare_thread),
+        ] {
+            let shared = storage.shared.clone();
+            let thread = thread::Builder::new().name(name.to_owned());
+            let handle = thread
+                .spawn(move || body(&shared))
+                .map_err(|error| io("start a thread", &error))?;
+            handles.push(handle);
+        }
+        *storage.threads.handles.lock() = handles;
+        Ok(storage)
+    }
+
+    /// The same without threads: nothing happens until [`Storage::step`] and [`Storage::upkeep`]. For the simulator, in
+    /// which a seed must decide the order of everything.
+    #[doc(hidden)]
+    pub fn open_stepped(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        mut config: Config,
+    ) -> Result<Storage, OpenError> {
+        config.wal_file_bytes = config.wal_file_bytes.min(MAX_FILE);
+        let folder = Arc::new(Folder::new(disk, &config.dir));
+        folder
+            .disk
+            .create_dir_all(&folder.wal)
+            .map_err(|error| io("create the data folder", &error))?;
+        let lock = match folder.disk.lock(&folder.lock_path()) {
+            Ok(Lock::Held(lock)) => lock,
+            Ok(Lock::Taken { pid }) => return Err(OpenError::Locked { pid }),
+            Err(error) => return Err(io("lock the data folder", &error)),
+        };
+        let cluster_id = open_meta(&folder)?;
+        let recovered = recover(&folder, config.fault).map_err(|error| match error {
+            RecoveryError::Io(error) => io("read the data folder", &error),
+            RecoveryError::Corrupt { file, reason } => OpenError::Corrupt { file, reason },
+            RecoveryError::Damaged(damage) => OpenError::Damaged(damage),
+        })?;
+        let wal = Wal::open(folder.clone(), config.clone(), recovered.place)
+            .map_err(|error| io("begin the log", &error))?;
+        if config.fault != Some(Fault::SkipRecoverySync) {
+            make_durable(&folder, &wal, recovered.replayed_from)
+                .map_err(|error| io("sync the data folder", &error))?;
+        }
+        tracing::debug!(replayed = recovered.replayed, "storage recovered");
+        let core = Core {
+            state: recovered.state,
+            tail: Tail::default(),
+            active_file: wal.place().file,
+            ahead: Ahead::default(),
+            queue: VecDeque::new(),
+            ticket: 0,
+            in_flight: 0,
+            active_fill: (wal.place().position, wal.capacity()),
+            checkpoint_file: recovered.checkpoint_file,
+            spare_wanted: false,
+            stuck: BTreeSet::new(),
+            full: None,
+            failed: None,
+            stop: false,
+            next_listener: 0,
+            stats: Stats::default(),
+        };
+        let index_cache = IndexCache::new(config.index_cache_bytes);
+        let mut sealing = VecDeque::new();
+        for Unwritten { snapshot, logs } in recovered.unwritten {
+            index_cache.pin(snapshot.file, logs.into_iter());
+            sealing.push_back(snapshot);
+        }
+        let shared = Arc::new(Shared {
+            index_cache,
+            sealing: Mutex::new(sealing),
+            config,
+            clock,
+            folder,
+            cluster_id,
+            core: Mutex::new(core),
+            wal: Mutex::new(wal),
+            listeners: Mutex::default(),
+            work: Condvar::new(),
+            upkeep: Condvar::new(),
+            spare_work: Condvar::new(),
+            progressed: Condvar::new(),
+            readers: RwLock::new(()),
+            round: Mutex::default(),
+            spare: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        });
+        let threads = Threads {
+            shared: shared.clone(),
+            handles: Mutex::default(),
+        };
+        Ok(Storage {
+            shared,
+            threads: Arc::new(threads),
+        })
+    }
+
+    /// Writes everything queued, then a checkpoint, and lets go of the folder. Other handles find it closed.
+    pub fn close(self) {
+        self.threads.end();
+        while self.shared.step() {}
+        let wal = self.shared.wal.lock();
+        let sealed = self.shared.write_sealed();
+        let mut core = self.shared.core.lock();
+        if core.failed.is_none() {
+            // A checkpoint that cannot be written costs the next start a replay, nothing else.
+            let snapshot = Snapshot::of(&core.state, wal.place(), self.shared.clock.now_ms());
+            if let Err(error) = sealed.and_then(|()| snapshot.write(&self.shared.folder)) {
+                tracing::warn!(?error, "no checkpoint on close");
+            }
+            core.failed = Some("the storage is closed".to_owned());
+        }
+        self.shared.lock.lock().take();
+    }
+}
+
+/// After a mere process crash we have read bytes and names that the next power cut may still take; from here on nobody may
+/// see what can be taken (I4).
+fn make_durable(folder: &Folder, wal: &Wal, replayed_from: u64) -> std::io::Result<()> {
+    wal.rewrite(replayed_from)?;
+    folder.disk.sync_dir(&folder.wal)?;
+    folder.disk.sync_dir(&folder.dir)
+}
+
+fn open_meta(folder: &Folder) -> Result<String, OpenError> {
+    let path = folder.meta();
+    if folder.disk.exists(&path) {
+        let bytes = read_all(&*folder.disk, &path).map_err(|error| io("read meta", &error))?;
+        let meta: Meta = serde_json::from_slice(&bytes).map_err(|error| OpenError::Corrupt {
+            file: "meta".to_owned(),
+            reason: error.to_string(),
+        })?;
+        if meta.format > FOLDER_FORMAT {
+            return Err(OpenError::NewerFormat {
+                found: meta.format,
+                known: FOLDER_FORMAT,
+            });
+        }
+        if meta.format < FOLDER_FORMAT {
+            return Err(OpenError::OlderFormat {
+                found: meta.format,
+                known: FOLDER_FORMAT,
+            });
+        }
+        return Ok(meta.cluster_id);
+    }
+    let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes());
+    let meta = Meta {
+        format: FOLDER_FORMAT,
+        cluster_id: id.clone(),
+    };
+    let bytes = serde_json::to_vec(&meta).expect("two plain fields serialise");
+    write_atomic(&*folder.disk, &path, &bytes).map_err(|error| io("write meta", &error))?;
+    Ok(id)
+}
+
+fn io(what: &str, error: &std::io::Error) -> OpenError {
+    OpenError::Io {
+        what: what.to_owned(),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,183 @@
+//! What happens beside the way to an answer.
+//!
+//! The `lw-upkeep` thread writes sidecar and checkpoint of sealed files, advances log starts by retention, copies the live
+//! batches of files that hold little else (`copying.rs`), and takes dead files away. The `lw-spare` thread has the next
+//! file ready before it is needed.
+
+mod copying;
+
+use std::io;
+use std::time::Duration;
+
+use crate::commit::Shared;
+use crate::ops::{CommitError, Committed, Op};
+use crate::retention;
+use crate::wal::allocate;
+
+/// How often upkeep looks around without being called.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+
+impl Shared {
+    pub(crate) fn upkeep_thread(&self) {
+        let every = Duration::from_millis(self.config.retention_check_ms);
+        let mut next_retention = self.clock.elapsed() + every;
+        loop {
+            {
+                let mut core = self.core.lock();
+                if !core.stop {
+                    self.upkeep.wait_for(&mut core, UPKEEP_EVERY);
+                }
+                if core.stop {
+                    return;
+                }
+            }
+            if !every.is_zero() && self.clock.elapsed() >= next_retention {
+                self.run_retention();
+                next_retention = self.clock.elapsed() + every;
+            }
+            self.upkeep();
+        }
+    }
+
+    /// One round. Each step may fail by itself and is tried again in the next.
+    pub(crate) fn upkeep(&self) {
+        let _round = self.round.lock();
+        if let Err(error) = self.write_sealed() {
+            tracing::warn!(%error, "cannot write a log file's index or the checkpoint");
+        } else if let Err(error) = self.rewrite_thin_files() {
+            tracing::warn!(%error, "cannot rewrite log files of which little is needed");
+        }
+        if let Err(error) = self.remove_dead_files() {
+            tracing::warn!(%error, "cannot remove dead log files");
+        }
+        let free = || self.folder.disk.free_bytes(&self.folder.wal).unwrap_or(0);
+        let mut core = self.core.lock();
+        if core.full.is_some_and(|full| free() >= full.needed) {
+            tracing::info!("there is space again");
+            core.full = None;
+        }
+        let (used, capacity) = core.active_fill;
+        core.spare_wanted |= used > capacity / 8;
+        drop(core);
+        self.spare_work.notify_one();
+    }
+
+    /// Writes sidecar and checkpoint of what was sealed; a file before the checkpoint's may go from here on.
+    pub(crate) fn write_sealed(&self) -> io::Result<()> {
+        let mut sealing = self.sealing.lock();
+        while let Some(snapshot) = sealing.front() {
+            snapshot.write(&self.folder)?;
+            if snapshot.has_checkpoint() {
+                self.core.lock().checkpoint_file = snapshot.file;
+            }
+            self.index_cache.unpin(snapshot.file);
+            sealing.pop_front();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn spare_thread(&self) {
+        loop {
+            {
+                let mut core = self.core.lock();
+                while !core.spare_wanted && !core.stop {
+                    self.spare_work.wait(&mut core);
+                }
+                if core.stop {
+                    return;
+                }
+            }
+            self.prepare_spare();
+        }
+    }
+
+    /// Makes the spare if it is wanted and not there. Rotation never waits for this: it takes what has the name.
+    pub(crate) fn prepare_spare(&self) {
+        if !std::mem::take(&mut self.core.lock().spare_wanted) {
+            return;
+        }
+        let folder = &self.folder;
+        let len = self.config.wal_file_bytes;
+        let made = (|| -> io::Result<()> {
+            let room = folder.disk.free_bytes(&folder.wal)? >= len + self.config.min_free_bytes;
+            if !room || folder.disk.exists(&folder.spare()) {
+                return Ok(());
+            }
+            let (path, _) = allocate(folder, len, || !self.core.lock().stop)?;
+            let _spare = self.spare.lock();
+            match folder.disk.exists(&folder.spare()) {
+                true => folder.disk.remove(&path),
+                false => folder.disk.rename(&path, &folder.spare()),
+            }
+        })();
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                tracing::warn!(%error, "cannot prepare the next log file");
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes files away that no log needs and no replay starts in; one becomes the spare.
+    fn remove_dead_files(&self) -> io::Result<()> {
+        let dead: Vec<u64> = {
+            let mut core = self.core.lock();
+            let before = core.checkpoint_file;
+            let dead = core
+                .state
+                .sealed
+                .extract_if(..before, |_, file| file.logs == 0);
+            dead.map(|(id, _)| id).collect()
+        };
+        if dead.is_empty() {
+            return Ok(());
+        }
+        // Whoever looked up a place before it was dead has read it after this.
+        drop(self.readers.write());
+        for id in dead {
+            tracing::info!(file = id, "log file is past retention");
+            let rewritten = self.folder.is_rewritten(id);
+            self.folder.forget(id);
+            self.index_cache.forget(id);
+            self.discard(id, rewritten)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file that nobody reads any more, or makes it the spare.
+    fn discard(&self, id: u64, rewritten: bool) -> io::Result<()> {
+        let folder = &self.folder;
+        let Some(path) = folder.remove_index(id, rewritten)? else {
+            return Ok(());
+        };
+        let _spare = self.spare.lock();
+        let len = folder.disk.open(&path)?.len()?;
+        if len != self.config.wal_file_bytes || folder.disk.exists(&folder.spare()) {
+            return folder.disk.remove(&path);
+        }
+        folder.disk.rename(&path, &folder.spare())?;
+        // Durable before the content changes, else a crash shows the old name on foreign bytes.
+        folder.disk.sync_dir(&folder.wal)
+    }
+
+    pub(crate) fn run_retention(&self) {
+        let now = self.clock.now_ms();
+        let due = retention::due(&self.core.lock().state, now);
+        if due.is_empty() {
+            return;
+        }
+        let ops: Vec<Op> = due
+            .into_iter()
+            .map(|(log, before)| Op::DeleteRecords {
+                topic: log.topic,
+                partition: log.partition,
+                before,
+            })
+            .collect();
+        let report = |result: Result<Committed, CommitError>| match result {
+            Ok(_) => tracing::debug!("log starts advanced"),
+            Err(error) => tracing::warn!(%error, "retention has to wait"),
+        };
+        self.submit(ops, Box::new(report));
+    }
+}
