@@ -177,7 +177,7 @@ fn write_call(f: &mut fmt::Formatter<'_>, function: Function, args: &[Expr]) -> 
         (Like, [a, b, escape]) => write!(f, "({a} LIKE {b} ESCAPE {escape})"),
         (
             Plus | Minus | Times | Divide | Equal | NotEqual | Less | LessOrEqual | Greater
-            | GreaterOrEqual | IsDistinctFrom | IsNotDistinctFrom | And | Or | Like,
+            | GreaterOrEqual | IsDistinctFrom | IsNotDistinctFrom | And | Or | Like | Append,
             [a, b],
         ) => write!(f, "({a} {function} {b})"),
         _ => {

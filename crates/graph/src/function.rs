@@ -17,7 +17,8 @@ pub enum Function {
     Minus,
     Times,
     Divide,
-    /// `MOD(a, b)` and `a % b`; the sign follows the dividend.
+    /// `MOD(a, b)` and `a % b` of exact numbers; the sign follows the dividend. The planner brings whole numbers to one type
+    /// and the result to that of `b`.
     Mod,
     Negate,
     Abs,
@@ -50,8 +51,10 @@ pub enum Function {
     TrimTrailing,
     /// `SUBSTRING(s, from[, length])`, 1-based; a negative `from` counts from the end.
     Substring,
-    /// `CONCAT(…)` and `||`; NULL when any argument is NULL.
+    /// `CONCAT(…)`: a STRING, NULL when any argument is NULL.
     Concat,
+    /// `a || b`: as long as both together.
+    Append,
     /// `s LIKE pattern [ESCAPE c]`: `_` does not match a newline.
     Like,
     CharLength,
@@ -105,6 +108,7 @@ impl Function {
             TrimTrailing => "TRIM TRAILING",
             Substring => "SUBSTRING",
             Concat => "CONCAT",
+            Append => "||",
             Like => "LIKE",
             CharLength => "CHAR_LENGTH",
         }
@@ -123,8 +127,13 @@ impl Function {
         match (self, kinds.as_slice()) {
             (Plus | Minus | Times | Divide | Mod, [a, b]) => arithmetic(self, a, b)
                 .map(|kind| kind.with_nullable(nullable))
-                .ok_or_else(|| self.refuse(args, "two numbers, or a time and an interval")),
-            (Negate | Abs, [a]) if a.is_numeric() || a.is_interval() => Ok((*args[0]).clone()),
+                .ok_or_else(|| {
+                    let exact = "two exact numbers; FLOAT and DOUBLE have no remainder";
+                    let any = "two numbers, or a time and an interval";
+                    self.refuse(args, if self == Mod { exact } else { any })
+                }),
+            (Negate, [a]) if a.is_interval() => Ok(args[0].clone()),
+            (Negate | Abs, [a]) if a.is_numeric() => Ok(args[0].clone()),
             (Negate | Abs, _) => Err(self.refuse(args, "one number")),
             (Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual, [a, b])
                 if comparable(a, b) =>
@@ -140,7 +149,7 @@ impl Function {
                 _,
             ) => Err(self.refuse(args, "two values of the same kind; use CAST to convert one")),
             (IsNull | IsNotNull, [_]) => Ok(TypeKind::Boolean.not_null()),
-            (IsTrue | IsNotTrue | IsFalse | IsNotFalse, [TypeKind::Boolean | TypeKind::Null]) => {
+            (IsTrue | IsNotTrue | IsFalse | IsNotFalse, [TypeKind::Boolean]) => {
                 Ok(TypeKind::Boolean.not_null())
             }
             (And | Or, [a, b]) if is_boolean(a) && is_boolean(b) => Ok(boolean()),
@@ -153,17 +162,29 @@ impl Function {
                 .with_nullable(args.iter().all(|arg| arg.nullable))),
             (NullIf, [a, b]) if comparable(a, b) => Ok((*a).clone().nullable()),
             (Coalesce | NullIf, _) => Err(self.refuse(args, "values of one type")),
-            (Upper | Lower, [a]) if a.is_character() => Ok(a_string(nullable)),
+            (Upper | Lower, [a]) if a.is_character() => Ok((*a).clone().with_nullable(nullable)),
             (Trim | TrimLeading | TrimTrailing, [a, b]) if a.is_character() && b.is_character() => {
-                Ok(a_string(nullable))
+                Ok(TypeKind::Varchar(length(a)).with_nullable(nullable))
             }
-            (Substring, [a, from]) if a.is_character() && from.is_integer() => {
-                Ok(a_string(nullable))
-            }
-            (Substring, [a, from, length])
-                if a.is_character() && from.is_integer() && length.is_integer() =>
+            // NULL where nothing is left, says Flink's type; it is '' in fact.
+            (Substring, [a, numbers @ ..])
+                if a.is_character()
+                    && matches!(numbers.len(), 1 | 2)
+                    && numbers.iter().all(|number| number.is_integer()) =>
             {
-                Ok(a_string(nullable))
+                Ok(TypeKind::Varchar(length(a)).nullable())
+            }
+            (Append, [a, b]) if a.is_character() && b.is_character() => {
+                let both = length(a)
+                    .saturating_add(length(b))
+                    .min(TypeKind::STRING_LENGTH);
+                let fixed = matches!((a, b), (TypeKind::Char(_), TypeKind::Char(_)));
+                let kind = if fixed {
+                    TypeKind::Char(both)
+                } else {
+                    TypeKind::Varchar(both)
+                };
+                Ok(kind.with_nullable(nullable))
             }
             (Concat, [_, ..]) if kinds.iter().all(|kind| kind.is_character()) => {
                 Ok(a_string(nullable))
@@ -212,14 +233,9 @@ impl TypeKind {
                         u32::from(scale),
                     ))
                 }
-                _ if *a == TypeKind::Float && *b == TypeKind::Float => Some(TypeKind::Float),
-                _ => Some(TypeKind::Double),
+                _ => Some(approximate(a, b, TypeKind::Double)),
             },
             (a, b) if a.is_character() && b.is_character() => {
-                let length = |kind: &TypeKind| match kind {
-                    TypeKind::Char(n) | TypeKind::Varchar(n) => *n,
-                    _ => 0,
-                };
                 Some(TypeKind::Varchar(length(a).max(length(b))))
             }
             (a, b) if a.is_binary() && b.is_binary() => Some(TypeKind::bytes()),
@@ -230,9 +246,6 @@ impl TypeKind {
                 Some(TypeKind::TimestampLtz(*a.max(b)))
             }
             (TypeKind::Time(a), TypeKind::Time(b)) => Some(TypeKind::Time(*a.max(b))),
-            (TypeKind::Date, TypeKind::Timestamp(p)) | (TypeKind::Timestamp(p), TypeKind::Date) => {
-                Some(TypeKind::Timestamp(*p))
-            }
             _ => None,
         }
     }
@@ -243,7 +256,28 @@ fn a_string(nullable: bool) -> LogicalType {
 }
 
 fn is_boolean(kind: &TypeKind) -> bool {
-    matches!(kind, TypeKind::Boolean | TypeKind::Null)
+    *kind == TypeKind::Boolean
+}
+
+/// Letters at most.
+fn length(kind: &TypeKind) -> u32 {
+    match kind {
+        TypeKind::Char(n) | TypeKind::Varchar(n) => *n,
+        _ => 0,
+    }
+}
+
+/// Two numbers of which one is FLOAT or DOUBLE. A DECIMAL takes FLOAT to DOUBLE, a whole number does not; `both` is the answer to
+/// FLOAT and DOUBLE together.
+fn approximate(a: &TypeKind, b: &TypeKind, both: TypeKind) -> TypeKind {
+    match (a, b) {
+        (TypeKind::Float, TypeKind::Float) => TypeKind::Float,
+        (a, b) if a.is_approximate() && b.is_approximate() && a != b => both,
+        (TypeKind::Float, exact) | (exact, TypeKind::Float) if exact.is_integer() => {
+            TypeKind::Float
+        }
+        _ => TypeKind::Double,
+    }
 }
 
 fn rank(kind: &TypeKind) -> u8 {
@@ -281,11 +315,8 @@ fn arithmetic(function: Function, a: &TypeKind, b: &TypeKind) -> Option<TypeKind
         return a.common(b);
     }
     let (Some((p1, s1)), Some((p2, s2))) = (a.as_decimal(), b.as_decimal()) else {
-        // Flink 2.3: FLOAT with DOUBLE is the left operand's rank rule; an exact operand takes the approximate type.
-        return Some(match (a, b) {
-            (TypeKind::Float, _) | (_, TypeKind::Float) => TypeKind::Float,
-            _ => TypeKind::Double,
-        });
+        // MOD is for exact numbers; FLOAT + DOUBLE is FLOAT and DOUBLE + FLOAT is DOUBLE (sic, in Flink 2.3.0).
+        return (function != Mod).then(|| approximate(a, b, a.clone()));
     };
     let (p1, s1, p2, s2) = (u32::from(p1), u32::from(s1), u32::from(p2), u32::from(s2));
     Some(match function {

@@ -199,8 +199,8 @@ impl fmt::Display for TypeKind {
             TypeKind::Time(p) => write!(f, "TIME({p})"),
             TypeKind::Timestamp(p) => write!(f, "TIMESTAMP({p})"),
             TypeKind::TimestampLtz(p) => write!(f, "TIMESTAMP_LTZ({p})"),
-            TypeKind::IntervalMonths => f.write_str("INTERVAL YEAR TO MONTH"),
-            TypeKind::IntervalMillis => f.write_str("INTERVAL DAY TO SECOND(3)"),
+            TypeKind::IntervalMonths => f.write_str("INTERVAL MONTH"),
+            TypeKind::IntervalMillis => f.write_str("INTERVAL SECOND(3)"),
             TypeKind::Array(of) => write!(f, "ARRAY<{of}>"),
             TypeKind::Map(key, value) => write!(f, "MAP<{key}, {value}>"),
             TypeKind::Row(fields) => {

@@ -11,7 +11,7 @@ use lw_graph::{Expr, LogicalType, MetadataKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-const CATALOG: &str = "default_catalog";
+pub(crate) const CATALOG: &str = "default_catalog";
 const DATABASE: &str = "default_database";
 
 /// `database.object` within the one catalog.
@@ -194,6 +194,18 @@ impl Catalog {
             return Ok(());
         }
         Err(self.unknown(&path, name.span))
+    }
+
+    pub(crate) fn databases(&self) -> Vec<String> {
+        self.databases.iter().cloned().collect()
+    }
+
+    /// Names in the current database of what is wanted.
+    pub(crate) fn names(&self, wanted: impl Fn(&Object) -> bool) -> Vec<String> {
+        let here = self.objects.iter().filter(|(path, object)| {
+            path.database == self.current && wanted(object) && !matches!(object, Object::Broken)
+        });
+        here.map(|(path, _)| path.object.clone()).collect()
     }
 
     pub(crate) fn get(&self, name: &Name) -> Result<(Path, Object)> {

@@ -60,7 +60,9 @@ pub(crate) enum Statement {
     /// One INSERT, or the members of a statement set.
     Inserts(Vec<Insert>),
     Explain(Vec<Insert>),
-    /// A question to tables (`SELECT`, `SHOW`, `EXPLAIN SELECT`).
+    Describe(Name),
+    Show(Shown, Span),
+    /// A question to tables (`SELECT`, `EXPLAIN SELECT`).
     Query(Span),
 }
 
@@ -69,6 +71,17 @@ pub(crate) enum Noun {
     Table,
     View,
     Database,
+}
+
+/// What `SHOW` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Tables,
+    Views,
+    Databases,
+    Catalogs,
+    CurrentDatabase,
+    CurrentCatalog,
 }
 
 #[derive(Debug)]

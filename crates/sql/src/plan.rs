@@ -5,6 +5,7 @@
 //! and nobody is told about it twice.
 
 mod coerce;
+mod describe;
 mod expr;
 mod function;
 mod insert;
@@ -33,7 +34,7 @@ pub struct Plan {
     pub settings: BTreeMap<String, String>,
     /// One per INSERT, in the order of the script.
     pub jobs: Vec<Job>,
-    /// One per EXPLAIN.
+    /// Answers to EXPLAIN, DESCRIBE and SHOW, in order.
     pub explanations: Vec<Explanation>,
     /// What the script's author should know although nothing is wrong.
     pub notices: Vec<Diagnostic>,
@@ -51,7 +52,7 @@ pub struct Job {
     pub text_span: Span,
 }
 
-/// The answer to one EXPLAIN.
+/// The answer to one EXPLAIN, DESCRIBE or SHOW.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     pub text: String,
@@ -185,6 +186,11 @@ impl<'a> Planner<'a> {
             } => self.catalog.remove(noun, &name, if_exists),
             Statement::Inserts(inserts) => inserts.into_iter().try_for_each(|i| self.insert(i)),
             Statement::Explain(inserts) => inserts.into_iter().try_for_each(|i| self.explain(i)),
+            Statement::Describe(name) => self.describe(&name),
+            Statement::Show(shown, span) => {
+                self.show(shown, span);
+                Ok(())
+            }
             Statement::Query(span) => Err(Diagnostic::error(
                 "not-a-pipeline",
                 span,

@@ -166,9 +166,26 @@ impl<'a> Script<'a> {
                         .hint("equality is one sign: a = b"),
                 );
             }
+            Token::Neq if self.written(&token) == "!=" => {
+                return Err(
+                    Diagnostic::error("syntax", self.span(token.span), "unexpected `!=`")
+                        .detail("Flink SQL writes it another way.")
+                        .hint("a <> b"),
+                );
+            }
+            Token::HexStringLiteral(digits) if self.written(&token).starts_with('0') => {
+                let message = format!("unexpected `0x{digits}`");
+                return Err(Diagnostic::error("syntax", self.span(token.span), message)
+                    .hint(format!("bytes are X'{digits}'; a number is decimal")));
+            }
             _ => self.tokens.push(token),
         }
         Ok(())
+    }
+
+    fn written(&self, token: &TokenWithSpan) -> &str {
+        let span = self.span(token.span);
+        &self.text[span.start..span.end]
     }
 
     fn tokenizer_error(&self, message: &str, at: Location) -> Diagnostic {
@@ -269,7 +286,12 @@ fn words(tokens: &[TokenWithSpan], expected: &[&str]) -> bool {
 /// `EXECUTE STATEMENT SET BEGIN …` and the older `BEGIN STATEMENT SET; …`.
 fn begins_a_set(tokens: &[TokenWithSpan]) -> bool {
     let tokens = match tokens {
-        [explain, rest @ ..] if is_word(explain, "EXPLAIN") => rest,
+        [explain, rest @ ..] if is_word(explain, "EXPLAIN") => {
+            if words(rest, &["STATEMENT", "SET"]) {
+                return true;
+            }
+            rest
+        }
         other => other,
     };
     words(tokens, &["EXECUTE", "STATEMENT", "SET"]) || words(tokens, &["BEGIN", "STATEMENT", "SET"])
@@ -324,7 +346,7 @@ fn kind_of(tokens: &[TokenWithSpan]) -> StatementKind {
     }
 }
 
-/// Replaces each line that begins with `//` by spaces, so that all places stay the same.
+/// Replaces each line that begins with `//`, and the mark with which some editors begin a file, by spaces: all places stay.
 fn blank_slash_comments(text: &str) -> String {
     #[derive(PartialEq)]
     enum In {
@@ -354,7 +376,8 @@ fn blank_slash_comments(text: &str) -> String {
             In::Block if previous == '*' && c == '/' => In::Sql,
             other => other,
         };
-        out.push(if state == In::Slashes { ' ' } else { c });
+        let blank = state == In::Slashes || (c == '\u{feff}' && out.is_empty());
+        out.push(if blank { ' ' } else { c });
         at_line_start = c == '\n' || (at_line_start && c.is_whitespace());
         previous = c;
     }

@@ -59,7 +59,7 @@ fn exists(from: &TypeKind, to: &TypeKind) -> bool {
     match (from, to) {
         (Null, _) => true,
         (_, to) if to.is_character() => true,
-        (from, Boolean) if from.is_character() || from.is_integer() => true,
+        (from, Boolean) if from.is_character() || from.is_numeric() => true,
         (Boolean, to) if to.is_numeric() => true,
         (from, to) if from.is_numeric() && to.is_numeric() => true,
         (from, to) if from.is_character() => to.is_numeric() || to.is_binary() || time(to),
@@ -93,6 +93,15 @@ impl Cast {
             (from, Boolean) if from.is_integer() => {
                 let wide = self.widen(value, &DataType::Int64);
                 let numbers = wide.array.as_primitive::<Int64Type>();
+                self.booleans(value, active, |row| Ok(Some(numbers.value(row) != 0)))
+            }
+            (from, Boolean) if from.is_approximate() => {
+                let wide = self.widen(value, &DataType::Float64);
+                let numbers = wide.array.as_primitive::<Float64Type>();
+                self.booleans(value, active, |row| Ok(Some(numbers.value(row) != 0.0)))
+            }
+            (Decimal { .. }, Boolean) => {
+                let numbers = value.array.as_primitive::<Decimal128Type>();
                 self.booleans(value, active, |row| Ok(Some(numbers.value(row) != 0)))
             }
             (Boolean, to) if to.is_numeric() => {

@@ -142,7 +142,7 @@ fn call(function: Function, args: Vec<Node>, ty: &LogicalType) -> Result<Op, Ker
         Not => Op::Not(boolean(next()?)?),
         Coalesce => Op::Coalesce(args.map(|arg| convert(arg, ty)).collect::<Result<_, _>>()?),
         NullIf => null_if(next()?, next()?)?,
-        Upper | Lower | Trim | TrimLeading | TrimTrailing | Substring | Concat | Like
+        Upper | Lower | Trim | TrimLeading | TrimTrailing | Substring | Concat | Append | Like
         | CharLength => {
             let args = args.map(strings::argument).collect::<Result<Vec<_>, _>>()?;
             Op::Text(strings::compile(function, &args)?, args)

@@ -49,7 +49,7 @@ pub(super) fn compile(
         F::TrimLeading => trim(true, false),
         F::TrimTrailing => trim(false, true),
         F::Substring => Ok(Function::Substring),
-        F::Concat => Ok(Function::Concat),
+        F::Concat | F::Append => Ok(Function::Concat),
         F::CharLength => Ok(Function::CharLength),
         F::Like => constant_pattern(args).map(Function::Like),
         other => Err(KernelError::new(format!(

@@ -229,6 +229,9 @@ fn numbers_are_cast_as_flink_casts_them() {
         to("dcv", "dc", TypeKind::Varchar(3)),
         to("bc5", "bi", TypeKind::Char(5)),
         to("bib", "bi", TypeKind::Boolean),
+        to("db", "d", TypeKind::Boolean),
+        to("fb", "f", TypeKind::Boolean),
+        to("dcb", "dc", TypeKind::Boolean),
     ];
     check(&batch, &cases, expect_file!["./testdata/number-cast.txt"]);
 }

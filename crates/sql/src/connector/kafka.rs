@@ -350,6 +350,12 @@ pub(super) fn metadata_key(key: &str, span: Span) -> Result<MetadataKey> {
     )
 }
 
+/// The key as a script writes it.
+pub(crate) fn key_name(key: MetadataKey) -> &'static str {
+    let named = METADATA.iter().find(|(_, known)| *known == key);
+    named.map_or("", |(name, _)| name)
+}
+
 /// The type in which a key is read.
 pub(crate) fn key_type(key: MetadataKey) -> LogicalType {
     match key {

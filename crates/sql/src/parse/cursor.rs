@@ -164,6 +164,7 @@ impl<'s> Cursor<'s> {
         };
         Diagnostic::error("syntax", self.span(), message)
             .detail(format!("Expected {expected} here."))
+            .hint_if(self.peek().and_then(foreign_character))
     }
 
     /// A name; a reserved word only in backticks.
@@ -367,7 +368,8 @@ impl<'s> Cursor<'s> {
             .tokens
             .partition_point(|t| t.span.start < token.span.start);
         let error = Diagnostic::error("syntax", span, format!("unexpected `{}`", token.token))
-            .hint_if(self.misspelt_before(at));
+            .hint_if(self.misspelt_before(at))
+            .hint_if(foreign_character(token));
         match text
             .strip_prefix("Expected: ")
             .and_then(|t| t.split_once(", found"))
@@ -376,6 +378,21 @@ impl<'s> Cursor<'s> {
             None => error.detail(format!("{text}.")),
         }
     }
+}
+
+/// What a word processor or a web page puts in the place of SQL's own characters.
+fn foreign_character(token: &TokenWithSpan) -> Option<String> {
+    let Token::Char(c) = token.token else {
+        return None;
+    };
+    Some(match c {
+        '‘' | '’' | '‚' | '“' | '”' | '„' | '«' | '»' | '´' => {
+            format!("write a straight quote (') instead of {c}")
+        }
+        '–' | '—' | '−' => format!("write a plain minus (-) instead of {c}"),
+        c if c.is_ascii_graphic() => return None,
+        c => format!("delete the character {}", c.escape_unicode()),
+    })
 }
 
 /// `3, Column: 14`.

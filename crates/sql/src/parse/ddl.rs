@@ -7,6 +7,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::script::is_word;
 use crate::suggest::did_you_mean;
 use sqlparser::tokenizer::Token;
+use std::collections::HashSet;
 
 pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let start = cursor.span();
@@ -29,7 +30,7 @@ pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
         skip_comment(cursor)?;
         if cursor.is_word("WITH") {
             let what = "a WITH clause of a database is";
-            return Err(Diagnostic::unsupported(cursor.span(), what));
+            return Err(Diagnostic::unsupported(cursor.span(), what).hint("remove the clause"));
         }
         return Ok(Statement::CreateDatabase {
             name,
@@ -91,19 +92,20 @@ fn parse_table(cursor: &mut Cursor<'_>, start: Span) -> Result<CreateTable> {
         primary_key: Vec::new(),
         options: Vec::new(),
     };
-    if cursor.is_word("LIKE") {
-        return Err(refuse_like(cursor.span()));
-    }
-    if cursor.is_word("AS") || cursor.is_word("WITH") {
-        let what = if cursor.is_word("AS") {
-            "CREATE TABLE … AS SELECT is"
-        } else {
-            "a table without columns is"
-        };
-        return Err(Diagnostic::unsupported(cursor.span(), what)
-            .hint("list the table's columns, and fill it by INSERT INTO … SELECT"));
+    if !cursor.is(&Token::LParen) {
+        // `CREATE TABLE t [WITH (…)] LIKE …` and `… AS SELECT`: the columns come from elsewhere.
+        parse_clauses(cursor, &mut table)?;
+        let message = format!("table '{}' has no columns", table.name.parts[0].value);
+        return Err(Diagnostic::error("syntax", cursor.span(), message)
+            .hint("list them: CREATE TABLE t (a STRING, b INT) WITH (…)"));
     }
     cursor.list(|cursor| parse_element(cursor, &mut table))?;
+    let mut names = HashSet::new();
+    let names_twice = table.columns.iter().find(|c| !names.insert(&c.name.value));
+    if let Some(ColumnDef { name, .. }) = names_twice {
+        let message = format!("column '{}' is declared twice", name.value);
+        return Err(Diagnostic::error("duplicate-column", name.span, message));
+    }
     parse_clauses(cursor, &mut table)?;
     Ok(table)
 }
@@ -124,7 +126,9 @@ fn parse_element(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
         return set_primary_key(table, key, start);
     }
     if cursor.is_word("UNIQUE") {
-        return Err(Diagnostic::unsupported(start, "UNIQUE is"));
+        return Err(Diagnostic::unsupported(start, "UNIQUE is")
+            .detail("Rows are appended; none is refused for its values.")
+            .hint("remove the constraint"));
     }
     if cursor.is_word("LIKE") {
         return Err(refuse_like(cursor.span()));
@@ -136,6 +140,13 @@ fn parse_watermark(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<(
     let start = cursor.span();
     cursor.expect_words(&["WATERMARK", "FOR"])?;
     let column = cursor.ident("the time column's name")?;
+    if cursor.is(&Token::Period) {
+        let what = "a watermark over a field of a ROW is";
+        return Err(
+            Diagnostic::unsupported(cursor.span_since(column.span), what)
+                .hint("make the time a column of its own in the records"),
+        );
+    }
     cursor.expect_words(&["AS"])?;
     let (expression, _) = cursor.expression()?;
     let span = cursor.span_since(start);
@@ -153,10 +164,6 @@ fn parse_watermark(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<(
 
 fn parse_column(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
     let name = cursor.ident("a column's name")?;
-    if let Some(same) = table.columns.iter().find(|c| c.name.value == name.value) {
-        let message = format!("column '{}' is declared twice", same.name.value);
-        return Err(Diagnostic::error("duplicate-column", name.span, message));
-    }
     let kind = if cursor.eat_word("AS") {
         let (expr, span) = cursor.expression()?;
         ColumnKind::Computed(expr, span)
@@ -244,7 +251,9 @@ fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
             .hint("remove the PARTITIONED BY clause"));
     }
     if cursor.is_word("DISTRIBUTED") {
-        return Err(Diagnostic::unsupported(cursor.span(), "DISTRIBUTED BY is"));
+        return Err(Diagnostic::unsupported(cursor.span(), "DISTRIBUTED BY is")
+            .detail("Tables are written without buckets.")
+            .hint("remove the DISTRIBUTED clause"));
     }
     if cursor.eat_word("WITH") {
         table.options = cursor.options()?;
@@ -269,7 +278,8 @@ fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
 }
 
 fn refuse_like(span: Span) -> Diagnostic {
-    Diagnostic::unsupported(span, "LIKE is").hint("write the columns and options of the table out")
+    Diagnostic::unsupported(span, "CREATE TABLE … LIKE is")
+        .hint("write the columns and options of the table out")
 }
 
 fn skip_comment(cursor: &mut Cursor<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Statements other than `CREATE`.
 
-use super::{Cursor, Ident, Insert, Noun, Statement, ddl};
+use super::{Cursor, Ident, Insert, Noun, Shown, Statement, ddl};
 use crate::Result;
 use crate::diagnostic::Diagnostic;
 use crate::suggest::did_you_mean;
@@ -13,7 +13,9 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "INSERT" => Ok(Statement::Inserts(vec![parse_insert(cursor)?])),
         "EXECUTE" | "BEGIN" => parse_statement_set(cursor).map(Statement::Inserts),
         "EXPLAIN" => parse_explain(cursor),
-        "SELECT" | "WITH" | "VALUES" | "(" | "SHOW" | "DESCRIBE" | "DESC" => Ok(query(cursor)),
+        "SELECT" | "WITH" | "VALUES" | "(" => Ok(query(cursor)),
+        "SHOW" => parse_show(cursor),
+        "DESCRIBE" | "DESC" => parse_describe(cursor),
         "SET" => parse_set(cursor),
         "RESET" => {
             cursor.advance();
@@ -45,10 +47,16 @@ fn refuse(cursor: &Cursor<'_>, word: &str) -> Diagnostic {
             .hint("remove the statement"),
         "DELETE" | "UPDATE" | "MERGE" | "TRUNCATE" => {
             Diagnostic::unsupported(span, format!("{word} is"))
+                .detail("A pipeline only appends rows to its table.")
+                .hint("change rows with an engine that writes Iceberg, or run this script on an Apache Flink cluster")
         }
-        "LOAD" | "UNLOAD" | "COMPILE" | "ANALYZE" | "CALL" | "STOP" => {
-            Diagnostic::unsupported(span, format!("{word} is"))
-        }
+        "STOP" => Diagnostic::unsupported(span, "STOP is")
+            .hint("`lakeward pipeline stop NAME` stops a pipeline after a checkpoint"),
+        "LOAD" | "UNLOAD" => Diagnostic::unsupported(span, format!("{word} is"))
+            .detail("There are no modules: all functions are built in.")
+            .hint("remove the statement"),
+        "COMPILE" | "ANALYZE" | "CALL" => Diagnostic::unsupported(span, format!("{word} is"))
+            .hint("remove the statement, or run this script on an Apache Flink cluster"),
         _ => {
             let known = [
                 "CREATE", "INSERT", "SELECT", "SET", "RESET", "USE", "DROP", "EXPLAIN", "EXECUTE",
@@ -74,7 +82,8 @@ fn parse_insert(cursor: &mut Cursor<'_>) -> Result<Insert> {
     let target = cursor.name("a table's name")?;
     if cursor.is_word("PARTITION") {
         let what = "a static PARTITION is";
-        return Err(Diagnostic::unsupported(cursor.span(), what));
+        return Err(Diagnostic::unsupported(cursor.span(), what)
+            .hint("write the value as a column of the query: SELECT …, 'value' FROM …"));
     }
     let columns = if is_column_list(cursor) {
         Some(cursor.list(|cursor| cursor.ident("a column's name"))?)
@@ -84,7 +93,9 @@ fn parse_insert(cursor: &mut Cursor<'_>) -> Result<Insert> {
     let query = cursor.query()?;
     if cursor.are_words(&["ON", "CONFLICT"]) {
         let what = "ON CONFLICT is";
-        return Err(Diagnostic::unsupported(cursor.span(), what));
+        return Err(Diagnostic::unsupported(cursor.span(), what)
+            .detail("Rows are appended; none replaces another.")
+            .hint("remove the clause, and deduplicate when reading the table"));
     }
     Ok(Insert {
         target,
@@ -113,7 +124,8 @@ fn parse_statement_set(cursor: &mut Cursor<'_>) -> Result<Vec<Insert>> {
             return Ok(vec![parse_insert(cursor)?]);
         }
         if cursor.is_word("PLAN") || cursor.is_word("IMMEDIATE") {
-            return Err(Diagnostic::unsupported(cursor.span(), "this EXECUTE is"));
+            return Err(Diagnostic::unsupported(cursor.span(), "this EXECUTE is")
+                .hint("EXECUTE STATEMENT SET BEGIN INSERT INTO …; END"));
         }
         cursor.expect_words(&["STATEMENT", "SET", "BEGIN"])?;
     } else {
@@ -228,13 +240,49 @@ fn setting(cursor: &mut Cursor<'_>, what: &str) -> Result<Ident> {
     })
 }
 
+fn parse_show(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let start = cursor.span();
+    cursor.expect_words(&["SHOW"])?;
+    let shown = [
+        (&["TABLES"][..], Shown::Tables),
+        (&["VIEWS"], Shown::Views),
+        (&["DATABASES"], Shown::Databases),
+        (&["CATALOGS"], Shown::Catalogs),
+        (&["CURRENT", "DATABASE"], Shown::CurrentDatabase),
+        (&["CURRENT", "CATALOG"], Shown::CurrentCatalog),
+    ];
+    for (words, what) in shown {
+        if cursor.eat_words(words) {
+            return Ok(Statement::Show(what, cursor.span_since(start)));
+        }
+    }
+    let word = cursor.peek().map(|token| token.token.to_string());
+    let what = format!("SHOW {} is", word.unwrap_or_default().to_ascii_uppercase());
+    Err(Diagnostic::unsupported(cursor.span(), what)
+        .hint("SHOW TABLES, VIEWS, DATABASES, CATALOGS, CURRENT DATABASE or CURRENT CATALOG"))
+}
+
+fn parse_describe(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.advance();
+    for noun in [
+        "DATABASE", "CATALOG", "JOB", "FUNCTION", "MODEL", "EXTENDED",
+    ] {
+        if cursor.is_word(noun) {
+            let what = format!("DESCRIBE {noun} is");
+            return Err(Diagnostic::unsupported(cursor.span(), what).hint("DESCRIBE table_name"));
+        }
+    }
+    Ok(Statement::Describe(cursor.name("a table's name")?))
+}
+
 fn parse_use(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect_words(&["USE"])?;
     if cursor.eat_word("CATALOG") {
         return Ok(Statement::UseCatalog(cursor.ident("a catalog's name")?));
     }
     if cursor.is_word("MODULES") {
-        return Err(Diagnostic::unsupported(cursor.span(), "USE MODULES is"));
+        return Err(Diagnostic::unsupported(cursor.span(), "USE MODULES is")
+            .hint("remove the statement: all functions are built in"));
     }
     Ok(Statement::Use(cursor.name("a database's name")?))
 }

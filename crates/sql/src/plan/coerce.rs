@@ -115,6 +115,12 @@ fn align(a: Expr, b: Expr) -> (Expr, Expr) {
 pub(super) fn arithmetic(function: Function, a: Expr, b: Expr, span: Span) -> Result<Expr> {
     let result = call(function, vec![a.clone(), b.clone()], span)?;
     let (ka, kb) = (&a.ty().kind, &b.ty().kind);
+    if function == Function::Mod && result.ty().kind.is_integer() {
+        // No remainder is greater than the divisor, so it fits the divisor's type, which is Flink's.
+        let (wide, narrow) = (result.ty().kind.clone(), kb.clone());
+        let remainder = call(function, vec![cast(a, &wide), cast(b, &wide)], span)?;
+        return Ok(cast(remainder, &narrow));
+    }
     let as_decimal = |kind: &TypeKind| {
         kind.as_decimal()
             .map(|(precision, scale)| TypeKind::Decimal { precision, scale })
@@ -122,9 +128,8 @@ pub(super) fn arithmetic(function: Function, a: Expr, b: Expr, span: Span) -> Re
     let (to_a, to_b) = match &result.ty().kind {
         kind if kind.is_integer() => (Some(kind.clone()), Some(kind.clone())),
         TypeKind::Decimal { .. } => (as_decimal(ka), as_decimal(kb)),
-        kind if kind.is_approximate() => {
-            let exact = |k: &TypeKind| (!k.is_approximate()).then(|| kind.clone());
-            (exact(ka), exact(kb))
+        kind if kind.is_approximate() && !(ka.is_approximate() && kb.is_approximate()) => {
+            (Some(kind.clone()), Some(kind.clone()))
         }
         _ => (None, None),
     };
@@ -140,7 +145,7 @@ pub(super) fn unify(values: Vec<Expr>, what: &str, span: Span) -> Result<Vec<Exp
     let mut kinds = values.iter().map(|value| value.ty().kind.clone());
     let first = kinds.next().unwrap_or(TypeKind::Null);
     let common = kinds.try_fold(first, |common, kind| {
-        common.common(&kind).ok_or_else(|| {
+        common_of(&common, &kind, what).ok_or_else(|| {
             Diagnostic::error(
                 "type",
                 span,
@@ -153,6 +158,22 @@ pub(super) fn unify(values: Vec<Expr>, what: &str, span: Span) -> Result<Vec<Exp
         .into_iter()
         .map(|value| cast(value, &common))
         .collect())
+}
+
+/// COALESCE and IFNULL follow other rules than CASE and IF in two places; in both the order matters.
+fn common_of(a: &TypeKind, b: &TypeKind, what: &str) -> Option<TypeKind> {
+    let coalesce = matches!(what, "COALESCE" | "IFNULL");
+    match (a, b) {
+        (TypeKind::Decimal { .. }, TypeKind::Float) if coalesce => Some(TypeKind::Float),
+        (TypeKind::Timestamp(p), TypeKind::TimestampLtz(q)) if !coalesce => {
+            Some(TypeKind::Timestamp(*p.max(q)))
+        }
+        (TypeKind::Timestamp(p), TypeKind::TimestampLtz(q))
+        | (TypeKind::TimestampLtz(q), TypeKind::Timestamp(p)) => {
+            Some(TypeKind::TimestampLtz(*p.max(q)))
+        }
+        _ => a.common(b),
+    }
 }
 
 pub(super) fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr, span: Span) -> Result<Expr> {
@@ -182,7 +203,7 @@ pub(super) fn castable(from: &TypeKind, to: &TypeKind) -> bool {
         }
         (from, to) if from.is_numeric() && to.is_numeric() => true,
         (TypeKind::Boolean, to) => to.is_numeric(),
-        (from, TypeKind::Boolean) => from.is_integer(),
+        (from, TypeKind::Boolean) => from.is_numeric(),
         (from, to) if from.is_binary() && to.is_binary() => true,
         (from, to) if from.is_timestamp() => time(to),
         (TypeKind::Date, to) => to.is_timestamp(),

@@ -73,6 +73,12 @@ impl<'a> Binder<'a> {
         use ast::Expr as E;
         let span = self.place(expr);
         match expr {
+            E::Identifier(name)
+                if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("UNKNOWN") =>
+            {
+                let null = literal::literal(Value::Null, TypeKind::Null);
+                Ok(literal::cast(null, &TypeKind::Boolean))
+            }
             E::Identifier(name) => {
                 self.copy(self.scope.column(std::slice::from_ref(name), span)?, span)
             }
@@ -136,6 +142,7 @@ impl<'a> Binder<'a> {
                             Diagnostic::error("type", span, message).hint("LIKE '50!%' ESCAPE '!'")
                         );
                     }
+                    check_escapes(&args[1], &escape, span)?;
                     args.push(escape);
                 }
                 not_if(*negated, call(Function::Like, args, span)?, span)
@@ -153,6 +160,12 @@ impl<'a> Binder<'a> {
                 ..
             } => self.cast(kind, expr, data_type, span),
             E::Function(f) => function::bind(self, f, span),
+            E::Substring {
+                special: false,
+                shorthand: true,
+                ..
+            } => Err(Diagnostic::error("syntax", span, "SUBSTR has no FROM")
+                .hint("SUBSTR(text, from, length), or SUBSTRING(text FROM from FOR length)")),
             E::Substring {
                 expr,
                 substring_from: Some(from),
@@ -204,8 +217,22 @@ impl<'a> Binder<'a> {
     }
 
     fn unary(&self, op: ast::UnaryOperator, operand: &ast::Expr, span: Span) -> Result<Expr> {
+        if let (
+            ast::UnaryOperator::Minus,
+            ast::Expr::Value(ast::ValueWithSpan {
+                value: ast::Value::Number(digits, _),
+                ..
+            }),
+        ) = (op, operand)
+        {
+            return literal::number(&format!("-{digits}"), span);
+        }
         let value = self.bind(operand)?;
         match op {
+            ast::UnaryOperator::Plus if value.ty().kind.is_character() => {
+                // The same message as the minus has.
+                call(Function::Negate, vec![value], span)
+            }
             ast::UnaryOperator::Plus => Ok(value),
             ast::UnaryOperator::Minus => negate(value, span),
             ast::UnaryOperator::Not => call(Function::Not, vec![value], span),
@@ -233,7 +260,7 @@ impl<'a> Binder<'a> {
             B::GtEq => Function::GreaterOrEqual,
             B::And => Function::And,
             B::Or => Function::Or,
-            B::StringConcat => Function::Concat,
+            B::StringConcat => Function::Append,
             B::Plus => Function::Plus,
             B::Minus => Function::Minus,
             B::Multiply => Function::Times,
@@ -252,7 +279,7 @@ impl<'a> Binder<'a> {
                 let bound = operands.into_iter().map(|operand| self.bind(operand));
                 joined(function, bound.collect::<Result<_>>()?, span)
             }
-            Function::Concat => call(function, vec![self.bind(left)?, self.bind(right)?], span),
+            Function::Append => call(function, vec![self.bind(left)?, self.bind(right)?], span),
             Function::Plus
             | Function::Minus
             | Function::Times
@@ -378,6 +405,12 @@ impl<'a> Binder<'a> {
         let mut cursor = Cursor::new(self.script, tokens);
         let ty = parse_type(&mut cursor)?;
         cursor.expect_end()?;
+        if !ty.nullable {
+            let message = "a CAST is to a type without NOT NULL";
+            return Err(
+                Diagnostic::error("type", span, message).hint("COALESCE(value, …) is never NULL")
+            );
+        }
         Ok(ty)
     }
 
@@ -416,6 +449,35 @@ pub(super) fn run_on_flink(error: Diagnostic) -> Diagnostic {
         Some(_) => error,
         None => error.hint(hint),
     }
+}
+
+/// An escape stands before `%`, `_` or itself; a constant pattern where it does not would only fail when rows come.
+fn check_escapes(pattern: &Expr, escape: &Expr, span: Span) -> Result<()> {
+    let text = |expr: &Expr| match expr {
+        Expr::Literal {
+            value: Value::String(text),
+            ..
+        } => Some(text.clone()),
+        _ => None,
+    };
+    let (Some(pattern), Some(escape)) = (text(pattern), text(escape)) else {
+        return Ok(());
+    };
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if !escape.starts_with(c) {
+            continue;
+        }
+        if !chars
+            .next()
+            .is_some_and(|next| "%_".contains(next) || next == c)
+        {
+            let message = format!("the escape {c} in '{pattern}' escapes nothing");
+            return Err(Diagnostic::error("literal", span, message)
+                .hint(format!("write it before % or _, or twice: {c}{c}")));
+        }
+    }
+    Ok(())
 }
 
 /// The operands of `a OR b OR c`, however long: the parser nests them to the left.

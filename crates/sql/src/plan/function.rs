@@ -19,6 +19,7 @@ const PLANNED: &[&str] = &[
     "TRIM",
     "LTRIM",
     "RTRIM",
+    "BTRIM",
     "SUBSTRING",
     "SUBSTR",
     "CONCAT",
@@ -249,15 +250,27 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
             case(vec![(equal, null)], original, span)
         }
         ("IF", 3) => {
+            if args.iter().any(|arg| arg.ty().kind == TypeKind::Null) {
+                return Err(Diagnostic::error("type", span, "IF takes no bare NULL")
+                    .hint("CAST(NULL AS type), or CASE WHEN condition THEN value END"));
+            }
             let otherwise = args.remove(2);
             let value = args.remove(1);
             let condition = must_be_boolean(args.remove(0), "IF", span)?;
-            case(vec![(condition, value)], otherwise, span)
+            let unknown = condition.ty().nullable;
+            let mut chosen = case(vec![(condition, value)], otherwise, span)?;
+            if let (Expr::Case { ty, .. }, true) = (&mut chosen, unknown) {
+                // An unknown condition chooses the second value, but Flink's type does not know.
+                ty.nullable = true;
+            }
+            Ok(chosen)
         }
         ("UPPER", 1) => call(Function::Upper, args, span),
         ("LOWER", 1) => call(Function::Lower, args, span),
-        ("TRIM" | "LTRIM" | "RTRIM", 1) => {
-            args.push(literal::text(" "));
+        ("TRIM", 1) | ("LTRIM" | "RTRIM" | "BTRIM", 1 | 2) => {
+            if count == 1 {
+                args.push(literal::text(" "));
+            }
             let function = match name {
                 "LTRIM" => Function::TrimLeading,
                 "RTRIM" => Function::TrimTrailing,
@@ -276,6 +289,7 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
         ("COALESCE" | "CONCAT", _) => Err(takes("at least one argument")),
         ("IFNULL" | "NULLIF" | "MOD", _) => Err(takes("two arguments")),
         ("IF", _) => Err(takes("three arguments")),
+        ("LTRIM" | "RTRIM" | "BTRIM", _) => Err(takes("one or two arguments")),
         ("SUBSTRING" | "SUBSTR", _) => Err(takes("two or three arguments")),
         _ => Err(takes("one argument")),
     }

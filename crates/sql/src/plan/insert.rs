@@ -16,7 +16,7 @@ use crate::diagnostic::Diagnostic;
 use crate::parse::{Ident, Insert};
 use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceColumn, SourceSpec};
 use lw_graph::{TypeKind, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 impl Planner<'_> {
@@ -306,19 +306,23 @@ impl<'a> Assembly<'a> {
     fn source(&mut self, mut source: lw_graph::KafkaSource) {
         let table = &self.relation.table;
         let mut fields = Vec::new();
+        let values: HashMap<&str, usize> = source.value_schema.names().zip(0..).collect();
+        let mut read = Vec::new();
         for &position in &self.read {
             let column = &table.columns[position];
             let (from, ty) = match &column.source {
                 ColumnSource::Metadata(key) => (SourceColumn::Metadata(*key), key_type(*key)),
                 _ => {
-                    let index = source.value_schema.index_of(&column.name);
+                    let index = values.get(column.name.as_str());
                     let index = index.expect("a physical column is in the value's schema");
-                    (SourceColumn::Value(index), column.ty.clone())
+                    (SourceColumn::Value(*index), column.ty.clone())
                 }
             };
-            source.columns.push(from);
+            read.push(from);
             fields.push(Field::new(column.name.clone(), ty));
         }
+        drop(values);
+        source.columns = read;
         self.push(
             Operator::Source(SourceSpec::Kafka(source)),
             Schema::new(fields),

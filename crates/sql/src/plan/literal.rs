@@ -23,17 +23,27 @@ pub(super) fn number(digits: &str, span: Span) -> Result<Expr> {
             None => Err(out_of_range(digits, span)),
         };
     }
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (sign, unsigned) = match digits.strip_prefix('-') {
+        Some(unsigned) => ("-", unsigned),
+        None => ("", digits),
+    };
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     if fraction.is_empty() {
-        let value: i64 = whole.parse().map_err(|_| out_of_range(digits, span))?;
+        let value: i64 = format!("{sign}{whole}")
+            .parse()
+            .map_err(|_| out_of_range(digits, span))?;
         let kind = match i32::try_from(value) {
             Ok(_) => TypeKind::Int,
             Err(_) => TypeKind::BigInt,
         };
         return Ok(literal(Value::Integer(value), kind));
     }
-    let precision = whole.len() + fraction.len();
-    let unscaled: Option<i128> = format!("{whole}{fraction}").parse().ok();
+    // The zero before the point counts, but not as the 39th digit.
+    let mut precision = whole.len() + fraction.len();
+    if precision == 39 && whole == "0" {
+        precision = 38;
+    }
+    let unscaled: Option<i128> = format!("{sign}{whole}{fraction}").parse().ok();
     match unscaled {
         Some(unscaled) if precision <= 38 => {
             let kind = TypeKind::Decimal {
@@ -96,9 +106,8 @@ pub(super) fn typed(data_type: &ast::DataType, text: &str, span: Span) -> Result
             Ok(literal(Value::Time(nanos), TypeKind::Time(digits)))
         }
         ast::DataType::Timestamp(..) => {
-            let parsed = text.contains(' ').then(|| timestamp(text)).flatten();
-            let (nanos, digits) =
-                parsed.ok_or_else(|| bad("timestamp", "TIMESTAMP '2026-01-31 10:11:12.123'"))?;
+            let (nanos, digits) = timestamp(text)
+                .ok_or_else(|| bad("timestamp", "TIMESTAMP '2026-01-31 10:11:12.123'"))?;
             Ok(literal(
                 Value::Timestamp(nanos),
                 TypeKind::Timestamp(digits),
@@ -114,15 +123,22 @@ pub(super) fn typed(data_type: &ast::DataType, text: &str, span: Span) -> Result
 /// `INTERVAL '5' SECOND`, `INTERVAL '1-2' YEAR TO MONTH`, `INTERVAL '1 02:03:04' DAY TO SECOND`.
 pub(super) fn interval(interval: &ast::Interval, span: Span) -> Result<Expr> {
     let ast::Expr::Value(ast::ValueWithSpan {
-        value: ast::Value::SingleQuotedString(text),
+        value: ast::Value::SingleQuotedString(text) | ast::Value::Number(text, _),
         ..
     }) = interval.value.as_ref()
     else {
         return Err(
-            Diagnostic::error("literal", span, "an interval's length stands in quotes")
+            Diagnostic::error("literal", span, "an interval's length is a constant")
                 .hint("INTERVAL '5' SECOND"),
         );
     };
+    let quoted = !matches!(
+        interval.value.as_ref(),
+        ast::Expr::Value(ast::ValueWithSpan {
+            value: ast::Value::Number(..),
+            ..
+        })
+    );
     let Some(first) = interval.leading_field.as_ref().and_then(unit) else {
         return Err(
             Diagnostic::error("literal", span, "an interval needs a unit").hint(
@@ -146,6 +162,14 @@ pub(super) fn interval(interval: &ast::Interval, span: Span) -> Result<Expr> {
         Some(rest) => (true, rest),
         None => (false, text.trim()),
     };
+    let leading = digits.split(['-', ' ', ':', '.']).next().unwrap_or(digits);
+    let most = interval.leading_precision.unwrap_or(2);
+    if leading.trim_start_matches('0').len() as u64 > most && quoted {
+        let message = format!("an interval of more than {most} digits");
+        return Err(Diagnostic::error("literal", span, message).hint(
+            "say how many: INTERVAL '100' SECOND(3); or use a greater unit: INTERVAL '1:40' MINUTE TO SECOND",
+        ));
+    }
     let length = if first == last {
         single(digits, first)
     } else {

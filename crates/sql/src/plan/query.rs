@@ -9,10 +9,10 @@ use super::expr::Binder;
 use super::scope::{Scope, ScopeColumn};
 use super::table::scope_column;
 use crate::Result;
-use crate::catalog::{Object, Table};
+use crate::catalog::{Object, Table, View};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Ident, Name, OptionText, Query};
-use lw_graph::{Expr, TypeKind};
+use lw_graph::{Expr, LogicalType, TypeKind};
 use sqlparser::ast::{self, SetExpr, TableFactor};
 use std::rc::Rc;
 
@@ -65,7 +65,7 @@ impl Planner<'_> {
             );
             return Err(Diagnostic::error("type", create.name.span, message));
         }
-        let view = crate::catalog::View {
+        let view = View {
             columns: create.columns,
             query: create.query,
             database: self.catalog.current.clone(),
@@ -208,20 +208,13 @@ impl Planner<'_> {
                 "its CREATE was refused",
             )),
             Object::View(view) => {
-                let database = std::mem::replace(&mut self.catalog.current, view.database.clone());
-                let inner = Around {
-                    span: view.query.span,
-                    ctes: Vec::new(),
-                    depth: around.depth,
-                };
-                let relation = self.query(&view.query.ast, &inner);
-                self.catalog.current = database;
+                let relation = self.view(&view, around)?;
                 let columns = if renamed.is_empty() {
                     view.columns.clone()
                 } else {
                     renamed
                 };
-                self.over(relation?, alias_name.or(Some(path.object)), &columns, span)
+                self.over(relation, alias_name.or(Some(path.object)), &columns, span)
             }
             Object::Table(table) => {
                 let mut options = table.options.clone();
@@ -242,6 +235,31 @@ impl Planner<'_> {
                 self.scoped(relation, qualifier, &renamed, span)
             }
         }
+    }
+
+    /// A view's query, in the database in which it was written.
+    fn view(&mut self, view: &View, around: &Around) -> Result<Relation> {
+        let database = std::mem::replace(&mut self.catalog.current, view.database.clone());
+        let inner = Around {
+            span: view.query.span,
+            ctes: Vec::new(),
+            depth: around.depth,
+        };
+        let relation = self.query(&view.query.ast, &inner);
+        self.catalog.current = database;
+        relation
+    }
+
+    /// Names and types of a view's columns.
+    pub(super) fn view_columns(&mut self, view: &View) -> Result<Vec<(String, LogicalType)>> {
+        let relation = self.view(view, &Around::default())?;
+        let named = relation.columns.into_iter().enumerate();
+        Ok(named
+            .map(|(at, column)| {
+                let given = view.columns.get(at).map(|name| name.value.clone());
+                (given.unwrap_or(column.name), column.expr.ty().clone())
+            })
+            .collect())
     }
 
     fn over(

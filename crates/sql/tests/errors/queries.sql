@@ -67,8 +67,8 @@ INSERT INTO snk SELECT id, CAST(ts - ts AS STRING) FROM orders;
 INSERT INTO snk SELECT 99999999999999999999, sku FROM orders;
 -- case: a day that is not in the calendar
 INSERT INTO snk SELECT id, sku FROM orders WHERE d = DATE '2026-02-30';
--- case: a timestamp without its time
-INSERT INTO snk SELECT id, sku FROM orders WHERE ts > TIMESTAMP '2026-01-01';
+-- case: a timestamp without its day
+INSERT INTO snk SELECT id, sku FROM orders WHERE ts > TIMESTAMP '10:11:12';
 -- case: a bare NULL
 INSERT INTO snk SELECT id, NULL FROM orders;
 -- case: a reserved word as an alias

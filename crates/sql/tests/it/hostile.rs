@@ -328,6 +328,30 @@ fn many_of_anything_take_seconds_at_most() {
 }
 
 #[test]
+fn letters_that_nobody_sees_are_named() {
+    for (letter, named) in [
+        ("\0", "\\u{0}"),
+        ("\u{200b}", "\\u{200b}"),
+        ("\u{202e}", "\\u{202e}"),
+        ("\u{1b}", "\\u{1b}"),
+    ] {
+        let text = format!("{TABLES}INSERT INTO b SELECT {letter} FROM o");
+        let shown = plan_script(&text, "h.sql", &World)
+            .unwrap_err()
+            .render("h.sql", &text);
+        assert!(!shown.contains(letter), "{shown:?}");
+        assert!(shown.contains(&format!("unexpected `{named}`")), "{shown}");
+        assert!(shown.contains("delete the character"), "{shown}");
+    }
+    let text = format!("\u{feff}{TABLES}INSERT INTO b SELECT id FROM o");
+    assert_eq!(
+        verdict(&text),
+        "planned",
+        "the mark with which some editors begin a file"
+    );
+}
+
+#[test]
 fn ten_megabytes_are_refused_by_their_size() {
     let text = format!(
         "-- {}\nINSERT INTO b SELECT id FROM o",

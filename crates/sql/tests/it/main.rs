@@ -9,6 +9,7 @@
 //! `hive` and `lake` to this server, `remote` to a REST catalog, and the warehouse `s3://lakehouse/`.
 
 mod hostile;
+mod types;
 
 use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
 use lw_sql::{Located, Plan, StatementKind, explain, plan_script, statements};
@@ -95,6 +96,19 @@ fn refusals_are_as_written() {
         }
         out
     });
+}
+
+/// The listing as the article prints it: on one line, and with a comment that is no SQL anywhere.
+const ARTICLE: &str = "// Flink SQL: ingest Kafka events and write to Iceberg CREATE TABLE inventory_events ( sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3), WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND ) WITH ( 'connector' = 'kafka', 'topic' = 'inventory-events', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092', 'format' = 'avro' ); CREATE TABLE lakehouse.inventory_events ( sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3) ) WITH ( 'connector' = 'iceberg', 'catalog-name' = 'hive', 'warehouse' = 's3://lakehouse/', 'format-version' = '2' ); INSERT INTO lakehouse.inventory_events SELECT sku, warehouse_id, event_type, quantity, event_time FROM inventory_events;";
+
+/// `plan/article.sql` is the article's text in lines; the example differs from it by a comment that Flink reads too.
+#[test]
+fn the_example_is_the_articles_script_word_for_word() {
+    let article = include_str!("../plan/article.sql");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(article), ARTICLE);
+    let example = include_str!("../../../../examples/inventory/pipeline.sql");
+    assert_eq!(example, article.replacen("//", "--", 1));
 }
 
 /// What `lakeward run -o json` prints of a refused script.
@@ -270,12 +284,16 @@ fn check_folder(folder: &str, extension: &str, check: impl Fn(&str, &str) -> Str
 }
 
 fn scripts(folder: &str) -> Vec<PathBuf> {
+    scripts_with(folder, "sql")
+}
+
+fn scripts_with(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let mut scripts: Vec<PathBuf> = files
-        .filter(|f| f.extension().is_some_and(|e| e == "sql"))
+        .filter(|f| f.extension().is_some_and(|e| e == extension))
         .collect();
     scripts.sort();
     assert!(!scripts.is_empty(), "no scripts");

@@ -27,5 +27,10 @@ CREATE TABLE lakehouse.inventory_events (
 );
 
 INSERT INTO lakehouse.inventory_events
-SELECT sku, warehouse_id, event_type, quantity, event_time
+SELECT
+  sku,
+  warehouse_id,
+  event_type,
+  quantity,
+  event_time
 FROM inventory_events;
