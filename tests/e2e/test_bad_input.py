@@ -1,5 +1,5 @@
 """Bad input, sentence by sentence: what is refused, how it is said, and that everything else goes on."""
-import re
+import json
 import shutil
 import struct
 import subprocess
@@ -100,11 +100,11 @@ def api_ranges(answer):
 
 SCRIPTS = {
     "a misspelt keyword": ("CREATE TABEL t (a INT);", "TABEL", "TABLE"),
-    "an unknown option": (PIPELINE.read_text().replace("'topic' =", "'topics' ="), "topics", "topic"),
+    "an unknown option": (PIPELINE.read_text().replace("'topic' =", "'topics' ="), "'topics'", "'topic'"),
     "an unknown column": (PIPELINE.read_text().replace("  sku,\n  warehouse_id,\n  event_type", "  skew,\n  warehouse_id,\n  event_type"), "skew", "sku"),
-    "an unknown connector": (PIPELINE.read_text().replace("'kafka'", "'kafak'"), "kafak", "kafka"),
-    "an unmapped bootstrap server": (PIPELINE.read_text().replace("kafka-1:9092,", "kafka-9:9092,"), "kafka-9:9092", "[bootstrap]"),
-    "a statement that is not supported": ("CREATE VIEW v AS SELECT 1;", "VIEW", ""),
+    "an unknown connector": (PIPELINE.read_text().replace("'kafka'", "'kafak'"), "'kafak'", "'kafka'"),
+    "an unmapped bootstrap server": (PIPELINE.read_text().replace("kafka-1:9092,", "kafka-9:9092,"), "'kafka-9:9092,kafka-2:9092'", "[bootstrap]"),
+    "a statement that is not supported": ("CREATE CATALOG c WITH ('type' = 'iceberg');", "CATALOG", "'catalog-name'"),
 }
 
 
@@ -118,10 +118,17 @@ def test_a_bad_script_points_at_the_token_and_says_what_exists(serve, folder, wh
     done = server.run("run", script, "--detach")
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
-    line = 1 + text[: text.index(token)].count("\n")
-    assert re.search(rf"\b{line}\b", said), f"it does not name line {line}: {said}"
+    before = text[: text.index(token)]
+    line, column = 1 + before.count("\n"), len(before) - before.rfind("\n")
+    assert f"bad.sql:{line}:{column}" in said, f"it does not name bad.sql:{line}:{column}: {said}"
     assert token in said and hint in said, said
+    assert f"· {' ' * (column - 1)}{'─' * len(token)}\n" in said, f"{token} is not underlined: {said}"
     assert "panicked" not in said
+    refused = server.run("run", script, "--detach", "-o", "json")
+    assert refused.returncode == 1
+    (place,) = json.loads(refused.stdout)["error"]["diagnostics"]
+    assert (place["file"], place["line"], place["column"]) == (str(script), line, column)
+    assert token in place["message"] and hint in place.get("hint", "")
     assert server.json("pipeline", "list") in ([], {"pipelines": []}), "a refused script left a pipeline behind"
 
 

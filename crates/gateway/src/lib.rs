@@ -5,7 +5,7 @@
 //! | `GET /healthz` | `{"status":"ok"}` once everything serves; 503 while writes are blocked |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /api/v1/status` | addresses, version, pid |
-//! | `POST /api/v1/pipelines` | submit `{name, sql, replace, adopt}` |
+//! | `POST /api/v1/pipelines` | submit `{name, file, sql, replace, adopt}` |
 //! | `GET /api/v1/pipelines[/NAME]` | list, show |
 //! | `POST /api/v1/pipelines/NAME/stop`, `…/resume` | `resume` takes `{adopt}` |
 //! | `DELETE /api/v1/pipelines/NAME` | drop |
@@ -35,6 +35,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// A script as it was submitted.
+pub struct Script {
+    pub sql: String,
+    /// The pipeline's name, unless the script sets one.
+    pub name: String,
+    /// What messages call the script: its file, as the user typed it.
+    pub file: String,
+}
+
 /// A script that the planner accepted.
 pub struct Planned {
     /// `SET 'pipeline.name'`, else the name that was given.
@@ -43,7 +52,7 @@ pub struct Planned {
     pub settings: BTreeMap<String, String>,
     /// Rendered notices: what was assumed, what will be surprising.
     pub notices: Vec<String>,
-    /// Texts of `EXPLAIN` statements, in order.
+    /// Answers to `EXPLAIN`, `DESCRIBE` and `SHOW`, in order.
     pub explanations: Vec<String>,
 }
 
@@ -62,8 +71,7 @@ pub struct Status {
 /// The parts of a server that answer requests; each is a seam, so that the shell knows none of their types.
 pub struct Parts {
     pub pipelines: Arc<Pipelines>,
-    /// Plans a script: `(text, name)`.
-    pub plan: Box<dyn Fn(&str, &str) -> Result<Planned, Refusal> + Send + Sync>,
+    pub plan: Box<dyn Fn(&Script) -> Result<Planned, Refusal> + Send + Sync>,
     /// Runs a batch query: columns and rows as JSON.
     pub query: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
     pub tables: Box<dyn Fn() -> Result<Value, Refusal> + Send + Sync>,

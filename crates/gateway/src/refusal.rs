@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What was refused, why, and something to type.
 ///
-/// On the wire: `{"error": {"message", "detail", "hint", "rendered"}}` with a 4xx or 5xx status.
+/// On the wire: `{"error": {"message", "detail", "hint", "rendered", "diagnostics"}}` with a 4xx or 5xx status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     #[serde(skip)]
@@ -22,6 +22,9 @@ pub struct Refusal {
     /// The whole as people read it, with the place in the script; empty when there is no place.
     #[serde(default)]
     pub rendered: String,
+    /// What is wrong with a script, one message each with its `file`, `line` and `column`, for programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<serde_json::Value>,
 }
 
 impl Refusal {
@@ -32,6 +35,7 @@ impl Refusal {
             detail: String::new(),
             hint: String::new(),
             rendered: String::new(),
+            diagnostics: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
-use crate::{Parts, Refusal};
+use crate::{Parts, Refusal, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -69,6 +69,8 @@ async fn status(State(parts): State<Arc<Parts>>) -> Json<crate::Status> {
 #[derive(Deserialize)]
 struct Submit {
     name: String,
+    /// The script's file, for messages; the name where there is none.
+    file: Option<String>,
     sql: String,
     #[serde(default)]
     replace: bool,
@@ -78,7 +80,12 @@ struct Submit {
 
 async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) -> Answer {
     ask(parts, move |parts| {
-        let planned = (parts.plan)(&request.sql, &request.name)?;
+        let script = Script {
+            file: request.file.unwrap_or_else(|| request.name.clone()),
+            name: request.name,
+            sql: request.sql,
+        };
+        let planned = (parts.plan)(&script)?;
         if planned.jobs.is_empty() && !planned.explanations.is_empty() {
             return Ok(Json(
                 json!({ "explanations": planned.explanations, "notices": planned.notices }),
@@ -86,16 +93,19 @@ async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) ->
         }
         let submission = Submission {
             name: planned.name.clone(),
-            sql: request.sql,
+            sql: script.sql,
             jobs: planned.jobs,
             settings: planned.settings,
             replace: request.replace,
             adopt: request.adopt,
         };
         let outcome = parts.pipelines.submit(submission)?;
-        Ok(Json(
-            json!({ "pipeline": planned.name, "outcome": outcome, "notices": planned.notices }),
-        ))
+        Ok(Json(json!({
+            "pipeline": planned.name,
+            "outcome": outcome,
+            "explanations": planned.explanations,
+            "notices": planned.notices,
+        })))
     })
     .await
 }

@@ -10,7 +10,7 @@ use crate::environment::World;
 use crate::failure::failure;
 use anyhow::Context;
 use lw_broker::{Broker, BrokerConfig};
-use lw_gateway::{Parts, Planned, Refusal, Status};
+use lw_gateway::{Parts, Planned, Refusal, Script, Status};
 use lw_lakehouse::{Catalog, Files, Ids};
 use lw_ops::metrics::{Disk, Observed};
 use lw_registry::Registry;
@@ -135,7 +135,7 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     };
     let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
     let parts = Arc::new(Parts {
-        plan: Box::new(move |text, name| plan(text, name, &world)),
+        plan: Box::new(move |script| plan(script, &world)),
         query: {
             let catalog = catalog.clone();
             Box::new(move |sql| query(sql, &catalog))
@@ -298,11 +298,12 @@ fn write_ready(file: &Path, status: &Status) -> anyhow::Result<()> {
     std::fs::rename(&part, file).with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn plan(text: &str, name: &str, world: &World) -> Result<Planned, Refusal> {
-    let plan = lw_sql::plan_script(text, name, world)
-        .map_err(|diagnostics| refused(&diagnostics, name, text))?;
+fn plan(script: &Script, world: &World) -> Result<Planned, Refusal> {
+    let Script { sql, name, file } = script;
+    let plan = lw_sql::plan_script(sql, file, world)
+        .map_err(|diagnostics| refused(&diagnostics, file, sql))?;
     Ok(Planned {
-        name: plan.pipeline_name.unwrap_or_else(|| name.to_string()),
+        name: plan.pipeline_name.unwrap_or_else(|| name.clone()),
         jobs: plan
             .jobs
             .into_iter()
@@ -326,13 +327,13 @@ fn plan(text: &str, name: &str, world: &World) -> Result<Planned, Refusal> {
         notices: plan
             .notices
             .iter()
-            .map(|notice| notice.render(name, text))
+            .map(|notice| notice.render(file, sql))
             .collect(),
     })
 }
 
 /// The first diagnostic as the message, all of them rendered with their places in the script.
-fn refused(diagnostics: &lw_sql::Diagnostics, name: &str, text: &str) -> Refusal {
+fn refused(diagnostics: &lw_sql::Diagnostics, file: &str, text: &str) -> Refusal {
     let first = diagnostics.0.first();
     let mut refusal = Refusal::new(
         400,
@@ -344,7 +345,12 @@ fn refused(diagnostics: &lw_sql::Diagnostics, name: &str, text: &str) -> Refusal
     refusal.hint = first
         .and_then(|first| first.hint.clone())
         .unwrap_or_default();
-    refusal.rendered = diagnostics.render(name, text);
+    refusal.rendered = diagnostics.render(file, text);
+    refusal.diagnostics = diagnostics
+        .located(file, text)
+        .iter()
+        .map(|message| serde_json::to_value(message).expect("text and numbers"))
+        .collect();
     refusal
 }
 

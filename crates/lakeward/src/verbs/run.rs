@@ -6,7 +6,7 @@
 use super::{say, text};
 use crate::args::{Output, Run, Up};
 use crate::client::{Client, segment};
-use crate::failure::failure;
+use crate::failure::{Failure, failure};
 use crate::server::{self, Serving};
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -26,6 +26,17 @@ pub fn run(args: Run) -> anyhow::Result<ExitCode> {
         || "pipeline".into(),
         |stem| stem.to_string_lossy().into_owned(),
     );
+    if sql.len() > lw_sql::MAX_SCRIPT_BYTES {
+        return Err(failure(
+            format!(
+                "{} has {} bytes, a script has at most {}",
+                args.file.display(),
+                sql.len(),
+                lw_sql::MAX_SCRIPT_BYTES
+            ),
+            "Cut it into scripts of some INSERTs each: each is a pipeline of its own.",
+        ));
+    }
     let interrupted = on_interrupt()?;
     let remote = Client::new(&args.server.server)?;
     let (client, own) = if remote.is_up() {
@@ -39,15 +50,24 @@ pub fn run(args: Run) -> anyhow::Result<ExitCode> {
         let own = own_server(&args)?;
         (Client::new(&own.status().http)?, Some(own))
     };
-    let body = json!({ "name": name, "sql": sql, "replace": args.replace, "adopt": args.adopt });
-    let submitted = client.post("/api/v1/pipelines", &body)?;
+    let body = json!({
+        "name": name,
+        "file": args.file.display().to_string(),
+        "sql": sql,
+        "replace": args.replace,
+        "adopt": args.adopt,
+    });
+    let submitted = client
+        .post("/api/v1/pipelines", &body)
+        .inspect_err(|error| tell_programs(error, args.server.output))?;
     for notice in submitted["notices"].as_array().into_iter().flatten() {
         eprintln!("{}", text(notice));
     }
-    if let Some(explanations) = submitted["explanations"].as_array() {
-        explanations
-            .iter()
-            .for_each(|explanation| say(text(explanation)));
+    for explanation in submitted["explanations"].as_array().into_iter().flatten() {
+        say(text(explanation));
+    }
+    if submitted["pipeline"].is_null() {
+        // A script that only asks.
         own.into_iter().for_each(Serving::drain);
         return Ok(ExitCode::SUCCESS);
     }
@@ -73,6 +93,13 @@ pub fn run(args: Run) -> anyhow::Result<ExitCode> {
         own.drain();
     }
     Ok(code)
+}
+
+/// With `-o json` a refusal is data too: `{"error": {…}}`, where each message has its file, line and column.
+fn tell_programs(error: &anyhow::Error, output: Output) {
+    if let (Output::Json, Some(Failure(refusal))) = (output, error.downcast_ref()) {
+        say(format!("{:#}", json!({ "error": refusal })));
+    }
 }
 
 fn own_server(args: &Run) -> anyhow::Result<Serving> {
