@@ -337,11 +337,13 @@ fn visible(text: &str) -> String {
 /// The same number of bytes, without what a terminal would obey.
 fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match (is_obeyed(c), c.len_utf8()) {
-            (true, 3) => out.push(char::REPLACEMENT_CHARACTER),
-            (true, bytes) => out.extend(std::iter::repeat_n('?', bytes)),
-            (false, _) => out.push(c),
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let ends_line = c == '\r' && chars.peek() == Some(&'\n');
+        match c.len_utf8() {
+            _ if ends_line || !is_obeyed(c) => out.push(c),
+            3 => out.push(char::REPLACEMENT_CHARACTER),
+            bytes => out.extend(std::iter::repeat_n('?', bytes)),
         }
     }
     out
@@ -424,6 +426,22 @@ mod tests {
             visible("unexpected `\0`, `\u{feff}`"),
             "unexpected `\\u{0}`, `\\u{feff}`"
         );
+    }
+
+    #[test]
+    fn lines_may_end_as_windows_ends_them() {
+        check("SELECT a,\r\n  b\r\nFROM t", "b", expect![[r#"
+            syntax
+
+              × unexpected
+               ╭─[f.sql:2:3]
+             1 │ SELECT a,
+             2 │   b
+               ·   ─
+             3 │ FROM t
+               ╰────
+              help: type something else
+        "#]]);
     }
 
     #[test]

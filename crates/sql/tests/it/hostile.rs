@@ -365,3 +365,36 @@ fn ten_megabytes_are_refused_by_their_size() {
         )
     );
 }
+
+/// Words of all cases in any order: a parser meets there what no case has thought of.
+#[test]
+fn words_in_any_order_are_planned_or_refused() {
+    let cases: Vec<String> = crate::all_cases()
+        .into_iter()
+        .map(|(prelude, script)| prelude + &script)
+        .collect();
+    let words: Vec<&str> = cases
+        .iter()
+        .flat_map(|case| case.split_inclusive([' ', '(', ')', ',']))
+        .collect();
+    let scripts: u64 = std::env::var("LAKEWARD_SQL_SCRIPTS").map_or(2_000, |n| n.parse().unwrap());
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = move |below: usize| {
+        // xorshift64: the same scripts in every run.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for _ in 0..scripts {
+        let mut text = cases[next(cases.len())].clone();
+        for _ in 0..1 + next(4) {
+            let at = text.floor_char_boundary(next(text.len() + 1));
+            let to = text.floor_char_boundary((at + next(20)).min(text.len()));
+            let from = next(words.len());
+            let few = words[from..(from + next(6)).min(words.len())].concat();
+            text.replace_range(at..to, &few);
+        }
+        verdict(&text);
+    }
+}
