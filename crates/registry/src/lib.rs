@@ -1,11 +1,12 @@
 //! The schema registry: Confluent's REST API over the `_schemas` topic of our own log.
 //!
 //! A producer's serializer asks it before it sends a new shape of data; an incompatible one is refused there, before a single
-//! record is written. Everything it knows is in one topic in Confluent's own layout, so a topic mirrored from a Confluent
-//! registry is a complete migration, and any Kafka client can read it.
+//! record is written. Everything it knows is in one topic in Confluent's own layout: any Kafka client can read it, and what a
+//! Confluent registry wrote into such a topic is understood here.
 //!
 //! What it is not: it does not look into records (the broker's gate and `formats` do), it knows Avro only so far (Protobuf
-//! and JSON schemas that a mirrored topic brings are served, new ones are refused), and only the default context.
+//! and JSON schemas that stand in the topic are served, new ones are refused), and only the default context. All that it does
+//! otherwise than Confluent's is in `docs/reference/differences-from-confluent.md`.
 //!
 //! Read first:
 //! 1. [`Registry`], the shell: one lock, one topic, `handle` and `router`.

@@ -13,6 +13,7 @@ mod state;
 
 mod compatibility;
 mod config;
+mod delete;
 mod error;
 mod mode;
 mod posted;

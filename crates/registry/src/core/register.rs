@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use lw_schemas::Json;
 
+use super::delete::tombstone;
 use super::posted::{Draft, Posted};
 use super::route::Query;
-use super::subjects::{check_writable, tombstone};
+use super::subjects::check_writable;
 use super::{Answer, ApiError, Core, Event, Outcome, compatibility};
 use crate::record::{Mode, Record, Schema, SchemaValue};
 

@@ -6,8 +6,8 @@
 use lw_schemas::Json;
 
 use super::{
-    Answer, ApiError, Core, Outcome, Request, compatibility, config, mode, register, schemas,
-    subjects,
+    Answer, ApiError, Core, Outcome, Request, compatibility, config, delete, mode, register,
+    schemas, subjects,
 };
 
 /// The query string, decoded. The last of repeated keys counts.
@@ -42,19 +42,31 @@ impl Query {
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// Applies `offset` and `limit`; a limit that is missing or negative means all.
-    pub(super) fn page<T>(&self, items: Vec<T>) -> Vec<T> {
+    /// The subjects that a list is asked for. All are in the default context, which a prefix may name.
+    pub(super) fn subject_prefix(&self) -> &str {
+        let prefix = self.text("subjectPrefix").unwrap_or("");
+        let inner = prefix.strip_prefix(":*:").or(prefix.strip_prefix(":.:"));
+        inner.unwrap_or(prefix)
+    }
+
+    /// Answers with the part of a list that `offset` and `limit` ask for; a limit below one means all.
+    pub(super) fn page(&self, items: impl Iterator<Item = Json>) -> Answer {
+        Outcome::read(Json::Array(self.part(items, usize::MAX).collect()))
+    }
+
+    /// Takes the part of a list that is asked for, and never more than `most`.
+    pub(super) fn part<T>(
+        &self,
+        items: impl Iterator<Item = T>,
+        most: usize,
+    ) -> impl Iterator<Item = T> {
         let number = |key: &str| {
-            self.text(key)
-                .and_then(|v| v.parse::<i64>().ok())
-                .and_then(|v| usize::try_from(v).ok())
+            let number = self.text(key).and_then(|v| v.parse::<i64>().ok());
+            number.and_then(|v| usize::try_from(v).ok())
         };
-        let limit = number("limit").unwrap_or(usize::MAX);
-        items
-            .into_iter()
-            .skip(number("offset").unwrap_or(0))
-            .take(limit)
-            .collect()
+        let (offset, limit) = (number("offset"), number("limit"));
+        let limit = limit.filter(|limit| *limit > 0).unwrap_or(most).min(most);
+        items.skip(offset.unwrap_or(0)).take(limit)
     }
 }
 
@@ -88,7 +100,7 @@ pub(super) fn route(core: &Core, request: &Request<'_>) -> Answer {
 
         ("GET", ["subjects"]) => subjects::list(core, &query),
         ("POST", ["subjects", subject]) => subjects::look_up(core, &named(subject)?, body, &query),
-        ("DELETE", ["subjects", subject]) => subjects::delete(core, &named(subject)?, &query),
+        ("DELETE", ["subjects", subject]) => delete::subject(core, &named(subject)?, &query),
         ("GET", ["subjects", subject, "versions"]) => {
             subjects::versions(core, &named(subject)?, &query)
         }
@@ -99,7 +111,7 @@ pub(super) fn route(core: &Core, request: &Request<'_>) -> Answer {
             subjects::version(core, &named(subject)?, v, &query)
         }
         ("DELETE", ["subjects", subject, "versions", v]) => {
-            subjects::delete_version(core, &named(subject)?, v, &query)
+            delete::version(core, &named(subject)?, v, &query)
         }
         ("GET", ["subjects", subject, "versions", v, "schema"]) => {
             subjects::text(core, &named(subject)?, v, &query)

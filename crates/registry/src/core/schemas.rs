@@ -6,35 +6,26 @@ use super::route::Query;
 use super::subjects::{describe, formatted};
 use super::{Answer, ApiError, Core, Outcome};
 
+/// Confluent's registry lists no more schemas at once either; `offset` leads to the others.
+const MOST_LISTED: usize = 1_000;
+
 pub(super) fn list(core: &Core, query: &Query) -> Answer {
-    let prefix = query.text("subjectPrefix").unwrap_or("");
-    let prefix = prefix
-        .strip_prefix(":*:")
-        .or(prefix.strip_prefix(":.:"))
-        .unwrap_or(prefix);
+    let prefix = query.subject_prefix();
     let (deleted, latest) = (query.flag("deleted"), query.flag("latestOnly"));
-    let mut found = Vec::new();
-    for (subject, versions) in core
-        .state
-        .subjects()
-        .filter(|(name, _)| name.starts_with(prefix))
-    {
-        let visible = versions
-            .iter()
-            .rev()
-            .filter(|(_, version)| deleted || !version.deleted);
-        let wanted = if latest { 1 } else { usize::MAX };
-        let mut here: Vec<_> = visible
-            .take(wanted)
-            .map(|(number, version)| (subject, *number, version))
-            .collect();
-        here.reverse();
-        found.extend(here);
-    }
+    let subjects = core.state.subjects();
+    let matching = subjects.filter(|(name, _)| name.starts_with(prefix));
+    let versions = matching.flat_map(|(name, versions)| {
+        let visible = versions.iter().filter(move |(_, v)| deleted || !v.deleted);
+        let passed_over = if latest {
+            visible.clone().count().saturating_sub(1)
+        } else {
+            0
+        };
+        visible.skip(passed_over).map(move |found| (name, found))
+    });
     let shown = query
-        .page(found)
-        .into_iter()
-        .map(|(subject, number, version)| describe(core, subject, number, version, query));
+        .part(versions, MOST_LISTED)
+        .map(|(name, (number, version))| describe(core, name, *number, version, query));
     Outcome::read(Json::Array(shown.collect::<Result<_, _>>()?))
 }
 
@@ -44,20 +35,9 @@ pub(super) fn by_id(core: &Core, id: u32, query: &Query) -> Answer {
         .schema_by_id(id)
         .ok_or_else(|| ApiError::no_schema_with_id(id))?;
     let mut members = Vec::new();
-    if schema.kind != crate::record::AVRO {
-        members.push(("schemaType".to_owned(), Json::string(&schema.kind)));
-    }
-    members.push((
-        "schema".to_owned(),
-        Json::string(formatted(core, schema, query)?),
-    ));
-    let mut attributes = Vec::new();
-    schema.write_attributes(&mut attributes);
-    members.extend(
-        attributes
-            .into_iter()
-            .filter(|(key, _)| key != "schemaType"),
-    );
+    schema.write_attributes(&mut members);
+    let text = Json::string(formatted(core, schema, query)?);
+    members.push(("schema".to_owned(), text));
     if query.flag("fetchMaxId") {
         members.push((
             "maxId".to_owned(),
@@ -81,9 +61,7 @@ pub(super) fn subjects(core: &Core, id: u32, query: &Query) -> Answer {
         .map(|(subject, _)| subject)
         .collect();
     names.dedup();
-    Outcome::read(Json::Array(
-        query.page(names.into_iter().map(Json::string).collect()),
-    ))
+    query.page(names.into_iter().map(Json::string))
 }
 
 pub(super) fn versions(core: &Core, id: u32, query: &Query) -> Answer {
@@ -95,7 +73,7 @@ pub(super) fn versions(core: &Core, id: u32, query: &Query) -> Answer {
                 ("version", Json::int(version.into())),
             ])
         });
-    Outcome::read(Json::Array(query.page(pairs.collect())))
+    query.page(pairs)
 }
 
 fn uses<'a>(core: &'a Core, id: u32, query: &Query) -> Result<Vec<(&'a str, i32)>, ApiError> {

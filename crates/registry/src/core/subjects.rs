@@ -1,11 +1,11 @@
-//! `/subjects`: look up, list, delete. Registering has [a file of its own](super::register).
+//! `/subjects`: look up and list. [Registering](super::register) and [deleting](super::delete) are files of their own.
 
 use lw_schemas::Json;
 
 use super::posted::{Draft, resolved};
 use super::route::Query;
 use super::{Answer, ApiError, Core, Outcome, Version};
-use crate::record::{AVRO, Mode, Record, Schema, SchemaValue};
+use crate::record::{AVRO, Mode, Schema};
 
 /// Every change to a subject asks this first.
 pub(super) fn check_writable(core: &Core, subject: &str) -> Result<(), ApiError> {
@@ -42,50 +42,30 @@ pub(super) fn look_up(core: &Core, subject: &str, body: &[u8], query: &Query) ->
 }
 
 pub(super) fn list(core: &Core, query: &Query) -> Answer {
-    let prefix = query.text("subjectPrefix").unwrap_or("");
-    let prefix = prefix
-        .strip_prefix(":*:")
-        .or(prefix.strip_prefix(":.:"))
-        .unwrap_or(prefix);
     let (deleted, only) = (query.flag("deleted"), query.flag("deletedOnly"));
+    let prefix = query.subject_prefix();
     let matching = core.state.subjects().filter(|(name, versions)| {
         let live = versions.values().any(|version| !version.deleted);
         name.starts_with(prefix) && if only { !live } else { live || deleted }
     });
-    Outcome::read(Json::Array(
-        query.page(matching.map(|(name, _)| Json::string(name)).collect()),
-    ))
+    query.page(matching.map(|(name, _)| Json::string(name)))
 }
 
 pub(super) fn versions(core: &Core, subject: &str, query: &Query) -> Answer {
-    let (deleted, only, negative) = (
-        query.flag("deleted"),
-        query.flag("deletedOnly"),
-        query.flag("deletedAsNegative"),
-    );
-    let visible = |version: &Version| deleted || only || negative || !version.deleted;
-    if !core
-        .state
-        .versions(subject)
-        .any(|(_, version)| visible(version))
-    {
+    let (deleted, only) = (query.flag("deleted"), query.flag("deletedOnly"));
+    let negative = query.flag("deletedAsNegative");
+    let all = core.state.versions(subject);
+    let mut visible = all
+        .filter(|(_, version)| deleted || only || negative || !version.deleted)
+        .peekable();
+    if visible.peek().is_none() {
         return Err(ApiError::no_subject(subject));
     }
-    let numbers = core
-        .state
-        .versions(subject)
-        .filter(|(_, version)| visible(version) && (version.deleted || !only))
-        .map(|(number, version)| {
-            Json::int(
-                if negative && version.deleted {
-                    -number
-                } else {
-                    number
-                }
-                .into(),
-            )
-        });
-    Outcome::read(Json::Array(query.page(numbers.collect())))
+    let listed = visible.filter(|(_, version)| version.deleted || !only);
+    query.page(listed.map(|(number, version)| {
+        let sign = if negative && version.deleted { -1 } else { 1 };
+        Json::int((sign * number).into())
+    }))
 }
 
 pub(super) fn version(core: &Core, subject: &str, wanted: &str, query: &Query) -> Answer {
@@ -101,9 +81,7 @@ pub(super) fn text(core: &Core, subject: &str, wanted: &str, query: &Query) -> A
 pub(super) fn referenced_by(core: &Core, subject: &str, wanted: &str, query: &Query) -> Answer {
     let (number, _) = find(core, subject, wanted, true)?;
     let ids = core.state.referenced_by(subject, number);
-    Outcome::read(Json::Array(
-        query.page(ids.into_iter().map(|id| Json::int(id.into())).collect()),
-    ))
+    query.page(ids.into_iter().map(|id| Json::int(id.into())))
 }
 
 /// Finds a version by its number or by `latest`.
@@ -113,24 +91,17 @@ pub(super) fn find<'a>(
     wanted: &str,
     deleted: bool,
 ) -> Result<(i32, &'a Version), ApiError> {
-    let visible = |(_, version): &(i32, &Version)| deleted || !version.deleted;
     let number = version_number(wanted)?;
-    if !core.state.versions(subject).any(|v| visible(&v)) {
+    let all = core.state.versions(subject);
+    let mut visible = all.filter(|(_, version)| deleted || !version.deleted);
+    if visible.clone().next().is_none() {
         return Err(ApiError::no_subject(subject));
     }
-    match number {
-        None => core
-            .state
-            .latest(subject)
-            .ok_or_else(|| ApiError::no_version(-1)),
-        Some(number) => {
-            let found = core
-                .state
-                .versions(subject)
-                .find(|v| v.0 == number && visible(v));
-            found.ok_or_else(|| ApiError::no_version(number))
-        }
-    }
+    let found = match number {
+        None => core.state.latest(subject),
+        Some(wanted) => visible.find(|(number, _)| *number == wanted),
+    };
+    found.ok_or_else(|| ApiError::no_version(number.unwrap_or(-1)))
 }
 
 /// Reads a version in a path; `None` is the latest.
@@ -170,112 +141,4 @@ pub(super) fn formatted(core: &Core, schema: &Schema, query: &Query) -> Result<S
         return Ok(schema.text.to_string());
     }
     resolved(&core.state, schema).map_err(ApiError::invalid_schema)
-}
-
-pub(super) fn delete(core: &Core, subject: &str, query: &Query) -> Answer {
-    let permanent = query.flag("permanent");
-    let all = core.state.versions(subject);
-    let live = core.state.latest(subject).is_some();
-    match (all.clone().next(), live || permanent) {
-        (None, _) => return Err(ApiError::no_subject(subject)),
-        (_, false) => return Err(ApiError::subject_soft_deleted(subject)),
-        _ => check_writable(core, subject)?,
-    }
-    let going: Vec<i32> = all
-        .filter(|(_, version)| permanent || !version.deleted)
-        .map(|(number, _)| number)
-        .collect();
-    check_unreferenced(core, subject, &going)?;
-    if permanent && live {
-        return Err(ApiError::subject_not_soft_deleted(subject));
-    }
-    let mut records = Vec::new();
-    if permanent {
-        records.extend(going.iter().map(|number| tombstone(subject, *number)));
-    } else {
-        let up_to_version = *going.last().expect("a live version was found above");
-        records.push(Record::DeleteSubject {
-            subject: subject.to_owned(),
-            up_to_version,
-        });
-        records.extend(forget_settings(core, subject));
-    }
-    Outcome::write(
-        Json::Array(
-            going
-                .into_iter()
-                .map(|number| Json::int(number.into()))
-                .collect(),
-        ),
-        records,
-    )
-}
-
-pub(super) fn delete_version(core: &Core, subject: &str, wanted: &str, query: &Query) -> Answer {
-    let permanent = query.flag("permanent");
-    let (number, version) = find(core, subject, wanted, true)?;
-    if version.deleted && !permanent {
-        return Err(ApiError::version_soft_deleted(subject, number));
-    }
-    check_writable(core, subject)?;
-    check_unreferenced(core, subject, &[number])?;
-    if permanent && !version.deleted {
-        return Err(ApiError::version_not_soft_deleted(subject, number));
-    }
-    let mut records = Vec::new();
-    if permanent {
-        records.push(tombstone(subject, number));
-    } else {
-        let value = SchemaValue {
-            deleted: true,
-            ..version.clone()
-        };
-        records.push(Record::Schema {
-            subject: subject.to_owned(),
-            version: number,
-            value: Some(value),
-        });
-        if core
-            .state
-            .live_versions(subject)
-            .all(|(other, _)| other == number)
-        {
-            records.extend(forget_settings(core, subject));
-        }
-    }
-    Outcome::write(Json::int(number.into()), records)
-}
-
-fn check_unreferenced(core: &Core, subject: &str, going: &[i32]) -> Result<(), ApiError> {
-    let referenced = core.state.referenced_versions(subject);
-    match going.iter().find(|number| referenced.contains(*number)) {
-        Some(number) => Err(ApiError::reference_exists(subject, *number)),
-        None => Ok(()),
-    }
-}
-
-pub(super) fn tombstone(subject: &str, version: i32) -> Record {
-    Record::Schema {
-        subject: subject.to_owned(),
-        version,
-        value: None,
-    }
-}
-
-/// A subject without live versions keeps no settings.
-fn forget_settings(core: &Core, subject: &str) -> Vec<Record> {
-    let mut records = Vec::new();
-    if core.state.mode(Some(subject)).is_some() {
-        records.push(Record::Mode {
-            subject: Some(subject.to_owned()),
-            mode: None,
-        });
-    }
-    if core.state.config(Some(subject)).is_some() {
-        records.push(Record::Config {
-            subject: Some(subject.to_owned()),
-            value: None,
-        });
-    }
-    records
 }
