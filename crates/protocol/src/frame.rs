@@ -9,12 +9,16 @@
 //! `kafka_protocol` reserves an array's declared count before it reads the first element: four bytes from a stranger
 //! and the process asks for 200 GB. [`decode`] feeds it through a buffer that refuses such counts. See [`Guarded`].
 
+mod produce;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 use crate::messages::ApiKey;
 use crate::varint::{read_unsigned, write_unsigned};
+
+pub use produce::check_produce_counts;
 
 /// Why a frame is not a request that we can read. The connection cannot go on after it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lw_protocol::batch::{Batch, BatchError};
 use lw_protocol::codec::CodecError;
-use lw_protocol::frame::RequestHead;
+use lw_protocol::frame::{self, RequestHead};
 use lw_protocol::messages::produce_request::PartitionProduceData;
 use lw_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use lw_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse};
@@ -30,7 +30,13 @@ use crate::topics::Refusal;
 const NO_TIMESTAMP: i64 = -1;
 
 pub(super) fn answer(cx: Cx, head: RequestHead, body: Bytes) -> Answer {
-    let request = match read_body::<ProduceRequest>(head, body) {
+    let checked =
+        frame::check_produce_counts(&body, head.api_version).map_err(|source| Hangup::Unreadable {
+            api: ApiKey::Produce,
+            version: head.api_version,
+            source,
+        });
+    let request = match checked.and_then(|()| read_body::<ProduceRequest>(head, body)) {
         Ok(request) => request,
         Err(hangup) => return refuse(hangup),
     };

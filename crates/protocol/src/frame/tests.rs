@@ -48,6 +48,35 @@ fn a_count_beyond_the_bytes_is_refused_before_it_is_reserved() {
     assert!(decode::<ProduceRequest>(Bytes::copy_from_slice(&nested), 3).is_err());
 }
 
+/// What the decoder reads, the walk before it reads too; what only declares partitions ends it.
+#[test]
+fn a_produce_request_is_walked_before_it_is_decoded() {
+    use crate::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let records = Bytes::from_static(&[0xff; 30]);
+    let partition = PartitionProduceData::default().with_records(Some(records));
+    let topic = |partitions| {
+        TopicProduceData::default().with_partition_data(vec![partition.clone(); partitions])
+    };
+    let request = |topics| ProduceRequest::default().with_topic_data(topics);
+    for version in 3..=13 {
+        let head = if version >= 9 { 13 } else { 12 };
+        let good = frame_of(version, &request(vec![topic(2), topic(0), topic(130)])).slice(head..);
+        assert_eq!(check_produce_counts(&good, version), Ok(()), "v{version}");
+        for cut in 0..good.len() {
+            check_produce_counts(&good[..cut], version).unwrap_err();
+        }
+    }
+    // No transactional id, acks, timeout; then topics of three bytes each: no name, no partitions, no tags.
+    let mut many = BytesMut::from(&[0, 0, 1, 0, 0, 0, 0][..]);
+    put_unsigned(&mut many, (1 << 20) + 2);
+    (0..=1 << 20).for_each(|_| many.put_slice(&[1, 1, 0]));
+    many.put_u8(0);
+    assert_eq!(
+        check_produce_counts(&many, 9).unwrap_err().to_string(),
+        "the body does not parse: it names more than 1048576 topics and partitions"
+    );
+}
+
 #[test]
 fn bytes_behind_the_body_are_refused() {
     let mut frame = BytesMut::from(
