@@ -18,6 +18,8 @@ mod arrow;
 mod avro;
 mod column;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod json;
 mod raw;
 mod rows;

@@ -80,3 +80,6 @@ fn append(column: &mut Column, value: Option<&[u8]>) -> Result<(), DecodeError> 
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,23 +5,37 @@ use super::Fault;
 /// Items of arrays and maps that take no bytes (`null`, a record without fields) are limited to this many per record.
 const EMPTY_ITEMS: usize = 1 << 16;
 
+/// Values passed over, for each byte and each such item. A schema of forty lines can nest records so that no bytes at all
+/// stand for 2^40 of them.
+const STEPS: usize = 16;
+
 /// A place in a record.
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
     /// Items that may still come: no record holds more items that take bytes than it has bytes.
     items_left: usize,
+    /// Values that may still be passed over.
+    steps_left: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        let items = bytes.len().saturating_add(EMPTY_ITEMS);
         Cursor {
             rest: bytes,
-            items_left: bytes.len().saturating_add(EMPTY_ITEMS),
+            items_left: items,
+            steps_left: items.saturating_mul(STEPS),
         }
     }
 
     pub(crate) fn left(&self) -> usize {
         self.rest.len()
+    }
+
+    /// Counts a value that is passed over by the writer's schema.
+    pub(crate) fn step(&mut self) -> Result<(), Fault> {
+        self.steps_left = self.steps_left.checked_sub(1).ok_or(Fault::TooManySteps)?;
+        Ok(())
     }
 
     #[inline]

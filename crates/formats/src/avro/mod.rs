@@ -50,6 +50,7 @@ enum Fault {
     Time,
     MapKey,
     TooManyItems,
+    TooManySteps,
     TooDeep,
     BatchFull,
     Unresolved(Box<str>),
@@ -68,7 +69,7 @@ impl Fault {
             Fault::EmptyDecimal | Fault::Decimal => "avro.decimal",
             Fault::Time => "avro.time",
             Fault::MapKey => "avro.map_key",
-            Fault::TooManyItems => "avro.items",
+            Fault::TooManyItems | Fault::TooManySteps => "avro.items",
             Fault::TooDeep => "avro.depth",
             Fault::BatchFull => "avro.size",
             Fault::Unresolved(_) => "avro.resolution",
@@ -92,6 +93,9 @@ impl Fault {
             Fault::MapKey => "a map has the same key twice".to_string(),
             Fault::TooManyItems => {
                 "an array or map claims more items than the record can hold".to_string()
+            }
+            Fault::TooManySteps => {
+                "by the writer's schema it holds more values than its bytes can".to_string()
             }
             Fault::TooDeep => "values are nested too deep".to_string(),
             Fault::BatchFull => "the value does not fit into one batch".to_string(),

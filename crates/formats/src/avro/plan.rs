@@ -64,6 +64,8 @@ pub(crate) enum Node {
         long: bool,
         unit: Unit,
         step: i64,
+        /// A time of day, so less than a day.
+        of_day: bool,
     },
     List(Box<Node>),
     Map(Box<Node>),
@@ -152,14 +154,14 @@ fn node(writer: &AvroSchema, id: TypeId, target: &LogicalType) -> Result<Node, S
         (Kind::Null, _) if target.nullable => Node::Null,
         (Kind::Null, _) => return Err("the writer's null cannot be read as NOT NULL".to_string()),
         (Kind::Boolean, TypeKind::Boolean) => Node::Boolean,
-        (Kind::Int, TypeKind::Time(p)) => time(false, ty.logical, *p),
+        (Kind::Int, TypeKind::Time(p)) => time(false, ty.logical, *p, true),
         (Kind::Int, TypeKind::Date) => Node::Int,
         (Kind::Int, kind) if kind.is_integer() || kind.is_approximate() => Node::Int,
         (Kind::Int, TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p)) => {
-            time(false, ty.logical, *p)
+            time(false, ty.logical, *p, false)
         }
         (Kind::Long, TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p)) => {
-            time(true, ty.logical, *p)
+            time(true, ty.logical, *p, false)
         }
         (Kind::Long, kind) if *kind == TypeKind::BigInt || kind.is_approximate() => Node::Long,
         (Kind::Float, kind) if kind.is_approximate() => Node::Float,
@@ -212,7 +214,7 @@ fn union(writer: &AvroSchema, branches: &[TypeId], target: &LogicalType) -> Node
     }
 }
 
-fn time(long: bool, logical: Option<Logical>, precision: u8) -> Node {
+fn time(long: bool, logical: Option<Logical>, precision: u8, of_day: bool) -> Node {
     let unit = match logical {
         Some(Logical::TimestampMicros | Logical::LocalTimestampMicros | Logical::TimeMicros) => {
             Unit::Micros
@@ -222,7 +224,12 @@ fn time(long: bool, logical: Option<Logical>, precision: u8) -> Node {
         _ => Unit::Millis,
     };
     let step = 10_i64.pow(u32::from(6_u8.saturating_sub(precision)));
-    Node::Time { long, unit, step }
+    Node::Time {
+        long,
+        unit,
+        step,
+        of_day,
+    }
 }
 
 fn skip(writer: &AvroSchema, id: TypeId) -> Skip {

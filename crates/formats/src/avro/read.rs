@@ -4,7 +4,7 @@ use super::Fault;
 use super::cursor::Cursor;
 use super::plan::{Action, Decimal, Node, RecordPlan, Skip, Unit};
 use crate::column::{Column, Data};
-use crate::text::power_of_ten;
+use crate::text::{MICROS_PER_DAY, power_of_ten};
 use lw_schemas::AvroSchema;
 use lw_schemas::avro::{Kind, TypeId};
 use std::collections::HashSet;
@@ -72,14 +72,21 @@ fn value(
             let bytes = cursor.bytes()?;
             column.push_bytes(bytes).map_err(|_| Fault::BatchFull)
         }
-        Node::Time { long, unit, step } => {
+        Node::Time {
+            long,
+            unit,
+            step,
+            of_day,
+        } => {
             let number = if *long {
                 cursor.long()?
             } else {
                 i64::from(cursor.int()?)
             };
-            let micros = micros(number, *unit).ok_or(Fault::Time)?;
-            integer(micros - micros.rem_euclid(*step), column);
+            let micros = micros(number, *unit)
+                .and_then(|micros| micros.checked_sub(micros.rem_euclid(*step)))
+                .filter(|micros| !of_day || (0..MICROS_PER_DAY).contains(micros));
+            integer(micros.ok_or(Fault::Time)?, column);
             Ok(())
         }
         Node::Boolean => {
@@ -290,6 +297,7 @@ fn skip_type(
     let Some(depth) = depth.checked_sub(1) else {
         return Err(Fault::TooDeep);
     };
+    cursor.step()?;
     match &writer.get(id).kind {
         Kind::Null => Ok(()),
         Kind::Boolean => cursor.boolean().map(drop),

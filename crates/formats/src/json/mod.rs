@@ -6,6 +6,7 @@
 //! Where Flink loses something without a word, we do not: bytes after the document, `{"i":1}{"i":2}`, fail the record, and
 //! elements of a top-level array after a bad one are still read when errors are ignored.
 
+mod scalar;
 mod scan;
 mod value;
 

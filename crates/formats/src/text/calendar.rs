@@ -1,0 +1,237 @@
+//! Dates and times of day as text. The calendar is the proleptic Gregorian one, as in `java.time`.
+
+use std::fmt::Write;
+
+pub const MICROS_PER_SECOND: i64 = 1_000_000;
+pub const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+
+/// Days since 1970-01-01. The month must be 1 to 12; days beyond the month's end run on.
+pub fn days_from_civil(year: i32, month: u32, day: u32) -> i32 {
+    // Years begin in March, so that the leap day is the last; 400 years have 146,097 days.
+    let year = year - i32::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month = i32::try_from((month + 9) % 12).expect("below 12");
+    let day_of_year = (153 * month + 2) / 5 + i32::try_from(day).expect("a day of a month") - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// Year, month and day of a number of days since 1970-01-01.
+pub fn civil_from_days(days: i32) -> (i32, u32, u32) {
+    let days = i64::from(days) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let small = |n: i64| u32::try_from(n).expect("a month or a day");
+    (
+        i32::try_from(year).expect("days of 32 bits are fewer than 2^31 years"),
+        small(month),
+        small(day),
+    )
+}
+
+pub fn days_of_month(year: i32, month: u32) -> u32 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Whether `02-30` is an error or the last day of February, and `24:00:00` an error or midnight (`java.time`'s resolver
+/// styles).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolve {
+    Strict,
+    Smart,
+}
+
+/// Reads digits off a text.
+pub(crate) struct Digits<'a> {
+    pub(crate) rest: &'a [u8],
+}
+
+impl Digits<'_> {
+    /// Between `least` and `most` digits as a number.
+    pub(crate) fn number(&mut self, least: usize, most: usize) -> Option<u32> {
+        let len = self
+            .rest
+            .iter()
+            .take(most)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        if len < least {
+            return None;
+        }
+        let (digits, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        Some(
+            digits
+                .iter()
+                .fold(0, |n, byte| n * 10 + u32::from(byte - b'0')),
+        )
+    }
+
+    pub(crate) fn byte(&mut self, expected: u8) -> Option<()> {
+        match self.rest.split_first() {
+            Some((byte, rest)) if *byte == expected => {
+                self.rest = rest;
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// `.` and up to nine digits, if they are there, as nanoseconds.
+    fn fraction(&mut self) -> Option<i64> {
+        if self.byte(b'.').is_none() {
+            return Some(0);
+        }
+        let before = self.rest.len();
+        let value = i64::from(self.number(0, 9)?);
+        let missing = 9 - u32::try_from(before - self.rest.len()).ok()?;
+        Some(value * 10_i64.pow(missing))
+    }
+}
+
+/// How many digits the parts of a date or time must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// `2026-01-02 03:04:05`.
+    Two,
+    /// `2026-1-2 3:4:5` is fine too.
+    OneOrTwo,
+}
+
+impl Width {
+    fn least(self) -> usize {
+        match self {
+            Width::Two => 2,
+            Width::OneOrTwo => 1,
+        }
+    }
+}
+
+/// Reads the date that the text begins with.
+pub(crate) fn date(digits: &mut Digits<'_>, width: Width, resolve: Resolve) -> Option<i32> {
+    let year = i32::try_from(digits.number(4, 4)?).ok()?;
+    digits.byte(b'-')?;
+    let month = digits.number(width.least(), 2)?;
+    digits.byte(b'-')?;
+    let day = digits.number(width.least(), 2)?;
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let last = days_of_month(year, month);
+    if day > last && resolve == Resolve::Strict {
+        return None;
+    }
+    Some(days_from_civil(year, month, day.min(last)))
+}
+
+/// Reads the time of day that the text begins with, as nanoseconds; 24:00:00 gives a whole day.
+pub(crate) fn time(
+    digits: &mut Digits<'_>,
+    width: Width,
+    resolve: Resolve,
+    seconds: Seconds,
+) -> Option<i64> {
+    let hour = digits.number(width.least(), 2)?;
+    digits.byte(b':')?;
+    let minute = digits.number(width.least(), 2)?;
+    let (second, nanos) = match seconds {
+        Seconds::Optional if digits.rest.first() != Some(&b':') => (0, 0),
+        _ => {
+            digits.byte(b':')?;
+            (digits.number(width.least(), 2)?, digits.fraction()?)
+        }
+    };
+    let day_end = hour == 24 && minute == 0 && second == 0 && nanos == 0;
+    if minute > 59 || second > 59 || hour > 23 && !(day_end && resolve == Resolve::Smart) {
+        return None;
+    }
+    Some(i64::from(hour * 3600 + minute * 60 + second) * 1_000_000_000 + nanos)
+}
+
+/// Whether `10:11` is a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seconds {
+    Required,
+    Optional,
+}
+
+/// Reads `yyyy-MM-dd`, all of the text.
+pub fn parse_date(text: &[u8], width: Width, resolve: Resolve) -> Option<i32> {
+    let mut digits = Digits { rest: text };
+    let days = date(&mut digits, width, resolve)?;
+    digits.rest.is_empty().then_some(days)
+}
+
+/// Reads `HH:mm:ss[.fraction]` as microseconds of the day, cut to `precision` digits.
+pub fn parse_time(text: &[u8], width: Width, precision: u8) -> Option<i64> {
+    let mut digits = Digits { rest: text };
+    let nanos = time(&mut digits, width, Resolve::Smart, Seconds::Required)?;
+    let micros = (nanos / 1000).rem_euclid(MICROS_PER_DAY);
+    digits.rest.is_empty().then_some(cut(micros, precision))
+}
+
+/// Reads `yyyy-MM-dd[ HH:mm:ss[.fraction]]`, all of the text, as microseconds since 1970, cut to `precision` digits.
+pub fn parse_timestamp(text: &[u8], precision: u8) -> Option<i64> {
+    let mut digits = Digits { rest: text };
+    let days = date(&mut digits, Width::OneOrTwo, Resolve::Smart)?;
+    let nanos = if digits.rest.is_empty() {
+        0
+    } else {
+        digits.byte(b' ')?;
+        time(
+            &mut digits,
+            Width::OneOrTwo,
+            Resolve::Smart,
+            Seconds::Required,
+        )?
+    };
+    let micros = i64::from(days) * MICROS_PER_DAY + nanos / 1000;
+    digits.rest.is_empty().then_some(cut(micros, precision))
+}
+
+/// Cuts microseconds to `precision` digits of a second, towards the past.
+pub fn cut(micros: i64, precision: u8) -> i64 {
+    let step = 10_i64.pow(u32::from(6_u8.saturating_sub(precision)));
+    micros.saturating_sub(micros.rem_euclid(step))
+}
+
+/// Prints `2026-01-02`.
+pub fn write_date(days: i32, out: &mut String) {
+    let (year, month, day) = civil_from_days(days);
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}");
+}
+
+/// Prints `10:11:12` and `precision` digits of a fraction.
+pub fn write_time(micros: i64, precision: u8, out: &mut String) {
+    let seconds = micros.div_euclid(MICROS_PER_SECOND);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let _ = write!(out, "{hour:02}:{minute:02}:{second:02}");
+    let fraction = micros.rem_euclid(MICROS_PER_SECOND) * 1000;
+    if precision > 0 {
+        let digits = format!("{fraction:09}");
+        let _ = write!(out, ".{}", &digits[..usize::from(precision.min(9))]);
+    }
+}
+
+/// Prints `2026-01-02 10:11:12` and `precision` digits of a fraction.
+pub fn write_timestamp(micros: i64, precision: u8, out: &mut String) {
+    let days = micros.div_euclid(MICROS_PER_DAY);
+    write_date(
+        i32::try_from(days).expect("microseconds of 64 bits are fewer than 2^31 days"),
+        out,
+    );
+    out.push(' ');
+    write_time(micros.rem_euclid(MICROS_PER_DAY), precision, out);
+}

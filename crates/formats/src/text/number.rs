@@ -1,0 +1,218 @@
+//! Decimals and floating point numbers as text, as `BigDecimal`, `Double` and `Float` have them.
+
+use std::fmt::Write;
+
+/// 10 to the power of `exponent`.
+///
+/// # Panics
+/// Above 38, which no decimal type reaches.
+pub fn power_of_ten(exponent: u32) -> i128 {
+    checked_power_of_ten(exponent).expect("decimal types have at most 38 digits")
+}
+
+/// 10 to the power of `exponent`, up to 38.
+pub fn checked_power_of_ten(exponent: u32) -> Option<i128> {
+    10_i128.checked_pow(exponent)
+}
+
+/// `value / divisor`, halves away from zero (Java's `HALF_UP`).
+pub fn divide_half_up(value: i128, divisor: i128) -> i128 {
+    let quotient = value / divisor;
+    let rest = (value % divisor).unsigned_abs();
+    // Not `2 * rest`: it may not fit.
+    if rest >= divisor.unsigned_abs() - rest {
+        quotient + value.signum() * divisor.signum()
+    } else {
+        quotient
+    }
+}
+
+/// Text that is not a number at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Reads a number as `BigDecimal(text)` does and brings it to the scale, half up. `Ok(None)` when it has more digits than
+/// `precision`.
+///
+/// # Errors
+/// [`Malformed`] when the text is not a number.
+pub fn parse_decimal(text: &[u8], precision: u8, scale: u8) -> Result<Option<i128>, Malformed> {
+    let (negative, unsigned) = sign(text);
+    let (mantissa, exponent) = match unsigned.iter().position(|b| matches!(b, b'e' | b'E')) {
+        Some(at) => (&unsigned[..at], parse_exponent(&unsigned[at + 1..])?),
+        None => (unsigned, 0),
+    };
+    let point = mantissa.iter().position(|byte| *byte == b'.');
+    let whole = point.unwrap_or(mantissa.len());
+    let digits = || {
+        let fraction = mantissa.get(whole + 1..).unwrap_or(&[]);
+        mantissa[..whole].iter().chain(fraction)
+    };
+    if digits().count() == 0 || !digits().all(u8::is_ascii_digit) {
+        return Err(Malformed);
+    }
+    let zeros = digits().take_while(|byte| **byte == b'0').count();
+    if zeros == digits().count() {
+        return Ok(Some(0));
+    }
+    // How many digits, from the first that is not 0, stand left of the place where the scale cuts.
+    let kept = as_i64(whole) - as_i64(zeros) + exponent + i64::from(scale);
+    if kept < 0 {
+        return Ok(Some(0));
+    }
+    if kept > 38 {
+        return Ok(None);
+    }
+    let mut rest = digits().skip(zeros).map(|byte| i128::from(byte - b'0'));
+    let mut unscaled: i128 = 0;
+    for _ in 0..kept {
+        unscaled = unscaled * 10 + rest.next().unwrap_or(0);
+    }
+    if rest.next().unwrap_or(0) >= 5 {
+        unscaled += 1;
+    }
+    if unscaled >= power_of_ten(u32::from(precision)) {
+        return Ok(None);
+    }
+    Ok(Some(if negative { -unscaled } else { unscaled }))
+}
+
+fn as_i64(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX / 4)
+}
+
+/// Exponents beyond a billion are as good as a billion.
+fn parse_exponent(text: &[u8]) -> Result<i64, Malformed> {
+    let (negative, digits) = sign(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed);
+    }
+    let value = digits.iter().fold(0_i64, |value, byte| {
+        (value * 10 + i64::from(byte - b'0')).min(1_000_000_000)
+    });
+    Ok(if negative { -value } else { value })
+}
+
+fn sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    }
+}
+
+/// Reads a number as `Double.parseDouble` does: blanks around it, a final `d` or `f`, `NaN` and `Infinity` are fine.
+/// Hexadecimal numbers are not read.
+pub fn parse_double(text: &str) -> Option<f64> {
+    let (negative, unsigned) = java_number(text)?;
+    let value: f64 = unsigned.parse().ok()?;
+    Some(if negative { -value } else { value })
+}
+
+/// As [`parse_double`], rounded once to 32 bits.
+pub fn parse_float(text: &str) -> Option<f32> {
+    let (negative, unsigned) = java_number(text)?;
+    let value: f32 = unsigned.parse().ok()?;
+    Some(if negative { -value } else { value })
+}
+
+/// Sign, and what Rust may parse: Rust knows more spellings of infinity than Java.
+fn java_number(text: &str) -> Option<(bool, &str)> {
+    let text = text.trim_matches(|c: char| c <= ' ');
+    let (negative, unsigned) = match text.as_bytes() {
+        [b'-', ..] => (true, &text[1..]),
+        [b'+', ..] => (false, &text[1..]),
+        _ => (false, text),
+    };
+    if matches!(unsigned, "NaN" | "Infinity") {
+        return Some((negative, unsigned));
+    }
+    let unsigned = unsigned
+        .strip_suffix(['d', 'D', 'f', 'F'])
+        .unwrap_or(unsigned);
+    let known =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
+    (unsigned.bytes().all(known) && !unsigned.starts_with(['+', '-']))
+        .then_some((negative, unsigned))
+}
+
+/// Prints as `Double.toString`: `1.0`, `1.0E10`, `1.0E-7`, `NaN`, `-Infinity`.
+pub fn write_double(value: f64, out: &mut String) {
+    if value.is_finite() {
+        write_java_number(
+            &format!("{value:e}"),
+            value.abs() >= 1e-3 && value.abs() < 1e7,
+            out,
+        );
+    } else {
+        out.push_str(not_finite(value));
+    }
+}
+
+/// Prints as `Float.toString`.
+pub fn write_float(value: f32, out: &mut String) {
+    if value.is_finite() {
+        write_java_number(
+            &format!("{value:e}"),
+            value.abs() >= 1e-3 && value.abs() < 1e7,
+            out,
+        );
+    } else {
+        out.push_str(not_finite(f64::from(value)));
+    }
+}
+
+fn not_finite(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+/// `shortest` is Rust's `{:e}`: digits, perhaps a point, `e`, an exponent.
+fn write_java_number(shortest: &str, plain: bool, out: &mut String) {
+    let (mantissa, exponent) = shortest.split_once('e').expect("`{:e}` has an exponent");
+    let exponent: i32 = exponent.parse().expect("`{:e}` has a whole exponent");
+    let (minus, mantissa) = match mantissa.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", mantissa),
+    };
+    out.push_str(minus);
+    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    if digits == "0" {
+        out.push_str("0.0");
+    } else if !plain {
+        let fraction = if digits.len() > 1 { &digits[1..] } else { "0" };
+        let _ = write!(out, "{}.{fraction}E{exponent}", &digits[..1]);
+    } else if exponent < 0 {
+        let zeros = usize::try_from(-exponent - 1).expect("not negative");
+        let _ = write!(out, "0.{}{digits}", "0".repeat(zeros));
+    } else {
+        let whole = usize::try_from(exponent).expect("not negative") + 1;
+        let padded = format!("{digits:0<whole$}");
+        let fraction = if padded.len() > whole {
+            &padded[whole..]
+        } else {
+            "0"
+        };
+        let _ = write!(out, "{}.{fraction}", &padded[..whole]);
+    }
+}
+
+/// Prints all digits of the scale and no exponent.
+pub fn write_decimal(unscaled: i128, scale: u8, out: &mut String) {
+    if unscaled < 0 {
+        out.push('-');
+    }
+    let scale = usize::from(scale);
+    let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    out.push_str(whole);
+    if scale > 0 {
+        out.push('.');
+        out.push_str(fraction);
+    }
+}
