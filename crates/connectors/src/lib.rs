@@ -1,6 +1,6 @@
 //! Sources and sinks that are not tables: the embedded log as a Kafka source, `print` and `blackhole`.
 //!
-//! What it is not: it knows no broker (it reads through [`kafka::EmbeddedLog`], handed in by the composition root) and no
+//! What it is not: it knows no broker (it reads through [`kafka::EmbeddedLog`], which the composition root hands in) and no
 //! Iceberg (`lakehouse` is that connector).
 //!
 //! Read first: [`kafka::EmbeddedKafka`], [`kafka::EmbeddedLog`], [`print::Print`].

@@ -144,3 +144,6 @@ impl Committer for NothingToCommit {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests;

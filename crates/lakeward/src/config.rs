@@ -4,12 +4,13 @@
 //! [bootstrap]                                    # properties.bootstrap.servers
 //! "kafka-1:9092,kafka-2:9092" = "embedded"
 //! [catalogs]                                     # catalog-name
-//! hive = "embedded"                              # or { uri = "https://…" }
+//! hive = "embedded"                              # or { uri = "https://…", warehouse = "…", credential = "id:secret" }
 //! [warehouses]                                   # prefix → place; the longest prefix wins
 //! "s3://lakehouse/" = "file:///srv/warehouse/"
 //! ```
 
 use anyhow::{Context, bail};
+use lw_lakehouse::catalog::remote::RemoteOptions;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +29,8 @@ pub struct Config {
 #[serde(untagged)]
 pub enum CatalogPlace {
     Name(String),
-    Rest { uri: String },
+    /// A REST catalog elsewhere, by the properties that Iceberg's clients know.
+    Rest(BTreeMap<String, String>),
 }
 
 impl Config {
@@ -53,12 +55,15 @@ impl Config {
 
     fn check(&self) -> anyhow::Result<()> {
         for (name, place) in &self.catalogs {
-            if let CatalogPlace::Name(place) = place
-                && place != "embedded"
-            {
-                bail!(
+            match place {
+                CatalogPlace::Name(place) if place == "embedded" => {}
+                CatalogPlace::Name(place) => bail!(
                     "[catalogs] {name} is \"{place}\"; write \"embedded\" or {{ uri = \"https://…\" }}"
-                );
+                ),
+                CatalogPlace::Rest(properties) => {
+                    RemoteOptions::parse(properties)
+                        .with_context(|| format!("[catalogs] {name}"))?;
+                }
             }
         }
         for (prefix, place) in &self.warehouses {
@@ -98,6 +103,16 @@ mod tests {
             Some("file:///b/x")
         );
         assert_eq!(config.warehouse("s3://other/"), None);
+    }
+
+    #[test]
+    fn a_property_that_no_catalog_has_is_refused_by_name() {
+        let text = "[catalogs]\nlake = { uri = \"http://c\", tokn = \"x\" }";
+        let config: Config = toml::from_str(text).expect("valid");
+        let error = format!("{:#}", config.check().unwrap_err());
+        let expected =
+            "[catalogs] lake: a REST catalog has no property 'tokn'; did you mean 'token'?";
+        assert_eq!(error, expected);
     }
 
     #[test]

@@ -1,33 +1,31 @@
-//! The wiring: which connector a specification means on this server, and what the API asks about tables.
+//! The wiring: which connector, and which catalog, a specification means on this server.
 
-use crate::config::Config;
+use crate::config::{CatalogPlace, Config};
 use lw_broker::Broker;
 use lw_connectors::kafka::{EmbeddedKafka, EmbeddedLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
-use lw_gateway::Refusal;
-use lw_graph::{SinkSpec, SourceSpec};
-use lw_lakehouse::catalog::remote::RemoteCatalog;
-use lw_lakehouse::error::Kind;
+use lw_graph::{IcebergSink, SinkSpec, SourceSpec};
+use lw_lakehouse::catalog::remote::{RemoteCatalog, RemoteOptions};
 use lw_lakehouse::{
-    Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog, TableView,
-    parse_table,
+    Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
 };
-use lw_ops::audit::{AuditedFile, Evidence, MarkedRange, Run, audit};
-use lw_ops::metrics::Lag;
+use lw_ops::metrics::{IgnoredValues, Lag};
 use lw_registry::Registry;
-use lw_runtime::chain::Chain;
-use lw_runtime::connector::{Committer, ConnectorError, Connectors, Owner, Sink, Source};
+use lw_runtime::connector::{
+    Committer, ConnectorError, Connectors, ErrorKind, Owner, Sink, Source,
+};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::pipelines::Pipelines;
+use lw_schemas::SchemaLookup;
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
-use lw_storage::source::{LogSource, PartitionBounds, SourceBatch, SourceError};
+use lw_storage::source::{LogSource, SourceError};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+/// What scripts and queries call the catalog of this server.
+const EMBEDDED: &str = "embedded";
 /// Lines of `print` that are kept for `lakeward run` to fetch.
 const KEPT_LINES: usize = 10_000;
 
@@ -41,6 +39,8 @@ pub struct Wiring {
     config: Config,
     clock: Arc<dyn Clock>,
     printed: Arc<Mutex<BTreeMap<String, Printed>>>,
+    /// By consumer group and table of the script.
+    readers: Mutex<BTreeMap<(String, String), Weak<AtomicU64>>>,
 }
 
 /// The newest lines of a pipeline's `print` sinks.
@@ -70,6 +70,7 @@ impl Wiring {
             config,
             clock,
             printed: Arc::default(),
+            readers: Mutex::default(),
         }
     }
 
@@ -112,26 +113,11 @@ struct Log {
     broker: Arc<Broker>,
 }
 
-impl LogSource for Log {
-    fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError> {
-        self.storage.partitions(topic)
-    }
-
-    fn read(
-        &self,
-        topic: &str,
-        from: &BTreeMap<i32, i64>,
-        max_bytes: usize,
-    ) -> Result<Vec<SourceBatch>, SourceError> {
-        self.storage.read(topic, from, max_bytes)
-    }
-
-    fn wait(&self, topic: &str, from: &BTreeMap<i32, i64>, timeout: Duration) -> bool {
-        self.storage.wait(topic, from, timeout)
-    }
-}
-
 impl EmbeddedLog for Log {
+    fn log(&self) -> &dyn LogSource {
+        &self.storage
+    }
+
     fn offset_at(
         &self,
         topic: &str,
@@ -162,11 +148,14 @@ impl EmbeddedLog for Log {
 impl Connectors for Wiring {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
         let SourceSpec::Kafka(kafka) = spec;
+        let ignored = self.counter(group, &kafka.table);
+        let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
         Ok(Box::new(EmbeddedKafka::new(
             kafka,
             group,
             self.log(),
-            Some(self.registry.clone()),
+            lookup,
+            ignored,
         )?))
     }
 
@@ -177,8 +166,9 @@ impl Connectors for Wiring {
     ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError> {
         match spec {
             SinkSpec::Iceberg(iceberg) => {
-                let iceberg = &self.placed(iceberg);
+                refuse_catalog_properties(iceberg)?;
                 let catalog = self.catalog_of(iceberg)?;
+                let iceberg = &self.placed(iceberg);
                 let sink = IcebergTableSink::open(
                     iceberg,
                     catalog.clone(),
@@ -226,127 +216,125 @@ impl Connectors for Wiring {
 }
 
 impl Wiring {
-    /// The sink with its warehouse where `lakeward.toml` says that it is.
-    fn placed(&self, sink: &lw_graph::IcebergSink) -> lw_graph::IcebergSink {
-        let mut sink = sink.clone();
-        sink.warehouse = sink
-            .warehouse
-            .map(|place| self.config.warehouse(&place).unwrap_or(place));
-        sink
-    }
-
-    /// The catalog that a sink means: a REST catalog elsewhere, else the embedded one.
-    fn catalog_of(
-        &self,
-        sink: &lw_graph::IcebergSink,
-    ) -> Result<Arc<dyn TableCatalog>, ConnectorError> {
+    /// Where a sink's tables are: a REST catalog elsewhere, else the embedded one.
+    ///
+    /// # Errors
+    /// When the other catalog cannot be reached, or its entry in `lakeward.toml` is wrong.
+    pub fn catalog_of(&self, sink: &IcebergSink) -> Result<Arc<dyn TableCatalog>, CatalogError> {
         match &sink.uri {
             None => Ok(Arc::new(self.catalog.clone())),
-            Some(uri) => {
-                let catalog = RemoteCatalog::connect(
-                    uri,
-                    sink.warehouse.as_deref(),
-                    None,
-                    self.files.clone(),
-                )?;
-                Ok(Arc::new(catalog))
-            }
+            Some(uri) => self.connect(&self.remote(sink, uri)),
         }
     }
 
-    fn view(&self, table: &str) -> Result<TableView, Refusal> {
-        let ident = parse_table(table).map_err(refused)?;
-        TableView::open(&self.catalog, &ident).map_err(refused)
-    }
-
-    /// All tables of the embedded catalog.
-    pub fn tables(&self) -> Result<Value, Refusal> {
-        let mut tables = Vec::new();
-        for namespace in self.catalog.list_namespaces(None).map_err(refused)? {
-            for ident in self.catalog.list_tables(&namespace).map_err(refused)? {
-                let name = format!("{}.{}", namespace.join("."), ident.name());
-                let view = self.view(&name)?;
-                tables.push(json!({
-                    "table": name,
-                    "rows": view.data_files.iter().map(|file| file.rows).sum::<u64>(),
-                    "files": view.data_files.len(),
-                    "snapshot_id": view.snapshots.first().map(|snapshot| snapshot.id),
-                    "pipeline": view.marker.as_ref().map(|marker| marker.name.clone()),
-                    "location": view.table().metadata.location(),
-                }));
-            }
+    /// The catalog that `[catalogs]` has under a name; `embedded` is always one.
+    ///
+    /// # Errors
+    /// As [`Wiring::catalog_of`].
+    pub fn catalog_named(&self, name: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
+        match self.config.catalogs.get(name) {
+            Some(CatalogPlace::Rest(properties)) => self.connect(properties),
+            _ => Ok(Arc::new(self.catalog.clone())),
         }
-        Ok(Value::Array(tables))
     }
 
-    /// One table: its snapshots, newest first, with the offsets that each holds.
-    pub fn table(&self, table: &str) -> Result<Value, Refusal> {
-        let view = self.view(table)?;
-        let snapshots: Vec<Value> = view
-            .snapshots
-            .iter()
-            .map(|snapshot| {
-                json!({
-                    "snapshot_id": snapshot.id,
-                    "committed_at": snapshot.timestamp_ms,
-                    "operation": snapshot.operation,
-                    "pipeline": snapshot.marker.as_ref().map(|marker| marker.name.clone()),
-                    "sequence": snapshot.marker.as_ref().map(|marker| marker.sequence),
-                    "rows": snapshot.ranges.iter().map(|range| range.rows).sum::<u64>(),
-                    "offsets": snapshot.ranges,
-                })
+    /// The names that [`Wiring::catalog_named`] knows.
+    pub fn catalog_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.config.catalogs.keys().cloned().collect();
+        names.push(EMBEDDED.to_string());
+        names
+    }
+
+    pub fn embedded(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    fn connect(
+        &self,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Arc<dyn TableCatalog>, CatalogError> {
+        let options = RemoteOptions::parse(properties)?;
+        Ok(Arc::new(RemoteCatalog::connect(
+            &options,
+            self.files.clone(),
+        )?))
+    }
+
+    /// The properties of the catalog at `uri`. Those in `lakeward.toml` are for the address there alone: a script that
+    /// names another one does not get the credentials.
+    fn remote(&self, sink: &IcebergSink, uri: &str) -> BTreeMap<String, String> {
+        let mut properties = match self.config.catalogs.get(&sink.catalog) {
+            Some(CatalogPlace::Rest(entry)) if entry.get("uri").is_some_and(|at| at == uri) => {
+                entry.clone()
+            }
+            _ => BTreeMap::from([("uri".to_string(), uri.to_string())]),
+        };
+        if let Some(warehouse) = &sink.warehouse {
+            let entry = properties.entry("warehouse".to_string());
+            entry.or_insert_with(|| warehouse.clone());
+        }
+        properties
+    }
+
+    /// The sink with its warehouse where `lakeward.toml` says that it is. A catalog elsewhere has places of its own.
+    fn placed(&self, sink: &IcebergSink) -> IcebergSink {
+        let place = sink.warehouse.clone().filter(|_| sink.uri.is_none());
+        let warehouse = place.map(|place| self.config.warehouse(&place).unwrap_or(place));
+        IcebergSink {
+            warehouse,
+            ..sink.clone()
+        }
+    }
+
+    /// Values that formats set to NULL or left out, by reader, as metrics have them.
+    pub fn ignored_values(&self) -> Vec<IgnoredValues> {
+        let mut readers = self.readers.lock();
+        readers.retain(|_, count| count.strong_count() > 0);
+        let counts = readers.iter().filter_map(|((group, table), count)| {
+            Some(IgnoredValues {
+                group: group.clone(),
+                table: table.clone(),
+                count: count.upgrade()?.load(Ordering::Relaxed),
             })
-            .collect();
-        Ok(
-            json!({ "table": table, "location": view.table().metadata.location(), "snapshots": snapshots }),
-        )
+        });
+        counts.collect()
     }
 
-    /// The audit of a table against the log.
-    pub fn audit(&self, table: &str, pipelines: &Pipelines) -> Result<Value, Refusal> {
-        let view = self.view(table)?;
-        let Some((name, _, job)) = pipelines.writer_of(table) else {
-            return Err(Refusal::new(404, format!("no pipeline writes table '{table}'"))
-                .detail("The audit executes the pipeline's query again; without the pipeline there is nothing to compare with.")
-                .hint("`lakeward pipeline list` shows the pipelines and their tables."));
-        };
-        let bug = |error: &dyn std::fmt::Display| {
-            Refusal::new(500, format!("the audit cannot be made: {error}"))
-        };
-        let spec = job
-            .graph
-            .sources()
-            .next()
-            .ok_or_else(|| bug(&"the plan has no source"))?;
-        let source = self
-            .source(spec, &format!("lakeward-{name}"))
-            .map_err(|error| bug(&error))?;
-        let chain = Chain::compile(&job.graph).map_err(|error| bug(&error))?;
-        let evidence = Evidence {
-            table: table.to_string(),
-            ranges: ranges(&view),
-            files: files(&view)?,
-            read_file: Box::new(|file| {
-                let found = view.data_files.iter().find(|found| found.path == file.path);
-                let found = found.ok_or("it is not in the table")?;
-                view.read_rows(found).map_err(|error| error.to_string())
-            }),
-            source,
-            chain,
-            log_starts: self.log_starts(spec),
-            delete_files: view.delete_files,
-            foreign_snapshots: view
-                .snapshots
-                .iter()
-                .filter(|snapshot| snapshot.marker.is_none())
-                .map(|snapshot| snapshot.id)
-                .collect(),
-        };
-        let report = audit(evidence).map_err(|error| bug(&error))?;
-        Ok(json!(report))
+    /// The counter of a table's reader, which its next attempt goes on with as long as this one holds it.
+    fn counter(&self, group: &str, table: &str) -> Arc<AtomicU64> {
+        let mut readers = self.readers.lock();
+        let key = (group.to_string(), table.to_string());
+        if let Some(count) = readers.get(&key).and_then(Weak::upgrade) {
+            return count;
+        }
+        let count = Arc::new(AtomicU64::new(0));
+        readers.insert(key, Arc::downgrade(&count));
+        count
     }
 
-    fn log_starts(&self, spec: &SourceSpec) -> BTreeMap<(String, i32), i64> {
+    /// A source for whom nothing is counted and nothing committed: the audit's.
+    ///
+    /// # Errors
+    /// As [`EmbeddedKafka::new`].
+    pub fn reader(
+        &self,
+        spec: &SourceSpec,
+        group: &str,
+    ) -> Result<Box<dyn Source>, ConnectorError> {
+        let SourceSpec::Kafka(kafka) = spec;
+        let uncounted = Arc::default();
+        let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
+        Ok(Box::new(EmbeddedKafka::new(
+            kafka,
+            group,
+            self.log(),
+            lookup,
+            uncounted,
+        )?))
+    }
+
+    /// Where the topics of a source begin now.
+    pub fn log_starts(&self, spec: &SourceSpec) -> BTreeMap<(String, i32), i64> {
         let SourceSpec::Kafka(kafka) = spec;
         let mut starts = BTreeMap::new();
         for topic in &kafka.topics {
@@ -358,82 +346,20 @@ impl Wiring {
     }
 }
 
-/// What the commits account for. Where old snapshots have expired, the files' own runs say where the table begins.
-fn ranges(view: &TableView) -> Vec<MarkedRange> {
-    let mut ranges: Vec<MarkedRange> = Vec::new();
-    for range in view.snapshots.iter().flat_map(|snapshot| &snapshot.ranges) {
-        ranges.push(MarkedRange {
-            topic: range.topic.clone(),
-            partition: range.partition,
-            start: range.start,
-            end: range.end,
-        });
-    }
-    if view
-        .snapshots
-        .last()
-        .is_none_or(|oldest| oldest.parent.is_none())
-    {
-        return ranges;
-    }
-    let mut begins: BTreeMap<(String, i32), (i64, i64)> = BTreeMap::new();
-    for range in &ranges {
-        let begin = begins
-            .entry((range.topic.clone(), range.partition))
-            .or_insert((range.start, range.start));
-        *begin = (begin.0.min(range.start), begin.1.min(range.start));
-    }
-    for run in view
-        .data_files
-        .iter()
-        .filter_map(|file| file.runs.as_ref())
-        .flatten()
-    {
-        let begin = begins
-            .entry((run.topic.clone(), run.partition))
-            .or_insert((run.first, run.last + 1));
-        begin.0 = begin.0.min(run.first);
-    }
-    for ((topic, partition), (start, end)) in begins {
-        if start < end {
-            ranges.push(MarkedRange {
-                topic,
-                partition,
-                start,
-                end,
-            });
-        }
-    }
-    ranges
-}
-
-/// The data files with their runs.
-///
-/// # Errors
-/// When a file has no runs: a foreign writer made it, and its rows came from no log of ours.
-fn files(view: &TableView) -> Result<Vec<AuditedFile>, Refusal> {
-    let mut files = Vec::new();
-    for file in &view.data_files {
-        let Some(runs) = &file.runs else {
-            return Err(Refusal::new(409, format!("{} lists no offsets: another writer made it", file.path))
-                .detail("Rows that did not come through a pipeline cannot be compared with the log.")
-                .hint("Audit a table that only Lakeward writes, or keep foreign rows in a table of their own."));
-        };
-        files.push(AuditedFile {
-            path: file.path.clone(),
-            runs: runs
-                .iter()
-                .map(|run| Run {
-                    topic: run.topic.clone(),
-                    partition: run.partition,
-                    first: run.first,
-                    last: run.last,
-                    rows: run.rows,
-                })
-                .collect(),
-        });
-    }
-    Ok(files)
+/// Options of WITH become properties of the table, for all its readers to see: no place for how its catalog is reached.
+fn refuse_catalog_properties(sink: &IcebergSink) -> Result<(), ConnectorError> {
+    let of_catalog =
+        |key: &&String| RemoteOptions::KNOWN.contains(&key.as_str()) || key.starts_with("header.");
+    let Some(key) = sink.properties.keys().find(of_catalog) else {
+        return Ok(());
+    };
+    let message = format!("option '{key}' is the catalog's, not the table's");
+    Err(ConnectorError::new(ErrorKind::Fix, message)
+        .detail("Options that are not the connector's own become properties of the table, which all its readers see.")
+        .hint(format!(
+            "Remove it, and write under [catalogs] in lakeward.toml:  {} = {{ uri = \"…\", {key} = \"…\" }}",
+            sink.catalog
+        )))
 }
 
 /// Lag of every group, as metrics have it.
@@ -446,14 +372,4 @@ pub fn lags(broker: &Broker) -> Vec<Lag> {
         records: lag.lag,
     })
     .collect()
-}
-
-fn refused(error: CatalogError) -> Refusal {
-    let status = match error.kind {
-        Kind::NoSuchNamespace | Kind::NoSuchTable | Kind::NoSuchView => 404,
-        Kind::AlreadyExists | Kind::NamespaceNotEmpty | Kind::CommitFailed => 409,
-        Kind::BadRequest | Kind::Unprocessable | Kind::Unsupported => 400,
-        Kind::Unknown | Kind::Unavailable | Kind::Internal => 500,
-    };
-    Refusal::new(status, error.to_string())
 }

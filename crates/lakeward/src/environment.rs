@@ -27,9 +27,9 @@ impl Environment for World {
     fn catalog(&self, name: &str) -> Result<environment::CatalogPlace, Missing> {
         match self.config.catalogs.get(name) {
             Some(CatalogPlace::Name(_)) => Ok(environment::CatalogPlace::Embedded),
-            Some(CatalogPlace::Rest { uri }) => {
-                Ok(environment::CatalogPlace::Rest { uri: uri.clone() })
-            }
+            Some(CatalogPlace::Rest(properties)) => Ok(environment::CatalogPlace::Rest {
+                uri: properties["uri"].clone(),
+            }),
             None => Err(Missing {
                 known: self.config.catalogs.keys().cloned().collect(),
             }),

@@ -13,6 +13,7 @@ mod demo;
 mod environment;
 mod failure;
 mod server;
+mod tables;
 mod verbs;
 
 use args::{Args, Command};

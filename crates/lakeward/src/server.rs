@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::connectors::Wiring;
 use crate::environment::World;
 use crate::failure::failure;
+use crate::tables::Tables;
 use anyhow::Context;
 use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::{Parts, Planned, Refusal, Script, Status};
@@ -134,36 +135,36 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         clock: clock.clone(),
     };
     let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
+    let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
     let parts = Arc::new(Parts {
         plan: Box::new(move |script| plan(script, &world)),
         query: {
-            let catalog = catalog.clone();
-            Box::new(move |sql| query(sql, &catalog))
+            let tables = tables.clone();
+            Box::new(move |sql| query(sql, tables.clone()))
         },
         tables: {
-            let wiring = wiring.clone();
-            Box::new(move || wiring.tables())
+            let tables = tables.clone();
+            Box::new(move || tables.list())
         },
         table: {
-            let wiring = wiring.clone();
-            Box::new(move |name| wiring.table(name))
+            let tables = tables.clone();
+            Box::new(move |name| tables.show(name))
         },
-        audit: {
-            let (wiring, pipelines) = (wiring.clone(), pipelines.clone());
-            Box::new(move |table| wiring.audit(table, &pipelines))
-        },
+        audit: Box::new(move |table| tables.audit(table)),
         output: {
             let wiring = wiring.clone();
             Box::new(move |pipeline, from| wiring.printed(pipeline, from))
         },
         metrics: {
-            let (storage, broker, pipelines, clock) = (
-                storage.clone(),
-                broker.clone(),
-                pipelines.clone(),
-                clock.clone(),
-            );
-            Box::new(move || scrape(&storage, &broker, &pipelines, clock.as_ref()))
+            let scraped = Scraped {
+                storage: storage.clone(),
+                broker: broker.clone(),
+                registry: registry.clone(),
+                wiring: wiring.clone(),
+                pipelines: pipelines.clone(),
+                clock: clock.clone(),
+            };
+            Box::new(move || scraped.render())
         },
         trouble: {
             let storage = storage.clone();
@@ -354,8 +355,8 @@ fn refused(diagnostics: &lw_sql::Diagnostics, file: &str, text: &str) -> Refusal
     refusal
 }
 
-fn query(sql: &str, catalog: &Catalog) -> Result<Value, Refusal> {
-    let batches = lw_query::query(catalog, sql).map_err(|error| Refusal::new(400, error))?;
+fn query(sql: &str, tables: Arc<Tables>) -> Result<Value, Refusal> {
+    let batches = lw_query::query(tables, sql).map_err(|error| Refusal::new(400, error))?;
     let columns: Vec<String> = batches
         .first()
         .map(|batch| {
@@ -371,22 +372,36 @@ fn query(sql: &str, catalog: &Catalog) -> Result<Value, Refusal> {
     Ok(json!({ "columns": columns, "rows": rows }))
 }
 
-fn scrape(storage: &Storage, broker: &Broker, pipelines: &Pipelines, clock: &dyn Clock) -> String {
-    let stats = storage.stats();
-    lw_ops::metrics::render(&Observed {
-        version: VERSION,
-        uptime_seconds: clock.elapsed().as_secs_f64(),
-        now_ms: clock.now_ms(),
-        broker: broker.metrics(),
-        pipelines: &pipelines.list(),
-        lags: &crate::connectors::lags(broker),
-        disk: Disk {
-            free_bytes: stats.disk_free,
-            total_bytes: stats.disk_total,
-            write_blocked: stats.write_blocked,
-            syncs: stats.fsyncs,
-            sync_seconds: stats.fsync_time.as_secs_f64(),
-            log_bytes: stats.wal_bytes,
-        },
-    })
+/// The parts that `/metrics` looks at.
+struct Scraped {
+    storage: Storage,
+    broker: Arc<Broker>,
+    registry: Arc<Registry>,
+    wiring: Arc<Wiring>,
+    pipelines: Arc<Pipelines>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Scraped {
+    fn render(&self) -> String {
+        let stats = self.storage.stats();
+        lw_ops::metrics::render(&Observed {
+            version: VERSION,
+            uptime_seconds: self.clock.elapsed().as_secs_f64(),
+            now_ms: self.clock.now_ms(),
+            broker: self.broker.metrics(),
+            registry: self.registry.metrics(),
+            pipelines: &self.pipelines.list(),
+            ignored: &self.wiring.ignored_values(),
+            lags: &crate::connectors::lags(&self.broker),
+            disk: Disk {
+                free_bytes: stats.disk_free,
+                total_bytes: stats.disk_total,
+                write_blocked: stats.write_blocked,
+                syncs: stats.fsyncs,
+                sync_seconds: stats.fsync_time.as_secs_f64(),
+                log_bytes: stats.wal_bytes,
+            },
+        })
+    }
 }

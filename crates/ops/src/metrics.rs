@@ -4,6 +4,7 @@
 //! dropped pipeline leaves no series behind.
 
 use lw_broker::metrics::BrokerMetrics;
+use lw_registry::RegistryMetrics;
 use lw_runtime::job::{JobState, Status};
 use lw_runtime::pipelines::View;
 use prometheus_client::encoding::text::encode;
@@ -11,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Above this many partitions lag is summed per group and topic.
 pub const MAX_PARTITION_SERIES: usize = 1000;
@@ -23,9 +24,20 @@ pub struct Observed<'a> {
     /// Wall clock, milliseconds since 1970.
     pub now_ms: i64,
     pub broker: &'a BrokerMetrics,
+    pub registry: &'a RegistryMetrics,
     pub pipelines: &'a [View],
+    pub ignored: &'a [IgnoredValues],
     pub lags: &'a [Lag],
     pub disk: Disk,
+}
+
+/// What the formats of a source set to NULL or left out because its script says to ignore errors.
+#[derive(Clone, Debug)]
+pub struct IgnoredValues {
+    pub group: String,
+    /// The source's name in the script.
+    pub table: String,
+    pub count: u64,
 }
 
 /// A consumer group's distance from the end of one partition.
@@ -120,6 +132,7 @@ pub fn render(observed: &Observed<'_>) -> String {
     };
     server(&mut series, observed);
     broker(&mut series, observed.broker);
+    registry_of_schemas(&mut series, observed.registry);
     disk(&mut series, observed.disk);
     lag(&mut series, observed.lags);
     pipelines(&mut series, observed);
@@ -128,8 +141,14 @@ pub fn render(observed: &Observed<'_>) -> String {
     text
 }
 
+/// The encoder writes values as they are: a consumer group may be called anything, and must not end its own quotes.
 fn label(key: &str, value: impl ToString) -> (String, String) {
-    (key.to_string(), value.to_string())
+    let value = value.to_string();
+    let escaped = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    (key.to_string(), escaped)
 }
 
 fn one(value: f64) -> [(Labels, f64); 1] {
@@ -157,9 +176,10 @@ fn server(series: &mut Series<'_>, observed: &Observed<'_>) {
 
 /// Resident memory of this process; `None` where the system does not tell.
 fn resident_bytes() -> Option<f64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: f64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * 4096.0)
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let (_, resident) = status.split_once("VmRSS:")?;
+    let kibibytes: f64 = resident.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024.0)
 }
 
 fn broker(series: &mut Series<'_>, broker: &BrokerMetrics) {
@@ -214,6 +234,34 @@ fn broker(series: &mut Series<'_>, broker: &BrokerMetrics) {
         None,
         one(broker.open_connections() as f64),
     );
+}
+
+fn registry_of_schemas(series: &mut Series<'_>, registry: &RegistryMetrics) {
+    for (name, help, counter) in [
+        (
+            "registry_requests",
+            "Requests answered, over HTTP and in process",
+            &registry.requests,
+        ),
+        (
+            "registry_registrations",
+            "New versions of subjects",
+            &registry.registrations,
+        ),
+        (
+            "registry_incompatible",
+            "Schemas refused because an earlier version forbids them",
+            &registry.incompatible,
+        ),
+        (
+            "registry_skipped_records",
+            "Records of _schemas that are not in its layout",
+            &registry.skipped_records,
+        ),
+    ] {
+        let count = counter.load(Ordering::Relaxed) as f64;
+        series.counter(name, help, None, one(count));
+    }
 }
 
 fn disk(series: &mut Series<'_>, disk: Disk) {
@@ -320,6 +368,18 @@ fn pipelines(series: &mut Series<'_>, observed: &Observed<'_>) {
         each(|job| job.dead_letters as f64),
     );
     series.counter(
+        "source_ignored_values",
+        "Values set to NULL or left out because the script ignores parse errors",
+        None,
+        observed.ignored.iter().map(|ignored| {
+            let labels = vec![
+                label("group", &ignored.group),
+                label("table", &ignored.table),
+            ];
+            (labels, ignored.count as f64)
+        }),
+    );
+    series.counter(
         "pipeline_restarts",
         "Restarts from the checkpoint",
         None,
@@ -402,39 +462,4 @@ fn pipelines(series: &mut Series<'_>, observed: &Observed<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scrape_is_open_metrics_text() {
-        let broker = BrokerMetrics::default();
-        broker.produced_records.add(7);
-        let observed = Observed {
-            version: "0.1.0",
-            uptime_seconds: 1.5,
-            now_ms: 0,
-            broker: &broker,
-            pipelines: &[],
-            lags: &[Lag {
-                group: "g".into(),
-                topic: "t".into(),
-                partition: 3,
-                records: 9,
-            }],
-            disk: Disk::default(),
-        };
-        let text = render(&observed);
-        for line in [
-            "# TYPE lakeward_produced_records counter",
-            "lakeward_produced_records_total 7.0",
-            "lakeward_consumer_group_lag_records{group=\"g\",topic=\"t\",partition=\"3\"} 9.0",
-            "lakeward_uptime_seconds 1.5",
-            "# EOF",
-        ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is missing in\n{text}"
-            );
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,12 @@
 //! Batch SQL over tables: `lakeward sql -e`. DataFusion is here and nowhere else.
 //!
-//! A query sees the embedded catalog as it is when the query begins: each namespace is a schema, each table is scanned at its
-//! current snapshot, deletes applied, by Iceberg's own reader. The dialect and the types are DataFusion's; scripts with
-//! `INSERT INTO` are pipelines and are not run here.
+//! A query sees each table as it is when the query names it: `namespace.table`, or `catalog.namespace.table` where there are
+//! several catalogs ([`Catalogs`]). A table is scanned at its current snapshot, deletes applied, by Iceberg's own reader.
+//! The dialect and the types are DataFusion's; scripts with `INSERT INTO` are pipelines and are not run here.
 //!
 //! What it is not: it writes nothing, plans no streams and caches nothing between queries.
 //!
-//! Read first: [`query`], [`QueryError`], [`rows_as_json`].
+//! Read first: [`query`], [`Catalogs`], [`QueryError`], [`rows_as_json`].
 //!
 //! Invariants: a query changes nothing; identifiers are case-sensitive, as in scripts.
 //!
@@ -24,10 +24,40 @@ use arrow_array::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use lw_lakehouse::Catalog;
+use lw_lakehouse::{Catalog, CatalogError, TableCatalog};
 use std::sync::Arc;
 use tables::Namespaces;
 use thiserror::Error;
+
+/// What `namespace.table` means where no catalog is named; never written in a query.
+const DEFAULT_CATALOG: &str = "lakeward";
+
+/// Where the tables of a query are looked for.
+pub trait Catalogs: Send + Sync {
+    /// Names that may stand before `namespace.table`.
+    fn names(&self) -> Vec<String>;
+
+    /// The catalog to ask for `table` (`namespace.table`): the one of this name, or the one that is meant where none is named.
+    ///
+    /// # Errors
+    /// When that catalog cannot be reached.
+    fn holding(
+        &self,
+        name: Option<&str>,
+        table: &str,
+    ) -> Result<Arc<dyn TableCatalog>, CatalogError>;
+}
+
+/// The embedded catalog alone.
+impl Catalogs for Catalog {
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn holding(&self, _: Option<&str>, _: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
+        Ok(Arc::new(self.clone()))
+    }
+}
 
 /// Why a query has no result. The text is what the user reads.
 #[derive(Debug, Error)]
@@ -53,6 +83,7 @@ fn first_line(error: &DataFusionError) -> String {
         "Schema error: ",
         "SQL error: ",
         "Execution error: ",
+        "External error: ",
     ]
     .iter()
     .find_map(|prefix| line.strip_prefix(prefix))
@@ -64,22 +95,25 @@ fn first_line(error: &DataFusionError) -> String {
     words.unwrap_or(line).to_string()
 }
 
-/// Runs one query over the catalog's tables (`namespace.table`) and returns its rows. Blocks; not to be called from async
-/// tasks.
+/// Runs one query over tables and returns its rows. Blocks; not to be called from async tasks.
 ///
 /// # Errors
 /// [`QueryError`] when the text is not a query, names what is not there, or a file cannot be read.
-pub fn query(catalog: &Catalog, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+pub fn query(catalogs: Arc<dyn Catalogs>, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let catalog = catalog.clone();
     runtime.block_on(async move {
         let mut config =
-            SessionConfig::new().with_default_catalog_and_schema("lakeward", "default");
+            SessionConfig::new().with_default_catalog_and_schema(DEFAULT_CATALOG, "default");
         config.options_mut().sql_parser.enable_ident_normalization = false;
         let context = SessionContext::new_with_config(config);
-        context.register_catalog("lakeward", Arc::new(Namespaces::new(catalog)));
+        for name in catalogs.names() {
+            let namespaces = Namespaces::new(catalogs.clone(), Some(name.clone()));
+            context.register_catalog(name, Arc::new(namespaces));
+        }
+        let default = Namespaces::new(catalogs, None);
+        context.register_catalog(DEFAULT_CATALOG, Arc::new(default));
         let queries_only = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)

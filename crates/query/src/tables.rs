@@ -1,6 +1,7 @@
-//! The catalog as DataFusion asks for it: namespaces as schemas, tables as streams of Iceberg's own reader.
+//! Catalogs as DataFusion asks for them: namespaces as schemas, tables as streams of Iceberg's own reader.
 
-use crate::system;
+use crate::Catalogs;
+use crate::system::{self, System};
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
@@ -14,26 +15,29 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableIdent};
+use lw_lakehouse::catalog::LoadedTable;
 use lw_lakehouse::error::Kind;
-use lw_lakehouse::{Catalog, CatalogError, TableCatalog};
+use lw_lakehouse::{CatalogError, Files};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// The embedded catalog.
+/// A catalog: any namespace may be asked for, its tables are looked up by name.
 pub(crate) struct Namespaces {
-    catalog: Catalog,
+    catalogs: Arc<dyn Catalogs>,
+    /// `None` where the query names no catalog.
+    name: Option<String>,
 }
 
 impl Namespaces {
-    pub(crate) fn new(catalog: Catalog) -> Namespaces {
-        Namespaces { catalog }
+    pub(crate) fn new(catalogs: Arc<dyn Catalogs>, name: Option<String>) -> Namespaces {
+        Namespaces { catalogs, name }
     }
 }
 
 impl fmt::Debug for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Namespaces")
+        write!(f, "Namespaces({:?})", self.name)
     }
 }
 
@@ -42,20 +46,17 @@ impl CatalogProvider for Namespaces {
         self
     }
 
+    /// Only DataFusion's `information_schema` would ask, which is off.
     fn schema_names(&self) -> Vec<String> {
-        let namespaces = self.catalog.list_namespaces(None).unwrap_or_default();
-        namespaces
-            .iter()
-            .map(|namespace| namespace.join("."))
-            .collect()
+        Vec::new()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         let namespace =
             NamespaceIdent::from_vec(name.split('.').map(str::to_owned).collect()).ok()?;
-        self.catalog.namespace(&namespace).ok()?;
         Some(Arc::new(Tables {
-            catalog: self.catalog.clone(),
+            catalogs: self.catalogs.clone(),
+            catalog: self.name.clone(),
             namespace,
         }))
     }
@@ -63,8 +64,36 @@ impl CatalogProvider for Namespaces {
 
 /// One namespace.
 struct Tables {
-    catalog: Catalog,
+    catalogs: Arc<dyn Catalogs>,
+    catalog: Option<String>,
     namespace: NamespaceIdent,
+}
+
+impl Tables {
+    /// The table that a name or the name of a system table means, and which system table; `None` where there is none.
+    fn find(&self, name: &str) -> Result<Option<Found>, CatalogError> {
+        let (name, system) = system::split(name);
+        let ident = TableIdent::new(self.namespace.clone(), name.to_owned());
+        let full_name = format!("{}.{name}", self.namespace.join("."));
+        let catalog = self.catalogs.holding(self.catalog.as_deref(), &full_name)?;
+        match catalog.load(&ident) {
+            Ok(table) => Ok(Some(Found {
+                table,
+                system,
+                files: catalog.files().clone(),
+            })),
+            Err(error) if matches!(error.kind, Kind::NoSuchTable | Kind::NoSuchNamespace) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+struct Found {
+    table: LoadedTable,
+    system: Option<System>,
+    files: Files,
 }
 
 impl fmt::Debug for Tables {
@@ -79,30 +108,24 @@ impl SchemaProvider for Tables {
         self
     }
 
+    /// As [`CatalogProvider::schema_names`].
     fn table_names(&self) -> Vec<String> {
-        let tables = self
-            .catalog
-            .list_tables(&self.namespace)
-            .unwrap_or_default();
-        tables.iter().map(|table| table.name().to_owned()).collect()
+        Vec::new()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let (name, system) = system::split(name);
-        let ident = TableIdent::new(self.namespace.clone(), name.to_owned());
-        let loaded = match self.catalog.load(&ident) {
-            Ok(loaded) => loaded,
-            Err(error) if error.kind == Kind::NoSuchTable => return Ok(None),
-            Err(error) => return Err(external(error)),
+        let Some(found) = self.find(name).map_err(external)? else {
+            return Ok(None);
         };
-        if let Some(system) = system {
+        let loaded = found.table;
+        if let Some(system) = found.system {
             return Ok(Some(system.table(&loaded)?));
         }
         let table = Table::builder()
-            .identifier(ident)
+            .identifier(loaded.ident)
             .metadata(loaded.metadata)
             .metadata_location(loaded.metadata_location.unwrap_or_default())
-            .file_io(self.catalog.files().io())
+            .file_io(found.files.io())
             .runtime(Runtime::try_current().map_err(damaged)?)
             .readonly(true)
             .build()
@@ -115,9 +138,7 @@ impl SchemaProvider for Tables {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        let (name, _) = system::split(name);
-        let ident = TableIdent::new(self.namespace.clone(), name.to_owned());
-        self.catalog.table_exists(&ident).unwrap_or(false)
+        self.find(name).is_ok_and(|found| found.is_some())
     }
 }
 

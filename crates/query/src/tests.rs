@@ -1,9 +1,12 @@
 //! Queries over a table that a sink wrote.
 
-use crate::{query, rows_as_json};
+use crate::{Catalogs, query, rows_as_json};
 use arrow_array::{Int32Array, RecordBatch, StringArray};
 use lw_graph::{Field, IcebergSink, Schema, TypeKind};
-use lw_lakehouse::{Catalog, Files, IcebergCommitter, IcebergTableSink, Ids};
+use lw_lakehouse::error::Kind;
+use lw_lakehouse::{
+    Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
+};
 use lw_runtime::batch::{Batch, Origin, Split};
 use lw_runtime::connector::{Committer, Owner, Sink};
 use lw_runtime::manifest::{Pending, SplitRange, TableChain};
@@ -130,7 +133,7 @@ fn queries_and_their_answers() {
         ),
     ];
     for (sql, expected) in cases {
-        let got = match query(&catalog, sql) {
+        let got = match query(Arc::new(catalog.clone()), sql) {
             Ok(batches) => serde_json::to_string(&rows_as_json(&batches).unwrap()).unwrap(),
             Err(error) => format!("error: {error}"),
         };
@@ -159,10 +162,43 @@ fn what_is_no_query_is_refused_in_words() {
         ("SELECT", "Expected: an expression, found: EOF"),
     ];
     for (sql, expected) in cases {
-        let error = query(&catalog, sql)
+        let error = query(Arc::new(catalog.clone()), sql)
             .err()
             .map(|error| error.to_string())
             .unwrap_or_default();
         assert_eq!(error, expected, "{sql}");
     }
+}
+
+/// Two servers' worth of catalogs: one by the name of `east`, and no other reachable.
+struct TwoCatalogs(Catalog);
+
+impl Catalogs for TwoCatalogs {
+    fn names(&self) -> Vec<String> {
+        vec!["east".to_owned(), "west".to_owned()]
+    }
+
+    fn holding(&self, name: Option<&str>, _: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
+        match name {
+            Some("east") => Ok(Arc::new(self.0.clone())),
+            _ => Err(CatalogError::new(Kind::Unavailable, "nobody answers")),
+        }
+    }
+}
+
+#[test]
+fn a_catalog_can_be_named_and_one_that_is_down_is_not_a_missing_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogs = Arc::new(TwoCatalogs(catalog(folder.path())));
+    let rows = query(catalogs.clone(), "SELECT COUNT(*) FROM east.lake.events").unwrap();
+    assert_eq!(rows_as_json(&rows).unwrap()[0].to_string(), "[3]");
+    for sql in [
+        "SELECT * FROM west.lake.events",
+        "SELECT * FROM lake.events",
+    ] {
+        let error = query(catalogs.clone(), sql).unwrap_err();
+        assert_eq!(error.to_string(), "nobody answers", "{sql}");
+    }
+    let error = query(catalogs, "SELECT * FROM north.lake.events").unwrap_err();
+    assert_eq!(error.to_string(), "table 'north.lake.events' not found");
 }

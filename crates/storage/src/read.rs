@@ -19,7 +19,9 @@ use crate::commit::{Core, Shared};
 use crate::index::{Entry, Segment};
 use crate::ops::ReadError;
 use crate::record::LogId;
-use crate::source::{LogSource, PartitionBounds, SourceBatch, SourceError};
+use crate::source::{
+    LogSource, NOTHING, PartitionBounds, SourceBatch, SourceError, TopicBatch, TopicOffsets,
+};
 use crate::state::Log;
 use crate::storage::{Fetched, Storage};
 
@@ -360,6 +362,7 @@ fn within(entries: &[Entry], max_bytes: usize) -> &[Entry] {
 
 /// Where a reader in WAL order is in one partition.
 struct Cursor {
+    topic: Arc<str>,
     id: LogId,
     offset: i64,
 }
@@ -369,14 +372,13 @@ type Lane = (usize, Arc<[Entry]>, usize);
 
 impl Shared {
     /// Merges the partitions file by file: all of a file's batches come before all of the next one's.
-    fn read_in_order(
+    fn read_in_order<'a>(
         &self,
-        topic: &str,
-        from: &BTreeMap<i32, i64>,
+        from: impl Iterator<Item = (&'a str, &'a BTreeMap<i32, i64>)>,
         max_bytes: usize,
-    ) -> Result<Vec<SourceBatch>, SourceError> {
+    ) -> Result<Vec<TopicBatch>, SourceError> {
         let _reading = self.readers.read();
-        let mut cursors = self.cursors(topic, from)?;
+        let mut cursors = self.cursors(from)?;
         let mut out = Vec::new();
         let mut left = max_bytes;
         loop {
@@ -409,11 +411,15 @@ impl Shared {
             };
             for (cursor, entry, bytes) in taken {
                 left = left.saturating_sub(bytes.len());
-                cursors[cursor].offset = entry.last + 1;
-                out.push(SourceBatch {
-                    partition: cursors[cursor].id.partition,
-                    order: entry.order,
-                    bytes,
+                let cursor = &mut cursors[cursor];
+                cursor.offset = entry.last + 1;
+                out.push(TopicBatch {
+                    topic: cursor.topic.clone(),
+                    batch: SourceBatch {
+                        partition: cursor.id.partition,
+                        order: entry.order,
+                        bytes,
+                    },
                 });
             }
             if last || left == 0 {
@@ -422,20 +428,27 @@ impl Shared {
         }
     }
 
-    fn cursors(&self, topic: &str, from: &BTreeMap<i32, i64>) -> Result<Vec<Cursor>, SourceError> {
+    fn cursors<'a>(
+        &self,
+        from: impl Iterator<Item = (&'a str, &'a BTreeMap<i32, i64>)>,
+    ) -> Result<Vec<Cursor>, SourceError> {
         let core = self.core.lock();
-        let topic = core.topic(topic)?;
-        let partitions = 0..core.state.topics[&topic].partitions;
-        Ok(partitions
-            .map(|partition| {
+        let mut cursors = Vec::new();
+        for (name, from) in from {
+            let topic = core.topic(name)?;
+            let name: Arc<str> = name.into();
+            for partition in 0..core.state.topics[&topic].partitions {
                 let id = LogId { topic, partition };
                 let start = core.state.logs[&id].start;
-                Cursor {
+                cursors.push(Cursor {
+                    topic: name.clone(),
                     id,
                     offset: from.get(&partition).copied().unwrap_or(start),
-                }
-            })
-            .collect())
+                });
+            }
+        }
+        cursors.retain(|cursor| cursor.offset != NOTHING);
+        Ok(cursors)
     }
 
     fn sealed_lanes(
@@ -495,6 +508,7 @@ fn locate_all(
             Ok(located) => places.push((n, located)),
             Err(_) if first => {
                 return Err(SourceError::OutOfRange {
+                    topic: cursor.topic.to_string(),
                     partition: cursor.id.partition,
                     asked: cursor.offset,
                     start: log.start,
@@ -583,19 +597,45 @@ impl LogSource for Storage {
         from: &BTreeMap<i32, i64>,
         max_bytes: usize,
     ) -> Result<Vec<SourceBatch>, SourceError> {
-        self.shared.read_in_order(topic, from, max_bytes)
+        let read = self
+            .shared
+            .read_in_order([(topic, from)].into_iter(), max_bytes)?;
+        Ok(read.into_iter().map(|read| read.batch).collect())
     }
 
     fn wait(&self, topic: &str, from: &BTreeMap<i32, i64>, timeout: Duration) -> bool {
+        self.shared.wait(timeout, |core| core.has_news(topic, from))
+    }
+
+    fn read_topics(
+        &self,
+        from: &TopicOffsets,
+        max_bytes: usize,
+    ) -> Result<Vec<TopicBatch>, SourceError> {
+        let topics = from.iter().map(|(topic, from)| (topic.as_str(), from));
+        self.shared.read_in_order(topics, max_bytes)
+    }
+
+    fn wait_topics(&self, from: &TopicOffsets, timeout: Duration) -> bool {
+        self.shared.wait(timeout, |core| {
+            let mut topics = from.iter();
+            topics.any(|(topic, from)| core.has_news(topic, from))
+        })
+    }
+}
+
+impl Shared {
+    /// Waits until `condition` holds of the log, but not longer than `timeout`; whether it holds.
+    fn wait(&self, timeout: Duration, condition: impl Fn(&Core) -> bool) -> bool {
         let deadline = Instant::now() + timeout;
-        let mut core = self.shared.core.lock();
+        let mut core = self.core.lock();
         loop {
-            if core.has_news(topic, from) {
+            if condition(&core) {
                 return true;
             }
-            let waited = self.shared.progressed.wait_until(&mut core, deadline);
+            let waited = self.progressed.wait_until(&mut core, deadline);
             if waited.timed_out() {
-                return core.has_news(topic, from);
+                return condition(&core);
             }
         }
     }

@@ -1,12 +1,19 @@
-//! The processor's view of the log: batches of a topic in the WAL's order, across its partitions.
+//! The processor's view of the log: batches of topics in the WAL's order, across topics and partitions.
 //!
 //! That order is what makes lateness repeatable: it is fixed when the batches are written, so a pipeline that restarts
 //! or replays sees partitions interleave exactly as the first time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+/// Next offset to read, by topic and partition.
+pub type TopicOffsets = BTreeMap<String, BTreeMap<i32, i64>>;
+
+/// As the next offset of a partition: nothing of it.
+pub const NOTHING: i64 = i64::MAX;
 
 /// A durable log that can be read in one repeatable order.
 pub trait LogSource: Send + Sync {
@@ -16,8 +23,8 @@ pub trait LogSource: Send + Sync {
     /// [`SourceError::UnknownTopic`].
     fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError>;
 
-    /// Batches in WAL order from the given offsets on (a missing partition: from its log start), about `max_bytes` of
-    /// them, at least one if there is any. The first batch of a partition may start before the asked offset: the caller
+    /// Batches in WAL order from the given offsets on (a missing partition: from its log start; one at [`NOTHING`]: not at
+    /// all), about `max_bytes` of them, at least one if there is any. The first batch of a partition may start before the asked offset: the caller
     /// skips those records. Batches share memory with each other and with the log's tail.
     ///
     /// # Errors
@@ -33,6 +40,19 @@ pub trait LogSource: Send + Sync {
     /// Blocks until [`LogSource::read`] would return something (then true) or `timeout` is over. True at once for a topic
     /// that is gone, so that the caller's next read says so.
     fn wait(&self, topic: &str, from: &BTreeMap<i32, i64>, timeout: Duration) -> bool;
+
+    /// As [`LogSource::read`], over several topics in one order.
+    ///
+    /// # Errors
+    /// As [`LogSource::read`].
+    fn read_topics(
+        &self,
+        from: &TopicOffsets,
+        max_bytes: usize,
+    ) -> Result<Vec<TopicBatch>, SourceError>;
+
+    /// As [`LogSource::wait`], for any of several topics.
+    fn wait_topics(&self, from: &TopicOffsets, timeout: Duration) -> bool;
 }
 
 /// What can be read of one partition: `start <= offset < end`.
@@ -53,13 +73,23 @@ pub struct SourceBatch {
     pub bytes: Bytes,
 }
 
+/// A batch and the topic that it is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicBatch {
+    pub topic: Arc<str>,
+    pub batch: SourceBatch,
+}
+
 /// Why a source could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     #[error("there is no topic `{name}`")]
     UnknownTopic { name: String, known: Vec<String> },
-    #[error("partition {partition}: offset {asked} is outside the log, which starts at {start}")]
+    #[error(
+        "`{topic}`, partition {partition}: offset {asked} is outside the log, which starts at {start}"
+    )]
     OutOfRange {
+        topic: String,
         partition: i32,
         asked: i64,
         start: i64,

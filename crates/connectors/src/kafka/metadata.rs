@@ -115,8 +115,8 @@ fn metadata_type(key: MetadataKey) -> LogicalType {
         MetadataKey::Timestamp => TypeKind::TimestampLtz(3).not_null(),
         MetadataKey::LeaderEpoch => TypeKind::Int.nullable(),
         MetadataKey::Headers => TypeKind::Map(
-            Box::new(TypeKind::string().not_null()),
-            Box::new(TypeKind::bytes().not_null()),
+            Box::new(TypeKind::string().nullable()),
+            Box::new(TypeKind::bytes().nullable()),
         )
         .not_null(),
     }
@@ -127,7 +127,7 @@ fn push_headers(builder: &mut MapBuilder<StringBuilder, BinaryBuilder>, record: 
     let headers: BTreeMap<&[u8], Option<&[u8]>> = record.headers().collect();
     for (key, value) in headers {
         builder.keys().append_value(String::from_utf8_lossy(key));
-        builder.values().append_value(value.unwrap_or_default());
+        builder.values().append_option(value);
     }
     builder
         .append(true)

@@ -1,31 +1,163 @@
-//! Any other Iceberg REST catalog (`'uri'` of a sink) as a [`TableCatalog`].
+//! Any other Iceberg REST catalog (under `[catalogs]`, or `'uri'` of a sink) as a [`TableCatalog`].
 //!
-//! What matters is what a reply means for exactly-once: a 409 says that nothing happened, a lost connection or a 500 says
-//! nothing at all ([`Kind::Unknown`]), and only a connection that was never made says that nothing can have happened.
+//! What matters is what a reply means for exactly-once:
 //!
-//! Table files must be local: this version has no object store client of its own, and says so when a table is elsewhere.
+//! | reply | what happened | kind |
+//! |---|---|---|
+//! | no connection, 429 | nothing | [`Kind::Unavailable`] |
+//! | 409 | nothing: a requirement does not hold | [`Kind::CommitFailed`] |
+//! | none, 5xx, or not what was asked for, to a request that changes something | nobody knows | [`Kind::Unknown`] |
+//! | 404 without Iceberg's error body | nothing: a proxy answered, not a catalog | [`Kind::Unavailable`] |
+//! | 200 | what the metadata in it shows | |
+//!
+//! The catalog says where a table's files are. They must be local: this version has no object store client of its own, and
+//! says so when a table is elsewhere.
+
+mod http;
+#[cfg(test)]
+mod tests;
 
 use super::{LoadedTable, NewTable, TableCatalog};
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
+use http::{Http, Method};
 use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
-use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// What REST paths put between the levels of a namespace.
-const LEVEL: &str = "%1F";
+/// What REST paths put between the levels of a namespace unless the catalog says otherwise.
+const SEPARATOR: &str = "%1F";
+const DEFAULT_SCOPE: &str = "catalog";
+
+/// How to reach a catalog, by the names that Iceberg's own clients give these properties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteOptions {
+    pub uri: String,
+    /// The catalog's own name for what is asked of it, passed on as it is.
+    pub warehouse: Option<String>,
+    pub prefix: Option<String>,
+    pub auth: Auth,
+    /// Sent with every request: `header.NAME`.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How requests prove who they come from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Auth {
+    None,
+    /// `token`: a bearer token, as it is.
+    Token(String),
+    /// `credential`: exchanged for bearer tokens by OAuth 2.
+    Credential {
+        client_id: Option<String>,
+        client_secret: String,
+        scope: String,
+        /// Where tokens are.
+        server: String,
+    },
+}
+
+/// Secrets are not for logs.
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Auth::None => "None",
+            Auth::Token(_) => "Token(…)",
+            Auth::Credential { .. } => "Credential(…)",
+        })
+    }
+}
+
+impl RemoteOptions {
+    /// Properties of a catalog beside `header.NAME`.
+    pub const KNOWN: [&str; 7] = [
+        "uri",
+        "warehouse",
+        "prefix",
+        "token",
+        "credential",
+        "scope",
+        "oauth2-server-uri",
+    ];
+
+    /// # Errors
+    /// [`Kind::BadRequest`], naming the property, when one is missing, unknown or contradicts another.
+    pub fn parse(properties: &BTreeMap<String, String>) -> Result<RemoteOptions, CatalogError> {
+        let refuse = |message: String| Err(CatalogError::new(Kind::BadRequest, message));
+        let get = |key: &str| properties.get(key).filter(|value| !value.is_empty());
+        let mut headers = Vec::new();
+        for (key, value) in properties {
+            match key.strip_prefix("header.") {
+                Some(name) if !name.is_empty() => headers.push((name.to_owned(), value.clone())),
+                _ if RemoteOptions::KNOWN.contains(&key.as_str()) => {}
+                _ => {
+                    let known = RemoteOptions::KNOWN;
+                    return refuse(match lw_stdx::suggest::nearest(key, known) {
+                        Some(near) => format!(
+                            "a REST catalog has no property '{key}'; did you mean '{near}'?"
+                        ),
+                        None => format!(
+                            "the property '{key}' of a REST catalog is not supported; known are {} and header.NAME",
+                            known.join(", ")
+                        ),
+                    });
+                }
+            }
+        }
+        let Some(uri) = get("uri") else {
+            return refuse("a REST catalog needs its address: uri = \"http://…\"".to_owned());
+        };
+        if !uri.starts_with("http://") && !uri.starts_with("https://") {
+            return refuse(format!(
+                "uri is \"{uri}\", not an address that begins with http:// or https://"
+            ));
+        }
+        let auth = match (get("token"), get("credential")) {
+            (Some(_), Some(_)) => {
+                return refuse("a REST catalog takes a token or a credential, not both".to_owned());
+            }
+            (Some(token), None) => Auth::Token(token.clone()),
+            (None, Some(credential)) => {
+                let (id, secret) = match credential.split_once(':') {
+                    Some((id, secret)) => (Some(id.to_owned()), secret),
+                    None => (None, credential.as_str()),
+                };
+                let server = get("oauth2-server-uri").cloned();
+                Auth::Credential {
+                    client_id: id,
+                    client_secret: secret.to_owned(),
+                    scope: get("scope")
+                        .map_or(DEFAULT_SCOPE, String::as_str)
+                        .to_owned(),
+                    server: server.unwrap_or_else(|| format!("{}/oauth/tokens", root(uri))),
+                }
+            }
+            (None, None) => Auth::None,
+        };
+        for key in ["scope", "oauth2-server-uri"] {
+            if get(key).is_some() && get("credential").is_none() {
+                return refuse(format!("'{key}' has no effect without a credential"));
+            }
+        }
+        Ok(RemoteOptions {
+            uri: uri.clone(),
+            warehouse: get("warehouse").cloned(),
+            prefix: get("prefix").cloned(),
+            auth,
+            headers,
+        })
+    }
+}
 
 /// A REST catalog elsewhere.
 pub struct RemoteCatalog {
     http: Http,
     /// `http://…/v1` and the catalog's prefix, no slash at the end.
     base: String,
+    separator: String,
     files: Files,
 }
 
@@ -39,49 +171,139 @@ struct LoadResult {
 #[derive(Deserialize, Default)]
 struct ConfigResult {
     #[serde(default)]
-    defaults: std::collections::HashMap<String, String>,
+    defaults: HashMap<String, String>,
     #[serde(default)]
-    overrides: std::collections::HashMap<String, String>,
+    overrides: HashMap<String, String>,
 }
 
 impl RemoteCatalog {
-    /// Asks the catalog for its configuration.
+    /// Asks the catalog for its configuration: it may send its clients elsewhere, and say how its paths are made.
     ///
     /// # Errors
-    /// When there is no REST catalog at `uri`.
-    pub fn connect(
-        uri: &str,
-        warehouse: Option<&str>,
-        token: Option<String>,
-        files: Files,
-    ) -> Result<RemoteCatalog, CatalogError> {
-        let http = Http::start(token)?;
-        let root = format!("{}/v1", uri.trim_end_matches('/').trim_end_matches("/v1"));
-        let query = warehouse.map_or(String::new(), |warehouse| {
-            format!("?warehouse={}", encoded(warehouse))
-        });
-        let config: ConfigResult = http.json(Method::Get, format!("{root}/config{query}"), None)?;
-        let prefix = config
-            .overrides
-            .get("prefix")
-            .or(config.defaults.get("prefix"));
-        let base = match prefix
-            .map(|prefix| prefix.trim_matches('/'))
-            .filter(|prefix| !prefix.is_empty())
-        {
-            Some(prefix) => format!("{root}/{prefix}"),
-            None => root,
+    /// When there is no REST catalog at the address, or it refuses us.
+    pub fn connect(options: &RemoteOptions, files: Files) -> Result<RemoteCatalog, CatalogError> {
+        let http = Http::start(options.auth.clone(), options.headers.clone())?;
+        let query = match &options.warehouse {
+            Some(warehouse) => format!("?warehouse={}", encoded(warehouse)),
+            None => String::new(),
         };
-        Ok(RemoteCatalog { http, base, files })
+        let url = format!("{}/config{query}", root(&options.uri));
+        let config: ConfigResult = ask(&http, Method::Get, &url, None)?;
+        // What the server overrides wins over what the user says, that over the server's defaults.
+        let property = |key: &str, ours: Option<&String>| {
+            let theirs = config.overrides.get(key);
+            theirs.or(ours).or(config.defaults.get(key)).cloned()
+        };
+        let mut base = root(&property("uri", Some(&options.uri)).unwrap_or_default());
+        let prefix = property("prefix", options.prefix.as_ref()).unwrap_or_default();
+        if let Some(prefix) = Some(prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty()) {
+            base = format!("{base}/{prefix}");
+        }
+        Ok(RemoteCatalog {
+            http,
+            base,
+            separator: property("namespace-separator", None).unwrap_or(SEPARATOR.to_owned()),
+            files,
+        })
     }
 
     fn tables(&self, namespace: &NamespaceIdent) -> String {
         let levels: Vec<String> = namespace.iter().map(|level| encoded(level)).collect();
-        format!("{}/namespaces/{}/tables", self.base, levels.join(LEVEL))
+        let namespace = levels.join(&self.separator);
+        format!("{}/namespaces/{namespace}/tables", self.base)
     }
 
     fn table(&self, table: &TableIdent) -> String {
         format!("{}/{}", self.tables(&table.namespace), encoded(&table.name))
+    }
+
+    /// One that is there already is fine.
+    fn create_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError> {
+        let body = json!({"namespace": namespace, "properties": {}});
+        let url = format!("{}/namespaces", self.base);
+        match self.ask::<Value>(Method::Post, &url, Some(&body)) {
+            Err(error) if matches!(error.kind, Kind::AlreadyExists | Kind::CommitFailed) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn ask<T: for<'de> Deserialize<'de>>(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&Value>,
+    ) -> Result<T, CatalogError> {
+        ask(&self.http, method, url, body)
+    }
+}
+
+impl TableCatalog for RemoteCatalog {
+    fn load(&self, table: &TableIdent) -> Result<LoadedTable, CatalogError> {
+        let result = self.ask(Method::Get, &self.table(table), None)?;
+        Ok(loaded(table, result))
+    }
+
+    fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError> {
+        match (self.create_namespace(namespace), namespace.parent()) {
+            (Err(error), Some(parent)) if error.kind == Kind::NoSuchNamespace => {
+                self.ensure_namespace(&parent)?;
+                self.create_namespace(namespace)
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// After an unknown reply the table is looked for: it is there, or creating it is tried again later.
+    fn create(&self, table: &TableIdent, new: NewTable) -> Result<LoadedTable, CatalogError> {
+        let mut properties = new.properties;
+        properties.insert(
+            "format-version".to_owned(),
+            (new.format_version as u8).to_string(),
+        );
+        let mut body = json!({
+            "name": table.name,
+            "schema": new.schema,
+            "properties": properties,
+            "stage-create": false,
+        });
+        if let Some(location) = new.location {
+            body["location"] = location.into();
+        }
+        match self.ask(Method::Post, &self.tables(&table.namespace), Some(&body)) {
+            Ok(result) => Ok(loaded(table, result)),
+            Err(mut unknown) if unknown.kind == Kind::Unknown => self.load(table).map_err(|_| {
+                unknown.kind = Kind::Unavailable;
+                unknown
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn commit(
+        &self,
+        table: &TableIdent,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Result<LoadedTable, CatalogError> {
+        let body = json!({"identifier": table, "requirements": requirements, "updates": updates});
+        let result: LoadResult = self.ask(Method::Post, &self.table(table), Some(&body))?;
+        let shown = updates.iter().all(|update| match update {
+            TableUpdate::AddSnapshot { snapshot } => {
+                let added = result.metadata.snapshot_by_id(snapshot.snapshot_id());
+                added.is_some()
+            }
+            _ => true,
+        });
+        if !shown {
+            let message = "the catalog's answer to a commit does not show its snapshot";
+            return Err(CatalogError::new(Kind::Unknown, message));
+        }
+        Ok(loaded(table, result))
+    }
+
+    fn files(&self) -> &Files {
+        &self.files
     }
 }
 
@@ -93,198 +315,69 @@ fn loaded(ident: &TableIdent, result: LoadResult) -> LoadedTable {
     }
 }
 
-impl TableCatalog for RemoteCatalog {
-    fn load(&self, table: &TableIdent) -> Result<LoadedTable, CatalogError> {
-        let result = self.http.json(Method::Get, self.table(table), None)?;
-        Ok(loaded(table, result))
-    }
-
-    fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError> {
-        let body = json!({"namespace": namespace, "properties": {}});
-        match self.http.json::<Value>(
-            Method::Post,
-            format!("{}/namespaces", self.base),
-            Some(body),
-        ) {
-            Err(error) if matches!(error.kind, Kind::AlreadyExists | Kind::CommitFailed) => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => Ok(()),
-        }
-    }
-
-    fn create(&self, table: &TableIdent, new: NewTable) -> Result<LoadedTable, CatalogError> {
-        let mut properties = new.properties;
-        properties.insert(
-            "format-version".to_owned(),
-            (new.format_version as u8).to_string(),
-        );
-        let body = json!({
-            "name": table.name,
-            "schema": new.schema,
-            "properties": properties,
-            "location": new.location,
-            "stage-create": false,
-        });
-        let result = self
-            .http
-            .json(Method::Post, self.tables(&table.namespace), Some(body))?;
-        Ok(loaded(table, result))
-    }
-
-    fn commit(
-        &self,
-        table: &TableIdent,
-        requirements: Vec<TableRequirement>,
-        updates: Vec<TableUpdate>,
-    ) -> Result<LoadedTable, CatalogError> {
-        let body = json!({"identifier": table, "requirements": requirements, "updates": updates});
-        let result = self
-            .http
-            .json(Method::Post, self.table(table), Some(body))?;
-        Ok(loaded(table, result))
-    }
-
-    fn files(&self) -> &Files {
-        &self.files
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Method {
-    Get,
-    Post,
-}
-
-struct Call {
+fn ask<T: for<'de> Deserialize<'de>>(
+    http: &Http,
     method: Method,
-    url: String,
-    body: Option<Value>,
-    reply: SyncSender<Result<(u16, Vec<u8>), CatalogError>>,
-}
-
-/// An HTTP client for blocking callers: one thread owns the async one, and ends when this is dropped.
-struct Http {
-    calls: Option<SyncSender<Call>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Http {
-    fn start(token: Option<String>) -> Result<Http, CatalogError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|error| {
-                CatalogError::caused(Kind::Internal, "no HTTP client can be made", error)
-            })?;
-        let (calls, queue) = sync_channel(1);
-        let thread = thread::Builder::new()
-            .name("rest-catalog".to_owned())
-            .spawn(move || runtime.block_on(serve(client, token, queue)))?;
-        Ok(Http {
-            calls: Some(calls),
-            thread: Some(thread),
-        })
+    url: &str,
+    body: Option<&Value>,
+) -> Result<T, CatalogError> {
+    let answer = http.call(method, url, body.map(|body| body.to_string().into_bytes()))?;
+    if !(200..300).contains(&answer.status) {
+        return Err(refusal(method, answer.status, &answer.body, url));
     }
-
-    fn json<T: for<'de> Deserialize<'de>>(
-        &self,
-        method: Method,
-        url: String,
-        body: Option<Value>,
-    ) -> Result<T, CatalogError> {
-        let gone = || CatalogError::new(Kind::Internal, "the HTTP thread has ended");
-        let (reply, answer) = sync_channel(1);
-        let call = Call {
-            method,
-            url: url.clone(),
-            body,
-            reply,
-        };
-        self.calls
-            .as_ref()
-            .ok_or_else(gone)?
-            .send(call)
-            .map_err(|_| gone())?;
-        let (status, bytes) = answer.recv().map_err(|_| gone())??;
-        if !(200..300).contains(&status) {
-            return Err(refusal(status, &bytes, &url));
-        }
-        serde_json::from_slice(&bytes).map_err(|error| {
-            CatalogError::caused(
-                Kind::Unknown,
-                format!("the answer of {url} is not understood"),
-                error,
-            )
-        })
-    }
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        let message = format!("the answer of {url} is not understood");
+        CatalogError::caused(Kind::Unknown, message, error)
+    })
 }
 
-impl Drop for Http {
-    fn drop(&mut self) {
-        self.calls = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+#[derive(Deserialize)]
+struct Refused {
+    error: ErrorModel,
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the thread owns its queue")]
-async fn serve(client: reqwest::Client, token: Option<String>, queue: Receiver<Call>) {
-    while let Ok(call) = queue.recv() {
-        let mut request = match call.method {
-            Method::Get => client.get(&call.url),
-            Method::Post => client.post(&call.url),
-        };
-        if let Some(token) = &token {
-            request = request.bearer_auth(token);
-        }
-        if let Some(body) = &call.body {
-            request = request.json(body);
-        }
-        // The caller may be gone; then nobody wants the answer.
-        let _ = call.reply.send(send(request, &call.url).await);
-    }
+#[derive(Deserialize)]
+struct ErrorModel {
+    #[serde(default)]
+    message: String,
+    #[serde(default, rename = "type")]
+    kind: String,
 }
 
-async fn send(request: reqwest::RequestBuilder, url: &str) -> Result<(u16, Vec<u8>), CatalogError> {
-    let lost = |error: reqwest::Error| {
-        let kind = if error.is_connect() {
-            Kind::Unavailable
-        } else {
-            Kind::Unknown
-        };
-        CatalogError::caused(kind, format!("no answer from the catalog at {url}"), error)
-    };
-    let response = request.send().await.map_err(lost)?;
-    let status = response.status().as_u16();
-    Ok((status, response.bytes().await.map_err(lost)?.to_vec()))
-}
-
-fn refusal(status: u16, bytes: &[u8], url: &str) -> CatalogError {
-    let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let text = |key: &str| body["error"][key].as_str().unwrap_or_default().to_owned();
-    let (kind, message) = (text("type"), text("message"));
-    let kind = match (status, kind.as_str()) {
-        (404, "NoSuchNamespaceException") => Kind::NoSuchNamespace,
-        (404, _) => Kind::NoSuchTable,
-        (409, "AlreadyExistsException") => Kind::AlreadyExists,
-        (409, _) => Kind::CommitFailed,
-        (503 | 429, _) => Kind::Unavailable,
-        (500.., _) => Kind::Unknown,
+/// What a status that is no success says about what happened.
+fn refusal(method: Method, status: u16, body: &[u8], url: &str) -> CatalogError {
+    let model = serde_json::from_slice::<Refused>(body).ok();
+    let name = model.as_ref().map_or("", |refused| &refused.error.kind);
+    let kind = match status {
+        404 if model.is_none() => Kind::Unavailable,
+        404 if name.contains("Namespace") => Kind::NoSuchNamespace,
+        404 => Kind::NoSuchTable,
+        409 if name.contains("AlreadyExists") => Kind::AlreadyExists,
+        409 => Kind::CommitFailed,
+        422 => Kind::Unprocessable,
+        406 | 501 => Kind::Unsupported,
+        429 => Kind::Unavailable,
+        500.. if method == Method::Post => Kind::Unknown,
+        500.. => Kind::Unavailable,
         _ => Kind::BadRequest,
     };
-    let message = if message.is_empty() {
-        format!("{url} answers {status}")
-    } else {
-        message
+    let message = match model.map(|refused| refused.error.message) {
+        Some(message) if !message.is_empty() => message,
+        _ => format!("{url} answers {status}, and not as an Iceberg REST catalog does"),
+    };
+    let message = match status {
+        401 | 403 | 419 => format!("the catalog does not let us in ({status}): {message}"),
+        _ => message,
     };
     CatalogError::new(kind, message)
 }
 
-/// A path segment or query value.
+/// `http://host/v1` of an address with or without it.
+fn root(uri: &str) -> String {
+    format!("{}/v1", uri.trim_end_matches('/').trim_end_matches("/v1"))
+}
+
+/// A path segment, or a value of a query or a form.
 fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

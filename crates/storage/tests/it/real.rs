@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lw_storage::source::{LogSource, SourceError};
+use lw_storage::source::{LogSource, NOTHING, SourceError, TopicBatch, TopicOffsets};
 use lw_storage::{
     AppendError, CommitError, Expect, Op, OpenError, ReadError, Storage, Table, Uuid,
 };
@@ -438,6 +438,7 @@ fn readers_are_woken_after_the_sync() {
     assert_eq!(
         far,
         Err(SourceError::OutOfRange {
+            topic: "t".into(),
             partition: 0,
             asked: 5,
             start: 0
@@ -509,4 +510,46 @@ fn a_topic_deleted_and_created_again_is_another_one() {
     assert_eq!(storage.topic("t").unwrap().partitions, 3);
     assert_eq!(records(&storage, second, 0), Vec::<String>::new());
     assert!(storage.topic_by_id(first).is_none());
+}
+
+#[test]
+fn several_topics_are_read_in_one_order_and_partitions_can_be_left_out() {
+    let dir = tempdir().unwrap();
+    let storage = open(dir.path());
+    let (a, b) = (create(&storage, "a", 2), create(&storage, "b", 1));
+    let mut expected = Vec::new();
+    for round in 0..30 {
+        let (topic, name, partition) = match round * 7 % 5 {
+            0 | 3 => (a, "a", 1),
+            1 => (a, "a", 0),
+            _ => (b, "b", 0),
+        };
+        append(&storage, topic, partition, batch(&["x"])).unwrap();
+        expected.push((name.to_owned(), partition));
+    }
+    let read = |mut from: TopicOffsets, max_bytes| {
+        let mut seen = Vec::new();
+        loop {
+            let batches = storage.read_topics(&from, max_bytes).unwrap();
+            if batches.is_empty() {
+                return seen;
+            }
+            for TopicBatch { topic, batch } in batches {
+                let next = from.get_mut(&*topic).unwrap();
+                *next.entry(batch.partition).or_default() += 1;
+                seen.push((topic.to_string(), batch.partition));
+            }
+        }
+    };
+    let all = || TopicOffsets::from([("a".into(), BTreeMap::new()), ("b".into(), BTreeMap::new())]);
+    // The order does not depend on the size of the reads.
+    assert_eq!(read(all(), 1), expected);
+    assert_eq!(read(all(), 1 << 20), expected);
+    let mut without = all();
+    without.get_mut("a").unwrap().insert(1, NOTHING);
+    expected.retain(|(topic, partition)| (topic.as_str(), *partition) != ("a", 1));
+    assert_eq!(read(without, 1 << 20), expected);
+    let silent = TopicOffsets::from([("b".into(), BTreeMap::from([(0, NOTHING)]))]);
+    assert!(!storage.wait_topics(&silent, Duration::ZERO));
+    assert!(storage.wait_topics(&all(), Duration::ZERO));
 }
