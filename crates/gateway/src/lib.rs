@@ -24,7 +24,10 @@
 //! Layer L4.
 
 mod refusal;
+mod rejection;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use refusal::Refusal;
 pub use routes::router;

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use lw_runtime::connector::ErrorKind;
 use lw_runtime::pipelines::PipelineError;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,7 @@ impl From<PipelineError> for Refusal {
             PipelineError::Differs { .. }
             | PipelineError::Owned { .. }
             | PipelineError::ForeignMarker { .. } => 409,
+            PipelineError::Connector(error) if error.kind == ErrorKind::Retry => 503,
             PipelineError::Nothing | PipelineError::Connector(_) => 400,
             PipelineError::Storage(_) | PipelineError::Manifest(_) => 500,
         };

@@ -1,5 +1,6 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
+use crate::rejection::in_one_shape;
 use crate::{Parts, Refusal, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -26,6 +27,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tables", get(tables))
         .route("/api/v1/tables/{name}", get(table))
         .route("/api/v1/audit/{table}", get(audit))
+        .layer(axum::middleware::from_fn(in_one_shape))
         .with_state(parts)
 }
 
