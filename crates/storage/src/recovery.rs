@@ -4,7 +4,8 @@
 //! 2. Files before the checkpoint's: hang their sidecars' segments into the logs; rebuild a sidecar that is lost.
 //! 3. The checkpoint's file: take its batches up to the checkpoint into the index, replay what follows.
 //! 4. Later files: replay whole. Each must begin where the one before ends, else acknowledged frames are gone: refuse.
-//! 5. In the last file the first frame that does not check ends the log. What follows was never acknowledged.
+//! 5. In the last file the first frame that does not check ends the log, unless something behind it proves that it had been
+//!    synced (`scan.rs`): refuse. What no such proof covers was torn by the crash and never acknowledged.
 //! 6. Write what was replayed of the last file once more, fsync it and the folders: after a mere process crash we may have
 //!    read bytes and names that no disk holds yet, and nothing may be readable that a later power cut can erase (I4).
 //!
@@ -161,7 +162,7 @@ pub struct Damage {
     pub synced: u64,
     /// Whole frames behind the damage.
     pub frames: u64,
-    /// Whether WAL files follow this one.
+    /// Whether no WAL file follows this one.
     pub last: bool,
 }
 
@@ -177,7 +178,7 @@ impl fmt::Display for Damage {
         write!(
             f,
             "{file} is damaged at byte {position}: it had been synced up to byte {synced}, so acknowledged records stood \
-             there; {frames} sound frames follow. Nothing was changed. Check the disk and restore the data folder from a \
+             there (sound frames behind it: {frames}). Nothing was changed. Check the disk and restore the data folder from a \
              backup. To give up everything from the damage on instead, keep a copy of the folder and run: "
         )?;
         if !self.last {

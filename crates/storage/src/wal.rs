@@ -62,7 +62,7 @@ impl Wal {
             Some(place) => place,
             None => {
                 let len = config.wal_file_bytes.min(FIRST_FILE);
-                let (path, file) = allocate(&folder, len, || true)?;
+                let (path, file) = make(&folder, "next.tmp", |file| file.allocate(len))?;
                 install(
                     &folder,
                     &path,
@@ -252,7 +252,7 @@ pub(crate) fn allocate(
             have = (have + PIECE).min(len);
             file.allocate(have)?;
         }
-        file.sync()
+        Ok(())
     })
 }
 

@@ -200,7 +200,7 @@ fn damage_before_synced_frames_is_refused_until_the_user_cuts_it() {
     assert_eq!(frames, 1, "value 4 stands behind it");
     let expected = format!(
         "{path} is damaged at byte {position}: it had been synced up to byte {synced}, so acknowledged records stood \
-         there; 1 sound frames follow. Nothing was changed. Check the disk and restore the data folder from a backup. \
+         there (sound frames behind it: 1). Nothing was changed. Check the disk and restore the data folder from a backup. \
          To give up everything from the damage on instead, keep a copy of the folder and run: \
          truncate -s {position} {path}",
         path = path.display()

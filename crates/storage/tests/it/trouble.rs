@@ -1,10 +1,13 @@
 //! Full disks and failing ones, step by step on the simulated disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use lw_sim::{SimClock, SimDisk, Trouble};
+use lw_stdx::disk::Disk;
+use lw_storage::source::LogSource;
 use lw_storage::{AppendError, CommitError, Config, Expect, Op, Storage, Table, Uuid};
 
 use crate::kit::{batch, create, records};
@@ -193,4 +196,74 @@ fn compare_and_swap_sees_what_is_in_flight() {
     storage.step();
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [("a", true)]);
     assert_eq!(storage.get(Table::Manifests, b"k").unwrap(), "a");
+}
+
+/// Appends until a second file has begun, and nothing beside the way to an answer has happened yet.
+fn fill_a_file(bench: &Bench) -> (Storage, Uuid, usize) {
+    let storage = bench.open();
+    let topic = create(&storage, "t", 1);
+    let value = "v".repeat(900);
+    let count = (1..).find(|_| {
+        append(&storage, topic, &value).unwrap();
+        storage.stats().wal_files == 2
+    });
+    (storage, topic, count.unwrap())
+}
+
+#[test]
+fn an_ack_waits_neither_for_the_spare_nor_for_the_index_of_the_file_before() {
+    let bench = Bench::new();
+    let (storage, topic, count) = fill_a_file(&bench);
+    let beside = [
+        "/data/wal/spare",
+        "/data/wal/00000000000000000001.idx",
+        "/data/checkpoint",
+    ];
+    let exist = |disk: &SimDisk| beside.map(|path| disk.exists(path.as_ref()));
+    assert_eq!(exist(&bench.disk), [false; 3]);
+    let check = |storage: &Storage| {
+        assert_eq!(records(storage, topic, 0).len(), count);
+        assert_eq!(storage.offset_for_time(topic, 0, 0), Ok(Some((0, 1000))));
+        assert_eq!(
+            storage.read("t", &BTreeMap::new(), 1 << 20).unwrap().len(),
+            count
+        );
+    };
+    check(&storage);
+    let copy = bench.disk.fork();
+    storage.upkeep();
+    check(&storage);
+    assert_eq!(exist(&bench.disk), [true; 3]);
+    // A power cut before all that.
+    copy.crash();
+    let bench = Bench {
+        disk: copy,
+        ..bench
+    };
+    check(&bench.open());
+}
+
+#[test]
+fn a_restart_on_a_full_disk_needs_no_room_for_the_index_of_a_sealed_file() {
+    let bench = Bench::new();
+    let (storage, topic, count) = fill_a_file(&bench);
+    drop(storage);
+    bench.disk.revive();
+    bench.disk.cause(Trouble::Capacity(0));
+    let storage = bench.open();
+    assert_eq!(records(&storage, topic, 0).len(), count);
+    storage.upkeep();
+    assert!(
+        !bench
+            .disk
+            .exists("/data/wal/00000000000000000001.idx".as_ref())
+    );
+    bench.disk.cause(Trouble::Capacity(u64::MAX));
+    storage.upkeep();
+    assert!(
+        bench
+            .disk
+            .exists("/data/wal/00000000000000000001.idx".as_ref())
+    );
+    assert_eq!(records(&storage, topic, 0).len(), count);
 }
