@@ -12,7 +12,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+import requests
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 import article
 from lakeward import wait_until
@@ -240,6 +242,70 @@ def fetch_first_batch(bootstrap, topic):
 
     with Connection(bootstrap) as connection:
         return connection.first_batch(topic, 0)
+
+
+def register_two_schemas(server):
+    """The keys of `_schemas` afterwards, as the registry wrote them."""
+    for subject in ("one-value", "two-value"):
+        posted = requests.post(f"{server.registry}/subjects/{subject}/versions", json={"schema": '"string"'}, timeout=10)
+        assert posted.status_code == 200, posted.text
+    return {"one-value", "two-value"}
+
+
+def subjects_of(keys):
+    return {json.loads(key).get("subject") for key in keys} - {None}
+
+
+def test_every_client_reads_the_schemas_topic(server):
+    from aiokafka import AIOKafkaConsumer
+    from kafka import KafkaConsumer
+
+    expected = register_two_schemas(server)
+    consumer = Consumer({"bootstrap.servers": server.kafka, "group.id": "rd", "auto.offset.reset": "earliest"})
+    consumer.subscribe(["_schemas"])
+    keys = []
+    wait_until(lambda: keys.extend(m.key() for m in consumer.consume(10, 0.2) if not m.error()) or subjects_of(keys) == expected, "librdkafka to read the subjects")
+    consumer.close()
+
+    consumer = KafkaConsumer("_schemas", bootstrap_servers=server.kafka, group_id="py", auto_offset_reset="earliest", consumer_timeout_ms=5000)
+    assert subjects_of(message.key for message in consumer) == expected
+    consumer.close()
+
+    async def read():
+        consumer = AIOKafkaConsumer("_schemas", bootstrap_servers=server.kafka, group_id="aio", auto_offset_reset="earliest")
+        async with consumer:
+            keys = []
+            while subjects_of(keys) != expected:
+                for batch in (await consumer.getmany(timeout_ms=500)).values():
+                    keys.extend(message.key for message in batch)
+
+    asyncio.run(asyncio.wait_for(read(), 30))
+
+
+def test_java_reads_the_schemas_topic(server, kafka_tools):
+    expected = register_two_schemas(server)
+    out = kafka_tools.ok(server.kafka, "console-consumer", "--topic", "_schemas", "--group", "java", "--from-beginning", "--max-messages", len(expected),
+                         "--timeout-ms", 60_000, "--formatter-property", "print.key=true")
+    assert subjects_of(line.split("\t")[0] for line in out.splitlines() if "\t" in line) == expected
+
+
+def test_no_client_changes_the_schemas_topic_and_the_log_says_why(server):
+    """A second partition would keep the registry from opening at the next start."""
+    expected = register_two_schemas(server)
+    refusals = []
+    producer = Producer({"bootstrap.servers": server.kafka})
+    producer.produce("_schemas", b"{}", b"{}", partition=0, on_delivery=lambda error, _: refusals.append(error))
+    assert producer.flush(30) == 0
+    assert refusals[0].name() == "TOPIC_EXCEPTION"
+    wait_until(lambda: "topic '_schemas' is internal: only the server writes to it" in server.log_text(), "the reason in the log", seconds=5)
+    admin = AdminClient({"bootstrap.servers": server.kafka})
+    for future in (admin.create_partitions([NewPartitions("_schemas", 2)]) | admin.delete_topics(["_schemas"])).values():
+        with pytest.raises(KafkaException) as refused:
+            future.result(30)
+        assert refused.value.args[0].name() == "TOPIC_EXCEPTION"
+    assert server.stop() == 0
+    server.start()
+    assert set(requests.get(server.registry + "/subjects", timeout=5).json()) == expected
 
 
 def test_compaction_is_refused_until_it_exists(server, kafka_tools):
