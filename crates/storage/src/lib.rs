@@ -37,6 +37,7 @@ mod codec;
 mod commit;
 mod folder;
 mod frame;
+mod in_order;
 mod index;
 mod producers;
 mod read;

@@ -1,27 +1,20 @@
-//! Reading: by offset, by time, and for the processor in WAL order.
+//! Reading one partition: by offset and by time. (Across partitions, in WAL order: `in_order.rs`.)
 //!
 //! A read has three parts: under the lock, find where the batches stand (and take those that the tail still has); without
 //! it, read the rest from the files; check each of those batches against its own CRC before it leaves. A damaged byte on
 //! disk is an error, never a record.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lw_protocol::Batch;
 use lw_stdx::disk::read_full;
-use parking_lot::MutexGuard;
 use uuid::Uuid;
 
 use crate::commit::{Core, Shared};
 use crate::index::{Entry, Segment};
 use crate::ops::ReadError;
 use crate::record::LogId;
-use crate::source::{
-    LogSource, NOTHING, PartitionBounds, SourceBatch, SourceError, TopicBatch, TopicOffsets,
-};
 use crate::state::Log;
 use crate::storage::{Fetched, Storage};
 
@@ -37,7 +30,7 @@ pub(crate) enum Found {
 }
 
 /// Where the batches at an offset are indexed.
-enum Located {
+pub(crate) enum Located {
     Sealed(Segment),
     Active(usize),
     End,
@@ -310,7 +303,7 @@ impl Core {
             .collect()
     }
 
-    fn find_one(&self, file: u64, entry: &Entry) -> Found {
+    pub(crate) fn find_one(&self, file: u64, entry: &Entry) -> Found {
         match self
             .tail
             .get(file, u64::from(entry.position), entry.len as usize)
@@ -325,7 +318,7 @@ impl Core {
 }
 
 impl Log {
-    fn locate(&self, offset: i64) -> Result<Located, ReadError> {
+    pub(crate) fn locate(&self, offset: i64) -> Result<Located, ReadError> {
         if offset < self.start || offset > self.end {
             return Err(ReadError::OutOfRange {
                 asked: offset,
@@ -358,285 +351,4 @@ fn within(entries: &[Entry], max_bytes: usize) -> &[Entry] {
         })
         .count();
     &entries[..count.max(1).min(entries.len())]
-}
-
-/// Where a reader in WAL order is in one partition.
-struct Cursor {
-    topic: Arc<str>,
-    id: LogId,
-    offset: i64,
-}
-
-/// One cursor's batches in the file that is being merged.
-type Lane = (usize, Arc<[Entry]>, usize);
-
-impl Shared {
-    /// Merges the partitions file by file: all of a file's batches come before all of the next one's.
-    fn read_in_order<'a>(
-        &self,
-        from: impl Iterator<Item = (&'a str, &'a BTreeMap<i32, i64>)>,
-        max_bytes: usize,
-    ) -> Result<Vec<TopicBatch>, SourceError> {
-        let _reading = self.readers.read();
-        let mut cursors = self.cursors(from)?;
-        let mut out = Vec::new();
-        let mut left = max_bytes;
-        loop {
-            let core = self.core.lock();
-            let Some(places) = locate_all(&core, &cursors, out.is_empty())? else {
-                return Ok(out);
-            };
-            let sealed = places.iter().filter_map(|(_, located)| match located {
-                Located::Sealed(segment) => Some(segment.file),
-                _ => None,
-            });
-            let (taken, last) = match sealed.min() {
-                Some(file) => {
-                    drop(core);
-                    let lanes = self.sealed_lanes(file, &places, &cursors)?;
-                    let taken = merge(lanes.iter().map(|(n, e, at)| (*n, &e[*at..])), left);
-                    (self.take(self.core.lock(), file, taken)?, false)
-                }
-                None => {
-                    let lanes = places.iter().filter_map(|(n, located)| match located {
-                        Located::Active(first) => {
-                            Some((*n, &core.state.logs[&cursors[*n].id].active[*first..]))
-                        }
-                        _ => None,
-                    });
-                    let taken = merge(lanes, left);
-                    let file = core.active_file;
-                    (self.take(core, file, taken)?, true)
-                }
-            };
-            for (cursor, entry, bytes) in taken {
-                left = left.saturating_sub(bytes.len());
-                let cursor = &mut cursors[cursor];
-                cursor.offset = entry.last + 1;
-                out.push(TopicBatch {
-                    topic: cursor.topic.clone(),
-                    batch: SourceBatch {
-                        partition: cursor.id.partition,
-                        order: entry.order,
-                        bytes,
-                    },
-                });
-            }
-            if last || left == 0 {
-                return Ok(out);
-            }
-        }
-    }
-
-    fn cursors<'a>(
-        &self,
-        from: impl Iterator<Item = (&'a str, &'a BTreeMap<i32, i64>)>,
-    ) -> Result<Vec<Cursor>, SourceError> {
-        let core = self.core.lock();
-        let mut cursors = Vec::new();
-        for (name, from) in from {
-            let topic = core.topic(name)?;
-            let name: Arc<str> = name.into();
-            for partition in 0..core.state.topics[&topic].partitions {
-                let id = LogId { topic, partition };
-                let start = core.state.logs[&id].start;
-                cursors.push(Cursor {
-                    topic: name.clone(),
-                    id,
-                    offset: from.get(&partition).copied().unwrap_or(start),
-                });
-            }
-        }
-        cursors.retain(|cursor| cursor.offset != NOTHING);
-        Ok(cursors)
-    }
-
-    fn sealed_lanes(
-        &self,
-        file: u64,
-        places: &[(usize, Located)],
-        cursors: &[Cursor],
-    ) -> Result<Vec<Lane>, SourceError> {
-        let mut lanes = Vec::new();
-        for (n, located) in places {
-            let Located::Sealed(segment) = located else {
-                continue;
-            };
-            if segment.file != file {
-                continue;
-            }
-            let cursor = &cursors[*n];
-            let entries = self.entries(cursor.id, segment).map_err(unreadable)?;
-            let at = entries.partition_point(|entry| entry.last < cursor.offset);
-            lanes.push((*n, entries, at));
-        }
-        Ok(lanes)
-    }
-
-    fn take(
-        &self,
-        core: MutexGuard<'_, Core>,
-        file: u64,
-        picked: Vec<(usize, Entry)>,
-    ) -> Result<Vec<(usize, Entry, Bytes)>, SourceError> {
-        let found = picked
-            .iter()
-            .map(|(_, entry)| core.find_one(file, entry))
-            .collect();
-        drop(core);
-        let loaded = self.load(found).map_err(unreadable)?;
-        Ok(picked
-            .into_iter()
-            .zip(loaded)
-            .map(|((cursor, entry), bytes)| (cursor, entry, bytes))
-            .collect())
-    }
-}
-
-/// Every cursor's place now; `None` when a log is gone or retention overtook a cursor that had begun to read.
-fn locate_all(
-    core: &Core,
-    cursors: &[Cursor],
-    first: bool,
-) -> Result<Option<Vec<(usize, Located)>>, SourceError> {
-    let mut places = Vec::with_capacity(cursors.len());
-    for (n, cursor) in cursors.iter().enumerate() {
-        let Some(log) = core.state.logs.get(&cursor.id) else {
-            return Ok(None);
-        };
-        match log.locate(cursor.offset) {
-            Ok(located) => places.push((n, located)),
-            Err(_) if first => {
-                return Err(SourceError::OutOfRange {
-                    topic: cursor.topic.to_string(),
-                    partition: cursor.id.partition,
-                    asked: cursor.offset,
-                    start: log.start,
-                });
-            }
-            Err(_) => return Ok(None),
-        }
-    }
-    Ok(Some(places))
-}
-
-/// k-way merge by WAL order, until about `max_bytes`, at least one.
-fn merge<'a>(
-    lanes: impl Iterator<Item = (usize, &'a [Entry])>,
-    max_bytes: usize,
-) -> Vec<(usize, Entry)> {
-    let mut heap: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
-    let lanes: Vec<(usize, &[Entry])> = lanes.filter(|(_, entries)| !entries.is_empty()).collect();
-    for (lane, (_, entries)) in lanes.iter().enumerate() {
-        heap.push(Reverse((entries[0].order, lane, 0)));
-    }
-    let mut picked = Vec::new();
-    let mut size = 0;
-    while let Some(Reverse((_, lane, at))) = heap.pop() {
-        let (cursor, entries) = lanes[lane];
-        size += entries[at].len as usize;
-        if size > max_bytes && !picked.is_empty() {
-            break;
-        }
-        picked.push((cursor, entries[at]));
-        if let Some(next) = entries.get(at + 1) {
-            heap.push(Reverse((next.order, lane, at + 1)));
-        }
-    }
-    picked
-}
-
-impl Core {
-    fn topic(&self, name: &str) -> Result<Uuid, SourceError> {
-        self.state.names.get(name).copied().ok_or_else(|| {
-            let mut known: Vec<String> = self.state.names.keys().cloned().collect();
-            known.sort();
-            SourceError::UnknownTopic {
-                name: name.to_owned(),
-                known,
-            }
-        })
-    }
-
-    /// Whether something lies past the given offsets, or the topic is gone.
-    fn has_news(&self, topic: &str, from: &BTreeMap<i32, i64>) -> bool {
-        let Ok(topic) = self.topic(topic) else {
-            return true;
-        };
-        (0..self.state.topics[&topic].partitions).any(|partition| {
-            let log = &self.state.logs[&LogId { topic, partition }];
-            from.get(&partition).copied().unwrap_or(log.start) < log.end
-        })
-    }
-}
-
-fn unreadable(error: ReadError) -> SourceError {
-    SourceError::Unreadable(error.to_string())
-}
-
-impl LogSource for Storage {
-    fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError> {
-        let core = self.shared.core.lock();
-        let topic = core.topic(topic)?;
-        let partitions = 0..core.state.topics[&topic].partitions;
-        Ok(partitions
-            .map(|partition| {
-                let log = &core.state.logs[&LogId { topic, partition }];
-                PartitionBounds {
-                    partition,
-                    start: log.start,
-                    end: log.end,
-                }
-            })
-            .collect())
-    }
-
-    fn read(
-        &self,
-        topic: &str,
-        from: &BTreeMap<i32, i64>,
-        max_bytes: usize,
-    ) -> Result<Vec<SourceBatch>, SourceError> {
-        let read = self
-            .shared
-            .read_in_order([(topic, from)].into_iter(), max_bytes)?;
-        Ok(read.into_iter().map(|read| read.batch).collect())
-    }
-
-    fn wait(&self, topic: &str, from: &BTreeMap<i32, i64>, timeout: Duration) -> bool {
-        self.shared.wait(timeout, |core| core.has_news(topic, from))
-    }
-
-    fn read_topics(
-        &self,
-        from: &TopicOffsets,
-        max_bytes: usize,
-    ) -> Result<Vec<TopicBatch>, SourceError> {
-        let topics = from.iter().map(|(topic, from)| (topic.as_str(), from));
-        self.shared.read_in_order(topics, max_bytes)
-    }
-
-    fn wait_topics(&self, from: &TopicOffsets, timeout: Duration) -> bool {
-        self.shared.wait(timeout, |core| {
-            let mut topics = from.iter();
-            topics.any(|(topic, from)| core.has_news(topic, from))
-        })
-    }
-}
-
-impl Shared {
-    /// Waits until `condition` holds of the log, but not longer than `timeout`; whether it holds.
-    fn wait(&self, timeout: Duration, condition: impl Fn(&Core) -> bool) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut core = self.core.lock();
-        loop {
-            if condition(&core) {
-                return true;
-            }
-            let waited = self.progressed.wait_until(&mut core, deadline);
-            if waited.timed_out() {
-                return condition(&core);
-            }
-        }
-    }
 }
