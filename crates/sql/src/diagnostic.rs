@@ -430,7 +430,10 @@ mod tests {
 
     #[test]
     fn lines_may_end_as_windows_ends_them() {
-        check("SELECT a,\r\n  b\r\nFROM t", "b", expect![[r#"
+        check(
+            "SELECT a,\r\n  b\r\nFROM t",
+            "b",
+            expect![[r#"
             syntax
 
               × unexpected
@@ -441,7 +444,8 @@ mod tests {
              3 │ FROM t
                ╰────
               help: type something else
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
