@@ -9,7 +9,6 @@ use lw_graph::{Field, FormatSpec, LogicalType, Schema, TypeKind};
 use lw_schemas::SchemaLookup;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 const MUTATIONS: usize = 20_000;
 
@@ -345,7 +344,8 @@ fn of_writer(more: &str) -> Box<dyn Decoder> {
 
 #[test]
 fn a_writers_schema_cannot_make_a_short_record_endless() {
-    // R0 is empty; every other record holds the one before twice: 2^40 of them in no byte at all.
+    // R0 is empty; every other record holds the one before twice: 2^40 of them in no byte at all. Counted out, they would
+    // keep this test for hours.
     let mut doubled = r#"{"type":"record","name":"R0","fields":[]}"#.to_string();
     for level in 1..=40 {
         let before = level - 1;
@@ -353,16 +353,10 @@ fn a_writers_schema_cannot_make_a_short_record_endless() {
             r#"{{"type":"record","name":"R{level}","fields":[{{"name":"a","type":{doubled}}},{{"name":"b","type":"R{before}"}}]}}"#
         );
     }
-    let begun = Instant::now();
     let error = of_writer(&doubled)
         .push(Some(&[0, 0, 0, 0, 1, 8]))
         .unwrap_err();
     assert_eq!(error.code, "avro.items", "{}", error.message);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
 
     // A schema that holds itself nests as deep as its data likes.
     let chain = r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#;
