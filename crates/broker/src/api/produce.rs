@@ -1,7 +1,7 @@
 //! Produce (0): record batches into partitions, acknowledged when they are on disk.
 //!
-//! 1. Every batch is checked by its 61-byte header and its CRC; records stay opaque unless the topic asks for more
-//!    (another codec, log-append time, a bound on old timestamps).
+//! 1. Every batch is checked by its 61-byte header and its CRC. Compressed records stay opaque unless the topic asks for
+//!    more (another codec, log-append time, a bound on old timestamps) or the header is short of its maximum timestamp.
 //! 2. Checked batches go to storage at once, in the order of the request: an idempotent producer's sequence numbers
 //!    count on it. Storage gives offsets and calls back after its sync.
 //! 3. The reply waits for all partitions. acks=1 and acks=all are the same on one node: after the sync. acks=0 is
