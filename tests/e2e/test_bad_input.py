@@ -300,32 +300,75 @@ def test_dropped_and_run_again_is_refused_unless_it_adopts(running):
     assert running.audit(TABLE)["ok"]
 
 
-def test_a_table_rolled_back_under_a_running_pipeline_pauses_it_with_both_offset_vectors(running):
+@pytest.fixture
+def rolled_back(running):
+    """300 events of the second round (and three dead letters) are rolled away, 100 more are sent, and the pipeline has paused."""
     inventory.send(running.kafka, range(300, 600), partitions=3)
+    client = Producer({"bootstrap.servers": running.kafka})
+    for partition in range(3):
+        client.produce(inventory.TOPIC, value=b"\xff\xff", partition=partition)
+    assert client.flush(10) == 0
     wait_until(lambda: tables.rows(running.catalog, TABLE) == 600, "a second round of events")
+    wait_until(lambda: tables.rows(running.catalog, DEAD) == 3, "the dead letters")
     table = tables.load(running.catalog, TABLE)
     first = min(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number)
     namespace, name = TABLE.split(".")
     change = {"requirements": [], "updates": [{"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": first.snapshot_id}]}
     requests.post(f"{running.catalog}/v1/namespaces/{namespace}/tables/{name}", json=change, timeout=10).raise_for_status()
     inventory.send(running.kafka, range(600, 700), partitions=3)
+    wait_until(lambda: job(running)["state"] == "paused", "the pipeline pauses")
+    return running
 
-    def paused():
-        (job,) = running.json("pipeline", "show", "pipeline")["jobs"]
-        return job["state"] == "paused" and job
 
-    job = wait_until(paused, "the pipeline pauses")
-    ends = {name: {at["partition"]: at["next"] for at in job[name]} for name in ("table_offsets", "checkpoint_offsets")}
-    assert set(ends["table_offsets"]) == set(ends["checkpoint_offsets"]) == {0, 1, 2}
-    # The table's marker still names the end that was rolled away; the checkpoint has read on since.
-    assert sum(ends["table_offsets"].values()) == 600 < sum(ends["checkpoint_offsets"].values())
-    assert "--adopt" in running.ok("pipeline", "show", "pipeline")
-    assert tables.rows(running.catalog, TABLE) < 600, "it committed on top of a table that was rolled back"
-    # The audit proves what the head accounts for; that the head went back is what the pause says.
-    report = running.audit(TABLE)
-    assert report["ok"] and report["totals"]["rows"] == 300
+def job(server):
+    (job,) = server.json("pipeline", "show", "pipeline")["jobs"]
+    return job
 
-    running.ok("pipeline", "resume", "pipeline", "--adopt")
-    wait_until(lambda: tables.rows(running.catalog, TABLE) == 700, "everything after the point of the rollback comes again")
-    assert tables.quantities(running.catalog, TABLE) == list(range(700))
-    assert running.audit(TABLE)["ok"]
+
+def test_a_table_rolled_back_under_a_running_pipeline_pauses_it_and_shows_where_everything_stands(rolled_back):
+    paused = job(rolled_back)
+    vectors = ("table_offsets", "marker_offsets", "checkpoint_offsets")
+    ends = {name: {at["partition"]: at["next"] for at in paused[name]} for name in vectors}
+    assert all(set(at) == {0, 1, 2} for at in ends.values()), ends
+    assert [sum(ends[name].values()) for name in vectors] == [300, 603, 703]
+    said = rolled_back.ok("pipeline", "show", "pipeline")
+    for word in ("rolled back", "the table ends at", "the last commit ended at", "the checkpoint stands at", "--adopt", "--rewind"):
+        assert word in said, said
+    assert tables.rows(rolled_back.catalog, TABLE) == 300, "it committed on top of a table that was rolled back"
+    report = rolled_back.audit(TABLE)
+    assert not report["ok"] and report["totals"]["gaps"] == 300 and report["totals"]["rows"] == 300
+    assert any("rolled back" in finding for finding in report["findings"]), report["findings"]
+    both = rolled_back.run("pipeline", "resume", "pipeline", "--adopt", "--rewind")
+    assert both.returncode == 2 and "cannot be used with" in both.stderr
+
+
+def test_a_rewind_reads_again_what_a_rollback_took_away(rolled_back):
+    rolled_back.ok("pipeline", "resume", "pipeline", "--rewind")
+    wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 700, "everything after the point of the rollback comes again")
+    assert tables.quantities(rolled_back.catalog, TABLE) == list(range(700))
+    report = rolled_back.audit(TABLE)
+    assert report["ok"] and report["totals"]["rows"] == 700 and report["totals"]["dead_letters"] == 3
+    assert tables.rows(rolled_back.catalog, DEAD) == 3, "the dead letters were read again, but not kept twice"
+
+
+def test_an_adopted_rollback_stays_and_the_audit_says_so(rolled_back):
+    rolled_back.ok("pipeline", "resume", "pipeline", "--adopt")
+    wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 400, "the events after the last commit")
+    inventory.send(rolled_back.kafka, range(700, 750), partitions=3)
+    wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 450, "the pipeline goes on")
+    assert tables.quantities(rolled_back.catalog, TABLE) == [*range(300), *range(600, 750)]
+    report = rolled_back.audit(TABLE)
+    assert not report["ok"] and report["totals"]["gaps"] == 300 and report["totals"]["duplicates"] == 0
+    assert any("adopted" in finding for finding in report["findings"]), report["findings"]
+    assert job(rolled_back)["state"] == "running"
+
+
+def test_a_dropped_pipeline_with_dead_letters_can_be_adopted_and_meets_more_of_them(rolled_back):
+    rolled_back.ok("pipeline", "drop", "pipeline")
+    rolled_back.ok("run", PIPELINE, "--detach", "--adopt")
+    wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 400, "the new pipeline takes the rolled back table over")
+    client = Producer({"bootstrap.servers": rolled_back.kafka})
+    client.produce(inventory.TOPIC, value=b"\xff\xff", partition=0)
+    assert client.flush(10) == 0
+    wait_until(lambda: tables.rows(rolled_back.catalog, DEAD) == 4, "the dead letters' table was taken over too")
+    assert job(rolled_back)["state"] == "running"

@@ -4,9 +4,7 @@
 //! Flink's are. Nothing is committed, so the committer confirms whatever it is asked.
 
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use lw_runtime::connector::{
-    CommitOutcome, Committer, ConnectorError, ErrorKind, Sink, Staged, TableMarker,
-};
+use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink, Staged};
 use lw_runtime::manifest::TableChain;
 use lw_runtime::{Batch, DeadLetter};
 use std::sync::Arc;
@@ -134,14 +132,6 @@ impl Committer for NothingToCommit {
             confirmed: chain.chain.len(),
             snapshot_id: None,
         })
-    }
-
-    fn marker(&mut self, _table: &str) -> Result<Option<TableMarker>, ConnectorError> {
-        Ok(None)
-    }
-
-    fn restate(&mut self, _table: &str) -> Result<Option<TableMarker>, ConnectorError> {
-        Ok(None)
     }
 }
 

@@ -57,7 +57,8 @@ impl From<PipelineError> for Refusal {
             PipelineError::Unknown { .. } => 404,
             PipelineError::Differs { .. }
             | PipelineError::Owned { .. }
-            | PipelineError::ForeignMarker { .. } => 409,
+            | PipelineError::ForeignMarker { .. }
+            | PipelineError::CannotRewind { .. } => 409,
             PipelineError::Connector(error) if error.kind == ErrorKind::Retry => 503,
             PipelineError::Nothing | PipelineError::Connector(_) => 400,
             PipelineError::Storage(_) | PipelineError::Manifest(_) => 500,

@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use lw_runtime::pipelines::Submission;
+use lw_runtime::pipelines::{Submission, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -131,10 +131,13 @@ async fn stop(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answ
     .await
 }
 
+/// At most one of them: the words for a pipeline that paused.
 #[derive(Deserialize, Default)]
 struct Resume {
     #[serde(default)]
     adopt: bool,
+    #[serde(default)]
+    rewind: bool,
 }
 
 async fn resume(
@@ -142,9 +145,18 @@ async fn resume(
     Path(name): Path<String>,
     request: Option<Json<Resume>>,
 ) -> Answer {
-    let adopt = request.is_some_and(|request| request.adopt);
+    let Json(request) = request.unwrap_or_default();
+    let word = match (request.adopt, request.rewind) {
+        (false, false) => None,
+        (true, false) => Some(Word::Adopt),
+        (false, true) => Some(Word::Rewind),
+        (true, true) => {
+            return Err(Refusal::new(400, "adopt and rewind exclude each other")
+                .hint("Adopt leaves out what the table does not show, rewind reads it again."));
+        }
+    };
     ask(parts, move |parts| {
-        parts.pipelines.resume(&name, adopt)?;
+        parts.pipelines.resume(&name, word)?;
         Ok(Json(json!(parts.pipelines.show(&name)?)))
     })
     .await

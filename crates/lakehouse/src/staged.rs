@@ -4,10 +4,15 @@
 //! file, which needs the schema and the partition spec that it was written with; both are found by their ids.
 
 use crate::error::{CatalogError, Kind};
+use crate::storage::Files;
+use arrow_schema::{FieldRef, Schema};
+use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
     DataFile, FormatVersion, TableMetadata, deserialize_data_file_from_json,
     serialize_data_file_to_json,
 };
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +55,43 @@ impl StagedFile {
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("a staged file is plain data")
+    }
+
+    /// Whether the file is there and its columns are those of the table that it would be committed to (`None`: one that is
+    /// made anew with the sink's columns). Fields of the same name and type may have other ids in a table that was created
+    /// again, and readers go by the ids.
+    pub(crate) fn fits(
+        &self,
+        files: &Files,
+        table: Option<&TableMetadata>,
+    ) -> Result<bool, CatalogError> {
+        if !files.exists(&self.path)? {
+            return Ok(false);
+        }
+        let Some(table) = table else {
+            return Ok(true);
+        };
+        let (Some(schema), true) = (
+            table.schema_by_id(self.schema_id),
+            table.partition_spec_by_id(self.spec_id).is_some(),
+        ) else {
+            return Ok(false);
+        };
+        let file = ParquetRecordBatchReaderBuilder::try_new(files.read(&self.path)?);
+        let file = file.map_err(|error| {
+            CatalogError::caused(
+                Kind::Internal,
+                format!("the data file {} cannot be read", self.path),
+                error,
+            )
+        })?;
+        let wanted = schema_to_arrow_schema(schema)?;
+        let identity = |field: &FieldRef| {
+            let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned();
+            (field.name().clone(), id, field.data_type().clone())
+        };
+        let columns = |schema: &Schema| schema.fields().iter().map(identity).collect::<Vec<_>>();
+        Ok(columns(file.schema()) == columns(&wanted))
     }
 
     /// Iceberg's data file, for a manifest.

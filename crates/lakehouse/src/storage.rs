@@ -17,7 +17,7 @@ use iceberg::io::{
     StorageConfig, StorageFactory,
 };
 use iceberg::{Error, ErrorKind};
-use lw_stdx::disk::{Disk, File};
+use lw_stdx::disk::{Disk, Entry, File};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
@@ -82,6 +82,20 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    /// The names in a folder, in no order; one that is not there has none.
+    pub fn list(&self, location: &str) -> io::Result<Vec<Entry>> {
+        let folder = local_path(location)?;
+        if !self.disk.exists(&folder) {
+            return Ok(Vec::new());
+        }
+        self.disk.list(&folder)
+    }
+
+    /// Makes removals in a folder durable.
+    pub fn sync_folder(&self, location: &str) -> io::Result<()> {
+        self.disk.sync_dir(&local_path(location)?)
     }
 
     /// Makes a folder and its parents, each durable in the one above.

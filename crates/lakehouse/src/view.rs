@@ -3,16 +3,16 @@
 //! Nothing here trusts a counter. Runs come from the footers of the files that the snapshot lists, rows from the files.
 
 use crate::catalog::{LoadedTable, TableCatalog};
-use crate::commit::manifests;
+use crate::commit::branch::Branch;
 use crate::commit::marker::{Marker, ranges_of_snapshot, times_of_snapshot};
-use crate::commit::snapshot::ancestors;
+use crate::commit::{committer, manifests};
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
 use crate::writer::runs::{FOOTER_KEY, Run};
 use arrow_array::RecordBatch;
 use iceberg::TableIdent;
 use iceberg::spec::DataContentType;
-use lw_runtime::manifest::SplitRange;
+use lw_runtime::manifest::{SplitOffset, SplitRange};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 /// A snapshot of `main`.
@@ -26,11 +26,23 @@ pub struct SnapshotView {
     pub summary: Vec<(String, String)>,
     /// `None` when a foreign writer made it.
     pub marker: Option<Marker>,
+    /// The commit that this one followed is the next older one of ours that is visible. `false`: it was rolled back, and the
+    /// table was adopted without it. Where older snapshots are gone nothing speaks against it.
+    pub follows: bool,
     /// Offsets that this snapshot accounts for.
     pub ranges: Vec<SplitRange>,
     /// Milliseconds since 1970.
     pub max_event_time: Option<i64>,
     pub watermark: Option<i64>,
+}
+
+/// What a rollback took away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledBack {
+    /// The pipeline was told to go on without it.
+    pub adopted: bool,
+    /// From where the head shows, up to the newest commit's end.
+    pub offsets: Vec<(i64, SplitOffset)>,
 }
 
 /// A live data file.
@@ -82,6 +94,46 @@ impl TableView {
 
     pub fn table(&self) -> &LoadedTable {
         &self.table
+    }
+
+    /// The offsets that the newest commit accounted for and the head does not: a rollback took them away. `None` when the
+    /// newest commit is the newest that the head shows. An adopted rollback stays one until the next commit, whose snapshot
+    /// does not [follow](SnapshotView::follows) on the one before it.
+    pub fn rolled_back(&self) -> Option<RolledBack> {
+        let marker = self.marker.as_ref()?;
+        let branch = Branch::of(&self.table.metadata);
+        let shown = self
+            .snapshots
+            .iter()
+            .find(|snapshot| snapshot.id == marker.snapshot_id);
+        let adopted = match shown {
+            Some(snapshot) => {
+                let own = snapshot.marker.as_ref().map(|marker| marker.uuid);
+                if own == Some(marker.uuid) {
+                    return None;
+                }
+                true
+            }
+            // Just below the horizon: everything above it followed.
+            None if branch.holds(marker) => return None,
+            None => false,
+        };
+        let visible = branch
+            .newest_marker()
+            .map(|marker| marker.ends())
+            .unwrap_or_default();
+        let starts = committer::starts(&self.table.metadata);
+        let known = |end: &SplitOffset| {
+            let mut known = visible.iter().chain(&starts);
+            known
+                .find(|at| at.same_split(end))
+                .map_or(end.next, |at| at.next)
+        };
+        let offsets = marker.ends().into_iter().map(|end| (known(&end), end));
+        Some(RolledBack {
+            adopted,
+            offsets: offsets.filter(|(start, end)| *start < end.next).collect(),
+        })
     }
 
     /// The rows of a file, in their order.
@@ -140,10 +192,16 @@ impl TableView {
 
 /// The snapshots of `main`, newest first, as far as they are kept.
 pub fn snapshots(table: &LoadedTable) -> Vec<SnapshotView> {
-    let metadata = &table.metadata;
-    ancestors(metadata, metadata.current_snapshot_id())
-        .map(snapshot_view)
-        .collect()
+    let branch = Branch::of(&table.metadata);
+    let mut views: Vec<SnapshotView> = branch.snapshots().map(snapshot_view).collect();
+    let mut older: Option<uuid::Uuid> = None;
+    for view in views.iter_mut().rev() {
+        if let Some(marker) = &view.marker {
+            view.follows = older.is_none() || marker.previous == older;
+            older = Some(marker.uuid);
+        }
+    }
+    views
 }
 
 fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {
@@ -162,6 +220,7 @@ fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {
         operation: snapshot.summary().operation.as_str().to_owned(),
         summary,
         marker: Marker::of_snapshot(snapshot),
+        follows: true,
         ranges: ranges_of_snapshot(snapshot),
         max_event_time,
         watermark,

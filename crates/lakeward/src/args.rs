@@ -239,9 +239,12 @@ pub enum PipelineVerb {
     /// Start a stopped, paused or failed pipeline.
     Resume {
         name: String,
-        /// Accept the table as it is now and go on at the offsets it names.
-        #[arg(long)]
+        /// Accept the table as it is: what a rollback took away stays away.
+        #[arg(long, conflicts_with = "rewind")]
         adopt: bool,
+        /// Go back to where the table ends and read again what it does not show.
+        #[arg(long)]
+        rewind: bool,
     },
     /// Stop and forget; the table stays.
     Drop {

@@ -9,7 +9,7 @@ use lw_graph::SinkSpec;
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
-use lw_ops::audit::{AuditedFile, Evidence, MarkedRange, Run, audit};
+use lw_ops::audit::{AuditedFile, Evidence, MarkedRange, RolledBack, Run, audit};
 use lw_query::Catalogs;
 use lw_runtime::chain::Chain;
 use lw_runtime::pipelines::Pipelines;
@@ -130,6 +130,7 @@ impl Tables {
         let evidence = Evidence {
             table: table.to_string(),
             ranges: ranges(&view),
+            rolled_back: rolled_back(&view),
             files: files(&view)?,
             read_file: Box::new(|file| {
                 let found = view.data_files.iter().find(|found| found.path == file.path);
@@ -155,38 +156,39 @@ impl Tables {
 /// What the commits account for. Where old snapshots have expired, the files' own runs say where the table begins.
 fn ranges(view: &TableView) -> Vec<MarkedRange> {
     let mut ranges: Vec<MarkedRange> = Vec::new();
-    for range in view.snapshots.iter().flat_map(|snapshot| &snapshot.ranges) {
-        ranges.push(MarkedRange {
+    for snapshot in &view.snapshots {
+        ranges.extend(snapshot.ranges.iter().map(|range| MarkedRange {
             topic: range.topic.clone(),
             partition: range.partition,
             start: range.start,
             end: range.end,
-        });
+            follows: snapshot.follows,
+        }));
     }
-    if view
-        .snapshots
-        .last()
-        .is_none_or(|oldest| oldest.parent.is_none())
-    {
+    let oldest = view.snapshots.last();
+    if oldest.is_none_or(|oldest| oldest.parent.is_none()) {
         return ranges;
     }
-    let mut begins: BTreeMap<(String, i32), (i64, i64)> = BTreeMap::new();
+    // The first offset that a kept commit accounts for, by partition.
+    let mut commits: BTreeMap<(String, i32), i64> = BTreeMap::new();
     for range in &ranges {
-        let begin = begins
+        let start = commits
             .entry((range.topic.clone(), range.partition))
-            .or_insert((range.start, range.start));
-        *begin = (begin.0.min(range.start), begin.1.min(range.start));
+            .or_insert(range.start);
+        *start = range.start.min(*start);
     }
+    // The rows that the table holds, below that or, where no commit is kept, at all.
+    let mut begins: BTreeMap<(String, i32), (i64, i64)> = BTreeMap::new();
     for run in view
         .data_files
         .iter()
         .filter_map(|file| file.runs.as_ref())
         .flatten()
     {
-        let begin = begins
-            .entry((run.topic.clone(), run.partition))
-            .or_insert((run.first, run.last + 1));
-        begin.0 = begin.0.min(run.first);
+        let key = (run.topic.clone(), run.partition);
+        let end = commits.get(&key).copied().unwrap_or(run.last + 1);
+        let begin = begins.entry(key).or_insert((run.first, end));
+        *begin = (begin.0.min(run.first), begin.1.max(end));
     }
     for ((topic, partition), (start, end)) in begins {
         if start < end {
@@ -195,10 +197,29 @@ fn ranges(view: &TableView) -> Vec<MarkedRange> {
                 partition,
                 start,
                 end,
+                follows: true,
             });
         }
     }
     ranges
+}
+
+/// Offsets that the newest commit accounted for and the head does not.
+fn rolled_back(view: &TableView) -> Option<RolledBack> {
+    let rolled_back = view.rolled_back()?;
+    let offsets = rolled_back.offsets.into_iter();
+    Some(RolledBack {
+        adopted: rolled_back.adopted,
+        ranges: offsets
+            .map(|(start, end)| MarkedRange {
+                topic: end.topic,
+                partition: end.partition,
+                start,
+                end: end.next,
+                follows: true,
+            })
+            .collect(),
+    })
 }
 
 /// The data files with their runs.

@@ -3,7 +3,7 @@
 //! L3 crates implement these traits, L5 hands them in through [`Connectors`]; the runtime knows no system by name.
 
 use crate::batch::{Batch, DeadLetter, Origin, Split, SplitId};
-use crate::manifest::{SplitOffset, TableChain};
+use crate::manifest::{Manifest, Pending, SplitOffset, TableChain};
 use lw_graph::{SinkSpec, SourceSpec};
 use std::fmt;
 use std::sync::Arc;
@@ -109,7 +109,6 @@ pub struct Staged {
     pub files: Vec<serde_json::Value>,
     pub rows: u64,
     pub bytes: u64,
-    pub max_event_time: Option<i64>,
     pub schema_id: i32,
 }
 
@@ -117,6 +116,15 @@ pub struct Staged {
 pub trait Sink: Send {
     /// `namespace.table` of the main output, under which offsets are accounted even when a seal staged no file.
     fn table(&self) -> &str;
+    /// The tables beside the main one that this sink fills (dead letters), whether they exist yet or not.
+    fn side_tables(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Tells the sink, before anything is written, which manifest its process has taken over: files carry the generation and
+    /// the checkpoint in their names, and what earlier processes left in no manifest can go.
+    fn begin(&mut self, _manifest: &Manifest) -> Result<(), ConnectorError> {
+        Ok(())
+    }
     fn write(&mut self, batch: Batch) -> Result<(), ConnectorError>;
     fn dead_letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), ConnectorError>;
     /// Bytes held in memory and not yet in a file.
@@ -144,26 +152,62 @@ pub enum CommitOutcome {
     Paused(Pause),
 }
 
-/// Why a commit was not made, with both offset vectors.
+/// Why a commit was not made, with the offset vectors that the user decides by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
     pub table: String,
     /// One sentence: "the table was rolled back below the last commit of this pipeline".
     pub reason: String,
-    /// Where the table says that it ends; empty when it has no marker.
+    /// Where the table ends, as readers of its head see it; empty when they see no commit of ours.
     pub table_offsets: Vec<SplitOffset>,
+    /// Where the newest commit ever made ended; empty when the table remembers none.
+    pub marker_offsets: Vec<SplitOffset>,
     /// Where the pipeline's checkpoint stands.
     pub checkpoint_offsets: Vec<SplitOffset>,
 }
 
 /// Commits a chain of pending commits to one table; decides from what the table says, never retries blindly.
+///
+/// The defaults are those of a sink whose output has no table to ask.
 pub trait Committer: Send {
     fn commit(&mut self, table: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError>;
-    /// The marker in the table, if any: who owns it, and where it ends. Used when a pipeline is first submitted.
-    fn marker(&mut self, table: &str) -> Result<Option<TableMarker>, ConnectorError>;
-    /// Accepts the table as it now is: makes the newest marker that is visible from the head the table's marker (in the
-    /// property too) and returns it, so that the next commit follows on it. `None` when no marker of ours is visible.
-    fn restate(&mut self, table: &str) -> Result<Option<TableMarker>, ConnectorError>;
+    /// What a table says of the commits that were made to it; `None` where there is no table to ask.
+    fn standing(&mut self, _table: &str) -> Result<Option<Standing>, ConnectorError> {
+        Ok(None)
+    }
+    /// Makes the next commit follow on the table as it now is; only the table's marker changes, no row comes or goes.
+    fn restate(&mut self, _table: &str, _which: Restate) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    /// Whether the files of pending commits are still there, and mean the same in the table as it now is. A table that was
+    /// dropped and created again may have other columns under the same names.
+    fn can_commit(&mut self, _table: &str, _chain: &[Pending]) -> Result<bool, ConnectorError> {
+        Ok(true)
+    }
+}
+
+/// What a table says of the commits that were made to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest commit ever made to the branch. A rollback does not undo it.
+    pub marker: Option<TableMarker>,
+    /// The newest commit that readers of the head see: where the visible table ends.
+    pub visible: Option<TableMarker>,
+    /// The snapshot that `marker` names is the head or an ancestor of it.
+    pub on_branch: bool,
+    /// All snapshots down to the first are kept, so a commit that is not seen is not there.
+    pub complete: bool,
+    /// The lowest offset per partition that any kept snapshot accounts for, rolled back or not.
+    pub starts: Vec<SplitOffset>,
+}
+
+/// Which marker a table gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restate {
+    /// The newest commit's, on the head as it now is: what a rollback took away stays away.
+    Newest,
+    /// That of the newest commit that is visible, or none: what a rollback took away is open again.
+    Visible,
 }
 
 /// The marker that a table carries.

@@ -5,15 +5,14 @@
 
 use crate::chain::Chain;
 use crate::connector::{ConnectorError, Connectors, ErrorKind, Owner, Pause};
-use crate::manifest::Manifest;
-use crate::store::{FORMAT, ManifestStore, StoreError};
+use crate::manifest::{Manifest, SplitOffset};
+use crate::store::{ManifestStore, StoreError};
 use crate::task::{Attempt, Ended};
 use lw_graph::{JobGraph, Operator};
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
 use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -63,8 +62,11 @@ pub enum JobState {
 pub struct PauseView {
     pub table: String,
     pub reason: String,
-    pub table_offsets: Vec<crate::manifest::SplitOffset>,
-    pub checkpoint_offsets: Vec<crate::manifest::SplitOffset>,
+    /// Where the visible table ends.
+    pub table_offsets: Vec<SplitOffset>,
+    /// Where the newest commit ever made ended.
+    pub marker_offsets: Vec<SplitOffset>,
+    pub checkpoint_offsets: Vec<SplitOffset>,
 }
 
 /// What a job shows of itself; counters since the process started.
@@ -359,18 +361,9 @@ impl Supervisor {
 
     /// Raises the generation, so that a process that ran this job before can no longer checkpoint.
     fn take_over(&self, store: &mut ManifestStore) -> Result<Manifest, StoreError> {
-        let mut manifest = match store.manifest()? {
-            Some(manifest) => manifest,
-            None => Manifest {
-                format: FORMAT,
-                pipeline: self.spec.owner.pipeline,
-                generation: 0,
-                checkpoint_id: 0,
-                created_ms: 0,
-                offsets: Vec::new(),
-                tables: BTreeMap::new(),
-            },
-        };
+        let mut manifest = store
+            .manifest()?
+            .unwrap_or_else(|| Manifest::new(self.spec.owner.pipeline));
         manifest.generation += 1;
         manifest.created_ms = self.around.clock.now_ms();
         store.save(&manifest)?;
@@ -405,6 +398,7 @@ fn view(pause: Pause) -> PauseView {
         table: pause.table,
         reason: pause.reason,
         table_offsets: pause.table_offsets,
+        marker_offsets: pause.marker_offsets,
         checkpoint_offsets: pause.checkpoint_offsets,
     }
 }

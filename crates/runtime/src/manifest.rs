@@ -6,11 +6,14 @@
 //! 1. data files durable → 2. manifest durable → 3. catalog commits → 4. the next manifest drops what is confirmed
 //!    → 5. group offsets.
 //!
-//! Layout: JSON, field names as below, `format` = 1. Unknown fields are kept out: a newer format number is refused.
+//! Layout: JSON, field names as below, `format` = 1; a newer format number is refused.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
+
+/// The layout version that [`Manifest::format`] carries.
+pub const FORMAT: u32 = 1;
 
 /// The manifest of one pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,8 +28,37 @@ pub struct Manifest {
     pub created_ms: i64,
     /// Next offset to read per partition: everything below is in `tables` (confirmed or pending).
     pub offsets: Vec<SplitOffset>,
+    /// Where reading began, per partition: a rewind to the beginning must not ask the startup mode again, whose answer
+    /// (`latest-offset`, a group's committed offsets) has moved on.
+    #[serde(default)]
+    pub begins: Vec<SplitOffset>,
     /// Per table (`namespace.table`): what is committed last and what still has to be.
     pub tables: BTreeMap<String, TableChain>,
+}
+
+impl Manifest {
+    /// The manifest of a pipeline that has not read anything yet.
+    pub fn new(pipeline: Uuid) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            pipeline,
+            generation: 0,
+            checkpoint_id: 0,
+            created_ms: 0,
+            offsets: Vec::new(),
+            begins: Vec::new(),
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers where partitions begin that have none yet.
+    pub fn begin_at(&mut self, positions: &[SplitOffset]) {
+        for at in positions {
+            if !self.begins.iter().any(|begin| begin.same_split(at)) {
+                self.begins.push(at.clone());
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +66,13 @@ pub struct SplitOffset {
     pub topic: String,
     pub partition: i32,
     pub next: i64,
+}
+
+impl SplitOffset {
+    /// Both are of one partition of one topic.
+    pub fn same_split(&self, other: &SplitOffset) -> bool {
+        self.topic == other.topic && self.partition == other.partition
+    }
 }
 
 /// The commits of one table that are not yet known to be in it, oldest first.
@@ -64,7 +103,7 @@ pub struct Pending {
     /// Data files as the lakehouse layer described them; opaque here.
     pub files: Vec<serde_json::Value>,
     pub ranges: Vec<SplitRange>,
-    /// Greatest event time in the files, milliseconds since 1970.
+    /// Greatest event time read so far, milliseconds since 1970.
     pub max_event_time: Option<i64>,
     /// Watermark at the seal, milliseconds since 1970.
     pub watermark: Option<i64>,
@@ -95,6 +134,12 @@ impl TableChain {
         }
     }
 
+    /// Whether the commit is pending here or the newest that was confirmed.
+    pub fn contains(&self, uuid: Uuid) -> bool {
+        let pending = self.chain.iter().any(|pending| pending.uuid == uuid);
+        pending || self.last.as_ref().is_some_and(|last| last.uuid == uuid)
+    }
+
     /// The sequence number of the next pending commit.
     pub fn next_sequence(&self) -> u64 {
         let newest = match self.chain.last() {
@@ -104,31 +149,31 @@ impl TableChain {
         newest.map_or(1, |sequence| sequence + 1)
     }
 
+    /// Where each partition ends once all of the chain is in the table.
+    pub fn ends(&self) -> BTreeMap<(String, i32), i64> {
+        let confirmed = self.last.iter().flat_map(|last| &last.ends);
+        let confirmed = confirmed.map(|end| ((end.topic.clone(), end.partition), end.next));
+        let pending = self.chain.iter().flat_map(|pending| &pending.ranges);
+        let pending = pending.map(|range| ((range.topic.clone(), range.partition), range.end));
+        confirmed.chain(pending).collect()
+    }
+
     /// Drops the first `confirmed` entries, which are now known to be in the table.
     pub fn confirm(&mut self, confirmed: usize) {
-        let mut ends: BTreeMap<(String, i32), i64> = match &self.last {
-            Some(last) => last
-                .ends
-                .iter()
-                .map(|end| ((end.topic.clone(), end.partition), end.next))
-                .collect(),
-            None => BTreeMap::new(),
-        };
-        for pending in self.chain.drain(..confirmed) {
-            for range in &pending.ranges {
-                ends.insert((range.topic.clone(), range.partition), range.end);
-            }
+        let rest = self.chain.split_off(confirmed);
+        let ends = self.ends();
+        let newest = self.chain.pop();
+        self.chain = rest;
+        if let Some(newest) = newest {
+            let end = |((topic, partition), next)| SplitOffset {
+                topic,
+                partition,
+                next,
+            };
             self.last = Some(Confirmed {
-                uuid: pending.uuid,
-                sequence: pending.sequence,
-                ends: ends
-                    .iter()
-                    .map(|((topic, partition), next)| SplitOffset {
-                        topic: topic.clone(),
-                        partition: *partition,
-                        next: *next,
-                    })
-                    .collect(),
+                uuid: newest.uuid,
+                sequence: newest.sequence,
+                ends: ends.into_iter().map(end).collect(),
             });
         }
     }

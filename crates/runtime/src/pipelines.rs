@@ -6,23 +6,28 @@
 //! | with `replace` | created | attached | replaced: same UUID, goes on at its offsets |
 //!
 //! A table has one owning pipeline. Where a table carries the marker of another one, submitting is refused unless `adopt`
-//! is given; the new pipeline then goes on at the marker's offsets. `drop` forgets the UUID and the manifest, never the
+//! is given; the new pipeline then goes on at the marker's offsets ([`takeover`]). `drop` forgets the UUID and the manifest, never the
 //! table: running the same script again meets its own old marker as a stranger's, on purpose.
 //!
 //! State: one record per pipeline in the WAL's `Pipelines` table (JSON, `format` 1), written before anything runs.
 
-use crate::connector::{ConnectorError, Owner, TableMarker};
+mod error;
+mod record;
+pub mod takeover;
+
+pub use error::{PipelineError, offsets_text};
+
+use crate::connector::{Committer, ConnectorError};
 use crate::job::{Job, JobSpec, JobState, Settings, Status, Surroundings, manifest_key};
-use crate::manifest::{Confirmed, Manifest, TableChain};
-use crate::store::{FORMAT, ManifestStore, StoreError};
-use bytes::Bytes;
+use crate::manifest::{FORMAT, Manifest};
+use crate::store::ManifestStore;
 use lw_graph::JobGraph;
-use lw_storage::{CommitError, Expect, Op, Table};
 use parking_lot::Mutex;
+use record::{Desired, Record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use thiserror::Error;
+use takeover::{Plan, Table, Tables};
 use uuid::Uuid;
 
 /// What a user submits: a name, a script and what the planner made of it.
@@ -57,29 +62,6 @@ pub enum Submitted {
     Replaced,
 }
 
-/// The durable record of a pipeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Record {
-    format: u32,
-    id: Uuid,
-    name: String,
-    sql: String,
-    jobs: Vec<PlannedJob>,
-    settings: BTreeMap<String, String>,
-    desired: Desired,
-    created_ms: i64,
-}
-
-/// What the user wants of a pipeline; survives restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Desired {
-    Running,
-    Stopped,
-    /// A bounded pipeline that is done.
-    Finished,
-}
-
 /// A pipeline as it is shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct View {
@@ -91,76 +73,21 @@ pub struct View {
     pub jobs: Vec<Status>,
 }
 
-/// Why a request about a pipeline was refused.
-#[derive(Debug, Error)]
-pub enum PipelineError {
-    #[error("there is no pipeline '{name}'")]
-    Unknown { name: String, known: Vec<String> },
-    #[error("pipeline '{name}' exists with another script")]
-    Differs { name: String, difference: String },
-    #[error("table '{table}' is written by pipeline '{owner}'")]
-    Owned { table: String, owner: String },
-    #[error("table '{table}' carries the marker of pipeline '{owner}'")]
-    ForeignMarker {
-        table: String,
-        owner: String,
-        ends: Vec<crate::manifest::SplitOffset>,
-    },
-    #[error("the script has no INSERT INTO, so there is nothing to run")]
-    Nothing,
-    #[error("{0}")]
-    Connector(ConnectorError),
-    #[error("the pipeline's record cannot be written")]
-    Storage(#[source] CommitError),
-    #[error("{0}")]
-    Manifest(#[from] StoreError),
+/// What the user says to a pipeline that paused because its table is not where it left it; see [`takeover`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Accept the table as it is: what a rollback took away stays away.
+    Adopt,
+    /// Read again what the table does not show.
+    Rewind,
 }
 
-impl PipelineError {
-    /// Something to type.
-    pub fn hint(&self) -> String {
-        match self {
-            PipelineError::Unknown { known, .. } if known.is_empty() => "No pipeline exists yet: `lakeward run FILE.sql` makes one.".into(),
-            PipelineError::Unknown { known, .. } => format!("Pipelines: {}.", known.join(", ")),
-            PipelineError::Differs { .. } => "Add --replace to let the new text take over at the same offsets, or give it another name with SET 'pipeline.name' = '…'.".into(),
-            PipelineError::Owned { owner, .. } => format!("One pipeline writes a table. `lakeward pipeline drop {owner}` ends the other one."),
-            PipelineError::ForeignMarker { .. } => "Add --adopt to go on at the marker's offsets, or write to another table.".into(),
-            PipelineError::Connector(error) => error.hint.clone(),
-            PipelineError::Nothing => "Add an INSERT INTO … SELECT statement, or use `lakeward sql -e` for a query.".into(),
-            PipelineError::Storage(_) | PipelineError::Manifest(_) => String::new(),
-        }
-    }
-
-    /// Sentences with more.
-    pub fn detail(&self) -> String {
-        match self {
-            PipelineError::Differs { difference, .. } => difference.clone(),
-            PipelineError::ForeignMarker { ends, .. } => format!(
-                "The table ends at {}. A new pipeline would write those records a second time.",
-                offsets_text(ends)
-            ),
-            PipelineError::Connector(error) => error.detail.clone(),
-            PipelineError::Storage(error) => error.to_string(),
-            _ => String::new(),
-        }
-    }
-}
-
-/// `topic[0]@5, topic[1]@7`, shortened after eight partitions.
-pub fn offsets_text(offsets: &[crate::manifest::SplitOffset]) -> String {
-    const SHOWN: usize = 8;
-    if offsets.is_empty() {
-        return "no offsets".into();
-    }
-    let mut shown: Vec<String> = offsets
-        .iter()
-        .take(SHOWN)
-        .map(|offset| format!("{}[{}]@{}", offset.topic, offset.partition, offset.next))
-        .collect();
-    if offsets.len() > SHOWN {
-        shown.push(format!("… ({} partitions)", offsets.len()));
-    }
-    shown.join(", ")
+/// What a job needs to go on, worked out and not yet done.
+struct Prepared {
+    plan: Plan,
+    before: Manifest,
+    store: ManifestStore,
+    committer: Box<dyn Committer>,
 }
 
 /// All pipelines of a server.
@@ -207,7 +134,7 @@ impl Pipelines {
     /// Creates, attaches to or replaces a pipeline; see the table at the head of this file.
     ///
     /// # Errors
-    /// [`PipelineError`]; nothing has changed then.
+    /// [`PipelineError`]; what ran before goes on then.
     pub fn submit(&self, submission: Submission) -> Result<Submitted, PipelineError> {
         let _change = self.changes.lock();
         if submission.jobs.is_empty() {
@@ -247,12 +174,25 @@ impl Pipelines {
                 .as_ref()
                 .map_or_else(|| self.around.clock.now_ms(), |record| record.created_ms),
         };
-        let markers = self.markers(&record, submission.adopt)?;
-        self.end(&record.name);
-        self.put(&record.name, Some(&record))?;
-        for (index, marker) in markers {
-            self.adopt(&record, index, marker)?;
+        if !submission.adopt {
+            self.refuse_foreign_markers(&record)?;
         }
+        let was_running = self.halt(&record.name);
+        let plans = if submission.adopt {
+            self.plans(&record, Word::Adopt)
+        } else {
+            Ok(Vec::new())
+        };
+        let taken = plans.and_then(|plans| {
+            self.carry_out(&record, plans)?;
+            self.save(&record)
+        });
+        if let (Err(_), Some(existing)) = (&taken, &existing)
+            && was_running
+        {
+            self.start(existing);
+        }
+        taken?;
         self.start(&record);
         Ok(outcome)
     }
@@ -266,27 +206,31 @@ impl Pipelines {
         let mut record = self.known(name)?;
         self.end(name);
         record.desired = Desired::Stopped;
-        self.put(name, Some(&record))
+        self.save(&record)
     }
 
-    /// Starts a pipeline that is stopped, paused or failed. With `adopt` it accepts its table as it now is and goes on at
-    /// the offsets that the table says.
+    /// Starts a pipeline that is stopped, paused or failed; with a [`Word`], from where that word says.
     ///
     /// # Errors
-    /// [`PipelineError`].
-    pub fn resume(&self, name: &str, adopt: bool) -> Result<(), PipelineError> {
+    /// [`PipelineError`]; the pipeline is then as it was, running or not.
+    pub fn resume(&self, name: &str, word: Option<Word>) -> Result<(), PipelineError> {
         let _change = self.changes.lock();
         let mut record = self.known(name)?;
-        self.end(name);
-        if adopt {
-            for index in 0..record.jobs.len() {
-                if let Some(marker) = self.restate(&record, index)? {
-                    self.adopt(&record, index, marker)?;
-                }
+        let was_running = self.halt(name);
+        let resumed = match word {
+            Some(word) => self
+                .plans(&record, word)
+                .and_then(|plans| self.carry_out(&record, plans)),
+            None => Ok(()),
+        };
+        if let Err(error) = resumed {
+            if was_running {
+                self.start(&record);
             }
+            return Err(error);
         }
         record.desired = Desired::Running;
-        self.put(name, Some(&record))?;
+        self.save(&record)?;
         self.start(&record);
         Ok(())
     }
@@ -299,7 +243,8 @@ impl Pipelines {
         let _change = self.changes.lock();
         let record = self.known(name)?;
         self.end(name);
-        self.put(name, None)?;
+        let removed = record.remove(&self.around.storage);
+        removed.map_err(PipelineError::Storage)?;
         for index in 0..record.jobs.len() {
             let mut store =
                 ManifestStore::open(self.around.storage.clone(), &manifest_key(record.id, index));
@@ -363,7 +308,7 @@ impl Pipelines {
             .enumerate()
             .map(|(index, job)| {
                 let spec = JobSpec {
-                    owner: owner(record),
+                    owner: record.owner(),
                     index,
                     graph: job.graph.clone(),
                     table: job.table.clone(),
@@ -392,6 +337,24 @@ impl Pipelines {
         }
     }
 
+    /// Ends the threads of a pipeline and keeps what they show; says whether any was still at work.
+    fn halt(&self, name: &str) -> bool {
+        let Some(jobs) = self.running.lock().remove(name) else {
+            return false;
+        };
+        let at_work = |job: &Job| {
+            let state = job.status.get().state;
+            matches!(
+                state,
+                JobState::Starting | JobState::Running | JobState::Restarting { .. }
+            )
+        };
+        let was_running = jobs.iter().any(at_work);
+        jobs.iter().for_each(Job::stop);
+        self.running.lock().insert(name.to_owned(), jobs);
+        was_running
+    }
+
     fn end(&self, name: &str) {
         let jobs = self.running.lock().remove(name);
         for job in jobs.into_iter().flatten() {
@@ -414,85 +377,135 @@ impl Pipelines {
         Ok(())
     }
 
-    /// The markers to adopt, by job; refuses those of other pipelines unless `adopt`.
-    fn markers(
-        &self,
-        record: &Record,
-        adopt: bool,
-    ) -> Result<Vec<(usize, TableMarker)>, PipelineError> {
-        let mut adopted = Vec::new();
-        for (index, job) in record.jobs.iter().enumerate() {
-            let Some(sink) = job.graph.sink() else {
+    /// Refuses tables that carry the marker of another pipeline. One that this pipeline's checkpoint knows was adopted
+    /// before, whoever made it.
+    fn refuse_foreign_markers(&self, record: &Record) -> Result<(), PipelineError> {
+        for index in 0..record.jobs.len() {
+            let (_, manifest) = self.manifest_of(record, index)?;
+            let Some((tables, _)) = self.tables(record, index, &manifest)? else {
                 continue;
             };
-            let (_, mut committer) = self
-                .around
-                .connectors
-                .sink(sink, &owner(record))
-                .map_err(PipelineError::Connector)?;
-            let marker = committer
-                .marker(&job.table)
-                .map_err(PipelineError::Connector)?;
-            match marker {
-                Some(marker) if marker.owner.pipeline == record.id => {}
-                Some(marker) if adopt => adopted.push((index, marker)),
-                Some(marker) => {
+            for table in std::iter::once(&tables.main).chain(&tables.sides) {
+                let Some(marker) = table.standing.newest() else {
+                    continue;
+                };
+                let chain = manifest.tables.get(&table.name);
+                let mine = marker.owner.pipeline == record.id
+                    || chain.is_some_and(|chain| chain.contains(marker.uuid));
+                if !mine {
                     return Err(PipelineError::ForeignMarker {
-                        table: job.table.clone(),
-                        owner: marker.owner.name,
-                        ends: marker.ends,
+                        table: table.name.clone(),
+                        owner: marker.owner.name.clone(),
+                        ends: marker.ends.clone(),
                     });
                 }
-                None => {}
             }
         }
-        Ok(adopted)
+        Ok(())
     }
 
-    /// Makes the table's newest visible marker the one that the pipeline goes on from.
-    fn restate(&self, record: &Record, index: usize) -> Result<Option<TableMarker>, PipelineError> {
-        let job = &record.jobs[index];
-        let Some(sink) = job.graph.sink() else {
-            return Ok(None);
-        };
-        let (_, mut committer) = self
-            .around
-            .connectors
-            .sink(sink, &owner(record))
-            .map_err(PipelineError::Connector)?;
-        committer
-            .restate(&job.table)
-            .map_err(PipelineError::Connector)
+    /// What adopting or rewinding takes, for each job; nothing has changed yet.
+    fn plans(&self, record: &Record, word: Word) -> Result<Vec<Prepared>, PipelineError> {
+        let mut plans = Vec::new();
+        for index in 0..record.jobs.len() {
+            let (store, before) = self.manifest_of(record, index)?;
+            let Some((tables, committer)) = self.tables(record, index, &before)? else {
+                continue;
+            };
+            let plan = match word {
+                Word::Adopt => takeover::adopt(&before, &tables),
+                Word::Rewind => takeover::rewind(&before, &tables).map_err(|refusal| {
+                    PipelineError::CannotRewind {
+                        name: record.name.clone(),
+                        refusal,
+                    }
+                })?,
+            };
+            plans.push(Prepared {
+                plan,
+                before,
+                store,
+                committer,
+            });
+        }
+        Ok(plans)
     }
 
-    /// Writes a manifest that stands where the marker ends.
-    fn adopt(
+    fn carry_out(&self, record: &Record, plans: Vec<Prepared>) -> Result<(), PipelineError> {
+        for mut one in plans {
+            for (table, which) in &one.plan.restate {
+                let restated = one.committer.restate(table, *which);
+                restated.map_err(PipelineError::Connector)?;
+                tracing::info!(
+                    pipeline = record.name,
+                    table,
+                    ?which,
+                    "the table's marker was restated"
+                );
+            }
+            if one.plan.manifest != one.before {
+                one.plan.manifest.created_ms = self.around.clock.now_ms();
+                one.store.save(&one.plan.manifest)?;
+                let offsets = offsets_text(&one.plan.manifest.offsets);
+                tracing::info!(
+                    pipeline = record.name,
+                    offsets,
+                    "the pipeline goes on from other offsets"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn manifest_of(
         &self,
         record: &Record,
         index: usize,
-        marker: TableMarker,
-    ) -> Result<(), PipelineError> {
-        let mut store =
-            ManifestStore::open(self.around.storage.clone(), &manifest_key(record.id, index));
-        let before = store.manifest()?;
-        let chain = TableChain {
-            last: Some(Confirmed {
-                uuid: marker.uuid,
-                sequence: marker.sequence,
-                ends: marker.ends.clone(),
-            }),
-            chain: Vec::new(),
+    ) -> Result<(ManifestStore, Manifest), PipelineError> {
+        let key = manifest_key(record.id, index);
+        let store = ManifestStore::open(self.around.storage.clone(), &key);
+        let manifest = store.manifest()?;
+        Ok((store, manifest.unwrap_or_else(|| Manifest::new(record.id))))
+    }
+
+    /// Asks a job's tables where they stand; `None` where its sink has none to ask.
+    fn tables(
+        &self,
+        record: &Record,
+        index: usize,
+        manifest: &Manifest,
+    ) -> Result<Option<(Tables, Box<dyn Committer>)>, PipelineError> {
+        let Some(spec) = record.jobs[index].graph.sink() else {
+            return Ok(None);
         };
-        let manifest = Manifest {
-            format: FORMAT,
-            pipeline: record.id,
-            generation: before.as_ref().map_or(0, |manifest| manifest.generation),
-            checkpoint_id: before.as_ref().map_or(0, |manifest| manifest.checkpoint_id),
-            created_ms: self.around.clock.now_ms(),
-            offsets: marker.ends,
-            tables: BTreeMap::from([(record.jobs[index].table.clone(), chain)]),
+        let connectors = &self.around.connectors;
+        let opened = connectors.sink(spec, &record.owner());
+        let (sink, mut committer) = opened.map_err(PipelineError::Connector)?;
+        let mut ask = |name: &str| -> Result<Option<Table>, ConnectorError> {
+            let Some(standing) = committer.standing(name)? else {
+                return Ok(None);
+            };
+            let pending = manifest
+                .tables
+                .get(name)
+                .map_or(&[][..], |chain| &chain.chain);
+            // Only a table that knows nothing of us can be another one than the files were written for.
+            let can_commit = standing.newest().is_some() || committer.can_commit(name, pending)?;
+            Ok(Some(Table {
+                name: name.to_owned(),
+                standing,
+                can_commit,
+            }))
         };
-        Ok(store.save(&manifest)?)
+        let asked = ask(sink.table()).map_err(PipelineError::Connector)?;
+        let Some(main) = asked else {
+            return Ok(None);
+        };
+        let mut sides = Vec::new();
+        for name in sink.side_tables() {
+            sides.extend(ask(&name).map_err(PipelineError::Connector)?);
+        }
+        Ok(Some((Tables { main, sides }, committer)))
     }
 
     fn known(&self, name: &str) -> Result<Record, PipelineError> {
@@ -507,49 +520,16 @@ impl Pipelines {
     }
 
     fn record(&self, name: &str) -> Option<Record> {
-        let bytes = self.around.storage.get(Table::Pipelines, name.as_bytes())?;
-        read_record(&bytes)
+        Record::load(&self.around.storage, name)
     }
 
     fn records(&self) -> Vec<Record> {
-        let all = self.around.storage.scan(Table::Pipelines, b"");
-        all.iter()
-            .filter_map(|(_, bytes)| read_record(bytes))
-            .collect()
+        Record::all(&self.around.storage)
     }
 
-    fn put(&self, name: &str, record: Option<&Record>) -> Result<(), PipelineError> {
-        let value = record.map(|record| {
-            Bytes::from(serde_json::to_vec(record).expect("a record has only string keys"))
-        });
-        let op = Op::Put {
-            table: Table::Pipelines,
-            key: Bytes::copy_from_slice(name.as_bytes()),
-            value,
-            expect: Expect::Any,
-        };
-        self.around
-            .storage
-            .commit_blocking(vec![op])
-            .map_err(PipelineError::Storage)?;
-        Ok(())
-    }
-}
-
-fn owner(record: &Record) -> Owner {
-    Owner {
-        pipeline: record.id,
-        name: record.name.clone(),
-    }
-}
-
-fn read_record(bytes: &[u8]) -> Option<Record> {
-    match serde_json::from_slice::<Record>(bytes) {
-        Ok(record) => Some(record),
-        Err(error) => {
-            tracing::error!(%error, "the record of a pipeline cannot be read; it is left alone");
-            None
-        }
+    fn save(&self, record: &Record) -> Result<(), PipelineError> {
+        let saved = record.save(&self.around.storage);
+        saved.map_err(PipelineError::Storage)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The fence: taking a job over raises the generation in the manifest; a process that still holds the old bytes fails its
 //! next [`ManifestStore::save`] with [`StoreError::Fenced`] and ends, whatever it was about to commit.
 
-use crate::manifest::Manifest;
+use crate::manifest::{FORMAT, Manifest};
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Op, Storage, Table};
 use thiserror::Error;
@@ -28,9 +28,6 @@ pub enum StoreError {
     #[error("the manifest cannot be written")]
     Storage(#[source] CommitError),
 }
-
-/// The layout version that [`Manifest::format`] carries.
-pub const FORMAT: u32 = 1;
 
 impl ManifestStore {
     /// Opens the manifest under `key` without taking it over.

@@ -89,6 +89,7 @@ impl Attempt {
         self.source.open(&self.manifest.offsets, None)?;
         // Where reading begins is written down before anything is read: a restart must not ask the startup mode again.
         self.manifest.offsets = self.source.positions();
+        self.manifest.begin_at(&self.source.positions());
         match self.store.save(&self.manifest) {
             Ok(()) => {}
             Err(StoreError::Fenced) => return Ok(Ended::Fenced),
@@ -98,6 +99,7 @@ impl Attempt {
                 );
             }
         }
+        self.sink.begin(&self.manifest)?;
         let queue = Arc::new(Queue::new(QUEUE_BYTES));
         let reader = Reader {
             source: self.source,
@@ -116,6 +118,7 @@ impl Attempt {
                 )
             })?;
         let mut writer = Writer {
+            buried: side_ends(&self.manifest, self.sink.table()),
             sink: self.sink,
             committer: self.committer,
             store: self.store,
@@ -258,6 +261,8 @@ struct Writer {
     publish: Box<dyn Fn(&[SplitOffset]) + Send>,
     ledger: Ledger,
     splits: Arc<[Split]>,
+    /// Below these offsets dead letters are kept already: only after a rewind does reading come by there again.
+    buried: BTreeMap<(String, i32), i64>,
     watermark: Option<i64>,
     max_event_time: Option<i64>,
     last_seal: Instant,
@@ -312,9 +317,15 @@ impl Writer {
     fn write(
         &mut self,
         batches: Vec<Batch>,
-        letters: Vec<DeadLetter>,
+        mut letters: Vec<DeadLetter>,
     ) -> Result<(), ConnectorError> {
         let rows: usize = batches.iter().map(Batch::rows).sum();
+        letters.retain(|letter| {
+            let split = (letter.topic.to_string(), letter.partition);
+            self.buried
+                .get(&split)
+                .is_none_or(|end| letter.offset >= *end)
+        });
         let dead = letters.len() as u64;
         for batch in batches {
             self.sink.write(batch)?;
@@ -360,9 +371,9 @@ impl Writer {
         let main_staged = by_table.remove(&main);
         let (watermark, max_event_time) = (self.watermark, self.max_event_time);
         let push = |chain: &mut TableChain, staged: Option<Staged>, ranges: Vec<SplitRange>| {
-            let (files, schema_id, event_time) = match staged {
-                Some(staged) => (staged.files, staged.schema_id, staged.max_event_time),
-                None => (Vec::new(), 0, None),
+            let (files, schema_id) = match staged {
+                Some(staged) => (staged.files, staged.schema_id),
+                None => (Vec::new(), 0),
             };
             chain.chain.push(Pending {
                 sequence: chain.next_sequence(),
@@ -370,7 +381,7 @@ impl Writer {
                 previous: chain.head(),
                 files,
                 ranges,
-                max_event_time: event_time.or(max_event_time),
+                max_event_time,
                 watermark,
                 schema_id,
             });
@@ -381,7 +392,7 @@ impl Writer {
             push(chain, Some(staged), ranges);
         }
         for range in &ranges {
-            set_offset(&mut self.manifest.offsets, range);
+            set_offset(&mut self.manifest, range);
         }
         push(
             self.manifest.tables.entry(main).or_default(),
@@ -497,50 +508,128 @@ impl Writer {
     }
 }
 
-/// A side table's commit covers everything since its last one, so that its chain has no hole either.
-fn letter_ranges(chain: &TableChain, ranges: &[SplitRange]) -> Vec<SplitRange> {
-    let mut ends: BTreeMap<(&str, i32), i64> = BTreeMap::new();
-    for end in chain.last.iter().flat_map(|last| &last.ends) {
-        ends.insert((&end.topic, end.partition), end.next);
-    }
-    for range in chain.chain.iter().flat_map(|pending| &pending.ranges) {
-        ends.insert((&range.topic, range.partition), range.end);
-    }
-    ranges
-        .iter()
-        .map(|range| SplitRange {
-            start: *ends
-                .get(&(range.topic.as_str(), range.partition))
-                .unwrap_or(&range.start),
-            rows: range.dead_letters,
-            filtered: 0,
-            dead_letters: 0,
-            control: 0,
-            ..range.clone()
-        })
-        .collect()
+/// Where the side tables' chains end, by topic and partition.
+fn side_ends(manifest: &Manifest, main: &str) -> BTreeMap<(String, i32), i64> {
+    let sides = manifest.tables.iter().filter(|(table, _)| *table != main);
+    sides.flat_map(|(_, chain)| chain.ends()).collect()
 }
 
-fn set_offset(offsets: &mut Vec<SplitOffset>, range: &SplitRange) {
-    match offsets
+/// A side table's commit covers everything since its last one, so that its chain has no hole either. After a rewind of the
+/// main table it may be ahead: then there is nothing to cover yet.
+fn letter_ranges(chain: &TableChain, ranges: &[SplitRange]) -> Vec<SplitRange> {
+    let ends = chain.ends();
+    let covered = ranges.iter().map(|range| SplitRange {
+        start: *ends
+            .get(&(range.topic.clone(), range.partition))
+            .unwrap_or(&range.start),
+        rows: range.dead_letters,
+        filtered: 0,
+        dead_letters: 0,
+        control: 0,
+        ..range.clone()
+    });
+    covered.filter(|range| range.start < range.end).collect()
+}
+
+/// Moves the manifest on to the range's end.
+///
+/// # Panics
+/// When the range does not begin where the manifest stands (L2).
+fn set_offset(manifest: &mut Manifest, range: &SplitRange) {
+    let split = |next| SplitOffset {
+        topic: range.topic.clone(),
+        partition: range.partition,
+        next,
+    };
+    manifest.begin_at(&[split(range.start)]);
+    let known = manifest
+        .offsets
         .iter_mut()
-        .find(|offset| offset.topic == range.topic && offset.partition == range.partition)
-    {
-        Some(offset) => {
+        .find(|at| at.topic == range.topic && at.partition == range.partition);
+    match known {
+        Some(at) => {
             assert_eq!(
-                offset.next, range.start,
+                at.next, range.start,
                 "L2: a commit begins where the manifest stands"
             );
-            offset.next = range.end;
+            at.next = range.end;
         }
-        None => offsets.push(SplitOffset {
-            topic: range.topic.clone(),
-            partition: range.partition,
-            next: range.end,
-        }),
+        None => manifest.offsets.push(split(range.end)),
     }
 }
 
 fn source_text(error: &dyn std::error::Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(partition: i32, start: i64, end: i64, dead_letters: u64) -> SplitRange {
+        SplitRange {
+            topic: "t".into(),
+            partition,
+            start,
+            end,
+            rows: 10,
+            filtered: 0,
+            dead_letters,
+            control: 0,
+        }
+    }
+
+    fn pending(ranges: Vec<SplitRange>) -> TableChain {
+        TableChain {
+            last: None,
+            chain: vec![Pending {
+                sequence: 1,
+                uuid: Uuid::nil(),
+                previous: None,
+                files: Vec::new(),
+                ranges,
+                max_event_time: None,
+                watermark: None,
+                schema_id: 0,
+            }],
+        }
+    }
+
+    /// `partition@start-end=rows`
+    fn covered(side: &TableChain, ranges: &[SplitRange]) -> Vec<String> {
+        let text = |range: &SplitRange| {
+            let SplitRange {
+                partition,
+                start,
+                end,
+                rows,
+                ..
+            } = range;
+            format!("{partition}@{start}-{end}={rows}")
+        };
+        letter_ranges(side, ranges).iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_side_table_covers_all_since_its_last_commit() {
+        let side = pending(vec![range(0, 0, 5, 1)]);
+        let ranges = [range(0, 20, 30, 2), range(1, 7, 9, 0)];
+        assert_eq!(covered(&side, &ranges), ["0@5-30=2", "1@7-9=0"]);
+    }
+
+    #[test]
+    fn a_side_table_that_is_ahead_after_a_rewind_covers_nothing_twice() {
+        let side = pending(vec![range(0, 0, 25, 1), range(1, 0, 40, 1)]);
+        let ranges = [range(0, 10, 30, 2), range(1, 10, 20, 1)];
+        assert_eq!(covered(&side, &ranges), ["0@25-30=2"]);
+    }
+
+    #[test]
+    fn where_reading_began_is_remembered_once() {
+        let mut manifest = Manifest::new(Uuid::nil());
+        set_offset(&mut manifest, &range(3, 7, 9, 0));
+        set_offset(&mut manifest, &range(3, 9, 12, 0));
+        let next = |offsets: &[SplitOffset]| offsets[0].next;
+        assert_eq!((next(&manifest.begins), next(&manifest.offsets)), (7, 12));
+    }
 }

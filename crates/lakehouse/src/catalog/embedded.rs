@@ -7,27 +7,21 @@
 //!
 //! After a crash between (4) and (5) a metadata file stays that nobody names: only space.
 
+use super::metadata::{MetadataFiles, next_location, tidy_location};
 use super::pointers::{self, Pointer, PropertiesChanged, Records};
 use super::{LoadedTable, NewTable, TableCatalog, apply};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::storage::{Files, local_path};
-use iceberg::spec::{
-    MetadataLog, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
-};
-use iceberg::{
-    MetadataLocation, NamespaceIdent, TableCreation, TableIdent, TableRequirement, TableUpdate,
-};
+use crate::storage::Files;
+use iceberg::spec::{MetadataLog, SortOrder, TableMetadata, UnboundPartitionSpec};
+use iceberg::{MetadataLocation, NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_storage::{CommitError, Op, Storage};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::str::FromStr;
 use std::sync::Arc;
 
 /// Tries of one commit against others that change the same records meanwhile.
 const ATTEMPTS: usize = 20;
-/// Parsed metadata kept in memory, newest use last.
-const CACHED: usize = 64;
 /// Staged creations remembered, so that their commit finds the place that was assigned.
 const STAGED: usize = 256;
 
@@ -39,11 +33,8 @@ pub struct Catalog(Arc<Inner>);
 
 struct Inner {
     storage: Storage,
-    files: Files,
-    /// `file:///…`, no slash at the end.
-    warehouse: String,
+    metadata: MetadataFiles,
     ids: Ids,
-    cache: Mutex<VecDeque<(String, Arc<TableMetadata>)>>,
     staged: Mutex<VecDeque<(TableIdent, String)>>,
 }
 
@@ -88,20 +79,16 @@ impl Catalog {
         warehouse: &str,
         ids: Ids,
     ) -> Result<Catalog, CatalogError> {
-        let folder = local_path(warehouse)?;
-        let folder = folder.to_string_lossy();
         Ok(Catalog(Arc::new(Inner {
             storage,
-            files,
-            warehouse: format!("file://{}", folder.trim_end_matches('/')),
+            metadata: MetadataFiles::new(files, warehouse, ids.clone())?,
             ids,
-            cache: Mutex::default(),
             staged: Mutex::default(),
         })))
     }
 
     pub fn warehouse(&self) -> &str {
-        &self.0.warehouse
+        &self.0.metadata.warehouse
     }
 
     // Namespaces.
@@ -121,7 +108,7 @@ impl Catalog {
         let mut properties = pointers::namespace(self.records(), name)?.properties;
         properties
             .entry("location".to_owned())
-            .or_insert_with(|| format!("{}/{}", self.0.warehouse, name.join("/")));
+            .or_insert_with(|| format!("{}/{}", self.0.metadata.warehouse, name.join("/")));
         Ok(properties)
     }
 
@@ -168,7 +155,7 @@ impl Catalog {
         if self.table_exists(&ident)? {
             return Err(pointers::already_exists(&ident));
         }
-        let metadata = self.new_metadata(creation)?;
+        let metadata = self.0.metadata.create(creation)?;
         let mut staged = self.0.staged.lock();
         staged.retain(|(other, _)| *other != ident);
         staged.push_back((ident.clone(), metadata.location().to_owned()));
@@ -188,10 +175,10 @@ impl Catalog {
         if self.table_exists(&ident)? {
             return Err(pointers::already_exists(&ident));
         }
-        let metadata = Arc::new(self.new_metadata(creation)?);
+        let metadata = Arc::new(self.0.metadata.create(creation)?);
         let location =
             MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
-        self.write_metadata(&metadata, &location)?;
+        self.0.metadata.write(&metadata, &location)?;
         let pointer = Pointer {
             metadata_location: location.clone(),
             uuid: metadata.uuid(),
@@ -206,10 +193,10 @@ impl Catalog {
             ))
         });
         if let Err(error) = created {
-            self.discard(&location, error.kind);
+            self.0.metadata.discard(&location, error.kind);
             return Err(error);
         }
-        self.remember(&location, &metadata);
+        self.0.metadata.remember(&location, &metadata);
         Ok(LoadedTable {
             ident,
             metadata,
@@ -222,7 +209,7 @@ impl Catalog {
         table: &TableIdent,
         metadata_location: &str,
     ) -> Result<LoadedTable, CatalogError> {
-        let metadata = self.read_metadata(metadata_location).map_err(|error| {
+        let metadata = self.0.metadata.read(metadata_location).map_err(|error| {
             CatalogError::caused(
                 Kind::BadRequest,
                 format!("cannot register {table}: no metadata at {metadata_location}"),
@@ -258,7 +245,7 @@ impl Catalog {
     pub fn drop_table(&self, table: &TableIdent, purge: Purge) -> Result<(), CatalogError> {
         let pointer = self.swap(|| pointers::drop_table(self.records(), table))?;
         if purge == Purge::Files
-            && let Err(error) = self.purge(&pointer.metadata_location)
+            && let Err(error) = self.0.metadata.purge(&pointer.metadata_location)
         {
             // The table is dropped; files that could not be removed only take space.
             tracing::warn!(%table, %error, "some files of a dropped table stay");
@@ -315,7 +302,7 @@ impl Catalog {
                 self.prepare_new(ident, change.updates.clone())
             }
             Some((old, pointer)) => {
-                let base = self.metadata_at(&pointer.metadata_location)?;
+                let base = self.0.metadata.at(&pointer.metadata_location)?;
                 apply::check(&change.requirements, Some(&base))?;
                 let built =
                     apply::update(&base, &pointer.metadata_location, change.updates.clone())?;
@@ -358,7 +345,7 @@ impl Catalog {
         let place = match (apply::wishes(&updates).1, staged) {
             (Some(wish), _) => tidy_location(wish)?,
             (None, Some(staged)) => staged,
-            (None, None) => self.assign_location(&ident)?,
+            (None, None) => self.0.metadata.assign_location(&ident)?,
         };
         let mut metadata = apply::create(updates, &place)?;
         if metadata.uuid().is_nil() {
@@ -368,7 +355,7 @@ impl Catalog {
                 .build()?
                 .metadata;
         }
-        self.make_folders(metadata.location())?;
+        self.0.metadata.make_folders(metadata.location())?;
         let location =
             MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
         self.prepared(ident, None, metadata, location, Vec::new())
@@ -387,7 +374,7 @@ impl Catalog {
             uuid: metadata.uuid(),
         };
         let ops = pointers::set_pointer(self.records(), &ident, old, &pointer)?;
-        self.write_metadata(&metadata, &location)?;
+        self.0.metadata.write(&metadata, &location)?;
         Ok(Prepared {
             ident,
             ops,
@@ -416,7 +403,7 @@ impl Catalog {
     fn finish(&self, prepared: Vec<Prepared>) -> Vec<LoadedTable> {
         let mut loaded = Vec::with_capacity(prepared.len());
         for one in prepared {
-            self.remember(&one.location, &one.metadata);
+            self.0.metadata.remember(&one.location, &one.metadata);
             self.0
                 .staged
                 .lock()
@@ -428,7 +415,7 @@ impl Catalog {
                 .is_some_and(|value| value == "true")
             {
                 for old in &one.expired {
-                    if let Err(error) = self.0.files.remove(&old.metadata_file) {
+                    if let Err(error) = self.0.metadata.files.remove(&old.metadata_file) {
                         tracing::warn!(table = %one.ident, file = old.metadata_file, %error, "an old metadata file stays");
                     }
                 }
@@ -444,164 +431,8 @@ impl Catalog {
 
     fn withdraw(&self, one: &Prepared) {
         if one.written {
-            self.discard(&one.location, Kind::CommitFailed);
+            self.0.metadata.discard(&one.location, Kind::CommitFailed);
         }
-    }
-
-    /// Removes a metadata file that surely nobody names.
-    fn discard(&self, location: &str, why: Kind) {
-        if !matches!(why, Kind::Unknown | Kind::Internal) {
-            let _ = self.0.files.remove(location);
-        }
-    }
-
-    // Places and files.
-
-    fn new_metadata(&self, creation: Creation) -> Result<TableMetadata, CatalogError> {
-        let location = match &creation.location {
-            Some(wish) => tidy_location(wish)?,
-            None => self.assign_location(&creation.ident)?,
-        };
-        let format_version = match creation
-            .properties
-            .get("format-version")
-            .map(String::as_str)
-        {
-            None | Some("2") => iceberg::spec::FormatVersion::V2,
-            Some("1") => iceberg::spec::FormatVersion::V1,
-            Some("3") => iceberg::spec::FormatVersion::V3,
-            Some(other) => {
-                return Err(CatalogError::new(
-                    Kind::BadRequest,
-                    format!("format-version {other} is not known: 1, 2 or 3"),
-                ));
-            }
-        };
-        let properties = creation
-            .properties
-            .into_iter()
-            .filter(|(key, _)| key != "format-version");
-        let metadata = TableMetadataBuilder::from_table_creation(
-            TableCreation::builder()
-                .name(creation.ident.name.clone())
-                .location(location)
-                .schema(creation.schema)
-                .partition_spec_opt(creation.partition_spec)
-                .sort_order_opt(creation.sort_order)
-                .properties(properties)
-                .format_version(format_version)
-                .build(),
-        )?
-        .assign_uuid(self.0.ids.next())
-        .build()?
-        .metadata;
-        self.make_folders(metadata.location())?;
-        Ok(metadata)
-    }
-
-    /// `<warehouse>/<namespace>/<table>`, with a suffix when that folder was used before: files of a table that was renamed
-    /// or dropped must never mix with those of its successor.
-    fn assign_location(&self, table: &TableIdent) -> Result<String, CatalogError> {
-        let plain = format!(
-            "{}/{}/{}",
-            self.0.warehouse,
-            table.namespace.join("/"),
-            table.name
-        );
-        self.unused(plain)
-    }
-
-    fn unused(&self, place: String) -> Result<String, CatalogError> {
-        if !self.0.files.exists(&place)? {
-            return Ok(place);
-        }
-        let suffix = &self.0.ids.next().simple().to_string()[..12];
-        Ok(format!("{place}-{suffix}"))
-    }
-
-    /// DuckDB writes into `data` and `metadata` and makes neither.
-    fn make_folders(&self, location: &str) -> Result<(), CatalogError> {
-        self.0.files.make_folder_at(&format!("{location}/data"))?;
-        self.0
-            .files
-            .make_folder_at(&format!("{location}/metadata"))?;
-        Ok(())
-    }
-
-    fn write_metadata(&self, metadata: &TableMetadata, location: &str) -> Result<(), CatalogError> {
-        let location = MetadataLocation::from_str(location)?;
-        futures::executor::block_on(metadata.write_to(&self.0.files.io(), &location))?;
-        Ok(())
-    }
-
-    fn read_metadata(&self, location: &str) -> Result<Arc<TableMetadata>, CatalogError> {
-        let metadata =
-            futures::executor::block_on(TableMetadata::read_from(&self.0.files.io(), location))?;
-        Ok(Arc::new(metadata))
-    }
-
-    /// Metadata files never change, so what was read once is true for ever.
-    fn metadata_at(&self, location: &str) -> Result<Arc<TableMetadata>, CatalogError> {
-        if let Some((_, metadata)) = self
-            .0
-            .cache
-            .lock()
-            .iter()
-            .find(|(cached, _)| cached == location)
-        {
-            return Ok(metadata.clone());
-        }
-        let metadata = self.read_metadata(location).map_err(|error| {
-            CatalogError::caused(
-                Kind::Internal,
-                format!("cannot read table metadata {location}"),
-                error,
-            )
-        })?;
-        self.remember(location, &metadata);
-        Ok(metadata)
-    }
-
-    fn remember(&self, location: &str, metadata: &Arc<TableMetadata>) {
-        let mut cache = self.0.cache.lock();
-        cache.retain(|(cached, _)| cached != location);
-        cache.push_back((location.to_owned(), metadata.clone()));
-        if cache.len() > CACHED {
-            cache.pop_front();
-        }
-    }
-
-    fn purge(&self, metadata_location: &str) -> Result<(), CatalogError> {
-        let metadata = self.metadata_at(metadata_location)?;
-        let mut files: Vec<String> = Vec::new();
-        for snapshot in metadata.snapshots() {
-            for manifest in crate::commit::manifests::load_list(&self.0.files, &metadata, snapshot)?
-            {
-                for entry in crate::commit::manifests::load(&self.0.files, &manifest)?.entries() {
-                    files.push(entry.file_path().to_owned());
-                }
-                files.push(manifest.manifest_path);
-            }
-            files.push(snapshot.manifest_list().to_owned());
-        }
-        files.extend(
-            metadata
-                .statistics_iter()
-                .map(|file| file.statistics_path.clone()),
-        );
-        files.extend(
-            metadata
-                .metadata_log()
-                .iter()
-                .map(|entry| entry.metadata_file.clone()),
-        );
-        files.push(metadata_location.to_owned());
-        files.sort_unstable();
-        files.dedup();
-        for file in files {
-            self.0.files.remove(&file)?;
-        }
-        Ok(())
     }
 
     // The log.
@@ -642,7 +473,7 @@ impl TableCatalog for Catalog {
         let (_, pointer) = pointers::existing(self.records(), table)?;
         Ok(LoadedTable {
             ident: table.clone(),
-            metadata: self.metadata_at(&pointer.metadata_location)?,
+            metadata: self.0.metadata.at(&pointer.metadata_location)?,
             metadata_location: Some(pointer.metadata_location),
         })
     }
@@ -665,7 +496,10 @@ impl TableCatalog for Catalog {
             schema: new.schema,
             partition_spec: None,
             sort_order: None,
-            location: new.location.map(|place| self.unused(place)).transpose()?,
+            location: new
+                .location
+                .map(|place| self.0.metadata.unused(place))
+                .transpose()?,
             properties,
         })
     }
@@ -686,7 +520,7 @@ impl TableCatalog for Catalog {
     }
 
     fn files(&self) -> &Files {
-        &self.0.files
+        &self.0.metadata.files
     }
 }
 
@@ -703,24 +537,6 @@ fn merged(changes: Vec<TableChange>) -> Vec<TableChange> {
         }
     }
     merged
-}
-
-/// The next metadata file. One that was registered under a foreign name starts our own numbering.
-fn next_location(current: &str, metadata: &TableMetadata) -> String {
-    let next = match MetadataLocation::from_str(current) {
-        Ok(location) => location.with_next_version().with_new_metadata(metadata),
-        Err(_) => MetadataLocation::new_with_metadata(metadata.location(), metadata),
-    };
-    next.to_string()
-}
-
-/// One form for local places: engines differ on `file:/` and `file:///`.
-fn tidy_location(wish: &str) -> Result<String, CatalogError> {
-    let path = local_path(wish)?;
-    Ok(format!(
-        "file://{}",
-        path.to_string_lossy().trim_end_matches('/')
-    ))
 }
 
 fn log_failed(error: CommitError) -> CatalogError {

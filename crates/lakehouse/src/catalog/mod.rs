@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod embedded;
+mod metadata;
 mod pointers;
 pub mod remote;
 pub mod rest;

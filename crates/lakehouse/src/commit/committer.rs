@@ -4,17 +4,20 @@
 //! reply only starts another round, whose decision sees whether the last one landed. Pending appends of one chain coalesce
 //! into one snapshot.
 
+use super::branch::Branch;
 use super::decide::{Cause, Decision, Facts, decide};
-use super::marker::{Marker, PROPERTY};
-use super::snapshot;
+use super::marker::{Marker, PROPERTY, ranges_of_snapshot};
+use super::{expiry, snapshot};
 use crate::catalog::{LoadedTable, TableCatalog, parse_table};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
+use crate::staged::StagedFile;
+use iceberg::spec::TableMetadata;
 use iceberg::{TableIdent, TableUpdate};
 use lw_runtime::connector::{
-    CommitOutcome, Committer, ConnectorError, ErrorKind, Owner, Pause, TableMarker,
+    CommitOutcome, Committer, ConnectorError, ErrorKind, Owner, Pause, Restate, Standing,
 };
-use lw_runtime::manifest::{SplitOffset, TableChain};
+use lw_runtime::manifest::{Pending, SplitOffset, TableChain};
 use lw_stdx::clock::Clock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,25 +62,23 @@ impl IcebergCommitter {
     fn round(&self, ident: &TableIdent, chain: &TableChain) -> Result<Round, CatalogError> {
         let table = match self.catalog.load(ident) {
             Err(error) if error.kind == Kind::NoSuchTable => {
-                return Ok(Round::Over(self.dropped(ident, chain)));
+                let reason = "the table was dropped".to_owned();
+                return Ok(Round::Over(pause(ident, reason, None, None, chain)));
             }
             other => other?,
         };
-        let marker = Marker::of_table(&table.metadata).map_err(|error| {
-            CatalogError::caused(
-                Kind::BadRequest,
-                format!("the property {PROPERTY} cannot be read"),
-                error,
-            )
-        })?;
-        match self.decision(&table, marker.as_ref(), chain) {
+        let marker = property(&table.metadata)?;
+        let branch = Branch::of(&table.metadata);
+        match self.decision(&branch, marker.as_ref(), chain) {
             Decision::Done => Ok(Round::Over(CommitOutcome::Confirmed {
                 confirmed: chain.chain.len(),
                 snapshot_id: marker.map(|marker| marker.snapshot_id),
             })),
             Decision::Pause(cause) => {
-                let reason = self.reason(cause, marker.as_ref());
-                Ok(Round::Over(pause(ident, reason, marker.as_ref(), chain)))
+                let reason = self.reason(cause, marker.as_ref(), chain);
+                let visible = branch.newest_marker();
+                let outcome = pause(ident, reason, visible.as_ref(), marker.as_ref(), chain);
+                Ok(Round::Over(outcome))
             }
             Decision::Commit { done } => self.commit_from(&table, chain, done),
         }
@@ -85,25 +86,21 @@ impl IcebergCommitter {
 
     fn decision(
         &self,
-        table: &LoadedTable,
+        branch: &Branch<'_>,
         marker: Option<&Marker>,
         chain: &TableChain,
     ) -> Decision {
+        if marker.is_none() && branch.newest_marker().is_some() {
+            // Someone removed the property: what it said of a rollback is not known any more.
+            return Decision::Pause(Cause::MarkerGone);
+        }
         let uuids: Vec<_> = chain.chain.iter().map(|pending| pending.uuid).collect();
-        let ancestors: Vec<_> =
-            snapshot::ancestors(&table.metadata, table.metadata.current_snapshot_id()).collect();
-        let visible: Vec<i64> = ancestors
-            .iter()
-            .map(|snapshot| snapshot.snapshot_id())
-            .collect();
         (self.decide)(&Facts {
             chain: &uuids,
             last: chain.last.as_ref().map(|last| last.uuid),
             property: marker.map(|marker| (marker.uuid, marker.snapshot_id)),
-            visible: &visible,
-            horizon: ancestors
-                .last()
-                .and_then(|oldest| oldest.parent_snapshot_id()),
+            visible: &branch.ids(),
+            horizon: branch.horizon(),
             contiguous: marker.is_none_or(|marker| continues(marker, chain)),
         })
     }
@@ -115,14 +112,21 @@ impl IcebergCommitter {
         done: usize,
     ) -> Result<Round, CatalogError> {
         let files = self.catalog.files();
-        let now = self.clock.now_ms();
-        let produced = snapshot::append(files, table, &self.owner, chain, done, now, &self.ids)?;
+        let metadata = &table.metadata;
+        let marker = Marker::new(&self.owner, chain, done, self.ids.next_snapshot());
+        let (pending, now) = (&chain.chain[done..], self.clock.now_ms());
+        let produced = snapshot::append(files, metadata, &marker, pending, now, self.ids.next())?;
         match self
             .catalog
             .commit(&table.ident, produced.requirements, produced.updates)
         {
-            Ok(_) => {
-                snapshot::remove(files, &produced.expired_lists);
+            Ok(after) => {
+                match expiry::unnamed(files, metadata, &after.metadata) {
+                    Ok(unnamed) => snapshot::remove(files, &unnamed),
+                    Err(error) => {
+                        tracing::warn!(table = %table.ident, %error, "files of expired snapshots stay");
+                    }
+                }
                 Ok(Round::Over(CommitOutcome::Confirmed {
                     confirmed: chain.chain.len(),
                     snapshot_id: Some(produced.snapshot_id),
@@ -138,25 +142,33 @@ impl IcebergCommitter {
         }
     }
 
-    fn dropped(&self, ident: &TableIdent, chain: &TableChain) -> CommitOutcome {
-        pause(ident, "the table was dropped".to_owned(), None, chain)
-    }
-
-    fn reason(&self, cause: Cause, marker: Option<&Marker>) -> String {
-        let foreign = marker.filter(|marker| marker.pipeline != self.owner.pipeline);
-        match (cause, foreign) {
-            (_, Some(marker)) => format!("the table belongs to the pipeline \"{}\" ({})", marker.name, marker.pipeline),
-            (Cause::OffBranch, None) => {
-                "the table was rolled back below the last commit of this pipeline, or that snapshot was expired".to_owned()
-            }
-            (Cause::Unknown, None) => {
-                "the table is ahead of the checkpoint: an older checkpoint was restored".to_owned()
-            }
-            (Cause::MarkerGone, None) => {
-                "the table does not know this pipeline's last commit: it was dropped and created again, or replaced".to_owned()
-            }
-            (Cause::Gap, None) => "the table does not end where the checkpoint begins".to_owned(),
+    fn reason(&self, cause: Cause, marker: Option<&Marker>, chain: &TableChain) -> String {
+        let foreign = |marker: &&Marker| {
+            marker.pipeline != self.owner.pipeline && !chain.contains(marker.uuid)
+        };
+        if let Some(marker) = marker.filter(foreign) {
+            return format!(
+                "the table belongs to the pipeline \"{}\" ({})",
+                marker.name, marker.pipeline
+            );
         }
+        let newest = chain.last.as_ref().map_or(0, |last| last.sequence);
+        let reason = match cause {
+            Cause::OffBranch => {
+                "the table was rolled back below the last commit of this pipeline, or that snapshot was expired"
+            }
+            Cause::Unknown if marker.is_some_and(|marker| marker.sequence < newest) => {
+                "the table was taken back behind the checkpoint: a rewind was begun and not finished"
+            }
+            Cause::Unknown => {
+                "the table is ahead of the checkpoint: an older checkpoint was restored"
+            }
+            Cause::MarkerGone => {
+                "the table does not know this pipeline's last commit: it was dropped and created again, or replaced"
+            }
+            Cause::Gap => "the table does not end where the checkpoint begins",
+        };
+        reason.to_owned()
     }
 
     /// Looks at a table for its marker; one that does not exist has none.
@@ -170,21 +182,40 @@ impl IcebergCommitter {
         }
     }
 
-    fn restate_once(&self, table: &LoadedTable) -> Result<Option<Marker>, CatalogError> {
+    fn restate_once(&self, table: &LoadedTable, which: Restate) -> Result<(), CatalogError> {
         let metadata = &table.metadata;
-        let visible = snapshot::ancestors(metadata, metadata.current_snapshot_id())
-            .find_map(Marker::of_snapshot);
-        let update = match &visible {
-            Some(marker) => TableUpdate::SetProperties {
+        let visible = Branch::of(metadata).newest_marker();
+        let marker = match which {
+            Restate::Visible => visible,
+            Restate::Newest => property(metadata)?.or(visible).map(|marker| {
+                let head = metadata.current_snapshot_id();
+                let snapshot = head.unwrap_or(marker.snapshot_id);
+                marker.named_by(snapshot)
+            }),
+        };
+        let update = match (marker, metadata.current_snapshot_id()) {
+            (Some(marker), None) => return self.mark_empty(table, marker),
+            (Some(marker), Some(_)) => TableUpdate::SetProperties {
                 updates: HashMap::from([(PROPERTY.to_owned(), marker.to_property())]),
             },
-            None => TableUpdate::RemoveProperties {
+            (None, _) => TableUpdate::RemoveProperties {
                 removals: vec![PROPERTY.to_owned()],
             },
         };
         self.catalog
             .commit(&table.ident, snapshot::requirements(metadata), vec![update])?;
-        Ok(visible)
+        Ok(())
+    }
+
+    /// A table without a head has no snapshot that a marker could name, so it gets an empty one.
+    fn mark_empty(&self, table: &LoadedTable, marker: Marker) -> Result<(), CatalogError> {
+        let files = self.catalog.files();
+        let marker = marker.named_by(self.ids.next_snapshot());
+        let (now, commit) = (self.clock.now_ms(), self.ids.next());
+        let produced = snapshot::append(files, &table.metadata, &marker, &[], now, commit)?;
+        self.catalog
+            .commit(&table.ident, produced.requirements, produced.updates)?;
+        Ok(())
     }
 }
 
@@ -217,40 +248,86 @@ impl Committer for IcebergCommitter {
         .detail(last.map(|error| error.to_string()).unwrap_or_default()))
     }
 
-    fn marker(&mut self, table: &str) -> Result<Option<TableMarker>, ConnectorError> {
+    fn standing(&mut self, table: &str) -> Result<Option<Standing>, ConnectorError> {
         let Some(loaded) = self.find(table)? else {
-            return Ok(None);
+            return Ok(Some(Standing {
+                marker: None,
+                visible: None,
+                on_branch: false,
+                complete: true,
+                starts: Vec::new(),
+            }));
         };
-        let marker = Marker::of_table(&loaded.metadata).map_err(|error| {
-            ConnectorError::new(
-                ErrorKind::Fix,
-                format!("the marker of {table} cannot be read"),
-            )
-            .detail(error.to_string())
-            .hint(format!("remove the table property {PROPERTY}"))
-        })?;
-        Ok(marker.as_ref().map(Marker::to_table_marker))
+        let branch = Branch::of(&loaded.metadata);
+        let marker = property(&loaded.metadata)?;
+        Ok(Some(Standing {
+            on_branch: marker.as_ref().is_some_and(|marker| branch.holds(marker)),
+            marker: marker.as_ref().map(Marker::to_table_marker),
+            visible: branch.newest_marker().as_ref().map(Marker::to_table_marker),
+            complete: branch.is_complete(),
+            starts: starts(&loaded.metadata),
+        }))
     }
 
-    fn restate(&mut self, table: &str) -> Result<Option<TableMarker>, ConnectorError> {
-        let mut last = None;
-        for _ in 0..ROUNDS {
+    fn restate(&mut self, table: &str, which: Restate) -> Result<(), ConnectorError> {
+        let mut rounds = 0;
+        loop {
             let Some(loaded) = self.find(table)? else {
-                return Ok(None);
+                return Ok(());
             };
-            match self.restate_once(&loaded) {
-                Ok(marker) => return Ok(marker.as_ref().map(Marker::to_table_marker)),
-                Err(error) if matches!(error.kind, Kind::CommitFailed | Kind::Unknown) => {
-                    last = Some(error)
-                }
-                Err(error) => return Err(error.into()),
+            rounds += 1;
+            match self.restate_once(&loaded, which) {
+                Err(error)
+                    if matches!(error.kind, Kind::CommitFailed | Kind::Unknown)
+                        && rounds < ROUNDS => {}
+                other => return Ok(other?),
             }
         }
-        Err(last.map_or_else(
-            || ConnectorError::new(ErrorKind::Bug, "no round was made"),
-            ConnectorError::from,
-        ))
     }
+
+    fn can_commit(&mut self, table: &str, chain: &[Pending]) -> Result<bool, ConnectorError> {
+        let loaded = self.find(table)?;
+        for file in chain.iter().flat_map(|pending| &pending.files) {
+            let metadata = loaded.as_ref().map(|loaded| &*loaded.metadata);
+            if !StagedFile::from_json(file)?.fits(self.catalog.files(), metadata)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The newest marker ever committed.
+fn property(metadata: &TableMetadata) -> Result<Option<Marker>, CatalogError> {
+    Marker::of_table(metadata).map_err(|error| {
+        CatalogError::caused(
+            Kind::BadRequest,
+            format!(
+                "the table property {PROPERTY} cannot be read: remove it, or put back what it was"
+            ),
+            error,
+        )
+    })
+}
+
+/// The lowest offset per partition that any kept snapshot accounts for, whatever branch it is on.
+pub(crate) fn starts(metadata: &TableMetadata) -> Vec<SplitOffset> {
+    let mut starts: Vec<SplitOffset> = Vec::new();
+    for range in metadata
+        .snapshots()
+        .flat_map(|snapshot| ranges_of_snapshot(snapshot))
+    {
+        let start = SplitOffset {
+            topic: range.topic,
+            partition: range.partition,
+            next: range.start,
+        };
+        match starts.iter_mut().find(|other| other.same_split(&start)) {
+            Some(lowest) => lowest.next = lowest.next.min(start.next),
+            None => starts.push(start),
+        }
+    }
+    starts
 }
 
 fn continues(marker: &Marker, chain: &TableChain) -> bool {
@@ -263,16 +340,22 @@ fn continues(marker: &Marker, chain: &TableChain) -> bool {
 fn pause(
     ident: &TableIdent,
     reason: String,
+    visible: Option<&Marker>,
     marker: Option<&Marker>,
     chain: &TableChain,
 ) -> CommitOutcome {
-    let mut after = chain.clone();
-    after.confirm(chain.chain.len());
-    let checkpoint: Vec<SplitOffset> = after.last.map(|last| last.ends).unwrap_or_default();
+    let checkpoint = chain.ends().into_iter();
     CommitOutcome::Paused(Pause {
         table: ident.to_string(),
         reason,
-        table_offsets: marker.map(Marker::ends).unwrap_or_default(),
-        checkpoint_offsets: checkpoint,
+        table_offsets: visible.map(Marker::ends).unwrap_or_default(),
+        marker_offsets: marker.map(Marker::ends).unwrap_or_default(),
+        checkpoint_offsets: checkpoint
+            .map(|((topic, partition), next)| SplitOffset {
+                topic,
+                partition,
+                next,
+            })
+            .collect(),
     })
 }

@@ -65,9 +65,7 @@ pub fn decide<U: PartialEq + Copy, S: PartialEq + Copy>(facts: &Facts<'_, U, S>)
             Some(_) => Decision::Pause(Cause::MarkerGone),
         };
     };
-    if !facts.visible.contains(&snapshot)
-        && !(!facts.visible.is_empty() && facts.horizon == Some(snapshot))
-    {
+    if !on_branch(&snapshot, facts.visible, facts.horizon.as_ref()) {
         return Decision::Pause(Cause::OffBranch);
     }
     if let Some(position) = facts.chain.iter().position(|uuid| *uuid == at) {
@@ -83,6 +81,11 @@ pub fn decide<U: PartialEq + Copy, S: PartialEq + Copy>(facts: &Facts<'_, U, S>)
         return Decision::Pause(Cause::Gap);
     }
     Decision::Commit { done: 0 }
+}
+
+/// Step 1: the snapshot is an ancestor of the head, or the one that the oldest kept ancestor still names.
+pub fn on_branch<S: PartialEq>(snapshot: &S, visible: &[S], horizon: Option<&S>) -> bool {
+    visible.contains(snapshot) || !visible.is_empty() && horizon == Some(snapshot)
 }
 
 #[cfg(test)]

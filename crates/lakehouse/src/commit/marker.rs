@@ -73,6 +73,14 @@ impl Marker {
         }
     }
 
+    /// The same commit, stated at another snapshot.
+    pub(crate) fn named_by(self, snapshot_id: i64) -> Marker {
+        Marker {
+            snapshot_id,
+            ..self
+        }
+    }
+
     /// The newest marker ever committed.
     ///
     /// # Errors

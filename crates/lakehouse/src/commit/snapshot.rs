@@ -4,11 +4,10 @@
 //! to meet the table with this uuid and this head. What is not in the table afterwards never was: a conflict leaves only
 //! files, which the caller removes.
 
+use super::expiry;
 use super::manifests::{self, Manifests};
 use super::marker::{Marker, PROPERTY};
-use crate::catalog::LoadedTable;
 use crate::error::{CatalogError, Kind};
-use crate::ids::Ids;
 use crate::staged::StagedFile;
 use crate::storage::Files;
 use iceberg::spec::{
@@ -16,13 +15,9 @@ use iceberg::spec::{
     SnapshotSummaryCollector, Summary, TableMetadata,
 };
 use iceberg::{TableRequirement, TableUpdate};
-use lw_runtime::connector::Owner;
-use lw_runtime::manifest::{Pending, TableChain};
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// Snapshots kept on the branch, unless the table says otherwise.
-const KEPT: usize = 100;
-pub(crate) const KEEP_PROPERTY: &str = "lakeward.snapshots.keep";
+use lw_runtime::manifest::Pending;
+use std::collections::{BTreeMap, HashMap};
+use uuid::Uuid;
 
 /// A commit, ready for the catalog.
 pub(crate) struct Produced {
@@ -31,32 +26,27 @@ pub(crate) struct Produced {
     pub(crate) updates: Vec<TableUpdate>,
     /// Files that nobody names should the commit be refused.
     pub(crate) written: Vec<String>,
-    /// Manifest lists of the snapshots that expire with it.
-    pub(crate) expired_lists: Vec<String>,
 }
 
-/// Makes the snapshot that commits `chain[done..]`.
+/// Makes the snapshot `marker.snapshot_id`, which commits `pending`. Without pending commits it holds what the head holds,
+/// and only the marker is new.
 pub(crate) fn append(
     files: &Files,
-    table: &LoadedTable,
-    owner: &Owner,
-    chain: &TableChain,
-    done: usize,
+    metadata: &TableMetadata,
+    marker: &Marker,
+    pending: &[Pending],
     now_ms: i64,
-    ids: &Ids,
+    commit: Uuid,
 ) -> Result<Produced, CatalogError> {
-    let metadata = &*table.metadata;
-    let pending = &chain.chain[done..];
-    let snapshot_id = ids.next_snapshot();
-    let marker = Marker::new(owner, chain, done, snapshot_id);
+    let snapshot_id = marker.snapshot_id;
     let mut manifests = Manifests {
         files,
         metadata,
         snapshot_id,
-        commit: ids.next(),
+        commit,
         written: Vec::new(),
     };
-    let made = snapshot(&mut manifests, pending, &marker, now_ms);
+    let made = snapshot(&mut manifests, pending, marker, now_ms);
     let snapshot = match made {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -64,7 +54,7 @@ pub(crate) fn append(
             return Err(error);
         }
     };
-    let (expired, expired_lists) = expired(metadata);
+    let expired = expiry::expired(metadata);
     let mut updates = vec![
         TableUpdate::AddSnapshot { snapshot },
         TableUpdate::SetSnapshotRef {
@@ -85,7 +75,6 @@ pub(crate) fn append(
         requirements: requirements(metadata),
         updates,
         written: manifests.written,
-        expired_lists,
     })
 }
 
@@ -240,40 +229,4 @@ pub(crate) fn refs(metadata: &TableMetadata) -> HashMap<String, SnapshotReferenc
         .and_then(serde_json::from_value::<Refs>)
         .expect("metadata that was read can be written")
         .refs
-}
-
-/// Snapshots of `main` beyond those kept, with their manifest lists. Whatever another branch or a tag can reach stays, and
-/// so does the newest marker's snapshot: it is the one being made.
-fn expired(metadata: &TableMetadata) -> (Vec<i64>, Vec<String>) {
-    let keep = metadata
-        .properties()
-        .get(KEEP_PROPERTY)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(KEPT)
-        .max(1);
-    let reachable: HashSet<i64> = refs(metadata)
-        .into_iter()
-        .filter(|(name, _)| name != MAIN_BRANCH)
-        .flat_map(|(_, reference)| ancestors(metadata, Some(reference.snapshot_id)))
-        .map(Snapshot::snapshot_id)
-        .collect();
-    ancestors(metadata, metadata.current_snapshot_id())
-        .skip(keep - 1)
-        .filter(|snapshot| !reachable.contains(&snapshot.snapshot_id()))
-        .map(|snapshot| (snapshot.snapshot_id(), snapshot.manifest_list().to_owned()))
-        .unzip()
-}
-
-/// A snapshot and its ancestors as far as they are kept, newest first.
-pub(crate) fn ancestors(
-    metadata: &TableMetadata,
-    from: Option<i64>,
-) -> impl Iterator<Item = &Snapshot> {
-    let first = from.and_then(|id| metadata.snapshot_by_id(id));
-    std::iter::successors(first, |snapshot| {
-        snapshot
-            .parent_snapshot_id()
-            .and_then(|parent| metadata.snapshot_by_id(parent))
-    })
-    .map(|snapshot| &**snapshot)
 }

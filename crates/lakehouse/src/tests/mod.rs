@@ -1,5 +1,7 @@
 //! Sink, committer and catalog together, on the real log and a real folder; and their simulation on a disk that loses power.
 
+mod orphans;
 mod pipeline;
 mod sim;
+mod takeover;
 mod world;

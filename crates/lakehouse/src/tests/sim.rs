@@ -1,31 +1,39 @@
-//! The simulation: writer → manifest → commit under power cuts, lost replies, foreign commits and rollbacks, from a seed.
+//! The simulation: writer → manifest → commit under power cuts, lost replies, foreign commits, rollbacks and words, from a seed.
 //!
-//! One seed is one history. A pipeline reads, seals, writes its manifest (compare-and-swap in the log) and commits; the
-//! power may go at any disk operation in between, and requests and replies may get lost. After a cut everything is opened
-//! again from what the disk kept. After each step the table is read back, file by file, and the invariants are asked:
+//! One seed is one history, over the real storage, catalog and files on a simulated disk. A pipeline reads, seals, writes its
+//! manifest (compare-and-swap in the log) and commits; a user rolls its table back and then says adopt or rewind. The power
+//! may go at any disk operation in between, and requests and replies may get lost. After a cut everything is opened again
+//! from what the disk kept. After each step the table is read back, file by file, and the invariants are asked:
 //!
-//! - S1: no row is doubled, and none is missing below another of its partition;
+//! - S1: no row is doubled; a row that is missing below another was taken out by a rollback;
 //! - S2: the table never goes past what the manifest has sealed;
-//! - S3: rows that a user rolled back do not return unless the user accepted the table as it is;
-//! - S4: what a commit confirmed stays, whatever happens next;
-//! - S5: undisturbed, everything that was sealed arrives.
+//! - S3: rows that a user rolled back do not return unless the user said rewind;
+//! - S4: what a commit confirmed stays, whatever happens next, unless a rollback takes it;
+//! - S5: undisturbed, everything that was sealed arrives, and after a rewind what was rolled back too; it pauses only after a
+//!   rollback, and not again after a word;
+//! - S6: of the files that aborted checkpoints left, none is there when the next process writes.
 //!
 //! The planted bug (committing again without looking) must be caught, or the simulation proves nothing. Seeds come from
 //! `LAKEWARD_SIM_SEED` (one) or `LAKEWARD_SIM_SEEDS` (how many); a failure prints the seed and the history.
 
-use super::world::{Fault, Network, TABLE, World, batch, columns, owner, spec};
+use super::world::{
+    Fault, Network, TABLE, World, asked, batch, columns, ident, offsets, owner, spec,
+};
+use crate::catalog::LoadedTable;
 use crate::commit::committer::Rule;
 use crate::commit::decide::{Decision, decide};
-use crate::{CatalogError, IcebergCommitter, IcebergTableSink, Ids};
+use crate::commit::manifests;
+use crate::{CatalogError, IcebergCommitter, IcebergTableSink, Ids, TableCatalog};
 use bytes::Bytes;
 use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, Sink};
-use lw_runtime::manifest::{Confirmed, Manifest, Pending, SplitOffset, SplitRange, TableChain};
+use lw_runtime::manifest::{Manifest, Pending, SplitRange, TableChain};
+use lw_runtime::pipelines::takeover;
 use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::clock::Clock;
 use lw_storage::{Expect, Op, Storage, Table};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -58,12 +66,24 @@ struct Machine {
     ids: Ids,
     rule: Rule,
     history: Vec<String>,
-    /// Rows per partition that a commit confirmed, and that the user did not roll back since.
+    /// Per partition, up to where a commit confirmed.
     confirmed: [i64; 2],
-    /// The user rolled the table back, and did not accept it yet.
+    /// Rows that rollbacks took out, with what the user said of them since.
+    taken: BTreeMap<(i32, i64), Said>,
+    /// The table was rolled back, and no word was carried out since.
     rolled_back: bool,
+    /// Files that a word gave up: they were in a manifest once, and so they stay.
+    given_up: BTreeSet<String>,
     rollbacks: u32,
+    words: u32,
     cuts: u32,
+}
+
+/// Words that were said of a row while the table did not have it, carried out or not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    adopt: bool,
+    rewind: bool,
 }
 
 /// A process from start to power cut.
@@ -78,6 +98,12 @@ struct Process {
     /// Of the chain in memory, how many the table is known to have.
     chain: TableChain,
     paused: bool,
+}
+
+/// What becomes of a process after a step.
+enum Next {
+    GoesOn,
+    Ends,
 }
 
 /// Why a history ended.
@@ -113,8 +139,11 @@ impl Machine {
             rule,
             history: Vec::new(),
             confirmed: [0, 0],
+            taken: BTreeMap::new(),
             rolled_back: false,
+            given_up: BTreeSet::new(),
             rollbacks: 0,
+            words: 0,
             cuts: 0,
         }
     }
@@ -125,11 +154,18 @@ impl Machine {
         for _ in 0..STEPS {
             let stop = match process.take() {
                 None => self.start().map(|started| process = Some(started)),
-                Some(mut running) => {
-                    let step = self.step(&mut running);
-                    process = Some(running);
-                    step
-                }
+                Some(mut running) => match self.step(&mut running) {
+                    Ok(Next::GoesOn) => {
+                        process = Some(running);
+                        Ok(())
+                    }
+                    // Its user said a word: the next process takes over from what that wrote.
+                    Ok(Next::Ends) => Ok(()),
+                    Err(stop) => {
+                        process = Some(running);
+                        Err(stop)
+                    }
+                },
             };
             match self.settled(stop) {
                 Ok(()) => {}
@@ -176,13 +212,10 @@ impl Machine {
                 serde_json::from_slice(bytes).expect("a manifest that was written can be read")
             }
             None => Manifest {
-                format: 1,
-                pipeline: owner().pipeline,
-                generation: 0,
-                checkpoint_id: 0,
-                created_ms: 0,
                 offsets: offsets([0, 0]),
+                begins: offsets([0, 0]),
                 tables: BTreeMap::from([(TABLE.to_owned(), TableChain::default())]),
+                ..Manifest::new(owner().pipeline)
             },
         };
         manifest.generation += 1;
@@ -212,11 +245,31 @@ impl Machine {
             read,
             paused: false,
         };
+        if self.random.random_bool(0.2) {
+            let after = self.random.random_range(0..20);
+            self.disk.cause(Trouble::PowerOff { after });
+        }
         process.store()?;
+        process.sink.begin(&process.manifest)?;
+        if self.disk.is_off() {
+            return Err(Stop::Power);
+        }
+        self.disk.cause(POWER_STAYS);
+        self.swept(&process)?;
         Ok(process)
     }
 
-    fn step(&mut self, process: &mut Process) -> Result<(), Stop> {
+    fn start_for_good(&mut self) -> Result<Process, Stop> {
+        loop {
+            let started = self.start();
+            match (self.disk.is_off(), started) {
+                (true, started) => self.power_cycle(started.ok()),
+                (false, started) => return started,
+            }
+        }
+    }
+
+    fn step(&mut self, process: &mut Process) -> Result<Next, Stop> {
         self.clock
             .0
             .fetch_add(self.random.random_range(-2_000..5_000), Ordering::Relaxed);
@@ -224,6 +277,7 @@ impl Machine {
             let after = self.random.random_range(0..40);
             self.disk.cause(Trouble::PowerOff { after });
         }
+        let mut next = Next::GoesOn;
         match self.random.random_range(0..20) {
             0..=5 => self.read(process)?,
             6..=10 => self.checkpoint(process)?,
@@ -231,13 +285,14 @@ impl Machine {
             16 => self.network_fault(process),
             17 => self.foreign_commit(process)?,
             18 => self.roll_back(process)?,
-            _ => self.accept(process)?,
+            _ => next = self.word(process)?,
         }
         if self.disk.is_off() {
             return Err(Stop::Power);
         }
         self.disk.cause(POWER_STAYS);
-        self.check(process)
+        self.check(process)?;
+        Ok(next)
     }
 
     fn read(&mut self, process: &mut Process) -> Result<(), Stop> {
@@ -280,6 +335,7 @@ impl Machine {
             process.chain.chain.push(pending);
         }
         process.manifest.offsets = offsets(process.read);
+        process.manifest.checkpoint_id += 1;
         process.store()
     }
 
@@ -298,8 +354,11 @@ impl Machine {
                     .expect("something was confirmed")
                     .ends
                 {
-                    self.confirmed[usize::try_from(end.partition).expect("0 or 1")] = end.next;
+                    let confirmed =
+                        &mut self.confirmed[usize::try_from(end.partition).expect("0 or 1")];
+                    *confirmed = end.next.max(*confirmed);
                 }
+                self.rolled_back = false;
             }
             CommitOutcome::Paused(pause) => {
                 self.history
@@ -353,75 +412,93 @@ impl Machine {
             rows.len(),
             left.len()
         ));
+        // The marker may have stood at a foreign snapshot: then its rollback is one too, though no row went.
+        let off_branch = process.world.view().rolled_back();
+        self.rolled_back |= off_branch.is_some_and(|rolled_back| !rolled_back.adopted);
         // A foreign snapshot on top may be all that was rolled back.
         if left != rows {
             self.rolled_back = true;
             self.rollbacks += 1;
-            self.confirmed = ends(&left);
+            let gone = rows.into_iter().filter(|row| !left.contains(row));
+            self.taken.extend(gone.map(|row| (row, Said::default())));
         }
         Ok(())
     }
 
-    /// The user takes the table as it is, and the pipeline goes on from there.
-    fn accept(&mut self, process: &mut Process) -> Result<(), Stop> {
+    /// The user of a paused pipeline says what becomes of the rows that a rollback took out.
+    fn word(&mut self, process: &mut Process) -> Result<Next, Stop> {
         if !process.paused {
-            return Ok(());
+            return Ok(Next::GoesOn);
         }
-        self.disk.cause(POWER_STAYS);
-        let marker = process.committer.restate(TABLE)?;
-        self.history.push(format!(
-            "user accepts the table: {:?}",
-            marker.as_ref().map(|marker| marker.sequence)
-        ));
-        let mut at = [0, 0];
-        let mut chain = TableChain::default();
-        if let Some(marker) = marker {
-            for end in &marker.ends {
-                at[usize::try_from(end.partition).expect("0 or 1")] = end.next;
-            }
-            chain.last = Some(Confirmed {
-                uuid: marker.uuid,
-                sequence: marker.sequence,
-                ends: marker.ends,
-            });
+        let rewinds = self.random.random_bool(0.5);
+        let word = if rewinds { "rewind" } else { "adopt" };
+        self.history.push(format!("user says {word}"));
+        self.words += 1;
+        let rows = process.world.try_rows()?;
+        for (_, said) in self.taken.iter_mut().filter(|(row, _)| !rows.contains(row)) {
+            said.rewind |= rewinds;
+            said.adopt |= !rewinds;
         }
-        process.chain = chain;
-        process.read = at;
-        process.manifest.offsets = offsets(at);
-        // What was read and not sealed belongs to the old position.
-        process.sink.seal()?;
+        let before = process.manifest.clone();
+        let tables = asked(&mut process.committer, &before)?;
+        let plan = if rewinds {
+            takeover::rewind(&before, &tables)
+                .map_err(|refusal| Stop::Violation(format!("S5: cannot be rewound: {refusal}")))?
+        } else {
+            takeover::adopt(&before, &tables)
+        };
+        self.given_up.extend(pending_files(&before));
+        for (table, which) in &plan.restate {
+            process.committer.restate(table, *which)?;
+        }
+        process.chain = plan.manifest.tables[TABLE].clone();
+        process.manifest = plan.manifest;
+        // Partitions are found by name; here also by place.
+        process.manifest.offsets.sort_by_key(|at| at.partition);
         process.store()?;
-        process.paused = false;
         self.rolled_back = false;
-        Ok(())
+        Ok(Next::Ends)
     }
 
     fn check(&self, process: &Process) -> Result<(), Stop> {
         let rows = process.world.try_rows()?;
-        let ends = ends(&rows);
-        if rows != prefix(ends) {
-            return Err(Stop::Violation(format!(
-                "S1: doubled or missing rows: {rows:?}"
-            )));
+        let violation = |what: String| Err(Stop::Violation(what));
+        let present: BTreeSet<(i32, i64)> = rows.iter().copied().collect();
+        if present.len() != rows.len() {
+            return violation(format!("S1: doubled rows: {rows:?}"));
         }
+        let ends = ends(&rows);
         for part in 0..2 {
             let sealed = process.manifest.offsets[part].next;
             if ends[part] > sealed && !self.rolled_back {
-                return Err(Stop::Violation(format!(
+                return violation(format!(
                     "S2: the table has {ends:?}, the manifest only {sealed} of {part}"
-                )));
+                ));
             }
-            if self.rolled_back && ends[part] > self.confirmed[part] {
-                return Err(Stop::Violation(format!(
-                    "S3: a rollback to {:?} was undone: {ends:?}",
-                    self.confirmed
-                )));
+        }
+        let top = [0, 1].map(|part: usize| ends[part].max(self.confirmed[part]));
+        for row in prefix(top) {
+            match (present.contains(&row), self.taken.get(&row)) {
+                (true, Some(said)) if !said.rewind => {
+                    return violation(format!("S3: the rollback of {row:?} was undone"));
+                }
+                (false, None) => {
+                    return violation(format!("S1, S4: {row:?} is missing below {top:?}"));
+                }
+                _ => {}
             }
-            if ends[part] < self.confirmed[part] {
-                return Err(Stop::Violation(format!(
-                    "S4: {:?} was confirmed, the table has {ends:?}",
-                    self.confirmed
-                )));
+        }
+        Ok(())
+    }
+
+    /// Asked when a process has begun and not written yet.
+    fn swept(&self, process: &Process) -> Result<(), Stop> {
+        let table = process.world.catalog.load(&ident(TABLE))?;
+        let pending: BTreeSet<String> = pending_files(&process.manifest).collect();
+        let kept = files_of(&process.world, &table)?;
+        for name in process.world.data_folder() {
+            if !kept.contains(&name) && !pending.contains(&name) && !self.given_up.contains(&name) {
+                return Err(Stop::Violation(format!("S6: {name} is nobody's and stays")));
             }
         }
         Ok(())
@@ -431,7 +508,7 @@ impl Machine {
     fn finish(&mut self, process: Option<Process>) -> Result<(), Stop> {
         let mut process = match process {
             Some(process) => process,
-            None => self.start()?,
+            None => self.start_for_good()?,
         };
         process
             .network
@@ -443,12 +520,14 @@ impl Machine {
         self.commit(&mut process)?;
         self.check(&process)?;
         let rows = process.world.try_rows()?;
-        if !self.rolled_back && rows != prefix(process.read) {
-            return Err(Stop::Violation(format!(
-                "S5: {:?} was sealed, the table has {:?}",
-                process.read,
-                ends(&rows)
-            )));
+        for row in prefix(process.read) {
+            let adopted = self.taken.get(&row).is_some_and(|said| said.adopt);
+            if !process.paused && !self.rolled_back && !adopted && !rows.contains(&row) {
+                return Err(Stop::Violation(format!(
+                    "S5: {row:?} was sealed, the table has {:?}",
+                    ends(&rows)
+                )));
+            }
         }
         Ok(())
     }
@@ -457,7 +536,6 @@ impl Machine {
 impl Process {
     /// Writes the manifest, if it is still ours to write.
     fn store(&mut self) -> Result<(), Stop> {
-        self.manifest.checkpoint_id += 1;
         self.manifest
             .tables
             .insert(TABLE.to_owned(), self.chain.clone());
@@ -477,14 +555,32 @@ impl Process {
     }
 }
 
-fn offsets(next: [i64; 2]) -> Vec<SplitOffset> {
-    (0..2)
-        .map(|part| SplitOffset {
-            topic: "in".to_owned(),
-            partition: part as i32,
-            next: next[part],
-        })
-        .collect()
+/// Names of the files that pending commits name.
+fn pending_files(manifest: &Manifest) -> impl Iterator<Item = String> {
+    let pending = manifest.tables[TABLE].chain.iter();
+    let files = pending.flat_map(|pending| &pending.files);
+    files.map(|file| last_name(file["path"].as_str().expect("a staged file has a path")))
+}
+
+/// Names of the files that any kept snapshot lists.
+fn files_of(world: &World, table: &LoadedTable) -> Result<BTreeSet<String>, CatalogError> {
+    let mut names = BTreeSet::new();
+    for snapshot in table.metadata.snapshots() {
+        for list in manifests::load_list(world.catalog.files(), &table.metadata, snapshot)? {
+            let manifest = manifests::load(world.catalog.files(), &list)?;
+            names.extend(
+                manifest
+                    .entries()
+                    .iter()
+                    .map(|entry| last_name(entry.file_path())),
+            );
+        }
+    }
+    Ok(names)
+}
+
+fn last_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
 }
 
 fn ranges(from: [i64; 2], to: [i64; 2]) -> Vec<SplitRange> {
@@ -521,13 +617,14 @@ fn ends(rows: &[(i32, i64)]) -> [i64; 2] {
 
 #[test]
 fn sim_rows_land_exactly_once() {
-    let (mut cuts, mut rollbacks) = (0, 0);
+    let (mut cuts, mut rollbacks, mut words) = (0, 0, 0);
     let seeds = lw_sim::seeds(60);
     for seed in &seeds {
         match Machine::new(*seed, decide).run() {
             Ok(machine) => {
                 cuts += machine.cuts;
                 rollbacks += machine.rollbacks;
+                words += machine.words;
             }
             Err((what, history)) => panic!(
                 "seed {seed}: {what}\n    {}\nagain: LAKEWARD_SIM_SEED={seed} cargo test --release -p lw-lakehouse sim",
@@ -537,8 +634,8 @@ fn sim_rows_land_exactly_once() {
     }
     if seeds.len() >= 60 {
         assert!(
-            cuts > 100 && rollbacks > 5,
-            "only {cuts} power cuts and {rollbacks} rollbacks: the faults do not strike"
+            cuts > 100 && rollbacks > 5 && words > 5,
+            "only {cuts} power cuts, {rollbacks} rollbacks, {words} words: the faults do not strike"
         );
     }
 }

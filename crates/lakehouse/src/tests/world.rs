@@ -12,8 +12,9 @@ use arrow_array::{Int64Array, RecordBatch, StringArray};
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_graph::{Field, IcebergSink, Schema, TypeKind};
 use lw_runtime::batch::{Batch, Origin, Split};
-use lw_runtime::connector::{CommitOutcome, Committer, Owner, Sink, Staged};
-use lw_runtime::manifest::{Pending, SplitRange, TableChain};
+use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, Owner, Sink, Staged};
+use lw_runtime::manifest::{Manifest, Pending, SplitOffset, SplitRange, TableChain};
+use lw_runtime::pipelines::takeover::{Table, Tables};
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_stdx::disk::{Disk, RealDisk};
 use lw_storage::{Config, Storage};
@@ -113,8 +114,9 @@ impl World {
         let mut rows = Vec::new();
         for file in &view.data_files {
             for batch in view.read_rows(file)? {
-                let partitions = batch.column(0).as_primitive::<Int32Type>();
-                let offsets = batch.column(1).as_primitive::<Int64Type>();
+                let column = |name| batch.column_by_name(name).expect("all tables here have it");
+                let partitions = column("part").as_primitive::<Int32Type>();
+                let offsets = column("off").as_primitive::<Int64Type>();
                 rows.extend(
                     partitions
                         .values()
@@ -177,6 +179,24 @@ impl World {
 
     pub(crate) fn commit(&self, updates: Vec<TableUpdate>) {
         self.change(updates).expect("a user may do that");
+    }
+
+    /// What a foreign maintenance job does: snapshots go, the marker among them or not.
+    pub(crate) fn expire(&self, snapshots: Vec<i64>) {
+        self.commit(vec![TableUpdate::RemoveSnapshots {
+            snapshot_ids: snapshots,
+        }]);
+    }
+
+    /// Names of the files in the table's data folder.
+    pub(crate) fn data_folder(&self) -> Vec<String> {
+        let table = self
+            .catalog
+            .load(&ident(TABLE))
+            .expect("the table is there");
+        let folder = format!("{}/data", table.metadata.location());
+        let entries = self.catalog.files().list(&folder).expect("a folder");
+        entries.into_iter().map(|entry| entry.name).collect()
     }
 
     fn change(&self, updates: Vec<TableUpdate>) -> Result<(), CatalogError> {
@@ -269,6 +289,24 @@ impl TableCatalog for Network {
     }
 }
 
+/// What a job's tables say, as the runtime asks for it before a word is carried out.
+pub(crate) fn asked(
+    committer: &mut IcebergCommitter,
+    manifest: &Manifest,
+) -> Result<Tables, ConnectorError> {
+    let standing = committer.standing(TABLE)?.expect("a table can be asked");
+    let pending = &manifest.tables[TABLE].chain;
+    let can_commit = committer.can_commit(TABLE, pending)?;
+    Ok(Tables {
+        main: Table {
+            name: TABLE.to_owned(),
+            standing,
+            can_commit,
+        },
+        sides: Vec::new(),
+    })
+}
+
 /// A pipeline over a log of two partitions whose rows are their own positions.
 pub(crate) struct Pipeline {
     pub(crate) sink: IcebergTableSink,
@@ -278,6 +316,8 @@ pub(crate) struct Pipeline {
     /// Next offset per partition: read, and sealed.
     pub(crate) read: [i64; 2],
     pub(crate) sealed: [i64; 2],
+    /// For cases that go back to it.
+    pub(crate) first_commit: Option<uuid::Uuid>,
     ids: Ids,
 }
 
@@ -317,6 +357,16 @@ pub(crate) fn splits() -> Arc<[Split]> {
             partition,
         })
         .into()
+}
+
+/// Both partitions of the log, next to be read there.
+pub(crate) fn offsets(next: [i64; 2]) -> Vec<SplitOffset> {
+    let at = |partition: usize| SplitOffset {
+        topic: "in".to_owned(),
+        partition: i32::try_from(partition).expect("small"),
+        next: next[partition],
+    };
+    vec![at(0), at(1)]
 }
 
 /// The rows of the log at these positions, as the processing hands them over.
@@ -369,7 +419,28 @@ impl Pipeline {
             chain,
             read: at,
             sealed: at,
+            first_commit: None,
             ids: world.ids.clone(),
+        }
+    }
+
+    /// A process that takes over what another one left.
+    pub(crate) fn take_over(world: &World, manifest: &mut Manifest) -> Pipeline {
+        manifest.generation += 1;
+        let at = [0, 1].map(|part: usize| manifest.offsets[part].next);
+        let chain = manifest.tables[TABLE].clone();
+        let mut pipeline = Pipeline::new(world, world.network(), chain, at);
+        pipeline.sink.begin(manifest).expect("the disk is well");
+        pipeline
+    }
+
+    /// What the checkpoint says.
+    pub(crate) fn manifest(&self) -> Manifest {
+        Manifest {
+            offsets: offsets(self.sealed),
+            begins: offsets([0, 0]),
+            tables: BTreeMap::from([(TABLE.to_owned(), self.chain.clone())]),
+            ..Manifest::new(owner().pipeline)
         }
     }
 

@@ -1,8 +1,11 @@
 //! Writing: batches in, durable data files out, described so that they can be committed later.
 //!
 //! [`sink`] is what the runtime sees; [`table`] writes one table; [`runs`] says which offsets a file's rows came from;
-//! `stats` turns Parquet's statistics into Iceberg's, by which readers skip files.
+//! `stats` turns Parquet's statistics into Iceberg's, by which readers skip files; `names` says who wrote a file, and
+//! `orphans` removes those that came to nothing.
 
+mod names;
+mod orphans;
 pub mod runs;
 pub mod sink;
 mod stats;

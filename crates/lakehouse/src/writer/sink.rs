@@ -3,6 +3,7 @@
 //! `<table>__dead_letters` is created with its first row. Its files are sealed and committed like those of the main table,
 //! by the same pipeline, so that a dead letter too is there exactly once.
 
+use super::names::Stamp;
 use super::table::TableWriter;
 use crate::catalog::TableCatalog;
 use crate::error::CatalogError;
@@ -18,6 +19,7 @@ use iceberg::{NamespaceIdent, TableIdent};
 use lw_graph::{Field, Schema, TypeKind};
 use lw_runtime::batch::{Batch, DeadLetter, Origin, Split};
 use lw_runtime::connector::{ConnectorError, ErrorKind, Owner, Sink, Staged};
+use lw_runtime::manifest::Manifest;
 use lw_stdx::clock::Clock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,7 +75,7 @@ impl IcebergTableSink {
             NamespaceIdent::from_vec(spec.namespace.split('.').map(str::to_owned).collect())
                 .map_err(CatalogError::from)?;
         let letters_table = format!("{}{DEAD_LETTERS}", spec.table);
-        let short = owner.pipeline.simple().to_string()[..8].to_owned();
+        let stamp = Stamp::after(&Manifest::new(owner.pipeline));
         let place = spec
             .warehouse
             .as_deref()
@@ -90,7 +92,7 @@ impl IcebergTableSink {
                 version,
                 location(table),
                 ids.clone(),
-                short.clone(),
+                stamp,
             )
         };
         let wanted = table_schema(&spec.schema, &spec.primary_key, version)?;
@@ -128,6 +130,15 @@ impl IcebergTableSink {
 impl Sink for IcebergTableSink {
     fn table(&self) -> &str {
         &self.name
+    }
+
+    fn side_tables(&self) -> Vec<String> {
+        vec![self.letters_name.clone()]
+    }
+
+    fn begin(&mut self, manifest: &Manifest) -> Result<(), ConnectorError> {
+        self.main.begin(manifest)?;
+        self.letters.begin(manifest)
     }
 
     fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
@@ -178,7 +189,6 @@ fn sealed(table: &str, schema_id: i32, files: &[StagedFile]) -> Staged {
         rows: files.iter().map(|file| file.rows).sum(),
         bytes: files.iter().map(|file| file.bytes).sum(),
         files: files.iter().map(StagedFile::to_json).collect(),
-        max_event_time: None,
         schema_id,
     }
 }

@@ -5,6 +5,8 @@
 //! does the same with what is left. The field ids are those of the table's current schema, looked up anew for each epoch,
 //! so a table that was changed meanwhile is written as it now is, or refused with the differences.
 
+use super::names::Stamp;
+use super::orphans::{self, Swept};
 use super::runs::{FOOTER_KEY, Runs};
 use super::stats;
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
@@ -22,6 +24,7 @@ use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{FormatVersion, Schema, TableMetadata};
 use lw_runtime::batch::{Batch, Split};
 use lw_runtime::connector::{ConnectorError, ErrorKind};
+use lw_runtime::manifest::Manifest;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -51,7 +54,7 @@ pub(super) struct TableWriter {
     location: Option<String>,
     ids: Ids,
     /// Stands in file names.
-    writer: String,
+    stamp: Stamp,
 
     target: Option<Target>,
     buffered: Vec<Batch>,
@@ -85,7 +88,7 @@ impl TableWriter {
         version: FormatVersion,
         location: Option<String>,
         ids: Ids,
-        writer: String,
+        stamp: Stamp,
     ) -> TableWriter {
         let mut all: HashMap<String, String> = DEFAULTS
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -99,13 +102,40 @@ impl TableWriter {
             version,
             location,
             ids,
-            writer,
+            stamp,
             target: None,
             buffered: Vec::new(),
             buffered_bytes: 0,
             open: None,
             sealed: Vec::new(),
         }
+    }
+
+    /// Takes the table over from earlier processes: files are named anew, and what those left behind goes.
+    pub(super) fn begin(&mut self, manifest: &Manifest) -> Result<(), ConnectorError> {
+        self.stamp = Stamp::after(manifest);
+        let chain = manifest.tables.get(&self.ident.to_string());
+        if chain.is_some_and(|chain| !chain.chain.is_empty()) {
+            // Someone may have dropped it, and a commit needs a table to decide about.
+            self.prepare()?;
+        }
+        let table = match self.catalog.load(&self.ident) {
+            Err(error) if matches!(error.kind, Kind::NoSuchTable | Kind::NoSuchNamespace) => {
+                return Ok(());
+            }
+            other => other?,
+        };
+        let (pipeline, table_name) = (self.stamp.pipeline, &self.ident);
+        match orphans::sweep(self.catalog.files(), &table, manifest, &self.stamp) {
+            Ok(Swept { files: 0, .. }) => {}
+            Ok(Swept { files, bytes }) => {
+                tracing::info!(%pipeline, table = %table_name, files, bytes, "files of aborted checkpoints were removed");
+            }
+            Err(error) => {
+                tracing::warn!(%pipeline, table = %table_name, %error, "files of aborted checkpoints stay");
+            }
+        }
+        Ok(())
     }
 
     /// Creates the table if it is missing, and checks that it fits.
@@ -139,6 +169,7 @@ impl TableWriter {
         self.flush()?;
         self.finish_file()?;
         self.target = None;
+        self.stamp.checkpoint += 1;
         Ok(std::mem::take(&mut self.sealed))
     }
 
@@ -253,11 +284,8 @@ impl TableWriter {
     }
 
     fn create(&self, target: &Target) -> Result<OpenFile, ConnectorError> {
-        let folder = match target.metadata.properties().get("write.data.path") {
-            Some(path) => path.trim_end_matches('/').to_owned(),
-            None => format!("{}/data", target.metadata.location()),
-        };
-        let location = format!("{folder}/{}-{}.parquet", self.writer, self.ids.next());
+        let folder = orphans::data_folder(&target.metadata);
+        let location = format!("{folder}/{}", self.stamp.file_name(self.ids.next()));
         let file = self
             .catalog
             .files()

@@ -13,9 +13,13 @@ pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
         PipelineVerb::List => client.get("/api/v1/pipelines")?,
         PipelineVerb::Show { name } => client.get(&path(name))?,
         PipelineVerb::Stop { name } => client.post(&format!("{}/stop", path(name)), &json!({}))?,
-        PipelineVerb::Resume { name, adopt } => client.post(
+        PipelineVerb::Resume {
+            name,
+            adopt,
+            rewind,
+        } => client.post(
             &format!("{}/resume", path(name)),
-            &json!({ "adopt": adopt }),
+            &json!({ "adopt": adopt, "rewind": rewind }),
         )?,
         PipelineVerb::Drop { name } => {
             let answer = client.delete(&path(name))?;
@@ -92,18 +96,26 @@ fn explain(pipeline: &Value) {
             }
             Some("paused") => {
                 say(format!("paused: {}", text(&job["reason"])));
-                say(format!(
-                    "  the table ends at       {}",
-                    offsets(&job["table_offsets"])
-                ));
-                say(format!(
-                    "  the checkpoint stands at {}",
-                    offsets(&job["checkpoint_offsets"])
-                ));
-                say(format!(
-                    "  `lakeward pipeline resume {} --adopt` accepts the table as it is and goes on at its offsets",
-                    text(&pipeline["name"])
-                ));
+                for (what, key) in [
+                    ("the table ends at", "table_offsets"),
+                    ("the last commit ended at", "marker_offsets"),
+                    ("the checkpoint stands at", "checkpoint_offsets"),
+                ] {
+                    say(format!("  {what:<24} {}", offsets(&job[key])));
+                }
+                let name = text(&pipeline["name"]);
+                for (word, what) in [
+                    (
+                        "adopt",
+                        "accepts the table as it is: rows that it lost stay away, reading goes on at the last commit's end",
+                    ),
+                    (
+                        "rewind",
+                        "goes back to where the table ends: rows that it lost are read again",
+                    ),
+                ] {
+                    say(format!("  `lakeward pipeline resume {name} --{word}` {what}"));
+                }
             }
             _ => {}
         }

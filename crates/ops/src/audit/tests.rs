@@ -6,9 +6,13 @@
 use super::*;
 use arrow_array::Int32Array;
 use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceSpec, TypeKind};
+use lw_runtime::Origin;
 use lw_runtime::connector::{Polled, Progress};
+use lw_runtime::manifest::SplitOffset;
 use lw_runtime::{Batch, DeadLetter, Split};
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn schema() -> Schema {
     Schema::new(vec![Field::new("v", TypeKind::Int.nullable())])
@@ -190,15 +194,33 @@ fn files(text: &str) -> (Vec<AuditedFile>, Vec<Vec<i32>>) {
 
 /// Audits a table over a log of one partition whose commits account for `[0, end)`.
 fn check(log: &[&'static str], end: i64, table: &str, expected: &str) {
+    check_commits(log, &[(0..end, true)], None, table, expected);
+}
+
+/// The same for commits that account for these ranges, each with whether it follows on the one before it; and for a rollback
+/// that took offsets away, with whether it was adopted.
+fn check_commits(
+    log: &[&'static str],
+    commits: &[(Range<i64>, bool)],
+    rolled_back: Option<(Range<i64>, bool)>,
+    table: &str,
+    expected: &str,
+) {
+    let marked = |(offsets, follows): &(Range<i64>, bool)| MarkedRange {
+        topic: "t".into(),
+        partition: 0,
+        start: offsets.start,
+        end: offsets.end,
+        follows: *follows,
+    };
     let (files, contents) = files(table);
     let report = audit(Evidence {
         table: "ns.t".into(),
-        ranges: vec![MarkedRange {
-            topic: "t".into(),
-            partition: 0,
-            start: 0,
-            end,
-        }],
+        ranges: commits.iter().map(marked).collect(),
+        rolled_back: rolled_back.map(|(offsets, adopted)| RolledBack {
+            adopted,
+            ranges: vec![marked(&(offsets, true))],
+        }),
         read_file: Box::new(|file| {
             let index: usize = file.path["file-".len()..].parse().expect("a number");
             Ok(vec![rows(&contents[index])])
@@ -286,5 +308,73 @@ fn rows_that_no_commit_accounts_for_are_found() {
         "ok=false rows=2 filtered=0 dead=0 gaps=0 duplicates=0\n\
          t[0]: file-1 holds offsets 2 to 2, which no commit accounts for\n\
          t[0] offsets 2 to 2 in file-1: 1 rows in the table, 0 from the log",
+    );
+}
+
+#[test]
+fn what_a_rollback_took_away_is_a_gap() {
+    check_commits(
+        &["1", "2", "3", "x", "5"],
+        &[(0..2, true)],
+        Some((2..5, false)),
+        "0@0-1=1,2",
+        "ok=false rows=2 filtered=0 dead=1 gaps=2 duplicates=0\n\
+         the table was rolled back, or that snapshot was expired by another writer: the last commit ended at t[0]@5\n\
+         t[0]: 2 offsets give rows that the table does not hold",
+    );
+}
+
+#[test]
+fn rows_whose_commit_was_only_expired_are_no_gap() {
+    check_commits(
+        &["1", "2", "3"],
+        &[],
+        Some((0..3, false)),
+        "0@0-2=1,2,3",
+        "ok=false rows=3 filtered=0 dead=0 gaps=0 duplicates=0\n\
+         the table was rolled back, or that snapshot was expired by another writer: the last commit ended at t[0]@3",
+    );
+}
+
+#[test]
+fn an_adopted_rollback_stays_a_gap_before_and_after_the_next_commit() {
+    check_commits(
+        &["1", "2", "3", "4"],
+        &[(0..1, true)],
+        Some((1..3, true)),
+        "0@0-0=1",
+        "ok=false rows=1 filtered=0 dead=0 gaps=2 duplicates=0\n\
+         the table was rolled back and adopted: without that it would end at t[0]@3\n\
+         t[0]: 2 offsets give rows that the table does not hold",
+    );
+    check_commits(
+        &["1", "2", "3", "4"],
+        &[(0..1, true), (3..4, false)],
+        None,
+        "0@0-0=1\n0@3-3=4",
+        "ok=false rows=2 filtered=0 dead=0 gaps=2 duplicates=0\n\
+         t[0]: offsets 1 to 2 were rolled back, and the table was adopted without them\n\
+         t[0]: 2 offsets give rows that the table does not hold",
+    );
+}
+
+#[test]
+fn commits_that_do_not_meet_are_found() {
+    check_commits(
+        &["1", "2", "3", "4"],
+        &[(0..1, true), (2..4, true)],
+        None,
+        "0@0-0=1\n0@2-3=3,4",
+        "ok=false rows=3 filtered=0 dead=0 gaps=1 duplicates=0\n\
+         t[0]: a hole between two commits: one ends at 1, the next begins at 2\n\
+         t[0]: 1 offsets give rows that the table does not hold",
+    );
+    check_commits(
+        &["1", "2"],
+        &[(0..2, true), (1..2, true)],
+        None,
+        "0@0-1=1,2",
+        "ok=false rows=2 filtered=0 dead=0 gaps=0 duplicates=0\n\
+         t[0]: an overlap of two commits: one ends at 2, the next begins at 1",
     );
 }

@@ -1,0 +1,216 @@
+//! Tables' metadata files: where they are, written once, read through a small cache.
+//!
+//! A metadata file never changes, so what was read once is true for ever. It is durable before a pointer names it; one that
+//! no pointer came to name is removed, or stays after a crash: only space.
+
+use super::embedded::Creation;
+use crate::error::{CatalogError, Kind};
+use crate::ids::Ids;
+use crate::storage::{Files, local_path};
+use iceberg::spec::{TableMetadata, TableMetadataBuilder};
+use iceberg::{MetadataLocation, TableCreation, TableIdent};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Parsed metadata kept in memory, newest use last.
+const CACHED: usize = 64;
+
+/// The metadata files of a warehouse.
+pub(super) struct MetadataFiles {
+    pub(super) files: Files,
+    /// `file:///…`, no slash at the end.
+    pub(super) warehouse: String,
+    ids: Ids,
+    cache: Mutex<VecDeque<(String, Arc<TableMetadata>)>>,
+}
+
+impl MetadataFiles {
+    /// # Errors
+    /// When the warehouse is not local.
+    pub(super) fn new(
+        files: Files,
+        warehouse: &str,
+        ids: Ids,
+    ) -> Result<MetadataFiles, CatalogError> {
+        Ok(MetadataFiles {
+            files,
+            warehouse: tidy_location(warehouse)?,
+            ids,
+            cache: Mutex::default(),
+        })
+    }
+
+    pub(super) fn create(&self, creation: Creation) -> Result<TableMetadata, CatalogError> {
+        let location = match &creation.location {
+            Some(wish) => tidy_location(wish)?,
+            None => self.assign_location(&creation.ident)?,
+        };
+        let format_version = match creation
+            .properties
+            .get("format-version")
+            .map(String::as_str)
+        {
+            None | Some("2") => iceberg::spec::FormatVersion::V2,
+            Some("1") => iceberg::spec::FormatVersion::V1,
+            Some("3") => iceberg::spec::FormatVersion::V3,
+            Some(other) => {
+                return Err(CatalogError::new(
+                    Kind::BadRequest,
+                    format!("format-version {other} is not known: 1, 2 or 3"),
+                ));
+            }
+        };
+        let properties = creation
+            .properties
+            .into_iter()
+            .filter(|(key, _)| key != "format-version");
+        let metadata = TableMetadataBuilder::from_table_creation(
+            TableCreation::builder()
+                .name(creation.ident.name.clone())
+                .location(location)
+                .schema(creation.schema)
+                .partition_spec_opt(creation.partition_spec)
+                .sort_order_opt(creation.sort_order)
+                .properties(properties)
+                .format_version(format_version)
+                .build(),
+        )?
+        .assign_uuid(self.ids.next())
+        .build()?
+        .metadata;
+        self.make_folders(metadata.location())?;
+        Ok(metadata)
+    }
+
+    /// `<warehouse>/<namespace>/<table>`, with a suffix when that folder was used before: files of a table that was renamed
+    /// or dropped must never mix with those of its successor.
+    pub(super) fn assign_location(&self, table: &TableIdent) -> Result<String, CatalogError> {
+        let plain = format!(
+            "{}/{}/{}",
+            self.warehouse,
+            table.namespace.join("/"),
+            table.name
+        );
+        self.unused(plain)
+    }
+
+    pub(super) fn unused(&self, place: String) -> Result<String, CatalogError> {
+        if !self.files.exists(&place)? {
+            return Ok(place);
+        }
+        let suffix = &self.ids.next().simple().to_string()[..12];
+        Ok(format!("{place}-{suffix}"))
+    }
+
+    /// DuckDB writes into `data` and `metadata` and makes neither.
+    pub(super) fn make_folders(&self, location: &str) -> Result<(), CatalogError> {
+        self.files.make_folder_at(&format!("{location}/data"))?;
+        self.files.make_folder_at(&format!("{location}/metadata"))?;
+        Ok(())
+    }
+
+    pub(super) fn write(
+        &self,
+        metadata: &TableMetadata,
+        location: &str,
+    ) -> Result<(), CatalogError> {
+        let location = MetadataLocation::from_str(location)?;
+        futures::executor::block_on(metadata.write_to(&self.files.io(), &location))?;
+        Ok(())
+    }
+
+    pub(super) fn read(&self, location: &str) -> Result<Arc<TableMetadata>, CatalogError> {
+        let metadata =
+            futures::executor::block_on(TableMetadata::read_from(&self.files.io(), location))?;
+        Ok(Arc::new(metadata))
+    }
+
+    /// Metadata files never change, so what was read once is true for ever.
+    pub(super) fn at(&self, location: &str) -> Result<Arc<TableMetadata>, CatalogError> {
+        if let Some((_, metadata)) = self
+            .cache
+            .lock()
+            .iter()
+            .find(|(cached, _)| cached == location)
+        {
+            return Ok(metadata.clone());
+        }
+        let metadata = self.read(location).map_err(|error| {
+            CatalogError::caused(
+                Kind::Internal,
+                format!("cannot read table metadata {location}"),
+                error,
+            )
+        })?;
+        self.remember(location, &metadata);
+        Ok(metadata)
+    }
+
+    pub(super) fn remember(&self, location: &str, metadata: &Arc<TableMetadata>) {
+        let mut cache = self.cache.lock();
+        cache.retain(|(cached, _)| cached != location);
+        cache.push_back((location.to_owned(), metadata.clone()));
+        if cache.len() > CACHED {
+            cache.pop_front();
+        }
+    }
+
+    pub(super) fn purge(&self, metadata_location: &str) -> Result<(), CatalogError> {
+        let metadata = self.at(metadata_location)?;
+        let mut files: Vec<String> = Vec::new();
+        for snapshot in metadata.snapshots() {
+            for manifest in crate::commit::manifests::load_list(&self.files, &metadata, snapshot)? {
+                for entry in crate::commit::manifests::load(&self.files, &manifest)?.entries() {
+                    files.push(entry.file_path().to_owned());
+                }
+                files.push(manifest.manifest_path);
+            }
+            files.push(snapshot.manifest_list().to_owned());
+        }
+        files.extend(
+            metadata
+                .statistics_iter()
+                .map(|file| file.statistics_path.clone()),
+        );
+        files.extend(
+            metadata
+                .metadata_log()
+                .iter()
+                .map(|entry| entry.metadata_file.clone()),
+        );
+        files.push(metadata_location.to_owned());
+        files.sort_unstable();
+        files.dedup();
+        for file in files {
+            self.files.remove(&file)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a metadata file that surely nobody names.
+    pub(super) fn discard(&self, location: &str, why: Kind) {
+        if !matches!(why, Kind::Unknown | Kind::Internal) {
+            let _ = self.files.remove(location);
+        }
+    }
+}
+
+/// The next metadata file. One that was registered under a foreign name starts our own numbering.
+pub(super) fn next_location(current: &str, metadata: &TableMetadata) -> String {
+    let next = match MetadataLocation::from_str(current) {
+        Ok(location) => location.with_next_version().with_new_metadata(metadata),
+        Err(_) => MetadataLocation::new_with_metadata(metadata.location(), metadata),
+    };
+    next.to_string()
+}
+
+/// One form for local places: engines differ on `file:/` and `file:///`.
+pub(super) fn tidy_location(wish: &str) -> Result<String, CatalogError> {
+    let path = local_path(wish)?;
+    Ok(format!(
+        "file://{}",
+        path.to_string_lossy().trim_end_matches('/')
+    ))
+}

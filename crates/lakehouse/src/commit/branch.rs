@@ -1,0 +1,64 @@
+//! What the head of `main` shows: its ancestors as far as they are kept, and the newest commit of ours among them.
+//!
+//! Everyone who asks "is this commit in the table?" asks here: the committer before it decides, the pause that shows where
+//! the table ends, the audit. A commit that is not among the ancestors was rolled back, or its snapshot is gone.
+
+use super::decide::on_branch;
+use super::marker::Marker;
+use iceberg::spec::{Snapshot, TableMetadata};
+
+pub(crate) struct Branch<'a> {
+    /// Newest first.
+    ancestors: Vec<&'a Snapshot>,
+}
+
+impl<'a> Branch<'a> {
+    pub(crate) fn of(metadata: &'a TableMetadata) -> Branch<'a> {
+        Branch {
+            ancestors: ancestors(metadata, metadata.current_snapshot_id()).collect(),
+        }
+    }
+
+    /// Head first.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &'a Snapshot> {
+        self.ancestors.iter().copied()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<i64> {
+        self.snapshots().map(Snapshot::snapshot_id).collect()
+    }
+
+    /// The parent that the oldest kept ancestor names: the last thing that is known.
+    pub(crate) fn horizon(&self) -> Option<i64> {
+        self.ancestors.last()?.parent_snapshot_id()
+    }
+
+    /// All snapshots down to the first are kept, or there is none: what is not seen is not there.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.horizon().is_none()
+    }
+
+    /// The newest commit of ours that readers of the head see.
+    pub(crate) fn newest_marker(&self) -> Option<Marker> {
+        self.snapshots().find_map(Marker::of_snapshot)
+    }
+
+    /// The snapshot that the marker names is the head or an ancestor of it.
+    pub(crate) fn holds(&self, marker: &Marker) -> bool {
+        on_branch(&marker.snapshot_id, &self.ids(), self.horizon().as_ref())
+    }
+}
+
+/// A snapshot and its ancestors as far as they are kept, newest first.
+pub(crate) fn ancestors(
+    metadata: &TableMetadata,
+    from: Option<i64>,
+) -> impl Iterator<Item = &Snapshot> {
+    let first = from.and_then(|id| metadata.snapshot_by_id(id));
+    std::iter::successors(first, |snapshot| {
+        snapshot
+            .parent_snapshot_id()
+            .and_then(|parent| metadata.snapshot_by_id(parent))
+    })
+    .map(|snapshot| &**snapshot)
+}

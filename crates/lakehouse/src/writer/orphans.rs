@@ -1,0 +1,105 @@
+//! Orphans: data files that a process wrote for a checkpoint that it did not live to make.
+//!
+//! A file becomes part of a table in three steps: written and durable → named by the manifest → named by a snapshot. A crash
+//! after the first leaves it to nobody, and the rows are read again from the log. When the next process has taken the
+//! pipeline over, it removes such files, by this rule alone:
+//!
+//! 1. The name is exactly of our form and says this pipeline, a lower generation, and a checkpoint beyond the manifest's.
+//!    Only the process of that generation would have put the file into a manifest; it is fenced (the manifest is swapped by
+//!    generation), and its checkpoints end where the manifest that was taken over ends. So no manifest has named the file or
+//!    will, and no commit without one: not even a request that is still under way in a network.
+//! 2. The manifest's pending commits do not name it, and no snapshot that the table keeps does, on whatever branch. After 1
+//!    that follows, unless someone put an older copy of the data folder back: then the table knows better than the manifest.
+//!
+//! Everything else stays, whatever it is: space is cheaper than a row.
+
+use super::names::Stamp;
+use crate::catalog::LoadedTable;
+use crate::commit::manifests;
+use crate::error::CatalogError;
+use crate::staged::StagedFile;
+use crate::storage::Files;
+use iceberg::spec::TableMetadata;
+use lw_runtime::manifest::Manifest;
+use std::collections::HashSet;
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+}
+
+/// Removes what processes before `now` left in the table's data folder.
+pub(super) fn sweep(
+    files: &Files,
+    table: &LoadedTable,
+    manifest: &Manifest,
+    now: &Stamp,
+) -> Result<Swept, CatalogError> {
+    let folder = data_folder(&table.metadata);
+    let mut abandoned = files.list(&folder)?;
+    abandoned.retain(|entry| {
+        Stamp::parse(whole_name(&entry.name)).is_some_and(|stamp| stamp.is_abandoned(now))
+    });
+    let mut swept = Swept::default();
+    if abandoned.is_empty() {
+        return Ok(swept);
+    }
+    let named = named(files, table, manifest)?;
+    for entry in abandoned {
+        if named.contains(whole_name(&entry.name)) {
+            continue;
+        }
+        files.remove(&format!("{folder}/{}", entry.name))?;
+        swept.files += 1;
+        swept.bytes += entry.len;
+    }
+    // Or a crash would bring them back, when the checkpoint that they were meant for has been made.
+    files.sync_folder(&folder)?;
+    Ok(swept)
+}
+
+/// Where a table's data files go.
+pub(super) fn data_folder(metadata: &TableMetadata) -> String {
+    match metadata.properties().get("write.data.path") {
+        Some(path) => path.trim_end_matches('/').to_owned(),
+        None => format!("{}/data", metadata.location()),
+    }
+}
+
+/// The name that a file would have had, were it finished.
+fn whole_name(name: &str) -> &str {
+    let part = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(".part"));
+    part.unwrap_or(name)
+}
+
+/// Names of all files that the manifest or a kept snapshot lists. Names are unique, so folders need not be compared.
+fn named(
+    files: &Files,
+    table: &LoadedTable,
+    manifest: &Manifest,
+) -> Result<HashSet<String>, CatalogError> {
+    let mut named = HashSet::new();
+    let pending = manifest.tables.values().flat_map(|chain| &chain.chain);
+    for file in pending.flat_map(|pending| &pending.files) {
+        named.insert(last_name(&StagedFile::from_json(file)?.path));
+    }
+    let mut read = HashSet::new();
+    for snapshot in table.metadata.snapshots() {
+        for list in manifests::load_list(files, &table.metadata, snapshot)? {
+            if read.insert(list.manifest_path.clone()) {
+                let entries = manifests::load(files, &list)?;
+                let paths = entries.entries().iter().map(|entry| entry.file_path());
+                named.extend(paths.map(last_name));
+            }
+        }
+    }
+    Ok(named)
+}
+
+fn last_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}

@@ -1,0 +1,83 @@
+//! Why a request about a pipeline is refused, with something to type.
+
+use super::takeover::Refusal;
+use crate::connector::ConnectorError;
+use crate::manifest::SplitOffset;
+use crate::store::StoreError;
+use lw_storage::CommitError;
+use thiserror::Error;
+
+/// Why a request about a pipeline was refused.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    #[error("there is no pipeline '{name}'")]
+    Unknown { name: String, known: Vec<String> },
+    #[error("pipeline '{name}' exists with another script")]
+    Differs { name: String, difference: String },
+    #[error("table '{table}' is written by pipeline '{owner}'")]
+    Owned { table: String, owner: String },
+    #[error("table '{table}' carries the marker of pipeline '{owner}'")]
+    ForeignMarker {
+        table: String,
+        owner: String,
+        ends: Vec<SplitOffset>,
+    },
+    #[error("pipeline '{name}' cannot be rewound: {refusal}")]
+    CannotRewind { name: String, refusal: Refusal },
+    #[error("the script has no INSERT INTO, so there is nothing to run")]
+    Nothing,
+    #[error("{0}")]
+    Connector(ConnectorError),
+    #[error("the pipeline's record cannot be written")]
+    Storage(#[source] CommitError),
+    #[error("{0}")]
+    Manifest(#[from] StoreError),
+}
+
+impl PipelineError {
+    /// Something to type.
+    pub fn hint(&self) -> String {
+        match self {
+            PipelineError::Unknown { known, .. } if known.is_empty() => "No pipeline exists yet: `lakeward run FILE.sql` makes one.".into(),
+            PipelineError::Unknown { known, .. } => format!("Pipelines: {}.", known.join(", ")),
+            PipelineError::Differs { .. } => "Add --replace to let the new text take over at the same offsets, or give it another name with SET 'pipeline.name' = '…'.".into(),
+            PipelineError::Owned { owner, .. } => format!("One pipeline writes a table. `lakeward pipeline drop {owner}` ends the other one."),
+            PipelineError::ForeignMarker { .. } => "Add --adopt to go on at the marker's offsets, or write to another table.".into(),
+            PipelineError::CannotRewind { name, .. } => format!("`lakeward pipeline resume {name} --adopt` goes on without reading them again."),
+            PipelineError::Connector(error) => error.hint.clone(),
+            PipelineError::Nothing => "Add an INSERT INTO … SELECT statement, or use `lakeward sql -e` for a query.".into(),
+            PipelineError::Storage(_) | PipelineError::Manifest(_) => String::new(),
+        }
+    }
+
+    /// Sentences with more.
+    pub fn detail(&self) -> String {
+        match self {
+            PipelineError::Differs { difference, .. } => difference.clone(),
+            PipelineError::ForeignMarker { ends, .. } => format!(
+                "The table ends at {}. A new pipeline would write those records a second time.",
+                offsets_text(ends)
+            ),
+            PipelineError::Connector(error) => error.detail.clone(),
+            PipelineError::Storage(error) => error.to_string(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// `topic[0]@5, topic[1]@7`, shortened after eight partitions.
+pub fn offsets_text(offsets: &[SplitOffset]) -> String {
+    const SHOWN: usize = 8;
+    if offsets.is_empty() {
+        return "no offsets".into();
+    }
+    let mut shown: Vec<String> = offsets
+        .iter()
+        .take(SHOWN)
+        .map(|offset| format!("{}[{}]@{}", offset.topic, offset.partition, offset.next))
+        .collect();
+    if offsets.len() > SHOWN {
+        shown.push(format!("… ({} partitions)", offsets.len()));
+    }
+    shown.join(", ")
+}

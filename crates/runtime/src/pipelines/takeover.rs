@@ -1,0 +1,261 @@
+//! Adopt or rewind: what a table says and what the checkpoint says in, where the pipeline goes on out. Pure.
+//!
+//! A pipeline pauses when its table is not where it left it. What is asked of the user is only what becomes of the rows:
+//!
+//! | the table | adopt | rewind |
+//! |---|---|---|
+//! | was rolled back | what was taken away stays away; pending commits follow | it is read again, from where the visible table ends |
+//! | is ahead of the checkpoint, or another pipeline's | goes on at the marker's end | the same: nothing was taken away |
+//! | was dropped and created again | goes on where the checkpoint stands | everything is read again |
+//! | shows no commit of ours, and its history is cut | goes on at the marker's end | refused: rows that are there would double |
+//!
+//! A pipeline has side tables too (dead letters). Their rows come from the same reading, so they go along with the main
+//! table: reading comes by again only if the main table is rewound, and what a side table still has is not written twice.
+//!
+//! Either way the table's marker is restated first and the manifest written second. A crash in between leaves a marker that
+//! the manifest knows, and then committing goes on from it, or one that it does not know, and then the pipeline pauses
+//! again and the same word can be given again.
+
+use crate::connector::{Restate, Standing, TableMarker};
+use crate::manifest::{Confirmed, Manifest, SplitOffset, TableChain};
+use std::fmt;
+
+/// A table and what it says.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// `namespace.table`.
+    pub name: String,
+    pub standing: Standing,
+    /// The files of the manifest's pending commits are there and fit the table.
+    pub can_commit: bool,
+}
+
+/// All tables of one job.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    pub main: Table,
+    pub sides: Vec<Table>,
+}
+
+/// What to do, in this order; nothing of it moves a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Tables whose markers change.
+    pub restate: Vec<(String, Restate)>,
+    /// The manifest to go on from; the same as before where nothing has to change.
+    pub manifest: Manifest,
+}
+
+/// Why a pipeline cannot be rewound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Whether rows of ours are in the table cannot be told: old snapshots are gone.
+    HistoryCut { table: String },
+    /// Only the side table was rolled back; reading again would double the main table's rows.
+    SideOnly { table: String, main: String },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::HistoryCut { table } => write!(
+                f,
+                "{table} shows no commit of this pipeline, and its older snapshots are gone: reading again could double its rows"
+            ),
+            Refusal::SideOnly { table, main } => write!(
+                f,
+                "only {table} was rolled back: reading again would double the rows of {main}"
+            ),
+        }
+    }
+}
+
+/// Accepts the tables as they are: goes on at the newest commit ever made, whether its rows are still there or not.
+pub fn adopt(before: &Manifest, tables: &Tables) -> Plan {
+    let mut plan = Plan {
+        restate: Vec::new(),
+        manifest: before.clone(),
+    };
+    let main = &tables.main;
+    let knows = adopt_table(main, &mut plan);
+    match main.standing.newest() {
+        Some(marker) if !knows => {
+            plan.manifest.offsets = standing_at(&marker.ends, taken_back(before, &main.name));
+        }
+        None if !main.can_commit => plan.manifest.offsets = taken_back(before, &main.name),
+        _ => {}
+    }
+    for side in &tables.sides {
+        adopt_table(side, &mut plan);
+    }
+    plan
+}
+
+/// Whether the manifest's chain knows the table's newest marker, and so stays.
+fn adopt_table(table: &Table, plan: &mut Plan) -> bool {
+    let standing = &table.standing;
+    if standing.newest().is_some() && !(standing.marker.is_some() && standing.on_branch) {
+        plan.restate.push((table.name.clone(), Restate::Newest));
+    }
+    match standing.newest() {
+        Some(marker) => {
+            let knows = knows(plan.manifest.tables.get(&table.name), marker);
+            if !knows {
+                plan.go_on_after(&table.name, Some(marker));
+            }
+            knows
+        }
+        None => {
+            if let Some(chain) = plan.manifest.tables.get_mut(&table.name) {
+                chain.last = None;
+                if !table.can_commit {
+                    chain.chain.clear();
+                }
+            }
+            true
+        }
+    }
+}
+
+/// Goes back to where the visible table ends, so that what is not in it is read again.
+///
+/// # Errors
+/// [`Refusal`] when rows that are in a table would come a second time.
+pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
+    let mut plan = Plan {
+        restate: Vec::new(),
+        manifest: before.clone(),
+    };
+    let main = &tables.main;
+    let visible = main.standing.visible.as_ref();
+    let nothing_to_do = main.standing.is_intact()
+        && visible.is_some_and(|marker| knows(before.tables.get(&main.name), marker));
+    if !nothing_to_do {
+        if visible.is_none() && !main.standing.complete {
+            return Err(Refusal::HistoryCut {
+                table: main.name.clone(),
+            });
+        }
+        plan.take_back(main);
+        let ends = visible.map_or(&[][..], |marker| &marker.ends);
+        plan.manifest.offsets = standing_at(ends, beginnings(before, main));
+    }
+    for side in &tables.sides {
+        if side.standing.is_intact() || side.standing.newest().is_none() && nothing_to_do {
+            adopt_table(side, &mut plan);
+        } else if nothing_to_do {
+            return Err(Refusal::SideOnly {
+                table: side.name.clone(),
+                main: main.name.clone(),
+            });
+        } else if side.standing.visible.is_none() && !side.standing.complete {
+            return Err(Refusal::HistoryCut {
+                table: side.name.clone(),
+            });
+        } else {
+            plan.take_back(side);
+        }
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    /// Lets the chain of a table begin after `marker`, with nothing pending.
+    fn go_on_after(&mut self, table: &str, marker: Option<&TableMarker>) {
+        let last = marker.map(|marker| Confirmed {
+            uuid: marker.uuid,
+            sequence: marker.sequence,
+            ends: marker.ends.clone(),
+        });
+        let chain = TableChain {
+            last,
+            chain: Vec::new(),
+        };
+        self.manifest.tables.insert(table.to_owned(), chain);
+    }
+
+    fn take_back(&mut self, table: &Table) {
+        let standing = &table.standing;
+        if standing.marker != standing.visible || standing.marker.is_some() && !standing.on_branch {
+            self.restate.push((table.name.clone(), Restate::Visible));
+        }
+        self.go_on_after(&table.name, standing.visible.as_ref());
+    }
+}
+
+impl Standing {
+    /// The newest commit that is known of. A table whose marker someone removed still has what its snapshots say.
+    pub fn newest(&self) -> Option<&TableMarker> {
+        self.marker.as_ref().or(self.visible.as_ref())
+    }
+
+    /// The newest commit ever made is the newest that readers see: nothing was taken away.
+    fn is_intact(&self) -> bool {
+        let uuid = |marker: &Option<TableMarker>| marker.as_ref().map(|marker| marker.uuid);
+        self.on_branch && self.marker.is_some() && uuid(&self.marker) == uuid(&self.visible)
+    }
+}
+
+/// Whether committing the chain can follow on the marker: it is one of the chain's, or the one before it and the offsets meet.
+fn knows(chain: Option<&TableChain>, marker: &TableMarker) -> bool {
+    let Some(chain) = chain else {
+        return false;
+    };
+    if chain
+        .chain
+        .iter()
+        .any(|pending| pending.uuid == marker.uuid)
+    {
+        return true;
+    }
+    let meets = chain.chain.first().is_none_or(|first| {
+        first.ranges.iter().all(|range| {
+            let mut ends = marker.ends.iter();
+            ends.find(|end| end.topic == range.topic && end.partition == range.partition)
+                .is_none_or(|end| end.next == range.start)
+        })
+    });
+    meets
+        && chain
+            .last
+            .as_ref()
+            .is_some_and(|last| last.uuid == marker.uuid)
+}
+
+/// `ends`, and for the partitions that they do not name, `others`.
+fn standing_at(ends: &[SplitOffset], others: Vec<SplitOffset>) -> Vec<SplitOffset> {
+    let unnamed = |at: &SplitOffset| !ends.iter().any(|end| end.same_split(at));
+    let mut offsets = ends.to_vec();
+    offsets.extend(others.into_iter().filter(unnamed));
+    offsets
+}
+
+/// Where the manifest stood before its pending commits of a table.
+fn taken_back(manifest: &Manifest, table: &str) -> Vec<SplitOffset> {
+    let pending = manifest
+        .tables
+        .get(table)
+        .map_or(&[][..], |chain| &chain.chain);
+    let mut offsets = manifest.offsets.clone();
+    for at in &mut offsets {
+        let mut ranges = pending.iter().flat_map(|pending| &pending.ranges);
+        let first = ranges.find(|range| range.topic == at.topic && range.partition == at.partition);
+        at.next = first.map_or(at.next, |range| range.start);
+    }
+    offsets
+}
+
+/// Where reading began: as the manifest remembers, or lower where a kept snapshot of an earlier owner accounts for more.
+fn beginnings(manifest: &Manifest, main: &Table) -> Vec<SplitOffset> {
+    let mut beginnings = manifest.begins.clone();
+    for start in &main.standing.starts {
+        match beginnings.iter_mut().find(|begin| begin.same_split(start)) {
+            Some(begin) => begin.next = begin.next.min(start.next),
+            None => beginnings.push(start.clone()),
+        }
+    }
+    beginnings
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! Adopt and rewind, told in text: a checkpoint and a table in, where the pipeline goes on out.
+//!
+//! A checkpoint is `last 1@10 pending 2@10-20 3@20-30`: commits by number, with where they end or which offsets they cover.
+//! A table is `marker 3@30 visible 1@10`, with `off` when the marker's snapshot is not below the head, `cut` when older
+//! snapshots are gone. All of it is partition 0 of one topic; reading began at 5 (`begins`).
+
+use super::*;
+use crate::connector::Owner;
+use crate::manifest::{Pending, SplitRange};
+use uuid::Uuid;
+
+fn at(next: i64) -> SplitOffset {
+    SplitOffset {
+        topic: "t".into(),
+        partition: 0,
+        next,
+    }
+}
+
+fn numbers(text: &str) -> (u64, i64) {
+    let (number, end) = text.split_once('@').expect("number@end");
+    (
+        number.parse().expect("a number"),
+        end.parse().expect("an offset"),
+    )
+}
+
+fn chain(text: &str) -> TableChain {
+    let mut chain = TableChain::default();
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        if word == "last" {
+            let (number, end) = numbers(words.next().expect("a commit"));
+            chain.last = Some(Confirmed {
+                uuid: Uuid::from_u128(number.into()),
+                sequence: number,
+                ends: vec![at(end)],
+            });
+        } else if word != "pending" {
+            let (number, range) = word.split_once('@').expect("number@start-end");
+            let (start, end) = range.split_once('-').expect("start-end");
+            let number: u64 = number.parse().expect("a number");
+            chain.chain.push(Pending {
+                sequence: number,
+                uuid: Uuid::from_u128(number.into()),
+                previous: chain.head(),
+                files: Vec::new(),
+                ranges: vec![SplitRange {
+                    topic: "t".into(),
+                    partition: 0,
+                    start: start.parse().expect("an offset"),
+                    end: end.parse().expect("an offset"),
+                    rows: 0,
+                    filtered: 0,
+                    dead_letters: 0,
+                    control: 0,
+                }],
+                max_event_time: None,
+                watermark: None,
+                schema_id: 0,
+            });
+        }
+    }
+    chain
+}
+
+fn table(name: &str, text: &str) -> Table {
+    let marker = |word: &str| {
+        let mut words = text.split_whitespace();
+        words.find(|found| *found == word)?;
+        let (number, end) = numbers(words.next().expect("a commit"));
+        Some(TableMarker {
+            owner: Owner {
+                pipeline: Uuid::nil(),
+                name: "p".into(),
+            },
+            uuid: Uuid::from_u128(number.into()),
+            sequence: number,
+            ends: vec![at(end)],
+        })
+    };
+    Table {
+        name: name.into(),
+        standing: Standing {
+            marker: marker("marker"),
+            visible: marker("visible"),
+            on_branch: !text.contains("off"),
+            complete: !text.contains("cut"),
+            starts: Vec::new(),
+        },
+        can_commit: !text.contains("foreign files"),
+    }
+}
+
+fn manifest(main: &str, side: Option<&str>) -> Manifest {
+    let mut manifest = Manifest::new(Uuid::nil());
+    let chain_of_main = chain(main);
+    let end = chain_of_main.ends().into_values().max().unwrap_or(5);
+    manifest.offsets = vec![at(end)];
+    manifest.begins = vec![at(5)];
+    manifest.tables.insert("main".into(), chain_of_main);
+    if let Some(side) = side {
+        manifest.tables.insert("side".into(), chain(side));
+    }
+    manifest
+}
+
+fn chain_text(chain: &TableChain) -> String {
+    let last = chain
+        .last
+        .iter()
+        .map(|last| format!("last {}", last.sequence));
+    let pending = chain
+        .chain
+        .iter()
+        .map(|pending| format!("pending {}", pending.sequence));
+    last.chain(pending).collect::<Vec<_>>().join(" ")
+}
+
+fn text(plan: Result<Plan, Refusal>) -> String {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(refusal) => return refusal.to_string(),
+    };
+    let mut said: Vec<String> = plan
+        .restate
+        .iter()
+        .map(|(table, which)| format!("{table} {which:?};"))
+        .collect();
+    said.push(format!("read from {}", plan.manifest.offsets[0].next));
+    for (name, chain) in &plan.manifest.tables {
+        said.push(
+            format!("{name}: {}", chain_text(chain))
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    said.join(" ")
+}
+
+/// What both words make of a main table.
+fn check(checkpoint: &str, says: &str, adopted: &str, rewound: &str) {
+    let before = manifest(checkpoint, None);
+    let tables = Tables {
+        main: table("main", says),
+        sides: Vec::new(),
+    };
+    assert_eq!(
+        text(Ok(adopt(&before, &tables))),
+        adopted,
+        "adopt: {checkpoint} / {says}"
+    );
+    assert_eq!(
+        text(rewind(&before, &tables)),
+        rewound,
+        "rewind: {checkpoint} / {says}"
+    );
+}
+
+#[test]
+fn a_healthy_table_leaves_all_as_it_is() {
+    let same = "read from 30 main: last 2 pending 3";
+    check(
+        "last 2@20 pending 3@20-30",
+        "marker 2@20 visible 2@20",
+        same,
+        same,
+    );
+    check(
+        "last 2@20 pending 3@20-30",
+        "marker 3@30 visible 3@30",
+        same,
+        same,
+    );
+}
+
+#[test]
+fn a_rolled_back_table_stays_so_or_is_read_again() {
+    check(
+        "last 2@20 pending 3@20-30",
+        "marker 2@20 visible 1@10 off",
+        "main Newest; read from 30 main: last 2 pending 3",
+        "main Visible; read from 10 main: last 1",
+    );
+    check(
+        "last 1@10",
+        "marker 1@10 off",
+        "main Newest; read from 10 main: last 1",
+        "main Visible; read from 5 main:",
+    );
+}
+
+#[test]
+fn an_adopted_rollback_can_still_be_rewound() {
+    check(
+        "last 2@20",
+        "marker 2@20 visible 1@10",
+        "read from 20 main: last 2",
+        "main Visible; read from 10 main: last 1",
+    );
+}
+
+#[test]
+fn a_cut_history_can_only_be_adopted() {
+    check(
+        "last 2@20 pending 3@20-30",
+        "marker 2@20 off cut",
+        "main Newest; read from 30 main: last 2 pending 3",
+        "main shows no commit of this pipeline, and its older snapshots are gone: reading again could double its rows",
+    );
+}
+
+#[test]
+fn an_older_checkpoint_goes_on_where_the_table_ends() {
+    check(
+        "last 1@10 pending 2@10-15",
+        "marker 7@70 visible 7@70",
+        "read from 70 main: last 7",
+        "read from 70 main: last 7",
+    );
+    check(
+        "",
+        "marker 7@70 visible 7@70",
+        "read from 70 main: last 7",
+        "read from 70 main: last 7",
+    );
+}
+
+#[test]
+fn offsets_that_do_not_meet_go_on_at_the_markers() {
+    check(
+        "last 1@10 pending 2@15-20",
+        "marker 1@10 visible 1@10",
+        "read from 10 main: last 1",
+        "read from 10 main: last 1",
+    );
+}
+
+#[test]
+fn a_table_made_anew_gets_what_is_pending_or_everything() {
+    check(
+        "last 1@10 pending 2@10-20",
+        "",
+        "read from 20 main: pending 2",
+        "read from 5 main:",
+    );
+    check(
+        "last 1@10 pending 2@10-20",
+        "foreign files",
+        "read from 10 main:",
+        "read from 5 main:",
+    );
+}
+
+#[test]
+fn a_marker_that_someone_removed_is_put_back() {
+    check(
+        "last 1@10 pending 2@10-20",
+        "visible 2@20 off",
+        "main Newest; read from 20 main: last 1 pending 2",
+        "main Visible; read from 20 main: last 2",
+    );
+}
+
+/// What both words make of a table with a side table.
+fn check_side(main: (&str, &str), side: (&str, &str), adopted: &str, rewound: &str) {
+    let before = manifest(main.0, Some(side.0));
+    let tables = Tables {
+        main: table("main", main.1),
+        sides: vec![table("side", side.1)],
+    };
+    assert_eq!(
+        text(Ok(adopt(&before, &tables))),
+        adopted,
+        "adopt: {main:?} {side:?}"
+    );
+    assert_eq!(
+        text(rewind(&before, &tables)),
+        rewound,
+        "rewind: {main:?} {side:?}"
+    );
+}
+
+#[test]
+fn side_tables_go_along_and_keep_what_they_have() {
+    let rolled_back = ("last 2@20", "marker 2@20 visible 1@10 off");
+    let healthy = ("last 2@20", "marker 2@20 visible 2@20");
+    check_side(
+        rolled_back,
+        ("last 4@20", "marker 4@20 visible 4@20"),
+        "main Newest; read from 20 main: last 2 side: last 4",
+        "main Visible; read from 10 main: last 1 side: last 4",
+    );
+    check_side(
+        rolled_back,
+        ("last 4@20", "marker 4@20 visible 3@8 off"),
+        "main Newest; side Newest; read from 20 main: last 2 side: last 4",
+        "main Visible; side Visible; read from 10 main: last 1 side: last 3",
+    );
+    check_side(
+        rolled_back,
+        ("last 4@20", ""),
+        "main Newest; read from 20 main: last 2 side:",
+        "main Visible; read from 10 main: last 1 side:",
+    );
+    check_side(
+        healthy,
+        ("last 4@20", "marker 4@20 visible 3@8 off"),
+        "side Newest; read from 20 main: last 2 side: last 4",
+        "only side was rolled back: reading again would double the rows of main",
+    );
+    check_side(
+        healthy,
+        ("last 3@8", "marker 4@20 visible 4@20"),
+        "read from 20 main: last 2 side: last 4",
+        "read from 20 main: last 2 side: last 4",
+    );
+}
+
+#[test]
+fn partitions_that_the_marker_does_not_name_keep_their_place() {
+    let other = |next| SplitOffset {
+        partition: 1,
+        ..at(next)
+    };
+    let mut before = manifest("last 2@20", None);
+    before.offsets.push(other(100));
+    before.begins.push(other(100));
+    let tables = Tables {
+        main: table("main", "marker 7@70 visible 7@70"),
+        sides: Vec::new(),
+    };
+    for plan in [Ok(adopt(&before, &tables)), rewind(&before, &tables)] {
+        assert_eq!(
+            plan.expect("nothing is cut").manifest.offsets,
+            [at(70), other(100)]
+        );
+    }
+}
+
+#[test]
+fn a_rewind_to_the_beginning_begins_where_an_earlier_owner_did() {
+    let before = manifest("last 2@20", None);
+    let mut tables = Tables {
+        main: table("main", "marker 2@20 off"),
+        sides: Vec::new(),
+    };
+    tables.main.standing.starts = vec![at(3)];
+    let plan = rewind(&before, &tables).expect("nothing is cut");
+    assert_eq!(plan.manifest.offsets, [at(3)]);
+}
