@@ -12,7 +12,7 @@ mod producer;
 
 use crate::args::Demo;
 use crate::client::{Client, segment};
-use crate::failure::failure;
+use crate::failure::{Failure, failure};
 use crate::verbs::{say, table_text, text};
 use anyhow::Context;
 use events::Events;
@@ -141,16 +141,24 @@ fn block_a_schema(server: &Server, screen: &Screen) -> anyhow::Result<u64> {
             format!("an incompatible schema was accepted: {answer}"),
             "This is a bug; please report it.",
         )),
-        Err(refusal) => {
-            let reason = refusal.to_string();
-            let reason = reason.lines().next().unwrap_or_default();
-            screen.line(&format!(
-                "schema     blocked: {}",
-                reason.chars().take(120).collect::<String>()
-            ));
-            Ok(1)
-        }
+        Err(error) => match error.downcast_ref::<Failure>() {
+            Some(Failure(refusal)) if refusal.status == 409 => {
+                screen.line(&format!(
+                    "schema     blocked: {}",
+                    in_short(&refusal.message)
+                ));
+                Ok(1)
+            }
+            _ => Err(error),
+        },
     }
+}
+
+/// The registry's message without the two schemas that it quotes: the sentence, and the kind of the first incompatibility.
+fn in_short(message: &str) -> String {
+    let (sentence, details) = message.split_once(", details: ").unwrap_or((message, ""));
+    let kind = details.split('\'').nth(1).unwrap_or("incompatible");
+    format!("{sentence}: {kind}")
 }
 
 fn create_topic(server: &Server) -> anyhow::Result<()> {
