@@ -19,6 +19,7 @@ use lw_protocol::messages::fetch_request::FetchPartition;
 use lw_protocol::messages::{FetchRequest, FetchResponse, TopicName};
 use lw_protocol::{ErrorCode, HeaderVersion};
 use lw_storage::ReadError;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -81,7 +82,7 @@ pub(crate) async fn handle(cx: Cx, request: FetchRequest) -> Fetched {
             count(&cx, &round.fetched);
             return round.fetched;
         }
-        // Woken by whichever log moved: an idle partition is read again for nothing, which costs a look at its bounds.
+        // Woken by whichever log moved: an idle partition is looked at again for nothing, which costs a look at its bounds.
         if timeout_at(deadline, progress.changed()).await.is_err() {
             let round = read_all(&cx, &request, limit);
             count(&cx, &round.fetched);
@@ -98,6 +99,26 @@ struct Round {
 }
 
 fn read_all(cx: &Cx, request: &FetchRequest, limit: usize) -> Round {
+    match has_data(cx, request) {
+        true => block_in_place(|| read_partitions(cx, request, limit)),
+        false => read_partitions(cx, request, limit),
+    }
+}
+
+/// Whether reading will ask the disk, which may be slow: the other connections of this thread must not wait with it.
+fn has_data(cx: &Cx, request: &FetchRequest) -> bool {
+    request.topics.iter().any(|asked| {
+        let topic = cx.broker.find_topic(&asked.topic, asked.topic_id);
+        topic.is_ok_and(|topic| {
+            asked.partitions.iter().any(|partition| {
+                let bounds = cx.broker.storage.bounds(topic.id, partition.partition);
+                bounds.is_some_and(|bounds| partition.fetch_offset < bounds.high_watermark)
+            })
+        })
+    })
+}
+
+fn read_partitions(cx: &Cx, request: &FetchRequest, limit: usize) -> Round {
     let mut round = Round {
         fetched: Fetched::default(),
         bytes: 0,

@@ -13,6 +13,7 @@ use lw_protocol::messages::list_offsets_response::{
 };
 use lw_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use lw_storage::ReadError;
+use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use super::Cx;
@@ -53,17 +54,19 @@ fn find(cx: &Cx, topic: Uuid, asked: &ListOffsetsPartition) -> Result<(i64, i64)
     if asked.current_leader_epoch > LEADER_EPOCH {
         return Err(ErrorCode::UnknownLeaderEpoch);
     }
-    let read = |found: Result<Option<(i64, i64)>, ReadError>| match found {
+    // Times are in the batches: these look-ups may wait for a disk, and other connections must not wait with them.
+    let read = |find: &dyn Fn() -> Result<Option<(i64, i64)>, ReadError>| match block_in_place(find)
+    {
         Ok(found) => Ok(found.unwrap_or(NONE)),
         Err(_) => Err(ErrorCode::KafkaStorageError),
     };
     match asked.timestamp {
         LATEST => Ok((bounds.high_watermark, -1)),
         EARLIEST => Ok((bounds.log_start, -1)),
-        MAX_TIMESTAMP if cx.version >= 7 => read(storage.max_timestamp(topic, index)),
+        MAX_TIMESTAMP if cx.version >= 7 => read(&|| storage.max_timestamp(topic, index)),
         EARLIEST_LOCAL if cx.version >= 8 => Ok((bounds.log_start, -1)),
         LATEST_TIERED if cx.version >= 9 => Ok(NONE),
-        time if time >= 0 => read(storage.offset_for_time(topic, index, time)),
+        time if time >= 0 => read(&|| storage.offset_for_time(topic, index, time)),
         _ => Err(ErrorCode::UnsupportedVersion),
     }
 }
