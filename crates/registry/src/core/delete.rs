@@ -1,7 +1,7 @@
 //! Deleting a version or a whole subject, softly first and then for good.
 //!
-//! What is asked, in this order: is it there; may the subject be written; does a live schema refer to it; was it deleted
-//! softly before. A subject without live versions keeps no settings. Ids answer as long as any version carries them.
+//! What is asked, in this order: is it there; may the subject be written; does a schema refer to it (a live one, or for good any);
+//! was it deleted softly before. A subject without live versions keeps no settings. Ids answer as long as any version carries them.
 
 use lw_schemas::Json;
 
@@ -23,7 +23,7 @@ pub(super) fn subject(core: &Core, subject: &str, query: &Query) -> Answer {
         .filter(|(_, version)| permanent || !version.deleted)
         .map(|(number, _)| number)
         .collect();
-    check_unreferenced(core, subject, &going)?;
+    check_unreferenced(core, subject, &going, permanent)?;
     if permanent && live {
         return Err(ApiError::subject_not_soft_deleted(subject));
     }
@@ -49,7 +49,7 @@ pub(super) fn version(core: &Core, subject: &str, wanted: &str, query: &Query) -
         return Err(ApiError::version_soft_deleted(subject, number));
     }
     check_writable(core, subject)?;
-    check_unreferenced(core, subject, &[number])?;
+    check_unreferenced(core, subject, &[number], permanent)?;
     if permanent && !version.deleted {
         return Err(ApiError::version_not_soft_deleted(subject, number));
     }
@@ -74,9 +74,19 @@ pub(super) fn version(core: &Core, subject: &str, wanted: &str, query: &Query) -
     Outcome::write(Json::int(number.into()), records)
 }
 
-fn check_unreferenced(core: &Core, subject: &str, going: &[i32]) -> Result<(), ApiError> {
-    let referenced = core.state.referenced_versions(subject);
-    match going.iter().find(|number| referenced.contains(*number)) {
+/// A version that is gone for good gives its number away: then even a deleted schema must not refer to it, since old records
+/// with that schema's id would be read by another one (R2).
+fn check_unreferenced(
+    core: &Core,
+    subject: &str,
+    going: &[i32],
+    permanent: bool,
+) -> Result<(), ApiError> {
+    let live = core.state.referenced_versions(subject);
+    let refused = |number: &&i32| {
+        live.contains(*number) || (permanent && core.state.is_referenced(subject, **number))
+    };
+    match going.iter().find(refused) {
         Some(number) => Err(ApiError::reference_exists(subject, *number)),
         None => Ok(()),
     }

@@ -185,7 +185,10 @@ mod random {
                 );
                 format!("POST /subjects/{subject}/versions avro {schema}")
             }
-            6 => format!("DELETE /subjects/{subject}{permanent}"),
+            6 => {
+                let subject = dice.pick(&["s0", "s1", "s2", "user"]);
+                format!("DELETE /subjects/{subject}{permanent}")
+            }
             7 | 8 => format!("DELETE /subjects/{subject}/versions/{version}{permanent}"),
             _ => {
                 let mode = dice.pick(&["READONLY", "READWRITE"]);

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use lw_schemas::{AvroSchema, ParseOptions, SchemaError, compat};
 
-/// Runs a case on a server's stack. The time is some hundred times what the bounds allow; without them it would be years.
+/// Runs a case on a server's stack. The bounds allow a second or two; a busy machine gets more.
 fn bounded<T: Send + 'static>(case: impl FnOnce() -> T + Send + 'static) -> T {
     let started = Instant::now();
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(case);
     let answer = thread.unwrap().join().expect("the case must not panic");
     assert!(
-        started.elapsed() < Duration::from_secs(60),
+        started.elapsed() < Duration::from_secs(600),
         "unbounded work"
     );
     answer
