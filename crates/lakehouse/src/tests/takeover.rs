@@ -262,6 +262,23 @@ fn without_a_word_nothing_that_was_meddled_with_goes_on() {
     }
 }
 
+/// To the checkpoint nothing was ever committed, and the table lost the property that would contradict: its snapshots do.
+#[test]
+fn a_first_commit_whose_marker_was_removed_is_not_made_again() {
+    let world = World::new();
+    let mut pipeline = Pipeline::new(&world, world.network(), Default::default(), [0, 0]);
+    pipeline.read([2, 2]);
+    pipeline.checkpoint();
+    let mut manifest = landed(pipeline);
+    world.commit(vec![TableUpdate::RemoveProperties {
+        removals: vec![PROPERTY.to_owned()],
+    }]);
+    assert!(!runs(&world, &mut manifest), "it commits on");
+    say(&world, Word::Adopt, &mut manifest, Crash::Never).expect("nothing is cut");
+    assert!(runs(&world, &mut manifest), "it pauses for ever");
+    assert_eq!(world.rows(), all_but(&(0..0)));
+}
+
 /// Another word after a crash in the middle of the first: which rows come may be either word's, but none twice.
 #[test]
 fn changing_ones_mind_after_a_crash_doubles_nothing() {
