@@ -114,7 +114,9 @@ fn explain(pipeline: &Value) {
                         "goes back to where the table ends: rows that it lost are read again",
                     ),
                 ] {
-                    say(format!("  `lakeward pipeline resume {name} --{word}` {what}"));
+                    say(format!(
+                        "  `lakeward pipeline resume {name} --{word}` {what}"
+                    ));
                 }
             }
             _ => {}
