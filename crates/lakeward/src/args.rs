@@ -161,9 +161,9 @@ pub enum TopicVerb {
     /// Names and partitions.
     List,
     /// Partitions with their offsets.
-    Show {
-        topic: String,
-    },
+    #[command(visible_alias = "describe")]
+    Show { topic: String },
+    /// A topic that can be written when the command returns.
     Create {
         topic: String,
         #[arg(long, default_value_t = 1)]
@@ -172,9 +172,8 @@ pub enum TopicVerb {
         #[arg(long = "config", value_name = "KEY=VALUE")]
         configs: Vec<String>,
     },
-    Delete {
-        topic: String,
-    },
+    /// The topic and all its records, for good.
+    Delete { topic: String },
 }
 
 #[derive(clap::Args)]
@@ -187,11 +186,11 @@ pub struct Group {
 
 #[derive(Subcommand)]
 pub enum GroupVerb {
+    /// Names.
     List,
     /// Committed offsets and lag per partition.
-    Show {
-        group: String,
-    },
+    #[command(visible_alias = "describe")]
+    Show { group: String },
 }
 
 #[derive(clap::Args)]
@@ -228,14 +227,12 @@ pub struct Pipeline {
 
 #[derive(Subcommand)]
 pub enum PipelineVerb {
+    /// States, counts and lag.
     List,
-    Show {
-        name: String,
-    },
+    /// One pipeline; why it does not run, and what to type.
+    Show { name: String },
     /// Commit what was read and stop.
-    Stop {
-        name: String,
-    },
+    Stop { name: String },
     /// Start a stopped, paused or failed pipeline.
     Resume {
         name: String,
@@ -247,9 +244,7 @@ pub enum PipelineVerb {
         rewind: bool,
     },
     /// Stop and forget; the table stays.
-    Drop {
-        name: String,
-    },
+    Drop { name: String },
 }
 
 #[derive(clap::Args)]
@@ -262,11 +257,10 @@ pub struct Table {
 
 #[derive(Subcommand)]
 pub enum TableVerb {
+    /// The embedded catalog's tables.
     List,
     /// Snapshots, with the offsets that each holds.
-    Show {
-        table: String,
-    },
+    Show { table: String },
 }
 
 #[derive(clap::Args)]

@@ -62,7 +62,7 @@ impl Catalogs for Catalog {
 /// Why a query has no result. The text is what the user reads.
 #[derive(Debug, Error)]
 pub enum QueryError {
-    #[error("{}", first_line(.0))]
+    #[error("{}", in_one_line(.0))]
     Query(#[source] Box<DataFusionError>),
     #[error("the query cannot be started: {0}")]
     Start(#[from] std::io::Error),
@@ -74,11 +74,10 @@ impl From<DataFusionError> for QueryError {
     }
 }
 
-/// Without the names of DataFusion's own layers and without its backtrace.
-fn first_line(error: &DataFusionError) -> String {
-    let text = error.strip_backtrace();
-    let line = text.lines().next().unwrap_or_default();
-    let line = [
+/// In one line, without the names of DataFusion's own layers and without its backtrace.
+fn in_one_line(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace().trim().replace('\n', " ");
+    let words = [
         "Error during planning: ",
         "Schema error: ",
         "SQL error: ",
@@ -86,13 +85,14 @@ fn first_line(error: &DataFusionError) -> String {
         "External error: ",
     ]
     .iter()
-    .find_map(|prefix| line.strip_prefix(prefix))
-    .unwrap_or(line);
+    .find_map(|prefix| text.strip_prefix(prefix))
+    .unwrap_or(&text);
     // The parser's own error comes in the words of its type.
-    let words = line
+    words
         .strip_prefix("ParserError(\"")
-        .and_then(|rest| rest.strip_suffix("\")"));
-    words.unwrap_or(line).to_string()
+        .and_then(|rest| rest.strip_suffix("\")"))
+        .unwrap_or(words)
+        .to_owned()
 }
 
 /// Runs one query over tables and returns its rows. Blocks; not to be called from async tasks.

@@ -159,6 +159,10 @@ fn what_is_no_query_is_refused_in_words() {
             "INSERT INTO lake.events VALUES (4, 'd')",
             "DML not supported: Insert Into",
         ),
+        (
+            "SELECT counts(v) FROM lake.events",
+            "Invalid function 'counts'. Did you mean 'count'?",
+        ),
         ("SELECT", "Expected: an expression, found: EOF"),
     ];
     for (sql, expected) in cases {
