@@ -175,6 +175,7 @@ pub(crate) fn commit_code(error: &CommitError) -> ErrorCode {
         CommitError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
         CommitError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         CommitError::Conflict { .. } => ErrorCode::UnknownServerError,
+        CommitError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         CommitError::Append(_) | CommitError::Full(_) | CommitError::Failed(_) => {
             ErrorCode::KafkaStorageError
         }

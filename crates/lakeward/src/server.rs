@@ -187,6 +187,7 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         write_ready(file, &status)?;
     }
     pipelines.resume_all();
+    storage.holds_ready();
     Ok(Serving {
         status,
         runtime,

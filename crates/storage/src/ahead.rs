@@ -14,10 +14,11 @@ use bytes::Bytes;
 use lw_protocol::{Batch, BatchHeader};
 use uuid::Uuid;
 
+use crate::frame::MAX_PAYLOAD;
 use crate::ops::{AppendError, Appended, CommitError, Expect, Op, Table};
 use crate::producers::{Producer, Verdict, judge};
 use crate::record::{LogId, Record};
-use crate::state::State;
+use crate::state::{MAX_BATCHES, State};
 use crate::topic::Topic;
 
 /// Largest record set of one append.
@@ -47,6 +48,9 @@ pub(crate) struct Accepted {
     /// Empty when there is nothing new to write.
     pub(crate) records: Vec<Placed>,
     pub(crate) appended: Vec<Appended>,
+    /// Upper bound of the frame's payload.
+    pub(crate) size: usize,
+    batches: usize,
 }
 
 impl Ahead {
@@ -103,6 +107,7 @@ pub(crate) fn accept(
     };
     for op in ops {
         request.step(op)?;
+        request.is_one_frame()?;
     }
     let Request {
         staged, accepted, ..
@@ -163,10 +168,29 @@ impl Request<'_> {
     }
 
     fn write(&mut self, record: Record<Bytes>) {
+        self.place(record, 0);
+    }
+
+    fn place(&mut self, record: Record<Bytes>, base_offset: i64) {
+        self.accepted.size += record.size();
         self.accepted.records.push(Placed {
             record,
-            base_offset: 0,
+            base_offset,
         });
+    }
+
+    /// A frame is one write, is held in memory a few times, and its batches are numbered within the frame's order.
+    fn is_one_frame(&self) -> Result<(), CommitError> {
+        let Accepted { size, batches, .. } = self.accepted;
+        for (what, found, limit) in [
+            ("bytes", size, MAX_PAYLOAD),
+            ("batches", batches, MAX_BATCHES),
+        ] {
+            if found > limit {
+                return Err(CommitError::TooLarge { what, found, limit });
+            }
+        }
+        Ok(())
     }
 
     fn create_topic(&mut self, topic: Topic) -> Result<(), CommitError> {
@@ -318,14 +342,13 @@ impl Request<'_> {
             .sum();
         let end = base_offset + count;
         self.staged.ends.insert(log, (self.ticket, end));
-        self.accepted.records.push(Placed {
-            record: Record::Append {
-                log,
-                appended_at: self.now,
-                batches,
-            },
-            base_offset,
-        });
+        self.accepted.batches += headers.len();
+        let record = Record::Append {
+            log,
+            appended_at: self.now,
+            batches,
+        };
+        self.place(record, base_offset);
         self.accepted.appended.push(Appended {
             base_offset,
             last_offset: end - 1,

@@ -21,7 +21,8 @@ use crate::cache::IndexCache;
 use crate::config::{Config, Fault};
 use crate::folder::Folder;
 use crate::frame::{FRAME_HEADER, Place};
-use crate::ops::{Appended, CommitError, Committed, Op, StorageFull};
+use crate::holds::Holds;
+use crate::ops::{Appended, CommitError, Committed, Op, StorageFull, Table};
 use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::state::State;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// Of sealed files whose sidecar and checkpoint are still to be written; their entries are pinned in the cache.
     pub(crate) sealing: Mutex<VecDeque<Snapshot>>,
     pub(crate) index_cache: IndexCache,
+    pub(crate) holds: Mutex<Holds>,
     pub(crate) listeners: Mutex<BTreeMap<u64, Listener>>,
     // Signals.
     pub(crate) work: Condvar,
@@ -87,6 +89,8 @@ pub(crate) struct Pending {
     pub(crate) records: Vec<Placed>,
     pub(crate) appended: Vec<Appended>,
     pub(crate) size: usize,
+    /// Which part of the reserve it may use on a full disk.
+    pub(crate) room: Room,
     pub(crate) done: Done,
 }
 
@@ -99,6 +103,33 @@ impl Pending {
     fn changes_more_than_logs(&self) -> bool {
         let mut records = self.records.iter();
         records.any(|placed| !matches!(placed.record, Record::Append { .. }))
+    }
+
+    /// Whether it is right whatever became of the requests before it: it only takes away, and only what is durable.
+    fn only_frees(&self) -> bool {
+        let mut records = self.records.iter();
+        let frees = |record: &Record<_>| {
+            matches!(record, Record::LogStart { .. } | Record::DeleteTopic { .. })
+        };
+        !self.appends() && records.all(|placed| frees(&placed.record))
+    }
+}
+
+/// Of a frame with several records the one that matters least decides.
+fn room_of(records: &[Placed], repeats: bool) -> Room {
+    let room = |placed: &Placed| match &placed.record {
+        Record::Append { .. } => Room::Append,
+        Record::Put { value: None, .. } | Record::LogStart { .. } => Room::Free,
+        Record::Put {
+            table: Table::Manifests | Table::Pipelines | Table::Catalog,
+            ..
+        } => Room::Checkpoint,
+        Record::DeleteTopic { .. } => Room::Last,
+        _ => Room::Small,
+    };
+    match repeats {
+        true => Room::Append,
+        false => records.iter().map(room).min().unwrap_or(Room::Last),
     }
 }
 
@@ -131,6 +162,11 @@ impl Drop for Threads {
 
 impl Shared {
     pub(crate) fn submit(&self, ops: Vec<Op>, done: Done) {
+        self.submit_with(ops, None, done);
+    }
+
+    /// `room` is for who knows better than the records which part of the reserve they may use.
+    pub(crate) fn submit_with(&self, ops: Vec<Op>, room: Option<Room>, done: Done) {
         let now = self.clock.now_ms();
         let mut core = self.core.lock();
         let accepted = match core.judge(ops, now) {
@@ -151,11 +187,13 @@ impl Shared {
         }
         let ticket = core.ticket;
         core.in_flight += 1;
+        let of_records = room_of(&accepted.records, !accepted.appended.is_empty());
         core.queue.push_back(Pending {
             ticket,
-            size: accepted.records.iter().map(|p| p.record.size()).sum(),
+            size: accepted.size,
             records: accepted.records,
             appended: accepted.appended,
+            room: room.unwrap_or(of_records),
             done,
         });
         drop(core);
@@ -177,30 +215,43 @@ impl Shared {
         }
     }
 
-    /// Writes one group: everything that is queued, up to a bound. False when nothing was.
+    /// Writes one group: everything that is queued, up to a bound. False when nothing was. A panic on the way is answered
+    /// as a failed disk: nobody waits for a thread that is not there any more.
     pub(crate) fn step(&self) -> bool {
+        // Outside of what may panic: who is in here has no answer yet.
+        let mut hand = VecDeque::new();
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.write_queued(&mut hand)));
+        stepped.unwrap_or_else(|panic| {
+            self.fail(&mut hand, panicked("log", &*panic));
+            true
+        })
+    }
+
+    /// Runs one round of another thread; false when it panicked, after which nothing is written any more.
+    pub(crate) fn guard(&self, thread: &str, round: impl FnOnce()) -> bool {
+        let outcome = catch_unwind(AssertUnwindSafe(round));
+        if let Err(panic) = &outcome {
+            self.fail(&mut VecDeque::new(), panicked(thread, &**panic));
+        }
+        outcome.is_ok()
+    }
+
+    fn write_queued(&self, hand: &mut VecDeque<Pending>) -> bool {
         let mut wal = self.wal.lock();
-        let mut frames = self.core.lock().take_group(self.config.group_bytes);
-        if frames.is_empty() {
+        *hand = self.core.lock().take_group(self.config.group_bytes);
+        if hand.is_empty() {
             return false;
         }
-        while !frames.is_empty() {
-            let count = self.fitting(&wal, &frames);
+        while !hand.is_empty() {
+            let count = self.fitting(&wal, hand);
             if count == 0 {
-                self.make_room(&mut wal, &mut frames);
+                self.make_room(&mut wal, hand);
                 continue;
             }
-            let group: Vec<Pending> = frames.drain(..count).collect();
-            match self.write_group(&mut wal, group) {
+            match self.write_group(&mut wal, hand, count) {
                 Ok(()) => {}
-                Err((WriteError::Full(full), group)) => {
-                    frames.extend(group);
-                    self.refuse_all(std::mem::take(&mut frames), &CommitError::Full(full));
-                }
-                Err((WriteError::Failed(reason), group)) => {
-                    frames.extend(group);
-                    self.fail(std::mem::take(&mut frames), reason);
-                }
+                Err(WriteError::Full(full)) => self.refuse_all(hand, &CommitError::Full(full)),
+                Err(WriteError::Failed(reason)) => self.fail(hand, reason),
             }
         }
         let core = self.core.lock();
@@ -223,9 +274,9 @@ impl Shared {
                 if frame.records.is_empty() {
                     return true;
                 }
-                let room = match full && !frame.appends() {
-                    true => Room::WithReserve,
-                    false => Room::Common,
+                let room = match full {
+                    true => frame.room,
+                    false => Room::Append,
                 };
                 let fits = wal.fits(size, frame.size, room);
                 size += (FRAME_HEADER + frame.size) as u64;
@@ -264,50 +315,60 @@ impl Shared {
                 self.spare_work.notify_one();
                 self.upkeep.notify_one();
             }
-            Err(WriteError::Failed(reason)) => self.fail(std::mem::take(frames), reason),
+            Err(WriteError::Failed(reason)) => self.fail(frames, reason),
             Err(WriteError::Full(full)) => {
                 let first = self.core.lock().full.replace(full).is_none();
                 if first {
                     tracing::warn!(%full, "appends are refused until there is space");
                 }
-                let front = frames.front().expect("there is a frame that found no room");
-                if !front.appends() && wal.fits(0, front.size, Room::WithReserve) {
-                    return;
-                }
-                let all = !front.appends();
-                self.refuse(std::mem::take(frames), &CommitError::Full(full), all)
-                    .into_iter()
-                    .for_each(|kept| frames.push_back(kept));
+                self.refuse_front(wal, frames, full);
             }
         }
     }
 
+    /// The disk is full and the first frame found no room: refuses it unless it may use the reserve, and with it whatever
+    /// may depend on it.
+    fn refuse_front(&self, wal: &Wal, frames: &mut VecDeque<Pending>, full: StorageFull) {
+        let front = frames.front().expect("there is a frame that found no room");
+        if wal.fits(0, front.size, front.room) {
+            return;
+        }
+        let victims = match (front.appends(), front.only_frees()) {
+            (true, _) => Victims::Appends,
+            (false, false) => Victims::AllButFrees,
+            (false, true) => Victims::All,
+        };
+        self.refuse(frames, &CommitError::Full(full), victims);
+    }
+
+    /// Writes the first `count` frames as one group. They leave `frames` as they are answered.
     fn write_group(
         &self,
         wal: &mut Wal,
-        group: Vec<Pending>,
-    ) -> Result<(), (WriteError, Vec<Pending>)> {
-        let frames = || group.iter().filter(|frame| !frame.records.is_empty());
-        let size: usize = frames().map(|frame| FRAME_HEADER + frame.size).sum();
+        frames: &mut VecDeque<Pending>,
+        count: usize,
+    ) -> Result<(), WriteError> {
+        let group = || {
+            let group = frames.iter().take(count);
+            group.filter(|frame| !frame.records.is_empty())
+        };
+        let size: usize = group().map(|frame| FRAME_HEADER + frame.size).sum();
         if size == 0 {
-            self.publish(group, wal.place(), &Bytes::new(), &[]);
+            self.publish(frames, count, wal.place(), &Bytes::new(), &[]);
             return Ok(());
         }
         let before = wal.place();
-        let (bytes, places) = wal.encode(frames().map(|frame| frame.records.as_slice()), size);
+        let (bytes, places) = wal.encode(group().map(|frame| frame.records.as_slice()), size);
         let end = *places.last().expect("size > 0: there is a frame");
-        if let Err(error) = wal.write(&bytes) {
-            return Err((error, group));
-        }
+        self.plant(Fault::PanicInWal);
+        wal.write(&bytes)?;
         if self.config.fault == Some(Fault::AckBeforeFsync) {
             wal.advance(end);
-            self.publish(group, before, &bytes, &places);
-            return wal.sync().map_err(|error| (error, Vec::new()));
+            self.publish(frames, count, before, &bytes, &places);
+            return wal.sync();
         }
         let start = self.clock.elapsed();
-        if let Err(error) = wal.sync() {
-            return Err((error, group));
-        }
+        wal.sync()?;
         let took = self.clock.elapsed().saturating_sub(start);
         wal.advance(end);
         {
@@ -316,12 +377,25 @@ impl Shared {
             stats.fsync_time += took;
             stats.fsync_max = stats.fsync_max.max(took);
         }
-        self.publish(group, before, &bytes, &places);
+        self.plant(Fault::PanicInApply);
+        self.publish(frames, count, before, &bytes, &places);
         Ok(())
     }
 
+    /// A planted panic.
+    pub(crate) fn plant(&self, fault: Fault) {
+        assert!(self.config.fault != Some(fault), "{fault:?} was planted");
+    }
+
     /// The group is durable: makes it readable, then answers in commit order, then wakes readers.
-    fn publish(&self, group: Vec<Pending>, before: Place, bytes: &Bytes, places: &[Place]) {
+    fn publish(
+        &self,
+        frames: &mut VecDeque<Pending>,
+        count: usize,
+        before: Place,
+        bytes: &Bytes,
+        places: &[Place],
+    ) {
         let base = before.position;
         let mut lsn = before.lsn;
         {
@@ -347,16 +421,15 @@ impl Shared {
                 let keep = self.config.tail_bytes;
                 core.tail.push(before.file, base, bytes.clone(), keep);
             }
-            core.in_flight -= group.len();
-            let newest = group.last().map_or(0, |frame| frame.ticket);
-            core.ahead.settle(newest);
+            core.in_flight = core.in_flight.saturating_sub(count);
+            core.ahead.settle(frames[count - 1].ticket);
             core.stats.groups += 1;
             core.stats.frames += places.len() as u64;
             core.stats.group_bytes += bytes.len() as u64;
             core.stats.largest_group_frames =
                 core.stats.largest_group_frames.max(places.len() as u64);
         }
-        for frame in group {
+        for frame in frames.drain(..count) {
             lsn += u64::from(!frame.records.is_empty());
             let committed = Committed {
                 lsn,
@@ -371,47 +444,58 @@ impl Shared {
         }
     }
 
-    /// Refuses the frames that append (or all), here and in the queue; returns those of `frames` that go on.
-    fn refuse(&self, frames: VecDeque<Pending>, error: &CommitError, all: bool) -> Vec<Pending> {
-        let (refused, kept) = {
+    /// Refuses frames, here and in the queue; those that go on stay in `frames`.
+    fn refuse(&self, frames: &mut VecDeque<Pending>, error: &CommitError, victims: Victims) {
+        let refused = {
             let mut core = self.core.lock();
-            let waiting = std::mem::take(&mut core.queue);
-            let mut everything: Vec<Pending> = frames.into_iter().chain(waiting).collect();
+            frames.append(&mut core.queue);
             // What was judged after a refused change may have been judged by it.
-            let all = all
-                || everything
-                    .iter()
-                    .any(|frame| frame.appends() && frame.changes_more_than_logs());
-            let kept = match all {
-                true => Vec::new(),
-                false => everything
-                    .extract_if(.., |frame| !frame.appends())
-                    .collect(),
+            let changes = |frame: &Pending| frame.appends() && frame.changes_more_than_logs();
+            let victims = match victims {
+                Victims::Appends if frames.iter().any(changes) => Victims::AllButFrees,
+                victims => victims,
             };
-            match all {
-                true => core.ahead.forget_all(),
-                false => core.ahead.forget_appends(),
+            let is_victim = |frame: &Pending| match victims {
+                Victims::Appends => frame.appends(),
+                Victims::AllButFrees => !frame.only_frees(),
+                Victims::All => true,
+            };
+            match victims {
+                Victims::Appends => core.ahead.forget_appends(),
+                Victims::AllButFrees | Victims::All => core.ahead.forget_all(),
             }
-            core.in_flight -= everything.len();
-            (everything, kept)
+            let (refused, kept): (VecDeque<_>, _) =
+                std::mem::take(frames).into_iter().partition(is_victim);
+            *frames = kept;
+            core.in_flight = frames.len();
+            refused
         };
         for frame in refused {
             answer(frame.done, Err(error.clone()));
         }
-        kept
     }
 
-    pub(crate) fn refuse_all(&self, frames: VecDeque<Pending>, error: &CommitError) {
-        self.refuse(frames, error, true);
+    fn refuse_all(&self, frames: &mut VecDeque<Pending>, error: &CommitError) {
+        self.refuse(frames, error, Victims::All);
     }
 
-    /// The disk failed: nothing that it says about these bytes can be trusted any more, so nothing more is written until a
-    /// restart has looked at what is really there. Reads go on.
-    fn fail(&self, frames: VecDeque<Pending>, reason: String) {
-        tracing::error!(%reason, "the log cannot be written; restart after the disk is well");
-        self.core.lock().failed = Some(reason.clone());
+    /// The disk failed, or we did: nothing that we know of these bytes can be trusted any more, so nothing more is written
+    /// until a restart has looked at what is really there. Reads go on.
+    fn fail(&self, frames: &mut VecDeque<Pending>, reason: String) {
+        tracing::error!(%reason, "nothing is written any more until a restart");
+        // The first reason is the one that tells most.
+        let reason = self.core.lock().failed.get_or_insert(reason).clone();
         self.refuse_all(frames, &CommitError::Failed(reason));
     }
+}
+
+/// Whom a refusal takes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victims {
+    Appends,
+    /// All but those that are right whatever becomes of the others.
+    AllButFrees,
+    All,
 }
 
 impl Core {
@@ -439,6 +523,14 @@ impl Core {
             .count();
         self.queue.drain(..count).collect()
     }
+}
+
+/// What a thread's panic said.
+fn panicked(thread: &str, panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("without a word");
+    format!("the storage's {thread} thread panicked: {text}")
 }
 
 fn answer(done: Done, result: Result<Committed, CommitError>) {

@@ -18,6 +18,8 @@ pub struct Config {
     pub group_bytes: usize,
     /// Space that a new WAL file must leave free.
     pub min_free_bytes: u64,
+    /// While the disk has at least this much free, retention takes nothing that a reader of our own still needs.
+    pub retention_floor: u64,
     /// A planted bug, for the simulator that must find it.
     #[doc(hidden)]
     pub fault: Option<Fault>,
@@ -43,6 +45,7 @@ impl Default for Config {
             index_cache_bytes: 16 << 20,
             group_bytes: 8 << 20,
             min_free_bytes: 8 << 20,
+            retention_floor: 512 << 20,
             fault: None,
         }
     }
@@ -64,4 +67,12 @@ pub enum Fault {
     RewriteWithoutSync,
     /// Goes on reading rewritten files where the batches stood before.
     KeepOldPlaces,
+    /// The WAL thread panics before a group is written.
+    PanicInWal,
+    /// The WAL thread panics between the sync of a group and its answers.
+    PanicInApply,
+    /// The upkeep thread panics.
+    PanicInUpkeep,
+    /// The thread that makes the spare panics.
+    PanicInSpare,
 }

@@ -24,6 +24,7 @@
 //! Layer L1: std threads, no tokio.
 
 mod config;
+mod holds;
 mod open;
 mod ops;
 pub mod source;
@@ -56,10 +57,12 @@ mod wal;
 mod roundtrip_tests;
 
 pub use config::{Config, Fault};
+pub use holds::Hold;
 pub use open::OpenError;
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,
 };
+pub use read::FetchFrom;
 pub use recovery::Damage;
 pub use storage::{Bounds, Fetched, Stats, Storage, Subscription};
 pub use topic::Topic;

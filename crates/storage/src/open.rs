@@ -16,6 +16,7 @@ use crate::commit::{Core, Shared, Threads};
 use crate::config::{Config, Fault};
 use crate::folder::{FOLDER_FORMAT, Folder, Meta};
 use crate::frame::MAX_FILE;
+use crate::holds::Holds;
 use crate::recovery::{Damage, RecoveryError, Unwritten, recover};
 use crate::snapshot::Snapshot;
 use crate::storage::{Stats, Storage};
@@ -136,6 +137,7 @@ impl Storage {
             cluster_id,
             core: Mutex::new(core),
             wal: Mutex::new(wal),
+            holds: Mutex::new(Holds::default()),
             listeners: Mutex::default(),
             work: Condvar::new(),
             upkeep: Condvar::new(),

@@ -161,6 +161,13 @@ pub enum CommitError {
     /// `before` of [`Op::DeleteRecords`] lies outside the log.
     #[error("offset {asked} is outside the log, which is {start} to {end}")]
     OffsetOutOfRange { asked: i64, start: i64, end: i64 },
+    /// More than one frame can hold.
+    #[error("{found} {what} in one commit; at most {limit} are taken")]
+    TooLarge {
+        what: &'static str,
+        found: usize,
+        limit: usize,
+    },
     #[error("{0}")]
     Append(AppendError),
     #[error("{0}")]

@@ -4,6 +4,7 @@
 //! it, read the rest from the files; check each of those batches against its own CRC before it leaves. A damaged byte on
 //! disk is an error, never a record.
 
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +30,66 @@ pub(crate) enum Found {
     Disk { file: u64, entry: Entry },
 }
 
+/// Where to read in one partition, and how much of it at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchFrom {
+    pub topic: Uuid,
+    pub partition: i32,
+    pub offset: i64,
+    pub max_bytes: usize,
+}
+
+impl FetchFrom {
+    fn log(&self) -> LogId {
+        LogId {
+            topic: self.topic,
+            partition: self.partition,
+        }
+    }
+}
+
+/// What a fetch may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Memory,
+    Disk,
+}
+
+/// A partition's part in a fetch: a place in a sealed file, or entries of the active one.
+enum Picked {
+    Sealed(Segment),
+    Active(u64, Vec<Entry>),
+}
+
+/// What the partitions of a fetch share.
+struct Budget {
+    left: usize,
+    /// The first batch comes however large it is: a reader must not starve on its own limit.
+    none_yet: bool,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.left == 0 && !self.none_yet
+    }
+
+    /// The first entries that fit.
+    fn take<'a>(&mut self, entries: &'a [Entry], max_bytes: usize) -> &'a [Entry] {
+        let bound = self.left.min(max_bytes);
+        let (mut count, mut size) = (0, 0);
+        for entry in entries {
+            let with = size + entry.len as usize;
+            if with > bound && !(count == 0 && self.none_yet) {
+                break;
+            }
+            (count, size) = (count + 1, with);
+        }
+        self.none_yet &= count == 0;
+        self.left = self.left.saturating_sub(size);
+        &entries[..count]
+    }
+}
+
 /// Where the batches at an offset are indexed.
 pub(crate) enum Located {
     Sealed(Segment),
@@ -49,8 +110,33 @@ impl Storage {
         offset: i64,
         max_bytes: usize,
     ) -> Result<Fetched, ReadError> {
-        self.shared
-            .fetch(LogId { topic, partition }, offset, max_bytes)
+        self.shared.fetch(&FetchFrom {
+            topic,
+            partition,
+            offset,
+            max_bytes,
+        })
+    }
+
+    /// [`Storage::fetch`] from many partitions, all bounds as of one moment: an answer for each, in their order. They share
+    /// `max_bytes`: batches are taken while they fit into it and into their partition's own bound, but for the very first
+    /// batch, which comes however large it is. What does not fit is not read.
+    pub fn fetch_many(
+        &self,
+        asked: &[FetchFrom],
+        max_bytes: usize,
+    ) -> Vec<Result<Fetched, ReadError>> {
+        let fetched = self.shared.fetch_many(asked, max_bytes, Reach::Disk);
+        fetched.expect("the disk may be read")
+    }
+
+    /// [`Storage::fetch_many`] if it can be answered from memory, where most readers are: `None` when the disk would be asked.
+    pub fn fetch_resident(
+        &self,
+        asked: &[FetchFrom],
+        max_bytes: usize,
+    ) -> Option<Vec<Result<Fetched, ReadError>>> {
+        self.shared.fetch_many(asked, max_bytes, Reach::Memory)
     }
 
     /// The first record at or after `timestamp`: (offset, its timestamp).
@@ -64,8 +150,10 @@ impl Storage {
         timestamp: i64,
     ) -> Result<Option<(i64, i64)>, ReadError> {
         let id = LogId { topic, partition };
-        self.shared
-            .first_record(id, |max| max >= timestamp, |at| at >= timestamp)
+        let bounds = self.bounds(topic, partition);
+        let start = bounds.ok_or(ReadError::UnknownPartition)?.log_start;
+        let is_due = |at: i64| at >= timestamp;
+        self.shared.first_record(id, start, is_due, is_due)
     }
 
     /// The record with the largest timestamp, the first of equals: (offset, timestamp).
@@ -78,119 +166,248 @@ impl Storage {
         partition: i32,
     ) -> Result<Option<(i64, i64)>, ReadError> {
         let id = LogId { topic, partition };
-        let largest = {
-            let core = self.shared.core.lock();
-            let log = core
-                .state
-                .logs
-                .get(&id)
-                .ok_or(ReadError::UnknownPartition)?;
-            let sealed = log.segments.iter().map(|segment| segment.max_timestamp);
-            sealed
-                .chain(log.active.iter().map(|entry| entry.max_timestamp))
-                .max()
+        let Some((start, largest)) = self.shared.largest_timestamp(id)? else {
+            return Ok(None);
         };
-        match largest {
-            Some(largest) => self
-                .shared
-                .first_record(id, |max| max >= largest, |at| at >= largest),
-            None => Ok(None),
-        }
+        let is_it = |at: i64| at >= largest;
+        self.shared.first_record(id, start, is_it, is_it)
     }
 }
 
 impl Shared {
-    fn fetch(&self, id: LogId, offset: i64, max_bytes: usize) -> Result<Fetched, ReadError> {
-        let _reading = self.readers.read();
-        let core = self.core.lock();
-        let log = core
-            .state
-            .logs
-            .get(&id)
-            .ok_or(ReadError::UnknownPartition)?;
-        let mut fetched = Fetched {
-            batches: Vec::new(),
-            log_start: log.start,
-            high_watermark: log.end,
-        };
-        let found = match log.locate(offset)? {
-            Located::End => return Ok(fetched),
-            Located::Active(first) => {
-                let entries = within(&log.active[first..], max_bytes);
-                let found = core.find(core.active_file, entries);
-                drop(core);
-                found
-            }
-            Located::Sealed(segment) => {
-                drop(core);
-                let entries = self.entries(id, &segment)?;
-                let first = entries.partition_point(|entry| entry.last < offset);
-                let entries = within(&entries[first..], max_bytes);
-                self.core.lock().find(segment.file, entries)
-            }
-        };
-        fetched.batches = self.load(found)?;
-        Ok(fetched)
+    fn fetch(&self, asked: &FetchFrom) -> Result<Fetched, ReadError> {
+        let mut fetched = self.fetch_many(slice::from_ref(asked), asked.max_bytes, Reach::Disk);
+        fetched
+            .as_mut()
+            .and_then(Vec::pop)
+            .expect("one was asked for, and the disk may be read")
     }
 
-    /// The first record for which `record` holds of its timestamp, looking only into batches for which `batch` holds of
-    /// their largest one.
+    /// Three parts: all bounds and places at one moment; then the index entries, as far as the budget goes; then the bytes.
+    /// `None` when that would need a disk which is out of reach.
+    fn fetch_many(
+        &self,
+        asked: &[FetchFrom],
+        max_bytes: usize,
+        reach: Reach,
+    ) -> Option<Vec<Result<Fetched, ReadError>>> {
+        let _reading = self.readers.read();
+        let (mut fetched, places) = self.places(asked, max_bytes);
+        let mut budget = Budget {
+            left: max_bytes,
+            none_yet: true,
+        };
+        for (n, place) in places {
+            let FetchFrom {
+                offset, max_bytes, ..
+            } = asked[n];
+            let picked = match place {
+                Picked::Active(file, entries) => {
+                    Ok((file, budget.take(&entries, max_bytes).to_vec()))
+                }
+                Picked::Sealed(_) if budget.is_spent() => continue,
+                Picked::Sealed(segment) => {
+                    let id = asked[n].log();
+                    if reach == Reach::Memory && self.index_cache.get(segment.file, id).is_none() {
+                        return None;
+                    }
+                    self.entries(id, &segment).map(|entries| {
+                        let first = entries.partition_point(|entry| entry.last < offset);
+                        let taken = budget.take(&entries[first..], max_bytes);
+                        (segment.file, taken.to_vec())
+                    })
+                }
+            };
+            let batches = match picked {
+                Ok((file, entries)) => {
+                    let found = self.core.lock().find(file, &entries);
+                    let on_disk = |found: &Found| matches!(found, Found::Disk { .. });
+                    if reach == Reach::Memory && found.iter().any(on_disk) {
+                        return None;
+                    }
+                    self.load(found)
+                }
+                Err(error) => Err(error),
+            };
+            match (batches, &mut fetched[n]) {
+                (Ok(batches), Ok(fetched)) => fetched.batches = batches,
+                (Err(error), fetched) => *fetched = Err(error),
+                (Ok(_), Err(_)) => unreachable!("only what was found is read"),
+            }
+        }
+        Some(fetched)
+    }
+
+    /// Bounds of all that is asked for, and where the batches of those stand that have any. The active file's entries are
+    /// copied, not more than the budget can use.
+    fn places(
+        &self,
+        asked: &[FetchFrom],
+        max_bytes: usize,
+    ) -> (Vec<Result<Fetched, ReadError>>, Vec<(usize, Picked)>) {
+        let core = self.core.lock();
+        let mut places = Vec::new();
+        let mut budget = Budget {
+            left: max_bytes,
+            none_yet: true,
+        };
+        let look = |(n, from): (usize, &FetchFrom)| {
+            let log = core.state.logs.get(&from.log());
+            let log = log.ok_or(ReadError::UnknownPartition)?;
+            match log.locate(from.offset)? {
+                Located::End => {}
+                Located::Sealed(segment) => places.push((n, Picked::Sealed(segment))),
+                Located::Active(first) => {
+                    let entries = budget.take(&log.active[first..], from.max_bytes);
+                    if !entries.is_empty() {
+                        places.push((n, Picked::Active(core.active_file, entries.to_vec())));
+                    }
+                }
+            }
+            Ok(Fetched {
+                batches: Vec::new(),
+                log_start: log.start,
+                high_watermark: log.end,
+                last_stable_offset: log.end,
+            })
+        };
+        let fetched = asked.iter().enumerate().map(look).collect();
+        (fetched, places)
+    }
+
+    /// The first record at or after `from` for which `record` holds of its timestamp, looking only into batches for which
+    /// `batch` holds of their largest one. Such a batch may have nothing to offer: its record may stand before `from`.
     fn first_record(
         &self,
         id: LogId,
+        mut from: i64,
         batch: impl Fn(i64) -> bool,
         record: impl Fn(i64) -> bool,
     ) -> Result<Option<(i64, i64)>, ReadError> {
         let _reading = self.readers.read();
+        while let Some((file, entry)) = self.next_batch(id, from, &batch)? {
+            let found = self.record_in(file, &entry, from, &record)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            from = entry.last + 1;
+        }
+        Ok(None)
+    }
+
+    /// The first batch that reaches `from` or beyond and for which `batch` holds of its largest timestamp.
+    fn next_batch(
+        &self,
+        id: LogId,
+        from: i64,
+        batch: &impl Fn(i64) -> bool,
+    ) -> Result<Option<(u64, Entry)>, ReadError> {
+        let mut after = from;
+        loop {
+            let segment = {
+                let core = self.core.lock();
+                let log = core.state.logs.get(&id);
+                let log = log.ok_or(ReadError::UnknownPartition)?;
+                let is_it = |s: &&Segment| s.last >= after && batch(s.max_timestamp);
+                match log.segments.iter().find(is_it) {
+                    Some(segment) => *segment,
+                    None => {
+                        let is_it = |e: &&Entry| e.last >= from && batch(e.max_timestamp);
+                        let entry = log.active.iter().find(is_it);
+                        return Ok(entry.map(|entry| (core.active_file, *entry)));
+                    }
+                }
+            };
+            let entries = self.entries(id, &segment)?;
+            let is_it = |e: &&Entry| e.last >= from && batch(e.max_timestamp);
+            if let Some(entry) = entries.iter().find(is_it) {
+                return Ok(Some((segment.file, *entry)));
+            }
+            after = segment.last + 1;
+        }
+    }
+
+    /// The first record of a batch, at or after `from`, for which `record` holds of its timestamp.
+    fn record_in(
+        &self,
+        file: u64,
+        entry: &Entry,
+        from: i64,
+        record: &impl Fn(i64) -> bool,
+    ) -> Result<Option<(i64, i64)>, ReadError> {
+        let mut found = None;
+        self.each_record(file, entry, |offset, timestamp| {
+            if found.is_none() && offset >= from && record(timestamp) {
+                found = Some((offset, timestamp));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Visits offset and timestamp of a batch's records.
+    fn each_record(
+        &self,
+        file: u64,
+        entry: &Entry,
+        mut visit: impl FnMut(i64, i64),
+    ) -> Result<(), ReadError> {
+        let found = self.core.lock().find(file, &[*entry]);
+        let bytes = self.load(found)?.swap_remove(0);
+        let corrupt = |reason: String| self.corrupt(file, entry, reason);
+        let parsed = Batch::split_from(&mut bytes.clone()).map_err(|e| corrupt(e.to_string()))?;
+        if parsed.header().is_log_append_time() {
+            (entry.base..=entry.last).for_each(|offset| visit(offset, entry.max_timestamp));
+            return Ok(());
+        }
+        let records = parsed.records().map_err(|e| corrupt(e.to_string()))?;
+        for each in records.iter() {
+            let each = each.map_err(|e| corrupt(e.to_string()))?;
+            visit(each.offset, each.timestamp);
+        }
+        Ok(())
+    }
+
+    /// The largest timestamp of what is not past the log's start. The batch that the start cuts, and the file that it
+    /// stands in, may have had larger ones.
+    fn largest_timestamp(&self, id: LogId) -> Result<Option<(i64, i64)>, ReadError> {
+        let _reading = self.readers.read();
+        let (start, cut) = {
+            let core = self.core.lock();
+            let log = core.state.logs.get(&id);
+            let log = log.ok_or(ReadError::UnknownPartition)?;
+            (log.start, log.segments.front().copied())
+        };
+        let cut = match cut {
+            Some(segment) => Some((segment, self.entries(id, &segment)?)),
+            None => None,
+        };
+        let Some((file, first)) = self.next_batch(id, start, &|_| true)? else {
+            return Ok(None);
+        };
+        let mut largest = None;
+        self.each_record(file, &first, |offset, timestamp| {
+            if offset >= start {
+                largest = largest.max(Some(timestamp));
+            }
+        })?;
         let core = self.core.lock();
         let log = core
             .state
             .logs
             .get(&id)
             .ok_or(ReadError::UnknownPartition)?;
-        let start = log.start;
-        let sealed = log
-            .segments
-            .iter()
-            .find(|segment| batch(segment.max_timestamp));
-        let (file, entry) = match sealed.copied() {
-            Some(segment) => {
-                drop(core);
-                let entries = self.entries(id, &segment)?;
-                let entry = entries
-                    .iter()
-                    .find(|e| e.last >= start && batch(e.max_timestamp));
-                (segment.file, entry.copied())
-            }
-            None => {
-                let entry = log
-                    .active
-                    .iter()
-                    .find(|entry| batch(entry.max_timestamp))
-                    .copied();
-                let file = core.active_file;
-                drop(core);
-                (file, entry)
-            }
-        };
-        let Some(entry) = entry else {
-            return Ok(None);
-        };
-        let found = self.core.lock().find(file, &[entry]);
-        let bytes = self.load(found)?.swap_remove(0);
-        let corrupt = |reason: String| self.corrupt(file, &entry, reason);
-        let parsed = Batch::split_from(&mut bytes.clone()).map_err(|e| corrupt(e.to_string()))?;
-        if parsed.header().is_log_append_time() {
-            return Ok(Some((entry.base.max(start), entry.max_timestamp)));
-        }
-        let records = parsed.records().map_err(|e| corrupt(e.to_string()))?;
-        for each in records.iter() {
-            let each = each.map_err(|e| corrupt(e.to_string()))?;
-            if each.offset >= start && record(each.timestamp) {
-                return Ok(Some((each.offset, each.timestamp)));
-            }
-        }
-        Ok(None)
+        let behind = |entry: &&Entry| entry.base > first.base;
+        let in_cut = cut.iter().flat_map(|(_, entries)| entries.iter());
+        let entries = in_cut.chain(&log.active).filter(behind);
+        let entries = entries.map(|entry| entry.max_timestamp);
+        let is_cut = |s: &&Segment| cut.as_ref().is_some_and(|(cut, _)| cut.first == s.first);
+        let whole = log.segments.iter().filter(|s| !is_cut(s));
+        let whole = whole.map(|segment| segment.max_timestamp);
+        Ok(entries
+            .chain(whole)
+            .chain(largest)
+            .max()
+            .map(|max| (start, max)))
     }
 
     /// The entries of a sealed segment, from the cache or the sidecar.
@@ -338,17 +555,4 @@ impl Log {
             false => Located::End,
         })
     }
-}
-
-/// The first entries that together have about `max_bytes`, at least one.
-fn within(entries: &[Entry], max_bytes: usize) -> &[Entry] {
-    let mut size = 0;
-    let count = entries
-        .iter()
-        .take_while(|entry| {
-            size += entry.len as usize;
-            size <= max_bytes
-        })
-        .count();
-    &entries[..count.max(1).min(entries.len())]
 }

@@ -2,21 +2,61 @@
 //!
 //! As Kafka, the oldest batches go first and the age of a batch is that of its newest record. Finer than Kafka: a sealed
 //! file's part of a log goes as a whole, but in the active file batches go one by one. A batch without a timestamp (-1)
-//! never gets too old.
+//! never gets too old. Beyond Kafka: what a reader of our own still needs is kept (`holds.rs`).
+
+use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::record::LogId;
 use crate::state::{Log, State};
 use crate::topic::Topic;
 
+/// What retention would do to one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) log: LogId,
+    /// The new log start by time and size.
+    pub(crate) start: i64,
+    /// Somebody still needs an offset before that one.
+    pub(crate) held: Option<(i64, String)>,
+}
+
 /// New log starts as of `now`; logs that keep everything are left out.
-pub(crate) fn due(state: &State, now: i64) -> Vec<(LogId, i64)> {
+pub(crate) fn due(state: &State, holds: &HashMap<LogId, (i64, &str)>, now: i64) -> Vec<Due> {
     let logs = state.logs.iter();
     logs.filter_map(|(id, log)| {
         let topic = state.topics.get(&id.topic)?;
         let start = new_start(topic, log, now)?;
-        Some((*id, start))
+        let held = holds.get(id).filter(|(offset, _)| *offset < start);
+        Some(Due {
+            log: *id,
+            start,
+            // Never before the start: an offset below 0 has a meaning of its own where log starts are advanced.
+            held: held.map(|(offset, holder)| ((*offset).max(log.start), (*holder).to_owned())),
+        })
     })
     .collect()
+}
+
+/// A part of a log that goes as a whole.
+struct Piece {
+    last: i64,
+    max_timestamp: i64,
+    bytes: u64,
+}
+
+fn pieces(log: &Log) -> impl Iterator<Item = Piece> {
+    let segments = log.segments.iter().map(|s| Piece {
+        last: s.last,
+        max_timestamp: s.max_timestamp,
+        bytes: s.bytes,
+    });
+    let active = log.active.iter().map(|e| Piece {
+        last: e.last,
+        max_timestamp: e.max_timestamp,
+        bytes: u64::from(e.len),
+    });
+    segments.chain(active)
 }
 
 fn new_start(topic: &Topic, log: &Log, now: i64) -> Option<i64> {
@@ -27,24 +67,41 @@ fn new_start(topic: &Topic, log: &Log, now: i64) -> Option<i64> {
         .retention_ms()
         .map_or(i64::MIN, |keep| now.saturating_sub(keep));
     let keep_bytes = topic.retention_bytes().unwrap_or(u64::MAX);
-    let segments = log
-        .segments
-        .iter()
-        .map(|s| (s.last, s.max_timestamp, s.bytes));
-    let active = log
-        .active
-        .iter()
-        .map(|e| (e.last, e.max_timestamp, u64::from(e.len)));
     let mut left = log.bytes;
     let mut start = None;
-    for (last, max_timestamp, bytes) in segments.chain(active) {
-        let expired = max_timestamp >= 0 && max_timestamp < too_old;
-        let over_size = left.saturating_sub(bytes) >= keep_bytes;
+    for piece in pieces(log) {
+        let expired = piece.max_timestamp >= 0 && piece.max_timestamp < too_old;
+        let over_size = left.saturating_sub(piece.bytes) >= keep_bytes;
         if !expired && !over_size {
             break;
         }
-        left -= bytes;
-        start = Some(last + 1);
+        left -= piece.bytes;
+        start = Some(piece.last + 1);
     }
     start
+}
+
+/// How long from `now` until retention would take `offset`, if nothing more is written: zero when only a hold keeps it,
+/// `None` when it is not to go at all, or is not there.
+pub(crate) fn until_taken(topic: &Topic, log: &Log, offset: i64, now: i64) -> Option<Duration> {
+    if topic.internal || offset >= log.end {
+        return None;
+    }
+    let keep_ms = topic.retention_ms();
+    let keep_bytes = topic.retention_bytes().unwrap_or(u64::MAX);
+    let mut left = log.bytes;
+    let mut until = 0;
+    for piece in pieces(log) {
+        let over_size = left.saturating_sub(piece.bytes) >= keep_bytes;
+        left -= piece.bytes;
+        if !over_size {
+            let keep = keep_ms.filter(|_| piece.max_timestamp >= 0)?;
+            // The oldest go first: none goes before all those in front of it.
+            until = until.max(piece.max_timestamp.saturating_add(keep).saturating_sub(now));
+        }
+        if piece.last >= offset {
+            break;
+        }
+    }
+    Some(Duration::from_millis(u64::try_from(until).unwrap_or(0)))
 }

@@ -22,6 +22,8 @@ use crate::topic::Topic;
 
 /// Bits of an [`Entry::order`] that number the batches of one frame; the lsn stands above them.
 const ORDER_BITS: u32 = 20;
+/// Batches of one frame.
+pub(crate) const MAX_BATCHES: usize = 1 << ORDER_BITS;
 
 #[derive(Debug, Default)]
 pub(crate) struct State {

@@ -10,8 +10,10 @@ use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::commit::{Listener, Shared, Threads};
+use crate::holds::Hold;
 use crate::ops::{AppendError, Appended, CommitError, Committed, Op, Table};
 use crate::record::LogId;
+use crate::retention;
 use crate::topic::Topic;
 
 /// The durable state of one server. Cheap to clone; all methods may be called from any thread.
@@ -40,6 +42,8 @@ pub struct Fetched {
     pub batches: Vec<Bytes>,
     pub log_start: i64,
     pub high_watermark: i64,
+    /// Where undecided transactions begin: the high watermark, as long as there are none. Of the same moment as it.
+    pub last_stable_offset: i64,
 }
 
 impl Fetched {
@@ -62,7 +66,7 @@ impl Fetched {
 }
 
 /// Counters since open, and the state of the disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
     pub fsyncs: u64,
     pub fsync_time: Duration,
@@ -76,6 +80,8 @@ pub struct Stats {
     pub disk_total: u64,
     /// Appends are refused: the disk is full or failed.
     pub write_blocked: bool,
+    /// Why nothing is written any more until a restart: a failed sync, or a panic of one of the storage's threads.
+    pub failed: Option<String>,
     pub wal_files: u64,
     pub wal_bytes: u64,
 }
@@ -165,6 +171,9 @@ impl Storage {
                 Ok(committed) => Ok(committed.appended[0]),
                 Err(CommitError::Append(error)) => Err(error),
                 Err(CommitError::Full(full)) => Err(AppendError::Full(full)),
+                Err(CommitError::TooLarge { what, found, limit }) => Err(AppendError::Malformed(
+                    format!("{found} {what} in one append; at most {limit} are taken"),
+                )),
                 Err(other) => Err(AppendError::Failed(other.to_string())),
             });
         });
@@ -217,8 +226,9 @@ impl Storage {
         let folder = &self.shared.folder;
         let mut stats = {
             let core = self.shared.core.lock();
-            let mut stats = core.stats;
+            let mut stats = core.stats.clone();
             stats.write_blocked = core.full.is_some() || core.failed.is_some();
+            stats.failed = core.failed.clone();
             stats
         };
         for entry in folder.disk.list(&folder.wal).unwrap_or_default() {
@@ -232,7 +242,40 @@ impl Storage {
         stats
     }
 
-    /// Advances log starts by time and size now; the timer does the same.
+    /// Keeps retention from taking what `holder` still has to read; replaces all that it held before. In memory: a holder
+    /// states it anew after a start, before [`Storage::holds_ready`].
+    pub fn hold(&self, holder: &str, at: Vec<Hold>) {
+        let mut holds = self.shared.holds.lock();
+        holds.by_holder.insert(holder.to_owned(), at);
+    }
+
+    /// `holder` needs nothing any more.
+    pub fn release(&self, holder: &str) {
+        self.shared.holds.lock().by_holder.remove(holder);
+    }
+
+    /// Everyone who needs something after a start has said so: retention begins.
+    pub fn holds_ready(&self) {
+        self.shared.holds.lock().ready = true;
+    }
+
+    /// How long until retention would have taken something that `holder` needs, were it not held: zero when only the hold
+    /// keeps it already; `None` when nothing of it is ever to go.
+    pub fn time_to_loss(&self, holder: &str) -> Option<Duration> {
+        let held = self.shared.holds.lock().by_holder.get(holder)?.clone();
+        let now = self.shared.clock.now_ms();
+        let core = self.shared.core.lock();
+        let state = &core.state;
+        held.iter()
+            .filter_map(|hold| {
+                let topic = state.topics.get(&hold.topic)?;
+                let log = state.logs.get(&hold.log())?;
+                retention::until_taken(topic, log, hold.offset, now)
+            })
+            .min()
+    }
+
+    /// Advances log starts by time and size now; the timer does the same. Nothing before [`Storage::holds_ready`].
     pub fn run_retention(&self) {
         self.shared.run_retention();
     }

@@ -10,9 +10,11 @@ use std::io;
 use std::time::Duration;
 
 use crate::commit::Shared;
+use crate::config::Fault;
 use crate::ops::{CommitError, Committed, Op};
-use crate::retention;
-use crate::wal::allocate;
+use crate::record::LogId;
+use crate::retention::{self, Due};
+use crate::wal::{Room, allocate};
 
 /// How often upkeep looks around without being called.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
@@ -31,11 +33,19 @@ impl Shared {
                     return;
                 }
             }
-            if !every.is_zero() && self.clock.elapsed() >= next_retention {
-                self.run_retention();
-                next_retention = self.clock.elapsed() + every;
+            let due = self.clock.elapsed() >= next_retention
+                || (self.holds.lock().kept_some && self.is_below_floor());
+            let round = || {
+                if !every.is_zero() && due {
+                    self.run_retention();
+                    next_retention = self.clock.elapsed() + every;
+                }
+                self.plant(Fault::PanicInUpkeep);
+                self.upkeep();
+            };
+            if !self.guard("upkeep", round) {
+                return;
             }
-            self.upkeep();
         }
     }
 
@@ -52,7 +62,8 @@ impl Shared {
         }
         let free = || self.folder.disk.free_bytes(&self.folder.wal).unwrap_or(0);
         let mut core = self.core.lock();
-        if core.full.is_some_and(|full| free() >= full.needed) {
+        let is_room = |needed| free() >= needed || self.folder.disk.exists(&self.folder.spare());
+        if core.full.is_some_and(|full| is_room(full.needed)) {
             tracing::info!("there is space again");
             core.full = None;
         }
@@ -87,7 +98,13 @@ impl Shared {
                     return;
                 }
             }
-            self.prepare_spare();
+            let round = || {
+                self.plant(Fault::PanicInSpare);
+                self.prepare_spare();
+            };
+            if !self.guard("spare", round) {
+                return;
+            }
         }
     }
 
@@ -160,24 +177,49 @@ impl Shared {
         folder.disk.sync_dir(&folder.wal)
     }
 
+    /// Advances log starts as far as time, size and holds say. In pieces, so that each finds room on a full disk.
     pub(crate) fn run_retention(&self) {
-        let now = self.clock.now_ms();
-        let due = retention::due(&self.core.lock().state, now);
-        if due.is_empty() {
-            return;
-        }
-        let ops: Vec<Op> = due
-            .into_iter()
-            .map(|(log, before)| Op::DeleteRecords {
+        const PIECE: usize = 500;
+        for piece in self.retention_due().chunks(PIECE) {
+            let ops = piece.iter().map(|(log, before)| Op::DeleteRecords {
                 topic: log.topic,
                 partition: log.partition,
-                before,
-            })
-            .collect();
-        let report = |result: Result<Committed, CommitError>| match result {
-            Ok(_) => tracing::debug!("log starts advanced"),
-            Err(error) => tracing::warn!(%error, "retention has to wait"),
+                before: *before,
+            });
+            let report = |result: Result<Committed, CommitError>| match result {
+                Ok(_) => tracing::debug!("log starts advanced"),
+                Err(error) => tracing::warn!(%error, "retention has to wait"),
+            };
+            self.submit_with(ops.collect(), Some(Room::Last), Box::new(report));
+        }
+    }
+
+    fn retention_due(&self) -> Vec<(LogId, i64)> {
+        let now = self.clock.now_ms();
+        let mut holds = self.holds.lock();
+        if !holds.ready {
+            return Vec::new();
+        }
+        let due = retention::due(&self.core.lock().state, &holds.lowest(), now);
+        let obeys = !self.is_below_floor();
+        holds.kept_some = obeys && due.iter().any(|due| due.held.is_some());
+        drop(holds);
+        let start = |due: Due| match due.held {
+            Some((offset, _)) if obeys => (due.log, offset),
+            Some((offset, holder)) => {
+                tracing::warn!(
+                    holder, topic = %due.log.topic, partition = due.log.partition, from = offset, to = due.start,
+                    "the disk is nearly full: retention takes records that were still to be read"
+                );
+                (due.log, due.start)
+            }
+            None => (due.log, due.start),
         };
-        self.submit(ops, Box::new(report));
+        due.into_iter().map(start).collect()
+    }
+
+    fn is_below_floor(&self) -> bool {
+        let free = self.folder.disk.free_bytes(&self.folder.wal);
+        free.is_ok_and(|free| free < self.config.retention_floor)
     }
 }

@@ -8,7 +8,8 @@
 //! restart replays that file. At most one file waits for them; the next step writes them itself if need be.
 //!
 //! The last part of a file is a reserve that appends do not use. When no next file can be allocated, appends are refused
-//! and small commits (offsets, deletions, which make room) go on in the reserve: the ballast, at no extra space.
+//! and small commits go on in the reserve: the ballast, at no extra space. It is divided, so that what matters more finds
+//! room when the rest is refused already ([`Room`]): at the end there is always room for what frees space.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,11 +45,31 @@ pub(crate) enum WriteError {
     Failed(String),
 }
 
-/// Which part of a file a frame may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much of the reserve a frame leaves to others; the later ones matter more on a full disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Room {
-    Common,
-    WithReserve,
+    /// Appends: all of it.
+    Append,
+    /// Group offsets, topics, schemas.
+    Small,
+    /// A pipeline's checkpoints and its tables' pointers: what lets it let go of the log.
+    Checkpoint,
+    /// DeleteRecords, deletions of keys.
+    Free,
+    /// Retention and DeleteTopic: what a full disk gets well by. Nothing that comes often may use this last part up.
+    Last,
+}
+
+impl Room {
+    fn leaves(self, reserve: u64) -> u64 {
+        match self {
+            Room::Append => reserve,
+            Room::Small => reserve / 2,
+            Room::Checkpoint => reserve / 4,
+            Room::Free => reserve / 8,
+            Room::Last => 0,
+        }
+    }
 }
 
 impl Wal {
@@ -92,12 +113,9 @@ impl Wal {
 
     /// Whether a frame of at most `payload` bytes still fits after `pending` bytes of the same group.
     pub(crate) fn fits(&self, pending: u64, payload: usize, room: Room) -> bool {
-        let reserve = match room {
-            Room::Common => RESERVE.min(self.capacity / 16),
-            Room::WithReserve => 0,
-        };
+        let reserve = RESERVE.min(self.capacity / 16);
         let end = self.place.position + pending + (FRAME_HEADER + payload) as u64;
-        end <= self.capacity - reserve
+        end <= self.capacity - room.leaves(reserve)
     }
 
     /// Encodes frames behind one another; returns the group's bytes, each frame's place, and the place after them.

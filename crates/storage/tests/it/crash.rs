@@ -226,7 +226,10 @@ impl World {
             self.config.clone(),
         );
         let storage = match opened {
-            Ok(storage) => storage,
+            Ok(storage) => {
+                storage.holds_ready();
+                storage
+            }
             Err(OpenError::Io { .. }) if self.disk.is_off() => {
                 self.note(format_args!("died opening at {}", self.disk.changes()));
                 match self.rng.random_bool(0.5) {
@@ -374,8 +377,12 @@ impl World {
         let before = (high_watermarks(storage), counter(storage));
         let frames = storage.stats().frames;
         let stepped = storage.step();
-        if storage.stats().frames > frames {
+        let stats = storage.stats();
+        if stats.frames > frames {
             self.model.proven = before;
+        }
+        if let Some(why) = stats.failed.filter(|why| why.contains("panicked")) {
+            panic!("{why}");
         }
         stepped
     }

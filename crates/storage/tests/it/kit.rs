@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 use lw_protocol::batch::batches;
 use lw_protocol::{BatchBuilder, Compression};
-use lw_stdx::clock::SystemClock;
+use lw_sim::SimClock;
 use lw_stdx::disk::RealDisk;
 use lw_storage::{AppendError, Appended, Config, Op, OpenError, Storage, Uuid};
 
@@ -21,8 +21,11 @@ pub(crate) fn config(dir: &Path) -> Config {
     }
 }
 
+/// On the machine's disk and under a clock that stands: no test may depend on the day on which it runs.
 pub(crate) fn try_open(config: Config) -> Result<Storage, OpenError> {
-    Storage::open(Arc::new(RealDisk), Arc::new(SystemClock::new()), config)
+    let storage = Storage::open(Arc::new(RealDisk), Arc::new(SimClock::new()), config)?;
+    storage.holds_ready();
+    Ok(storage)
 }
 
 pub(crate) fn open(dir: &Path) -> Storage {

@@ -1,10 +1,13 @@
 //! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`, and with rotten bits `damage`), on a
-//! disk in trouble (`trouble`), where old files are rewritten (`rewriting`), and as files of earlier versions (`format`).
+//! disk in trouble (`trouble`), where old files are rewritten (`rewriting`), where retention must wait
+//! (`holds`), where a thread of it panics (`panics`), and as files of earlier versions (`format`).
 
 mod crash;
 mod damage;
 mod format;
+mod holds;
 mod kit;
+mod panics;
 mod real;
 mod rewriting;
 mod trouble;

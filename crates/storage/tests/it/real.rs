@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lw_storage::source::{LogSource, NOTHING, SourceError, TopicBatch, TopicOffsets};
 use lw_storage::{
-    AppendError, CommitError, Expect, Op, OpenError, ReadError, Storage, Table, Uuid,
+    AppendError, CommitError, Expect, FetchFrom, Fetched, Op, OpenError, ReadError, Storage, Table,
+    Uuid,
 };
 use tempfile::tempdir;
 
@@ -269,6 +270,116 @@ fn reads_stay_between_log_start_and_high_watermark() {
             start: 2,
             end: 4
         })
+    );
+}
+
+#[test]
+fn times_are_looked_up_among_the_records_that_are_left() {
+    let dir = tempdir().unwrap();
+    let storage = open(dir.path());
+    let topic = create(&storage, "t", 1);
+    // Timestamps 1000, 1001, … in each: offset 2 has the largest, 1002.
+    for values in [&["a", "b", "c"][..], &["d", "e"], &["f"], &["g", "h"]] {
+        append(&storage, topic, 0, batch(values)).unwrap();
+    }
+    let check = |storage: &Storage, before, largest, at_1001, at_1002| {
+        let delete = Op::DeleteRecords {
+            topic,
+            partition: 0,
+            before,
+        };
+        storage.commit_blocking(vec![delete]).unwrap();
+        assert_eq!(storage.max_timestamp(topic, 0), Ok(largest), "{before}");
+        let found = [1001, 1002].map(|at| storage.offset_for_time(topic, 0, at).unwrap());
+        assert_eq!(found, [at_1001, at_1002], "{before}");
+    };
+    let at = |offset, time| Some((offset, time));
+    check(&storage, 1, at(2, 1002), at(1, 1001), at(2, 1002));
+    check(&storage, 3, at(4, 1001), at(4, 1001), None);
+    // The same where the batches stand in a sealed file.
+    let value = "v".repeat(100_000);
+    let other = create(&storage, "other", 1);
+    for _ in 0..30 {
+        append(&storage, other, 0, batch(&[&value])).unwrap();
+    }
+    check(&storage, 4, at(4, 1001), at(4, 1001), None);
+    check(&storage, 5, at(7, 1001), at(7, 1001), None);
+    check(&storage, 7, at(7, 1001), at(7, 1001), None);
+    check(&storage, 8, None, None, None);
+}
+
+#[test]
+fn a_fetch_of_many_shares_one_budget_and_one_moment() {
+    let dir = tempdir().unwrap();
+    let storage = open(dir.path());
+    let topic = create(&storage, "t", 4);
+    for partition in [0, 1, 1, 2] {
+        append(&storage, topic, partition, batch(&["0123456789"])).unwrap();
+    }
+    let size = storage.fetch(topic, 0, 0, 1).unwrap().size();
+    let from = |partition, offset, max_bytes| FetchFrom {
+        topic,
+        partition,
+        offset,
+        max_bytes,
+    };
+    let all = |max| {
+        [
+            from(3, 0, max),
+            from(1, 0, max),
+            from(0, 0, max),
+            from(2, 0, max),
+        ]
+    };
+    let counts = |asked: &[FetchFrom], max| -> Vec<usize> {
+        let fetched = storage.fetch_many(asked, max);
+        assert_eq!(
+            storage.fetch_resident(asked, max).unwrap().len(),
+            asked.len()
+        );
+        let count = |f: &Result<Fetched, _>| f.as_ref().unwrap().batches.len();
+        fetched.iter().map(count).collect()
+    };
+    assert_eq!(counts(&all(1 << 20), 1 << 20), [0, 2, 1, 1]);
+    assert_eq!(
+        counts(&all(1 << 20), 1),
+        [0, 1, 0, 0],
+        "the first comes in any case"
+    );
+    assert_eq!(
+        counts(&all(size), 1 << 20),
+        [0, 1, 1, 1],
+        "a partition's own bound"
+    );
+    assert_eq!(counts(&all(1), 1 << 20), [0, 1, 0, 0]);
+    assert_eq!(counts(&all(1 << 20), 3 * size), [0, 2, 1, 0]);
+    let odd = storage.fetch_many(&[from(0, 9, 1), from(9, 0, 1), from(2, 0, 1)], 1);
+    let out = ReadError::OutOfRange {
+        asked: 9,
+        start: 0,
+        end: 1,
+    };
+    assert_eq!(odd[0].as_ref().err(), Some(&out));
+    assert_eq!(odd[1].as_ref().err(), Some(&ReadError::UnknownPartition));
+    let last = odd[2].as_ref().unwrap();
+    assert_eq!(
+        (
+            last.batches.len(),
+            last.high_watermark,
+            last.last_stable_offset
+        ),
+        (1, 1, 1)
+    );
+    storage.close();
+    // After a restart nothing is in memory.
+    let storage = open(dir.path());
+    assert!(storage.fetch_resident(&all(1 << 20), 1 << 20).is_none());
+    assert_eq!(
+        storage.fetch_many(&all(1 << 20), 3 * size)[1]
+            .as_ref()
+            .unwrap()
+            .size(),
+        2 * size
     );
 }
 

@@ -21,7 +21,10 @@ fn stepped(disk: &SimDisk) -> Storage {
         min_free_bytes: 0,
         ..Config::new("/data")
     };
-    Storage::open_stepped(Arc::new(disk.clone()), Arc::new(SimClock::new()), config).unwrap()
+    let clock = Arc::new(SimClock::new());
+    let storage = Storage::open_stepped(Arc::new(disk.clone()), clock, config).unwrap();
+    storage.holds_ready();
+    storage
 }
 
 /// Appends to a topic that is kept, between a lot that is not.

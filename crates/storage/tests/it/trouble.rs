@@ -118,6 +118,92 @@ fn the_reserve_ends_too_and_says_so() {
     assert_eq!(storage.get(Table::GroupOffsets, b"group").unwrap(), "7");
 }
 
+/// Offset commits go on until no room is left for them; what frees space must still find some, and then all goes on.
+#[test]
+fn a_full_disk_always_has_room_for_what_frees_space() {
+    type Free = fn(&Storage, Uuid);
+    let by_deleting: Free = |storage, topic| {
+        let end = storage.bounds(topic, 0).unwrap().high_watermark;
+        let op = Op::DeleteRecords {
+            topic,
+            partition: 0,
+            before: end,
+        };
+        storage.commit_blocking(vec![op]).unwrap();
+    };
+    let by_topic: Free = |storage, topic| {
+        storage
+            .commit_blocking(vec![Op::DeleteTopic { id: topic }])
+            .unwrap();
+    };
+    let by_retention: Free = |storage, topic| {
+        // All of this was written in 1970, but the topic was to be kept until now.
+        storage.holds_ready();
+        storage.run_retention();
+        while storage.step() {}
+        let bounds = storage.bounds(topic, 0).unwrap();
+        assert_eq!(bounds.log_start, bounds.high_watermark);
+    };
+    for free in [by_deleting, by_topic, by_retention] {
+        let bench = Bench::new();
+        let storage = bench.open();
+        let (topic, other) = (create(&storage, "t", 1), create(&storage, "o", 1));
+        bench.disk.cause(Trouble::Capacity(110_000));
+        let value = "v".repeat(900);
+        while append(&storage, topic, &value).is_ok() {
+            storage.upkeep();
+        }
+        while put(&storage, 1).is_ok() {}
+        let manifest = |n: u32| {
+            let op = Op::Put {
+                table: Table::Manifests,
+                key: Bytes::from_static(b"m"),
+                value: Some(Bytes::from(n.to_string())),
+                expect: Expect::Any,
+            };
+            storage.commit_blocking(vec![op])
+        };
+        manifest(0).expect("a pipeline's checkpoint finds room when offset commits do not");
+        while manifest(1).is_ok() {}
+        free(&storage, topic);
+        storage.upkeep();
+        storage.upkeep();
+        assert_eq!(append(&storage, other, "after"), Ok(0));
+        put(&storage, 2).unwrap();
+    }
+}
+
+/// A free that waits behind an offset commit must not be refused with it.
+#[test]
+fn frees_in_the_same_group_as_what_finds_no_room_are_carried_out() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let topic = create(&storage, "t", 1);
+    bench.disk.cause(Trouble::Capacity(40_000));
+    while append(&storage, topic, &"v".repeat(300)).is_ok() {}
+    while put(&storage, 1).is_ok() {}
+    let (sender, receiver) = channel();
+    let offsets = Op::Put {
+        table: Table::GroupOffsets,
+        key: Bytes::from_static(b"group"),
+        value: Some(Bytes::from_static(b"2")),
+        expect: Expect::Any,
+    };
+    for (name, op) in [
+        ("offsets", offsets),
+        ("delete", Op::DeleteTopic { id: topic }),
+    ] {
+        let sender = sender.clone();
+        storage.commit(vec![op], move |result| {
+            sender.send((name, result.is_ok())).unwrap();
+        });
+    }
+    while storage.step() {}
+    let answers: Vec<_> = receiver.try_iter().collect();
+    assert_eq!(answers, [("offsets", false), ("delete", true)]);
+    assert!(storage.topic("t").is_none());
+}
+
 #[test]
 fn after_a_failed_sync_nothing_is_written_until_a_restart() {
     let bench = Bench::new();
@@ -134,7 +220,8 @@ fn after_a_failed_sync_nothing_is_written_until_a_restart() {
         Err(AppendError::Failed(_))
     ));
     assert!(matches!(put(&storage, 1), Err(CommitError::Failed(_))));
-    assert!(storage.stats().write_blocked);
+    let stats = storage.stats();
+    assert!(stats.write_blocked && stats.failed.is_some_and(|why| why.contains("sync")));
     assert_eq!(records(&storage, topic, 0), ["0=kept"], "reads go on");
     drop(storage);
     bench.disk.crash();
