@@ -7,7 +7,7 @@ mod steps;
 
 pub use self::steps::BadSteps;
 use self::steps::Step;
-use crate::{Function, LogicalType, SignatureError, Value};
+use crate::{Function, LogicalType, SignatureError, TypeKind, Value};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -23,6 +23,12 @@ pub enum Expr {
     },
     Literal {
         value: Value,
+        ty: LogicalType,
+    },
+    /// A field of a ROW; NULL where the row is. Build with [`Expr::field`].
+    Field {
+        row: Box<Expr>,
+        index: usize,
         ty: LogicalType,
     },
     /// Build with [`Expr::call`].
@@ -56,10 +62,28 @@ impl Expr {
         Ok(Expr::Call { function, args, ty })
     }
 
+    /// The field at `index` of a ROW.
+    ///
+    /// # Panics
+    /// When `row` is not a ROW with such a field.
+    pub fn field(row: Expr, index: usize) -> Expr {
+        let TypeKind::Row(fields) = &row.ty().kind else {
+            panic!("only a ROW has fields: {row}");
+        };
+        let of = &fields[index].ty;
+        let ty = of.clone().with_nullable(of.nullable || row.ty().nullable);
+        Expr::Field {
+            row: Box::new(row),
+            index,
+            ty,
+        }
+    }
+
     pub fn ty(&self) -> &LogicalType {
         match self {
             Expr::Column { ty, .. }
             | Expr::Literal { ty, .. }
+            | Expr::Field { ty, .. }
             | Expr::Call { ty, .. }
             | Expr::Cast { ty, .. }
             | Expr::Case { ty, .. } => ty,
@@ -77,7 +101,9 @@ impl Expr {
         match self {
             Expr::Column { .. } | Expr::Literal { .. } => (1, 1),
             Expr::Call { args, .. } => of(&mut args.iter()),
-            Expr::Cast { expr, .. } => of(&mut std::iter::once(&**expr)),
+            Expr::Cast { expr, .. } | Expr::Field { row: expr, .. } => {
+                of(&mut std::iter::once(&**expr))
+            }
             Expr::Case {
                 branches,
                 otherwise,
@@ -95,7 +121,7 @@ impl Expr {
             Expr::Column { index, .. } => visit(*index),
             Expr::Literal { .. } => {}
             Expr::Call { args, .. } => args.iter().for_each(|arg| arg.visit_columns(visit)),
-            Expr::Cast { expr, .. } => expr.visit_columns(visit),
+            Expr::Cast { expr, .. } | Expr::Field { row: expr, .. } => expr.visit_columns(visit),
             Expr::Case {
                 branches,
                 otherwise,
@@ -124,7 +150,7 @@ impl Expr {
             Expr::Column { index, .. } => *index = to(*index),
             Expr::Literal { .. } => {}
             Expr::Call { args, .. } => args.iter_mut().for_each(|arg| arg.map_in_place(to)),
-            Expr::Cast { expr, .. } => expr.map_in_place(to),
+            Expr::Cast { expr, .. } | Expr::Field { row: expr, .. } => expr.map_in_place(to),
             Expr::Case {
                 branches,
                 otherwise,
@@ -145,6 +171,10 @@ impl fmt::Display for Expr {
         match self {
             Expr::Column { name, .. } => f.write_str(name),
             Expr::Literal { value, ty } => value.write(f, &ty.kind),
+            Expr::Field { row, index, .. } => match &row.ty().kind {
+                TypeKind::Row(fields) => write!(f, "{row}.{}", fields[*index].name),
+                _ => write!(f, "{row}.{index}"),
+            },
             Expr::Call { function, args, .. } => write_call(f, *function, args),
             Expr::Cast { expr, ty, or_null } => {
                 let name = if *or_null { "TRY_CAST" } else { "CAST" };

@@ -8,7 +8,7 @@
 //! `O(n log n)`, not `O(n²)`. A record that became several rows fails as a whole.
 
 use crate::batch::{Batch, Origin};
-use crate::kernel::{Evaluator, RowError};
+use crate::kernel::{Evaluator, RowError, filter_mask};
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -166,16 +166,16 @@ fn apply(step: &Step, batch: &Batch) -> Result<Result<Batch, RowError>, ChainErr
             return Ok(expression.evaluate(&batch.columns).map(|_| batch.clone()));
         }
         Step::Filter(condition) => {
-            let mask = match condition.evaluate(&batch.columns) {
-                Ok(array) => true_only(array.as_boolean()),
+            let mask = match filter_mask(condition, &batch.columns) {
+                Ok(mask) => mask,
                 Err(error) => return Ok(Err(error)),
             };
             return keep(batch, &mask).map(Ok);
         }
         Step::Project(expressions, schema) => {
             let mut arrays = Vec::with_capacity(expressions.len());
-            for expression in expressions {
-                match expression.evaluate(&batch.columns) {
+            for (expression, column) in expressions.iter().zip(schema.fields()) {
+                match expression.evaluate_into(&batch.columns, column) {
                     Ok(array) => arrays.push(array),
                     Err(error) => return Ok(Err(error)),
                 }
@@ -200,14 +200,6 @@ fn empty_like(step: &Step, empty: Batch) -> Result<Batch, ChainError> {
             empty.splits,
         )),
         Step::Filter(_) | Step::Watermark { .. } => Ok(empty),
-    }
-}
-
-/// A condition's NULL counts as FALSE.
-fn true_only(condition: &BooleanArray) -> BooleanArray {
-    match condition.nulls() {
-        Some(nulls) => BooleanArray::new(condition.values() & nulls.inner(), None),
-        None => condition.clone(),
     }
 }
 

@@ -17,6 +17,10 @@ pub(super) enum Step {
         value: Value,
         ty: LogicalType,
     },
+    Field {
+        index: usize,
+        ty: LogicalType,
+    },
     Call {
         function: Function,
         args: usize,
@@ -50,6 +54,10 @@ fn push(expr: Expr, steps: &mut Vec<Step>) {
     let step = match expr {
         Expr::Column { index, name, ty } => Step::Column { index, name, ty },
         Expr::Literal { value, ty } => Step::Literal { value, ty },
+        Expr::Field { row, index, ty } => {
+            push(*row, steps);
+            Step::Field { index, ty }
+        }
         Expr::Call { function, args, ty } => {
             let count = args.len();
             args.into_iter().for_each(|arg| push(arg, steps));
@@ -92,6 +100,10 @@ impl TryFrom<Vec<Step>> for Expr {
             let expr = match step {
                 Step::Column { index, name, ty } => Expr::Column { index, name, ty },
                 Step::Literal { value, ty } => Expr::Literal { value, ty },
+                Step::Field { index, ty } => {
+                    let row = Box::new(one(&mut stack)?);
+                    Expr::Field { row, index, ty }
+                }
                 Step::Call { function, args, ty } => {
                     let args = take(&mut stack, args)?;
                     Expr::Call { function, args, ty }

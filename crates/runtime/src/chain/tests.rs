@@ -118,3 +118,60 @@ fn a_batch_of_nothing_but_failures_leaves_no_rows() {
     let (rows, failed) = run(vec![Some(0); 1000]);
     assert_eq!((rows.as_str(), failed.len()), ("", 1000));
 }
+
+/// `a * a` of a NOT NULL DECIMAL(38, 10) is NOT NULL by Flink's rules, and NULL where it has too many digits.
+#[test]
+fn a_null_in_a_column_without_null_is_the_failure_of_its_record() {
+    let decimal = |scale| TypeKind::Decimal {
+        precision: 38,
+        scale,
+    };
+    let field = |kind: TypeKind| Schema::new(vec![Field::new("a", kind.not_null())]);
+    let a = Expr::Column {
+        index: 0,
+        name: "a".into(),
+        ty: decimal(10).not_null(),
+    };
+    let square = call(Function::Times, vec![a.clone(), a]);
+    let squared = square.ty().clone();
+    assert_eq!(squared.to_string(), "DECIMAL(38, 6) NOT NULL");
+    let mut graph = graph();
+    graph.nodes.remove(1);
+    for (id, node) in graph.nodes.iter_mut().enumerate() {
+        node.inputs = id.checked_sub(1).into_iter().collect();
+        node.schema = Schema::new(vec![Field::new("a", squared.clone())]);
+    }
+    graph.nodes[0].schema = field(decimal(10));
+    graph.nodes[1].operator = Operator::Project(vec![square]);
+    let one = 10_i128.pow(10);
+    let values = arrow_array::Decimal128Array::from(vec![one, 10_i128.pow(37), 3 * one]);
+    let columns = RecordBatch::try_new(
+        arrow_schema(&graph.nodes[0].schema),
+        vec![Arc::new(
+            values.with_precision_and_scale(38, 10).expect("fits"),
+        )],
+    )
+    .expect("one column");
+    let splits: Arc<[Split]> = Arc::from([Split {
+        topic: "t".into(),
+        partition: 0,
+    }]);
+    let origins = (0..3).map(|offset| Origin { split: 0, offset }).collect();
+    let done = Chain::compile(&graph)
+        .expect("a chain")
+        .process(Batch::new(columns, origins, splits))
+        .expect("the record fails, not the job");
+    let offsets: Vec<i64> = done.batch.origins.iter().map(|o| o.offset).collect();
+    assert_eq!(offsets, [0, 2]);
+    let failed: Vec<String> = done
+        .failures
+        .iter()
+        .map(|f| format!("{} {}: {}", f.origin.offset, f.code, f.message))
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            "1 not_null: column 'a' is NOT NULL, and its value is NULL: a number has more digits than its type"
+        ]
+    );
+}

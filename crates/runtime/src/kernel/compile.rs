@@ -9,7 +9,7 @@ use super::compare::{self, Comparison};
 use super::operand::{Active, Operand, RowError};
 use super::{KernelError, literal, logic, strings, time};
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, BooleanArray, RecordBatch, new_null_array};
+use arrow_array::{RecordBatch, new_null_array};
 use arrow_buffer::BooleanBuffer;
 use lw_formats::arrow_type;
 use lw_graph::{Expr, Function, LogicalType, TypeKind};
@@ -23,6 +23,7 @@ pub(super) struct Node {
 enum Op {
     Column(usize),
     Literal(Operand),
+    Field(Box<Node>, usize),
     Cast(Box<Node>, Cast),
     Arithmetic(Arithmetic, Box<Node>, Box<Node>),
     Negate(Box<Node>),
@@ -61,6 +62,10 @@ pub(super) fn compile(expr: &Expr) -> Result<Node, KernelError> {
         Expr::Literal { value, ty } => {
             supported(&ty.kind)?;
             Op::Literal(Operand::constant(literal::array(value, ty)?))
+        }
+        Expr::Field { row, index, ty } => {
+            supported(&ty.kind)?;
+            Op::Field(Box::new(compile(row)?), *index)
         }
         Expr::Cast { expr, ty, or_null } => {
             supported(&ty.kind)?;
@@ -237,6 +242,7 @@ impl Node {
         match &self.op {
             Op::Column(index) => Ok(Operand::column(batch.column(*index).clone())),
             Op::Literal(value) => Ok(value.clone()),
+            Op::Field(row, index) => Ok(logic::field(&run(row)?, *index)),
             Op::Cast(inner, cast) => cast.run(&run(inner)?, active),
             Op::Arithmetic(plan, left, right) => plan.run(&run(left)?, &run(right)?, active),
             Op::Negate(inner) => Ok(arithmetic::negate(&run(inner)?)),
@@ -321,7 +327,7 @@ impl Node {
                 break;
             }
             let condition = condition.evaluate(batch, &open)?.into_array(active.rows);
-            let hit = true_rows(condition.as_boolean());
+            let hit = logic::true_rows(condition.as_boolean());
             let chosen = open.and(&hit);
             if !chosen.is_empty() {
                 taken.push((hit.clone(), value.evaluate(batch, &chosen)?));
@@ -337,12 +343,5 @@ impl Node {
             result = logic::choose(hit, value, &result);
         }
         Ok(result)
-    }
-}
-
-fn true_rows(condition: &BooleanArray) -> BooleanBuffer {
-    match condition.nulls() {
-        Some(nulls) => condition.values() & nulls.inner(),
-        None => condition.values().clone(),
     }
 }

@@ -2,8 +2,8 @@
 
 use super::operand::Operand;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, BooleanArray};
-use arrow_buffer::BooleanBuffer;
+use arrow_array::{Array, BooleanArray, make_array};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_select::nullif::nullif;
 use arrow_select::zip::zip;
 use std::sync::Arc;
@@ -23,6 +23,23 @@ pub(super) fn truth(value: &Operand, truth: bool, negated: bool) -> Operand {
     let bits = rows_equal(value.array.as_boolean(), truth);
     let bits = if negated { !&bits } else { bits };
     value.with(Arc::new(BooleanArray::new(bits, None)))
+}
+
+/// The rows for which a condition is TRUE: NULL counts as FALSE.
+pub(super) fn true_rows(condition: &BooleanArray) -> BooleanBuffer {
+    rows_equal(condition, true)
+}
+
+/// A field of a ROW, NULL where the row is.
+pub(super) fn field(row: &Operand, index: usize) -> Operand {
+    let rows = row.array.as_struct();
+    let field = rows.column(index);
+    let nulls = NullBuffer::union(rows.nulls(), field.nulls());
+    let data = field.to_data().into_builder().nulls(nulls);
+    let data = data
+        .build()
+        .expect("a ROW and its fields are of one length");
+    row.with(make_array(data))
 }
 
 /// Where the value is known and is `truth`.

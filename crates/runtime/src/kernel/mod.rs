@@ -77,6 +77,33 @@ impl Evaluator {
         let result = self.node.evaluate(batch, &Active::all(rows))?;
         Ok(result.into_array(rows))
     }
+
+    /// As [`Evaluator::evaluate`], for an output column that is declared NOT NULL perhaps.
+    ///
+    /// A type says NOT NULL by Flink's rules, which give that to arithmetic over DECIMAL although what has too many digits is NULL.
+    /// Such a row has no value for its column, whichever kernel the NULL came from.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`]; and for the first NULL where the column has none.
+    pub fn evaluate_into(
+        &self,
+        batch: &RecordBatch,
+        column: &arrow_schema::Field,
+    ) -> Result<ArrayRef, RowError> {
+        let array = self.evaluate(batch)?;
+        if column.is_nullable() || array.logical_null_count() == 0 {
+            return Ok(array);
+        }
+        let row = (0..array.len()).find(|row| array.is_null(*row));
+        Err(RowError {
+            row: row.unwrap_or(0),
+            code: "not_null",
+            message: format!(
+                "column '{}' is NOT NULL, and its value is NULL: a number has more digits than its type",
+                column.name()
+            ),
+        })
+    }
 }
 
 /// The rows for which the condition is TRUE: NULL counts as FALSE.
@@ -88,11 +115,10 @@ impl Evaluator {
 /// When the expression is not BOOLEAN.
 pub fn filter_mask(condition: &Evaluator, batch: &RecordBatch) -> Result<BooleanArray, RowError> {
     let array = condition.evaluate(batch)?;
-    let truth = array.as_boolean();
-    Ok(match truth.nulls() {
-        Some(nulls) => BooleanArray::new(truth.values() & nulls.inner(), None),
-        None => truth.clone(),
-    })
+    Ok(BooleanArray::new(
+        logic::true_rows(array.as_boolean()),
+        None,
+    ))
 }
 
 #[cfg(test)]

@@ -541,3 +541,34 @@ fn a_mask_takes_null_for_false() {
     assert_eq!(mask.null_count(), 0);
     assert_eq!(mask.true_count(), 3);
 }
+
+/// Fields of rows of which one is NULL, one has a NULL row in it, and one a NULL field.
+#[test]
+fn a_field_is_null_where_its_row_is() {
+    let city = Field::new("city", TypeKind::string().not_null());
+    let to = TypeKind::Row(vec![city]).nullable();
+    let fields = vec![
+        Field::new("days", TypeKind::Int.nullable()),
+        Field::new("to", to),
+    ];
+    let (schema, batch) = read(
+        r#"{"ship":{"days":3,"to":{"city":"Ulm"}}}
+{"ship":null}
+{"ship":{"days":null,"to":{"city":"Bonn"}}}
+{"ship":{"days":7,"to":null}}"#,
+        &[("ship", TypeKind::Row(fields))],
+    );
+    let ship = Columns(schema).get("ship");
+    let days = Expr::field(ship.clone(), 0);
+    let city = Expr::field(Expr::field(ship, 1), 0);
+    assert_eq!(city.ty().to_string(), "STRING");
+    let values = |expr: &Expr| {
+        let array = Evaluator::new(expr).unwrap().evaluate(&batch).unwrap();
+        let rows = (0..array.len()).map(|row| shown(expr, &array, row));
+        rows.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(values(&days), "3 NULL NULL 7");
+    assert_eq!(values(&city), "Ulm NULL Bonn NULL");
+    let steps = serde_json::to_string(&city).unwrap();
+    assert_eq!(serde_json::from_str::<Expr>(&steps).unwrap(), city);
+}
