@@ -39,12 +39,29 @@ pub(crate) struct Column {
     pub source: ColumnSource,
 }
 
+impl Table {
+    /// The columns that a record or a row of the table holds, those whose declaration was refused included.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = &Column> {
+        let stored =
+            |c: &&Column| matches!(c.source, ColumnSource::Physical | ColumnSource::Broken);
+        self.columns.iter().filter(stored)
+    }
+
+    /// Whether a column's declaration was refused, so that nothing can be said about the columns as a whole.
+    pub(crate) fn is_broken(&self) -> bool {
+        let mut columns = self.columns.iter();
+        columns.any(|c| matches!(c.source, ColumnSource::Broken))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum ColumnSource {
     Physical,
     Metadata(MetadataKey),
     /// Over the table's columns, by their positions.
     Computed(Expr),
+    /// Its declaration was refused; expressions over it are not looked at. Where not even its name could be read, that is empty.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -206,6 +223,15 @@ impl Catalog {
             path.database == self.current && wanted(object) && !matches!(object, Object::Broken)
         });
         here.map(|(path, _)| path.object.clone()).collect()
+    }
+
+    /// The tables whose own name, without its database, is one of these.
+    pub(crate) fn tables_named(&self, names: &BTreeSet<&str>) -> Vec<Rc<Table>> {
+        let named = |(path, object): (&Path, &Object)| match object {
+            Object::Table(table) if names.contains(path.object.as_str()) => Some(table.clone()),
+            _ => None,
+        };
+        self.objects.iter().filter_map(named).collect()
     }
 
     pub(crate) fn get(&self, name: &Name) -> Result<(Path, Object)> {

@@ -1,8 +1,8 @@
 //! The WITH clause: which connector a table is, whether its options are right, and what they mean for source or sink.
 //!
 //! Every option of Flink's connectors is in a table here, with one of three answers: obeyed, without effect (what it tunes
-//! does not exist here and its promise holds anyway), or not supported yet. An option in no table is unknown, and the nearest
-//! one is named.
+//! does not exist here and its promise holds anyway; a notice says so), or not supported yet. An option in no table is unknown,
+//! and the nearest one is named.
 
 mod format;
 mod iceberg;
@@ -14,7 +14,7 @@ pub(crate) use kafka::{key_name, key_type};
 
 use crate::Result;
 use crate::catalog::Table;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Environment;
 use crate::parse::OptionText;
 use crate::suggest::did_you_mean;
@@ -53,10 +53,13 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The source that a table is read by. `columns` is left to the planner.
-pub(crate) fn source(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<KafkaSource> {
+///
+/// # Errors
+/// Where there is none. Everything wrong with the options is told, which leaves an error that was told before.
+pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<KafkaSource> {
     let (connector, span) = connector_of(used)?;
     match connector.as_str() {
-        "kafka" => kafka::source(used, notices),
+        "kafka" => whole(told, used.span, |told| kafka::source(used, told)),
         "iceberg" => Err(Diagnostic::unsupported(
             used.span,
             "reading an Iceberg table in a pipeline is",
@@ -72,16 +75,39 @@ pub(crate) fn source(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<Ka
 }
 
 /// The sink that a table is written by.
-pub(crate) fn sink(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<SinkSpec> {
+///
+/// # Errors
+/// As [`source`].
+pub(crate) fn sink(used: &Use<'_>, told: &mut Told) -> Result<SinkSpec> {
     let (connector, span) = connector_of(used)?;
     match connector.as_str() {
-        "iceberg" => iceberg::sink(used, notices).map(SinkSpec::Iceberg),
-        "print" => print::print(used),
-        "blackhole" => print::blackhole(used),
+        "iceberg" => whole(told, used.span, |told| {
+            iceberg::sink(used, told).map(SinkSpec::Iceberg)
+        }),
+        "print" => whole(told, used.span, |told| Some(print::print(used, told))),
+        "blackhole" => whole(told, used.span, |told| Some(print::blackhole(used, told))),
         "kafka" => Err(Diagnostic::unsupported(used.span, "writing to a Kafka topic from a pipeline is")
             .hint("run this script on an Apache Flink cluster, or write to a table with 'connector' = 'iceberg'")),
         other => Err(refuse_connector(other, span)),
     }
+}
+
+/// Checks the options of a table of which it is not known whether it is read or written.
+pub(crate) fn check(used: &Use<'_>, told: &mut Told) {
+    let reads = matches!(connector_of(used), Ok((connector, _)) if connector == "kafka");
+    let checked = if reads {
+        source(used, told).map(drop)
+    } else {
+        sink(used, told).map(drop)
+    };
+    told.settle(checked);
+}
+
+/// What all parts of a WITH clause make together; of parts that were refused nothing is made.
+fn whole<T>(told: &mut Told, span: Span, make: impl FnOnce(&mut Told) -> Option<T>) -> Result<T> {
+    let errors = told.errors();
+    let made = make(told).filter(|_| told.errors() == errors);
+    made.ok_or_else(|| Diagnostic::told_before(span))
 }
 
 /// The metadata key of a DDL column. A table that is not Kafka's has none.

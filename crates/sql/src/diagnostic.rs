@@ -77,6 +77,15 @@ impl Diagnostic {
         Diagnostic::error("unsupported", span, format!("{what} not supported yet"))
     }
 
+    /// A place that cannot be planned because of something that was told before: whoever meets it stays silent.
+    pub(crate) fn told_before(span: Span) -> Diagnostic {
+        Diagnostic::error(TOLD_BEFORE, span, "what this is made of was refused")
+    }
+
+    pub(crate) fn is_told_before(&self) -> bool {
+        self.code == TOLD_BEFORE
+    }
+
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Diagnostic {
         self.detail = Some(detail.into());
@@ -110,6 +119,49 @@ impl Diagnostic {
             .render_report(&mut out, &report)
             .expect("writing to a String cannot fail");
         out
+    }
+}
+
+const TOLD_BEFORE: &str = "told-before";
+
+/// What there is to tell, found so far. One run of a script shows every mistake in it, so whoever checks several things that do
+/// not need each other checks them all: each failure is told here and the rest goes on without its value.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Vec<Diagnostic>);
+
+impl Told {
+    pub(crate) fn tell(&mut self, diagnostic: Diagnostic) {
+        if !diagnostic.is_told_before() {
+            self.0.push(diagnostic);
+        }
+    }
+
+    /// The value; or nothing, and why is told.
+    pub(crate) fn settle<T>(&mut self, result: crate::Result<T>) -> Option<T> {
+        result.map_err(|error| self.tell(error)).ok()
+    }
+
+    pub(crate) fn append(&mut self, more: Told) {
+        self.0.extend(more.0);
+    }
+
+    pub(crate) fn errors(&self) -> usize {
+        let errors = self.0.iter().filter(|d| d.severity == Severity::Error);
+        errors.count()
+    }
+
+    /// Errors, then notices, each in the order of the script and once. A view's mistakes, for one, are met wherever it is used.
+    pub(crate) fn sorted(mut self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        self.0.sort_by_key(|d| (d.span.start, d.span.end));
+        let mut once: Vec<Diagnostic> = Vec::with_capacity(self.0.len());
+        for diagnostic in self.0 {
+            let same_place = once.iter().rev().take_while(|d| d.span == diagnostic.span);
+            if !same_place.into_iter().any(|d| *d == diagnostic) {
+                once.push(diagnostic);
+            }
+        }
+        once.into_iter()
+            .partition(|d| d.severity == Severity::Error)
     }
 }
 

@@ -12,7 +12,7 @@ mod types;
 pub(crate) use cursor::Cursor;
 pub(crate) use types::parse_type;
 
-use crate::diagnostic::Span;
+use crate::diagnostic::{Span, Told};
 use lw_graph::LogicalType;
 use sqlparser::ast;
 
@@ -57,9 +57,9 @@ pub(crate) enum Statement {
         name: Name,
         if_exists: bool,
     },
-    /// One INSERT, or the members of a statement set.
-    Inserts(Vec<Insert>),
-    Explain(Vec<Insert>),
+    /// One INSERT, or the members of a statement set, each read or refused by itself.
+    Inserts(Vec<crate::Result<Insert>>),
+    Explain(Vec<crate::Result<Insert>>),
     Describe(Name),
     Show(Shown, Span),
     /// A question to tables (`SELECT`, `EXPLAIN SELECT`).
@@ -94,6 +94,8 @@ pub(crate) struct CreateTable {
     pub options: Vec<OptionText>,
     /// Where `WITH` would stand, for messages about options that are missing.
     pub span: Span,
+    /// What was refused in it; the columns and options that could be read are there nevertheless.
+    pub mistakes: Told,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,8 @@ pub(crate) enum ColumnKind {
         key: Option<Ident>,
     },
     Computed(ast::Expr, Span),
+    /// Its declaration was refused.
+    Broken,
 }
 
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! A script's statements, one after the other, into job graphs.
 //!
-//! DDL changes the [`Catalog`]; each INSERT is planned against what the catalog holds at that point. A statement that is
-//! refused does not stop the others, so one run shows every mistake; a table whose CREATE was refused is remembered as broken,
-//! and nobody is told about it twice.
+//! DDL changes the [`Catalog`]; each INSERT is planned against what the catalog holds at that point. What is refused does not stop
+//! the rest, so one run shows every mistake ([`Told`]): other statements, other columns and options of the same statement. What
+//! depends on something that was refused is passed over in silence: a column whose type is unknown is there, but nothing is said
+//! of expressions over it, and a table that could not be read at all is remembered as broken.
 
 mod coerce;
 mod describe;
@@ -16,15 +17,16 @@ mod scope;
 mod table;
 
 use crate::Result;
-use crate::catalog::{Catalog, Object};
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Span};
+use crate::catalog::{Catalog, Object, Path};
+use crate::connector::{self, Use};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span, Told};
 use crate::environment::Environment;
 use crate::explain::explain;
 use crate::parse::{Cursor, Insert, OptionText, Statement};
-use crate::script::Script;
+use crate::script::{Script, is_word};
 use crate::settings;
 use lw_graph::{JobGraph, SinkSpec};
-use std::cell::RefCell;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a script asks for.
@@ -70,35 +72,24 @@ pub fn plan_script(
 ) -> std::result::Result<Plan, Diagnostics> {
     let script = Script::new(text)?;
     let mut planner = Planner::new(&script, env);
-    let mut errors = Vec::new();
+    for mistake in &script.mistakes {
+        planner.told.tell(mistake.clone());
+    }
     for tokens in script.statements() {
-        if errors.len() == MOST_ERRORS {
+        if planner.told.errors() >= MOST_ERRORS {
             break;
         }
-        let statement = Statement::parse(Cursor::new(&script, tokens));
-        let done = statement.and_then(|statement| planner.statement(statement));
-        let done = done.and_then(|()| planner.refuse_unread_hints(script.span_of(tokens)));
-        if let Err(error) = done {
-            planner.remember_broken(tokens);
-            errors.push(error);
-        }
+        planner.read(tokens);
     }
-    errors.retain(|error| error.code != BROKEN);
-    if errors.is_empty() && planner.plan.jobs.is_empty() && planner.plan.explanations.is_empty() {
-        errors.push(nothing_to_run(&script, name));
+    let plan = &planner.plan;
+    if planner.told.errors() == 0 && plan.jobs.is_empty() && plan.explanations.is_empty() {
+        planner.told.tell(nothing_to_run(&script, name));
     }
-    if errors.is_empty() {
-        return Ok(planner.finish());
-    }
-    errors.sort_by_key(|error| error.span.start);
-    Err(Diagnostics(errors))
+    planner.finish()
 }
 
 /// Nobody reads further.
 const MOST_ERRORS: usize = 20;
-
-/// Code of an error that was told before, at the CREATE.
-const BROKEN: &str = "broken";
 
 fn nothing_to_run(script: &Script<'_>, name: &str) -> Diagnostic {
     let end = script.span_of(&script.tokens);
@@ -113,9 +104,13 @@ pub(crate) struct Planner<'a> {
     pub catalog: Catalog,
     pub plan: Plan,
     /// Hints that somebody understood, by where they begin.
-    read_hints: RefCell<BTreeSet<usize>>,
+    read_hints: BTreeSet<usize>,
     /// Iceberg tables that an INSERT of this script writes.
     targets: BTreeSet<String>,
+    /// Mistakes and notices.
+    pub told: Told,
+    /// Tables whose options were checked.
+    checked: BTreeSet<Path>,
 }
 
 impl<'a> Planner<'a> {
@@ -131,30 +126,44 @@ impl<'a> Planner<'a> {
                 notices: Vec::new(),
                 pipeline_name: None,
             },
-            read_hints: RefCell::new(BTreeSet::new()),
+            read_hints: BTreeSet::new(),
             targets: BTreeSet::new(),
+            told: Told::default(),
+            checked: BTreeSet::new(),
         }
     }
 
-    fn finish(mut self) -> Plan {
+    fn finish(mut self) -> std::result::Result<Plan, Diagnostics> {
+        let (mut errors, notices) = self.told.sorted();
+        if !errors.is_empty() {
+            errors.truncate(MOST_ERRORS);
+            return Err(Diagnostics(errors));
+        }
         self.plan.pipeline_name = self.plan.settings.get("pipeline.name").cloned();
-        self.plan.notices.sort_by_key(|notice| notice.span.start);
-        self.plan.notices.dedup();
-        debug_assert!(
-            self.plan
-                .notices
-                .iter()
-                .all(|n| n.severity == Severity::Notice),
-            "an error is returned, not noticed"
-        );
-        self.plan
+        self.plan.notices = notices;
+        Ok(self.plan)
+    }
+
+    /// Reads and plans one statement. Whatever is wrong is told.
+    fn read(&mut self, tokens: &[TokenWithSpan]) {
+        let errors = self.told.errors();
+        let statement = Statement::parse(Cursor::new(self.script, tokens));
+        let done = statement.and_then(|statement| self.statement(statement));
+        if self.told.settle(done).is_none() {
+            self.remember_broken(tokens);
+            self.check_named(tokens);
+        }
+        if self.told.errors() == errors {
+            let hints = self.refuse_unread_hints(self.script.span_of(tokens));
+            self.told.settle(hints);
+        }
     }
 
     fn statement(&mut self, statement: Statement) -> Result<()> {
         match statement {
             Statement::CreateTable(create) => {
                 if let Some(path) = self.catalog.prepare(&create.name, create.if_not_exists)? {
-                    let table = table::bind(self.script, &path, create)?;
+                    let table = table::bind(self.script, &path, create, &mut self.told);
                     self.catalog.insert(path, Object::Table(table.into()));
                 }
                 Ok(())
@@ -167,8 +176,8 @@ impl<'a> Planner<'a> {
             Statement::Use(name) => self.catalog.use_database(&name),
             Statement::UseCatalog(catalog) => self.catalog.check_catalog(&catalog),
             Statement::Set { key, value } => {
-                self.plan.notices.extend(settings::check(&key, &value)?);
-                self.plan.settings.insert(key.value, value.value);
+                let value = settings::check(&key, &value, &mut self.told)?;
+                self.plan.settings.insert(key.value, value);
                 Ok(())
             }
             Statement::Reset(None) => {
@@ -184,8 +193,8 @@ impl<'a> Planner<'a> {
                 name,
                 if_exists,
             } => self.catalog.remove(noun, &name, if_exists),
-            Statement::Inserts(inserts) => inserts.into_iter().try_for_each(|i| self.insert(i)),
-            Statement::Explain(inserts) => inserts.into_iter().try_for_each(|i| self.explain(i)),
+            Statement::Inserts(inserts) => self.each(inserts, Self::insert),
+            Statement::Explain(inserts) => self.each(inserts, Self::explain),
             Statement::Describe(name) => self.describe(&name),
             Statement::Show(shown, span) => {
                 self.show(shown, span);
@@ -200,6 +209,25 @@ impl<'a> Planner<'a> {
                 "ask tables with `lakeward sql -e \"…\"`, or write INSERT INTO before the query",
             )),
         }
+    }
+
+    /// Plans every member of a statement set, also behind one that is refused.
+    fn each(
+        &mut self,
+        inserts: Vec<Result<Insert>>,
+        plan: fn(&mut Self, Insert) -> Result<()>,
+    ) -> Result<()> {
+        let mut refused = None;
+        for insert in inserts {
+            let span = insert
+                .as_ref()
+                .map_or_else(|error| error.span, |insert| insert.span);
+            let done = insert.and_then(|insert| plan(self, insert));
+            if self.told.settle(done).is_none() {
+                refused = Some(Diagnostic::told_before(span));
+            }
+        }
+        refused.map_or(Ok(()), Err)
     }
 
     fn insert(&mut self, insert: Insert) -> Result<()> {
@@ -229,7 +257,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The options of the hint that stands behind a table's name, if there is one.
-    pub(crate) fn options_hint(&self, table: Span) -> Result<Vec<OptionText>> {
+    pub(crate) fn options_hint(&mut self, table: Span) -> Result<Vec<OptionText>> {
         let hints = &self.script.hints;
         let behind = hints.partition_point(|hint| hint.follows < table.end);
         let Some(hint) = hints.get(behind).filter(|hint| hint.follows == table.end) else {
@@ -239,14 +267,14 @@ impl<'a> Planner<'a> {
         if !cursor.eat_word("OPTIONS") {
             return Ok(Vec::new());
         }
-        let options = cursor.options()?;
+        let options = cursor.options(&mut self.told)?;
         cursor.expect_end()?;
-        self.read_hints.borrow_mut().insert(hint.span.start);
+        self.read_hints.insert(hint.span.start);
         Ok(options)
     }
 
     fn refuse_unread_hints(&self, statement: Span) -> Result<()> {
-        let read = self.read_hints.borrow();
+        let read = &self.read_hints;
         let hints = &self.script.hints;
         let first = hints.partition_point(|hint| hint.follows <= statement.start);
         let unread = hints[first..]
@@ -264,7 +292,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Remembers the table that a refused CREATE would have made.
-    fn remember_broken(&mut self, tokens: &[sqlparser::tokenizer::TokenWithSpan]) {
+    fn remember_broken(&mut self, tokens: &[TokenWithSpan]) {
         let mut cursor = Cursor::new(self.script, tokens);
         let starts = [
             &["CREATE", "TABLE"][..],
@@ -280,6 +308,36 @@ impl<'a> Planner<'a> {
             && let Ok(Some(path)) = self.catalog.prepare(&name, true)
         {
             self.catalog.insert(path, Object::Broken);
+        }
+    }
+
+    /// Checks the options of the tables that a refused statement names: what it does with them is not known, but a misspelt option
+    /// is one whoever uses it.
+    pub(crate) fn check_named(&mut self, tokens: &[TokenWithSpan]) {
+        let starts = ["CREATE", "DROP"];
+        if starts
+            .iter()
+            .any(|word| tokens.first().is_some_and(|t| is_word(t, word)))
+        {
+            return;
+        }
+        let named: BTreeSet<&str> = tokens
+            .iter()
+            .filter_map(|token| match &token.token {
+                Token::Word(Word { value, .. }) => Some(value.as_str()),
+                _ => None,
+            })
+            .collect();
+        for table in self.catalog.tables_named(&named) {
+            if self.checked.insert(table.path.clone()) {
+                let used = Use {
+                    table: &table,
+                    options: &table.options,
+                    span: table.span,
+                    env: self.env,
+                };
+                connector::check(&used, &mut self.told);
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Script<'a> {
     /// Without whitespace and comments.
     pub tokens: Vec<TokenWithSpan>,
     pub hints: Vec<Hint>,
+    /// Tokens that are not Flink's; in their place stands what was meant.
+    pub mistakes: Vec<Diagnostic>,
     /// Byte at which each line begins, and the number of letters before it.
     lines: Vec<(usize, usize)>,
     /// Byte at which each letter begins; empty where letters are bytes.
@@ -71,6 +73,9 @@ pub struct StatementText<'a> {
 /// Text that is not even tokens: an open quote or an open comment.
 pub fn statements(text: &str) -> Result<Vec<StatementText<'_>>, Diagnostic> {
     let script = Script::new(text)?;
+    if let Some(mistake) = script.mistakes.first() {
+        return Err(mistake.clone());
+    }
     let cut = script.statements();
     Ok(cut
         .into_iter()
@@ -98,6 +103,7 @@ impl<'a> Script<'a> {
             text,
             tokens: Vec::new(),
             hints: Vec::new(),
+            mistakes: Vec::new(),
             lines: vec![(0, 0)],
             letters: Vec::new(),
         };
@@ -152,35 +158,41 @@ impl<'a> Script<'a> {
             }
             Token::Whitespace(_) | Token::EOF => {}
             Token::DoubleQuotedString(name) => {
-                return Err(Diagnostic::error(
+                let error = Diagnostic::error(
                     "syntax",
                     self.span(token.span),
                     "double quotes do not quote anything",
                 )
                 .detail("Flink SQL quotes names with backticks and text with single quotes.")
-                .hint(format!("write `{name}` for a name, '{name}' for text")));
+                .hint(format!("write `{name}` for a name, '{name}' for text"));
+                let meant = Token::make_word(name, Some('`'));
+                self.replace(error, meant, token.span);
             }
             Token::DoubleEq => {
-                return Err(
-                    Diagnostic::error("syntax", self.span(token.span), "unexpected `==`")
-                        .hint("equality is one sign: a = b"),
-                );
+                let error = Diagnostic::error("syntax", self.span(token.span), "unexpected `==`")
+                    .hint("equality is one sign: a = b");
+                self.replace(error, Token::Eq, token.span);
             }
             Token::Neq if self.written(&token) == "!=" => {
-                return Err(
-                    Diagnostic::error("syntax", self.span(token.span), "unexpected `!=`")
-                        .detail("Flink SQL writes it another way.")
-                        .hint("a <> b"),
-                );
+                let error = Diagnostic::error("syntax", self.span(token.span), "unexpected `!=`")
+                    .detail("Flink SQL writes it another way.")
+                    .hint("a <> b");
+                self.replace(error, Token::Neq, token.span);
             }
             Token::HexStringLiteral(digits) if self.written(&token).starts_with('0') => {
                 let message = format!("unexpected `0x{digits}`");
-                return Err(Diagnostic::error("syntax", self.span(token.span), message)
-                    .hint(format!("bytes are X'{digits}'; a number is decimal")));
+                let error = Diagnostic::error("syntax", self.span(token.span), message)
+                    .hint(format!("bytes are X'{digits}'; a number is decimal"));
+                self.replace(error, Token::Number("0".to_string(), false), token.span);
             }
             _ => self.tokens.push(token),
         }
         Ok(())
+    }
+
+    fn replace(&mut self, error: Diagnostic, meant: Token, span: TokenSpan) {
+        self.mistakes.push(error);
+        self.tokens.push(TokenWithSpan::new(meant, span));
     }
 
     fn written(&self, token: &TokenWithSpan) -> &str {
@@ -264,6 +276,14 @@ impl<'a> Script<'a> {
                 self.span(first.span).to(self.span(last.span))
             }
         }
+    }
+
+    /// As [`Script::tokens_in`], for a place in bytes.
+    pub(crate) fn tokens_between(&self, span: Span) -> &[TokenWithSpan] {
+        let start = |t: &TokenWithSpan| self.offset(t.span.start);
+        let from = self.tokens.partition_point(|t| start(t) < span.start);
+        let to = self.tokens.partition_point(|t| start(t) < span.end);
+        &self.tokens[from..to.max(from)]
     }
 
     /// The tokens that lie inside a place.

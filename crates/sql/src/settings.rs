@@ -4,7 +4,7 @@
 //! would refuse scripts that run fine: so a key is honoured, or known to have no effect (said in a notice), or refused.
 
 use crate::Result;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Told};
 use crate::parse::Ident;
 use crate::suggest::did_you_mean;
 use lw_stdx::duration;
@@ -15,6 +15,7 @@ const HONOURED: &[&str] = &[
     "pipeline.name",
     "execution.runtime-mode",
     "execution.checkpointing.interval",
+    "execution.checkpointing.mode",
     "table.local-time-zone",
     "lakeward.commit.interval",
 ];
@@ -49,9 +50,10 @@ const WITHOUT_EFFECT: &[&str] = &[
     "taskmanager.",
 ];
 
-/// Checks one setting; `Some` is something that its reader should know.
-pub(crate) fn check(key: &Ident, value: &Ident) -> Result<Option<Diagnostic>> {
+/// Checks one setting and gives the value as the runtime reads it; what its reader should know is told.
+pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<String> {
     let refuse = |message: String| Diagnostic::error("setting", value.span, message);
+    let as_written = || Ok(value.value.clone());
     match key.value.as_str() {
         "pipeline.name" if value.value.trim().is_empty() => {
             Err(refuse("a pipeline's name is not empty".to_string()))
@@ -64,24 +66,21 @@ pub(crate) fn check(key: &Ident, value: &Ident) -> Result<Option<Diagnostic>> {
             Err(refuse(format!("unknown runtime mode '{}'", value.value))
                 .hint("did you mean 'streaming'?"))
         }
-        "execution.checkpointing.interval" | "lakeward.commit.interval"
-            if duration::parse(&value.value).is_none() =>
-        {
-            Err(refuse(format!("'{}' is not a duration", value.value))
-                .hint("write a number and a unit: '10 s', '500 ms', '1 min'"))
-        }
+        "execution.checkpointing.interval" | "lakeward.commit.interval" => interval(value),
+        "execution.checkpointing.mode" => checkpointing_mode(key, value, told),
         "table.local-time-zone" if value.value != "UTC" => Err(Diagnostic::unsupported(
             value.span,
             "a session time zone other than UTC is",
         )
         .hint("SET 'table.local-time-zone' = 'UTC'")),
-        known if HONOURED.contains(&known) => Ok(None),
+        known if HONOURED.contains(&known) => as_written(),
         known
             if WITHOUT_EFFECT.iter().any(|k| covers(k, known))
                 && nearest(known, HONOURED.iter().copied()).is_none() =>
         {
             let message = format!("setting '{known}' has no effect here");
-            Ok(Some(Diagnostic::notice("setting", key.span, message)))
+            told.tell(Diagnostic::notice("setting", key.span, message));
+            as_written()
         }
         unknown => {
             let known = HONOURED.iter().chain(WITHOUT_EFFECT).copied();
@@ -92,6 +91,45 @@ pub(crate) fn check(key: &Ident, value: &Ident) -> Result<Option<Diagnostic>> {
                 })))
         }
     }
+}
+
+/// A time between commits, in milliseconds whatever unit it was written in.
+fn interval(value: &Ident) -> Result<String> {
+    match duration::parse(&value.value) {
+        Some(zero) if zero.is_zero() => {
+            let what = "a pipeline that never commits is";
+            Err(Diagnostic::unsupported(value.span, what)
+                .detail("In Flink an interval of 0 switches checkpoints off. Here rows become visible, and offsets are kept, by commits only.")
+                .hint("write a number and a unit: '10 s', '500 ms', '1 min'"))
+        }
+        Some(interval) => Ok(format!("{} ms", interval.as_millis())),
+        None => {
+            let message = format!("'{}' is not a duration", value.value);
+            Err(Diagnostic::error("setting", value.span, message)
+                .hint("write a number and a unit: '10 s', '500 ms', '1 min'"))
+        }
+    }
+}
+
+fn checkpointing_mode(key: &Ident, value: &Ident, told: &mut Told) -> Result<String> {
+    let mode = value.value.to_ascii_uppercase();
+    match mode.as_str() {
+        "EXACTLY_ONCE" => {}
+        "AT_LEAST_ONCE" => {
+            let message = format!("setting '{}' has no effect here", key.value);
+            told.tell(
+                Diagnostic::notice("setting", key.span, message)
+                    .detail("Commits are exactly-once, which is what it asks for and more."),
+            );
+        }
+        _ => {
+            let message = format!("'{}' is not a checkpointing mode", value.value);
+            return Err(Diagnostic::error("setting", value.span, message).hint_if(
+                crate::suggest::near_or_all(&mode, ["EXACTLY_ONCE", "AT_LEAST_ONCE"], "modes"),
+            ));
+        }
+    }
+    Ok(mode)
 }
 
 fn covers(known: &str, key: &str) -> bool {

@@ -4,7 +4,7 @@ use super::Use;
 use super::options::{Known, Options, no_effect, not_yet, obeyed};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::OptionText;
 use crate::suggest::near_or_all;
 use lw_graph::{FormatSpec, LogicalType, TypeKind};
@@ -24,15 +24,20 @@ const NOT_YET: &[&str] = &[
     "orc",
 ];
 
+const WRITING: &str = "It is about writing records, and the table is read.";
+
 const AVRO: &[Known] = &[
     obeyed("avro.encoding"),
     obeyed("avro.timestamp_mapping.legacy"),
-    no_effect("avro.codec"),
+    no_effect("avro.codec", WRITING),
 ];
 
 const AVRO_CONFLUENT: &[Known] = &[
-    obeyed("avro-confluent.url"),
-    obeyed("avro-confluent.subject"),
+    no_effect(
+        "avro-confluent.url",
+        "The schemas of this server's topics are in its own registry.",
+    ),
+    no_effect("avro-confluent.subject", WRITING),
     not_yet("avro-confluent.schema"),
     not_yet("avro-confluent.properties"),
     not_yet("avro-confluent.basic-auth.credentials-source"),
@@ -49,14 +54,23 @@ const JSON: &[Known] = &[
     obeyed("json.fail-on-missing-field"),
     obeyed("json.ignore-parse-errors"),
     obeyed("json.timestamp-format.standard"),
-    no_effect("json.map-null-key.mode"),
-    no_effect("json.map-null-key.literal"),
-    no_effect("json.encode.decimal-as-plain-number"),
-    no_effect("json.encode.ignore-null-fields"),
-    no_effect("json.decode.json-parser.enabled"),
+    no_effect("json.map-null-key.mode", WRITING),
+    no_effect("json.map-null-key.literal", WRITING),
+    no_effect("json.encode.decimal-as-plain-number", WRITING),
+    no_effect("json.encode.ignore-null-fields", WRITING),
+    no_effect(
+        "json.decode.json-parser.enabled",
+        "There is one way of reading JSON here; it is the one without a tree.",
+    ),
 ];
 
-const RAW: &[Known] = &[obeyed("raw.charset"), no_effect("raw.endianness")];
+const RAW: &[Known] = &[
+    obeyed("raw.charset"),
+    no_effect(
+        "raw.endianness",
+        "It is about numbers; text and bytes have no order of bytes.",
+    ),
+];
 
 /// A format's name and the keys that belong to it.
 pub(super) struct Format {
@@ -66,6 +80,9 @@ pub(super) struct Format {
     /// It was named by 'value.format', so its options begin with `value.` too.
     pub prefixed: bool,
 }
+
+/// What is known of the options where the format itself is not.
+pub(super) const ALL_KNOWN: &[&[Known]] = &[AVRO, AVRO_CONFLUENT, JSON, RAW];
 
 pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
     let prefixed = options.value("value.format").is_some();
@@ -116,9 +133,9 @@ pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
 }
 
 /// The options with the format's own under their short names: beside 'value.format' they are `value.json.…`.
-pub(super) fn unprefixed(all: &[OptionText], format: &Format) -> Result<Vec<OptionText>> {
+pub(super) fn unprefixed(all: &[OptionText], format: &Format, told: &mut Told) -> Vec<OptionText> {
     if !format.prefixed {
-        return Ok(all.to_vec());
+        return all.to_vec();
     }
     let own = format!("{}.", format.name);
     let mut options = Vec::new();
@@ -128,8 +145,10 @@ pub(super) fn unprefixed(all: &[OptionText], format: &Format) -> Result<Vec<Opti
         if key.starts_with(&own) {
             let message =
                 format!("option '{key}' belongs to 'format', the table has 'value.format'");
-            return Err(Diagnostic::error("option", option.key.span, message)
-                .hint(format!("'value.{key}'")));
+            told.tell(
+                Diagnostic::error("option", option.key.span, message)
+                    .hint(format!("'value.{key}'")),
+            );
         }
         if let Some(short) = key.strip_prefix("value.")
             && short.starts_with(&own)
@@ -138,7 +157,7 @@ pub(super) fn unprefixed(all: &[OptionText], format: &Format) -> Result<Vec<Opti
         }
         options.push(option);
     }
-    Ok(options)
+    options
 }
 
 pub(super) fn spec(used: &Use<'_>, options: &Options<'_>, format: &Format) -> Result<FormatSpec> {
@@ -242,6 +261,9 @@ fn raw(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {
         return Err(Diagnostic::unsupported(charset.span, what));
     }
     options.choice("raw.endianness", &["big-endian", "little-endian"])?;
+    if used.table.is_broken() {
+        return Ok(FormatSpec::Raw);
+    }
     let columns: Vec<&Column> = physical(used).collect();
     match columns.as_slice() {
         [column] if column.ty.kind.is_character() || column.ty.kind.is_binary() => {

@@ -4,10 +4,9 @@
 //! option does too, but with a notice.
 
 use super::Use;
-use super::options::{Options, bad_value};
+use super::options::{Options, bad_value, without_effect};
 use crate::Result;
-use crate::catalog::ColumnSource;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Told};
 use crate::environment::CatalogPlace;
 use crate::parse::Ident;
 use lw_graph::{Field, IcebergSink, Schema};
@@ -37,19 +36,23 @@ const NOT_YET: &[&str] = &[
     "equality-field-columns",
 ];
 
-pub(super) fn sink(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<IcebergSink> {
+pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
     let options = Options::new(used.options, used.table.span);
     let catalog = options.required(
         "catalog-name",
         "'catalog-name' = '…': the name under [catalogs] in lakeward.toml",
-    )?;
-    let uri = place(used, &options, catalog)?;
+    );
+    let catalog = told.settle(catalog);
+    let uri = catalog.and_then(|catalog| {
+        let place = place(used, &options, catalog, told);
+        told.settle(place)
+    });
     let warehouse = options.value("warehouse");
-    if let (Some(warehouse), None) = (warehouse, &uri) {
-        check_warehouse(used, warehouse)?;
+    if let (Some(warehouse), Some(None)) = (warehouse, &uri) {
+        told.settle(check_warehouse(used, warehouse));
     }
     if let Some(key) = used.table.primary_key.first() {
-        return Err(
+        told.tell(
             Diagnostic::unsupported(key.span, "a PRIMARY KEY on an Iceberg table is")
                 .detail("Rows are appended; none replaces another.")
                 .hint("remove the PRIMARY KEY, and deduplicate when reading"),
@@ -60,21 +63,28 @@ pub(super) fn sink(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<Iceb
         let value = options.value(key).map(|value| value.value.clone());
         value.unwrap_or_else(|| default.clone())
     };
-    Ok(IcebergSink {
-        catalog: catalog.value.clone(),
-        uri,
+    let format_version = told.settle(format_version(&options));
+    let properties = properties(&options, told);
+    Some(IcebergSink {
+        catalog: catalog?.value.clone(),
+        uri: uri?,
         namespace: name("catalog-database", database),
         table: name("catalog-table", object),
         warehouse: warehouse.map(|value| value.value.clone()),
-        format_version: format_version(&options)?,
+        format_version: format_version?,
         schema: schema(used),
         primary_key: Vec::new(),
-        properties: properties(&options, notices)?,
+        properties,
     })
 }
 
 /// The REST catalog's address, where it is not the embedded one.
-fn place(used: &Use<'_>, options: &Options<'_>, catalog: &Ident) -> Result<Option<String>> {
+fn place(
+    used: &Use<'_>,
+    options: &Options<'_>,
+    catalog: &Ident,
+    told: &mut Told,
+) -> Result<Option<String>> {
     let kind = options.choice("catalog-type", &["hive", "hadoop", "rest"])?;
     let uri = options.value("uri");
     if let Some((kind @ ("hive" | "hadoop"), span)) = kind {
@@ -93,6 +103,10 @@ fn place(used: &Use<'_>, options: &Options<'_>, catalog: &Ident) -> Result<Optio
             ));
         }
         return Ok(Some(uri.value.clone()));
+    }
+    if let Some(option) = options.get("catalog-type") {
+        let why = "Without 'uri', lakeward.toml says where the catalog of this name is, and of which kind.";
+        told.tell(without_effect(&option.key, why));
     }
     match used.env.catalog(&catalog.value) {
         Ok(CatalogPlace::Embedded) => Ok(None),
@@ -159,19 +173,15 @@ fn format_version(options: &Options<'_>) -> Result<u8> {
 }
 
 fn schema(used: &Use<'_>) -> Schema {
-    let columns = used.table.columns.iter();
-    let physical = columns.filter(|column| matches!(column.source, ColumnSource::Physical));
     Schema::new(
-        physical
+        used.table
+            .stored()
             .map(|column| Field::new(column.name.clone(), column.ty.clone()))
             .collect(),
     )
 }
 
-fn properties(
-    options: &Options<'_>,
-    notices: &mut Vec<Diagnostic>,
-) -> Result<BTreeMap<String, String>> {
+fn properties(options: &Options<'_>, told: &mut Told) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
     for option in options.iter() {
         let (key, value) = (&option.key, &option.value);
@@ -179,22 +189,23 @@ fn properties(
             continue;
         }
         if NOT_YET.contains(&key.value.as_str()) {
-            return Err(
+            told.tell(
                 Diagnostic::unsupported(key.span, format!("option '{}' is", key.value))
                     .hint("remove it, or run this script on an Apache Flink cluster"),
             );
+            continue;
         }
-        check_property(key, value)?;
+        told.settle(check_property(key, value));
         if let Some(near) = nearest(&key.value, OWN.iter().copied()) {
             let message = format!("option '{}' becomes a property of the table", key.value);
-            notices.push(
+            told.tell(
                 Diagnostic::notice("option", key.span, message)
                     .hint(format!("did you mean '{near}'?")),
             );
         }
         properties.insert(key.value.clone(), value.value.clone());
     }
-    Ok(properties)
+    properties
 }
 
 /// Properties that ask for something that this version's writer does not do.

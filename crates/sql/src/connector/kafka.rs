@@ -3,16 +3,22 @@
 use super::Use;
 use super::format::{self, Format};
 use super::iceberg::known_names;
-use super::options::{Known, Options, bad_value, no_effect, not_yet, obeyed};
+use super::options::{Known, NO_VERSIONS, ONE_THREAD, Options, bad_value, no_effect, not_yet};
+use super::options::{obeyed, without_effect};
 use crate::Result;
-use crate::catalog::ColumnSource;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Cluster;
 use crate::parse::Ident;
 use crate::suggest::near_or_all;
 use lw_graph::{Field, KafkaSource, LogicalType, MetadataKey, Schema, StartupMode, TypeKind};
+use lw_stdx::duration;
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
+
+const NEW_PARTITIONS: &str = "New partitions are read as soon as they are there.";
+const NO_WINDOWS: &str =
+    "No operator of this version waits for a watermark: it is recorded with each commit.";
+const WRITING: &str = "It is about writing records, and the table is read.";
 
 /// All options of Flink's connector (flink-sql-connector-kafka 5.0).
 const OPTIONS: &[Known] = &[
@@ -27,20 +33,20 @@ const OPTIONS: &[Known] = &[
     obeyed("scan.startup.specific-offsets"),
     obeyed("scan.bounded.mode"),
     obeyed("value.fields-include"),
-    no_effect("property-version"),
-    no_effect("scan.parallelism"),
-    no_effect("scan.topic-partition-discovery.interval"),
-    no_effect("scan.watermark.emit.strategy"),
-    no_effect("scan.watermark.idle-timeout"),
-    no_effect("scan.watermark.alignment.group"),
-    no_effect("scan.watermark.alignment.max-drift"),
-    no_effect("scan.watermark.alignment.update-interval"),
-    no_effect("sink.delivery-guarantee"),
-    no_effect("sink.parallelism"),
-    no_effect("sink.partitioner"),
-    no_effect("sink.semantic"),
-    no_effect("sink.transaction-naming-strategy"),
-    no_effect("sink.transactional-id-prefix"),
+    no_effect("property-version", NO_VERSIONS),
+    no_effect("scan.parallelism", ONE_THREAD),
+    no_effect("scan.topic-partition-discovery.interval", NEW_PARTITIONS),
+    no_effect("scan.watermark.emit.strategy", NO_WINDOWS),
+    no_effect("scan.watermark.idle-timeout", NO_WINDOWS),
+    no_effect("scan.watermark.alignment.group", NO_WINDOWS),
+    no_effect("scan.watermark.alignment.max-drift", NO_WINDOWS),
+    no_effect("scan.watermark.alignment.update-interval", NO_WINDOWS),
+    no_effect("sink.delivery-guarantee", WRITING),
+    no_effect("sink.parallelism", WRITING),
+    no_effect("sink.partitioner", WRITING),
+    no_effect("sink.semantic", WRITING),
+    no_effect("sink.transaction-naming-strategy", WRITING),
+    no_effect("sink.transactional-id-prefix", WRITING),
     not_yet("topic-pattern"),
     not_yet("key.format"),
     not_yet("key.fields"),
@@ -73,37 +79,54 @@ const CLIENT_TUNING: &[&str] = &[
     "check.crcs",
 ];
 
-pub(super) fn source(used: &Use<'_>, notices: &mut Vec<Diagnostic>) -> Result<KafkaSource> {
-    let format = format::format_of(&Options::new(used.options, used.table.span))?;
-    let written = format::unprefixed(used.options, &format)?;
-    let options = Options::new(&written, used.table.span);
-    options.check_known("kafka", &[OPTIONS, format.known])?;
-    check_values(&options)?;
-    check_properties(&options, notices)?;
-    let bootstrap = bootstrap(used, &options)?;
-    let topics = topics(used, &options)?;
-    refuse_framed_avro(used, &topics, &format)?;
-    Ok(KafkaSource {
+pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<KafkaSource> {
+    let format = told.settle(format::format_of(&Options::new(
+        used.options,
+        used.table.span,
+    )));
+    let written = match &format {
+        Some(format) => format::unprefixed(used.options, format, told),
+        None => used.options.to_vec(),
+    };
+    let mut options = Options::new(&written, used.table.span);
+    let mut known = vec![OPTIONS];
+    match &format {
+        Some(format) => known.push(format.known),
+        None => known.extend(format::ALL_KNOWN),
+    }
+    options.check_known("kafka", &known, told);
+    check_values(&options, told);
+    check_properties(&options, told);
+    let bootstrap = told.settle(bootstrap(used, &options));
+    let topics = told.settle(options.required("topic", "'topic' = 'name'"));
+    let topics = topics.map(|value| topics_of(used, value, told));
+    let startup = told.settle(startup(&options));
+    let bounded = told.settle(bounded(&options));
+    let format = format?;
+    if let Some(topics) = &topics {
+        told.settle(refuse_framed_avro(used, topics, &format));
+    }
+    let spec = told.settle(format::spec(used, &options, &format));
+    Some(KafkaSource {
         table: used.table.path.object.clone(),
-        bootstrap: bootstrap.value.clone(),
+        bootstrap: bootstrap?.value.clone(),
         group_id: options
             .value("properties.group.id")
             .map(|value| value.value.clone()),
-        startup: startup(&options)?,
-        bounded: bounded(&options)?,
-        format: format::spec(used, &options, &format)?,
+        startup: startup?,
+        bounded: bounded?,
+        format: spec?,
         value_schema: value_schema(used),
         columns: Vec::new(),
-        topics: topics.into_iter().map(|topic| topic.value).collect(),
+        topics: topics?.into_iter().map(|topic| topic.value).collect(),
     })
 }
 
 /// The columns that a record's value holds.
 fn value_schema(used: &Use<'_>) -> Schema {
-    let columns = used.table.columns.iter();
-    let physical = columns.filter(|column| matches!(column.source, ColumnSource::Physical));
     Schema::new(
-        physical
+        used.table
+            .stored()
             .map(|column| Field::new(column.name.clone(), column.ty.clone()))
             .collect(),
     )
@@ -136,8 +159,7 @@ fn bootstrap<'a>(used: &Use<'_>, options: &Options<'a>) -> Result<&'a Ident> {
 }
 
 /// `'topic' = 'a;b'`, all of which exist.
-fn topics(used: &Use<'_>, options: &Options<'_>) -> Result<Vec<Ident>> {
-    let value = options.required("topic", "'topic' = 'name'")?;
+fn topics_of(used: &Use<'_>, value: &Ident, told: &mut Told) -> Vec<Ident> {
     let mut topics = Vec::new();
     for name in value
         .value
@@ -146,14 +168,14 @@ fn topics(used: &Use<'_>, options: &Options<'_>) -> Result<Vec<Ident>> {
         .filter(|n| !n.is_empty())
     {
         if !used.env.topic_exists(name) {
-            return Err(unknown_topic(used, name, value.span));
+            told.tell(unknown_topic(used, name, value.span));
         }
         topics.push(Ident {
             value: name.to_string(),
             span: value.span,
         });
     }
-    Ok(topics)
+    topics
 }
 
 fn unknown_topic(used: &Use<'_>, name: &str, span: Span) -> Diagnostic {
@@ -258,32 +280,58 @@ fn bounded(options: &Options<'_>) -> Result<bool> {
 }
 
 /// Options that change nothing are still checked: a wrong value is a mistake that its author wants to know.
-fn check_values(options: &Options<'_>) -> Result<()> {
+fn check_values(options: &Options<'_>, told: &mut Told) {
     for key in [
         "scan.topic-partition-discovery.interval",
         "scan.watermark.idle-timeout",
         "scan.watermark.alignment.max-drift",
         "scan.watermark.alignment.update-interval",
     ] {
-        options.duration(key)?;
+        told.settle(options.duration(key));
     }
     for key in ["scan.parallelism", "sink.parallelism", "property-version"] {
-        options.integer(key)?;
+        told.settle(options.integer(key));
     }
-    options.choice("scan.watermark.emit.strategy", &["on-event", "on-periodic"])?;
-    let guarantees = ["none", "at-least-once", "exactly-once"];
-    options.choice("sink.delivery-guarantee", &guarantees)?;
-    match options.choice("value.fields-include", &["ALL", "EXCEPT_KEY"])? {
-        Some(("EXCEPT_KEY", span)) => Err(Diagnostic::unsupported(
-            span,
-            "'value.fields-include' = 'EXCEPT_KEY' is",
-        )),
-        _ => Ok(()),
+    for (key, values) in [
+        (
+            "scan.watermark.emit.strategy",
+            &["on-event", "on-periodic"][..],
+        ),
+        (
+            "sink.delivery-guarantee",
+            &["none", "at-least-once", "exactly-once"],
+        ),
+    ] {
+        told.settle(options.choice(key, values));
+    }
+    let included = options.choice("value.fields-include", &["ALL", "EXCEPT_KEY"]);
+    if let Some(Some(("EXCEPT_KEY", span))) = told.settle(included) {
+        let what = "'value.fields-include' = 'EXCEPT_KEY' is";
+        told.tell(Diagnostic::unsupported(span, what));
+    }
+    let discovery = options.value("scan.topic-partition-discovery.interval");
+    if let Some(value) =
+        discovery.filter(|v| duration::parse(&v.value).is_some_and(|d| d.is_zero()))
+    {
+        let what = "reading only the partitions that a topic has at the start is";
+        told.tell(Diagnostic::unsupported(value.span, what).hint("remove the option"));
+    }
+    for (key, mode) in [
+        ("scan.startup.timestamp-millis", "timestamp"),
+        ("scan.startup.specific-offsets", "specific-offsets"),
+    ] {
+        let starts_so = |m: &Ident| m.value.eq_ignore_ascii_case(mode);
+        if let Some(option) = options.get(key)
+            && !options.value("scan.startup.mode").is_some_and(starts_so)
+        {
+            let why = format!("It counts beside 'scan.startup.mode' = '{mode}' only.");
+            told.tell(without_effect(&option.key, &why));
+        }
     }
 }
 
 /// `properties.*`: the Kafka client's own. Obeyed, without effect on an embedded log, or refused.
-fn check_properties(options: &Options<'_>, notices: &mut Vec<Diagnostic>) -> Result<()> {
+fn check_properties(options: &Options<'_>, told: &mut Told) {
     for option in options.iter() {
         let Some(property) = option.key.value.strip_prefix("properties.") else {
             continue;
@@ -293,26 +341,23 @@ fn check_properties(options: &Options<'_>, notices: &mut Vec<Diagnostic>) -> Res
             ("bootstrap.servers" | "group.id", _) => {}
             ("auto.offset.reset", "earliest") => {}
             ("auto.offset.reset", _) => {
-                return Err(Diagnostic::unsupported(
-                    value.span,
-                    format!("'auto.offset.reset' = '{}' is", value.value),
-                )
-                .detail("A group without committed offsets begins at the earliest record.")
-                .hint("'scan.startup.mode' = 'latest-offset' begins at the end"));
+                let what = format!("'auto.offset.reset' = '{}' is", value.value);
+                told.tell(
+                    Diagnostic::unsupported(value.span, what)
+                        .detail("A group without committed offsets begins at the earliest record.")
+                        .hint("'scan.startup.mode' = 'latest-offset' begins at the end"),
+                );
             }
             ("security.protocol", protocol) if protocol.eq_ignore_ascii_case("PLAINTEXT") => {}
             (property, _) if CLIENT_TUNING.contains(&property) => {
-                let message = format!("option '{}' has no effect here", option.key.value);
-                notices.push(
-                    Diagnostic::notice("option", option.key.span, message)
-                        .detail("The embedded log is read in process, without a Kafka client."),
-                );
+                let why = "The embedded log is read in process, without a Kafka client.";
+                told.tell(without_effect(&option.key, why));
             }
             (property, _) => {
                 let known = ["bootstrap.servers", "group.id", "auto.offset.reset"];
                 let message = format!("Kafka client property '{property}' is");
                 let near = nearest(property, known.iter().chain(CLIENT_TUNING).copied());
-                return Err(
+                told.tell(
                     Diagnostic::unsupported(option.key.span, message).hint(match near {
                         Some(near) => format!("did you mean 'properties.{near}'?"),
                         None => "remove it".to_string(),
@@ -321,7 +366,6 @@ fn check_properties(options: &Options<'_>, notices: &mut Vec<Diagnostic>) -> Res
             }
         }
     }
-    Ok(())
 }
 
 /// The keys that a Kafka record has besides its value.

@@ -1,7 +1,7 @@
 //! Reading a WITH clause: known keys, required keys, values of the right shape.
 
 use crate::Result;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::{Ident, OptionText};
 use crate::suggest::{did_you_mean, near_or_all};
 use lw_stdx::duration;
@@ -16,8 +16,8 @@ pub(crate) struct Known {
 #[derive(Clone, Copy)]
 pub(crate) enum Answer {
     Obeyed,
-    /// It tunes something that does not exist here; any valid value is right.
-    NoEffect,
+    /// It tunes something that does not exist here, so any valid value is right; a notice says why.
+    NoEffect(&'static str),
     NotYet,
 }
 
@@ -28,10 +28,10 @@ pub(crate) const fn obeyed(key: &'static str) -> Known {
     }
 }
 
-pub(crate) const fn no_effect(key: &'static str) -> Known {
+pub(crate) const fn no_effect(key: &'static str, why: &'static str) -> Known {
     Known {
         key,
-        answer: Answer::NoEffect,
+        answer: Answer::NoEffect(why),
     }
 }
 
@@ -42,16 +42,25 @@ pub(crate) const fn not_yet(key: &'static str) -> Known {
     }
 }
 
+pub(crate) const ONE_THREAD: &str = "Every INSERT is read and computed by one thread.";
+pub(crate) const NO_VERSIONS: &str = "There is one version of the options, as in Flink.";
+
 /// The options of one table under the eyes of one connector.
 pub(crate) struct Options<'a> {
     all: &'a [OptionText],
     /// What messages about a missing option point at.
     table: Span,
+    /// Keys that were told to be in no table; what they are misspelt for is not told to be missing.
+    unknown: Vec<&'a str>,
 }
 
 impl<'a> Options<'a> {
     pub(crate) fn new(all: &'a [OptionText], table: Span) -> Options<'a> {
-        Options { all, table }
+        Options {
+            all,
+            table,
+            unknown: Vec::new(),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'a OptionText> {
@@ -73,6 +82,9 @@ impl<'a> Options<'a> {
                 Err(Diagnostic::error("option", value.span, message).hint(hint))
             }
             Some(value) => Ok(value),
+            None if nearest(key, self.unknown.iter().copied()).is_some() => {
+                Err(Diagnostic::told_before(self.table))
+            }
             None => {
                 let message = format!("required option '{key}' is missing");
                 let error = Diagnostic::error("option", self.table, message);
@@ -85,26 +97,28 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Refuses every key that is in no table; the tables' `NotYet` too.
-    pub(crate) fn check_known(&self, connector: &str, known: &[&[Known]]) -> Result<()> {
+    /// Tells every key that is in no table, and those that are not supported yet or have no effect.
+    pub(crate) fn check_known(&mut self, connector: &str, known: &[&[Known]], told: &mut Told) {
         let all = || known.iter().flat_map(|keys| keys.iter());
         for option in self.all {
             let key = option.key.value.as_str();
             match all().find(|k| k.key == key).map(|k| k.answer) {
-                Some(Answer::Obeyed | Answer::NoEffect) => {}
+                Some(Answer::Obeyed) => {}
+                Some(Answer::NoEffect(why)) => told.tell(without_effect(&option.key, why)),
                 Some(Answer::NotYet) => {
-                    return Err(Diagnostic::unsupported(
-                        option.key.span,
-                        format!("option '{key}' is"),
-                    )
-                    .hint("remove it, or run this script on an Apache Flink cluster"));
+                    let what = format!("option '{key}' is");
+                    told.tell(
+                        Diagnostic::unsupported(option.key.span, what)
+                            .hint("remove it, or run this script on an Apache Flink cluster"),
+                    );
                 }
                 None if key.starts_with("properties.") && connector == "kafka" => {}
                 None => {
+                    self.unknown.push(key);
                     let message = format!("unknown option '{key}' of connector '{connector}'");
                     let error = Diagnostic::error("option", option.key.span, message);
                     let near = did_you_mean(key, all().map(|k| k.key));
-                    return Err(error.hint_if(near.or_else(|| elsewhere(key)).or_else(|| {
+                    told.tell(error.hint_if(near.or_else(|| elsewhere(key)).or_else(|| {
                         let obeyed = all().filter(|k| matches!(k.answer, Answer::Obeyed));
                         let obeyed: Vec<&str> = obeyed.map(|k| k.key).collect();
                         Some(format!("options: {}", obeyed.join(", ")))
@@ -112,7 +126,6 @@ impl<'a> Options<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     pub(crate) fn boolean(&self, key: &str, default: bool) -> Result<bool> {
@@ -168,6 +181,12 @@ impl<'a> Options<'a> {
             )),
         )
     }
+}
+
+/// What is accepted and does nothing is said to do nothing.
+pub(crate) fn without_effect(key: &Ident, why: &str) -> Diagnostic {
+    let message = format!("option '{}' has no effect here", key.value);
+    Diagnostic::notice("option", key.span, message).detail(why)
 }
 
 /// The format that an option belongs to, where it is not the table's.

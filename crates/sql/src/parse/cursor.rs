@@ -3,7 +3,7 @@
 use super::depth::{self, TooDeep, Until, Why};
 use super::{Ident, Name, OptionText, Query};
 use crate::Result;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::dialect::FlinkDialect;
 use crate::reserved;
 use crate::script::{Script, is_word};
@@ -42,6 +42,13 @@ impl<'s> Cursor<'s> {
         self.at += 1;
     }
 
+    /// Goes on behind the next `;`, or at the end where there is none.
+    pub(crate) fn pass_statement(&mut self) {
+        while !self.at_end() && !self.eat(&Token::SemiColon) {
+            self.advance();
+        }
+    }
+
     pub(crate) fn at_end(&self) -> bool {
         self.at >= self.tokens.len()
     }
@@ -69,6 +76,12 @@ impl<'s> Cursor<'s> {
 
     pub(crate) fn rest(&self) -> &'s [TokenWithSpan] {
         self.tokens.get(self.at..).unwrap_or_default()
+    }
+
+    /// The statement's tokens from this place on.
+    pub(crate) fn tokens_from(&self, start: Span) -> &'s [TokenWithSpan] {
+        let before = |t: &TokenWithSpan| self.script.span(t.span).start < start.start;
+        &self.tokens[self.tokens.partition_point(before)..]
     }
 
     pub(crate) fn is(&self, token: &Token) -> bool {
@@ -245,8 +258,31 @@ impl<'s> Cursor<'s> {
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<T>,
     ) -> Result<Vec<T>> {
+        self.items(|cursor| item(cursor).map(Some))
+    }
+
+    /// `( item, item … )`, of which an item that is refused is told and passed over.
+    pub(crate) fn list_telling<T>(
+        &mut self,
+        told: &mut Told,
+        mut item: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.items(|cursor| {
+            let start = cursor.at;
+            match item(cursor) {
+                Ok(item) => Ok(Some(item)),
+                Err(error) => {
+                    told.tell(error);
+                    cursor.pass_item(start)?;
+                    Ok(None)
+                }
+            }
+        })
+    }
+
+    fn items<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<Option<T>>) -> Result<Vec<T>> {
         self.expect(&Token::LParen)?;
-        let mut items = vec![item(self)?];
+        let mut items = Vec::from_iter(item(self)?);
         while self.eat(&Token::Comma) {
             if self.is(&Token::RParen) {
                 return Err(Diagnostic::error(
@@ -256,7 +292,7 @@ impl<'s> Cursor<'s> {
                 )
                 .hint("remove the comma, or write what should follow it"));
             }
-            items.push(item(self)?);
+            items.extend(item(self)?);
         }
         if !self.eat(&Token::RParen) {
             return Err(self.unexpected("`,` or `)`"));
@@ -264,22 +300,51 @@ impl<'s> Cursor<'s> {
         Ok(items)
     }
 
+    /// From the start of a refused item of a list to the comma or bracket behind it. Where there is none, the refusal was about
+    /// more than the item, and nothing can be said of the rest.
+    fn pass_item(&mut self, start: usize) -> Result<()> {
+        (self.at, self.half_taken, self.types_around) = (start, false, 0);
+        let (mut brackets, mut angles, mut opens_type) = (0_usize, 0_usize, false);
+        while let Some(TokenWithSpan { token, .. }) = self.peek() {
+            match token {
+                Token::RParen if brackets == 0 => return Ok(()),
+                Token::Comma if brackets == 0 && angles == 0 => return Ok(()),
+                Token::LParen | Token::LBracket => brackets += 1,
+                Token::RParen | Token::RBracket => brackets = brackets.saturating_sub(1),
+                Token::Lt if opens_type => angles += 1,
+                Token::Gt => angles = angles.saturating_sub(1),
+                Token::ShiftRight => angles = angles.saturating_sub(2),
+                _ => {}
+            }
+            opens_type = ["ARRAY", "MAP", "ROW", "MULTISET"]
+                .iter()
+                .any(|word| self.is_word(word));
+            self.advance();
+        }
+        Err(Diagnostic::told_before(self.span()))
+    }
+
     /// `('key' = 'value', …)`.
-    pub(crate) fn options(&mut self) -> Result<Vec<OptionText>> {
-        let options = self.list(|cursor| {
+    pub(crate) fn options(&mut self, told: &mut Told) -> Result<Vec<OptionText>> {
+        let mut options = self.list_telling(told, |cursor| {
             let key = cursor.text("an option's key in single quotes")?;
             cursor.expect(&Token::Eq)?;
             let value = cursor.text("the option's value in single quotes")?;
+            if !cursor.is(&Token::Comma) && !cursor.is(&Token::RParen) {
+                return Err(cursor.unexpected("`,` or `)`"));
+            }
             Ok(OptionText { key, value })
         })?;
         let mut seen = HashSet::new();
-        for option in &options {
+        options.retain(|option| {
             let key = &option.key.value;
-            if !seen.insert(key) {
+            let first = seen.insert(key.clone());
+            if !first {
                 let message = format!("option '{key}' is given twice");
-                return Err(Diagnostic::error("option", option.key.span, message));
+                told.tell(Diagnostic::error("option", option.key.span, message));
             }
-        }
+            first
+        });
         Ok(options)
     }
 

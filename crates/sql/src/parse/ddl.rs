@@ -3,7 +3,7 @@
 use super::{ColumnDef, ColumnKind, CreateTable, CreateView, Cursor, Ident, Statement};
 use super::{WatermarkDef, parse_type};
 use crate::Result;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::script::is_word;
 use crate::suggest::did_you_mean;
 use sqlparser::tokenizer::Token;
@@ -91,6 +91,7 @@ fn parse_table(cursor: &mut Cursor<'_>, start: Span) -> Result<CreateTable> {
         watermark: None,
         primary_key: Vec::new(),
         options: Vec::new(),
+        mistakes: Told::default(),
     };
     if !cursor.is(&Token::LParen) {
         // `CREATE TABLE t [WITH (…)] LIKE …` and `… AS SELECT`: the columns come from elsewhere.
@@ -99,14 +100,25 @@ fn parse_table(cursor: &mut Cursor<'_>, start: Span) -> Result<CreateTable> {
         return Err(Diagnostic::error("syntax", cursor.span(), message)
             .hint("list them: CREATE TABLE t (a STRING, b INT) WITH (…)"));
     }
-    cursor.list(|cursor| parse_element(cursor, &mut table))?;
-    let mut names = HashSet::new();
-    let names_twice = table.columns.iter().find(|c| !names.insert(&c.name.value));
-    if let Some(ColumnDef { name, .. }) = names_twice {
-        let message = format!("column '{}' is declared twice", name.value);
-        return Err(Diagnostic::error("duplicate-column", name.span, message));
+    let mut mistakes = Told::default();
+    let listed = cursor.list_telling(&mut mistakes, |cursor| parse_element(cursor, &mut table));
+    table.mistakes = mistakes;
+    let followed = listed.and_then(|_| parse_clauses(cursor, &mut table));
+    let followed = followed.and_then(|()| cursor.expect_end());
+    if let Err(error) = followed {
+        table.mistakes.tell(error);
+        cursor.pass_statement();
     }
-    parse_clauses(cursor, &mut table)?;
+    let mut names = HashSet::new();
+    table.columns.retain(|ColumnDef { name, .. }| {
+        let first = name.value.is_empty() || names.insert(name.value.clone());
+        if !first {
+            let message = format!("column '{}' is declared twice", name.value);
+            let error = Diagnostic::error("duplicate-column", name.span, message);
+            table.mistakes.tell(error);
+        }
+        first
+    });
     Ok(table)
 }
 
@@ -133,7 +145,25 @@ fn parse_element(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
     if cursor.is_word("LIKE") {
         return Err(refuse_like(cursor.span()));
     }
-    parse_column(cursor, table)
+    let before = table.columns.len();
+    parse_column(cursor, table).inspect_err(|_| {
+        if table.columns.len() == before {
+            table.columns.push(broken_column(cursor, start));
+        }
+    })
+}
+
+/// A column whose declaration was refused, under its name where that can be told.
+fn broken_column(cursor: &Cursor<'_>, start: Span) -> ColumnDef {
+    let first = cursor.tokens_from(start).first();
+    let value = match first.map(|token| &token.token) {
+        Some(Token::Word(word)) => word.value.clone(),
+        _ => String::new(),
+    };
+    ColumnDef {
+        name: Ident { value, span: start },
+        kind: ColumnKind::Broken,
+    }
 }
 
 fn parse_watermark(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
@@ -246,17 +276,19 @@ fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
     skip_comment(cursor)?;
     if cursor.is_word("PARTITIONED") {
         let what = "PARTITIONED BY is";
-        return Err(Diagnostic::unsupported(cursor.span(), what)
+        let error = Diagnostic::unsupported(cursor.span(), what)
             .detail("Tables are written unpartitioned.")
-            .hint("remove the PARTITIONED BY clause"));
+            .hint("remove the PARTITIONED BY clause");
+        pass_clause(cursor, table, error)?;
     }
     if cursor.is_word("DISTRIBUTED") {
-        return Err(Diagnostic::unsupported(cursor.span(), "DISTRIBUTED BY is")
+        let error = Diagnostic::unsupported(cursor.span(), "DISTRIBUTED BY is")
             .detail("Tables are written without buckets.")
-            .hint("remove the DISTRIBUTED clause"));
+            .hint("remove the DISTRIBUTED clause");
+        pass_clause(cursor, table, error)?;
     }
     if cursor.eat_word("WITH") {
-        table.options = cursor.options()?;
+        table.options = cursor.options(&mut table.mistakes)?;
     }
     match cursor.peek() {
         Some(token) if is_word(token, "LIKE") => Err(refuse_like(cursor.span())),
@@ -275,6 +307,18 @@ fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
         }
         _ => Ok(()),
     }
+}
+
+/// Tells about a clause that is refused, and goes on at the WITH clause behind it.
+fn pass_clause(cursor: &mut Cursor<'_>, table: &mut CreateTable, error: Diagnostic) -> Result<()> {
+    table.mistakes.tell(error);
+    while !cursor.at_end() && !cursor.is_word("WITH") {
+        cursor.advance();
+    }
+    if cursor.at_end() {
+        return Err(Diagnostic::told_before(cursor.span()));
+    }
+    Ok(())
 }
 
 fn refuse_like(span: Span) -> Diagnostic {

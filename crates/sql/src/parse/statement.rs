@@ -2,7 +2,7 @@
 
 use super::{Cursor, Ident, Insert, Noun, Shown, Statement, ddl};
 use crate::Result;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::did_you_mean;
 use sqlparser::tokenizer::{Token, Word};
 
@@ -10,7 +10,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let first = cursor.peek().map(|token| token.token.to_string());
     match first.unwrap_or_default().to_ascii_uppercase().as_str() {
         "CREATE" => ddl::parse_create(cursor),
-        "INSERT" => Ok(Statement::Inserts(vec![parse_insert(cursor)?])),
+        "INSERT" => Ok(Statement::Inserts(vec![Ok(parse_insert(cursor)?)])),
         "EXECUTE" | "BEGIN" => parse_statement_set(cursor).map(Statement::Inserts),
         "EXPLAIN" => parse_explain(cursor),
         "SELECT" | "WITH" | "VALUES" | "(" => Ok(query(cursor)),
@@ -117,11 +117,11 @@ fn is_column_list(cursor: &Cursor<'_>) -> bool {
 }
 
 /// `EXECUTE STATEMENT SET BEGIN … END` and `BEGIN STATEMENT SET; … END`.
-fn parse_statement_set(cursor: &mut Cursor<'_>) -> Result<Vec<Insert>> {
+fn parse_statement_set(cursor: &mut Cursor<'_>) -> Result<Vec<Result<Insert>>> {
     let start = cursor.span();
     if cursor.eat_word("EXECUTE") {
         if cursor.is_word("INSERT") {
-            return Ok(vec![parse_insert(cursor)?]);
+            return Ok(vec![Ok(parse_insert(cursor)?)]);
         }
         if cursor.is_word("PLAN") || cursor.is_word("IMMEDIATE") {
             return Err(Diagnostic::unsupported(cursor.span(), "this EXECUTE is")
@@ -132,24 +132,30 @@ fn parse_statement_set(cursor: &mut Cursor<'_>) -> Result<Vec<Insert>> {
         cursor.expect_words(&["BEGIN", "STATEMENT", "SET"])?;
         cursor.expect(&Token::SemiColon)?;
     }
+    parse_members(cursor, start)
+}
+
+/// The INSERTs of a statement set up to its END. One that is refused does not hide the mistakes of the next.
+fn parse_members(cursor: &mut Cursor<'_>, start: Span) -> Result<Vec<Result<Insert>>> {
     let mut inserts = Vec::new();
     loop {
         if cursor.eat_word("END") {
             break;
         }
         if cursor.at_end() {
-            let span = cursor.span_since(start);
-            return Err(Diagnostic::error(
-                "syntax",
-                span,
-                "the statement set has no END",
-            ));
+            // A member that was refused may have hidden the END.
+            if inserts.iter().all(Result::is_ok) {
+                let span = cursor.span_since(start);
+                let message = "the statement set has no END";
+                inserts.push(Err(Diagnostic::error("syntax", span, message)));
+            }
+            return Ok(inserts);
         }
-        if !cursor.is_word("INSERT") {
-            return Err(cursor.unexpected("`INSERT INTO` or `END`"));
+        let member = parse_member(cursor);
+        if member.is_err() {
+            cursor.pass_statement();
         }
-        inserts.push(parse_insert(cursor)?);
-        cursor.expect(&Token::SemiColon)?;
+        inserts.push(member);
     }
     if inserts.is_empty() {
         let span = cursor.span_since(start);
@@ -160,6 +166,15 @@ fn parse_statement_set(cursor: &mut Cursor<'_>) -> Result<Vec<Insert>> {
         ));
     }
     Ok(inserts)
+}
+
+fn parse_member(cursor: &mut Cursor<'_>) -> Result<Insert> {
+    if !cursor.is_word("INSERT") {
+        return Err(cursor.unexpected("`INSERT INTO` or `END`"));
+    }
+    let insert = parse_insert(cursor)?;
+    cursor.expect(&Token::SemiColon)?;
+    Ok(insert)
 }
 
 fn parse_explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -177,18 +192,14 @@ fn parse_explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
         }
     }
     if cursor.is_word("INSERT") {
-        return Ok(Statement::Explain(vec![parse_insert(cursor)?]));
+        return Ok(Statement::Explain(vec![Ok(parse_insert(cursor)?)]));
     }
     if cursor.is_word("EXECUTE") || cursor.is_word("BEGIN") || cursor.is_word("STATEMENT") {
         if cursor.is_word("STATEMENT") {
             // EXPLAIN STATEMENT SET BEGIN … END, as Flink writes it.
+            let start = cursor.span();
             cursor.expect_words(&["STATEMENT", "SET", "BEGIN"])?;
-            let mut inserts = Vec::new();
-            while !cursor.eat_word("END") {
-                inserts.push(parse_insert(cursor)?);
-                cursor.expect(&Token::SemiColon)?;
-            }
-            return Ok(Statement::Explain(inserts));
+            return parse_members(cursor, start).map(Statement::Explain);
         }
         return parse_statement_set(cursor).map(Statement::Explain);
     }

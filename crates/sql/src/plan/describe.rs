@@ -23,11 +23,7 @@ impl Planner<'_> {
                 rows.extend(columns.into_iter().map(|(name, ty)| typed(name, &ty)));
             }
             Object::Broken => {
-                return Err(Diagnostic::error(
-                    super::BROKEN,
-                    name.span,
-                    "its CREATE was refused",
-                ));
+                return Err(Diagnostic::told_before(name.span));
             }
         }
         self.answer(name.span, &rows);
@@ -90,7 +86,7 @@ fn row(table: &Table, position: usize, column: &Column) -> [String; 6] {
         row[3] = format!("PRI({})", key.join(", "));
     }
     row[4] = match &column.source {
-        ColumnSource::Physical => String::new(),
+        ColumnSource::Physical | ColumnSource::Broken => String::new(),
         ColumnSource::Metadata(key) => format!("METADATA FROM '{}'", key_name(*key)),
         ColumnSource::Computed(expr) => format!("AS {expr}"),
     };

@@ -7,7 +7,7 @@ use super::coerce::arithmetic;
 use super::coerce::{call, case, castable, comparison, must_be_boolean, negate, refuse_cast};
 use super::function;
 use super::literal;
-use super::scope::Scope;
+use super::scope::{Scope, field_of};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Cursor, parse_type};
@@ -41,10 +41,14 @@ impl<'a> Binder<'a> {
 
     /// Another copy of an expression, within reason.
     fn copy(&self, expr: &Expr, span: Span) -> Result<Expr> {
+        self.counted(expr.clone(), span)
+    }
+
+    fn counted(&self, expr: Expr, span: Span) -> Result<Expr> {
         let (nodes, levels) = expr.extent();
         self.copied.set(self.copied.get() + nodes);
         if self.copied.get() <= MOST_NODES && levels <= MOST_LEVELS {
-            return Ok(expr.clone());
+            return Ok(expr);
         }
         let what = if levels > MOST_LEVELS {
             format!("{MOST_LEVELS} levels")
@@ -80,9 +84,12 @@ impl<'a> Binder<'a> {
                 Ok(literal::cast(null, &TypeKind::Boolean))
             }
             E::Identifier(name) => {
-                self.copy(self.scope.column(std::slice::from_ref(name), span)?, span)
+                self.counted(self.scope.column(std::slice::from_ref(name), span)?, span)
             }
-            E::CompoundIdentifier(parts) => self.copy(self.scope.column(parts, span)?, span),
+            E::CompoundIdentifier(parts) => self.counted(self.scope.column(parts, span)?, span),
+            E::CompoundFieldAccess { root, access_chain } => {
+                self.fields(expr, root, access_chain, span)
+            }
             E::Nested(inner) => self.bind(inner),
             E::Value(value) => self.value(&value.value, span),
             E::TypedString(typed) => match &typed.value.value {
@@ -114,39 +121,14 @@ impl<'a> Binder<'a> {
                 negated,
                 low,
                 high,
-            } => {
-                let value = self.bind(expr)?;
-                let low = comparison(
-                    Function::GreaterOrEqual,
-                    self.copy(&value, span)?,
-                    self.bind(low)?,
-                    span,
-                )?;
-                let high = comparison(Function::LessOrEqual, value, self.bind(high)?, span)?;
-                let both = call(Function::And, vec![low, high], span)?;
-                not_if(*negated, both, span)
-            }
+            } => self.between(expr, *negated, low, high, span),
             E::Like {
                 negated,
                 any: false,
                 expr,
                 pattern,
                 escape_char,
-            } => {
-                let mut args = vec![self.bind(expr)?, self.bind(pattern)?];
-                if let Some(escape) = escape_char {
-                    let escape = self.value(escape, span)?;
-                    if *escape.ty() != TypeKind::Char(1).not_null() {
-                        let message = "an escape is one character";
-                        return Err(
-                            Diagnostic::error("type", span, message).hint("LIKE '50!%' ESCAPE '!'")
-                        );
-                    }
-                    check_escapes(&args[1], &escape, span)?;
-                    args.push(escape);
-                }
-                not_if(*negated, call(Function::Like, args, span)?, span)
-            }
+            } => self.like(expr, *negated, pattern, escape_char.as_ref(), span),
             E::Case {
                 operand,
                 conditions,
@@ -197,6 +179,62 @@ impl<'a> Binder<'a> {
             }
             _ => Err(self.unsupported(expr)),
         }
+    }
+
+    /// `(row).field`, `(row).field.field`.
+    fn fields(
+        &self,
+        whole: &ast::Expr,
+        root: &ast::Expr,
+        accesses: &[ast::AccessExpr],
+        span: Span,
+    ) -> Result<Expr> {
+        let row = self.bind(root)?;
+        accesses.iter().try_fold(row, |row, access| match access {
+            ast::AccessExpr::Dot(ast::Expr::Identifier(field)) => field_of(row, field, span),
+            _ => Err(self.unsupported(whole)),
+        })
+    }
+
+    fn between(
+        &self,
+        expr: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        span: Span,
+    ) -> Result<Expr> {
+        let value = self.bind(expr)?;
+        let low = comparison(
+            Function::GreaterOrEqual,
+            self.copy(&value, span)?,
+            self.bind(low)?,
+            span,
+        )?;
+        let high = comparison(Function::LessOrEqual, value, self.bind(high)?, span)?;
+        let both = call(Function::And, vec![low, high], span)?;
+        not_if(negated, both, span)
+    }
+
+    fn like(
+        &self,
+        expr: &ast::Expr,
+        negated: bool,
+        pattern: &ast::Expr,
+        escape_char: Option<&ast::Value>,
+        span: Span,
+    ) -> Result<Expr> {
+        let mut args = vec![self.bind(expr)?, self.bind(pattern)?];
+        if let Some(escape) = escape_char {
+            let escape = self.value(escape, span)?;
+            if *escape.ty() != TypeKind::Char(1).not_null() {
+                let message = "an escape is one character";
+                return Err(Diagnostic::error("type", span, message).hint("LIKE '50!%' ESCAPE '!'"));
+            }
+            check_escapes(&args[1], &escape, span)?;
+            args.push(escape);
+        }
+        not_if(negated, call(Function::Like, args, span)?, span)
     }
 
     fn value(&self, value: &ast::Value, span: Span) -> Result<Expr> {
@@ -504,7 +542,7 @@ fn chain<'e>(
 }
 
 /// Conditions under one AND or OR, as a balanced tree: a list of ten thousand values is fourteen levels deep.
-fn joined(function: Function, mut conditions: Vec<Expr>, span: Span) -> Result<Expr> {
+pub(super) fn joined(function: Function, mut conditions: Vec<Expr>, span: Span) -> Result<Expr> {
     while conditions.len() > 1 {
         let mut halved = Vec::with_capacity(conditions.len().div_ceil(2));
         let mut conditions_left = conditions.into_iter();

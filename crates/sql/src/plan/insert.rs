@@ -8,47 +8,42 @@ use super::coerce::castable;
 use super::literal::{self, cast};
 use super::query::{OutputColumn, Relation};
 use super::scope::unknown_column;
+use super::table::scope_column;
 use super::{Job, Planner};
 use crate::Result;
-use crate::catalog::{Column, ColumnSource, Object, Table};
+use crate::catalog::{Column, ColumnSource, Object, Table, Watermark};
 use crate::connector::{self, Use, key_type};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Told};
 use crate::parse::{Ident, Insert};
-use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceColumn, SourceSpec};
+use lw_graph::{
+    Expr, Field, JobGraph, KafkaSource, Node, Operator, Schema, SinkSpec, SourceColumn, SourceSpec,
+};
 use lw_graph::{TypeKind, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 impl Planner<'_> {
+    /// Source, sink and columns are checked each by itself, so that one run tells what is wrong with all of them.
     pub(super) fn plan_insert(&mut self, insert: &Insert) -> Result<Job> {
-        let target = self.sink_table(insert)?;
-        let relation = self.relation(&insert.query)?;
-        let mut options = target.options.clone();
-        let hinted = self.options_hint(insert.target.span)?;
-        options.retain(|o| hinted.iter().all(|h| h.key.value != o.key.value));
-        options.extend(hinted);
-        let mut notices = Vec::new();
-        let sink = connector::sink(
-            &Use {
-                table: &target,
-                options: &options,
-                span: insert.target.span,
-                env: self.env,
-            },
-            &mut notices,
-        )?;
-        let (schema, projection) = match_columns(&target, insert, &relation)?;
-        let source = connector::source(
-            &Use {
-                table: &relation.table,
-                options: &relation.options,
-                span: relation.table_span,
-                env: self.env,
-            },
-            &mut notices,
-        )?;
-        refuse_key(&relation)?;
-        self.plan.notices.extend(notices);
+        let target = self.sink_table(insert);
+        let target = self.told.settle(target);
+        let relation = self.relation(&insert.query);
+        let relation = self.told.settle(relation);
+        if relation.is_none() {
+            let query = self.script.tokens_between(insert.query.span);
+            self.check_named(query);
+        }
+        let sink = target.as_ref().and_then(|table| self.sink(table, insert));
+        let source = relation.as_ref().and_then(|relation| self.source(relation));
+        let told_before = || Diagnostic::told_before(insert.span);
+        let (Some(target), Some(relation)) = (target, relation) else {
+            return Err(told_before());
+        };
+        let matched = match_columns(&target, insert, &relation, &mut self.told);
+        let (schema, projection) = matched?;
+        let (Some(source), Some(sink)) = (source, sink) else {
+            return Err(told_before());
+        };
         let sink_table = match &sink {
             SinkSpec::Iceberg(iceberg) => format!("{}.{}", iceberg.namespace, iceberg.table),
             _ => format!("{}.{}", target.path.database, target.path.object),
@@ -61,6 +56,37 @@ impl Planner<'_> {
         })
     }
 
+    fn sink(&mut self, table: &Table, insert: &Insert) -> Option<SinkSpec> {
+        let mut options = table.options.clone();
+        let hinted = self.options_hint(insert.target.span);
+        let hinted = self.told.settle(hinted)?;
+        options.retain(|o| hinted.iter().all(|h| h.key.value != o.key.value));
+        options.extend(hinted);
+        self.checked.insert(table.path.clone());
+        let used = Use {
+            table,
+            options: &options,
+            span: insert.target.span,
+            env: self.env,
+        };
+        let sink = connector::sink(&used, &mut self.told);
+        self.told.settle(sink)
+    }
+
+    fn source(&mut self, relation: &Relation) -> Option<KafkaSource> {
+        self.checked.insert(relation.table.path.clone());
+        let used = Use {
+            table: &relation.table,
+            options: &relation.options,
+            span: relation.table_span,
+            env: self.env,
+        };
+        let source = connector::source(&used, &mut self.told);
+        let source = self.told.settle(source);
+        self.told.settle(refuse_key(relation))?;
+        source
+    }
+
     fn sink_table(&self, insert: &Insert) -> Result<Rc<Table>> {
         let (path, object) = self.catalog.get(&insert.target)?;
         match object {
@@ -69,11 +95,7 @@ impl Planner<'_> {
                 let message = format!("'{}' is a view, which cannot be written", path.object);
                 Err(Diagnostic::error("view", insert.target.span, message))
             }
-            Object::Broken => Err(Diagnostic::error(
-                super::BROKEN,
-                insert.target.span,
-                "its CREATE was refused",
-            )),
+            Object::Broken => Err(Diagnostic::told_before(insert.target.span)),
         }
     }
 }
@@ -92,14 +114,14 @@ fn refuse_key(relation: &Relation) -> Result<()> {
     }
 }
 
-/// The sink's columns and, for each, the expression that fills it.
+/// The sink's columns and, for each, the expression that fills it. Every column that does not fit is told.
 fn match_columns(
     target: &Table,
     insert: &Insert,
     relation: &Relation,
+    told: &mut Told,
 ) -> Result<(Schema, Vec<Expr>)> {
-    let physical = |column: &&Column| matches!(column.source, ColumnSource::Physical);
-    let columns: Vec<&Column> = target.columns.iter().filter(physical).collect();
+    let columns: Vec<&Column> = target.stored().collect();
     if let Some(metadata) = target
         .columns
         .iter()
@@ -110,10 +132,14 @@ fn match_columns(
             "a metadata column of a sink is",
         ));
     }
-    let order = target_order(&columns, insert)?;
+    let order = target_order(&columns, insert, told)?;
     let given = relation.columns.len();
     let expected = order.iter().filter(|from| from.is_some()).count();
     if given != expected {
+        // Of a `*` that was refused nobody knows how many columns it is.
+        if relation.columns.iter().any(|c| c.name.is_empty()) {
+            return Err(Diagnostic::told_before(insert.query.span));
+        }
         let message = format!(
             "the query has {given} columns, table '{}' takes {expected}",
             target.path.object
@@ -121,12 +147,25 @@ fn match_columns(
         return Err(Diagnostic::error("type", insert.query.span, message)
             .detail(both_schemas(relation, &columns)));
     }
+    let fitted = columns.iter().zip(&order).map(|(column, from)| match from {
+        Some(from) => fit(&relation.columns[*from], column, relation, &columns),
+        None => Ok(literal::literal(Value::Null, column.ty.kind.clone())),
+    });
+    let fitted: Vec<Result<Expr>> = fitted.collect();
     let mut projection = Vec::new();
-    for (column, from) in columns.iter().zip(&order) {
-        projection.push(match from {
-            Some(from) => fit(&relation.columns[*from], column, relation, &columns)?,
-            None => literal::literal(Value::Null, column.ty.kind.clone()),
+    let mut schemas_shown = false;
+    for fitted in fitted {
+        let fitted = fitted.map_err(|mut error| {
+            // The same for all of them, and as long as the table is wide.
+            if error.detail.is_some() && std::mem::replace(&mut schemas_shown, true) {
+                error.detail = None;
+            }
+            error
         });
+        projection.extend(told.settle(fitted));
+    }
+    if projection.len() < columns.len() {
+        return Err(Diagnostic::told_before(insert.span));
     }
     let fields = columns
         .iter()
@@ -135,23 +174,33 @@ fn match_columns(
 }
 
 /// For each column of the sink the position in the query that fills it.
-fn target_order(columns: &[&Column], insert: &Insert) -> Result<Vec<Option<usize>>> {
+fn target_order(
+    columns: &[&Column],
+    insert: &Insert,
+    told: &mut Told,
+) -> Result<Vec<Option<usize>>> {
     let Some(listed) = &insert.columns else {
         return Ok((0..columns.len()).map(Some).collect());
     };
     let mut order = vec![None; columns.len()];
+    let errors = told.errors();
+    let nameless = columns.iter().any(|column| column.name.is_empty());
     for (position, Ident { value, span }) in listed.iter().enumerate() {
         let Some(at) = columns.iter().position(|column| column.name == *value) else {
-            return Err(unknown_column(
-                value,
-                columns.iter().map(|c| c.name.as_str()),
-                *span,
-            ));
+            if nameless {
+                return Err(Diagnostic::told_before(*span));
+            }
+            let names = columns.iter().map(|c| c.name.as_str());
+            told.tell(unknown_column(value, names, *span));
+            continue;
         };
         if order[at].replace(position).is_some() {
             let message = format!("column '{value}' is listed twice");
-            return Err(Diagnostic::error("duplicate-column", *span, message));
+            told.tell(Diagnostic::error("duplicate-column", *span, message));
         }
+    }
+    if told.errors() > errors {
+        return Err(Diagnostic::told_before(insert.span));
     }
     for (column, from) in columns.iter().zip(&order) {
         if from.is_none() && !column.ty.nullable {
@@ -173,7 +222,10 @@ fn fit(
     relation: &Relation,
     columns: &[&Column],
 ) -> Result<Expr> {
-    let (from, to) = (output.expr.ty(), &column.ty);
+    let (Some(expr), false) = (&output.expr, matches!(column.source, ColumnSource::Broken)) else {
+        return Err(Diagnostic::told_before(output.span));
+    };
+    let (from, to) = (expr.ty(), &column.ty);
     if !assignable(&from.kind, &to.kind) {
         let message = format!(
             "'{}' is {}, sink column '{}' is {}",
@@ -187,7 +239,7 @@ fn fit(
             error.hint("columns meet by position, not by name: check their order")
         });
     }
-    let fitted = cast(output.expr.clone(), &to.kind);
+    let fitted = cast(expr.clone(), &to.kind);
     if fitted.ty().nullable && !to.nullable {
         let message = format!(
             "'{}' may be NULL, sink column '{}' is NOT NULL",
@@ -212,16 +264,30 @@ fn written(name: &str) -> &str {
 }
 
 fn both_schemas(relation: &Relation, columns: &[&Column]) -> String {
-    let query = relation
-        .columns
-        .iter()
-        .map(|c| format!("{}: {}", c.name, c.expr.ty()));
-    let sink = columns.iter().map(|c| format!("{}: {}", c.name, c.ty));
+    let query = relation.columns.iter().map(|c| match &c.expr {
+        Some(expr) => format!("{}: {}", c.name, expr.ty()),
+        None => format!("{}: ?", c.name),
+    });
+    let sink = columns.iter().map(|c| match c.source {
+        ColumnSource::Broken => format!("{}: ?", c.name),
+        _ => format!("{}: {}", c.name, c.ty),
+    });
     format!(
         "Query schema: [{}]\nSink schema:  [{}]",
-        query.collect::<Vec<_>>().join(", "),
-        sink.collect::<Vec<_>>().join(", ")
+        shown(query),
+        shown(sink)
     )
+}
+
+/// The first columns; a table may have thousands.
+fn shown(columns: impl ExactSizeIterator<Item = String>) -> String {
+    const SHOWN: usize = 200;
+    let more = columns.len().saturating_sub(SHOWN);
+    let mut columns: Vec<String> = columns.take(SHOWN).collect();
+    if more > 0 {
+        columns.push(format!("and {more} more"));
+    }
+    columns.join(", ")
 }
 
 /// What Flink casts by itself on the way into a sink (`LogicalTypeCasts`, implicit): widening, and some that lose digits.
@@ -265,9 +331,7 @@ impl<'a> Assembly<'a> {
         }
         if let Some(watermark) = &relation.table.watermark {
             watermark.expression.visit_columns(&mut visit);
-            super::table::scope_column(watermark.column, &relation.table.columns[watermark.column])
-                .expr
-                .visit_columns(&mut visit);
+            time_column(&relation.table, watermark).visit_columns(&mut visit);
         }
         if read.is_empty() {
             // A query of constants still has one row per record.
@@ -282,7 +346,7 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    fn build(mut self, source: lw_graph::KafkaSource, schema: Schema, sink: SinkSpec) -> JobGraph {
+    fn build(mut self, source: KafkaSource, schema: Schema, sink: SinkSpec) -> JobGraph {
         self.source(source);
         self.watermark();
         let filters = self.relation.filters.iter().map(|f| self.local(f));
@@ -303,7 +367,7 @@ impl<'a> Assembly<'a> {
         JobGraph { nodes: self.nodes }
     }
 
-    fn source(&mut self, mut source: lw_graph::KafkaSource) {
+    fn source(&mut self, mut source: KafkaSource) {
         let table = &self.relation.table;
         let mut fields = Vec::new();
         let values: HashMap<&str, usize> = source.value_schema.names().zip(0..).collect();
@@ -335,7 +399,7 @@ impl<'a> Assembly<'a> {
             return;
         };
         let column = &self.relation.table.columns[watermark.column];
-        let time = self.local(&super::table::scope_column(watermark.column, column).expr);
+        let time = self.local(&time_column(&self.relation.table, watermark));
         let expression = self.local(&watermark.expression);
         let mut schema = self
             .nodes
@@ -385,6 +449,14 @@ impl<'a> Assembly<'a> {
             schema,
         });
     }
+}
+
+/// The column that a watermark is declared for, over the table's positions.
+fn time_column(table: &Table, watermark: &Watermark) -> Expr {
+    let column = scope_column(watermark.column, &table.columns[watermark.column]);
+    column
+        .expr
+        .expect("a watermark is bound only to a column with a type")
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@
 
 use super::Planner;
 use super::coerce::must_be_boolean;
-use super::expr::Binder;
+use super::expr::{Binder, joined};
 use super::scope::{Scope, ScopeColumn};
 use super::table::scope_column;
 use crate::Result;
 use crate::catalog::{Object, Table, View};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::{Ident, Name, OptionText, Query};
-use lw_graph::{Expr, LogicalType, TypeKind};
+use lw_graph::{Expr, Function, LogicalType, TypeKind};
 use sqlparser::ast::{self, SetExpr, TableFactor};
 use std::rc::Rc;
 
@@ -28,7 +28,8 @@ pub(super) struct Relation {
 
 pub(super) struct OutputColumn {
     pub name: String,
-    pub expr: Expr,
+    /// `None` where it was refused.
+    pub expr: Option<Expr>,
     pub span: Span,
 }
 
@@ -133,15 +134,34 @@ impl Planner<'_> {
             return Err(self.refuse_join(join, around));
         }
         let (mut relation, scope) = self.table_factor(&from.relation, around)?;
-        let script = self.script;
-        let binder = Binder::new(script, &scope, around.span);
-        if let Some(condition) = &select.selection {
-            let place = binder.place(condition);
-            let condition = must_be_boolean(binder.bind(condition)?, "WHERE", place)?;
-            relation.filters.push(condition);
-        }
-        relation.columns = project(&binder, &scope, &select.projection)?;
+        self.rows_and_columns(select, &mut relation, &scope, around)?;
         Ok(relation)
+    }
+
+    /// What WHERE and SELECT make of a relation. (Not in `select`, which is recursive: its frame must be small.)
+    fn rows_and_columns(
+        &mut self,
+        select: &ast::Select,
+        relation: &mut Relation,
+        scope: &Scope,
+        around: &Around,
+    ) -> Result<()> {
+        let binder = Binder::new(self.script, scope, around.span);
+        if let Some(condition) = &select.selection {
+            let mut parts = Vec::new();
+            for part in conditions(condition) {
+                let place = binder.place(part);
+                let bound = binder.bind(part);
+                let bound = bound.and_then(|bound| must_be_boolean(bound, "WHERE", place));
+                parts.extend(self.told.settle(bound));
+            }
+            if !parts.is_empty() {
+                let all = joined(Function::And, parts, binder.place(condition))?;
+                relation.filters.push(all);
+            }
+        }
+        relation.columns = project(&binder, scope, &select.projection, &mut self.told);
+        Ok(())
     }
 
     fn table_factor(&mut self, factor: &TableFactor, around: &Around) -> Result<(Relation, Scope)> {
@@ -202,11 +222,7 @@ impl Planner<'_> {
         }
         let (path, object) = self.catalog.get(&Name { parts, span })?;
         match object {
-            Object::Broken => Err(Diagnostic::error(
-                super::BROKEN,
-                span,
-                "its CREATE was refused",
-            )),
+            Object::Broken => Err(Diagnostic::told_before(span)),
             Object::View(view) => {
                 let relation = self.view(&view, around)?;
                 let columns = if renamed.is_empty() {
@@ -254,12 +270,13 @@ impl Planner<'_> {
     pub(super) fn view_columns(&mut self, view: &View) -> Result<Vec<(String, LogicalType)>> {
         let relation = self.view(view, &Around::default())?;
         let named = relation.columns.into_iter().enumerate();
-        Ok(named
+        named
             .map(|(at, column)| {
                 let given = view.columns.get(at).map(|name| name.value.clone());
-                (given.unwrap_or(column.name), column.expr.ty().clone())
+                let expr = column.expr.ok_or(Diagnostic::told_before(column.span))?;
+                Ok((given.unwrap_or(column.name), expr.ty().clone()))
             })
-            .collect())
+            .collect()
     }
 
     fn over(
@@ -329,25 +346,46 @@ fn scan_columns(table: &Table) -> Vec<OutputColumn> {
         .collect()
 }
 
-/// The SELECT list. A column without a name is `EXPR$` and its position, as in Flink.
+/// The conditions that must all hold, each to be checked by itself.
+fn conditions(expr: &ast::Expr) -> Vec<&ast::Expr> {
+    let mut found = Vec::new();
+    let mut rest = expr;
+    while let ast::Expr::BinaryOp {
+        left,
+        op: ast::BinaryOperator::And,
+        right,
+    } = rest
+    {
+        found.push(&**right);
+        rest = left;
+    }
+    found.push(rest);
+    found.reverse();
+    found
+}
+
+/// The SELECT list. A column without a name is `EXPR$` and its position, as in Flink. One that is refused is told and keeps
+/// its place.
 fn project(
     binder: &Binder<'_>,
     scope: &Scope,
     items: &[ast::SelectItem],
-) -> Result<Vec<OutputColumn>> {
+    told: &mut Told,
+) -> Vec<OutputColumn> {
     let mut columns = Vec::new();
     for item in items {
         let span = binder.place(item);
         match item {
             ast::SelectItem::UnnamedExpr(expr) => {
                 let name = name_of(expr).unwrap_or_else(|| format!("EXPR${}", columns.len()));
-                columns.push(output(binder, expr, name)?);
+                columns.push(output(binder, expr, name, told));
             }
             ast::SelectItem::ExprWithAlias { expr, alias } => {
                 if alias.quote_style.is_none() {
-                    crate::reserved::check(&alias.value, binder.script.span(alias.span))?;
+                    let span = binder.script.span(alias.span);
+                    told.settle(crate::reserved::check(&alias.value, span));
                 }
-                columns.push(output(binder, expr, alias.value.clone())?);
+                columns.push(output(binder, expr, alias.value.clone(), told));
             }
             ast::SelectItem::Wildcard(_) => {
                 columns.extend(scope.columns().iter().map(|column| star(column, span)));
@@ -356,31 +394,33 @@ fn project(
                 ast::SelectItemQualifiedWildcardKind::ObjectName(name),
                 _,
             ) => {
-                let last = name.0.last().and_then(|part| part.as_ident());
-                let last = last.map_or("", |ident| ident.value.as_str());
-                let before = columns.len();
-                let of_table = |c: &&ScopeColumn| c.qualifier.last().is_some_and(|q| q == last);
-                columns.extend(
-                    scope
-                        .columns()
-                        .iter()
-                        .filter(of_table)
-                        .map(|c| star(c, span)),
-                );
-                if columns.len() == before {
-                    let message = format!("there is no table '{last}' in this query");
-                    return Err(Diagnostic::error("unknown-table", span, message));
-                }
+                let parts: Vec<ast::Ident> = name
+                    .0
+                    .iter()
+                    .filter_map(|p| p.as_ident().cloned())
+                    .collect();
+                let starred = scope.star(&parts, span);
+                columns.extend(told.settle(starred).unwrap_or_else(|| vec![refused(span)]));
             }
             ast::SelectItem::QualifiedWildcard(..) => {
-                return Err(Diagnostic::unsupported(span, "this `*` is"));
+                told.tell(Diagnostic::unsupported(span, "this `*` is"));
+                columns.push(refused(span));
             }
         }
     }
-    Ok(columns)
+    columns
 }
 
-fn star(column: &ScopeColumn, span: Span) -> OutputColumn {
+/// Nameless, so that nobody is told that a column is missing which may be meant to be here.
+fn refused(span: Span) -> OutputColumn {
+    OutputColumn {
+        name: String::new(),
+        expr: None,
+        span,
+    }
+}
+
+pub(super) fn star(column: &ScopeColumn, span: Span) -> OutputColumn {
     OutputColumn {
         name: column.name.clone(),
         expr: column.expr.clone(),
@@ -388,15 +428,17 @@ fn star(column: &ScopeColumn, span: Span) -> OutputColumn {
     }
 }
 
-fn output(binder: &Binder<'_>, expr: &ast::Expr, name: String) -> Result<OutputColumn> {
+fn output(binder: &Binder<'_>, expr: &ast::Expr, name: String, told: &mut Told) -> OutputColumn {
     let span = binder.place(expr);
-    let expr = binder.bind(expr)?;
-    if expr.ty().kind == TypeKind::Null {
-        return Err(
-            Diagnostic::error("type", span, "a bare NULL has no type").hint("CAST(NULL AS STRING)")
-        );
-    }
-    Ok(OutputColumn { name, expr, span })
+    let typed = |expr: Expr| match expr.ty().kind {
+        TypeKind::Null => {
+            let error = Diagnostic::error("type", span, "a bare NULL has no type");
+            Err(error.hint("CAST(NULL AS STRING)"))
+        }
+        _ => Ok(expr),
+    };
+    let expr = told.settle(binder.bind(expr).and_then(typed));
+    OutputColumn { name, expr, span }
 }
 
 fn name_of(expr: &ast::Expr) -> Option<String> {
@@ -404,6 +446,10 @@ fn name_of(expr: &ast::Expr) -> Option<String> {
         ast::Expr::Identifier(name) => Some(name.value.clone()),
         ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
         ast::Expr::Nested(inner) => name_of(inner),
+        ast::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            ast::AccessExpr::Dot(ast::Expr::Identifier(field)) => Some(field.value.clone()),
+            _ => None,
+        },
         _ => None,
     }
 }

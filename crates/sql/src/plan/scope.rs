@@ -1,8 +1,10 @@
 //! What names mean at one place of a query.
 
+use super::query::{OutputColumn, star};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::reserved;
+use crate::suggest::near_or_all;
 use lw_graph::{Expr, TypeKind};
 use lw_stdx::suggest::nearest;
 use sqlparser::ast;
@@ -20,8 +22,8 @@ pub(crate) struct ScopeColumn {
     pub name: String,
     /// What may stand before it: an alias, or the parts of the table's path.
     pub qualifier: Vec<String>,
-    /// What it means in terms of the scanned table.
-    pub expr: Expr,
+    /// What it means in terms of the scanned table; `None` where that was refused.
+    pub expr: Option<Expr>,
 }
 
 impl Scope {
@@ -40,65 +42,119 @@ impl Scope {
         &self.columns
     }
 
-    /// What a name, perhaps with its table before it, means.
-    pub(super) fn column(&self, parts: &[ast::Ident], span: Span) -> Result<&Expr> {
-        let Some((name, qualifier)) = parts.split_last() else {
+    /// What a name means, perhaps with its table before it and fields of a ROW behind it.
+    ///
+    /// As in Calcite: the longest beginning that names the table is the table, the next part is its column and the rest are
+    /// fields; where no beginning names the table the first part is the column.
+    pub(super) fn column(&self, parts: &[ast::Ident], span: Span) -> Result<Expr> {
+        let Some((first, rest)) = parts.split_first() else {
             return Err(Diagnostic::error("syntax", span, "a name is missing"));
         };
-        if name.quote_style.is_none() && qualifier.is_empty() {
-            reserved::check(&name.value, span)?;
+        if first.quote_style.is_none() && rest.is_empty() {
+            reserved::check(&first.value, span)?;
         }
+        let is_table = |length: &usize| {
+            let mut columns = self.columns.iter();
+            columns.any(|column| ends_with(&column.qualifier, &parts[..*length]))
+        };
+        let qualifier = (1..parts.len()).rev().find(is_table).unwrap_or(0);
+        let (qualifier, path) = parts.split_at(qualifier);
+        if qualifier.is_empty() && !rest.is_empty() && !self.by_name.contains_key(&first.value) {
+            return Err(self.unknown_qualifier(first, span));
+        }
+        let column = self.of_table(&path[0], qualifier, span)?;
+        path[1..]
+            .iter()
+            .try_fold(column.clone(), |row, field| field_of(row, field, span))
+    }
+
+    fn of_table(&self, name: &ast::Ident, qualifier: &[ast::Ident], span: Span) -> Result<&Expr> {
         let of_name = self.by_name.get(&name.value).into_iter().flatten();
         let mut found = of_name
             .map(|position| &self.columns[*position])
             .filter(|column| ends_with(&column.qualifier, qualifier));
         match (found.next(), found.next()) {
-            (Some(column), None) => Ok(&column.expr),
+            (Some(column), None) => column.expr.as_ref().ok_or(Diagnostic::told_before(span)),
             (Some(_), Some(_)) => {
                 let message = format!("column '{}' is ambiguous", name.value);
                 Err(Diagnostic::error("ambiguous-column", span, message)
                     .detail("Two columns of the subquery have this name.")
                     .hint("give one of them another alias"))
             }
-            (None, _) => Err(self.unknown(parts, span)),
+            (None, _) if self.by_name.contains_key("") => Err(Diagnostic::told_before(span)),
+            (None, _) => {
+                let of_table = self.columns.iter();
+                let of_table = of_table.filter(|column| ends_with(&column.qualifier, qualifier));
+                let names = of_table.map(|column| column.name.as_str());
+                Err(unknown_column(&name.value, names, span))
+            }
         }
     }
 
-    fn unknown(&self, parts: &[ast::Ident], span: Span) -> Diagnostic {
-        let (name, qualifier) = parts.split_last().expect("a name has a last part");
-        let qualified: Vec<&str> = self
-            .columns
-            .iter()
-            .filter(|column| ends_with(&column.qualifier, qualifier))
-            .map(|column| column.name.as_str())
-            .collect();
-        if qualified.is_empty() && !qualifier.is_empty() {
-            return self.unknown_qualifier(parts, span);
+    /// `table.*`, and `row.*`: the fields of a ROW as columns.
+    pub(super) fn star(&self, parts: &[ast::Ident], span: Span) -> Result<Vec<OutputColumn>> {
+        let of_table = self.columns.iter();
+        let of_table = of_table.filter(|column| ends_with(&column.qualifier, parts));
+        let columns: Vec<OutputColumn> = of_table.map(|column| star(column, span)).collect();
+        if !columns.is_empty() {
+            return Ok(columns);
         }
-        unknown_column(&name.value, qualified.into_iter(), span)
+        let row = self.column(parts, span)?;
+        let TypeKind::Row(fields) = &row.ty().kind else {
+            let name = parts.last().map_or("", |part| part.value.as_str());
+            let message = format!("'{name}' is {}, which has no fields", row.ty().kind);
+            return Err(Diagnostic::error("type", span, message));
+        };
+        let columns = fields
+            .iter()
+            .enumerate()
+            .map(|(index, field)| OutputColumn {
+                name: field.name.clone(),
+                expr: Some(Expr::field(row.clone(), index)),
+                span,
+            });
+        Ok(columns.collect())
     }
 
-    fn unknown_qualifier(&self, parts: &[ast::Ident], span: Span) -> Diagnostic {
-        let first = &parts[0].value;
-        if let Some(column) = self.columns.iter().find(|c| c.name == *first)
-            && matches!(column.expr.ty().kind, TypeKind::Row(_))
-        {
-            return Diagnostic::unsupported(span, "reading a field of a ROW is")
-                .hint("write the whole column, and take the field out when reading the table");
+    fn unknown_qualifier(&self, first: &ast::Ident, span: Span) -> Diagnostic {
+        if self.by_name.contains_key("") {
+            return Diagnostic::told_before(span);
         }
-        let known: Vec<&str> = self
-            .columns
-            .iter()
-            .filter_map(|column| column.qualifier.last().map(String::as_str))
-            .collect();
-        let error = Diagnostic::error(
-            "unknown-table",
-            span,
-            format!("there is no table '{first}' in this query"),
+        let tables = self.columns.iter().filter_map(|c| c.qualifier.last());
+        let rows = self.columns.iter().filter(|column| {
+            let ty = column.expr.as_ref().map(Expr::ty);
+            ty.is_some_and(|ty| matches!(ty.kind, TypeKind::Row(_)))
+        });
+        let mut known: Vec<&str> = tables.map(String::as_str).collect();
+        known.dedup();
+        known.extend(rows.map(|column| column.name.as_str()));
+        let message = format!("there is no table or row '{}' in this query", first.value);
+        let error = Diagnostic::error("unknown-table", span, message);
+        match (nearest(&first.value, known.iter().copied()), known.first()) {
+            (Some(near), _) => error.hint(format!("did you mean '{near}'?")),
+            (None, Some(known)) => error.hint(format!("the query reads '{known}'")),
+            (None, None) => error,
+        }
+    }
+}
+
+/// A field of a ROW.
+pub(super) fn field_of(row: Expr, field: &ast::Ident, span: Span) -> Result<Expr> {
+    let TypeKind::Row(fields) = &row.ty().kind else {
+        let message = format!(
+            "{row} is {}, which has no field '{}'",
+            row.ty().kind,
+            field.value
         );
-        match known.first() {
-            Some(known) => error.hint(format!("the query reads '{known}'")),
-            None => error,
+        return Err(Diagnostic::error("type", span, message));
+    };
+    match fields.iter().position(|known| known.name == field.value) {
+        Some(index) => Ok(Expr::field(row, index)),
+        None => {
+            let message = format!("row {row} has no field '{}'", field.value);
+            let names = fields.iter().map(|field| field.name.as_str());
+            let error = Diagnostic::error("unknown-column", span, message);
+            Err(error.hint_if(near_or_all(&field.value, names, "fields")))
         }
     }
 }

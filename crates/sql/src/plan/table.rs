@@ -6,7 +6,7 @@ use super::scope::{Scope, ScopeColumn};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Path, Table, Watermark};
 use crate::connector::{key_type, metadata_key};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::{ColumnKind, CreateTable, Ident, WatermarkDef};
 use crate::script::Script;
 use crate::suggest::near_or_all;
@@ -22,18 +22,29 @@ struct Computed {
     span: Span,
 }
 
-pub(super) fn bind(script: &Script<'_>, path: &Path, create: CreateTable) -> Result<Table> {
+/// Every mistake is told; a column whose declaration is refused stays as a broken one.
+pub(super) fn bind(
+    script: &Script<'_>,
+    path: &Path,
+    create: CreateTable,
+    told: &mut Told,
+) -> Table {
+    told.append(create.mistakes);
     let mut columns = Vec::new();
     let mut computed = Vec::new();
     for (position, def) in create.columns.into_iter().enumerate() {
         let Ident { value: name, span } = def.name.clone();
         let (ty, source) = match def.kind {
+            ColumnKind::Broken => untyped(),
             ColumnKind::Physical(ty) => (ty, ColumnSource::Physical),
             ColumnKind::Metadata { ty, key } => {
                 let key = key.unwrap_or_else(|| def.name.clone());
-                let found = metadata_key(&create.options, &key.value, key.span)?;
-                check_metadata(&columns, found, &key, &ty, span)?;
-                (ty, ColumnSource::Metadata(found))
+                let found = metadata_key(&create.options, &key.value, key.span);
+                let checked = found.and_then(|found| {
+                    check_metadata(&columns, found, &key, &ty, span)?;
+                    Ok((ty, ColumnSource::Metadata(found)))
+                });
+                told.settle(checked).unwrap_or_else(untyped)
             }
             ColumnKind::Computed(expr, expr_span) => {
                 computed.push(Computed {
@@ -42,7 +53,7 @@ pub(super) fn bind(script: &Script<'_>, path: &Path, create: CreateTable) -> Res
                     expr,
                     span: expr_span,
                 });
-                (TypeKind::Null.nullable(), ColumnSource::Physical)
+                untyped()
             }
         };
         columns.push(Column {
@@ -52,20 +63,25 @@ pub(super) fn bind(script: &Script<'_>, path: &Path, create: CreateTable) -> Res
             source,
         });
     }
-    bind_computed(script, &mut columns, computed)?;
-    check_primary_key(&mut columns, &create.primary_key)?;
-    let watermark = create
-        .watermark
-        .map(|def| bind_watermark(script, &columns, &def))
-        .transpose()?;
-    Ok(Table {
+    bind_computed(script, &mut columns, computed, told);
+    let keyed = check_primary_key(&mut columns, &create.primary_key);
+    told.settle(keyed);
+    let watermark = create.watermark.and_then(|def| {
+        let bound = bind_watermark(script, &columns, &def);
+        told.settle(bound)
+    });
+    Table {
         path: path.clone(),
         columns,
         watermark,
         primary_key: create.primary_key,
         options: create.options,
         span: create.span,
-    })
+    }
+}
+
+fn untyped() -> (LogicalType, ColumnSource) {
+    (TypeKind::Null.nullable(), ColumnSource::Broken)
 }
 
 fn check_metadata(
@@ -103,7 +119,8 @@ fn bind_computed(
     script: &Script<'_>,
     columns: &mut [Column],
     computed: Vec<Computed>,
-) -> Result<()> {
+    told: &mut Told,
+) {
     let skip: BTreeSet<usize> = computed.iter().map(|c| c.position).collect();
     let visible = columns.iter().enumerate();
     let visible = visible.filter(|(position, _)| !skip.contains(position));
@@ -117,15 +134,18 @@ fn bind_computed(
                 return error.detail("A computed column is computed from physical and metadata columns, not from another computed one.");
             }
             error
-        })?;
+        });
+        let Some(expr) = told.settle(expr) else {
+            continue;
+        };
         if expr.ty().kind == TypeKind::Null {
             let message = format!("column '{}' has no type", column.name.value);
-            return Err(Diagnostic::error("type", column.span, message).hint("CAST(NULL AS type)"));
+            told.tell(Diagnostic::error("type", column.span, message).hint("CAST(NULL AS type)"));
+            continue;
         }
         columns[column.position].ty = expr.ty().clone();
         columns[column.position].source = ColumnSource::Computed(expr);
     }
-    Ok(())
 }
 
 /// What a reference to a column of the table means, over the table's positions.
@@ -137,19 +157,21 @@ pub(super) fn scope_column(position: usize, column: &Column) -> ScopeColumn {
     }
 }
 
-fn column_expr(position: usize, column: &Column) -> Expr {
+/// `None` for a column whose declaration was refused.
+fn column_expr(position: usize, column: &Column) -> Option<Expr> {
     let own = |ty: LogicalType| Expr::Column {
         index: position,
         name: column.name.clone(),
         ty,
     };
-    match &column.source {
+    Some(match &column.source {
+        ColumnSource::Broken => return None,
         ColumnSource::Physical => own(column.ty.clone()),
         ColumnSource::Computed(expr) => expr.clone(),
         ColumnSource::Metadata(key) => {
             let ty = key_type(*key);
             if ty.kind == column.ty.kind {
-                return own(ty);
+                return Some(own(ty));
             }
             let nullable = ty.nullable;
             Expr::Cast {
@@ -158,13 +180,16 @@ fn column_expr(position: usize, column: &Column) -> Expr {
                 or_null: false,
             }
         }
-    }
+    })
 }
 
 fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
     for part in key {
         let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
         let Some(column) = columns.iter_mut().find(|c| c.name == part.value) else {
+            if names.iter().any(String::is_empty) {
+                return Err(Diagnostic::told_before(part.span));
+            }
             let message = format!("primary key column '{}' does not exist", part.value);
             return Err(
                 Diagnostic::error("unknown-column", part.span, message).hint_if(near_or_all(
@@ -174,6 +199,9 @@ fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
                 )),
             );
         };
+        if matches!(column.source, ColumnSource::Broken) {
+            continue;
+        }
         if !matches!(column.source, ColumnSource::Physical) {
             let message = format!(
                 "primary key column '{}' is not a physical column",
@@ -192,6 +220,9 @@ fn bind_watermark(
     def: &WatermarkDef,
 ) -> Result<Watermark> {
     let Some(column) = columns.iter().position(|c| c.name == def.column.value) else {
+        if columns.iter().any(|c| c.name.is_empty()) {
+            return Err(Diagnostic::told_before(def.column.span));
+        }
         let message = format!(
             "there is no column '{}' for the watermark",
             def.column.value
@@ -207,6 +238,9 @@ fn bind_watermark(
     };
     let is_time = |kind: &TypeKind| matches!(kind, TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p <= 3);
     let ty = &columns[column].ty;
+    if matches!(columns[column].source, ColumnSource::Broken) {
+        return Err(Diagnostic::told_before(def.column.span));
+    }
     if !is_time(&ty.kind) {
         let message = format!(
             "the watermark's column '{}' is {}, not a time",

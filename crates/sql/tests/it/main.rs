@@ -132,6 +132,19 @@ fn programs_get_the_place_as_line_and_column() {
               "start": 24,
               "end": 31
             }
+          },
+          {
+            "file": "jobs/j.sql",
+            "line": 2,
+            "column": 35,
+            "severity": "error",
+            "code": "unknown-table",
+            "message": "there is no table 'src'",
+            "hint": "declare it with CREATE TABLE before it is used",
+            "span": {
+              "start": 46,
+              "end": 49
+            }
           }
         ]"#]]
     .assert_eq(&json);
