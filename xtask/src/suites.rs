@@ -34,6 +34,11 @@ const HEAVY: [&str; 9] = [
     "lakeward",
 ];
 
+/// Every package whose tests `cargo xtask test` runs.
+pub(crate) fn tested() -> impl Iterator<Item = &'static str> {
+    LIGHT.into_iter().chain(HEAVY)
+}
+
 /// Seeds of the short simulation in `cargo xtask test`.
 const SHORT_SIM_SEEDS: &str = "20";
 

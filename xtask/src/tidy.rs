@@ -52,10 +52,11 @@ impl SourceFile {
 
 type Check = fn(&[SourceFile]) -> Result<Vec<String>>;
 
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 13] = [
     ("layers", layers::edges),
     ("unused dependencies", layers::unused),
     ("workspace lints", layers::lints),
+    ("tested crates", layers::tested),
     ("file heads", text::heads),
     ("names", text::names),
     ("unfinished work", text::unfinished),

@@ -187,10 +187,30 @@ pub(super) fn lints(files: &[SourceFile]) -> Result<Vec<String>> {
         .collect())
 }
 
+/// A crate that stands in none of the lists of `cargo xtask test` has tests that never run.
+pub(super) fn tested(files: &[SourceFile]) -> Result<Vec<String>> {
+    untested(files, &crate::suites::tested().collect::<Vec<_>>())
+}
+
+fn untested(files: &[SourceFile], lists: &[&str]) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for manifest in manifests(files)? {
+        let listed =
+            |package: &&str| package.strip_prefix("lw-").unwrap_or(package) == manifest.name;
+        if !lists.iter().any(listed) {
+            complaints.push(format!(
+                "{}: its tests never run: add {} to LIGHT or HEAVY in xtask/src/suites.rs",
+                manifest.path, manifest.name
+            ));
+        }
+    }
+    Ok(complaints)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::SourceFile;
-    use super::edges;
+    use super::{edges, untested};
 
     fn file(path: &str, text: &str) -> SourceFile {
         SourceFile {
@@ -240,5 +260,17 @@ mod tests {
                 ),
             }
         }
+    }
+
+    #[test]
+    fn a_crate_in_no_list_of_tests_is_named() {
+        let files = [
+            file("crates/stdx/Cargo.toml", ""),
+            file("crates/newcomer/Cargo.toml", ""),
+            file("xtask/Cargo.toml", ""),
+        ];
+        let complaints = untested(&files, &["lw-stdx", "xtask"]).unwrap();
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        assert!(complaints[0].contains("add newcomer to LIGHT or HEAVY"));
     }
 }
