@@ -25,6 +25,7 @@ mod staged;
 pub mod storage;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 pub mod view;
 pub mod writer;
 

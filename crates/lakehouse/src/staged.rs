@@ -5,6 +5,7 @@
 
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
+use crate::writer::columns;
 use arrow_schema::{FieldRef, Schema};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
@@ -85,13 +86,16 @@ impl StagedFile {
                 error,
             )
         })?;
-        let wanted = schema_to_arrow_schema(schema)?;
+        let unnamed = |why| CatalogError::new(Kind::BadRequest, why);
+        let wanted = columns::stored(&schema_to_arrow_schema(schema)?).map_err(unnamed)?;
+        // A file of before has the table's own names.
+        let file = columns::stored(file.schema()).map_err(unnamed)?;
         let identity = |field: &FieldRef| {
             let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned();
             (field.name().clone(), id, field.data_type().clone())
         };
-        let columns = |schema: &Schema| schema.fields().iter().map(identity).collect::<Vec<_>>();
-        Ok(columns(file.schema()) == columns(&wanted))
+        let all = |schema: &Schema| schema.fields().iter().map(identity).collect::<Vec<_>>();
+        Ok(all(&file) == all(&wanted))
     }
 
     /// Iceberg's data file, for a manifest.

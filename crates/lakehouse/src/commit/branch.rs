@@ -4,8 +4,40 @@
 //! the table ends, the audit. A commit that is not among the ancestors was rolled back, or its snapshot is gone.
 
 use super::decide::on_branch;
-use super::marker::Marker;
-use iceberg::spec::{Snapshot, TableMetadata};
+use super::marker::{Marker, PROPERTY};
+use iceberg::TableRequirement;
+use iceberg::spec::{MAIN_BRANCH, Snapshot, TableMetadata};
+
+/// A branch that commits go to, and the property that holds its newest marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ref {
+    pub(crate) name: &'static str,
+    pub(crate) marker: &'static str,
+}
+
+impl Ref {
+    pub(crate) const MAIN: Ref = Ref {
+        name: MAIN_BRANCH,
+        marker: PROPERTY,
+    };
+
+    pub(crate) fn head(self, metadata: &TableMetadata) -> Option<&Snapshot> {
+        metadata.snapshot_for_ref(self.name).map(|head| &**head)
+    }
+
+    /// The table must be this one, and the branch where it is.
+    pub(crate) fn requirements(self, metadata: &TableMetadata) -> Vec<TableRequirement> {
+        vec![
+            TableRequirement::UuidMatch {
+                uuid: metadata.uuid(),
+            },
+            TableRequirement::RefSnapshotIdMatch {
+                r#ref: self.name.to_owned(),
+                snapshot_id: self.head(metadata).map(Snapshot::snapshot_id),
+            },
+        ]
+    }
+}
 
 pub(crate) struct Branch<'a> {
     /// Newest first.
@@ -15,7 +47,11 @@ pub(crate) struct Branch<'a> {
 impl<'a> Branch<'a> {
     pub(crate) fn of(metadata: &'a TableMetadata) -> Branch<'a> {
         Branch {
-            ancestors: ancestors(metadata, metadata.current_snapshot_id()).collect(),
+            ancestors: ancestors(
+                metadata,
+                Ref::MAIN.head(metadata).map(Snapshot::snapshot_id),
+            )
+            .collect(),
         }
     }
 

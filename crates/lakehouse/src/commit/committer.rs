@@ -1,17 +1,23 @@
 //! The committer: brings a table up to date with a pipeline's chain of pending commits.
 //!
-//! It never retries blindly. Each round loads the table, decides from what it says, and acts; a conflict or an unknown
-//! reply only starts another round, whose decision sees whether the last one landed. Pending appends of one chain coalesce
-//! into one snapshot.
+//! It never retries blindly. Each round loads the table, settles what became of earlier attempts, decides from what the table
+//! says, and acts. A conflict only starts another round; after an unknown reply the next round looks whether the commit
+//! landed, and sends nothing more: the runtime calls again, later and later. Pending appends of one chain coalesce into one
+//! snapshot.
+//!
+//! Any refusal of a commit whose table has moved since it was loaded is a conflict, whatever the catalog calls it: a commit
+//! to another branch leaves `main` where it was and still makes our sequence number stale, which catalogs answer by 400.
 
-use super::branch::Branch;
+use super::attempt::{Attempt, Fate, remove};
+use super::branch::{Branch, Ref};
 use super::decide::{Cause, Decision, Facts, decide};
 use super::marker::{Marker, PROPERTY, ranges_of_snapshot};
-use super::{expiry, snapshot};
+use super::snapshot;
 use crate::catalog::{LoadedTable, TableCatalog, parse_table};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::staged::StagedFile;
+use crate::upkeep::expiry;
 use iceberg::spec::TableMetadata;
 use iceberg::{TableIdent, TableUpdate};
 use lw_runtime::connector::{
@@ -32,6 +38,8 @@ pub struct IcebergCommitter {
     clock: Arc<dyn Clock>,
     ids: Ids,
     decide: Rule,
+    /// Sent, not confirmed, and not known to be dead.
+    attempts: Vec<Attempt>,
 }
 
 pub(crate) type Rule = fn(&Facts<'_, uuid::Uuid, i64>) -> Decision;
@@ -49,6 +57,7 @@ impl IcebergCommitter {
             clock,
             ids,
             decide,
+            attempts: Vec::new(),
         }
     }
 
@@ -59,7 +68,13 @@ impl IcebergCommitter {
         self
     }
 
-    fn round(&self, ident: &TableIdent, chain: &TableChain) -> Result<Round, CatalogError> {
+    /// `sends`: whether it may commit, or only look.
+    fn round(
+        &mut self,
+        ident: &TableIdent,
+        chain: &TableChain,
+        sends: Sends,
+    ) -> Result<Round, CatalogError> {
         let table = match self.catalog.load(ident) {
             Err(error) if error.kind == Kind::NoSuchTable => {
                 let reason = "the table was dropped".to_owned();
@@ -67,6 +82,7 @@ impl IcebergCommitter {
             }
             other => other?,
         };
+        self.settle(ident, &table.metadata);
         let marker = property(&table.metadata)?;
         let branch = Branch::of(&table.metadata);
         match self.decision(&branch, marker.as_ref(), chain) {
@@ -80,8 +96,39 @@ impl IcebergCommitter {
                 let outcome = pause(ident, reason, visible.as_ref(), marker.as_ref(), chain);
                 Ok(Round::Over(outcome))
             }
-            Decision::Commit { done } => self.commit_from(&table, chain, done),
+            Decision::Commit { done } => match sends {
+                Sends::Yes => self.commit_from(&table, chain, done),
+                Sends::NoMore(error) => Err(error),
+            },
         }
+    }
+
+    /// Removes what attempts left that can no longer land.
+    fn settle(&mut self, ident: &TableIdent, metadata: &TableMetadata) {
+        let files = self.catalog.files();
+        self.attempts.retain(|attempt| {
+            if attempt.table != *ident {
+                return true;
+            }
+            match attempt.fate(files, metadata) {
+                Ok(Fate::Dead) => {
+                    let named =
+                        |file: &String| metadata.snapshots().any(|one| one.manifest_list() == file);
+                    assert!(
+                        !attempt.written.iter().any(named),
+                        "C1: no manifest list that the table names is removed"
+                    );
+                    remove(files, &attempt.written);
+                    false
+                }
+                Ok(Fate::Landed) => false,
+                Ok(Fate::Open) => true,
+                Err(error) => {
+                    tracing::warn!(table = %ident, %error, "files of an earlier commit stay");
+                    true
+                }
+            }
+        });
     }
 
     fn decision(
@@ -106,23 +153,32 @@ impl IcebergCommitter {
     }
 
     fn commit_from(
-        &self,
+        &mut self,
         table: &LoadedTable,
         chain: &TableChain,
         done: usize,
     ) -> Result<Round, CatalogError> {
-        let files = self.catalog.files();
         let metadata = &table.metadata;
+        snapshot::check_version(&table.ident, metadata)?;
+        let files = self.catalog.files().clone();
         let marker = Marker::new(&self.owner, chain, done, self.ids.next_snapshot());
-        let (pending, now) = (&chain.chain[done..], self.clock.now_ms());
-        let produced = snapshot::append(files, metadata, &marker, pending, now, self.ids.next())?;
-        match self
+        let (pending, now, id) = (&chain.chain[done..], self.clock.now_ms(), self.ids.next());
+        let produced = snapshot::append(&files, metadata, Ref::MAIN, &marker, pending, now, id)?;
+        self.attempts.push(Attempt {
+            table: table.ident.clone(),
+            table_uuid: metadata.uuid(),
+            snapshot_id: produced.snapshot_id,
+            sequence: produced.sequence,
+            written: produced.written,
+        });
+        let sent = self
             .catalog
-            .commit(&table.ident, produced.requirements, produced.updates)
-        {
+            .commit(&table.ident, produced.requirements, produced.updates);
+        match sent {
             Ok(after) => {
-                match expiry::unnamed(files, metadata, &after.metadata) {
-                    Ok(unnamed) => snapshot::remove(files, &unnamed),
+                self.settle(&table.ident, &after.metadata);
+                match expiry::unnamed(&files, metadata, &after.metadata, &produced.expired) {
+                    Ok(unnamed) => remove(&files, &unnamed),
                     Err(error) => {
                         tracing::warn!(table = %table.ident, %error, "files of expired snapshots stay");
                     }
@@ -132,12 +188,19 @@ impl IcebergCommitter {
                     snapshot_id: Some(produced.snapshot_id),
                 }))
             }
-            Err(error) if error.kind == Kind::CommitFailed => {
-                snapshot::remove(files, &produced.written);
+            Err(error) if matches!(error.kind, Kind::CommitFailed | Kind::Unknown) => {
                 Ok(Round::Again(error))
             }
-            // It may have landed: its files stay, and the next round looks.
-            Err(error) if error.kind == Kind::Unknown => Ok(Round::Again(error)),
+            Err(error) if matches!(error.kind, Kind::BadRequest | Kind::Unprocessable) => {
+                let moved = self.catalog.load(&table.ident)?.metadata != *metadata;
+                if moved {
+                    let error =
+                        CatalogError::caused(Kind::CommitFailed, error.message.clone(), error);
+                    Ok(Round::Again(error))
+                } else {
+                    Err(error)
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -196,14 +259,14 @@ impl IcebergCommitter {
         let update = match (marker, metadata.current_snapshot_id()) {
             (Some(marker), None) => return self.mark_empty(table, marker),
             (Some(marker), Some(_)) => TableUpdate::SetProperties {
-                updates: HashMap::from([(PROPERTY.to_owned(), marker.to_property())]),
+                updates: HashMap::from([(Ref::MAIN.marker.to_owned(), marker.to_property())]),
             },
             (None, _) => TableUpdate::RemoveProperties {
-                removals: vec![PROPERTY.to_owned()],
+                removals: vec![Ref::MAIN.marker.to_owned()],
             },
         };
         self.catalog
-            .commit(&table.ident, snapshot::requirements(metadata), vec![update])?;
+            .commit(&table.ident, Ref::MAIN.requirements(metadata), vec![update])?;
         Ok(())
     }
 
@@ -212,7 +275,9 @@ impl IcebergCommitter {
         let files = self.catalog.files();
         let marker = marker.named_by(self.ids.next_snapshot());
         let (now, commit) = (self.clock.now_ms(), self.ids.next());
-        let produced = snapshot::append(files, &table.metadata, &marker, &[], now, commit)?;
+        snapshot::check_version(&table.ident, &table.metadata)?;
+        let produced =
+            snapshot::append(files, &table.metadata, Ref::MAIN, &marker, &[], now, commit)?;
         self.catalog
             .commit(&table.ident, produced.requirements, produced.updates)?;
         Ok(())
@@ -225,6 +290,12 @@ enum Round {
     Again(CatalogError),
 }
 
+enum Sends {
+    Yes,
+    /// The last request got no reply: if it did not land, whoever called comes back later.
+    NoMore(CatalogError),
+}
+
 impl Committer for IcebergCommitter {
     fn commit(&mut self, table: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError> {
         if chain.chain.is_empty() {
@@ -234,9 +305,13 @@ impl Committer for IcebergCommitter {
             });
         }
         let ident = parse_table(table)?;
-        let mut last = None;
+        let mut last: Option<CatalogError> = None;
         for _ in 0..ROUNDS {
-            match self.round(&ident, chain)? {
+            let sends = match last.take() {
+                Some(error) if error.kind == Kind::Unknown => Sends::NoMore(error),
+                _ => Sends::Yes,
+            };
+            match self.round(&ident, chain, sends)? {
                 Round::Over(outcome) => return Ok(outcome),
                 Round::Again(error) => last = Some(error),
             }

@@ -1,7 +1,8 @@
 //! Manifests and manifest lists: read, written, and merged when they grow many.
 //!
-//! Each commit adds one manifest, and every reader opens all of them; so when a snapshot's list would get long, its small
-//! data manifests become one. Entries are carried on as `Existing` with the snapshot and the sequence numbers that they
+//! Each commit adds one manifest, and every reader opens all of them; so when small data manifests get many, they become
+//! one; manifests of deletes and large ones do not count, or a table with a hundred of them would be rewritten with every
+//! commit. Entries are carried on as `Existing` with the snapshot and the sequence numbers that they
 //! had: to every reader the table is the same.
 
 use crate::error::CatalogError;
@@ -13,10 +14,18 @@ use iceberg::spec::{
     Snapshot, TableMetadata,
 };
 
-/// More manifests than this are merged, as `commit.manifest.min-count-to-merge` does in Iceberg.
-pub(crate) const MANY: usize = 100;
-/// A manifest of this many bytes is not merged again (`commit.manifest.target-size-bytes`).
+/// So many small manifests are merged, unless the table has `commit.manifest.min-count-to-merge`.
+const MANY: usize = 100;
+/// A manifest of this many bytes is not merged again, unless the table has `commit.manifest.target-size-bytes`.
 const LARGE: i64 = 8 << 20;
+
+/// Where a table's manifests go.
+pub(crate) fn folder(metadata: &TableMetadata) -> String {
+    match metadata.properties().get("write.metadata.path") {
+        Some(path) => path.trim_end_matches('/').to_owned(),
+        None => format!("{}/metadata", metadata.location()),
+    }
+}
 
 /// The manifests of a snapshot.
 pub(crate) fn load_list(
@@ -64,12 +73,20 @@ impl Manifests<'_> {
         &mut self,
         manifests: Vec<ManifestFile>,
     ) -> Result<Vec<ManifestFile>, CatalogError> {
-        if manifests.len() < MANY {
+        let property = |key: &str| self.metadata.properties().get(key);
+        let large = property("commit.manifest.target-size-bytes")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(LARGE);
+        let many = property("commit.manifest.min-count-to-merge")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(MANY);
+        let mergeable = |manifest: &ManifestFile| {
+            manifest.content == ManifestContentType::Data && manifest.manifest_length < large
+        };
+        let off = property("commit.manifest-merge.enabled").is_some_and(|on| on == "false");
+        if off || manifests.iter().filter(|one| mergeable(one)).count() < many.max(2) {
             return Ok(manifests);
         }
-        let mergeable = |manifest: &ManifestFile| {
-            manifest.content == ManifestContentType::Data && manifest.manifest_length < LARGE
-        };
         let (small, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(mergeable);
         let mut specs: Vec<i32> = small
             .iter()
@@ -122,8 +139,8 @@ impl Manifests<'_> {
         spec: &PartitionSpecRef,
     ) -> Result<ManifestWriter, CatalogError> {
         let location = format!(
-            "{}/metadata/{}-m{}.avro",
-            self.metadata.location(),
+            "{}/{}-m{}.avro",
+            folder(self.metadata),
             self.commit,
             self.written.len()
         );
@@ -138,19 +155,19 @@ impl Manifests<'_> {
         Ok(match self.metadata.format_version() {
             FormatVersion::V1 => builder.build_v1(),
             FormatVersion::V2 => builder.build_v2_data(),
-            FormatVersion::V3 => builder.build_v3_data(),
+            FormatVersion::V3 => unreachable!("M1: no manifest of ours in a table of version 3"),
         })
     }
 
-    /// Writes the manifest list; returns its place and, for v3, the next row id after it.
+    /// Writes the manifest list; returns its place.
     pub(crate) fn list(
         &mut self,
         sequence: i64,
         manifests: Vec<ManifestFile>,
-    ) -> Result<(String, Option<u64>), CatalogError> {
+    ) -> Result<String, CatalogError> {
         let location = format!(
-            "{}/metadata/snap-{}-0-{}.avro",
-            self.metadata.location(),
+            "{}/snap-{}-0-{}.avro",
+            folder(self.metadata),
             self.snapshot_id,
             self.commit
         );
@@ -160,17 +177,10 @@ impl Manifests<'_> {
         let mut writer = match self.metadata.format_version() {
             FormatVersion::V1 => ManifestListWriter::v1(output, self.snapshot_id, parent),
             FormatVersion::V2 => ManifestListWriter::v2(output, self.snapshot_id, parent, sequence),
-            FormatVersion::V3 => ManifestListWriter::v3(
-                output,
-                self.snapshot_id,
-                parent,
-                sequence,
-                Some(self.metadata.next_row_id()),
-            ),
+            FormatVersion::V3 => unreachable!("M1: no manifest of ours in a table of version 3"),
         };
         writer.add_manifests(manifests.into_iter())?;
-        let next_row_id = writer.next_row_id();
         block_on(writer.close())?;
-        Ok((location, next_row_id))
+        Ok(location)
     }
 }

@@ -1,20 +1,22 @@
 //! The snapshot of a commit: pending commits and a table in, requirements and updates for the catalog out.
 //!
 //! One commit is `add-snapshot` + `set-snapshot-ref` + `set-properties` (the marker) + `remove-snapshots` (expiry), required
-//! to meet the table with this uuid and this head. What is not in the table afterwards never was: a conflict leaves only
-//! files, which the caller removes.
+//! to meet the table with this uuid and this head. What became of it afterwards is `attempt`'s to find out.
 
-use super::expiry;
+use super::attempt::remove;
+use super::branch::Ref;
 use super::manifests::{self, Manifests};
-use super::marker::{Marker, PROPERTY};
+use super::marker::Marker;
 use crate::error::{CatalogError, Kind};
 use crate::staged::StagedFile;
 use crate::storage::Files;
+use crate::upkeep::expiry;
+use crate::upkeep::refs::Refs;
 use iceberg::spec::{
-    DataFile, MAIN_BRANCH, Operation, Snapshot, SnapshotReference, SnapshotRetention,
+    DataFile, FormatVersion, Operation, Snapshot, SnapshotReference, SnapshotRetention,
     SnapshotSummaryCollector, Summary, TableMetadata,
 };
-use iceberg::{TableRequirement, TableUpdate};
+use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use lw_runtime::manifest::Pending;
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
@@ -22,17 +24,40 @@ use uuid::Uuid;
 /// A commit, ready for the catalog.
 pub(crate) struct Produced {
     pub(crate) snapshot_id: i64,
+    pub(crate) sequence: i64,
     pub(crate) requirements: Vec<TableRequirement>,
     pub(crate) updates: Vec<TableUpdate>,
-    /// Files that nobody names should the commit be refused.
+    /// Files that nobody names should the commit not come about.
     pub(crate) written: Vec<String>,
+    /// Snapshots that end with it.
+    pub(crate) expired: Vec<i64>,
 }
 
-/// Makes the snapshot `marker.snapshot_id`, which commits `pending`. Without pending commits it holds what the head holds,
+/// # Errors
+/// When the table's format version is one that we would not write right.
+pub(crate) fn check_version(
+    table: &TableIdent,
+    metadata: &TableMetadata,
+) -> Result<(), CatalogError> {
+    if metadata.format_version() < FormatVersion::V3 {
+        return Ok(());
+    }
+    let version = metadata.format_version() as u8;
+    Err(CatalogError::new(
+        Kind::Unsupported,
+        format!(
+            "the table {table} has Iceberg format version {version}, and Lakeward writes version 2: \
+             not all readers understand row lineage and deletion vectors yet"
+        ),
+    ))
+}
+
+/// Makes the snapshot `marker.snapshot_id` on `branch`, which commits `pending`. Without pending commits it holds what the head holds,
 /// and only the marker is new.
 pub(crate) fn append(
     files: &Files,
     metadata: &TableMetadata,
+    branch: Ref,
     marker: &Marker,
     pending: &[Pending],
     now_ms: i64,
@@ -54,50 +79,28 @@ pub(crate) fn append(
             return Err(error);
         }
     };
-    let expired = expiry::expired(metadata);
+    let refs = Refs::of(metadata);
+    let expired = expiry::expired(metadata, &refs, snapshot.timestamp_ms());
+    let sequence = snapshot.sequence_number();
     let mut updates = vec![
         TableUpdate::AddSnapshot { snapshot },
         TableUpdate::SetSnapshotRef {
-            ref_name: MAIN_BRANCH.to_owned(),
-            reference: reference(metadata, snapshot_id),
+            ref_name: branch.name.to_owned(),
+            reference: reference(metadata, &refs, branch, snapshot_id),
         },
         TableUpdate::SetProperties {
-            updates: HashMap::from([(PROPERTY.to_owned(), marker.to_property())]),
+            updates: HashMap::from([(branch.marker.to_owned(), marker.to_property())]),
         },
     ];
-    if !expired.is_empty() {
-        updates.push(TableUpdate::RemoveSnapshots {
-            snapshot_ids: expired,
-        });
-    }
+    updates.extend(expiry::updates(metadata, &expired));
     Ok(Produced {
         snapshot_id,
-        requirements: requirements(metadata),
+        sequence,
+        requirements: branch.requirements(metadata),
         updates,
         written: manifests.written,
+        expired,
     })
-}
-
-/// The table must be this one with this head.
-pub(crate) fn requirements(metadata: &TableMetadata) -> Vec<TableRequirement> {
-    vec![
-        TableRequirement::UuidMatch {
-            uuid: metadata.uuid(),
-        },
-        TableRequirement::RefSnapshotIdMatch {
-            r#ref: MAIN_BRANCH.to_owned(),
-            snapshot_id: metadata.current_snapshot_id(),
-        },
-    ]
-}
-
-/// Best effort, for files that nobody names.
-pub(crate) fn remove(files: &Files, written: &[String]) {
-    for file in written {
-        if let Err(error) = files.remove(file) {
-            tracing::warn!(file, %error, "a file of a refused commit stays");
-        }
-    }
 }
 
 fn snapshot(
@@ -129,9 +132,8 @@ fn snapshot(
         all.push(manifests.added(metadata.current_schema().clone(), spec, files)?);
     }
     let sequence = metadata.next_sequence_number();
-    let first_row = metadata.next_row_id();
-    let (list, next_row) = manifests.list(sequence, all)?;
-    let builder = Snapshot::builder()
+    let list = manifests.list(sequence, all)?;
+    Ok(Snapshot::builder()
         .with_snapshot_id(manifests.snapshot_id)
         .with_parent_snapshot_id(metadata.current_snapshot_id())
         .with_sequence_number(sequence)
@@ -139,11 +141,8 @@ fn snapshot(
         .with_timestamp_ms(now_ms.max(metadata.last_updated_ms() + 1))
         .with_manifest_list(list)
         .with_summary(summary)
-        .with_schema_id(metadata.current_schema_id());
-    Ok(match next_row {
-        Some(next) => builder.with_row_range(first_row, next - first_row).build(),
-        None => builder.build(),
-    })
+        .with_schema_id(metadata.current_schema_id())
+        .build())
 }
 
 /// The files of the pending commits by partition spec.
@@ -209,24 +208,21 @@ fn summary<'a>(
     }
 }
 
-/// The branch moves and keeps its own retention.
-fn reference(metadata: &TableMetadata, snapshot_id: i64) -> SnapshotReference {
-    let retention = match refs(metadata).remove(MAIN_BRANCH) {
-        Some(main) => main.retention,
-        None => SnapshotRetention::branch(None, None, None),
+/// The branch moves and keeps its own retention. One that we begin asks other engines' expiry to keep some snapshots, unless
+/// the table says how many.
+fn reference(
+    metadata: &TableMetadata,
+    refs: &Refs,
+    branch: Ref,
+    snapshot_id: i64,
+) -> SnapshotReference {
+    let retention = match refs.get(branch.name) {
+        Some(existing) => existing.retention.clone(),
+        None => {
+            let said = metadata.properties().contains_key(expiry::MIN_KEPT);
+            let kept = i32::try_from(expiry::kept_always(metadata)).expect("a small number");
+            SnapshotRetention::branch((!said).then_some(kept), None, None)
+        }
     };
     SnapshotReference::new(snapshot_id, retention)
-}
-
-/// Branches and tags. Iceberg's type gives them out by name only; its JSON has them all.
-pub(crate) fn refs(metadata: &TableMetadata) -> HashMap<String, SnapshotReference> {
-    #[derive(serde::Deserialize)]
-    struct Refs {
-        #[serde(default)]
-        refs: HashMap<String, SnapshotReference>,
-    }
-    serde_json::to_value(metadata)
-        .and_then(serde_json::from_value::<Refs>)
-        .expect("metadata that was read can be written")
-        .refs
 }

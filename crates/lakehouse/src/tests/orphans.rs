@@ -71,7 +71,20 @@ fn foreign_names_and_other_pipelines_files_stay() {
         .expect("there is one");
     let table = world.view().table().metadata.location().to_owned();
     let other_pipeline = orphan.replacen('0', "1", 1);
-    for name in ["part-00000.parquet", "notes.txt", &other_pipeline] {
+    // The pipeline's job for another table, which shares the folder: it has generations and checkpoints of its own.
+    let (pipeline, rest) = orphan.split_once('-').expect("our form");
+    let (_, numbers) = rest.split_once('-').expect("our form");
+    let other_table = format!("{pipeline}-{}-{numbers}", "5".repeat(32));
+    // As names were before: whose it is cannot be told.
+    let before = format!("{pipeline}-{numbers}");
+    let names = [
+        "part-00000.parquet",
+        "notes.txt",
+        &other_pipeline,
+        &other_table,
+        &before,
+    ];
+    for name in names {
         world
             .catalog
             .files()
@@ -79,7 +92,27 @@ fn foreign_names_and_other_pipelines_files_stay() {
             .unwrap();
     }
     Pipeline::take_over(&world, &mut manifest);
-    assert_eq!(folder(&world).len(), known.len() + 3);
+    assert_eq!(folder(&world).len(), known.len() + names.len());
+}
+
+#[test]
+fn a_data_folder_outside_the_table_is_not_swept() {
+    let world = World::new();
+    let (mut manifest, known) = aborted(&world);
+    let orphan = folder(&world)
+        .difference(&known)
+        .next()
+        .cloned()
+        .expect("one");
+    let table = world.view().table().metadata.location().to_owned();
+    let shared = format!("{table}-shared");
+    let files = world.catalog.files();
+    files
+        .write(&format!("{shared}/{orphan}"), b"x")
+        .expect("a file");
+    world.set_property("write.data.path", &shared);
+    Pipeline::take_over(&world, &mut manifest);
+    assert_eq!(files.list(&shared).expect("a folder").len(), 1);
 }
 
 /// Someone puts an older copy of the manifest back: by its numbers everything since looks aborted, but the table knows better.

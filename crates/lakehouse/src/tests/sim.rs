@@ -11,13 +11,15 @@
 //! - S4: what a commit confirmed stays, whatever happens next, unless a rollback takes it;
 //! - S5: undisturbed, everything that was sealed arrives, and after a rewind what was rolled back too; it pauses only after a
 //!   rollback, and not again after a word;
-//! - S6: of the files that aborted checkpoints left, none is there when the next process writes.
+//! - S6: of the files that aborted checkpoints left, none is there when the next process writes;
+//! - S7: every snapshot that the table keeps, whoever made it and on whatever branch, can be read down to its data files;
+//! - S8: a snapshot that a user tagged stays, though only three of ours are kept.
 //!
 //! The planted bug (committing again without looking) must be caught, or the simulation proves nothing. Seeds come from
 //! `LAKEWARD_SIM_SEED` (one) or `LAKEWARD_SIM_SEEDS` (how many); a failure prints the seed and the history.
 
 use super::world::{
-    Fault, Network, TABLE, World, asked, batch, columns, ident, offsets, owner, spec,
+    Fault, HandClock, Network, TABLE, World, asked, batch, columns, ident, offsets, owner, spec,
 };
 use crate::catalog::LoadedTable;
 use crate::commit::committer::Rule;
@@ -25,19 +27,16 @@ use crate::commit::decide::{Decision, decide};
 use crate::commit::manifests;
 use crate::{CatalogError, IcebergCommitter, IcebergTableSink, Ids, TableCatalog};
 use bytes::Bytes;
-use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, Sink};
+use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink};
 use lw_runtime::manifest::{Manifest, Pending, SplitRange, TableChain};
 use lw_runtime::pipelines::takeover;
 use lw_sim::{SimClock, SimDisk, Trouble};
-use lw_stdx::clock::Clock;
 use lw_storage::{Expect, Op, Storage, Table};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 const STEPS: usize = 60;
 const POWER_STAYS: Trouble = Trouble::PowerOff {
@@ -45,24 +44,11 @@ const POWER_STAYS: Trouble = Trouble::PowerOff {
 };
 const MANIFEST: &[u8] = b"pipeline";
 
-/// A clock that only the simulation moves; it also jumps back.
-struct Ticks(AtomicI64);
-
-impl Clock for Ticks {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn elapsed(&self) -> Duration {
-        Duration::from_millis(self.now_ms().unsigned_abs())
-    }
-}
-
 /// The machine, and what outlives a power cut.
 struct Machine {
     random: StdRng,
     disk: SimDisk,
-    clock: Arc<Ticks>,
+    clock: Arc<HandClock>,
     ids: Ids,
     rule: Rule,
     history: Vec<String>,
@@ -74,6 +60,8 @@ struct Machine {
     rolled_back: bool,
     /// Files that a word gave up: they were in a manifest once, and so they stay.
     given_up: BTreeSet<String>,
+    /// Snapshots that a user tagged and was told that it is done.
+    tagged: BTreeSet<i64>,
     rollbacks: u32,
     words: u32,
     cuts: u32,
@@ -134,7 +122,7 @@ impl Machine {
         Machine {
             random: StdRng::seed_from_u64(seed),
             disk: SimDisk::new(seed, Arc::new(SimClock::new())),
-            clock: Arc::new(Ticks(AtomicI64::new(1_700_000_000_000))),
+            clock: HandClock::at(1_700_000_000_000),
             ids: Ids::seeded(seed),
             rule,
             history: Vec::new(),
@@ -142,6 +130,7 @@ impl Machine {
             taken: BTreeMap::new(),
             rolled_back: false,
             given_up: BTreeSet::new(),
+            tagged: BTreeSet::new(),
             rollbacks: 0,
             words: 0,
             cuts: 0,
@@ -221,7 +210,7 @@ impl Machine {
         manifest.generation += 1;
         let network = world.network();
         let sink = IcebergTableSink::open(
-            &spec(columns()),
+            &few_kept(),
             network.clone(),
             &owner(),
             world.clock.clone(),
@@ -270,9 +259,7 @@ impl Machine {
     }
 
     fn step(&mut self, process: &mut Process) -> Result<Next, Stop> {
-        self.clock
-            .0
-            .fetch_add(self.random.random_range(-2_000..5_000), Ordering::Relaxed);
+        self.clock.go(self.random.random_range(-2_000..5_000));
         if self.random.random_bool(0.25) {
             let after = self.random.random_range(0..40);
             self.disk.cause(Trouble::PowerOff { after });
@@ -343,7 +330,15 @@ impl Machine {
         if process.paused || process.chain.chain.is_empty() {
             return Ok(());
         }
-        match process.committer.commit(TABLE, &process.chain)? {
+        let outcome = match process.committer.commit(TABLE, &process.chain) {
+            // No reply, and it had not landed: the runtime comes back later.
+            Err(error) if error.kind == ErrorKind::Retry && !self.disk.is_off() => {
+                self.history.push("commit gets no reply".to_owned());
+                return Ok(());
+            }
+            other => other?,
+        };
+        match outcome {
             CommitOutcome::Confirmed { confirmed, .. } => {
                 self.history.push(format!("commit confirms {confirmed}"));
                 process.chain.confirm(confirmed);
@@ -376,10 +371,13 @@ impl Machine {
     }
 
     fn network_fault(&mut self, process: &Process) {
-        let fault = if self.random.random_bool(0.5) {
-            Fault::ReplyLost
-        } else {
-            Fault::RequestLost
+        let fault = match self.random.random_range(0..4) {
+            0 => Fault::ReplyLost,
+            1 => Fault::RequestLost,
+            2 => Fault::Resent,
+            // There must be a branch that the other can fork from.
+            _ if process.world.head().is_ok_and(|head| head.is_some()) => Fault::Overtaken,
+            _ => Fault::ReplyLost,
         };
         self.history.push(format!("next commit: {fault:?}"));
         process
@@ -391,9 +389,32 @@ impl Machine {
     }
 
     fn foreign_commit(&mut self, process: &Process) -> Result<(), Stop> {
-        if process.world.head()?.is_some() {
-            self.history.push("foreign commit".to_owned());
-            process.world.try_foreign_commit()?;
+        if process.world.head()?.is_none() {
+            return Ok(());
+        }
+        let world = &process.world;
+        match self.random.random_range(0..4) {
+            0 | 1 => {
+                self.history.push("foreign commit".to_owned());
+                world.try_foreign_commit()?;
+            }
+            2 => {
+                self.history.push("foreign commit to a branch".to_owned());
+                world.try_branch_commit("audit")?;
+            }
+            _ => {
+                let table = world.catalog.load(&ident(TABLE))?;
+                let mut ids: Vec<i64> = table
+                    .metadata
+                    .snapshots()
+                    .map(|snapshot| snapshot.snapshot_id())
+                    .collect();
+                ids.sort_unstable();
+                let tagged = ids[self.random.random_range(0..ids.len())];
+                self.history.push(format!("user tags {tagged}"));
+                world.try_tag(&format!("tag-{tagged}"), tagged)?;
+                self.tagged.insert(tagged);
+            }
         }
         Ok(())
     }
@@ -461,6 +482,7 @@ impl Machine {
     }
 
     fn check(&self, process: &Process) -> Result<(), Stop> {
+        self.harmless(process)?;
         let rows = process.world.try_rows()?;
         let violation = |what: String| Err(Stop::Violation(what));
         let present: BTreeSet<(i32, i64)> = rows.iter().copied().collect();
@@ -486,6 +508,19 @@ impl Machine {
                     return violation(format!("S1, S4: {row:?} is missing below {top:?}"));
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever the table keeps can be read, and it keeps what others need.
+    fn harmless(&self, process: &Process) -> Result<(), Stop> {
+        let broken = |error| Stop::Violation(format!("S7: a kept snapshot is damaged: {error}"));
+        process.world.all_readable().map_err(broken)?;
+        let metadata = process.world.catalog.load(&ident(TABLE))?.metadata;
+        for tagged in &self.tagged {
+            if metadata.snapshot_by_id(*tagged).is_none() {
+                return Err(Stop::Violation(format!("S8: the tagged {tagged} is gone")));
             }
         }
         Ok(())
@@ -553,6 +588,18 @@ impl Process {
         self.stored = Some(bytes);
         Ok(())
     }
+}
+
+/// A table that keeps few snapshots, so that expiry strikes within a history.
+fn few_kept() -> lw_graph::IcebergSink {
+    let mut spec = spec(columns());
+    for (key, value) in [
+        ("lakeward.snapshots.keep", "3"),
+        ("commit.manifest.min-count-to-merge", "4"),
+    ] {
+        spec.properties.insert(key.to_owned(), value.to_owned());
+    }
+    spec
 }
 
 /// Names of the files that pending commits name.

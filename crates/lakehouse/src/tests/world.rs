@@ -2,6 +2,7 @@
 //! committer and catalog that can lose replies.
 
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
+use crate::commit::manifests;
 use crate::error::Kind;
 use crate::{
     Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableView, parse_table,
@@ -9,10 +10,13 @@ use crate::{
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int64Array, RecordBatch, StringArray};
+use futures::executor::block_on;
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_graph::{Field, IcebergSink, Schema, TypeKind};
 use lw_runtime::batch::{Batch, Origin, Split};
-use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, Owner, Sink, Staged};
+use lw_runtime::connector::{
+    CommitOutcome, Committer, ConnectorError, ErrorKind, Owner, Sink, Staged,
+};
 use lw_runtime::manifest::{Manifest, Pending, SplitOffset, SplitRange, TableChain};
 use lw_runtime::pipelines::takeover::{Table, Tables};
 use lw_stdx::clock::{Clock, SystemClock};
@@ -22,8 +26,39 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 pub(crate) const TABLE: &str = "lake.events";
+
+/// A clock that only the test moves; it may also jump back.
+pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    /// Iceberg's library stamps tables with the machine's clock, and a table's times must not go back: so this one begins
+    /// there. Ages are what the test makes them.
+    pub(crate) fn new() -> Arc<HandClock> {
+        HandClock::at(SystemClock::new().now_ms())
+    }
+
+    pub(crate) fn at(now_ms: i64) -> Arc<HandClock> {
+        Arc::new(HandClock(AtomicI64::new(now_ms)))
+    }
+
+    pub(crate) fn go(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.now_ms().unsigned_abs())
+    }
+}
 
 /// A running server, as far as tables go.
 pub(crate) struct World {
@@ -36,13 +71,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> World {
+        World::at(HandClock::new())
+    }
+
+    pub(crate) fn at(clock: Arc<HandClock>) -> World {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut world = World::open(
-            Arc::new(RealDisk),
-            folder.path(),
-            Arc::new(SystemClock::new()),
-            Ids::random(),
-        );
+        let mut world = World::open(Arc::new(RealDisk), folder.path(), clock, Ids::random());
         world._folder = Some(folder);
         world
     }
@@ -96,6 +130,7 @@ impl World {
     pub(crate) fn network(&self) -> Arc<Network> {
         Arc::new(Network {
             catalog: self.catalog.clone(),
+            ids: self.ids.clone(),
             faults: Mutex::default(),
         })
     }
@@ -167,6 +202,136 @@ impl World {
         self.change(vec![TableUpdate::AddSnapshot { snapshot }, set_head(id)])
     }
 
+    /// A table that another engine has written for long: so many snapshots of its own, a minute apart, all of them past.
+    pub(crate) fn foreign_history(&self, count: i64) {
+        let table = self.catalog.load(&ident(TABLE)).expect("there is a table");
+        let metadata = &table.metadata;
+        let list = format!("{}/metadata/snap-foreign.avro", metadata.location());
+        let output = block_on(
+            self.catalog
+                .files()
+                .io()
+                .new_output(&list)
+                .expect("a place")
+                .writer(),
+        );
+        let writer = iceberg::spec::ManifestListWriter::v2(output.expect("a file"), 1, None, 1);
+        block_on(writer.close()).expect("an empty list");
+        let begin = self.clock.now_ms() - count * 60_000;
+        let mut updates = Vec::new();
+        let mut parent = None;
+        for index in 0..count {
+            let snapshot = iceberg::spec::Snapshot::builder()
+                .with_snapshot_id(1_000 + index)
+                .with_parent_snapshot_id(parent)
+                .with_sequence_number(metadata.next_sequence_number() + index)
+                .with_timestamp_ms(begin + index * 60_000)
+                .with_manifest_list(list.clone())
+                .with_summary(foreign_summary())
+                .with_schema_id(metadata.current_schema_id())
+                .build();
+            parent = Some(snapshot.snapshot_id());
+            updates.push(TableUpdate::AddSnapshot { snapshot });
+        }
+        updates.push(set_head(parent.expect("at least one")));
+        // The table was made a moment ago; its history is older than that.
+        let base = (*table.metadata).clone();
+        let mut document = serde_json::to_value(&base).expect("plain data");
+        document["last-updated-ms"] = (begin - 1).into();
+        document["metadata-log"] = serde_json::json!([]);
+        let older: iceberg::spec::TableMetadata =
+            serde_json::from_value(document).expect("still a table");
+        let mut builder = older.into_builder(None);
+        for update in updates {
+            builder = update.apply(builder).expect("a history");
+        }
+        let metadata = builder.build().expect("a table").metadata;
+        let location = format!(
+            "{}/metadata/00009-{}.metadata.json",
+            base.location(),
+            self.ids.next()
+        );
+        let bytes = serde_json::to_vec(&metadata).expect("plain data");
+        self.catalog
+            .files()
+            .write(&location, &bytes)
+            .expect("a file");
+        let purge = crate::catalog::embedded::Purge::Nothing;
+        self.catalog
+            .drop_table(&ident(TABLE), purge)
+            .expect("a table");
+        self.catalog
+            .register_table(&ident(TABLE), &location)
+            .expect("the table is registered");
+    }
+
+    pub(crate) fn metadata(&self) -> Arc<iceberg::spec::TableMetadata> {
+        let table = self.catalog.load(&ident(TABLE));
+        table.expect("there is a table").metadata
+    }
+
+    pub(crate) fn set_property(&self, key: &str, value: &str) {
+        self.commit(vec![TableUpdate::SetProperties {
+            updates: [(key.to_owned(), value.to_owned())].into(),
+        }]);
+    }
+
+    /// Tags the snapshot.
+    pub(crate) fn tag(&self, name: &str, snapshot_id: i64) {
+        self.try_tag(name, snapshot_id).expect("a user may do that");
+    }
+
+    pub(crate) fn try_tag(&self, name: &str, snapshot_id: i64) -> Result<(), CatalogError> {
+        let retention = iceberg::spec::SnapshotRetention::Tag {
+            max_ref_age_ms: None,
+        };
+        self.change(vec![TableUpdate::SetSnapshotRef {
+            ref_name: name.to_owned(),
+            reference: iceberg::spec::SnapshotReference::new(snapshot_id, retention),
+        }])
+    }
+
+    /// What another engine's write to a branch does: `main` stays, the sequence number moves.
+    pub(crate) fn try_branch_commit(&self, branch: &str) -> Result<(), CatalogError> {
+        branch_commit(&self.catalog, &self.ids, branch)
+    }
+
+    /// Every snapshot that the table keeps can be read whole.
+    pub(crate) fn all_readable(&self) -> Result<(), CatalogError> {
+        let metadata = self.catalog.load(&ident(TABLE))?.metadata;
+        let files = self.catalog.files();
+        for snapshot in metadata.snapshots() {
+            for list in manifests::load_list(files, &metadata, snapshot)? {
+                for entry in manifests::load(files, &list)?.entries() {
+                    if entry.is_alive() && !files.exists(entry.file_path())? {
+                        let path = entry.file_path();
+                        return Err(CatalogError::new(Kind::Internal, format!("{path} is gone")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Files in the metadata folder that end so and that no kept snapshot names.
+    pub(crate) fn unnamed(&self) -> Vec<String> {
+        let metadata = self.metadata();
+        let files = self.catalog.files();
+        let mut named = Vec::new();
+        for snapshot in metadata.snapshots() {
+            named.push(snapshot.manifest_list().to_owned());
+            let lists = manifests::load_list(files, &metadata, snapshot).expect("a list");
+            named.extend(lists.into_iter().map(|list| list.manifest_path));
+        }
+        let folder = format!("{}/metadata", metadata.location());
+        let entries = files.list(&folder).expect("a folder").into_iter();
+        entries
+            .map(|entry| entry.name)
+            .filter(|name| name.ends_with(".avro"))
+            .filter(|name| !named.contains(&format!("{folder}/{name}")))
+            .collect()
+    }
+
     pub(crate) fn roll_back(&self) {
         self.try_roll_back().expect("a user may do that");
     }
@@ -213,6 +378,47 @@ fn config(folder: &Path) -> Config {
     }
 }
 
+fn foreign_summary() -> iceberg::spec::Summary {
+    iceberg::spec::Summary {
+        operation: iceberg::spec::Operation::Append,
+        additional_properties: std::collections::HashMap::new(),
+    }
+}
+
+pub(crate) fn branch_commit(
+    catalog: &Catalog,
+    ids: &Ids,
+    branch: &str,
+) -> Result<(), CatalogError> {
+    let metadata = catalog.load(&ident(TABLE))?.metadata;
+    let base = metadata
+        .snapshot_for_ref(branch)
+        .or(metadata.current_snapshot())
+        .expect("there is a snapshot");
+    let snapshot = iceberg::spec::Snapshot::builder()
+        .with_snapshot_id(ids.next_snapshot())
+        .with_parent_snapshot_id(Some(base.snapshot_id()))
+        .with_sequence_number(metadata.next_sequence_number())
+        .with_timestamp_ms(metadata.last_updated_ms() + 1)
+        .with_manifest_list(base.manifest_list().to_owned())
+        .with_summary(foreign_summary())
+        .with_schema_id(metadata.current_schema_id())
+        .build();
+    let reference = iceberg::spec::SnapshotReference::new(
+        snapshot.snapshot_id(),
+        iceberg::spec::SnapshotRetention::branch(None, None, None),
+    );
+    let updates = vec![
+        TableUpdate::AddSnapshot { snapshot },
+        TableUpdate::SetSnapshotRef {
+            ref_name: branch.to_owned(),
+            reference,
+        },
+    ];
+    TableCatalog::commit(catalog, &ident(TABLE), Vec::new(), updates)?;
+    Ok(())
+}
+
 fn set_head(id: i64) -> TableUpdate {
     TableUpdate::SetSnapshotRef {
         ref_name: "main".to_owned(),
@@ -234,11 +440,16 @@ pub(crate) enum Fault {
     ReplyLost,
     /// It never arrives, and the sender cannot know that.
     RequestLost,
+    /// It is done; a proxy sends it again and hands on the answer to the second, which is a conflict.
+    Resent,
+    /// Someone commits to another branch just before.
+    Overtaken,
 }
 
 /// The way between a committer and the catalog.
 pub(crate) struct Network {
     catalog: Catalog,
+    ids: Ids,
     /// For the next commits, in order.
     pub(crate) faults: Mutex<VecDeque<Option<Fault>>>,
 }
@@ -276,6 +487,17 @@ impl TableCatalog for Network {
         };
         match fault {
             Some(Fault::RequestLost) => lost(),
+            Some(Fault::Resent) => {
+                TableCatalog::commit(&self.catalog, table, requirements, updates)?;
+                Err(CatalogError::new(
+                    Kind::CommitFailed,
+                    "the branch has moved",
+                ))
+            }
+            Some(Fault::Overtaken) => {
+                branch_commit(&self.catalog, &self.ids, "audit")?;
+                TableCatalog::commit(&self.catalog, table, requirements, updates)
+            }
             Some(Fault::ReplyLost) => {
                 TableCatalog::commit(&self.catalog, table, requirements, updates)?;
                 lost()
@@ -409,16 +631,30 @@ impl Pipeline {
             world.ids.clone(),
         );
         Pipeline {
-            sink: sink.expect("the sink opens"),
+            chain,
+            read: at,
+            sealed: at,
+            ..Pipeline::over(world, sink.expect("the sink opens"), catalog)
+        }
+    }
+
+    /// At the beginning, with a sink of its own.
+    pub(crate) fn over(
+        world: &World,
+        sink: IcebergTableSink,
+        catalog: Arc<dyn TableCatalog>,
+    ) -> Pipeline {
+        Pipeline {
+            sink,
             committer: IcebergCommitter::new(
                 catalog,
                 owner(),
                 world.clock.clone(),
                 world.ids.clone(),
             ),
-            chain,
-            read: at,
-            sealed: at,
+            chain: TableChain::default(),
+            read: [0, 0],
+            sealed: [0, 0],
             first_commit: None,
             ids: world.ids.clone(),
         }
@@ -492,9 +728,13 @@ impl Pipeline {
     }
 
     pub(crate) fn commit(&mut self) -> CommitOutcome {
-        let outcome = self
-            .committer
-            .commit(TABLE, &self.chain)
+        // As the runtime does it: what may be tried again is tried again.
+        let outcome = (0..3)
+            .find_map(|_| match self.committer.commit(TABLE, &self.chain) {
+                Err(error) if error.kind == ErrorKind::Retry => None,
+                other => Some(other),
+            })
+            .expect("the catalog answers at last")
             .expect("the catalog answers");
         if let CommitOutcome::Confirmed { confirmed, .. } = outcome {
             self.chain.confirm(confirmed);

@@ -1,8 +1,11 @@
 //! Names of data files: who wrote them, and for which checkpoint.
 //!
 //! ```text
-//! <pipeline, 32 hex digits>-<generation>-<checkpoint>-<uuid>.parquet        in the table's data folder
+//! <pipeline, 32 hex digits>-<table, 32 hex digits>-<generation>-<checkpoint>-<uuid>.parquet        in the table's data folder
 //! ```
+//!
+//! The table's uuid keeps a pipeline's tables apart, whose jobs count generations and checkpoints each for themselves, where
+//! two of them share a data folder. Names of before had none: such a file may be another table's, so it is nobody's to remove.
 //!
 //! The generation is the manifest's when the process took the pipeline over, the checkpoint the one that the file is meant
 //! for. By these two numbers a later process knows a file that no manifest ever named (see `orphans`).
@@ -12,28 +15,49 @@ use uuid::Uuid;
 
 const SUFFIX: &str = ".parquet";
 
-/// What a file's name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) pipeline: Uuid,
-    pub(super) generation: u64,
+/// Where a process is that writes files: what their names say but for the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    pipeline: Uuid,
+    generation: u64,
     pub(super) checkpoint: u64,
 }
 
-impl Stamp {
+impl Began {
     /// Of the files that a process writes first, once it has taken `manifest` over.
-    pub(super) fn after(manifest: &Manifest) -> Stamp {
-        Stamp {
+    pub(super) fn of(manifest: &Manifest) -> Began {
+        Began {
             pipeline: manifest.pipeline,
             generation: manifest.generation,
             checkpoint: manifest.checkpoint_id + 1,
         }
     }
 
+    pub(super) fn stamp(self, table: Uuid) -> Stamp {
+        Stamp {
+            pipeline: self.pipeline,
+            table,
+            generation: self.generation,
+            checkpoint: self.checkpoint,
+        }
+    }
+}
+
+/// What a file's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) pipeline: Uuid,
+    pub(super) table: Uuid,
+    pub(super) generation: u64,
+    pub(super) checkpoint: u64,
+}
+
+impl Stamp {
     pub(super) fn file_name(&self, id: Uuid) -> String {
         format!(
-            "{}-{}-{}-{id}{SUFFIX}",
+            "{}-{}-{}-{}-{id}{SUFFIX}",
             self.pipeline.simple(),
+            self.table.simple(),
             self.generation,
             self.checkpoint
         )
@@ -41,10 +65,12 @@ impl Stamp {
 
     /// Reads a name; `None` for every name that is not exactly one of ours.
     pub(super) fn parse(name: &str) -> Option<Stamp> {
-        let mut parts = name.strip_suffix(SUFFIX)?.splitn(4, '-');
-        let (pipeline, generation, checkpoint) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut parts = name.strip_suffix(SUFFIX)?.splitn(5, '-');
+        let (pipeline, table) = (parts.next()?, parts.next()?);
+        let (generation, checkpoint) = (parts.next()?, parts.next()?);
         let stamp = Stamp {
             pipeline: Uuid::try_parse(pipeline).ok()?,
+            table: Uuid::try_parse(table).ok()?,
             generation: generation.parse().ok()?,
             checkpoint: checkpoint.parse().ok()?,
         };
@@ -56,6 +82,7 @@ impl Stamp {
     /// by `now`'s generation, and had not made that checkpoint.
     pub(super) fn is_abandoned(&self, now: &Stamp) -> bool {
         self.pipeline == now.pipeline
+            && self.table == now.table
             && self.generation < now.generation
             && self.checkpoint >= now.checkpoint
     }
@@ -69,22 +96,26 @@ mod tests {
     fn only_our_own_names_are_read() {
         let stamp = Stamp {
             pipeline: Uuid::from_u128(7),
+            table: Uuid::from_u128(5),
             generation: 3,
             checkpoint: 12,
         };
         let name = stamp.file_name(Uuid::from_u128(9));
         assert_eq!(
             name,
-            "00000000000000000000000000000007-3-12-00000000-0000-0000-0000-000000000009.parquet"
+            "00000000000000000000000000000007-00000000000000000000000000000005-3-12-00000000-0000-0000-0000-000000000009.parquet"
         );
         assert_eq!(Stamp::parse(&name), Some(stamp));
         let uuid = Uuid::from_u128(9);
+        let both = &name[..65];
         for foreign in [
             format!("{uuid}.parquet"),
             format!("00000-3-{uuid}-00001.parquet"),
-            format!("{}-3-{uuid}.parquet", Uuid::from_u128(7).simple()),
-            format!("{}-+3-12-{uuid}.parquet", Uuid::from_u128(7).simple()),
-            format!("{}-3-012-{uuid}.parquet", Uuid::from_u128(7).simple()),
+            format!("{both}-3-{uuid}.parquet"),
+            format!("{both}-+3-12-{uuid}.parquet"),
+            format!("{both}-3-012-{uuid}.parquet"),
+            // The form of before.
+            format!("{}-3-12-{uuid}.parquet", Uuid::from_u128(7).simple()),
             name.to_uppercase(),
             name.replace(".parquet", ".avro"),
         ] {
@@ -96,6 +127,7 @@ mod tests {
     fn abandoned_is_what_a_fenced_process_left_beyond_the_last_checkpoint() {
         let stamp = |pipeline, generation, checkpoint| Stamp {
             pipeline: Uuid::from_u128(pipeline),
+            table: Uuid::from_u128(5),
             generation,
             checkpoint,
         };
@@ -107,6 +139,13 @@ mod tests {
             (stamp(7, 3, 12), false), // its own
             (stamp(7, 4, 12), false), // a process that took over after it
             (stamp(8, 2, 12), false), // another pipeline's
+            (
+                Stamp {
+                    table: Uuid::from_u128(6),
+                    ..stamp(7, 2, 12)
+                },
+                false, // another table's, whose job has checkpoints of its own
+            ),
         ];
         for (file, expected) in cases {
             assert_eq!(file.is_abandoned(&now), expected, "{file:?}");

@@ -4,14 +4,16 @@
 //! after the first leaves it to nobody, and the rows are read again from the log. When the next process has taken the
 //! pipeline over, it removes such files, by this rule alone:
 //!
-//! 1. The name is exactly of our form and says this pipeline, a lower generation, and a checkpoint beyond the manifest's.
+//! 1. The name is exactly of our form and says this pipeline and table, a lower generation, and a checkpoint beyond the
+//!    manifest's.
 //!    Only the process of that generation would have put the file into a manifest; it is fenced (the manifest is swapped by
 //!    generation), and its checkpoints end where the manifest that was taken over ends. So no manifest has named the file or
 //!    will, and no commit without one: not even a request that is still under way in a network.
 //! 2. The manifest's pending commits do not name it, and no snapshot that the table keeps does, on whatever branch. After 1
 //!    that follows, unless someone put an older copy of the data folder back: then the table knows better than the manifest.
 //!
-//! Everything else stays, whatever it is: space is cheaper than a row.
+//! A data folder outside the table's own location (`write.data.path`) is not swept at all. Everything else stays, whatever it
+//! is: space is cheaper than a row.
 
 use super::names::Stamp;
 use crate::catalog::LoadedTable;
@@ -19,6 +21,7 @@ use crate::commit::manifests;
 use crate::error::CatalogError;
 use crate::staged::StagedFile;
 use crate::storage::Files;
+use crate::upkeep::expiry::is_inside;
 use iceberg::spec::TableMetadata;
 use lw_runtime::manifest::Manifest;
 use std::collections::HashSet;
@@ -38,11 +41,14 @@ pub(super) fn sweep(
     now: &Stamp,
 ) -> Result<Swept, CatalogError> {
     let folder = data_folder(&table.metadata);
+    let mut swept = Swept::default();
+    if !is_inside(&table.metadata, &folder) {
+        return Ok(swept);
+    }
     let mut abandoned = files.list(&folder)?;
     abandoned.retain(|entry| {
         Stamp::parse(whole_name(&entry.name)).is_some_and(|stamp| stamp.is_abandoned(now))
     });
-    let mut swept = Swept::default();
     if abandoned.is_empty() {
         return Ok(swept);
     }
@@ -51,7 +57,12 @@ pub(super) fn sweep(
         if named.contains(whole_name(&entry.name)) {
             continue;
         }
-        files.remove(&format!("{folder}/{}", entry.name))?;
+        let file = format!("{folder}/{}", entry.name);
+        assert!(
+            is_inside(&table.metadata, &file),
+            "O1: nothing outside the table's location is swept"
+        );
+        files.remove(&file)?;
         swept.files += 1;
         swept.bytes += entry.len;
     }
@@ -62,7 +73,10 @@ pub(super) fn sweep(
 
 /// Where a table's data files go.
 pub(super) fn data_folder(metadata: &TableMetadata) -> String {
-    match metadata.properties().get("write.data.path") {
+    let properties = metadata.properties();
+    // The second is what it was called once; engines still obey it.
+    let path = properties.get("write.data.path");
+    match path.or_else(|| properties.get("write.folder-storage.path")) {
         Some(path) => path.trim_end_matches('/').to_owned(),
         None => format!("{}/data", metadata.location()),
     }

@@ -3,7 +3,7 @@
 //! `<table>__dead_letters` is created with its first row. Its files are sealed and committed like those of the main table,
 //! by the same pipeline, so that a dead letter too is there exactly once.
 
-use super::names::Stamp;
+use super::names::Began;
 use super::table::TableWriter;
 use crate::catalog::TableCatalog;
 use crate::error::CatalogError;
@@ -62,7 +62,6 @@ impl IcebergTableSink {
         }
         let version = match spec.format_version {
             2 => FormatVersion::V2,
-            3 => FormatVersion::V3,
             other => {
                 return Err(ConnectorError::new(
                     ErrorKind::Fix,
@@ -75,7 +74,7 @@ impl IcebergTableSink {
             NamespaceIdent::from_vec(spec.namespace.split('.').map(str::to_owned).collect())
                 .map_err(CatalogError::from)?;
         let letters_table = format!("{}{DEAD_LETTERS}", spec.table);
-        let stamp = Stamp::after(&Manifest::new(owner.pipeline));
+        let began = Began::of(&Manifest::new(owner.pipeline));
         let place = spec
             .warehouse
             .as_deref()
@@ -92,7 +91,7 @@ impl IcebergTableSink {
                 version,
                 location(table),
                 ids.clone(),
-                stamp,
+                began,
             )
         };
         let wanted = table_schema(&spec.schema, &spec.primary_key, version)?;

@@ -5,16 +5,18 @@
 //! does the same with what is left. The field ids are those of the table's current schema, looked up anew for each epoch,
 //! so a table that was changed meanwhile is written as it now is, or refused with the differences.
 
-use super::names::Stamp;
+use super::columns;
+use super::names::Began;
 use super::orphans::{self, Swept};
 use super::runs::{FOOTER_KEY, Runs};
 use super::stats;
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
+use crate::commit::snapshot;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::schema::differences;
 use crate::staged::StagedFile;
-use crate::storage::DurableFile;
+use crate::storage::{DurableFile, local_path};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::SchemaRef;
@@ -54,7 +56,7 @@ pub(super) struct TableWriter {
     location: Option<String>,
     ids: Ids,
     /// Stands in file names.
-    stamp: Stamp,
+    began: Began,
 
     target: Option<Target>,
     buffered: Vec<Batch>,
@@ -66,6 +68,7 @@ pub(super) struct TableWriter {
 /// A table as it is written to during one epoch.
 struct Target {
     metadata: Arc<TableMetadata>,
+    /// The table's columns, by their names in files.
     arrow: SchemaRef,
     /// For each column of the table: where it is in the sink's batches.
     columns: Vec<Option<usize>>,
@@ -88,7 +91,7 @@ impl TableWriter {
         version: FormatVersion,
         location: Option<String>,
         ids: Ids,
-        stamp: Stamp,
+        began: Began,
     ) -> TableWriter {
         let mut all: HashMap<String, String> = DEFAULTS
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -102,7 +105,7 @@ impl TableWriter {
             version,
             location,
             ids,
-            stamp,
+            began,
             target: None,
             buffered: Vec::new(),
             buffered_bytes: 0,
@@ -113,7 +116,7 @@ impl TableWriter {
 
     /// Takes the table over from earlier processes: files are named anew, and what those left behind goes.
     pub(super) fn begin(&mut self, manifest: &Manifest) -> Result<(), ConnectorError> {
-        self.stamp = Stamp::after(manifest);
+        self.began = Began::of(manifest);
         let chain = manifest.tables.get(&self.ident.to_string());
         if chain.is_some_and(|chain| !chain.chain.is_empty()) {
             // Someone may have dropped it, and a commit needs a table to decide about.
@@ -125,8 +128,9 @@ impl TableWriter {
             }
             other => other?,
         };
-        let (pipeline, table_name) = (self.stamp.pipeline, &self.ident);
-        match orphans::sweep(self.catalog.files(), &table, manifest, &self.stamp) {
+        let (pipeline, table_name) = (manifest.pipeline, &self.ident);
+        let now = self.began.stamp(table.metadata.uuid());
+        match orphans::sweep(self.catalog.files(), &table, manifest, &now) {
             Ok(Swept { files: 0, .. }) => {}
             Ok(Swept { files, bytes }) => {
                 tracing::info!(%pipeline, table = %table_name, files, bytes, "files of aborted checkpoints were removed");
@@ -169,7 +173,7 @@ impl TableWriter {
         self.flush()?;
         self.finish_file()?;
         self.target = None;
-        self.stamp.checkpoint += 1;
+        self.began.checkpoint += 1;
         Ok(std::mem::take(&mut self.sealed))
     }
 
@@ -202,6 +206,22 @@ impl TableWriter {
 
     fn target(&self, table: &LoadedTable) -> Result<Target, ConnectorError> {
         let metadata = table.metadata.clone();
+        if let Err(error) = snapshot::check_version(&self.ident, &metadata) {
+            return Err(
+                ConnectorError::from(error).hint("Write to a new table; it is made in version 2.")
+            );
+        }
+        let folder = orphans::data_folder(&metadata);
+        if let Err(error) = local_path(&folder) {
+            return Err(ConnectorError::new(
+                ErrorKind::Fix,
+                format!("the data files of {} cannot be written", self.ident),
+            )
+            .detail(format!(
+                "Its property write.data.path says {folder}: {error}."
+            ))
+            .hint("Remove the property, or write to another table."));
+        }
         let schema = metadata.current_schema();
         let differences = differences(&self.wanted, schema);
         if !differences.is_empty() {
@@ -227,7 +247,7 @@ impl TableWriter {
         }
         let arrow = Arc::new(schema_to_arrow_schema(schema).map_err(CatalogError::from)?);
         let wanted = self.wanted.as_struct().fields();
-        let columns = arrow
+        let places = arrow
             .fields()
             .iter()
             .map(|field| {
@@ -241,9 +261,19 @@ impl TableWriter {
             .get("write.target-file-size-bytes")
             .and_then(|text| text.parse().ok())
             .unwrap_or(TARGET);
+        let stored = columns::stored(&arrow).map_err(|why| {
+            ConnectorError::new(
+                ErrorKind::Fix,
+                format!("the table {} cannot be written", self.ident),
+            )
+            .detail(format!(
+                "Its columns have no names for a Parquet file: {why}."
+            ))
+            .hint("Rename the column.")
+        })?;
         Ok(Target {
-            arrow,
-            columns,
+            arrow: stored,
+            columns: places,
             properties: WriterProperties::builder()
                 .set_compression(compression(metadata.properties())?)
                 .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -285,7 +315,8 @@ impl TableWriter {
 
     fn create(&self, target: &Target) -> Result<OpenFile, ConnectorError> {
         let folder = orphans::data_folder(&target.metadata);
-        let location = format!("{folder}/{}", self.stamp.file_name(self.ids.next()));
+        let stamp = self.began.stamp(target.metadata.uuid());
+        let location = format!("{folder}/{}", stamp.file_name(self.ids.next()));
         let file = self
             .catalog
             .files()
