@@ -17,9 +17,11 @@ mod group;
 pub mod metrics;
 mod net;
 mod producer_ids;
+mod progress;
 mod seldom;
 mod topic_config;
 mod topics;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +33,8 @@ use tokio::sync::{oneshot, watch};
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 
-pub use crate::group::{GroupLag, GroupSummary, PublishError};
 pub use crate::net::Shutdown;
+pub use crate::progress::{GroupLag, GroupSummary, PublishError};
 
 /// The id of the one node that there is.
 pub const NODE_ID: i32 = 1;
@@ -97,13 +99,14 @@ impl Broker {
         let (moved, progress) = watch::channel(0u64);
         let subscription =
             storage.on_progress(Arc::new(move || moved.send_modify(|count| *count += 1)));
+        let metrics = Arc::<BrokerMetrics>::default();
         Arc::new(Broker {
-            groups: group::Groups::open(storage.clone(), config.clock.clone()),
+            groups: group::Groups::open(storage.clone(), config.clock.clone(), metrics.clone()),
             producer_ids: ProducerIds::new(storage.clone()),
             topic_changes: tokio::sync::Mutex::new(()),
             progress,
             refusals_said: seldom::Seldom::default(),
-            metrics: Arc::default(),
+            metrics,
             _subscription: subscription,
             storage,
             config,

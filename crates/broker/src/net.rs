@@ -6,7 +6,6 @@
 //! this connection with one log line; a handler that panics does the same, and nobody else notices.
 
 mod connection;
-mod reply;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +16,6 @@ use tokio::task::JoinSet;
 
 use crate::Broker;
 use crate::net::connection::Connection;
-
-pub(crate) use crate::net::reply::Reply;
 
 /// Turns true when the server is to stop.
 pub type Shutdown = watch::Receiver<bool>;

@@ -10,7 +10,8 @@ use lw_protocol::messages::api_versions_response::ApiVersion;
 use lw_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use lw_protocol::{ErrorCode, apis};
 
-use super::{Answer, Cx, read_body, refuse, write_reply};
+use super::{Cx, read_body, refuse, write_reply};
+use crate::wire::Answer;
 
 pub(super) fn answer(_cx: Cx, head: RequestHead, body: Bytes) -> Answer {
     let known =

@@ -52,7 +52,7 @@ async fn delete(cx: &Cx, asked: &DeleteTopicState) -> Result<(String, uuid::Uuid
     cx.broker
         .commit(vec![Op::DeleteTopic { id: topic.id }])
         .await?;
-    cx.broker.groups.topic_deleted(&topic.name);
+    cx.broker.groups.topic_deleted(topic.id);
     tracing::info!(topic = %topic.name, client = ?cx.client_id, "deleted a topic");
     Ok((topic.name.clone(), topic.id))
 }

@@ -23,9 +23,9 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{Answer, Cx, read_body, refuse};
+use super::{Cx, read_body, refuse};
 use crate::LEADER_EPOCH;
-use crate::net::Reply;
+use crate::wire::{Answer, Reply};
 
 /// Batches below this are cheaper to copy together than to send as pieces of their own.
 const SMALL: usize = 4096;

@@ -8,7 +8,7 @@ use lw_protocol::messages::list_groups_response::ListedGroup;
 use lw_protocol::messages::{GroupId, ListGroupsRequest, ListGroupsResponse};
 
 use super::Cx;
-use crate::group::GroupListing;
+use crate::group::{GroupListing, ProtocolName};
 
 const TYPE: &str = "classic";
 
@@ -39,7 +39,12 @@ fn listed(version: i16, group: GroupListing) -> ListedGroup {
     };
     ListedGroup::default()
         .with_group_id(GroupId(StrBytes::from_string(group.group.to_string())))
-        .with_protocol_type(StrBytes::from_string(group.protocol_type))
+        .with_protocol_type(StrBytes::from_string(
+            group
+                .protocol_type
+                .as_ref()
+                .map_or_else(String::new, ProtocolName::to_string),
+        ))
         .with_group_state(since(4, group.state))
         .with_group_type(since(5, TYPE))
 }

@@ -55,16 +55,15 @@ mod verdicts;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lw_protocol::frame::{self, FrameError, RequestHead};
+use lw_protocol::frame::{self, RequestHead};
 use lw_protocol::messages::ApiKey;
-use lw_protocol::{ErrorCode, Request, StrBytes, apis};
+use lw_protocol::{ErrorCode, Request, StrBytes};
 
 use crate::Broker;
-use crate::net::Reply;
+use crate::wire::{Answer, Endpoint, Hangup, Incoming, Reply};
 
 /// What a handler knows besides the request.
 #[derive(Clone)]
@@ -75,94 +74,6 @@ pub(crate) struct Cx {
     pub(crate) peer: SocketAddr,
     /// Where this client reaches us: what Metadata and FindCoordinator name.
     pub(crate) endpoint: Endpoint,
-}
-
-/// A host and port as the protocol writes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) host: StrBytes,
-    pub(crate) port: i32,
-}
-
-/// Why a request ends its connection instead of being answered.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Hangup {
-    #[error("api key {0} is not served here")]
-    UnknownApi(i16),
-    #[error("{api:?} version {version} is not served; {min} to {max} are")]
-    UnsupportedVersion {
-        api: ApiKey,
-        version: i16,
-        min: i16,
-        max: i16,
-    },
-    #[error("{api:?} version {version}: {source}")]
-    Unreadable {
-        api: ApiKey,
-        version: i16,
-        source: FrameError,
-    },
-    #[error("the request header: {0}")]
-    Header(FrameError),
-    #[error("the handler of {0:?} failed; this is a bug")]
-    Panicked(ApiKey),
-    #[error("{api:?} with acks=0 failed: {code}")]
-    Unacknowledged { api: ApiKey, code: ErrorCode },
-    #[error("the reply of {api:?} could not be written: {source}; this is a bug")]
-    Unwritable { api: ApiKey, source: FrameError },
-}
-
-/// A reply under way. `None` is acks=0: nothing is sent.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Option<Reply>, Hangup>> + Send>>;
-
-/// A request whose header was read: what a connection passes on.
-pub(crate) struct Incoming {
-    pub(crate) head: RequestHead,
-    pub(crate) api: ApiKey,
-    client_id: Option<StrBytes>,
-    body: Bytes,
-}
-
-impl Incoming {
-    /// Reads a frame's header.
-    ///
-    /// # Errors
-    /// When the API or its version is not served, or the bytes are no header. ApiVersions is served in every version:
-    /// a client that speaks a newer one is told what we speak.
-    pub(crate) fn parse(mut frame: Bytes) -> Result<Incoming, Hangup> {
-        let head = RequestHead::take(&mut frame).map_err(Hangup::Header)?;
-        let api = apis::find(head.api_key).ok_or(Hangup::UnknownApi(head.api_key))?;
-        if api.serves(head.api_version) {
-            let client_id = frame::take_client_id(&mut frame, api.key, head.api_version)
-                .map_err(Hangup::Header)?;
-            return Ok(Incoming {
-                head,
-                api: api.key,
-                client_id,
-                body: frame,
-            });
-        }
-        if api.key == ApiKey::ApiVersions {
-            return Ok(Incoming {
-                head,
-                api: api.key,
-                client_id: None,
-                body: Bytes::new(),
-            });
-        }
-        let (version, min, max) = (head.api_version, api.min, api.max);
-        Err(Hangup::UnsupportedVersion {
-            api: api.key,
-            version,
-            min,
-            max,
-        })
-    }
-
-    /// Only produce requests may start while others of their connection are unanswered.
-    pub(crate) fn may_overlap(&self) -> bool {
-        self.api == ApiKey::Produce
-    }
 }
 
 /// Starts the handler of a request.

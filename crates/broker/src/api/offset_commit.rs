@@ -13,7 +13,7 @@ use lw_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use super::Cx;
 use super::verdicts::Verdicts;
-use crate::group::{CommitRequest, MemberRef, OffsetCommit, PartitionReply, TopicName};
+use crate::group::{CommitRequest, MemberRef, OffsetCommit, PartitionReply, TopicRef};
 
 pub(crate) async fn handle(cx: Cx, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let commit = parse(&cx, &request);
@@ -26,13 +26,13 @@ fn parse(cx: &Cx, request: &OffsetCommitRequest) -> CommitRequest {
     let retention_ms = (request.retention_time_ms >= 0).then_some(request.retention_time_ms);
     let mut offsets = Vec::new();
     for topic in &request.topics {
-        if cx.broker.storage.topic(topic.name.as_str()).is_none() {
+        let Some(known) = cx.broker.storage.topic(topic.name.as_str()) else {
             continue;
-        }
-        let name = TopicName::from(topic.name.as_str());
+        };
+        let known = TopicRef::new(&known.name, known.id);
         offsets.extend(topic.partitions.iter().map(|partition| {
             OffsetCommit {
-                topic: name.clone(),
+                topic: known.clone(),
                 partition: partition.partition_index,
                 offset: partition.committed_offset,
                 leader_epoch: partition.committed_leader_epoch,

@@ -11,19 +11,20 @@ use lw_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 
 use super::Cx;
 use super::verdicts::Verdicts;
-use crate::group::{DeleteOffsetsRequest, PartitionReply, TopicName};
+use crate::group::{DeleteOffsetsRequest, PartitionReply, TopicRef};
 
 pub(crate) async fn handle(cx: Cx, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
-    let exists =
-        |topic: &OffsetDeleteRequestTopic| cx.broker.storage.topic(topic.name.as_str()).is_some();
     let mut partitions = Vec::new();
-    for topic in request.topics.iter().filter(|topic| exists(topic)) {
-        let name = TopicName::from(topic.name.as_str());
+    for topic in &request.topics {
+        let Some(known) = cx.broker.storage.topic(topic.name.as_str()) else {
+            continue;
+        };
+        let known = TopicRef::new(&known.name, known.id);
         partitions.extend(
             topic
                 .partitions
                 .iter()
-                .map(|asked| (name.clone(), asked.partition_index)),
+                .map(|asked| (known.clone(), asked.partition_index)),
         );
     }
     let deletion = DeleteOffsetsRequest {

@@ -15,7 +15,7 @@ use lw_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use lw_protocol::{ErrorCode, StrBytes};
 
 use super::Cx;
-use crate::group::{GroupOffsets, OffsetRecord};
+use crate::group::{GroupOffsets, OffsetRecord, TopicRef};
 
 /// Topic by topic the partitions that are asked for; `None`: all there are.
 type Asked = Option<Vec<(TopicName, Vec<i32>)>>;
@@ -73,12 +73,39 @@ fn one_of_many(cx: &Cx, group: OffsetFetchRequestGroup) -> OffsetFetchResponseGr
 }
 
 fn look_up(cx: &Cx, group: &str, asked: Asked) -> Result<Answer, ErrorCode> {
-    cx.broker
+    let storage = &cx.broker.storage;
+    let alive = |topic: &TopicRef| storage.topic_by_id(topic.id).is_some();
+    // The topics that have the names now: what was committed in an earlier one of the same name is not theirs (G9).
+    let asked = asked.map(|topics| {
+        let known = |(name, partitions): (TopicName, _)| {
+            let topic = storage.topic(name.as_str());
+            let topic = topic.map(|topic| TopicRef::new(&topic.name, topic.id));
+            (name, topic, partitions)
+        };
+        topics.into_iter().map(known).collect()
+    });
+    let found = cx
+        .broker
         .groups
-        .offsets(&group.into(), |offsets| find(offsets, asked))
+        .offsets(&group.into(), |offsets| find(offsets, asked))?;
+    Ok(found
+        .into_iter()
+        .filter(|(_, topic, _)| topic.as_ref().is_none_or(alive))
+        .map(|(name, _, partitions)| (name, partitions))
+        .collect())
 }
 
-fn find(offsets: Option<&GroupOffsets>, asked: Asked) -> Answer {
+/// Topic by topic what was found, with the topic when it was not asked for by name.
+type Found = Vec<(
+    TopicName,
+    Option<TopicRef>,
+    Vec<(i32, Option<OffsetRecord>)>,
+)>;
+
+fn find(
+    offsets: Option<&GroupOffsets>,
+    asked: Option<Vec<(TopicName, Option<TopicRef>, Vec<i32>)>>,
+) -> Found {
     let nothing = GroupOffsets::new();
     let offsets = offsets.unwrap_or(&nothing);
     let Some(asked) = asked else {
@@ -90,12 +117,18 @@ fn find(offsets: Option<&GroupOffsets>, asked: Asked) -> Answer {
         };
         return offsets
             .iter()
-            .map(|(topic, partitions)| (name(topic.as_str()), all(partitions)))
+            .map(|(topic, partitions)| {
+                (
+                    name(topic.name.as_str()),
+                    Some(topic.clone()),
+                    all(partitions),
+                )
+            })
             .collect();
     };
     let mut found = Vec::with_capacity(asked.len());
-    for (topic, indexes) in asked {
-        let partitions = offsets.get(topic.as_str());
+    for (name, topic, indexes) in asked {
+        let partitions = topic.and_then(|topic| offsets.get(&topic));
         let offset = |index: i32| {
             (
                 index,
@@ -104,7 +137,7 @@ fn find(offsets: Option<&GroupOffsets>, asked: Asked) -> Answer {
                     .cloned(),
             )
         };
-        found.push((topic, indexes.into_iter().map(offset).collect()));
+        found.push((name, None, indexes.into_iter().map(offset).collect()));
     }
     found
 }

@@ -22,9 +22,10 @@ use lw_protocol::{Compression, ErrorCode, StrBytes};
 use lw_storage::{AppendError, Appended, Topic};
 use tokio::sync::oneshot;
 
-use super::{Answer, Cx, Hangup, read_body, refuse, write_reply};
+use super::{Cx, read_body, refuse, write_reply};
 use crate::topic_config;
 use crate::topics::Refusal;
+use crate::wire::{Answer, Hangup};
 
 /// A timestamp that the client left out.
 const NO_TIMESTAMP: i64 = -1;

@@ -12,8 +12,9 @@ pub(super) struct Verdicts<'a>(HashMap<(&'a str, i32), Result<(), ErrorCode>>);
 
 impl<'a> Verdicts<'a> {
     pub(super) fn of(replies: &'a [PartitionReply]) -> Verdicts<'a> {
-        let verdict =
-            |reply: &'a PartitionReply| ((reply.topic.as_str(), reply.partition), reply.result);
+        let verdict = |reply: &'a PartitionReply| {
+            ((reply.topic.name.as_str(), reply.partition), reply.result)
+        };
         Verdicts(replies.iter().map(verdict).collect())
     }
 

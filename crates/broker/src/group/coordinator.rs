@@ -11,6 +11,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lw_protocol::ErrorCode;
+use uuid::Uuid;
 
 use super::GroupConfig;
 use super::classic::{ClassicGroup, Effect, Effects};
@@ -18,10 +19,28 @@ use super::record::{OffsetRecord, Record};
 use super::types::{
     CommitRequest, DeleteOffsetsRequest, GroupDescription, GroupId, GroupListing, GroupOffsets,
     Input, JoinReply, JoinRequest, MemberId, Now, OffsetCommit, Output, PartitionReply, Reply,
-    Request, Token, TopicName, WriteId, WriteOutcome,
+    Request, Token, WriteId, WriteOutcome,
 };
 use group::Group;
 use write::{Then, Write};
+
+/// What a commit leaves on disk.
+fn kept(commit: OffsetCommit, now: Now) -> OffsetRecord {
+    OffsetRecord {
+        offset: commit.offset,
+        leader_epoch: commit.leader_epoch,
+        metadata: commit.metadata,
+        committed_ms: now.wall_ms,
+        expires_ms: commit
+            .retention_ms
+            .map(|retention| now.wall_ms.saturating_add(retention)),
+    }
+}
+
+/// What Java calls a string's length, which is what `offset.metadata.max.bytes` bounds in spite of its name.
+fn utf16_units(text: &str) -> usize {
+    text.encode_utf16().count()
+}
 
 /// Strings carry a 15-bit length in the older versions; a longer name could not be told to clients that speak those.
 const MAX_NAME: usize = 32_767;
@@ -91,7 +110,7 @@ impl Coordinator {
         let mut out = Vec::new();
         match input {
             Input::Request { token, request } => self.request(now, token, request, &mut out),
-            Input::TopicDeleted { topic } => self.forget_topic(&topic, &mut out),
+            Input::TopicDeleted { topic } => self.forget_topic(topic, &mut out),
             Input::Written { write, outcome } => self.written(now, write, outcome, &mut out),
         }
         out
@@ -203,7 +222,7 @@ impl Coordinator {
         let limit = self.config.max_offset_metadata;
         let judge = |commit: &OffsetCommit| {
             verdict?;
-            if commit.metadata.len() > limit {
+            if utf16_units(&commit.metadata) > limit {
                 Err(ErrorCode::OffsetMetadataTooLarge)
             } else {
                 Ok(())
@@ -223,7 +242,7 @@ impl Coordinator {
                     group: id.clone(),
                     topic: commit.topic.clone(),
                     partition: commit.partition,
-                    value: Some(OffsetRecord::of(commit, now)),
+                    value: Some(kept(commit, now)),
                 });
             }
         }
@@ -270,7 +289,7 @@ impl Coordinator {
         let mut replies = Vec::new();
         let mut records = Vec::new();
         for (topic, partition) in &request.partitions {
-            let busy = subscribed.contains(topic);
+            let busy = subscribed.contains(&topic.name);
             let result = if busy {
                 Err(ErrorCode::GroupSubscribedToTopic)
             } else {
@@ -332,13 +351,13 @@ impl Coordinator {
         self.write(id, records, then, out);
     }
 
-    fn forget_topic(&mut self, topic: &TopicName, out: &mut Vec<Output>) {
+    fn forget_topic(&mut self, gone: Uuid, out: &mut Vec<Output>) {
         let mut found: Vec<(GroupId, Vec<Record>)> = Vec::new();
         for (id, group) in &self.groups {
             let stale = group
                 .partitions()
                 .into_iter()
-                .filter(|(name, _)| name == topic);
+                .filter(|(topic, _)| topic.id == gone);
             let records: Vec<_> = stale
                 .map(|(topic, partition)| Record::tombstone(id, &topic, partition))
                 .collect();
@@ -513,9 +532,9 @@ impl Coordinator {
         Ok(self.groups.get(group).map(|group| &group.offsets))
     }
 
-    /// Every group's offsets.
-    pub(crate) fn all_offsets(&self) -> impl Iterator<Item = (&GroupId, &GroupOffsets)> {
-        self.groups.iter().map(|(id, group)| (id, &group.offsets))
+    /// All groups, by id.
+    pub(crate) fn group_ids(&self) -> Vec<GroupId> {
+        self.groups.keys().cloned().collect()
     }
 
     pub(crate) fn describe(&self, group: &GroupId) -> Option<GroupDescription> {

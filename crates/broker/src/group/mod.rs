@@ -30,6 +30,7 @@
 //! - **G5** Generations grow: a join is answered when its generation is on disk, so a restart cannot tell it again.
 //! - **G6** Empty means no members; the settled states have some; only an Empty group is deleted.
 //! - **G7** Nothing committed is shown or acknowledged before it is on disk.
+//! - **G9** An offset belongs to a topic's id: a topic that is created again under the same name starts without any.
 //! - **G8** A member has a running session, or a reply that it waits for.
 //!
 //! # Where we differ from Apache Kafka, and why
@@ -43,6 +44,7 @@
 mod classic;
 mod coordinator;
 mod member;
+mod names;
 mod record;
 mod shell;
 mod types;
@@ -56,7 +58,6 @@ use std::ops::RangeInclusive;
 
 pub(crate) use record::OffsetRecord;
 pub(crate) use shell::Groups;
-pub use shell::{GroupLag, GroupSummary, PublishError};
 pub(crate) use types::*;
 
 /// How groups behave; Kafka's name and default beside each.
@@ -66,7 +67,7 @@ pub(crate) struct GroupConfig {
     pub(crate) initial_rebalance_delay_ms: u64,
     /// `group.min.session.timeout.ms` to `group.max.session.timeout.ms`.
     pub(crate) session_timeout_ms: RangeInclusive<i64>,
-    /// `offset.metadata.max.bytes`.
+    /// `offset.metadata.max.bytes`, which counts UTF-16 units.
     pub(crate) max_offset_metadata: usize,
     /// `offsets.retention.minutes`.
     pub(crate) offsets_retention_ms: i64,

@@ -1,6 +1,6 @@
 //! What a group leaves on disk: its existence and generation, and its committed offsets.
 //!
-//! Layouts, version 1. Numbers are big-endian; text is a `u16` length, then UTF-8.
+//! Numbers are big-endian; text is a `u16` length, then UTF-8.
 //!
 //! ```text
 //! Table::Groups        key    group name, bare
@@ -8,7 +8,7 @@
 //!                             i32 generation
 //!                             i64 empty_since (wall ms; -1 = had members when written)
 //!                             u8 has protocol type, then text when 1
-//! Table::GroupOffsets  key    text group, text topic, i32 partition
+//! Table::GroupOffsets  key    u8 0x82 = layout 2, text group, 16 bytes topic id, i32 partition
 //!                      value  u8 version = 1
 //!                             i64 offset
 //!                             i32 leader epoch (-1 = not told)
@@ -17,6 +17,10 @@
 //!                             text metadata
 //! ```
 //!
+//! Offsets were kept by topic name once: `text group, text topic, i32 partition`. Such a key begins with the upper half
+//! of a length below 32,768, so its first byte is never 0x82. It is still read ([`OffsetKey::Named`]), and the shell
+//! writes it anew for the topic that has the name then.
+//!
 //! Members are not kept. A restarted broker answers their old ids with UNKNOWN_MEMBER_ID and they join again, which
 //! every client does by itself; what must not be lost is that the new generation is above all that were told before
 //! (G5), and the offsets. A reader meets only versions that it knows, or says so: a value of a later version is an
@@ -24,9 +28,13 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::types::{GroupId, Now, OffsetCommit, ProtocolName, TopicName};
+use uuid::Uuid;
+
+use super::names::{GroupId, ProtocolName, TopicName, TopicRef};
 
 const VERSION: u8 = 1;
+/// First byte of a key that names its topic by id.
+const BY_ID: u8 = 0x82;
 
 /// One change of durable state. `None` removes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +45,14 @@ pub(crate) enum Record {
     },
     Offset {
         group: GroupId,
-        topic: TopicName,
+        topic: TopicRef,
         partition: i32,
         value: Option<OffsetRecord>,
     },
 }
 
 impl Record {
-    pub(super) fn tombstone(group: &GroupId, topic: &TopicName, partition: i32) -> Record {
+    pub(super) fn tombstone(group: &GroupId, topic: &TopicRef, partition: i32) -> Record {
         Record::Offset {
             group: group.clone(),
             topic: topic.clone(),
@@ -112,18 +120,6 @@ impl GroupRecord {
 }
 
 impl OffsetRecord {
-    pub(super) fn of(commit: OffsetCommit, now: Now) -> OffsetRecord {
-        OffsetRecord {
-            offset: commit.offset,
-            leader_epoch: commit.leader_epoch,
-            metadata: commit.metadata,
-            committed_ms: now.wall_ms,
-            expires_ms: commit
-                .retention_ms
-                .map(|retention| now.wall_ms.saturating_add(retention)),
-        }
-    }
-
     /// What OffsetFetch says where nothing was committed.
     pub(crate) fn nothing() -> OffsetRecord {
         OffsetRecord {
@@ -170,19 +166,78 @@ pub(crate) fn decode_group_key(key: &[u8]) -> Result<GroupId, RecordError> {
         .into())
 }
 
-pub(crate) fn offset_key(group: &GroupId, topic: &TopicName, partition: i32) -> Bytes {
-    let mut out = BytesMut::with_capacity(8 + group.as_str().len() + topic.as_str().len());
-    put_text(&mut out, group.as_str());
-    put_text(&mut out, topic.as_str());
-    out.put_i32(partition);
-    out.freeze()
+/// Whose offset it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OffsetKey {
+    Identified {
+        group: GroupId,
+        topic: Uuid,
+        partition: i32,
+    },
+    /// As version 1 of the layout has it.
+    Named {
+        group: GroupId,
+        topic: TopicName,
+        partition: i32,
+    },
 }
 
-pub(crate) fn decode_offset_key(key: &[u8]) -> Result<(GroupId, TopicName, i32), RecordError> {
-    let mut input = Input(key);
-    let parts = (input.text()?.into(), input.text()?.into(), input.i32()?);
-    input.end()?;
-    Ok(parts)
+impl OffsetKey {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(64);
+        match self {
+            OffsetKey::Identified {
+                group,
+                topic,
+                partition,
+            } => {
+                out.put_u8(BY_ID);
+                put_text(&mut out, group.as_str());
+                out.put_slice(topic.as_bytes());
+                out.put_i32(*partition);
+            }
+            OffsetKey::Named {
+                group,
+                topic,
+                partition,
+            } => {
+                put_text(&mut out, group.as_str());
+                put_text(&mut out, topic.as_str());
+                out.put_i32(*partition);
+            }
+        }
+        out.freeze()
+    }
+
+    pub(crate) fn decode(key: &[u8]) -> Result<OffsetKey, RecordError> {
+        let mut input = Input(key);
+        let by_id = key.first() == Some(&BY_ID);
+        if by_id {
+            input.u8()?;
+        }
+        let group = input.text()?.into();
+        let key = if by_id {
+            OffsetKey::Identified {
+                group,
+                topic: input.uuid()?,
+                partition: input.i32()?,
+            }
+        } else {
+            OffsetKey::Named {
+                group,
+                topic: input.text()?.into(),
+                partition: input.i32()?,
+            }
+        };
+        input.end()?;
+        Ok(key)
+    }
+
+    pub(crate) fn group(&self) -> &GroupId {
+        match self {
+            OffsetKey::Identified { group, .. } | OffsetKey::Named { group, .. } => group,
+        }
+    }
 }
 
 /// Kafka carries names and metadata with a 15-bit length, so a `u16` always holds them.
@@ -220,6 +275,15 @@ impl<'a> Input<'a> {
         self.0.try_get_i64().map_err(|_| RecordError::Malformed)
     }
 
+    fn uuid(&mut self) -> Result<Uuid, RecordError> {
+        let (id, rest) = self
+            .0
+            .split_first_chunk::<16>()
+            .ok_or(RecordError::Malformed)?;
+        self.0 = rest;
+        Ok(Uuid::from_bytes(*id))
+    }
+
     fn text(&mut self) -> Result<&'a str, RecordError> {
         let length = usize::from(self.0.try_get_u16().map_err(|_| RecordError::Malformed)?);
         let (text, rest) = self
@@ -249,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_frozen() {
+    fn the_layouts_are_frozen() {
         let group = GroupRecord {
             generation: 7,
             protocol_type: Some("consumer".into()),
@@ -270,9 +334,20 @@ mod tests {
             hex(&offset.encode()),
             "01000000000000002affffffff00000000000003e8ffffffffffffffff00026d65"
         );
+        let named = OffsetKey::Named {
+            group: "g".into(),
+            topic: "t".into(),
+            partition: 3,
+        };
+        assert_eq!(hex(&named.encode()), "00016700017400000003");
+        let identified = OffsetKey::Identified {
+            group: "g".into(),
+            topic: Uuid::from_u128(5),
+            partition: 3,
+        };
         assert_eq!(
-            hex(&offset_key(&"g".into(), &"t".into(), 3)),
-            "00016700017400000003"
+            hex(&identified.encode()),
+            "820001670000000000000000000000000000000500000003"
         );
     }
 
@@ -314,9 +389,17 @@ mod tests {
         }
 
         #[test]
-        fn keys_come_back(group in ".{0,40}", topic in ".{0,40}", partition: i32) {
-            let key = offset_key(&group.as_str().into(), &topic.as_str().into(), partition);
-            prop_assert_eq!(decode_offset_key(&key), Ok((group.as_str().into(), topic.as_str().into(), partition)));
+        fn keys_come_back(group in ".{0,40}", name in ".{0,40}", id: u128, partition: i32) {
+            let group: GroupId = group.as_str().into();
+            let named = OffsetKey::Named { group: group.clone(), topic: name.as_str().into(), partition };
+            let identified = OffsetKey::Identified { group, topic: Uuid::from_u128(id), partition };
+            for key in [named, identified] {
+                let bytes = key.encode();
+                prop_assert_eq!(OffsetKey::decode(&bytes), Ok(key));
+                for cut in 0..bytes.len() {
+                    prop_assert!(OffsetKey::decode(&bytes[..cut]).is_err());
+                }
+            }
         }
     }
 }

@@ -21,9 +21,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use lw_protocol::ErrorCode;
+use uuid::Uuid;
 
 use super::coordinator::Coordinator;
-use super::record::{self, GroupRecord, OffsetRecord, Record};
+use super::record::{self, GroupRecord, OffsetKey, OffsetRecord, Record};
 use super::*;
 
 /// 2000-01-01, so that wall time and elapsed time cannot be taken for each other unnoticed.
@@ -134,7 +135,7 @@ impl Script {
             "fetch" => self.fetch(&args.group),
             "repeat" => self.repeat(line),
             "drop-topic" => self.input(Input::TopicDeleted {
-                topic: args.group.as_str().into(),
+                topic: topic_ref(args.group.as_str()).id,
             }),
             _ => {
                 self.token += 1;
@@ -332,7 +333,13 @@ impl Script {
         for group in self.core.list() {
             self.said.push(format!(
                 "{} {} type={} members={}",
-                group.group, group.state, group.protocol_type, group.members
+                group.group,
+                group.state,
+                group
+                    .protocol_type
+                    .as_ref()
+                    .map_or("", ProtocolName::as_str),
+                group.members
             ));
         }
     }
@@ -345,8 +352,10 @@ impl Script {
         for (topic, partitions) in offsets {
             for (partition, found) in partitions {
                 lines.push(format!(
-                    "{topic}:{partition}={} {:?}",
-                    found.offset, found.metadata
+                    "{}:{partition}={} {:?}",
+                    shown(topic),
+                    found.offset,
+                    found.metadata
                 ));
             }
         }
@@ -441,9 +450,22 @@ impl Args {
     }
 }
 
-fn partition(text: &str) -> (TopicName, i32) {
+fn partition(text: &str) -> (TopicRef, i32) {
     let (topic, partition) = text.split_once(':').expect("topic:partition");
-    (topic.into(), partition.parse().expect("a number"))
+    (topic_ref(topic), partition.parse().expect("a number"))
+}
+
+/// `t`; or `t~2`, the topic that was created as `t` after the first was deleted. The id is the text.
+pub(super) fn topic_ref(text: &str) -> TopicRef {
+    let name = text.split('~').next().expect("split gives something");
+    let mut id = [0; 16];
+    id[..text.len()].copy_from_slice(text.as_bytes());
+    TopicRef::new(name, Uuid::from_bytes(id))
+}
+
+fn shown(topic: &TopicRef) -> String {
+    let text = String::from_utf8_lossy(topic.id.as_bytes()).into_owned();
+    text.trim_end_matches('\0').to_owned()
 }
 
 /// A consumer's subscription as the Java client writes it (version 0).
@@ -470,7 +492,7 @@ pub(super) fn store(disk: &mut Disk, record: &Record) {
             partition,
             value,
         } => (
-            (1, record::offset_key(group, topic, *partition)),
+            (1, offset_key(group, topic.id, *partition)),
             value.as_ref().map(OffsetRecord::encode),
         ),
     };
@@ -478,6 +500,16 @@ pub(super) fn store(disk: &mut Disk, record: &Record) {
         Some(value) => disk.insert(key, value),
         None => disk.remove(&key),
     };
+}
+
+fn offset_key(group: &GroupId, topic: Uuid, partition: i32) -> Bytes {
+    let group = group.clone();
+    let key = OffsetKey::Identified {
+        group,
+        topic,
+        partition,
+    };
+    key.encode()
 }
 
 pub(super) fn restore(table: u8, key: &[u8], value: &[u8]) -> Record {
@@ -488,7 +520,16 @@ pub(super) fn restore(table: u8, key: &[u8], value: &[u8]) -> Record {
             value: Some(GroupRecord::decode(value).expect("written by us")),
         };
     }
-    let (group, topic, partition) = record::decode_offset_key(key).expect("written by us");
+    let Ok(OffsetKey::Identified {
+        group,
+        topic,
+        partition,
+    }) = OffsetKey::decode(key)
+    else {
+        panic!("written by us");
+    };
+    let text = std::str::from_utf8(topic.as_bytes()).expect("an id is a text here");
+    let topic = topic_ref(text.trim_end_matches('\0'));
     Record::Offset {
         group,
         topic,
@@ -551,7 +592,7 @@ fn show_partitions(partitions: &[PartitionReply]) -> String {
     let show = |reply: &PartitionReply| {
         format!(
             "{}:{}={}",
-            reply.topic,
+            shown(&reply.topic),
             reply.partition,
             show_result(reply.result)
         )

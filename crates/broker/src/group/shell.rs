@@ -3,8 +3,13 @@
 //! One lock guards the core. Whoever has an input (a handler, the timer thread, the WAL thread that reports a finished
 //! write) steps the core under it, and carries out the outputs after letting go: answers are sent, writes are queued in
 //! the core's order and handed to storage by one thread at a time, so that the order on disk is the core's.
+//!
+//! A core that panics is not trusted again. Whoever waits for it is let go without an answer (their connections close),
+//! requests are told to come again, and as soon as storage has reported every write of the old core, a new one is made
+//! of what is on disk, as after a crash: members join again, offsets stand.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,20 +18,19 @@ use bytes::Bytes;
 use lw_protocol::ErrorCode;
 use lw_stdx::clock::Clock;
 use lw_storage::{CommitError, Committed, Expect, Op, Storage, Table};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::GroupConfig;
 use super::coordinator::Coordinator;
-use super::record::{self, GroupRecord, OffsetRecord, Record, RecordError};
+use super::record::{self, GroupRecord, OffsetKey, OffsetRecord, Record, RecordError};
 use super::types::{
     CommitRequest, DeleteOffsetsRequest, GroupDescription, GroupId, GroupListing, GroupOffsets,
-    Input, JoinReply, JoinRequest, LeaveReply, LeaveRequest, MemberRef, Now, OffsetCommit, Output,
-    PartitionReply, Reply, Request, SyncReply, SyncRequest, Token, TopicName, WriteId,
-    WriteOutcome,
+    Input, JoinReply, JoinRequest, LeaveReply, LeaveRequest, MemberRef, Now, Output,
+    PartitionReply, Reply, Request, SyncReply, SyncRequest, Token, TopicRef, WriteId, WriteOutcome,
 };
-use crate::Broker;
+use crate::metrics::BrokerMetrics;
 
 /// All consumer groups of the broker, as the API handlers use them.
 pub(crate) struct Groups {
@@ -37,6 +41,7 @@ pub(crate) struct Groups {
 struct Shared {
     storage: Storage,
     clock: Arc<dyn Clock>,
+    metrics: Arc<BrokerMetrics>,
     state: Mutex<State>,
     /// Told when a deadline comes nearer, or when it is time to stop.
     sooner: Condvar,
@@ -46,7 +51,11 @@ struct Shared {
 
 struct State {
     core: Coordinator,
-    outbox: VecDeque<(WriteId, Vec<Op>)>,
+    /// The core panicked; it is left alone until a new one takes its place.
+    broken: bool,
+    outbox: VecDeque<Outgoing>,
+    /// Writes that storage was given and has not reported.
+    under_way: usize,
     waiting: HashMap<Token, Answer>,
     last_token: u64,
     /// What the timer thread sleeps until.
@@ -54,17 +63,45 @@ struct State {
     stopping: bool,
 }
 
+/// A write, with the topics that it remembers offsets of.
+struct Outgoing {
+    write: WriteId,
+    ops: Vec<Op>,
+    topics: BTreeSet<Uuid>,
+}
+
 type Answer = Box<dyn FnOnce(Reply) + Send>;
 
 impl Groups {
     /// Reads back what groups left on disk, and starts the timer.
-    pub(crate) fn open(storage: Storage, clock: Arc<dyn Clock>) -> Groups {
-        let (records, unreadable) = read_back(&storage);
-        let now = now(clock.as_ref());
-        let (core, outputs) = Coordinator::load(GroupConfig::default(), now, records, unreadable);
+    pub(crate) fn open(
+        storage: Storage,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<BrokerMetrics>,
+    ) -> Groups {
+        let mut groups = Groups::open_stepped(storage, clock, metrics);
+        let for_timer = groups.shared.clone();
+        let timer = std::thread::Builder::new()
+            .name("group-timer".to_owned())
+            .spawn(move || for_timer.run_timer())
+            .expect("a process that cannot start a thread cannot serve");
+        groups.timer = Some(timer);
+        groups
+    }
+
+    /// [`Groups::open`] without a timer of its own: time passes only when [`Shared::step`] is called, as a simulation
+    /// does.
+    fn open_stepped(
+        storage: Storage,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<BrokerMetrics>,
+    ) -> Groups {
+        let (core, outputs) = load(&storage, now(clock.as_ref()));
         let state = State {
             core,
+            broken: false,
             outbox: VecDeque::new(),
+            under_way: 0,
             waiting: HashMap::new(),
             last_token: 0,
             sleeps_until: 0,
@@ -73,20 +110,15 @@ impl Groups {
         let shared = Arc::new(Shared {
             storage,
             clock,
+            metrics,
             state: Mutex::new(state),
             sooner: Condvar::new(),
             sending: Mutex::new(()),
         });
         shared.step(|_, _| outputs);
-        shared.forget_missing_topics();
-        let for_timer = shared.clone();
-        let timer = std::thread::Builder::new()
-            .name("group-timer".to_owned())
-            .spawn(move || for_timer.run_timer())
-            .expect("a process that cannot start a thread cannot serve");
         Groups {
             shared,
-            timer: Some(timer),
+            timer: None,
         }
     }
 
@@ -154,7 +186,23 @@ impl Groups {
         // A client that hangs up drops the receiver; its answer is nobody's then.
         self.shared
             .request(request, Box::new(move |reply| drop(answer.send(reply))));
-        reply.await.expect("G4: every request is answered")
+        reply
+            .await
+            .expect("G4: every request is answered, unless the coordinator itself failed")
+    }
+
+    /// [`Groups::commit`], waiting for the disk; not for async code. `None` when the coordinator failed meanwhile.
+    pub(crate) fn commit_blocking(&self, request: CommitRequest) -> Option<Vec<PartitionReply>> {
+        let (answer, reply) = std::sync::mpsc::channel();
+        self.shared.request(
+            Request::Commit(request),
+            Box::new(move |reply| drop(answer.send(reply))),
+        );
+        match reply.recv() {
+            Ok(Reply::Commit(replies)) => Some(replies),
+            Ok(other) => unreachable!("a commit is answered by a commit, not by {other:?}"),
+            Err(_) => None,
+        }
     }
 
     /// The group's offsets, for as long as `read` looks at them.
@@ -163,7 +211,32 @@ impl Groups {
         group: &GroupId,
         read: impl FnOnce(Option<&GroupOffsets>) -> T,
     ) -> Result<T, ErrorCode> {
-        self.shared.state.lock().core.offsets(group).map(read)
+        let state = self.shared.state.lock();
+        if state.broken {
+            return Err(ErrorCode::CoordinatorLoadInProgress);
+        }
+        state.core.offsets(group).map(read)
+    }
+
+    /// Hands every committed offset to `visit`. The lock is taken group by group and never held while `visit` works: a
+    /// scrape of ten thousand offsets must not hold up the threads that acknowledge records.
+    pub(crate) fn each_offset(&self, mut visit: impl FnMut(&GroupId, &TopicRef, i32, i64)) {
+        let ids = self.shared.state.lock().core.group_ids();
+        let mut rows = Vec::new();
+        for id in ids {
+            if let Ok(Some(offsets)) = self.shared.state.lock().core.offsets(&id) {
+                for (topic, partitions) in offsets {
+                    let of_topic = partitions.iter();
+                    rows.extend(
+                        of_topic
+                            .map(|(partition, offset)| (topic.clone(), *partition, offset.offset)),
+                    );
+                }
+            }
+            for (topic, partition, offset) in rows.drain(..) {
+                visit(&id, &topic, partition, offset);
+            }
+        }
     }
 
     pub(crate) fn describe(&self, group: &GroupId) -> Option<GroupDescription> {
@@ -175,10 +248,8 @@ impl Groups {
     }
 
     /// A topic is gone: so are all offsets in it.
-    pub(crate) fn topic_deleted(&self, topic: &str) {
-        let topic = topic.into();
-        self.shared
-            .step(|core, now| core.handle(now, Input::TopicDeleted { topic }));
+    pub(crate) fn topic_deleted(&self, topic: Uuid) {
+        self.shared.topic_deleted(topic);
     }
 }
 
@@ -198,6 +269,10 @@ impl Shared {
     fn request(self: &Arc<Self>, request: Request, answer: Answer) {
         let token = {
             let mut state = self.state.lock();
+            if state.broken {
+                drop(state);
+                return answer(request.refused(ErrorCode::CoordinatorLoadInProgress));
+            }
             state.last_token += 1;
             let token = Token(state.last_token);
             state.waiting.insert(token, answer);
@@ -206,13 +281,23 @@ impl Shared {
         self.step(|core, now| core.handle(now, Input::Request { token, request }));
     }
 
+    fn topic_deleted(self: &Arc<Self>, topic: Uuid) {
+        self.step(|core, now| core.handle(now, Input::TopicDeleted { topic }));
+    }
+
     /// Lets the core take one step, then carries out what it wants.
     fn step(self: &Arc<Self>, act: impl FnOnce(&mut Coordinator, Now) -> Vec<Output>) {
         let mut answers = Vec::new();
         {
             let mut state = self.state.lock();
+            if state.broken {
+                return;
+            }
             let now = now(self.clock.as_ref());
-            for output in act(&mut state.core, now) {
+            let Ok(outputs) = catch_unwind(AssertUnwindSafe(|| act(&mut state.core, now))) else {
+                return self.break_down(state);
+            };
+            for output in outputs {
                 match output {
                     Output::Reply { token, reply } => {
                         let answer = state
@@ -222,9 +307,7 @@ impl Shared {
                         answers.push((answer, reply));
                     }
                     Output::Write { write, records } => {
-                        state
-                            .outbox
-                            .push_back((write, records.iter().map(op).collect()));
+                        state.outbox.push_back(outgoing(write, &records))
                     }
                 }
             }
@@ -238,6 +321,37 @@ impl Shared {
         self.send_writes();
     }
 
+    /// The core panicked in the middle of a step.
+    fn break_down(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        tracing::error!(
+            "the coordinator of the consumer groups failed; this is a bug. It starts again from what is on disk"
+        );
+        self.metrics.panics.add(1);
+        state.broken = true;
+        state.outbox.clear();
+        let waiting = std::mem::take(&mut state.waiting);
+        let idle = state.under_way == 0;
+        drop(state);
+        // Each of these is a request whose handler ends with this, and with it its connection.
+        drop(waiting);
+        if idle {
+            self.start_again();
+        }
+    }
+
+    /// A new core in the place of the broken one; all writes of the old one have ended.
+    fn start_again(self: &Arc<Self>) {
+        let outputs = {
+            let mut state = self.state.lock();
+            let (core, outputs) = load(&self.storage, now(self.clock.as_ref()));
+            state.core = core;
+            state.broken = false;
+            outputs
+        };
+        self.sooner.notify_one();
+        self.step(|_, _| outputs);
+    }
+
     /// Hands queued writes to storage, in order. One thread does it; another that comes meanwhile leaves its write in
     /// the queue, which the first looks at again after letting go. Storage may report a failure from inside `commit`:
     /// that step comes back here, finds the door locked and goes on.
@@ -247,11 +361,12 @@ impl Shared {
                 let Some(_sending) = self.sending.try_lock() else {
                     return;
                 };
-                while let Some((write, ops)) = self.next_write() {
+                while let Some(next) = self.next_write() {
+                    let Outgoing { write, ops, topics } = next;
                     let shared = Arc::downgrade(self);
                     self.storage.commit(ops, move |result| {
                         if let Some(shared) = shared.upgrade() {
-                            shared.written(write, result);
+                            shared.written(write, &topics, result);
                         }
                     });
                 }
@@ -262,11 +377,30 @@ impl Shared {
         }
     }
 
-    fn next_write(&self) -> Option<(WriteId, Vec<Op>)> {
-        self.state.lock().outbox.pop_front()
+    fn next_write(&self) -> Option<Outgoing> {
+        let mut state = self.state.lock();
+        let next = state.outbox.pop_front()?;
+        state.under_way += 1;
+        Some(next)
     }
 
-    fn written(self: &Arc<Self>, write: WriteId, result: Result<Committed, CommitError>) {
+    fn written(
+        self: &Arc<Self>,
+        write: WriteId,
+        topics: &BTreeSet<Uuid>,
+        result: Result<Committed, CommitError>,
+    ) {
+        let (broken, last) = {
+            let mut state = self.state.lock();
+            state.under_way -= 1;
+            (state.broken, state.under_way == 0)
+        };
+        if broken {
+            if last {
+                self.start_again();
+            }
+            return;
+        }
         let outcome = match result {
             Ok(_) => WriteOutcome::Durable,
             Err(error) => {
@@ -275,29 +409,11 @@ impl Shared {
             }
         };
         self.step(|core, now| core.handle(now, Input::Written { write, outcome }));
-    }
-
-    /// Topics that were deleted just before a crash.
-    fn forget_missing_topics(self: &Arc<Self>) {
-        let known: BTreeSet<TopicName> = self
-            .storage
-            .topics()
-            .iter()
-            .map(|topic| topic.name.as_str().into())
-            .collect();
-        let missing: BTreeSet<TopicName> = {
-            let state = self.state.lock();
-            let named = state
-                .core
-                .all_offsets()
-                .flat_map(|(_, offsets)| offsets.keys());
-            named
-                .filter(|topic| !known.contains(*topic))
-                .cloned()
-                .collect()
-        };
-        for topic in missing {
-            self.step(|core, now| core.handle(now, Input::TopicDeleted { topic }));
+        // A commit may have been on its way while its topic was deleted, and then landed behind the deletion.
+        for topic in topics {
+            if self.storage.topic_by_id(*topic).is_none() {
+                self.topic_deleted(*topic);
+            }
         }
     }
 
@@ -308,6 +424,10 @@ impl Shared {
                 loop {
                     if state.stopping {
                         return;
+                    }
+                    if state.broken {
+                        self.sooner.wait(&mut state);
+                        continue;
                     }
                     let due = state.core.poll_timeout();
                     let now_ms = now(self.clock.as_ref()).elapsed_ms;
@@ -331,9 +451,25 @@ fn now(clock: &dyn Clock) -> Now {
     }
 }
 
+fn outgoing(write: WriteId, records: &[Record]) -> Outgoing {
+    let topics = records.iter().filter_map(|record| match record {
+        Record::Offset {
+            topic,
+            value: Some(_),
+            ..
+        } => Some(topic.id),
+        _ => None,
+    });
+    Outgoing {
+        write,
+        ops: records.iter().map(op).collect(),
+        topics: topics.collect(),
+    }
+}
+
 fn op(record: &Record) -> Op {
-    let (table, key, value) = match record {
-        Record::Group { group, value } => (
+    match record {
+        Record::Group { group, value } => put(
             Table::Groups,
             record::group_key(group),
             value.as_ref().map(GroupRecord::encode),
@@ -344,14 +480,21 @@ fn op(record: &Record) -> Op {
             partition,
             value,
         } => {
-            let key = record::offset_key(group, topic, *partition);
-            (
+            let key = OffsetKey::Identified {
+                group: group.clone(),
+                topic: topic.id,
+                partition: *partition,
+            };
+            put(
                 Table::GroupOffsets,
-                key,
+                key.encode(),
                 value.as_ref().map(OffsetRecord::encode),
             )
         }
-    };
+    }
+}
+
+fn put(table: Table, key: Bytes, value: Option<Bytes>) -> Op {
     Op::Put {
         table,
         key,
@@ -360,198 +503,102 @@ fn op(record: &Record) -> Op {
     }
 }
 
-/// What the tables hold, and the groups that a newer build has written to.
-fn read_back(storage: &Storage) -> (Vec<Record>, BTreeSet<GroupId>) {
-    let mut records = Vec::new();
-    let mut unreadable = BTreeSet::new();
-    let mut take = |group: Result<GroupId, RecordError>, record: Result<Record, RecordError>| {
-        let error = match record {
-            Ok(record) => return records.push(record),
-            Err(error) => error,
-        };
-        let Ok(group) = group else {
-            return tracing::error!(%error, "a consumer group's key cannot be read; it is left alone");
-        };
-        tracing::error!(%group, %error, "the group is not served; start the version that wrote it, or delete its data");
-        unreadable.insert(group);
-    };
-    for (key, value) in storage.scan(Table::Groups, &[]) {
-        take(record::decode_group_key(&key), group_record(&key, &value));
-    }
-    for (key, value) in storage.scan(Table::GroupOffsets, &[]) {
-        take(
-            record::decode_offset_key(&key).map(|(group, _, _)| group),
-            offset_record(&key, &value),
-        );
-    }
-    (records, unreadable)
-}
-
-fn group_record(key: &Bytes, value: &Bytes) -> Result<Record, RecordError> {
-    Ok(Record::Group {
-        group: record::decode_group_key(key)?,
-        value: Some(GroupRecord::decode(value)?),
-    })
-}
-
-fn offset_record(key: &Bytes, value: &Bytes) -> Result<Record, RecordError> {
-    let (group, topic, partition) = record::decode_offset_key(key)?;
-    Ok(Record::Offset {
-        group,
-        topic,
-        partition,
-        value: Some(OffsetRecord::decode(value)?),
-    })
-}
-
-/// How far a group has read one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupLag {
-    pub group: String,
-    pub topic: String,
-    pub partition: i32,
-    pub committed: i64,
-    pub high_watermark: i64,
-    /// Records between the two; 0 when the group is past the end, as after a restore of an older log.
-    pub lag: i64,
-}
-
-/// A consumer group as metrics and the console list it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupSummary {
-    pub group: String,
-    /// Kafka's name of the state: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`.
-    pub state: &'static str,
-    pub generation: i32,
-    pub protocol_type: String,
-    pub members: usize,
-}
-
-/// Why a pipeline's offsets were not published.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    #[error("group `{group}` has live consumers; only they may commit its offsets")]
-    HasMembers { group: String },
-    #[error("there is no topic `{topic}`")]
-    UnknownTopic { topic: String },
-    #[error("the offsets of group `{group}` were not saved: {reason}")]
-    NotSaved { group: String, reason: ErrorCode },
-}
-
-impl Broker {
-    /// Commits a pipeline's offsets as `group`, so that Kafka's own tools show its progress and lag. Waits for the disk;
-    /// not for async code.
-    ///
-    /// # Errors
-    /// When consumers have joined the group (their commits and ours would overwrite each other), the topic does not
-    /// exist, or the disk refuses.
-    pub fn publish_offsets(
-        &self,
-        group: &str,
-        topic: &str,
-        offsets: &BTreeMap<i32, i64>,
-    ) -> Result<(), PublishError> {
-        if self.storage.topic(topic).is_none() {
-            return Err(PublishError::UnknownTopic {
-                topic: topic.to_owned(),
-            });
-        }
-        let request = Request::Commit(CommitRequest {
-            who: MemberRef {
-                group: group.into(),
-                member: "".into(),
-                instance: None,
-                generation: -1,
-            },
-            knows_group_id_not_found: true,
-            offsets: offsets
-                .iter()
-                .map(|(partition, offset)| published(topic, *partition, *offset))
-                .collect(),
+/// A core of what the tables hold. Offsets of topics that are gone are removed, offsets kept by name (as the first
+/// version of their layout had it) are kept by the id of the topic that has the name now.
+fn load(storage: &Storage, now: Now) -> (Coordinator, Vec<Output>) {
+    let mut found = ReadBack::default();
+    found.groups(storage);
+    found.offsets(storage);
+    for mends in found.mends.chunks(MENDS_AT_ONCE) {
+        storage.commit(mends.to_vec(), |result| {
+            if let Err(error) = result {
+                tracing::warn!(%error, "could not tidy up the offsets of consumer groups; the next start tries again");
+            }
         });
-        let (answer, reply) = std::sync::mpsc::channel();
-        self.groups
-            .shared
-            .request(request, Box::new(move |reply| drop(answer.send(reply))));
-        let Ok(Reply::Commit(replies)) = reply.recv() else {
-            unreachable!("G4: a commit is answered by a commit");
-        };
-        match replies.into_iter().find_map(|reply| reply.result.err()) {
-            None => Ok(()),
-            Some(ErrorCode::UnknownMemberId) => Err(PublishError::HasMembers {
-                group: group.to_owned(),
-            }),
-            Some(reason) => Err(PublishError::NotSaved {
-                group: group.to_owned(),
-                reason,
-            }),
-        }
     }
-
-    /// Every group, for metrics.
-    pub fn groups(&self) -> Vec<GroupSummary> {
-        let summary = |group: GroupListing| GroupSummary {
-            group: group.group.to_string(),
-            state: group.state,
-            generation: group.generation,
-            protocol_type: group.protocol_type,
-            members: group.members,
-        };
-        self.groups.list().into_iter().map(summary).collect()
-    }
-
-    /// The lag of every group in every partition that it has committed. Partitions that are gone are left out.
-    pub fn group_lag(&self) -> Vec<GroupLag> {
-        let mut lags = Vec::new();
-        for (group, topic, partition, committed) in self.groups.committed() {
-            let Some(id) = self.storage.topic(&topic).map(|topic| topic.id) else {
-                continue;
-            };
-            let Some(bounds) = self.storage.bounds(id, partition) else {
-                continue;
-            };
-            let high_watermark = bounds.high_watermark;
-            let lag = (high_watermark - committed).max(0);
-            lags.push(GroupLag {
-                group,
-                topic,
-                partition,
-                committed,
-                high_watermark,
-                lag,
-            });
-        }
-        lags
-    }
+    Coordinator::load(GroupConfig::default(), now, found.records, found.unreadable)
 }
 
-impl Groups {
-    fn committed(&self) -> Vec<(String, String, i32, i64)> {
-        let state = self.shared.state.lock();
-        let mut found = Vec::new();
-        for (group, offsets) in state.core.all_offsets() {
-            for (topic, partitions) in offsets {
-                let rows = partitions
-                    .iter()
-                    .map(|(partition, offset)| (*partition, offset.offset));
-                found.extend(rows.map(|(partition, offset)| {
-                    (group.to_string(), topic.to_string(), partition, offset)
-                }));
+/// Changes in one frame while loading: far below what a frame can hold.
+const MENDS_AT_ONCE: usize = 10_000;
+
+/// What the tables hold.
+#[derive(Default)]
+struct ReadBack {
+    records: Vec<Record>,
+    /// Groups that a newer build has written to.
+    unreadable: BTreeSet<GroupId>,
+    mends: Vec<Op>,
+}
+
+impl ReadBack {
+    fn groups(&mut self, storage: &Storage) {
+        for (key, value) in storage.scan(Table::Groups, &[]) {
+            let Some(group) = readable_key(record::decode_group_key(&key)) else {
+                continue;
+            };
+            match GroupRecord::decode(&value) {
+                Ok(value) => self.records.push(Record::Group {
+                    group,
+                    value: Some(value),
+                }),
+                Err(error) => self.leave_alone(group, &error),
             }
         }
-        found
+    }
+
+    /// In key order, so that what is kept by name comes first and never covers what is kept by id.
+    fn offsets(&mut self, storage: &Storage) {
+        for (key, value) in storage.scan(Table::GroupOffsets, &[]) {
+            let Some(decoded) = readable_key(OffsetKey::decode(&key)) else {
+                continue;
+            };
+            let group = decoded.group().clone();
+            let topic = match &decoded {
+                OffsetKey::Identified { topic, .. } => storage.topic_by_id(*topic),
+                OffsetKey::Named { topic, .. } => storage.topic(topic.as_str()),
+            };
+            let (OffsetKey::Identified { partition, .. } | OffsetKey::Named { partition, .. }) =
+                decoded;
+            let Some(topic) = topic else {
+                self.mends.push(put(Table::GroupOffsets, key, None));
+                continue;
+            };
+            let offset = match OffsetRecord::decode(&value) {
+                Ok(offset) => offset,
+                Err(error) => {
+                    self.leave_alone(group, &error);
+                    continue;
+                }
+            };
+            let record = Record::Offset {
+                group,
+                topic: TopicRef::new(&topic.name, topic.id),
+                partition,
+                value: Some(offset),
+            };
+            if matches!(decoded, OffsetKey::Named { .. }) {
+                self.mends.push(put(Table::GroupOffsets, key, None));
+                match op(&record) {
+                    Op::Put { table, key, .. } if storage.get(table, &key).is_some() => continue,
+                    by_id => self.mends.push(by_id),
+                }
+            }
+            self.records.push(record);
+        }
+    }
+
+    fn leave_alone(&mut self, group: GroupId, error: &RecordError) {
+        tracing::error!(%group, %error, "the group is not served; start the version that wrote it, or delete its data");
+        self.unreadable.insert(group);
     }
 }
 
-fn published(topic: &str, partition: i32, offset: i64) -> OffsetCommit {
-    OffsetCommit {
-        topic: topic.into(),
-        partition,
-        offset,
-        leader_epoch: -1,
-        metadata: String::new(),
-        retention_ms: None,
-    }
+fn readable_key<T>(key: Result<T, RecordError>) -> Option<T> {
+    key.inspect_err(|error| {
+        tracing::error!(%error, "a consumer group's key cannot be read; it is left alone");
+    })
+    .ok()
 }
 
 #[cfg(test)]

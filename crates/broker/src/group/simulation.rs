@@ -12,7 +12,7 @@ use lw_protocol::ErrorCode;
 
 use super::coordinator::Coordinator;
 use super::record::Record;
-use super::script::{Disk, restore, store, subscription};
+use super::script::{Disk, restore, store, subscription, topic_ref};
 use super::*;
 
 const CLIENTS: usize = 5;
@@ -311,7 +311,7 @@ impl Storm {
         self.next_offset += 1;
         self.clients[who].committed = offset;
         let offsets = vec![OffsetCommit {
-            topic: "t".into(),
+            topic: topic_ref("t"),
             partition: who as i32,
             offset,
             leader_epoch: -1,

@@ -5,71 +5,14 @@
 //! must *do* (not only what it says), the request carries that as a named fact, such as
 //! [`JoinRequest::must_know_member_id`].
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use lw_protocol::{ErrorCode, StrBytes};
+use uuid::Uuid;
 
+pub(crate) use super::names::{GroupId, InstanceId, MemberId, ProtocolName, TopicName, TopicRef};
 use super::record::{OffsetRecord, Record};
-
-/// A shared, immutable name with a type of its own, so that a member id is never passed where a group id belongs.
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub(crate) struct $name(Arc<str>);
-
-        impl $name {
-            pub(crate) fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl From<&str> for $name {
-            fn from(text: &str) -> Self {
-                Self(text.into())
-            }
-        }
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-name!(
-    /// `group.id`.
-    GroupId
-);
-name!(
-    /// The id that the coordinator gave to one incarnation of a member.
-    MemberId
-);
-name!(
-    /// `group.instance.id`: the name that a static member keeps across its restarts (KIP-345).
-    InstanceId
-);
-name!(
-    /// The name of an assignment strategy (`range`, `cooperative-sticky`), or a group's protocol type (`consumer`).
-    ProtocolName
-);
-name!(
-    /// A topic's name, as consumers commit by it.
-    TopicName
-);
 
 /// The two clocks, read once per input. Deadlines run on `elapsed_ms` (never steps back), what is stored and shown
 /// is stamped with `wall_ms`.
@@ -93,9 +36,9 @@ pub(crate) enum Input {
         token: Token,
         request: Request,
     },
-    /// The topic is gone: a new one of its name must not inherit its offsets.
+    /// The topic is gone, and its offsets with it.
     TopicDeleted {
-        topic: TopicName,
+        topic: Uuid,
     },
     /// The write is on disk, or was refused and left no trace. Writes are reported in the order they were asked for.
     Written {
@@ -344,7 +287,7 @@ pub(crate) struct CommitRequest {
 
 #[derive(Clone, Debug)]
 pub(crate) struct OffsetCommit {
-    pub(crate) topic: TopicName,
+    pub(crate) topic: TopicRef,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     /// -1 when the client does not say.
@@ -357,12 +300,12 @@ pub(crate) struct OffsetCommit {
 #[derive(Debug)]
 pub(crate) struct DeleteOffsetsRequest {
     pub(crate) group: GroupId,
-    pub(crate) partitions: Vec<(TopicName, i32)>,
+    pub(crate) partitions: Vec<(TopicRef, i32)>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct PartitionReply {
-    pub(crate) topic: TopicName,
+    pub(crate) topic: TopicRef,
     pub(crate) partition: i32,
     pub(crate) result: Result<(), ErrorCode>,
 }
@@ -392,9 +335,9 @@ pub(crate) struct GroupListing {
     pub(crate) group: GroupId,
     pub(crate) state: &'static str,
     pub(crate) generation: i32,
-    pub(crate) protocol_type: String,
+    pub(crate) protocol_type: Option<ProtocolName>,
     pub(crate) members: usize,
 }
 
 /// All that a group has committed.
-pub(crate) type GroupOffsets = BTreeMap<TopicName, BTreeMap<i32, OffsetRecord>>;
+pub(crate) type GroupOffsets = BTreeMap<TopicRef, BTreeMap<i32, OffsetRecord>>;

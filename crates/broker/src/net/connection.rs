@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use crate::Broker;
-use crate::api::{self, Answer, Endpoint, Hangup, Incoming};
-use crate::net::{Reply, Shutdown, stopped};
+use crate::api;
+use crate::net::{Shutdown, stopped};
+use crate::wire::{Answer, Endpoint, Hangup, Incoming, Reply};
 
 /// Requests under way on one connection; a client's own window is 5 or so.
 const MAX_IN_FLIGHT: usize = 64;

@@ -44,7 +44,7 @@ impl ClassicGroup {
             group: group.clone(),
             state: self.state_name(),
             generation: self.generation,
-            protocol_type: text(self.protocol_type.as_ref()),
+            protocol_type: self.protocol_type.clone(),
             members: self.members.len(),
         }
     }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::group::classic::ClassicGroup;
 use crate::group::record::{GroupRecord, OffsetRecord, Record};
-use crate::group::types::{GroupOffsets, Now, TopicName, WriteId};
+use crate::group::types::{GroupOffsets, Now, TopicRef, WriteId};
 
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) classic: ClassicGroup,
     pub(super) offsets: GroupOffsets,
     /// Offsets whose write is under way, with the number of such writes.
-    pub(super) unwritten: BTreeMap<(TopicName, i32), u32>,
+    pub(super) unwritten: BTreeMap<(TopicRef, i32), u32>,
     pub(super) writes: u32,
     /// The newest generation is on its way to disk by this write; who is told it must wait for that (G5).
     pub(super) telling: Option<WriteId>,
@@ -69,7 +69,7 @@ impl Group {
         }
     }
 
-    pub(super) fn has_offset(&self, topic: &TopicName, partition: i32) -> bool {
+    pub(super) fn has_offset(&self, topic: &TopicRef, partition: i32) -> bool {
         self.offsets
             .get(topic)
             .is_some_and(|partitions| partitions.contains_key(&partition))
@@ -77,7 +77,7 @@ impl Group {
     }
 
     /// Every partition with an offset, or with one on its way to disk.
-    pub(super) fn partitions(&self) -> BTreeSet<(TopicName, i32)> {
+    pub(super) fn partitions(&self) -> BTreeSet<(TopicRef, i32)> {
         let written = self.offsets.iter().flat_map(|(topic, partitions)| {
             partitions
                 .keys()
@@ -88,7 +88,7 @@ impl Group {
 
     /// Offsets past their time. The clock starts when the group becomes empty; for a group that never had members,
     /// and for topics that its members no longer read, at the commit.
-    pub(super) fn expired(&self, now_ms: i64, retention_ms: i64) -> Vec<(TopicName, i32)> {
+    pub(super) fn expired(&self, now_ms: i64, retention_ms: i64) -> Vec<(TopicRef, i32)> {
         let empty_since = self.classic.empty_since_ms();
         let subscribed = self.classic.subscribed_topics();
         if empty_since.is_none() && subscribed.is_none() {
@@ -106,7 +106,7 @@ impl Group {
         let unread = self
             .offsets
             .iter()
-            .filter(|(topic, _)| !subscribed.contains(*topic));
+            .filter(|(topic, _)| !subscribed.contains(&topic.name));
         unread
             .flat_map(|(topic, partitions)| {
                 partitions

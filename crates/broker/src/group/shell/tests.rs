@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lw_protocol::ErrorCode;
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use lw_storage::{Config, Op, Storage};
 use uuid::Uuid;
 
-use super::{GroupLag, PublishError};
-use crate::group::{JoinRequest, MemberRef, SyncRequest};
-use crate::{Broker, BrokerConfig};
+use crate::group::{CommitRequest, JoinRequest, MemberRef, OffsetCommit, SyncRequest, TopicRef};
+use crate::{Broker, BrokerConfig, GroupLag, PublishError};
 
 struct Fixture {
     _folder: tempfile::TempDir,
@@ -92,6 +92,62 @@ fn offsets_of_an_unknown_topic_are_not_published() {
     assert_eq!(error.to_string(), "there is no topic `nowhere`");
 }
 
+/// Kafka compares `String.length()`: not bytes, and not characters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_is_measured_in_utf16_units() {
+    let fixture = fixture();
+    let too_large = Err(ErrorCode::OffsetMetadataTooLarge);
+    for (character, count, expected) in [
+        ("é", 4000, Ok(())),
+        ("é", 4096, Ok(())),
+        ("é", 4097, too_large),
+        ("漢", 4096, Ok(())),
+        ("😀", 2048, Ok(())),
+        ("😀", 2049, too_large),
+    ] {
+        let metadata = character.repeat(count);
+        let replies = fixture
+            .broker
+            .groups
+            .commit(commit(&fixture.storage, "m", metadata.clone()))
+            .await;
+        assert_eq!(replies[0].result, expected, "{count} times {character}");
+        if expected.is_ok() {
+            let kept = fixture.broker.groups.offsets(&"m".into(), |offsets| {
+                offsets
+                    .and_then(|offsets| offsets.values().next().map(|at| at[&0].metadata.clone()))
+            });
+            assert_eq!(kept, Ok(Some(metadata)));
+        }
+    }
+}
+
+fn topic(storage: &Storage, name: &str) -> TopicRef {
+    let topic = storage.topic(name).expect("it was created");
+    TopicRef::new(&topic.name, topic.id)
+}
+
+/// One offset in partition 0 of `t`, from a client without group management.
+fn commit(storage: &Storage, group: &str, metadata: String) -> CommitRequest {
+    CommitRequest {
+        who: MemberRef {
+            group: group.into(),
+            member: "".into(),
+            instance: None,
+            generation: -1,
+        },
+        knows_group_id_not_found: true,
+        offsets: vec![OffsetCommit {
+            topic: topic(storage, "t"),
+            partition: 0,
+            offset: 1,
+            leader_epoch: -1,
+            metadata,
+            retention_ms: None,
+        }],
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_consumers_keep_their_group_for_themselves() {
     let fixture = fixture();
@@ -147,8 +203,9 @@ async fn a_restarted_broker_counts_generations_on_and_keeps_offsets() {
     drop(broker);
 
     let broker = Broker::new(storage, BrokerConfig::default());
+    let t = topic(&broker.storage, "t");
     let offset = broker.groups.offsets(&"p".into(), |offsets| {
-        offsets.map(|offsets| offsets["t"][&1].offset)
+        offsets.map(|offsets| offsets[&t][&1].offset)
     });
     assert_eq!(offset, Ok(Some(5)));
     let joined = broker.groups.join(join(&broker, "g")).await;
@@ -168,7 +225,10 @@ async fn a_deleted_topic_takes_its_offsets_along() {
         .await
         .expect("no panic")
         .expect("nobody is in `p`");
-    fixture.broker.groups.topic_deleted("t");
+    fixture
+        .broker
+        .groups
+        .topic_deleted(topic(&fixture.storage, "t").id);
     // A write that comes after the deletion's is answered after it.
     let group = fixture.broker.groups.join(join(&fixture.broker, "p")).await;
     assert_eq!(group.error, None);
