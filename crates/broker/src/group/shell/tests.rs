@@ -6,10 +6,14 @@ use std::sync::Arc;
 use lw_protocol::ErrorCode;
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
-use lw_storage::{Config, Op, Storage};
+use lw_storage::{Config, Op, Storage, Table};
 use uuid::Uuid;
 
-use crate::group::{CommitRequest, JoinRequest, MemberRef, OffsetCommit, SyncRequest, TopicRef};
+use super::{OffsetKey, Reply, Request, put};
+use crate::group::{
+    CommitRequest, GroupOffsets, JoinRequest, MemberRef, OffsetCommit, OffsetRecord, SyncRequest,
+    TopicRef,
+};
 use crate::{Broker, BrokerConfig, GroupLag, PublishError};
 
 struct Fixture {
@@ -234,4 +238,137 @@ async fn a_deleted_topic_takes_its_offsets_along() {
     assert_eq!(group.error, None);
     assert_eq!(fixture.broker.group_lag(), []);
     drop(fixture.storage);
+}
+
+/// Offsets of `group` in the topic that has the name `t` now.
+fn kept(broker: &Broker, group: &str) -> Option<i64> {
+    let t = topic(&broker.storage, "t");
+    let read = |offsets: Option<&GroupOffsets>| Some(offsets?.get(&t)?.get(&0)?.offset);
+    broker
+        .groups
+        .offsets(&group.into(), read)
+        .expect("readable")
+}
+
+fn create(storage: &Storage, id: Uuid) {
+    let create = Op::CreateTopic {
+        name: "t".to_owned(),
+        id,
+        partitions: 2,
+        config: BTreeMap::new(),
+        internal: false,
+    };
+    storage.commit_blocking(vec![create]).expect("created");
+}
+
+/// OffsetCommit has looked the topic up, then the topic is deleted and created again, then the commit lands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_created_again_starts_without_offsets() {
+    let Fixture {
+        _folder,
+        storage,
+        broker,
+    } = fixture();
+    let late = commit(&storage, "g", "late".to_owned());
+    let gone = late.offsets[0].topic.id;
+    let delete = vec![Op::DeleteTopic { id: gone }];
+    storage.commit_blocking(delete).expect("deleted");
+    broker.groups.topic_deleted(gone);
+    create(&storage, Uuid::new_v4());
+    let replies = broker.groups.commit(late).await;
+    assert_eq!(replies[0].result, Ok(()));
+    assert_eq!(kept(&broker, "g"), None);
+    // A write that comes later is answered later: nothing of the old topic is left on disk then.
+    broker
+        .groups
+        .commit(commit(&storage, "h", String::new()))
+        .await;
+    let keys = storage.scan(Table::GroupOffsets, &[]);
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    drop(broker);
+    let broker = Broker::new(storage, BrokerConfig::default());
+    assert_eq!((kept(&broker, "g"), kept(&broker, "h")), (None, Some(1)));
+}
+
+/// The layout of before 0.2: the topic's name stands in the key.
+#[test]
+fn offsets_kept_by_name_become_those_of_the_topic_that_has_the_name() {
+    let Fixture {
+        _folder,
+        storage,
+        broker,
+    } = fixture();
+    drop(broker);
+    let old = |topic: &str, offset| {
+        let key = OffsetKey::Named {
+            group: "g".into(),
+            topic: topic.into(),
+            partition: 0,
+        };
+        let value = OffsetRecord {
+            offset,
+            ..OffsetRecord::nothing()
+        };
+        put(Table::GroupOffsets, key.encode(), Some(value.encode()))
+    };
+    storage
+        .commit_blocking(vec![old("t", 7), old("gone", 8)])
+        .expect("written");
+    let broker = Broker::new(storage.clone(), BrokerConfig::default());
+    assert_eq!(kept(&broker, "g"), Some(7));
+    let tidied = vec![put(Table::Groups, "x".into(), None)];
+    storage
+        .commit_blocking(tidied)
+        .expect("what was before it has landed");
+    let keys = storage.scan(Table::GroupOffsets, &[]);
+    let key = OffsetKey::decode(&keys[0].0).expect("ours");
+    assert!(matches!(key, OffsetKey::Identified { .. }) && keys.len() == 1);
+}
+
+#[test]
+fn a_scrape_holds_no_lock_while_it_makes_texts() {
+    let fixture = fixture();
+    let offsets = BTreeMap::from([(0, 1), (1, 2)]);
+    fixture
+        .broker
+        .publish_offsets("p", "t", &offsets)
+        .expect("published");
+    let groups = &fixture.broker.groups;
+    let mut seen = 0;
+    groups.each_offset(|_, _, _, _| {
+        assert!(!groups.shared.state.is_locked());
+        seen += 1;
+    });
+    assert_eq!(seen, 2);
+}
+
+/// Who waits is let go, and the next finds a coordinator that knows what the disk knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_panics_starts_again_from_the_disk() {
+    let fixture = fixture();
+    let broker = fixture.broker.clone();
+    let storage = &fixture.storage;
+    broker
+        .groups
+        .commit(commit(storage, "g", String::new()))
+        .await;
+    broker.groups.shared.step(|_, _| panic!("planted"));
+    assert_eq!(broker.metrics().panics.get(), 1);
+    assert_eq!(kept(&broker, "g"), Some(1));
+    // While a write is under way, the new coordinator waits for it.
+    let (answer, reply) = tokio::sync::oneshot::channel::<Reply>();
+    let shared = broker.groups.shared.clone();
+    let request = Request::Commit(commit(storage, "h", String::new()));
+    shared.request(request, Box::new(move |reply| drop(answer.send(reply))));
+    shared.step(|_, _| panic!("planted"));
+    // It had landed before, or its sender is told nothing; the offset is there either way, and everyone is served.
+    drop(reply.await);
+    loop {
+        let joined = broker.groups.join(join(&broker, "j")).await;
+        match joined.error {
+            None => break,
+            Some(error) => assert_eq!(error, ErrorCode::CoordinatorLoadInProgress),
+        }
+    }
+    assert_eq!(kept(&broker, "h"), Some(1));
 }
