@@ -1,11 +1,14 @@
 //! Rows as JSON: numbers, booleans and NULL as such, everything else as its text.
+//!
+//! JSON has no number for NaN and the infinities. They are text (`"NaN"`, `"Infinity"`, `"-Infinity"`), since `null` is NULL.
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt64Type,
+    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    UInt64Type,
 };
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, PrimitiveArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType};
 use serde_json::Value;
@@ -52,8 +55,8 @@ fn column(array: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
         DataType::Int32 => numbers!(Int32Type),
         DataType::Int64 => numbers!(Int64Type),
         DataType::UInt64 => numbers!(UInt64Type),
-        DataType::Float32 => numbers!(Float32Type),
-        DataType::Float64 => numbers!(Float64Type),
+        DataType::Float32 => approximate(array.as_primitive::<Float32Type>()),
+        DataType::Float64 => approximate(array.as_primitive::<Float64Type>()),
         _ => {
             let options =
                 FormatOptions::default().with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.3f"));
@@ -67,10 +70,29 @@ fn column(array: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
     })
 }
 
+fn approximate<T>(array: &PrimitiveArray<T>) -> Vec<Value>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Into<f64> + Into<Value>,
+{
+    let number = |value: T::Native| match value.into() {
+        number if f64::is_finite(number) => value.into(),
+        number if number.is_nan() => Value::from("NaN"),
+        number if number > 0.0 => Value::from("Infinity"),
+        _ => Value::from("-Infinity"),
+    };
+    array
+        .iter()
+        .map(|value| value.map_or(Value::Null, number))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::{Decimal128Array, Int64Array, TimestampMicrosecondArray};
+    use arrow_array::{
+        Decimal128Array, Float32Array, Float64Array, Int64Array, TimestampMicrosecondArray,
+    };
     use std::sync::Arc;
 
     #[test]
@@ -99,6 +121,30 @@ mod tests {
         assert_eq!(
             text,
             r#"[[7,"2026-01-01 00:00:00.123","1.50"],[null,"1970-01-01 00:00:00.000","-0.01"]]"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_null() {
+        let values = [Some(f64::NAN), Some(f64::NEG_INFINITY), Some(1.5), None];
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("d", Arc::new(Float64Array::from(values.to_vec()))),
+            (
+                "f",
+                Arc::new(Float32Array::from(vec![
+                    Some(f32::INFINITY),
+                    Some(f32::NAN),
+                    Some(0.5),
+                    None,
+                ])),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).expect("two columns");
+        let rows = rows_as_json(&[batch]).expect("all types print");
+        let text = serde_json::to_string(&rows).expect("JSON");
+        assert_eq!(
+            text,
+            r#"[["NaN","Infinity"],["-Infinity","NaN"],[1.5,0.5],[null,null]]"#
         );
     }
 }

@@ -13,6 +13,7 @@
 //! Layer L3.
 
 mod json;
+mod micros;
 mod system;
 mod tables;
 #[cfg(test)]
@@ -118,7 +119,9 @@ pub fn query(catalogs: Arc<dyn Catalogs>, sql: &str) -> Result<Vec<RecordBatch>,
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let frame = context.sql_with_options(sql, queries_only).await?;
+        let plan = micros::plan(&context, sql).await?;
+        queries_only.verify_plan(&plan)?;
+        let frame = context.execute_logical_plan(plan).await?;
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let mut batches = frame.collect().await?;
         if batches.is_empty() {

@@ -141,6 +141,69 @@ fn queries_and_their_answers() {
     }
 }
 
+/// A table holds the years 1 to 9999, DataFusion's own timestamps only 1677 to 2262.
+#[test]
+fn timestamps_reach_as_far_as_a_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog(folder.path());
+    let rows = "(SELECT CAST(column1 AS TIMESTAMP) AS ts FROM (VALUES ('0001-01-01 00:00:00'), ('2026-01-01 10:11:12.5'), ('9999-12-31 23:59:59')))";
+    let cases = [
+        (
+            "SELECT TIMESTAMP '2300-01-01 00:00:00'".to_owned(),
+            r#"[["2300-01-01 00:00:00.000"]]"#,
+        ),
+        (
+            format!("SELECT COUNT(*) FROM {rows} WHERE ts < TIMESTAMP '0001-01-02 00:00:00'"),
+            "[[1]]",
+        ),
+        (
+            format!("SELECT COUNT(*) FROM {rows} WHERE ts < '0001-01-02 00:00:00'"),
+            "[[1]]",
+        ),
+        (
+            format!("SELECT COUNT(*) FROM {rows} WHERE ts >= DATE '9999-12-31'"),
+            "[[1]]",
+        ),
+        (
+            format!(
+                "SELECT COUNT(*) FROM {rows} WHERE ts BETWEEN DATE '0001-01-01' AND DATE '2026-12-31'"
+            ),
+            "[[2]]",
+        ),
+        (
+            format!(
+                "SELECT COUNT(*) FROM {rows} WHERE CAST(ts AS DATE) IN (DATE '9999-12-31', DATE '0001-01-01')"
+            ),
+            "[[2]]",
+        ),
+        (
+            format!("SELECT MAX(ts), MIN(ts::TIMESTAMP) FROM {rows}"),
+            r#"[["9999-12-31 23:59:59.000","0001-01-01 00:00:00.000"]]"#,
+        ),
+        (
+            format!(
+                "SELECT COUNT(*) FROM {rows} WHERE ts > TIMESTAMP '9998-01-01 00:00:00' - INTERVAL '1' DAY"
+            ),
+            "[[1]]",
+        ),
+        (
+            format!("SELECT COUNT(*) FROM {rows} WHERE ts < now()"),
+            "[[2]]",
+        ),
+        (
+            "SELECT CAST('NaN' AS DOUBLE), CAST(NULL AS DOUBLE)".to_owned(),
+            r#"[["NaN",null]]"#,
+        ),
+    ];
+    for (sql, expected) in cases {
+        let got = match query(Arc::new(catalog.clone()), &sql) {
+            Ok(batches) => serde_json::to_string(&rows_as_json(&batches).unwrap()).unwrap(),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(got, expected, "{sql}");
+    }
+}
+
 #[test]
 fn what_is_no_query_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();

@@ -446,10 +446,6 @@ fn name_of(expr: &ast::Expr) -> Option<String> {
         ast::Expr::Identifier(name) => Some(name.value.clone()),
         ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
         ast::Expr::Nested(inner) => name_of(inner),
-        ast::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
-            ast::AccessExpr::Dot(ast::Expr::Identifier(field)) => Some(field.value.clone()),
-            _ => None,
-        },
         _ => None,
     }
 }
