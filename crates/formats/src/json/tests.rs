@@ -4,7 +4,7 @@
 //! The rows are Flink's but for these, where Flink loses or invents data (ids): 32 numbers inside an object that becomes
 //! text keep their digits (Flink writes 2.0 as 2); 74, 75 bytes after the document fail the
 //! record; 77–79 the elements after a bad one are read; 90 a nested value is no BOOLEAN; 92 the fields after a
-//! mismatched object are kept; 93, 94 no foreign digits, no hexadecimal numbers; 98 no negative years; 107 only the bad
+//! mismatched object are kept; 93 no foreign digits; 98 no negative years; 107 only the bad
 //! element is NULL.
 //! `UPDATE_EXPECT=1` rewrites the files; their diff is reviewed.
 
@@ -293,4 +293,67 @@ proptest! {
         prop_assert_eq!(column("bo").as_boolean().value(0), bo);
         prop_assert_eq!(column("dc").as_primitive::<Decimal128Type>().value(0), i128::from(cents));
     }
+}
+
+/// Captured from Apache Flink 2.3.0: beside a field that is wrong the others are kept. (Ours differs in one row: of a bad element
+/// Flink's parser reads on inside it, `[NULL, NULL, 1, NULL, 4]`.)
+#[test]
+fn the_good_fields_of_a_row_with_a_bad_one_are_kept() {
+    let int = || Box::new(TypeKind::Int.nullable());
+    let row = vec![
+        Field::new("a", TypeKind::Int.nullable()),
+        Field::new("b", TypeKind::string().nullable()),
+    ];
+    let decimal = TypeKind::Decimal {
+        precision: 10,
+        scale: 2,
+    };
+    let schema = columns(&[
+        ("s", TypeKind::string()),
+        ("i", TypeKind::Int),
+        ("j", TypeKind::Int),
+        ("d", decimal),
+        ("t", TypeKind::Timestamp(3)),
+        ("r", TypeKind::Row(row)),
+        ("l", TypeKind::Array(int())),
+    ]);
+    let mut decoder = open(&schema, true, false);
+    for record in [
+        r#"{"i":1,"j":"x","s":"a","d":"1.5","t":"2026-01-01 00:00:00","r":{"a":1,"b":"x"},"l":[1,"x",3]}"#,
+        r#"{"i":"bad","j":2,"s":"b","d":2.5,"t":"nope","r":{"a":"bad","b":"y"},"l":[1,2]}"#,
+        r#"{"i":3,"j":3,"s":"c","d":"zz","t":"2026-01-01T00:00:00Z","r":5,"l":"no"}"#,
+        r#"{"i":4,"j":4,"s":"d"}"#,
+        r#"{"i":5,"j":5,"s":"e","#,
+        r#"{"i":6,"j":6,"s":"f","d":1e400,"t":1,"r":null,"l":[{"x":1},4]}"#,
+        r"[1,2]",
+        r#"{"i":7,"j":99999999999,"s":{"k":[1]},"d":true,"t":null,"r":{"a":7},"l":null}"#,
+    ] {
+        decoder
+            .push(Some(record.as_bytes()))
+            .expect("errors are ignored");
+    }
+    let batch = decoder.finish();
+    let options = FormatOptions::default().with_null("NULL");
+    let formatters: Vec<ArrayFormatter<'_>> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options).expect("prints"))
+        .collect();
+    let lines: Vec<String> = (0..batch.num_rows())
+        .map(|row| {
+            let cells = formatters.iter().map(|f| f.value(row).to_string());
+            cells.collect::<Vec<_>>().join(" | ")
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "a | 1 | NULL | 1.50 | 2026-01-01T00:00:00 | {a: 1, b: x} | [1, NULL, 3]",
+            "b | NULL | 2 | 2.50 | NULL | {a: NULL, b: y} | [1, 2]",
+            "c | 3 | 3 | NULL | NULL | NULL | NULL",
+            "d | 4 | 4 | NULL | NULL | NULL | NULL",
+            "f | 6 | 6 | NULL | NULL | NULL | [NULL, 4]",
+            "{\"k\":[1]} | 7 | NULL | NULL | NULL | {a: 7, b: NULL} | NULL",
+        ]
+    );
 }

@@ -101,18 +101,28 @@ fn sign(text: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// Reads a number as `Double.parseDouble` does: blanks around it, a final `d` or `f`, `NaN` and `Infinity` are fine.
-/// Hexadecimal numbers are not read.
+/// Reads a number as `Double.parseDouble` does: blanks around it, a final `d` or `f`, `NaN` and `Infinity` are fine, and so is
+/// `0x1.8p3`, a hexadecimal number with a power of two.
 pub fn parse_double(text: &str) -> Option<f64> {
     let (negative, unsigned) = java_number(text)?;
-    let value: f64 = unsigned.parse().ok()?;
+    let value: f64 = match hexadecimal(unsigned) {
+        Some(digits) => power_of_two(digits, 53, -1022)?,
+        None => unsigned.parse().ok()?,
+    };
     Some(if negative { -value } else { value })
 }
 
 /// As [`parse_double`], rounded once to 32 bits.
 pub fn parse_float(text: &str) -> Option<f32> {
     let (negative, unsigned) = java_number(text)?;
-    let value: f32 = unsigned.parse().ok()?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounded to 24 bits already"
+    )]
+    let value: f32 = match hexadecimal(unsigned) {
+        Some(digits) => power_of_two(digits, 24, -126)? as f32,
+        None => unsigned.parse().ok()?,
+    };
     Some(if negative { -value } else { value })
 }
 
@@ -130,10 +140,65 @@ fn java_number(text: &str) -> Option<(bool, &str)> {
     let unsigned = unsigned
         .strip_suffix(['d', 'D', 'f', 'F'])
         .unwrap_or(unsigned);
+    if hexadecimal(unsigned).is_some() {
+        return Some((negative, unsigned));
+    }
     let known =
         |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
     (unsigned.bytes().all(known) && !unsigned.starts_with(['+', '-']))
         .then_some((negative, unsigned))
+}
+
+/// What follows `0x`.
+fn hexadecimal(text: &str) -> Option<&str> {
+    text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))
+}
+
+/// Reads `1.8p3`: hexadecimal digits and the power of two that they are multiplied by, which is not optional. Rounded once, half to
+/// even, to `bits` of precision; numbers below 2^`least` have fewer.
+fn power_of_two(text: &str, bits: i64, least: i64) -> Option<f64> {
+    let (digits, power) = text.split_once(['p', 'P'])?;
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut mantissa: u64 = 0;
+    let mut exponent = parse_exponent(power.as_bytes()).ok()?;
+    exponent -= 4 * as_i64(fraction.len());
+    for digit in whole.chars().chain(fraction.chars()) {
+        let digit = u64::from(digit.to_digit(16)?);
+        if mantissa >> 60 == 0 {
+            mantissa = mantissa << 4 | digit;
+        } else {
+            // What does not fit is only asked whether it is more than nothing.
+            mantissa |= u64::from(digit != 0);
+            exponent += 4;
+        }
+    }
+    if mantissa == 0 {
+        return Some(0.0);
+    }
+    let top = exponent + 63 - i64::from(mantissa.leading_zeros());
+    let lowest = (top - (bits - 1)).max(least - (bits - 1));
+    let (kept, lowest) = match lowest - exponent {
+        ..=0 => (mantissa, exponent),
+        cut @ 1..=63 => {
+            let (kept, rest) = (mantissa >> cut, mantissa & ((1 << cut) - 1));
+            let half = 1 << (cut - 1);
+            let up = rest > half || rest == half && kept & 1 == 1;
+            (kept + u64::from(up), lowest)
+        }
+        64 => (u64::from(mantissa > 1 << 63), lowest),
+        _ => (0, lowest),
+    };
+    // In two steps, both exact: a power of two as small as the result may not be a number by itself.
+    let half = i32::try_from(lowest.clamp(-4_000, 4_000) / 2).expect("clamped");
+    let other = i32::try_from(lowest.clamp(-4_000, 4_000)).expect("clamped") - half;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "at most 53 bits are set, and a 54th that carried"
+    )]
+    Some(kept as f64 * 2_f64.powi(half) * 2_f64.powi(other))
 }
 
 /// Prints as `Double.toString`: `1.0`, `1.0E10`, `1.0E-7`, `NaN`, `-Infinity`.
@@ -214,5 +279,41 @@ pub fn write_decimal(unscaled: i128, scale: u8, out: &mut String) {
     if scale > 0 {
         out.push('.');
         out.push_str(fraction);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Captured from Apache Flink 2.3.0: `TRY_CAST(text AS DOUBLE)`, `… AS FLOAT`.
+    #[test]
+    fn hexadecimal_numbers_are_javas() {
+        for (text, double) in [
+            ("0x1p3", Some(8.0)),
+            ("0X1.8P1", Some(3.0)),
+            ("-0x1p3d", Some(-8.0)),
+            ("0x.8p1", Some(1.0)),
+            ("0x1.p1", Some(2.0)),
+            (" 0x1p3f ", Some(8.0)),
+            ("0x1.fffffffffffff8p0", Some(2.0)),
+            ("0x1p-1075", Some(0.0)),
+            ("0x1p1024", Some(f64::INFINITY)),
+            ("0x10", None),
+            ("0x1", None),
+            ("0xp1", None),
+        ] {
+            assert_eq!(parse_double(text), double, "{text}");
+            assert_eq!(parse_float(text).map(f64::from), double, "{text}");
+        }
+        assert_eq!(parse_float("0x1.0000010001p0"), Some(1.000_000_1));
+        assert_eq!(parse_double("0x1p-1074"), Some(f64::from_bits(1)));
+        assert_eq!(parse_double("0x3p-1075"), Some(f64::from_bits(2)));
+        assert_eq!(parse_double("0x1.fffffffffffffp1023"), Some(f64::MAX));
+        assert_eq!(parse_double("0x1.00000000000008p0"), Some(1.0));
+        assert_eq!(
+            parse_double("0x1.000000000000080000000000001p0"),
+            Some(1.0 + f64::EPSILON)
+        );
     }
 }
