@@ -13,6 +13,7 @@
 //! Layer L2: uses `storage`, `schemas`, `protocol`, `stdx`; tokio lives in `net` and in the waiting of handlers.
 
 mod api;
+mod budget;
 mod group;
 pub mod metrics;
 mod net;
@@ -21,6 +22,7 @@ mod progress;
 mod seldom;
 mod topic_config;
 mod topics;
+mod turns;
 mod wire;
 
 use std::sync::Arc;
@@ -57,6 +59,10 @@ pub struct BrokerConfig {
     pub max_idle: Duration,
     /// The most that one Fetch is answered with, whatever it asks for (`fetch.max.bytes` of the broker).
     pub max_fetch_bytes: usize,
+    /// Connections at one time; more are closed as they come.
+    pub max_connections: usize,
+    /// Memory for large requests under way, and as much again for replies; beyond it sockets are left unread.
+    pub max_bytes_in_flight: usize,
     /// What DescribeLogDirs and DescribeConfigs call the data folder.
     pub log_dir: String,
     pub clock: Arc<dyn Clock>,
@@ -71,6 +77,8 @@ impl Default for BrokerConfig {
             max_request_bytes: 100 << 20,
             max_idle: Duration::from_secs(600),
             max_fetch_bytes: 55 << 20,
+            max_connections: 4096,
+            max_bytes_in_flight: 128 << 20,
             log_dir: "lakeward-data".into(),
             clock: Arc::new(SystemClock::new()),
         }
@@ -83,10 +91,17 @@ pub struct Broker {
     pub(crate) storage: Storage,
     pub(crate) groups: group::Groups,
     pub(crate) producer_ids: ProducerIds,
+    /// Batches whose records are looked at while they are produced.
+    pub(crate) inflating: turns::Turns,
     /// Serialises read-modify-write of topics: existence checks, partition counts, configurations.
     pub(crate) topic_changes: tokio::sync::Mutex<()>,
     /// Changes whenever some log's high watermark moved: what long polls wait for.
     pub(crate) progress: watch::Receiver<u64>,
+    /// Memory of requests and of replies. Apart, so that consumers that do not read leave room for producers.
+    pub(crate) requests: Arc<budget::Budget>,
+    pub(crate) replies: Arc<budget::Budget>,
+    /// Refused connections in the log.
+    pub(crate) turned_away: seldom::Seldom,
     /// Refused batches in the log.
     pub(crate) refusals_said: seldom::Seldom,
     metrics: Arc<BrokerMetrics>,
@@ -103,8 +118,14 @@ impl Broker {
         Arc::new(Broker {
             groups: group::Groups::open(storage.clone(), config.clock.clone(), metrics.clone()),
             producer_ids: ProducerIds::new(storage.clone()),
+            inflating: turns::Turns::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            ),
             topic_changes: tokio::sync::Mutex::new(()),
             progress,
+            requests: budget::Budget::new(config.max_bytes_in_flight),
+            replies: budget::Budget::new(config.max_bytes_in_flight),
+            turned_away: seldom::Seldom::default(),
             refusals_said: seldom::Seldom::default(),
             metrics,
             _subscription: subscription,
@@ -116,6 +137,11 @@ impl Broker {
     /// Serves `listener` until `shutdown` fires, then lets requests in flight finish for a moment.
     pub async fn serve(self: &Arc<Broker>, listener: tokio::net::TcpListener, shutdown: Shutdown) {
         net::serve(self.clone(), listener, shutdown).await;
+    }
+
+    /// Bytes of large requests and of fetched records that are under way.
+    pub fn bytes_in_flight(&self) -> u64 {
+        (self.requests.used() + self.replies.used()) as u64
     }
 
     pub fn metrics(&self) -> &Arc<BrokerMetrics> {

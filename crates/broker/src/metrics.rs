@@ -35,6 +35,8 @@ pub struct BrokerMetrics {
     pub connections_closed: Counter,
     /// Connections that bad bytes ended.
     pub connections_refused: Counter,
+    /// Connections closed as they came because there were too many.
+    pub connections_over_limit: Counter,
     /// Requests whose handler panicked: every one is a bug of ours.
     pub panics: Counter,
     /// By row of [`APIS`].
@@ -53,6 +55,7 @@ impl Default for BrokerMetrics {
             connections_opened: Counter::default(),
             connections_closed: Counter::default(),
             connections_refused: Counter::default(),
+            connections_over_limit: Counter::default(),
             panics: Counter::default(),
             requests: APIS.iter().map(|_| Counter::default()).collect(),
         }

@@ -29,6 +29,12 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener, mut shutdo
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                Ok((_, peer)) if connections.len() >= broker.config.max_connections => {
+                    broker.metrics().connections_over_limit.add(1);
+                    if let Some(unsaid) = broker.turned_away.now(broker.config.clock.elapsed()) {
+                        tracing::warn!(%peer, limit = broker.config.max_connections, unsaid, "closed a new connection: there are too many");
+                    }
+                }
                 Ok((stream, peer)) => {
                     connections.spawn(Connection::serve(broker.clone(), stream, peer, shutdown.clone()));
                 }

@@ -8,11 +8,14 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use lw_protocol::frame::{self, FrameError, RequestHead};
 use lw_protocol::messages::ApiKey;
 use lw_protocol::{ErrorCode, StrBytes, apis};
+
+use crate::budget::Held;
 
 /// A host and port as the protocol writes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +61,8 @@ pub(crate) struct Incoming {
     pub(crate) api: ApiKey,
     pub(crate) client_id: Option<StrBytes>,
     pub(crate) body: Bytes,
+    /// The memory that a large request takes, held until nobody has its bytes.
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 impl Incoming {
@@ -66,7 +71,8 @@ impl Incoming {
     /// # Errors
     /// When the API or its version is not served, or the bytes are no header. ApiVersions is served in every version:
     /// a client that speaks a newer one is told what we speak.
-    pub(crate) fn parse(mut frame: Bytes) -> Result<Incoming, Hangup> {
+    pub(crate) fn parse(mut frame: Bytes, held: Option<Held>) -> Result<Incoming, Hangup> {
+        let held = held.map(Arc::new);
         let head = RequestHead::take(&mut frame).map_err(Hangup::Header)?;
         let api = apis::find(head.api_key).ok_or(Hangup::UnknownApi(head.api_key))?;
         if api.serves(head.api_version) {
@@ -77,6 +83,7 @@ impl Incoming {
                 api: api.key,
                 client_id,
                 body: frame,
+                held,
             });
         }
         if api.key == ApiKey::ApiVersions {
@@ -85,6 +92,7 @@ impl Incoming {
                 api: api.key,
                 client_id: None,
                 body: Bytes::new(),
+                held,
             });
         }
         let (version, min, max) = (head.api_version, api.min, api.max);
@@ -107,9 +115,15 @@ impl Incoming {
 pub(crate) struct Reply {
     parts: VecDeque<Bytes>,
     left: usize,
+    /// The memory of fetched records, until they are sent.
+    held: Option<Arc<Held>>,
 }
 
 impl Reply {
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.held = Some(Arc::new(held));
+    }
+
     pub(crate) fn push(&mut self, part: Bytes) {
         if !part.is_empty() {
             self.left += part.len();

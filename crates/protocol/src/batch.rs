@@ -230,9 +230,17 @@ impl Batch {
     /// # Errors
     /// When the payload does not decompress, or to more than [`MAX_INFLATED`].
     pub fn records(&self) -> Result<Records, BatchError> {
+        self.records_within(MAX_INFLATED)
+    }
+
+    /// [`Batch::records`] with a bound of the caller's.
+    ///
+    /// # Errors
+    /// When the payload does not decompress, or to more than `limit`.
+    pub fn records_within(&self, limit: usize) -> Result<Records, BatchError> {
         let inflated = match self.header.compression()? {
             Compression::None => self.bytes.slice(HEADER_LEN..),
-            codec => codec::decompress(codec, self.payload(), MAX_INFLATED)?.into(),
+            codec => codec::decompress(codec, self.payload(), limit)?.into(),
         };
         Ok(Records::new(self.header, inflated))
     }
@@ -240,13 +248,13 @@ impl Batch {
     /// The same records under another codec; timestamps, headers, offsets and producer fields stay as they are.
     ///
     /// # Errors
-    /// When the payload does not decompress.
-    pub fn recompress(&self, to: Compression) -> Result<Batch, BatchError> {
+    /// When the payload does not decompress, or to more than `limit`.
+    pub fn recompress(&self, to: Compression, limit: usize) -> Result<Batch, BatchError> {
         let from = self.header.compression()?;
         if from == to {
             return Ok(self.clone());
         }
-        let inflated = codec::decompress(from, self.payload(), MAX_INFLATED)?;
+        let inflated = codec::decompress(from, self.payload(), limit)?;
         let payload = codec::compress(to, &inflated)?;
         let mut bytes = BytesMut::with_capacity(HEADER_LEN + payload.len());
         bytes.put_slice(&self.bytes[..HEADER_LEN]);
@@ -261,8 +269,8 @@ impl Batch {
     /// record's time is in the header too, so a maximum below it gives them away; only then are the records read.
     ///
     /// # Errors
-    /// When the records cannot be read.
-    pub fn with_true_timestamps(self) -> Result<Batch, BatchError> {
+    /// When the records cannot be read, or inflate to more than `limit`.
+    pub fn with_true_timestamps(self, limit: usize) -> Result<Batch, BatchError> {
         if self.header.max_timestamp >= self.header.base_timestamp
             && !self.header.is_log_append_time()
         {
@@ -273,7 +281,7 @@ impl Batch {
         bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
         let unmarked = seal(bytes);
         let mut newest = i64::MIN;
-        for record in unmarked.records()?.iter() {
+        for record in unmarked.records_within(limit)?.iter() {
             newest = newest.max(record?.timestamp);
         }
         let mut bytes = BytesMut::from(unmarked.bytes);

@@ -15,18 +15,20 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use lw_protocol::batch::BatchHeader;
 use lw_protocol::frame::{self, RequestHead};
-use lw_protocol::messages::fetch_request::FetchPartition;
 use lw_protocol::messages::{FetchRequest, FetchResponse, TopicName};
 use lw_protocol::{ErrorCode, HeaderVersion};
-use lw_storage::ReadError;
+use lw_storage::{FetchFrom, ReadError};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{Cx, read_body, refuse};
 use crate::LEADER_EPOCH;
+use crate::budget::Held;
 use crate::wire::{Answer, Reply};
 
+/// The memory that a reply waits for when there is little.
+const LEAST: usize = 64 << 10;
 /// Batches below this are cheaper to copy together than to send as pieces of their own.
 const SMALL: usize = 4096;
 
@@ -58,36 +60,47 @@ pub(super) fn answer(cx: Cx, head: RequestHead, body: Bytes) -> Answer {
         Ok(request) => request,
         Err(hangup) => return refuse(hangup),
     };
-    Box::pin(async move { Ok(Some(encode(head, &handle(cx, request).await))) })
+    Box::pin(async move {
+        let (fetched, held) = handle(cx, request).await;
+        let mut reply = encode(head, &fetched);
+        reply.hold(held);
+        Ok(Some(reply))
+    })
 }
 
-pub(crate) async fn handle(cx: Cx, request: FetchRequest) -> Fetched {
+/// The records, and the memory that they take until they are sent.
+async fn handle(cx: Cx, request: FetchRequest) -> (Fetched, Held) {
+    let replies = cx.broker.replies.clone();
     if request.session_id != 0 {
         // We never gave a session: the client falls back to a full request.
-        return Fetched {
+        let fetched = Fetched {
             error_code: ErrorCode::FetchSessionIdNotFound.code(),
             topics: Vec::new(),
         };
+        return (fetched, replies.take(0).await);
     }
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let deadline = Instant::now() + wait;
     let mut progress = cx.broker.progress.clone();
     let limit = (request.max_bytes.max(0) as usize).min(cx.broker.config.max_fetch_bytes);
-    // More than the most that may be sent would be waited for in vain.
-    let enough = (request.min_bytes.max(0) as usize).min(limit);
+    let mut last = false;
     loop {
         progress.mark_unchanged();
-        let round = read_all(&cx, &request, limit);
-        if round.bytes >= enough || round.failed || request.topics.is_empty() {
+        // Without memory for a reply there is nothing to say yet, however long the client meant to wait.
+        let mut held = replies.take(LEAST.min(limit)).await;
+        held.grow(limit);
+        let room = limit.min(held.bytes());
+        let round = read_all(&cx, &request, room);
+        // More than the most that may be sent would be waited for in vain.
+        let enough = (request.min_bytes.max(0) as usize).min(room);
+        if last || round.bytes >= enough || round.failed || request.topics.is_empty() {
+            held.settle(round.bytes);
             count(&cx, &round.fetched);
-            return round.fetched;
+            return (round.fetched, held);
         }
+        drop(held);
         // Woken by whichever log moved: an idle partition is looked at again for nothing, which costs a look at its bounds.
-        if timeout_at(deadline, progress.changed()).await.is_err() {
-            let round = read_all(&cx, &request, limit);
-            count(&cx, &round.fetched);
-            return round.fetched;
-        }
+        last = timeout_at(deadline, progress.changed()).await.is_err();
     }
 }
 
@@ -98,98 +111,76 @@ struct Round {
     failed: bool,
 }
 
+/// One look at the log for all partitions: bounds and batches are of one moment. Only when memory does not have what is
+/// asked for is the disk asked, which may be slow: the other connections of this thread must not wait with it.
 fn read_all(cx: &Cx, request: &FetchRequest, limit: usize) -> Round {
-    match has_data(cx, request) {
-        true => block_in_place(|| read_partitions(cx, request, limit)),
-        false => read_partitions(cx, request, limit),
-    }
-}
-
-/// Whether reading will ask the disk, which may be slow: the other connections of this thread must not wait with it.
-fn has_data(cx: &Cx, request: &FetchRequest) -> bool {
-    request.topics.iter().any(|asked| {
-        let topic = cx.broker.find_topic(&asked.topic, asked.topic_id);
-        topic.is_ok_and(|topic| {
-            asked.partitions.iter().any(|partition| {
-                let bounds = cx.broker.storage.bounds(topic.id, partition.partition);
-                bounds.is_some_and(|bounds| partition.fetch_offset < bounds.high_watermark)
-            })
-        })
-    })
-}
-
-fn read_partitions(cx: &Cx, request: &FetchRequest, limit: usize) -> Round {
+    let (places, asked) = places(cx, request);
+    let storage = &cx.broker.storage;
+    let found = storage
+        .fetch_resident(&asked, limit)
+        .unwrap_or_else(|| block_in_place(|| storage.fetch_many(&asked, limit)));
+    let mut found = found.into_iter();
     let mut round = Round {
         fetched: Fetched::default(),
         bytes: 0,
         failed: false,
     };
-    for asked in &request.topics {
-        let topic = cx
-            .broker
-            .find_topic(&asked.topic, asked.topic_id)
-            .map(|topic| topic.id);
-        let mut partitions = Vec::with_capacity(asked.partitions.len());
-        for partition in &asked.partitions {
-            let outcome = topic.and_then(|id| read_one(cx, id, partition, limit, round.bytes));
-            let fetched = match outcome {
-                Ok(fetched) => fetched,
+    for (topic, places) in request.topics.iter().zip(places) {
+        let answers = topic.partitions.iter().zip(places).map(|(asked, place)| {
+            let outcome = place.and_then(|()| {
+                let found = found.next().expect("an answer for each place");
+                found.map_err(|error| read_code(&error))
+            });
+            match outcome {
+                Ok(found) => {
+                    round.bytes += found.size();
+                    FetchedPartition {
+                        index: asked.partition,
+                        error_code: 0,
+                        high_watermark: found.high_watermark,
+                        log_start: found.log_start,
+                        records: found.batches,
+                    }
+                }
                 Err(code) => {
                     round.failed = true;
-                    failed(partition.partition, code)
+                    failed(asked.partition, code)
                 }
-            };
-            round.bytes += fetched.records.iter().map(Bytes::len).sum::<usize>();
-            partitions.push(fetched);
-        }
+            }
+        });
         round.fetched.topics.push(FetchedTopic {
-            name: asked.topic.clone(),
-            id: asked.topic_id,
-            partitions,
+            name: topic.topic.clone(),
+            id: topic.topic_id,
+            partitions: answers.collect(),
         });
     }
     round
 }
 
-/// `taken` bytes of `limit` are spent on the partitions before this one.
-fn read_one(
-    cx: &Cx,
-    topic: Uuid,
-    asked: &FetchPartition,
-    limit: usize,
-    taken: usize,
-) -> Result<FetchedPartition, ErrorCode> {
-    let storage = &cx.broker.storage;
-    let bounds = storage
-        .bounds(topic, asked.partition)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if asked.current_leader_epoch > LEADER_EPOCH {
-        return Err(ErrorCode::UnknownLeaderEpoch);
-    }
-    let mut fetched = FetchedPartition {
-        index: asked.partition,
-        error_code: 0,
-        high_watermark: bounds.high_watermark,
-        log_start: bounds.log_start,
-        records: Vec::new(),
-    };
-    if asked.fetch_offset < bounds.log_start || asked.fetch_offset > bounds.high_watermark {
-        return Err(ErrorCode::OffsetOutOfRange);
-    }
-    let room = limit
-        .saturating_sub(taken)
-        .min(asked.partition_max_bytes.max(0) as usize);
-    if asked.fetch_offset == bounds.high_watermark || (taken > 0 && room == 0) {
-        return Ok(fetched);
-    }
-    let read = storage
-        .fetch(topic, asked.partition, asked.fetch_offset, room)
-        .map_err(|error| read_code(&error))?;
-    // Storage always gives one batch. Only the first of a reply may be larger than what was asked for.
-    if taken == 0 || read.size() <= room {
-        fetched.records = read.batches;
-    }
-    Ok(fetched)
+/// Per topic and partition whether storage is asked, and what it is asked.
+type Places = Vec<Vec<Result<(), ErrorCode>>>;
+
+fn places(cx: &Cx, request: &FetchRequest) -> (Places, Vec<FetchFrom>) {
+    let mut asked = Vec::new();
+    let topics = request.topics.iter().map(|topic| {
+        let known = cx.broker.find_topic(&topic.topic, topic.topic_id);
+        let known = known.map(|topic| topic.id);
+        let partitions = topic.partitions.iter().map(|partition| {
+            let topic = known?;
+            if partition.current_leader_epoch > LEADER_EPOCH {
+                return Err(ErrorCode::UnknownLeaderEpoch);
+            }
+            asked.push(FetchFrom {
+                topic,
+                partition: partition.partition,
+                offset: partition.fetch_offset,
+                max_bytes: partition.partition_max_bytes.max(0) as usize,
+            });
+            Ok(())
+        });
+        partitions.collect()
+    });
+    (topics.collect(), asked)
 }
 
 fn failed(index: i32, code: ErrorCode) -> FetchedPartition {

@@ -16,7 +16,7 @@ pub(crate) async fn handle(cx: Cx, request: InitProducerIdRequest) -> InitProduc
         tracing::warn!(peer = %cx.peer, transactional_id = id, "refused a producer: transactions are not supported yet");
         return refused(ErrorCode::InvalidRequest);
     }
-    match cx.broker.producer_ids.next() {
+    match cx.broker.producer_ids.next().await {
         Ok(id) => InitProducerIdResponse::default()
             .with_producer_id(ProducerId(id))
             .with_producer_epoch(0),

@@ -63,6 +63,7 @@ use lw_protocol::messages::ApiKey;
 use lw_protocol::{ErrorCode, Request, StrBytes};
 
 use crate::Broker;
+use crate::budget::Held;
 use crate::wire::{Answer, Endpoint, Hangup, Incoming, Reply};
 
 /// What a handler knows besides the request.
@@ -74,6 +75,8 @@ pub(crate) struct Cx {
     pub(crate) peer: SocketAddr,
     /// Where this client reaches us: what Metadata and FindCoordinator name.
     pub(crate) endpoint: Endpoint,
+    /// The memory of the request's bytes, for whoever keeps them longer than its handler runs.
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 /// Starts the handler of a request.
@@ -88,6 +91,7 @@ pub(crate) fn dispatch(
         api,
         client_id,
         body,
+        held,
     } = incoming;
     let cx = Cx {
         broker: broker.clone(),
@@ -95,6 +99,7 @@ pub(crate) fn dispatch(
         client_id,
         peer,
         endpoint: endpoint.clone(),
+        held,
     };
     match api {
         ApiKey::Produce => produce::answer(cx, head, body),

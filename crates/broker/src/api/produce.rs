@@ -4,6 +4,8 @@
 //!    more (another codec, log-append time, a bound on old timestamps) or the header is short of its maximum timestamp.
 //! 2. Checked batches go to storage at once, in the order of the request: an idempotent producer's sequence numbers
 //!    count on it. Storage gives offsets and calls back after its sync.
+//!    A producer id that this server never gave is refused with INVALID_PRODUCER_ID_MAPPING, which ends a producer at
+//!    once. (Kafka takes any id and remembers it for a day: who makes up ids can fill its memory.)
 //! 3. The reply waits for all partitions. acks=1 and acks=all are the same on one node: after the sync. acks=0 is
 //!    answered with nothing, or with a closed connection when a batch was refused, so that the client notices.
 //!
@@ -21,12 +23,16 @@ use lw_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse};
 use lw_protocol::{Compression, ErrorCode, StrBytes};
 use lw_storage::{AppendError, Appended, Topic};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 
 use super::{Cx, read_body, refuse, write_reply};
 use crate::topic_config;
 use crate::topics::Refusal;
 use crate::wire::{Answer, Hangup};
 
+/// What the records of one batch may inflate to where they must be looked at. With the turns of [`crate::turns`] this
+/// bounds the memory that compressed bytes of strangers can ask for.
+const MAX_INFLATED: usize = 64 << 20;
 /// A timestamp that the client left out.
 const NO_TIMESTAMP: i64 = -1;
 
@@ -220,7 +226,8 @@ fn log_refusal(cx: &Cx, partition: i32, refusal: &Refusal) {
     }
 }
 
-/// Checks one partition's batch and hands it to storage.
+/// Checks one partition's batch and hands it to storage. It stays on the thread that reads the connection until then: the
+/// next request of the connection must not overtake it.
 fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
     let index = data.index;
     let batch = match prepare(cx, topic, data) {
@@ -232,10 +239,12 @@ fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
         batch.bytes().len() as u64,
     );
     let (done, appended) = oneshot::channel();
+    let held = cx.held.clone();
     cx.broker
         .storage
         .append(topic.id, index, batch.into_bytes(), move |outcome| {
-            // The connection may be gone; the records are not.
+            // The connection may be gone; the records are not, nor is the memory that they took until now.
+            drop(held);
             let _ = done.send(outcome);
         });
     Started {
@@ -260,22 +269,49 @@ fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, 
         return Err(Refusal::new(code, message));
     }
     let batch = only_batch(data.records.unwrap_or_default())?;
-    batch.verify().map_err(|error| batch_refusal(&error))?;
     check_header(cx, &batch)?;
-    let batch = batch
-        .with_true_timestamps()
-        .and_then(|batch| recompress(topic, batch))
-        .map_err(|error| batch_refusal(&error))?;
-    let limit = topic_config::number(&topic.config, "max.message.bytes");
-    if batch.bytes().len() as i64 > limit {
-        let size = batch.bytes().len();
-        let message = format!(
-            "the batch has {size} bytes, more than the topic's max.message.bytes of {limit}"
-        );
-        return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
+    // Before any byte of it is inflated: what is too large as it came is too large, as in Kafka.
+    check_size(topic, &batch)?;
+    if !opens_records(topic, &batch) {
+        batch.verify().map_err(|error| batch_refusal(&error))?;
+        check_timestamps(topic, &batch, cx.broker.now_ms())?;
+        return Ok(batch);
     }
-    check_timestamps(topic, &batch, cx.broker.now_ms())?;
-    Ok(batch)
+    // Other connections of this thread are served by another one meanwhile.
+    block_in_place(|| {
+        let _turn = cx.broker.inflating.enter();
+        batch.verify().map_err(|error| batch_refusal(&error))?;
+        let batch = batch
+            .with_true_timestamps(MAX_INFLATED)
+            .and_then(|batch| recompress(topic, batch))
+            .map_err(|error| batch_refusal(&error))?;
+        check_size(topic, &batch)?;
+        check_timestamps(topic, &batch, cx.broker.now_ms())?;
+        Ok(batch)
+    })
+}
+
+/// Whether the records themselves have to be looked at, inflated if they are compressed.
+fn opens_records(topic: &Topic, batch: &Batch) -> bool {
+    let header = batch.header();
+    let codec =
+        Compression::from_topic_config(topic_config::value(&topic.config, "compression.type"));
+    let before = topic_config::number(&topic.config, "message.timestamp.before.max.ms");
+    header.max_timestamp < header.base_timestamp
+        || header.is_log_append_time()
+        || codec.is_some_and(|codec| header.compression() != Ok(codec))
+        || (before != i64::MAX && !topic.is_log_append_time())
+}
+
+fn check_size(topic: &Topic, batch: &Batch) -> Result<(), Refusal> {
+    let limit = topic_config::number(&topic.config, "max.message.bytes");
+    let size = batch.bytes().len();
+    if size as i64 <= limit {
+        return Ok(());
+    }
+    let message =
+        format!("the batch has {size} bytes, more than the topic's max.message.bytes of {limit}");
+    Err(Refusal::new(ErrorCode::MessageTooLarge, message))
 }
 
 /// Since format v2 a request carries exactly one batch per partition.
@@ -319,6 +355,13 @@ fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
             "a producer id without a sequence number",
         ));
     }
+    if header.is_idempotent() && !cx.broker.producer_ids.was_given(header.producer_id) {
+        let message = format!(
+            "producer id {} was not given by this server; a producer that outlived the server's data must start anew",
+            header.producer_id
+        );
+        return Err(Refusal::new(ErrorCode::InvalidProducerIdMapping, message));
+    }
     if header.is_idempotent() && header.producer_epoch < 0 {
         return Err(Refusal::new(
             ErrorCode::InvalidProducerEpoch,
@@ -336,7 +379,7 @@ fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
 fn recompress(topic: &Topic, batch: Batch) -> Result<Batch, BatchError> {
     match Compression::from_topic_config(topic_config::value(&topic.config, "compression.type")) {
         None => Ok(batch),
-        Some(codec) => batch.recompress(codec),
+        Some(codec) => batch.recompress(codec, MAX_INFLATED),
     }
 }
 
@@ -358,7 +401,9 @@ fn check_timestamps(topic: &Topic, batch: &Batch, now: i64) -> Result<(), Refusa
     }
     // The header does not know the smallest timestamp; the default bound lies before all of them.
     if before != i64::MAX {
-        let records = batch.records().map_err(|error| batch_refusal(&error))?;
+        let records = batch
+            .records_within(MAX_INFLATED)
+            .map_err(|error| batch_refusal(&error))?;
         for record in records.iter() {
             let timestamp = record.map_err(|error| batch_refusal(&error))?.timestamp;
             if timestamp < earliest && timestamp != NO_TIMESTAMP {

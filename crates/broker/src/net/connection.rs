@@ -5,25 +5,28 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use lw_protocol::StrBytes;
 use lw_protocol::messages::ApiKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Broker;
 use crate::api;
+use crate::budget::Held;
 use crate::net::{Shutdown, stopped};
 use crate::wire::{Answer, Endpoint, Hangup, Incoming, Reply};
 
 /// Requests under way on one connection; a client's own window is 5 or so.
 const MAX_IN_FLIGHT: usize = 64;
 /// Bytes of requests under way: beyond this the socket fills and the client waits.
-const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
+const MAX_BYTES_IN_FLIGHT: usize = 32 << 20;
 /// What is read ahead of a frame that may not start yet, so that a client that goes away is noticed.
 const READ_AHEAD: usize = 64 << 10;
 const FIRST_READ: usize = 8 << 10;
@@ -32,6 +35,11 @@ const FIRST_READ: usize = 8 << 10;
 const MAX_WITHOUT_RECORDS: usize = 16 << 20;
 /// No more than this, or what has come already, is reserved on a frame's word about its length.
 const TRUSTED: usize = 256 << 10;
+
+/// A frame up to this is read without asking the budget, so that heartbeats pass when memory is short.
+const UNCOUNTED: usize = 16 << 10;
+/// How long a large frame may take to come, besides a second for each megabyte: it holds memory that others wait for.
+const FRAME_TIME: Duration = Duration::from_secs(60);
 
 /// The API key, as it follows the length.
 const PRODUCE: [u8; 2] = (ApiKey::Produce as i16).to_be_bytes();
@@ -43,6 +51,8 @@ enum Ended {
     FrameLength { declared: i32, limit: usize },
     #[error("the client went away in the middle of a frame")]
     Truncated,
+    #[error("a large request did not come to its end in time")]
+    Slow,
     #[error("{0}")]
     Hangup(#[from] Hangup),
     #[error("{0}")]
@@ -61,6 +71,10 @@ pub(super) struct Connection {
     sizes: VecDeque<usize>,
     /// The one request that nothing may overtake or start beside.
     alone: bool,
+    /// The memory of the frame at the front, when it is a large one, and until when the frame has to be whole.
+    held: Option<(Held, Instant)>,
+    /// Waits for that memory; nothing is read meanwhile.
+    reserving: Option<BoxFuture<'static, Held>>,
     /// A request that was read and waits for the ones before it.
     next: Option<(Incoming, usize)>,
 }
@@ -106,6 +120,8 @@ impl Connection {
             answers: FuturesOrdered::new(),
             sizes: VecDeque::new(),
             alone: false,
+            held: None,
+            reserving: None,
             next: None,
         };
         let mut stopping = *shutdown.borrow();
@@ -118,10 +134,16 @@ impl Connection {
             if stopping && this.answers.is_empty() {
                 return Ok(());
             }
+            this.reserve()?;
             let wants_bytes = this.wants_bytes();
             if wants_bytes {
                 this.make_room();
             }
+            let whole_by = this
+                .held
+                .as_ref()
+                .map(|(_, by)| *by)
+                .filter(|_| wants_bytes);
             tokio::select! {
                 biased;
                 Some(answer) = this.answers.next(), if !this.answers.is_empty() => {
@@ -135,6 +157,14 @@ impl Connection {
                     if read? == 0 {
                         return this.at_end(&mut stream).await;
                     }
+                }
+                held = reserved(&mut this.reserving), if this.reserving.is_some() => {
+                    let patience = FRAME_TIME + Duration::from_micros(held.bytes() as u64);
+                    this.reserving = None;
+                    this.held = Some((held, Instant::now() + patience));
+                }
+                () = sleep_until(whole_by.unwrap_or_else(Instant::now)), if whole_by.is_some() => {
+                    return Err(Ended::Slow);
                 }
                 () = &mut idle, if this.answers.is_empty() => return Ok(()),
                 () = stopped(&mut shutdown), if !stopping => stopping = true,
@@ -151,7 +181,8 @@ impl Connection {
                     return Ok(());
                 };
                 let size = frame.len();
-                self.next = Some((Incoming::parse(frame)?, size));
+                let held = self.held.take().map(|(held, _)| held);
+                self.next = Some((Incoming::parse(frame, held)?, size));
             }
             let Some((incoming, size)) = self.next.take_if(|(incoming, size)| {
                 self.answers.is_empty()
@@ -186,7 +217,7 @@ impl Connection {
         let Some(length) = self.frame_length()? else {
             return Ok(None);
         };
-        if self.buffer.len() < 4 + length {
+        if self.buffer.len() < 4 + length || (length > UNCOUNTED && self.held.is_none()) {
             return Ok(None);
         }
         let mut frame = self.buffer.split_to(4 + length);
@@ -210,13 +241,32 @@ impl Connection {
     }
 
     fn wants_bytes(&self) -> bool {
-        self.next.is_none() || self.buffer.len() < READ_AHEAD
+        self.reserving.is_none() && (self.next.is_none() || self.buffer.len() < READ_AHEAD)
+    }
+
+    /// Asks for the memory of a large frame at the front before it is read, once it is the next to be read.
+    fn reserve(&mut self) -> Result<(), Ended> {
+        if self.held.is_some() || self.reserving.is_some() || self.next.is_some() {
+            return Ok(());
+        }
+        if let Some(length) = self.frame_length()?
+            && let Some(key) = self.buffer.get(4..6)
+            && length > UNCOUNTED
+        {
+            // The parts of a request that is no records take several times its bytes once they are read.
+            let bytes = if key == PRODUCE { length } else { length * 8 };
+            let budget = self.broker.requests.clone();
+            self.reserving = Some(Box::pin(async move { budget.take(bytes).await }));
+        }
+        Ok(())
     }
 
     /// Makes room for what the frame at the front still lacks, within what it has proven so far.
     fn make_room(&mut self) {
         let lacks = match self.frame_length() {
-            Ok(Some(length)) => (4 + length).saturating_sub(self.buffer.len()),
+            Ok(Some(length)) if length <= UNCOUNTED || self.held.is_some() => {
+                (4 + length).saturating_sub(self.buffer.len())
+            }
             _ => 0,
         };
         let room = lacks.min(self.buffer.len().max(TRUSTED)).max(FIRST_READ);
@@ -245,14 +295,18 @@ impl Connection {
 }
 
 /// Writes all of it, unless the client stops reading for too long.
-async fn send(
-    stream: &mut TcpStream,
-    reply: &mut Reply,
-    max_idle: std::time::Duration,
-) -> Result<(), Ended> {
+async fn send(stream: &mut TcpStream, reply: &mut Reply, max_idle: Duration) -> Result<(), Ended> {
     match tokio::time::timeout(max_idle, stream.write_all_buf(reply)).await {
         Ok(written) => Ok(written?),
         Err(_) => Err(Ended::Io(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// The memory that is waited for.
+async fn reserved(reserving: &mut Option<BoxFuture<'static, Held>>) -> Held {
+    match reserving {
+        Some(held) => held.await,
+        None => std::future::pending().await,
     }
 }
 

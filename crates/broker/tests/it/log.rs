@@ -37,7 +37,7 @@ fn records(count: usize, compression: Compression) -> BatchBuilder {
     builder
 }
 
-fn produce_bytes(
+pub(crate) fn produce_bytes(
     socket: &mut Socket,
     topic: &str,
     partition: i32,
@@ -67,7 +67,7 @@ fn produce_bytes(
 }
 
 /// A code and its text, as one line.
-struct ErrorCodeText(Option<ErrorCode>, String);
+pub(crate) struct ErrorCodeText(Option<ErrorCode>, String);
 
 impl std::fmt::Display for ErrorCodeText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,6 +1,7 @@
 //! The broker over real sockets, on a real folder.
 
 mod admin;
+mod bounds;
 mod client;
 mod full_disk;
 mod hostile;

@@ -67,7 +67,7 @@ fn recompression_keeps_everything_but_the_codec() {
     for from in Compression::ALL {
         for to in Compression::ALL {
             let before = sample(from);
-            let after = before.recompress(to).unwrap();
+            let after = before.recompress(to, MAX_INFLATED).unwrap();
             after.verify().unwrap();
             assert_eq!(after.header().compression(), Ok(to));
             assert_eq!(shown(&after), shown(&before));
@@ -110,14 +110,14 @@ fn log_append_time_rules_every_record() {
 fn a_missing_max_timestamp_is_found_in_the_records() {
     for codec in Compression::ALL {
         let batch = sample(codec);
-        let kept = batch.clone().with_true_timestamps().unwrap();
+        let kept = batch.clone().with_true_timestamps(MAX_INFLATED).unwrap();
         assert_eq!(kept, batch, "a true maximum costs nothing");
         let mut bytes = BytesMut::from(batch.bytes().as_ref());
         bytes[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
-        let mended = seal(bytes).with_true_timestamps().unwrap();
+        let mended = seal(bytes).with_true_timestamps(MAX_INFLATED).unwrap();
         assert_eq!(mended, batch, "{codec:?}");
         let marked = batch.with_log_append_time(77);
-        assert_eq!(marked.with_true_timestamps().unwrap(), batch, "{codec:?}");
+        assert_eq!(marked.with_true_timestamps(MAX_INFLATED).unwrap(), batch, "{codec:?}");
     }
 }
 
