@@ -19,6 +19,7 @@ use crate::ops::{AppendError, Appended, CommitError, Expect, Op, Table};
 use crate::producers::{Producer, Verdict, judge};
 use crate::record::{LogId, Record};
 use crate::state::{MAX_BATCHES, State};
+use crate::time::Now;
 use crate::topic::Topic;
 
 /// Largest record set of one append.
@@ -95,7 +96,7 @@ pub(crate) fn accept(
     ahead: &mut Ahead,
     ops: Vec<Op>,
     ticket: u64,
-    now: i64,
+    now: Now,
 ) -> Result<Accepted, CommitError> {
     let mut request = Request {
         state,
@@ -122,7 +123,7 @@ struct Request<'a> {
     ahead: &'a Ahead,
     staged: Ahead,
     ticket: u64,
-    now: i64,
+    now: Now,
     accepted: Accepted,
 }
 
@@ -320,8 +321,8 @@ impl Request<'_> {
         let topic = self.topic(log.topic).expect("has_partition saw it");
         let mut log_append_time = -1;
         if topic.is_log_append_time() {
-            log_append_time = self.now;
-            batches = restamp(batches, self.now)?;
+            log_append_time = self.now.wall;
+            batches = restamp(batches, self.now.wall)?;
         }
         let headers = headers(&batches)?;
         let base_offset = self.end(log);
@@ -345,7 +346,7 @@ impl Request<'_> {
         self.accepted.batches += headers.len();
         let record = Record::Append {
             log,
-            appended_at: self.now,
+            appended_at: self.now.log,
             batches,
         };
         self.place(record, base_offset);
@@ -372,7 +373,7 @@ impl Request<'_> {
             let id = header.producer_id;
             let mut verdict = Verdict::New;
             if header.is_idempotent() {
-                verdict = judge(self.producer(log, id), header, self.now);
+                verdict = judge(self.producer(log, id), header, self.now.log);
             }
             match verdict {
                 // A set that is half repeat, half new comes from no client: Kafka's send one batch per partition.
@@ -385,7 +386,7 @@ impl Request<'_> {
                 Verdict::New => {
                     if header.is_idempotent() {
                         let after =
-                            Producer::after(self.producer(log, id), header, offset, self.now);
+                            Producer::after(self.producer(log, id), header, offset, self.now.log);
                         self.staged
                             .producers
                             .insert((log, id), (self.ticket, after));

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! magic "LWCKP\0\0\0" · format u32 · place: file id u64 · life u32 · position u64 · link u32 · lsn u64
+//! time i64: the log's (time.rs); absent in format 2
 //! topics  u32: uuid · name · partitions i32 · internal u8 · configs
 //! tables  u32: table u8 · entries u32: key · value
 //! logs    u32: uuid · partition i32 · start i64 · end i64
@@ -24,9 +25,9 @@ use crate::state::State;
 use crate::topic::Topic;
 
 const MAGIC: &[u8; 8] = b"LWCKP\0\0\0";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
-/// Encodes `state` as of `place`. Producers that have expired by `now` stay behind.
+/// Encodes `state` as of `place` and `now`, by the log's time. Producers that have expired by then stay behind.
 pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
     assert_eq!(state.lsn, place.lsn, "a checkpoint is of one moment");
     let mut out = Writer::default();
@@ -37,6 +38,7 @@ pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
     out.u64(place.position);
     out.u32(place.link);
     out.u64(place.lsn);
+    out.i64(now);
     out.count(state.topics.len());
     for topic in state.topics.values() {
         out.uuid(topic.id);
@@ -76,7 +78,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
     if reader.take(8, "magic")? != MAGIC {
         return Err(Damaged("this is not a checkpoint"));
     }
-    if reader.u32("format")? != FORMAT {
+    let format = reader.u32("format")?;
+    if !(2..=FORMAT).contains(&format) {
         return Err(Damaged("the checkpoint format is unknown"));
     }
     let place = Place {
@@ -88,6 +91,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
     };
     let mut state = State {
         lsn: place.lsn,
+        time: match format {
+            2 => 0,
+            _ => reader.i64("time")?,
+        },
         ..State::default()
     };
     for _ in 0..reader.u32("topic count")? {
@@ -117,8 +124,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
         log.end = reader.i64("log end")?;
         for _ in 0..reader.u32("producer count")? {
             let producer = reader.i64("producer id")?;
-            log.producers
-                .insert(producer, Producer::decode(&mut reader)?);
+            let known = Producer::decode(&mut reader)?;
+            state.time = state.time.max(known.seen_at);
+            log.producers.insert(producer, known);
         }
     }
     Ok((state, place))

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
 use lw_stdx::clock::Clock;
@@ -28,6 +29,7 @@ use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::storage::Stats;
 use crate::tail::Tail;
+use crate::time::{LogTime, Now};
 use crate::wal::{Room, Wal, WriteError};
 
 pub(crate) type Done = Box<dyn FnOnce(Result<Committed, CommitError>) + Send>;
@@ -37,6 +39,7 @@ pub(crate) struct Shared {
     // Configuration.
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: LogTime,
     pub(crate) folder: Arc<Folder>,
     pub(crate) cluster_id: String,
     // State.
@@ -54,8 +57,8 @@ pub(crate) struct Shared {
     pub(crate) progressed: Condvar,
     /// Readers hold it shared from looking up a place to having read it; a file is recycled only when nobody does.
     pub(crate) readers: RwLock<()>,
-    /// Held during a round of upkeep: two must not rewrite the same files.
-    pub(crate) round: Mutex<()>,
+    /// Held during a round of upkeep: two must not rewrite the same files. When producers are looked through next.
+    pub(crate) round: Mutex<Duration>,
     /// Held while the name of the spare file is given or taken.
     pub(crate) spare: Mutex<()>,
     pub(crate) lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
@@ -72,7 +75,10 @@ pub(crate) struct Core {
     pub(crate) in_flight: usize,
     /// Bytes used and there in the active file.
     pub(crate) active_fill: (u64, u64),
+    /// The WAL file in which replay begins after the newest checkpoint.
     pub(crate) checkpoint_file: u64,
+    /// The same after the one before it: files before this one may go.
+    pub(crate) keep_from: u64,
     pub(crate) spare_wanted: bool,
     /// Files that cannot be rewritten: something in them is damaged.
     pub(crate) stuck: BTreeSet<u64>,
@@ -167,7 +173,10 @@ impl Shared {
 
     /// `room` is for who knows better than the records which part of the reserve they may use.
     pub(crate) fn submit_with(&self, ops: Vec<Op>, room: Option<Room>, done: Done) {
-        let now = self.clock.now_ms();
+        let now = Now {
+            wall: self.clock.now_ms(),
+            log: self.log_now(),
+        };
         let mut core = self.core.lock();
         let accepted = match core.judge(ops, now) {
             Ok(accepted) => accepted,
@@ -198,6 +207,10 @@ impl Shared {
         });
         drop(core);
         self.work.notify_one();
+    }
+
+    pub(crate) fn log_now(&self) -> i64 {
+        self.time.now(&*self.clock)
     }
 
     pub(crate) fn wal_thread(&self) {
@@ -292,8 +305,7 @@ impl Shared {
             .write_sealed()
             .map_err(|error| wal.classify(error, "write an index or the checkpoint"))
             .and_then(|()| {
-                let snapshot =
-                    Snapshot::of(&self.core.lock().state, wal.place(), self.clock.now_ms());
+                let snapshot = Snapshot::of(&self.core.lock().state, wal.place(), self.log_now());
                 let _spare = self.spare.lock();
                 wal.rotate(payload).map(|()| snapshot)
             });
@@ -499,7 +511,7 @@ enum Victims {
 }
 
 impl Core {
-    fn judge(&mut self, ops: Vec<Op>, now: i64) -> Result<Accepted, CommitError> {
+    fn judge(&mut self, ops: Vec<Op>, now: Now) -> Result<Accepted, CommitError> {
         if let Some(reason) = &self.failed {
             return Err(CommitError::Failed(reason.clone()));
         }

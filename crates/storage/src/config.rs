@@ -67,6 +67,8 @@ pub enum Fault {
     RewriteWithoutSync,
     /// Goes on reading rewritten files where the batches stood before.
     KeepOldPlaces,
+    /// Takes files away that the older of two checkpoints needs.
+    ForgetOlderCheckpoint,
     /// The WAL thread panics before a group is written.
     PanicInWal,
     /// The WAL thread panics between the sync of a group and its answers.

@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/lock            flock, holds the owner's process id
 //! <dir>/meta            format version and cluster id, JSON
-//! <dir>/checkpoint      checkpoint.rs
+//! <dir>/checkpoint      checkpoint.rs     <dir>/checkpoint.old   the one before it, in case the newer one rots
 //! <dir>/wal/<id>.wal    frame.rs     <dir>/wal/<id>.idx   index.rs     <dir>/wal/spare   the next file, allocated
 //! <dir>/wal/<id>.seg    rewritten: the live batches of WAL files <id> to `through`, behind their index
 //! ```
@@ -23,13 +23,41 @@ use crate::index::{ENTRY_LEN, Entry, Head, Segment};
 
 /// Open WAL files kept; the log may have far more files than a process may have descriptors.
 const OPEN_FILES: usize = 64;
-/// What this version writes and reads. 2: frames that tell damage from a torn tail (frame.rs).
-pub(crate) const FOLDER_FORMAT: u32 = 2;
+/// What this version writes. 2: frames that tell damage from a torn tail (frame.rs). 3: two checkpoints, which know the log's
+/// time; a checksum in `meta`.
+pub(crate) const FOLDER_FORMAT: u32 = 3;
+/// The oldest that this version reads; opening makes it the newest.
+pub(crate) const OLDEST_FORMAT: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Meta {
     pub(crate) format: u32,
     pub(crate) cluster_id: String,
+    /// CRC-32C of the two; format 2 had none.
+    check: Option<u32>,
+}
+
+impl Meta {
+    pub(crate) fn new(cluster_id: String) -> Meta {
+        let format = FOLDER_FORMAT;
+        let check = Some(Meta::sum(format, &cluster_id));
+        Meta {
+            format,
+            cluster_id,
+            check,
+        }
+    }
+
+    fn sum(format: u32, cluster_id: &str) -> u32 {
+        crc32c::crc32c_append(format, cluster_id.as_bytes())
+    }
+
+    pub(crate) fn holds(&self) -> bool {
+        match self.check {
+            Some(check) => check == Meta::sum(self.format, &self.cluster_id),
+            None => self.format <= OLDEST_FORMAT,
+        }
+    }
 }
 
 pub(crate) struct Folder {
@@ -62,6 +90,27 @@ impl Folder {
 
     pub(crate) fn checkpoint(&self) -> PathBuf {
         self.dir.join("checkpoint")
+    }
+
+    pub(crate) fn older_checkpoint(&self) -> PathBuf {
+        self.dir.join("checkpoint.old")
+    }
+
+    /// The newest becomes the older one. A crash in between leaves only that one, which is enough.
+    pub(crate) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
+        let path = self.checkpoint();
+        if self.disk.exists(&path) {
+            self.disk.rename(&path, &self.older_checkpoint())?;
+        }
+        write_atomic(&*self.disk, &path, bytes)
+    }
+
+    /// A damaged checkpoint must not take the place of the older one that stood in for it.
+    pub(crate) fn set_checkpoint_aside(&self) -> io::Result<()> {
+        let path = self.checkpoint();
+        self.disk
+            .rename(&path, &self.dir.join("checkpoint.damaged"))?;
+        self.disk.sync_dir(&self.dir)
     }
 
     pub(crate) fn file(&self, id: u64) -> PathBuf {

@@ -50,6 +50,7 @@ mod scan;
 mod snapshot;
 mod state;
 mod tail;
+mod time;
 mod upkeep;
 mod wal;
 

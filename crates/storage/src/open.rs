@@ -14,13 +14,14 @@ use crate::ahead::Ahead;
 use crate::cache::IndexCache;
 use crate::commit::{Core, Shared, Threads};
 use crate::config::{Config, Fault};
-use crate::folder::{FOLDER_FORMAT, Folder, Meta};
+use crate::folder::{FOLDER_FORMAT, Folder, Meta, OLDEST_FORMAT};
 use crate::frame::MAX_FILE;
 use crate::holds::Holds;
 use crate::recovery::{Damage, RecoveryError, Unwritten, recover};
 use crate::snapshot::Snapshot;
 use crate::storage::{Stats, Storage};
 use crate::tail::Tail;
+use crate::time::LogTime;
 use crate::wal::Wal;
 
 /// Why a storage folder cannot be opened.
@@ -31,10 +32,10 @@ pub enum OpenError {
     #[error("the data folder has format {found}; this version reads up to {known}")]
     NewerFormat { found: u32, known: u32 },
     #[error(
-        "the data folder has format {found}, of an earlier version; this version reads format {known} only. Go on with the \
-         version that wrote it, or begin a new folder"
+        "the data folder has format {found}, of an earlier version; this version reads formats {oldest} to {known}. Go on \
+         with the version that wrote it, or begin a new folder"
     )]
-    OlderFormat { found: u32, known: u32 },
+    OlderFormat { found: u32, oldest: u32, known: u32 },
     #[error("{file} is damaged: {reason}")]
     Corrupt { file: String, reason: String },
     /// Acknowledged records are missing from the log's end: cutting it there, as after a crash, would lose them silently.
@@ -91,7 +92,7 @@ impl Storage {
             Ok(Lock::Taken { pid }) => return Err(OpenError::Locked { pid }),
             Err(error) => return Err(io("lock the data folder", &error)),
         };
-        let cluster_id = open_meta(&folder)?;
+        let (cluster_id, format) = open_meta(&folder)?;
         let recovered = recover(&folder, config.fault).map_err(|error| match error {
             RecoveryError::Io(error) => io("read the data folder", &error),
             RecoveryError::Corrupt { file, reason } => OpenError::Corrupt { file, reason },
@@ -103,7 +104,16 @@ impl Storage {
             make_durable(&folder, &wal, recovered.replayed_from)
                 .map_err(|error| io("sync the data folder", &error))?;
         }
+        if recovered.is_newest_damaged {
+            let aside = folder.set_checkpoint_aside();
+            aside.map_err(|error| io("set the damaged checkpoint aside", &error))?;
+        }
+        if format < FOLDER_FORMAT {
+            // Before anything is written that the older version cannot read.
+            write_meta(&folder, &cluster_id)?;
+        }
         tracing::debug!(replayed = recovered.replayed, "storage recovered");
+        let time = LogTime::after(recovered.state.time, &*clock);
         let core = Core {
             state: recovered.state,
             tail: Tail::default(),
@@ -114,6 +124,7 @@ impl Storage {
             in_flight: 0,
             active_fill: (wal.place().position, wal.capacity()),
             checkpoint_file: recovered.checkpoint_file,
+            keep_from: recovered.keep_from,
             spare_wanted: false,
             stuck: BTreeSet::new(),
             full: None,
@@ -133,6 +144,7 @@ impl Storage {
             sealing: Mutex::new(sealing),
             config,
             clock,
+            time,
             folder,
             cluster_id,
             core: Mutex::new(core),
@@ -167,7 +179,7 @@ impl Storage {
         let mut core = self.shared.core.lock();
         if core.failed.is_none() {
             // A checkpoint that cannot be written costs the next start a replay, nothing else.
-            let snapshot = Snapshot::of(&core.state, wal.place(), self.shared.clock.now_ms());
+            let snapshot = Snapshot::of(&core.state, wal.place(), self.shared.log_now());
             if let Err(error) = sealed.and_then(|()| snapshot.write(&self.shared.folder)) {
                 tracing::warn!(?error, "no checkpoint on close");
             }
@@ -185,36 +197,43 @@ fn make_durable(folder: &Folder, wal: &Wal, replayed_from: u64) -> std::io::Resu
     folder.disk.sync_dir(&folder.dir)
 }
 
-fn open_meta(folder: &Folder) -> Result<String, OpenError> {
+/// The cluster's id and the folder's format.
+fn open_meta(folder: &Folder) -> Result<(String, u32), OpenError> {
     let path = folder.meta();
-    if folder.disk.exists(&path) {
-        let bytes = read_all(&*folder.disk, &path).map_err(|error| io("read meta", &error))?;
-        let meta: Meta = serde_json::from_slice(&bytes).map_err(|error| OpenError::Corrupt {
-            file: "meta".to_owned(),
-            reason: error.to_string(),
-        })?;
-        if meta.format > FOLDER_FORMAT {
-            return Err(OpenError::NewerFormat {
-                found: meta.format,
-                known: FOLDER_FORMAT,
-            });
-        }
-        if meta.format < FOLDER_FORMAT {
-            return Err(OpenError::OlderFormat {
-                found: meta.format,
-                known: FOLDER_FORMAT,
-            });
-        }
-        return Ok(meta.cluster_id);
+    if !folder.disk.exists(&path) {
+        let id = Uuid::new_v4();
+        let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id.as_bytes());
+        write_meta(folder, &id)?;
+        return Ok((id, FOLDER_FORMAT));
     }
-    let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes());
-    let meta = Meta {
-        format: FOLDER_FORMAT,
-        cluster_id: id.clone(),
+    let corrupt = |reason: String| OpenError::Corrupt {
+        file: "meta".to_owned(),
+        reason,
     };
-    let bytes = serde_json::to_vec(&meta).expect("two plain fields serialise");
-    write_atomic(&*folder.disk, &path, &bytes).map_err(|error| io("write meta", &error))?;
-    Ok(id)
+    let bytes = read_all(&*folder.disk, &path).map_err(|error| io("read meta", &error))?;
+    let meta: Meta = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+    let (found, known) = (meta.format, FOLDER_FORMAT);
+    if found > known {
+        return Err(OpenError::NewerFormat { found, known });
+    }
+    if found < OLDEST_FORMAT {
+        let oldest = OLDEST_FORMAT;
+        return Err(OpenError::OlderFormat {
+            found,
+            oldest,
+            known,
+        });
+    }
+    if !meta.holds() {
+        return Err(corrupt("the checksum does not hold".to_owned()));
+    }
+    Ok((meta.cluster_id, found))
+}
+
+fn write_meta(folder: &Folder, cluster_id: &str) -> Result<(), OpenError> {
+    let meta = Meta::new(cluster_id.to_owned());
+    let bytes = serde_json::to_vec(&meta).expect("plain fields serialise");
+    write_atomic(&*folder.disk, &folder.meta(), &bytes).map_err(|error| io("write meta", &error))
 }
 
 fn io(what: &str, error: &std::io::Error) -> OpenError {

@@ -25,7 +25,7 @@ pub(crate) const EXPIRY_MS: i64 = 24 * 3600 * 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Producer {
     pub(crate) epoch: i16,
-    /// When it last appended, by the wall clock of then.
+    /// When it last appended, by the log's time.
     pub(crate) seen_at: i64,
     batches: VecDeque<Sent>,
 }
@@ -90,6 +90,7 @@ impl Producer {
         now: i64,
     ) -> Producer {
         let mut batches = match known {
+            Some(known) if known.is_expired(now) => VecDeque::new(),
             Some(known) if known.epoch == header.producer_epoch => known.batches.clone(),
             _ => VecDeque::new(),
         };

@@ -1,6 +1,7 @@
 //! Opening: from what a crash left behind to a state and a place to write on.
 //!
-//! 1. Load the checkpoint, or begin with nothing.
+//! 1. Load the newest checkpoint, or begin with nothing. If it is damaged, load the one before it: the WAL files that this one
+//!    needs are still there. If that one is damaged too, everything is replayed, provided that the first file is still there.
 //! 2. Files before the checkpoint's: hang their sidecars' segments into the logs; rebuild a sidecar that is lost.
 //! 3. The checkpoint's file: take its batches up to the checkpoint into the index, replay what follows.
 //! 4. Later files: replay whole. Each must begin where the one before ends, else acknowledged frames are gone: refuse.
@@ -134,6 +135,9 @@ pub(crate) struct Recovered {
     /// Where in the last file replay began.
     pub(crate) replayed_from: u64,
     pub(crate) checkpoint_file: u64,
+    /// Where the replay of the older checkpoint would begin: files from here on must stay.
+    pub(crate) keep_from: u64,
+    pub(crate) is_newest_damaged: bool,
     pub(crate) replayed: u64,
     pub(crate) unwritten: Vec<Unwritten>,
 }
@@ -207,7 +211,12 @@ fn wal_name(id: u64) -> String {
 
 /// Carries the plan out.
 pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered, RecoveryError> {
-    let (state, checkpoint) = load_checkpoint(folder)?;
+    let Loaded {
+        state,
+        place: checkpoint,
+        keep_from,
+        damaged,
+    } = load_checkpoint(folder)?;
     let mut facts = Vec::new();
     let listed = folder.tidy_and_list()?;
     let listed =
@@ -219,7 +228,11 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
             sidecar_end: folder.read_head(id)?.ok().map(|head| head.end),
         });
     }
-    let steps = plan(checkpoint, &facts).map_err(|(id, reason)| corrupt(wal_name(id), reason))?;
+    let steps = plan(checkpoint, &facts).map_err(|(id, reason)| match (&damaged, checkpoint) {
+        // Without a checkpoint everything would have to be there.
+        (Some(damaged), None) => corrupt("checkpoint", damaged.0),
+        _ => corrupt(wal_name(id), reason),
+    })?;
     let mut recovery = Recovery {
         folder,
         state,
@@ -260,19 +273,66 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
         state,
         place,
         checkpoint_file: checkpoint.unwrap_or_default().file,
+        keep_from,
+        is_newest_damaged: damaged.is_some() && folder.disk.exists(&folder.checkpoint()),
         unwritten,
     })
 }
 
-fn load_checkpoint(folder: &Folder) -> Result<(State, Option<Place>), RecoveryError> {
-    let path = folder.checkpoint();
+/// Where recovery begins.
+struct Loaded {
+    state: State,
+    place: Option<Place>,
+    keep_from: u64,
+    /// Why the newest checkpoint that there should be is not the one to begin with.
+    damaged: Option<Damaged>,
+}
+
+fn load_checkpoint(folder: &Folder) -> Result<Loaded, RecoveryError> {
+    let older = || read_checkpoint(folder, folder.older_checkpoint());
+    let damaged = match read_checkpoint(folder, folder.checkpoint())? {
+        Some(Ok((state, place))) => {
+            let older = older()?.and_then(Result::ok);
+            return Ok(Loaded {
+                state,
+                place: Some(place),
+                keep_from: older.map_or(0, |(_, place)| place.file),
+                damaged: None,
+            });
+        }
+        Some(Err(damaged)) => {
+            tracing::error!(
+                reason = damaged.0,
+                "the checkpoint is damaged: opening from the one before it"
+            );
+            Some(damaged)
+        }
+        None => None,
+    };
+    let (loaded, damaged) = match older()? {
+        Some(Ok(loaded)) => (Some(loaded), damaged),
+        Some(Err(older)) => (None, Some(damaged.unwrap_or(older))),
+        None => (None, damaged),
+    };
+    let (state, place) = loaded.map_or((State::default(), None), |(state, place)| {
+        (state, Some(place))
+    });
+    Ok(Loaded {
+        state,
+        place,
+        keep_from: place.unwrap_or_default().file,
+        damaged,
+    })
+}
+
+type Read = Result<(State, Place), Damaged>;
+
+fn read_checkpoint(folder: &Folder, path: PathBuf) -> Result<Option<Read>, RecoveryError> {
     if !folder.disk.exists(&path) {
-        return Ok((State::default(), None));
+        return Ok(None);
     }
     let bytes = read_all(&*folder.disk, &path)?;
-    let (state, place) =
-        checkpoint::decode(&bytes).map_err(|damaged| corrupt("checkpoint", damaged.0))?;
-    Ok((state, Some(place)))
+    Ok(Some(checkpoint::decode(&bytes)))
 }
 
 struct Recovery<'a> {

@@ -5,8 +5,6 @@
 
 use std::io;
 
-use lw_stdx::disk::write_atomic;
-
 use crate::checkpoint;
 use crate::folder::Folder;
 use crate::frame::Place;
@@ -21,7 +19,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Of the end of the active file.
+    /// Of the end of the active file, at `now` of the log's time.
     pub(crate) fn of(state: &State, place: Place, now: i64) -> Snapshot {
         Snapshot {
             checkpoint: Some(checkpoint::encode(state, place, now)),
@@ -51,7 +49,7 @@ impl Snapshot {
     pub(crate) fn write(&self, folder: &Folder) -> io::Result<()> {
         folder.write_sidecar(self.file, &self.sidecar)?;
         match &self.checkpoint {
-            Some(checkpoint) => write_atomic(&*folder.disk, &folder.checkpoint(), checkpoint),
+            Some(checkpoint) => folder.write_checkpoint(checkpoint),
             None => Ok(()),
         }
     }

@@ -29,6 +29,8 @@ pub(crate) const MAX_BATCHES: usize = 1 << ORDER_BITS;
 pub(crate) struct State {
     /// Lsn of the last frame applied.
     pub(crate) lsn: u64,
+    /// The log's time (`time.rs`) at its newest append.
+    pub(crate) time: i64,
     pub(crate) topics: BTreeMap<Uuid, Arc<Topic>>,
     pub(crate) names: HashMap<String, Uuid>,
     pub(crate) logs: BTreeMap<LogId, Log>,
@@ -85,6 +87,7 @@ impl State {
         position: u64,
         order: u64,
     ) -> Result<u64, Damaged> {
+        self.time = self.time.max(appended_at);
         // The topic may have been deleted by a frame that was accepted before this one became durable.
         let Some(log) = self.logs.get_mut(&id) else {
             return Ok(0);
@@ -196,6 +199,14 @@ impl State {
         let dead = log.active.partition_point(|entry| entry.last < log.start);
         for entry in log.active.drain(..dead) {
             log.bytes -= u64::from(entry.len);
+        }
+    }
+
+    /// Lets go of producers that have not been seen for long; nobody can tell: they count as unknown already.
+    pub(crate) fn expire_producers(&mut self, now: i64) {
+        for log in self.logs.values_mut() {
+            log.producers
+                .retain(|_, producer| !producer.is_expired(now));
         }
     }
 

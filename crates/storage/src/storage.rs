@@ -82,6 +82,8 @@ pub struct Stats {
     pub write_blocked: bool,
     /// Why nothing is written any more until a restart: a failed sync, or a panic of one of the storage's threads.
     pub failed: Option<String>,
+    /// Idempotent producers known, once for each partition that they write to.
+    pub producers: u64,
     pub wal_files: u64,
     pub wal_bytes: u64,
 }
@@ -229,6 +231,8 @@ impl Storage {
             let mut stats = core.stats.clone();
             stats.write_blocked = core.full.is_some() || core.failed.is_some();
             stats.failed = core.failed.clone();
+            let logs = core.state.logs.values();
+            stats.producers = logs.map(|log| log.producers.len() as u64).sum();
             stats
         };
         for entry in folder.disk.list(&folder.wal).unwrap_or_default() {

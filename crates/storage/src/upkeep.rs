@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::commit::Shared;
 use crate::config::Fault;
+use crate::folder::Folder;
 use crate::ops::{CommitError, Committed, Op};
 use crate::record::LogId;
 use crate::retention::{self, Due};
@@ -18,6 +19,8 @@ use crate::wal::{Room, allocate};
 
 /// How often upkeep looks around without being called.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often producers are let go that have not been seen for a day; Kafka's interval.
+const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
 impl Shared {
     pub(crate) fn upkeep_thread(&self) {
@@ -51,7 +54,12 @@ impl Shared {
 
     /// One round. Each step may fail by itself and is tried again in the next.
     pub(crate) fn upkeep(&self) {
-        let _round = self.round.lock();
+        let mut expiry = self.round.lock();
+        if self.clock.elapsed() >= *expiry {
+            let now = self.log_now();
+            self.core.lock().state.expire_producers(now);
+            *expiry = self.clock.elapsed() + EXPIRE_EVERY;
+        }
         if let Err(error) = self.write_sealed() {
             tracing::warn!(%error, "cannot write a log file's index or the checkpoint");
         } else if let Err(error) = self.rewrite_thin_files() {
@@ -79,7 +87,12 @@ impl Shared {
         while let Some(snapshot) = sealing.front() {
             snapshot.write(&self.folder)?;
             if snapshot.has_checkpoint() {
-                self.core.lock().checkpoint_file = snapshot.file;
+                let mut core = self.core.lock();
+                core.keep_from = core.checkpoint_file;
+                core.checkpoint_file = snapshot.file;
+                if self.config.fault == Some(Fault::ForgetOlderCheckpoint) {
+                    core.keep_from = snapshot.file;
+                }
             }
             self.index_cache.unpin(snapshot.file);
             sealing.pop_front();
@@ -137,9 +150,12 @@ impl Shared {
 
     /// Takes files away that no log needs and no replay starts in; one becomes the spare.
     fn remove_dead_files(&self) -> io::Result<()> {
+        if self.core.lock().full.is_some() {
+            self.give_up_older_checkpoint()?;
+        }
         let dead: Vec<u64> = {
             let mut core = self.core.lock();
-            let before = core.checkpoint_file;
+            let before = core.keep_from;
             let dead = core
                 .state
                 .sealed
@@ -158,6 +174,20 @@ impl Shared {
             self.index_cache.forget(id);
             self.discard(id, rewritten)?;
         }
+        Ok(())
+    }
+
+    /// A full disk needs the files that only the older checkpoint needs more than it needs a second checkpoint.
+    fn give_up_older_checkpoint(&self) -> io::Result<()> {
+        let Folder { disk, dir, .. } = &*self.folder;
+        let (newest, older) = (self.folder.checkpoint(), self.folder.older_checkpoint());
+        // A write that found no room, or a crash in one, has left only the older name: it is the newest one then.
+        if disk.exists(&newest) && disk.exists(&older) {
+            disk.remove(&older)?;
+            disk.sync_dir(dir)?;
+        }
+        let mut core = self.core.lock();
+        core.keep_from = core.checkpoint_file;
         Ok(())
     }
 

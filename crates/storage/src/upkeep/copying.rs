@@ -40,7 +40,7 @@ impl Shared {
             let core = self.core.lock();
             let files = &core.state.sealed;
             let full = self.config.wal_file_bytes;
-            let Some(run) = due(files, core.checkpoint_file, full, &core.stuck) else {
+            let Some(run) = due(files, core.keep_from, full, &core.stuck) else {
                 return Ok(());
             };
             let through = files[run.end()].through;

@@ -691,7 +691,7 @@ fn sim_acknowledged_records_survive_every_crash() {
 #[test]
 fn sim_histories_rewrite_files_and_join_rewritten_ones() {
     let (mut rewritten, mut joined) = (0, 0);
-    for seed in 1..=30 {
+    for seed in 1..=50 {
         let mut world = World::new(seed, None);
         for round in 0..ROUNDS {
             world.life(round).unwrap();

@@ -69,7 +69,7 @@ fn somewhere(disk: &SimDisk, rng: &mut SmallRng) -> Option<(PathBuf, u64)> {
     names.sort();
     let newest = names.iter().rev().find(|name| name.ends_with(".wal"))?;
     let path = match rng.random_range(0..10) {
-        0 => PathBuf::from("/sim/checkpoint"),
+        0 => PathBuf::from(["/sim/checkpoint", "/sim/checkpoint.old"][rng.random_range(0..2)]),
         1..3 => dir.join(&names[rng.random_range(0..names.len())]),
         _ => dir.join(newest),
     };
@@ -165,6 +165,46 @@ fn sim_flipped_bits_are_never_swallowed() {
 fn sim_cutting_the_log_at_damage_is_caught() {
     let fault = Fault::CutAtDamage;
     is_caught(fault, |seed| run(seed, Some(fault), &mut Tally::default()));
+}
+
+/// Neither of two checkpoints is needed as long as the other one is sound; the log goes on from there.
+#[test]
+fn sim_a_damaged_checkpoint_falls_back_to_the_one_before_it() {
+    let mut opened = 0;
+    for seed in seeds(100) {
+        let fell_back = damage_checkpoint(seed, None).unwrap_or_else(|violation| {
+            panic!("seed {seed}: {violation}\nagain: cargo xtask sim --seed {seed}")
+        });
+        opened += usize::from(fell_back);
+    }
+    assert!(opened > 0, "none had two checkpoints");
+}
+
+#[test]
+fn sim_recycling_what_the_older_checkpoint_needs_is_caught() {
+    let fault = Fault::ForgetOlderCheckpoint;
+    is_caught(fault, |seed| damage_checkpoint(seed, Some(fault)).map(drop));
+}
+
+/// Whether a history that had two checkpoints opened without the newest one, and took another life from there.
+fn damage_checkpoint(seed: u64, fault: Option<Fault>) -> Result<bool, Violation> {
+    let mut world = World::new(seed, fault);
+    for round in 0..ROUNDS {
+        world.life(round)?;
+    }
+    let newest = Path::new("/sim/checkpoint");
+    let both = [newest, Path::new("/sim/checkpoint.old")];
+    if !both.iter().all(|path| world.disk.exists(path)) {
+        return Ok(false);
+    }
+    world.disk.cause(Trouble::Capacity(u64::MAX));
+    let len = read_all(&world.disk, newest).unwrap().len() as u64;
+    let position = world.rng.random_range(0..len);
+    world.disk.flip(newest, position, 0);
+    for round in 0..3 {
+        world.life(round)?;
+    }
+    Ok(true)
 }
 
 /// What the message tells the user to type does what it says.

@@ -1,6 +1,6 @@
 //! Folders of the current format must keep opening with everything in them; those of an older one are refused by name.
 //!
-//! `tests/format/v2` was written once by [`write`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
+//! `tests/format/v3` was written once by [`write`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
 //! a new folder, when the format changes) and is opened from a copy. It ends as after kill -9: a sealed file with its
 //! sidecar, a checkpoint, and a tail to replay.
 
@@ -154,15 +154,41 @@ fn check(storage: &Storage) {
 }
 
 #[test]
-fn folders_of_format_2_open_with_everything_in_them() {
+fn folders_of_formats_2_and_3_open_with_everything_in_them() {
     if std::env::var_os("LAKEWARD_WRITE_FORMAT").is_some() {
-        std::fs::create_dir_all(folder("v2")).unwrap();
-        write(&folder("v2"));
+        std::fs::create_dir_all(folder("v3")).unwrap();
+        write(&folder("v3"));
     }
+    for version in ["v2", "v3"] {
+        let dir = tempdir().unwrap();
+        copy(&folder(version), dir.path());
+        let storage = try_open(small(dir.path())).unwrap();
+        let cluster = storage.cluster_id();
+        check(&storage);
+        storage.close();
+        // From now on it is one of the newest format.
+        let meta = std::fs::read_to_string(dir.path().join("meta")).unwrap();
+        assert!(meta.starts_with(r#"{"format":3,"#), "{meta}");
+        let storage = try_open(small(dir.path())).unwrap();
+        assert_eq!(storage.cluster_id(), cluster);
+        assert_eq!(records(&storage, EVENTS, 1), ["0=x", "1=y"]);
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_meta_is_told() {
     let dir = tempdir().unwrap();
-    copy(&folder("v2"), dir.path());
-    let storage = try_open(small(dir.path())).unwrap();
-    check(&storage);
+    try_open(small(dir.path())).unwrap().close();
+    let path = dir.path().join("meta");
+    let meta = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for byte in 0..meta.len() {
+        let mut meta = meta.clone();
+        meta[byte] ^= 1;
+        std::fs::write(&path, &meta).unwrap();
+        refused += usize::from(try_open(small(dir.path())).is_err());
+    }
+    assert_eq!(refused, meta.len());
 }
 
 #[test]
@@ -170,13 +196,13 @@ fn folders_of_format_1_are_refused_with_what_to_do() {
     let dir = tempdir().unwrap();
     copy(&folder("v1"), dir.path());
     let refused = try_open(small(dir.path())).err().unwrap().to_string();
-    let expected = "the data folder has format 1, of an earlier version; this version reads format 2 only. \
+    let expected = "the data folder has format 1, of an earlier version; this version reads formats 2 to 3. \
                     Go on with the version that wrote it, or begin a new folder";
     assert_eq!(refused, expected);
 }
 
 #[test]
-fn what_is_written_now_reads_back_as_format_2() {
+fn what_is_written_now_reads_back_as_format_3() {
     let dir = tempdir().unwrap();
     write(dir.path());
     check(&try_open(small(dir.path())).unwrap());
@@ -184,7 +210,7 @@ fn what_is_written_now_reads_back_as_format_2() {
     let head = |dir: &Path| {
         std::fs::read(dir.join("wal/00000000000000000001.wal")).unwrap()[..64].to_vec()
     };
-    assert_eq!(head(dir.path()), head(&folder("v2")));
+    assert_eq!(head(dir.path()), head(&folder("v3")));
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,6 +1,7 @@
 //! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`, and with rotten bits `damage`), on a
 //! disk in trouble (`trouble`), where old files are rewritten (`rewriting`), where retention must wait
-//! (`holds`), where a thread of it panics (`panics`), and as files of earlier versions (`format`).
+//! (`holds`), where a thread of it panics (`panics`), under clocks that
+//! leap (`producers`), and as files of earlier versions (`format`).
 
 mod crash;
 mod damage;
@@ -8,6 +9,7 @@ mod format;
 mod holds;
 mod kit;
 mod panics;
+mod producers;
 mod real;
 mod rewriting;
 mod trouble;
