@@ -1,10 +1,12 @@
 //! A small blocking Kafka client: what the command line and the demo's producer ask of a broker, and no more.
 //!
 //! It speaks the newest version that both sides know, reconnects never, retries nothing, and follows partition leaders:
-//! produce goes to the broker that leads, group calls to the coordinator. It is not a consumer (no group membership, no
-//! fetch) and not a batching producer: the caller builds batches.
+//! produce and fetch go to the broker that leads, group calls to the coordinator. It is not a consumer (no group
+//! membership: the caller keeps the offsets) and not a batching producer: the caller builds batches.
 
+mod admin;
 mod connection;
+mod fetch;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -20,6 +22,8 @@ use crate::batch::{Batch, BatchError};
 use crate::client::connection::Connection;
 use crate::frame::FrameError;
 use crate::messages::*;
+
+pub use fetch::Fetched;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
