@@ -14,7 +14,7 @@ import tables
 from lakeward import REPOSITORY, wait_until
 from wire import Connection, request, string
 
-PIPELINE = REPOSITORY / "examples/inventory/pipeline.sql"
+PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
 TABLE = inventory.TABLE
 DEAD = f"{TABLE}__dead_letters"
 
@@ -166,7 +166,7 @@ def test_a_malformed_record_becomes_a_dead_letter_and_stops_nothing(serve, folde
     assert all(letter[3] for letter in letters)
     report = server.audit(TABLE)
     assert report["ok"] and report["totals"]["rows"] == 200 and report["totals"]["dead_letters"] == len(rubbish)
-    assert server.json("pipeline", "show", "pipeline")["state"] == "running"
+    assert server.json("pipeline", "show", "inventory")["state"] == "running"
 
 
 # One folder, one server.
@@ -269,9 +269,9 @@ def running(serve, folder):
 
 
 def test_the_same_script_twice_attaches(running):
-    before = running.json("pipeline", "show", "pipeline")
+    before = running.json("pipeline", "show", "inventory")
     running.ok("run", PIPELINE, "--detach")
-    after = running.json("pipeline", "show", "pipeline")
+    after = running.json("pipeline", "show", "inventory")
     assert after["id"] == before["id"]
     inventory.send(running.kafka, range(300, 400), partitions=3)
     wait_until(lambda: tables.rows(running.catalog, TABLE) == 400, "the later events, once")
@@ -279,17 +279,17 @@ def test_the_same_script_twice_attaches(running):
 
 
 def test_another_text_under_the_same_name_is_refused_with_the_difference(running, folder):
-    other = folder / "pipeline.sql"
+    other = folder / "inventory.sql"
     other.write_text(PIPELINE.read_text().replace("FROM inventory_events;", "FROM inventory_events WHERE quantity > 5;"))
     done = running.run("run", other, "--detach")
     said = done.stdout + done.stderr
     assert done.returncode == 1
     assert "WHERE quantity > 5" in said and "--replace" in said, said
-    assert running.json("pipeline", "show", "pipeline")["state"] == "running"
+    assert running.json("pipeline", "show", "inventory")["state"] == "running"
 
 
 def test_dropped_and_run_again_is_refused_unless_it_adopts(running):
-    running.ok("pipeline", "drop", "pipeline")
+    running.ok("pipeline", "drop", "inventory")
     done = running.run("run", PIPELINE, "--detach")
     assert done.returncode == 1
     assert "--adopt" in done.stdout + done.stderr
@@ -321,7 +321,7 @@ def rolled_back(running):
 
 
 def job(server):
-    (job,) = server.json("pipeline", "show", "pipeline")["jobs"]
+    (job,) = server.json("pipeline", "show", "inventory")["jobs"]
     return job
 
 
@@ -331,19 +331,19 @@ def test_a_table_rolled_back_under_a_running_pipeline_pauses_it_and_shows_where_
     ends = {name: {at["partition"]: at["next"] for at in paused[name]} for name in vectors}
     assert all(set(at) == {0, 1, 2} for at in ends.values()), ends
     assert [sum(ends[name].values()) for name in vectors] == [300, 603, 703]
-    said = rolled_back.ok("pipeline", "show", "pipeline")
+    said = rolled_back.ok("pipeline", "show", "inventory")
     for word in ("rolled back", "the table ends at", "the last commit ended at", "the checkpoint stands at", "--adopt", "--rewind"):
         assert word in said, said
     assert tables.rows(rolled_back.catalog, TABLE) == 300, "it committed on top of a table that was rolled back"
     report = rolled_back.audit(TABLE)
     assert not report["ok"] and report["totals"]["gaps"] == 300 and report["totals"]["rows"] == 300
     assert any("rolled back" in finding for finding in report["findings"]), report["findings"]
-    both = rolled_back.run("pipeline", "resume", "pipeline", "--adopt", "--rewind")
+    both = rolled_back.run("pipeline", "resume", "inventory", "--adopt", "--rewind")
     assert both.returncode == 2 and "cannot be used with" in both.stderr
 
 
 def test_a_rewind_reads_again_what_a_rollback_took_away(rolled_back):
-    rolled_back.ok("pipeline", "resume", "pipeline", "--rewind")
+    rolled_back.ok("pipeline", "resume", "inventory", "--rewind")
     wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 700, "everything after the point of the rollback comes again")
     assert tables.quantities(rolled_back.catalog, TABLE) == list(range(700))
     report = rolled_back.audit(TABLE)
@@ -352,7 +352,7 @@ def test_a_rewind_reads_again_what_a_rollback_took_away(rolled_back):
 
 
 def test_an_adopted_rollback_stays_and_the_audit_says_so(rolled_back):
-    rolled_back.ok("pipeline", "resume", "pipeline", "--adopt")
+    rolled_back.ok("pipeline", "resume", "inventory", "--adopt")
     wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 400, "the events after the last commit")
     inventory.send(rolled_back.kafka, range(700, 750), partitions=3)
     wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 450, "the pipeline goes on")
@@ -364,7 +364,7 @@ def test_an_adopted_rollback_stays_and_the_audit_says_so(rolled_back):
 
 
 def test_a_dropped_pipeline_with_dead_letters_can_be_adopted_and_meets_more_of_them(rolled_back):
-    rolled_back.ok("pipeline", "drop", "pipeline")
+    rolled_back.ok("pipeline", "drop", "inventory")
     rolled_back.ok("run", PIPELINE, "--detach", "--adopt")
     wait_until(lambda: tables.rows(rolled_back.catalog, TABLE) == 400, "the new pipeline takes the rolled back table over")
     client = Producer({"bootstrap.servers": rolled_back.kafka})

@@ -20,7 +20,7 @@ from test_crash import read_log
 
 SLOW = [catalog_readers.spark_reads_and_writes, catalog_readers.trino_reads_and_writes]
 CASES = catalog_readers.CASES + (SLOW if os.environ.get("LAKEWARD_E2E_READERS") == "all" else [])
-PIPELINE = REPOSITORY / "examples/inventory/pipeline.sql"
+PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
 KILLS = int(os.environ.get("LAKEWARD_E2E_KILLS", 20))
 
 
@@ -153,7 +153,7 @@ def healthy(server):
 
 def complaint(server):
     """What the pipeline says is wrong."""
-    job = server.json("pipeline", "show", "pipeline")["jobs"][0]
+    job = server.json("pipeline", "show", "inventory")["jobs"][0]
     return job.get("error") or job["last_error"] or ""
 
 
@@ -184,7 +184,7 @@ def test_a_catalog_that_is_down_or_hangs_is_waited_for(serve, folder, reference)
     os.kill(reference.pid, signal.SIGSTOP)
     try:
         inventory.send(server.kafka, range(200, 300), partitions=2)
-        wait_until(lambda: server.json("pipeline", "show", "pipeline")["jobs"][0]["records_in"] >= 100, "the records are read")
+        wait_until(lambda: server.json("pipeline", "show", "inventory")["jobs"][0]["records_in"] >= 100, "the records are read")
         assert healthy(server)
     finally:
         os.kill(reference.pid, signal.SIGCONT)

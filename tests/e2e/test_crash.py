@@ -14,7 +14,7 @@ from lakeward import REPOSITORY, wait_until
 
 KILLS = int(os.environ.get("LAKEWARD_E2E_KILLS", 20))
 PARTITIONS = 12
-PIPELINE = REPOSITORY / "examples/inventory/pipeline.sql"
+PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
 
 
 def read_log(bootstrap, topic, partitions):

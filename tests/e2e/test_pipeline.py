@@ -10,13 +10,13 @@ import inventory
 import tables
 from lakeward import REPOSITORY, wait_until
 
-PIPELINE = REPOSITORY / "examples/inventory/pipeline.sql"
+PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
 EVENTS = int(os.environ.get("LAKEWARD_E2E_EVENTS", 1_000_000))
 
 
 def test_the_example_is_the_articles_script_word_for_word():
     script = re.sub(r"--[^\n]*", "", PIPELINE.read_text())
-    assert script.split() == article.SCRIPT.split(), "examples/inventory/pipeline.sql differs from the article"
+    assert script.split() == article.SCRIPT.split(), "examples/inventory/inventory.sql differs from the article"
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_articles_script_lands_every_event_once(serve, folder, kafka_tools, 
     answers = tables.check(server.catalog, inventory.TABLE, trino(server.catalog))
     assert all(f'"rows": {EVENTS}' in line for line in answers.splitlines())
 
-    group = "lakeward-pipeline"
+    group = "lakeward-inventory"
     wait_until(lambda: set(kafka_tools.lags(server.kafka, group).values()) == {"0"}, "kafka-consumer-groups shows no lag", seconds=60)
     assert len(kafka_tools.lags(server.kafka, group)) == 48
 

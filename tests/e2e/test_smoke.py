@@ -3,7 +3,7 @@ import inventory
 import tables
 from lakeward import REPOSITORY, wait_until
 
-PIPELINE = REPOSITORY / "examples/inventory/pipeline.sql"
+PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
 
 
 def test_smoke_events_become_rows_that_duckdb_reads(serve, folder):

@@ -10,7 +10,7 @@
 //! | `POST /api/v1/pipelines/NAME/stop`, `…/resume` | `resume` takes `{adopt}` |
 //! | `DELETE /api/v1/pipelines/NAME` | drop |
 //! | `GET /api/v1/pipelines/NAME/output?from=N` | lines of its `print` sinks |
-//! | `POST /api/v1/sql` | batch query `{sql}` over tables |
+//! | `POST /api/v1/sql` | batch query `{sql, max_rows, timeout_ms}` over tables; with `Accept: application/x-ndjson` row by row |
 //! | `GET /api/v1/tables[/NAME]` | tables; one table's snapshots with their offsets |
 //! | `GET /api/v1/audit/TABLE` | the audit of DESIGN §5.8 |
 //!
@@ -26,12 +26,15 @@
 mod refusal;
 mod rejection;
 mod routes;
+mod sql;
 #[cfg(test)]
 mod tests;
 
 pub use refusal::Refusal;
 pub use routes::router;
+pub use sql::{Answer, Column, Question};
 
+use futures::future::BoxFuture;
 use lw_runtime::pipelines::{Pipelines, PlannedJob};
 use serde::Serialize;
 use serde_json::Value;
@@ -75,8 +78,9 @@ pub struct Status {
 pub struct Parts {
     pub pipelines: Arc<Pipelines>,
     pub plan: Box<dyn Fn(&Script) -> Result<Planned, Refusal> + Send + Sync>,
-    /// Runs a batch query: columns and rows as JSON.
-    pub query: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
+    /// Begins a batch query. Dropping the future or the answer ends it.
+    pub query:
+        Box<dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync>,
     pub tables: Box<dyn Fn() -> Result<Value, Refusal> + Send + Sync>,
     pub table: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
     pub audit: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,

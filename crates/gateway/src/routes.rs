@@ -23,7 +23,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/pipelines/{name}/stop", post(stop))
         .route("/api/v1/pipelines/{name}/resume", post(resume))
         .route("/api/v1/pipelines/{name}/output", get(output))
-        .route("/api/v1/sql", post(sql))
+        .route("/api/v1/sql", post(crate::sql::sql))
         .route("/api/v1/tables", get(tables))
         .route("/api/v1/tables/{name}", get(table))
         .route("/api/v1/audit/{table}", get(audit))
@@ -183,15 +183,6 @@ async fn output(
 ) -> Json<Value> {
     let (lines, next) = (parts.output)(&name, from.from);
     Json(json!({ "lines": lines, "next": next }))
-}
-
-#[derive(Deserialize)]
-struct Sql {
-    sql: String,
-}
-
-async fn sql(State(parts): State<Arc<Parts>>, Json(request): Json<Sql>) -> Answer {
-    ask(parts, move |parts| (parts.query)(&request.sql).map(Json)).await
 }
 
 async fn tables(State(parts): State<Arc<Parts>>) -> Answer {

@@ -115,6 +115,49 @@ fn plan(script: &Script) -> Result<Planned, Refusal> {
     Ok(planned)
 }
 
+/// `SELECT n` has the rows 1 to n, `FAIL n` fails behind them.
+struct Numbers {
+    left: Vec<i64>,
+    most: usize,
+    fails: bool,
+}
+
+fn numbers(question: &Question) -> Result<Box<dyn Answer>, Refusal> {
+    let (verb, n) = question.sql.split_once(' ').unwrap_or_default();
+    let Ok(n) = n.parse::<i64>() else {
+        return Err(Refusal::new(400, "no such column"));
+    };
+    Ok(Box::new(Numbers {
+        left: (1..=n).rev().collect(),
+        most: question.max_rows.map_or(usize::MAX, |most| most as usize),
+        fails: verb == "FAIL",
+    }))
+}
+
+impl Answer for Numbers {
+    fn columns(&self) -> Vec<Column> {
+        let column = |name: &str, kind: &str| Column {
+            name: name.to_string(),
+            kind: kind.to_string(),
+        };
+        vec![column("1", "Int64")]
+    }
+
+    fn next(&mut self) -> futures::future::BoxFuture<'_, Option<Result<Vec<Value>, Refusal>>> {
+        let next = if self.most > 0 { self.left.pop() } else { None };
+        let row = next.map(|n| Ok(vec![json!([n])]));
+        self.most = self.most.saturating_sub(row.is_some().into());
+        let failed = self.fails && row.is_none();
+        self.fails &= !failed;
+        let failure = failed.then(|| Err(Refusal::new(400, "out of memory")));
+        Box::pin(async move { row.or(failure) })
+    }
+
+    fn is_truncated(&self) -> bool {
+        !self.left.is_empty()
+    }
+}
+
 struct Server {
     address: SocketAddr,
     trouble: Arc<AtomicBool>,
@@ -152,10 +195,7 @@ fn start() -> Server {
     let parts = Parts {
         pipelines: pipelines.clone(),
         plan: Box::new(plan),
-        query: Box::new(|sql| match sql {
-            "SELECT 1" => Ok(json!({ "columns": ["1"], "rows": [[1]] })),
-            _ => Err(Refusal::new(400, "no such column")),
-        }),
+        query: Box::new(|question| Box::pin(async move { numbers(&question) })),
         tables: Box::new(|| Ok(json!([{ "table": "a.t" }]))),
         table: Box::new(|table| match table {
             "a.t" => Ok(json!({ "table": table })),
@@ -380,7 +420,33 @@ fn tables_queries_audits_and_output_pass_through() {
     );
     assert_eq!(server.get("/api/v1/audit/a.u").refusal().0, 404);
     let rows = server.post("/api/v1/sql", &json!({ "sql": "SELECT 1" }));
-    assert_eq!(rows.json(), json!({ "columns": ["1"], "rows": [[1]] }));
+    assert_eq!(
+        rows.json(),
+        json!({ "columns": ["1"], "rows": [[1]], "truncated": false })
+    );
+    let cut = json!({ "sql": "SELECT 3", "max_rows": 2 });
+    assert_eq!(
+        server.post("/api/v1/sql", &cut).json(),
+        json!({ "columns": ["1"], "rows": [[1], [2]], "truncated": true })
+    );
+    // A whole answer that fails has the status of its failure, a stream that does says so in its last line.
+    let fails = json!({ "sql": "FAIL 1" });
+    let failed = server.post("/api/v1/sql", &fails);
+    assert_eq!(failed.refusal(), (400, "out of memory".to_string()));
+    let lines = "content-type: application/json\r\naccept: application/x-ndjson\r\n";
+    let streamed = |body: &Value| server.send("POST", "/api/v1/sql", lines, &body.to_string());
+    let text = streamed(&cut).text;
+    assert!(
+        text.contains(r#"{"columns":[{"name":"1","type":"Int64"}]}"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"{"end":{"rows":2,"truncated":true}}"#),
+        "{text}"
+    );
+    let text = streamed(&fails).text;
+    assert!(text.contains(r#""message":"out of memory""#), "{text}");
+    assert!(!text.contains("end"), "{text}");
     let wrong = server.post("/api/v1/sql", &json!({ "sql": "SELECT x" }));
     assert_eq!(wrong.refusal(), (400, "no such column".to_string()));
     let output = server.get("/api/v1/pipelines/p/output?from=7").json();

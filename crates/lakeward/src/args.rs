@@ -49,6 +49,8 @@ pub enum Output {
     #[default]
     Table,
     Json,
+    /// Comma-separated, quoted as RFC 4180 says.
+    Csv,
 }
 
 /// Where the server is.
@@ -78,9 +80,9 @@ pub struct Up {
     /// Where everything durable lives.
     #[arg(long, default_value = "./lakeward-data")]
     pub data_dir: PathBuf,
-    /// Where the names in scripts really are.
-    #[arg(long, default_value = "lakeward.toml")]
-    pub config: PathBuf,
+    /// Where the names in scripts really are; without it, lakeward.toml in this folder if there is one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
     /// Kafka protocol.
     #[arg(long, default_value = "127.0.0.1:9092")]
     pub kafka: SocketAddr,
@@ -99,6 +101,28 @@ pub struct Up {
     /// How often tables are committed, such as `10 s`.
     #[arg(long, default_value = "10 s", value_parser = duration)]
     pub commit_interval: std::time::Duration,
+    /// Memory of all batch queries together, such as `256 MiB`.
+    #[arg(long, default_value = "256 MiB", value_parser = bytes)]
+    pub query_memory: usize,
+}
+
+/// Memory of the queries of a server that `run` starts for itself.
+pub const QUERY_MEMORY: usize = 256 << 20;
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].trim() {
+        "" | "B" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        _ => None,
+    };
+    let number = digits.parse::<usize>().ok();
+    let size = number
+        .zip(shift)
+        .and_then(|(number, shift)| number.checked_mul(1 << shift));
+    size.ok_or_else(|| format!("'{text}' is not a size; write '256 MiB' or '1 GiB'"))
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
@@ -125,15 +149,32 @@ pub struct Run {
     #[arg(long, default_value = "./lakeward-data")]
     pub data_dir: PathBuf,
     /// That server's configuration.
-    #[arg(long, default_value = "lakeward.toml")]
-    pub config: PathBuf,
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// How often that server commits.
+    #[arg(long, default_value = "10 s", value_parser = duration)]
+    pub commit_interval: std::time::Duration,
 }
 
 #[derive(clap::Args)]
 pub struct Sql {
-    /// The query.
-    #[arg(short = 'e', long = "execute", value_name = "QUERY")]
-    pub execute: String,
+    /// The query; several are divided by `;`.
+    #[arg(
+        short = 'e',
+        long = "execute",
+        value_name = "QUERY",
+        conflicts_with = "file"
+    )]
+    pub execute: Option<String>,
+    /// A file of queries, `-` for standard input. Without -e and -f: a prompt, or standard input if that is no terminal.
+    #[arg(short = 'f', long)]
+    pub file: Option<PathBuf>,
+    /// Rows after which an answer is cut off; 0 for all. Default: 10,000 as a table, else all.
+    #[arg(long)]
+    pub max_rows: Option<u64>,
+    /// How long a query may take.
+    #[arg(long, default_value = "60 s", value_parser = duration)]
+    pub timeout: std::time::Duration,
     #[command(flatten)]
     pub server: Server,
 }
@@ -148,21 +189,52 @@ pub struct Cluster {
     pub bootstrap_server: Option<String>,
 }
 
+/// Where a Kafka cluster is, for verbs that have an `-o` of their own.
+#[derive(Clone, clap::Args)]
+pub struct Place {
+    /// The server's API.
+    #[arg(
+        long,
+        env = "LAKEWARD_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        global = true
+    )]
+    pub server: String,
+    /// Any Kafka cluster; without it, the one of --server.
+    #[arg(long, global = true)]
+    pub bootstrap_server: Option<String>,
+}
+
+/// How a verb writes its answer.
+#[derive(Clone, Copy, clap::Args)]
+pub struct Written {
+    /// Output format.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
+    pub output: Output,
+}
+
 #[derive(clap::Args)]
 pub struct Topic {
     #[command(subcommand)]
     pub verb: TopicVerb,
     #[command(flatten)]
-    pub cluster: Cluster,
+    pub place: Place,
 }
 
 #[derive(Subcommand)]
 pub enum TopicVerb {
     /// Names and partitions.
-    List,
+    List {
+        #[command(flatten)]
+        written: Written,
+    },
     /// Partitions with their offsets.
     #[command(visible_alias = "describe")]
-    Show { topic: String },
+    Show {
+        topic: String,
+        #[command(flatten)]
+        written: Written,
+    },
     /// A topic that can be written when the command returns.
     Create {
         topic: String,
@@ -171,9 +243,86 @@ pub enum TopicVerb {
         /// A topic config, `key=value`; may be repeated.
         #[arg(long = "config", value_name = "KEY=VALUE")]
         configs: Vec<String>,
+        #[command(flatten)]
+        written: Written,
     },
     /// The topic and all its records, for good.
-    Delete { topic: String },
+    Delete {
+        topic: String,
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Change a topic's settings, or give it more partitions.
+    Alter {
+        topic: String,
+        /// A topic config to set, `key=value`; may be repeated.
+        #[arg(long = "config", value_name = "KEY=VALUE")]
+        configs: Vec<String>,
+        /// A topic config to take back to its default; may be repeated.
+        #[arg(long = "delete-config", value_name = "KEY")]
+        delete: Vec<String>,
+        /// Partitions in all; they can only grow.
+        #[arg(long)]
+        partitions: Option<i32>,
+        #[command(flatten)]
+        written: Written,
+    },
+    /// A record from each line of standard input.
+    Produce(Produce),
+    /// Records as lines, as kcat writes them.
+    Consume(Consume),
+}
+
+#[derive(clap::Args)]
+pub struct Produce {
+    pub topic: String,
+    /// What stands between key and value; without it a line is a value.
+    #[arg(short = 'K', long)]
+    pub key_delimiter: Option<String>,
+    /// The partition; without it the key decides, as in Java's producer, else partitions take turns.
+    #[arg(short = 'p', long)]
+    pub partition: Option<i32>,
+    /// Compression.
+    #[arg(short = 'z', long, value_enum, default_value_t)]
+    pub compression: Codec,
+    #[command(flatten)]
+    pub written: Written,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Codec {
+    #[default]
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+#[derive(clap::Args)]
+pub struct Consume {
+    pub topic: String,
+    /// One partition; without it all.
+    #[arg(short = 'p', long)]
+    pub partition: Option<i32>,
+    /// Where to begin: beginning, end, an offset, or -N for the last N of each partition. `-o json` chooses the format.
+    #[arg(short = 'o', long, allow_hyphen_values = true)]
+    pub offset: Vec<String>,
+    /// Records after which to end.
+    #[arg(short = 'c', long)]
+    pub count: Option<u64>,
+    /// End at the end of all partitions.
+    #[arg(short = 'e', long)]
+    pub exit: bool,
+    /// How a record is written: %t topic, %p partition, %o offset, %k key, %s value, %T time, %h headers, %K and %S lengths.
+    #[arg(short = 'f', long, conflicts_with = "key_delimiter")]
+    pub format: Option<String>,
+    /// Write the key before the value, with this between.
+    #[arg(short = 'K', long)]
+    pub key_delimiter: Option<String>,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 #[derive(clap::Args)]
@@ -191,6 +340,118 @@ pub enum GroupVerb {
     /// Committed offsets and lag per partition.
     #[command(visible_alias = "describe")]
     Show { group: String },
+    /// Set a group's committed offsets anew; shows what would be done until --execute is given.
+    ResetOffsets(Reset),
+    /// Forget a group and its offsets; shows what would be lost until --execute is given.
+    Delete {
+        group: String,
+        #[arg(long)]
+        execute: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct Reset {
+    pub group: String,
+    /// `topic`, or `topic:0,1` for some of its partitions; may be repeated.
+    #[arg(long = "topic", required_unless_present = "all_topics")]
+    pub topics: Vec<String>,
+    /// All topics that the group has committed.
+    #[arg(long, conflicts_with = "topics")]
+    pub all_topics: bool,
+    #[command(flatten)]
+    pub to: ResetTo,
+    /// Do it.
+    #[arg(long)]
+    pub execute: bool,
+}
+
+/// Where to; one of them.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct ResetTo {
+    #[arg(long)]
+    pub to_earliest: bool,
+    #[arg(long)]
+    pub to_latest: bool,
+    #[arg(long, value_name = "OFFSET")]
+    pub to_offset: Option<i64>,
+    /// The first record of this time or later: milliseconds since 1970, or `2026-01-31T12:00:00.000` in UTC.
+    #[arg(long, value_name = "TIME", value_parser = datetime)]
+    pub to_datetime: Option<i64>,
+    /// By so many records, back if negative.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub shift_by: Option<i64>,
+}
+
+fn datetime(text: &str) -> Result<i64, String> {
+    let wrong = || {
+        format!(
+            "'{text}' is not a time; write '2026-01-31T12:00:00.000' or milliseconds since 1970"
+        )
+    };
+    if let Ok(millis) = text.parse() {
+        return Ok(millis);
+    }
+    let (date, time) = text
+        .trim_end_matches('Z')
+        .split_once('T')
+        .ok_or_else(wrong)?;
+    let numbers = |text: &str, by: char| -> Option<Vec<i64>> {
+        text.split(by).map(|part| part.parse().ok()).collect()
+    };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let millis: i64 = format!("{fraction:0<3}").parse().map_err(|_| wrong())?;
+    let (date, time) = (numbers(date, '-'), numbers(time, ':'));
+    let (Some([year, month, day]), Some([hour, minute, second])) =
+        (date.as_deref(), time.as_deref())
+    else {
+        return Err(wrong());
+    };
+    let in_range = (1..=12).contains(month)
+        && (1..=31).contains(day)
+        && (0..24).contains(hour)
+        && (0..60).contains(minute)
+        && (0..60).contains(second)
+        && (0..1000).contains(&millis);
+    if !in_range {
+        return Err(wrong());
+    }
+    // Days since 1970 by the civil calendar, years beginning in March.
+    let (year, month) = if *month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (*year, month - 3)
+    };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let days =
+        era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day
+            - 1
+            - 719_468;
+    Ok((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        clap::CommandFactory::command().debug_assert();
+        let _: Args = Args::parse_from([
+            "lakeward", "topic", "consume", "t", "-o", "-5", "-o", "json",
+        ]);
+        let _: Args = Args::parse_from(["lakeward", "topic", "list", "-o", "json"]);
+    }
+
+    #[test]
+    fn times_are_read_as_utc() {
+        assert_eq!(datetime("1970-01-01T00:00:00.000"), Ok(0));
+        assert_eq!(datetime("2026-01-31T12:00:00.5Z"), Ok(1_769_860_800_500));
+        assert_eq!(datetime("2024-02-29T23:59:59"), Ok(1_709_251_199_000));
+        assert!(datetime("yesterday").is_err());
+    }
 }
 
 #[derive(clap::Args)]

@@ -44,6 +44,47 @@ impl Client {
         self.send(Method::DELETE, path, None)
     }
 
+    /// Posts, and hands on the answer's lines as they come.
+    pub fn post_for_lines(
+        &self,
+        path: &str,
+        body: &Value,
+        mut line: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        let request = request.header("accept", "application/x-ndjson").json(body);
+        self.runtime.block_on(async {
+            let mut response = request.send().await.map_err(|error| self.silent(&error))?;
+            let status = response.status();
+            if !status.is_success() {
+                let text = response.text().await?;
+                let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                return Err(anyhow::Error::new(Failure(refusal(
+                    status.as_u16(),
+                    &value,
+                ))));
+            }
+            let mut rest = Vec::new();
+            while let Some(chunk) = response.chunk().await? {
+                rest.extend_from_slice(&chunk);
+                let mut begin = 0;
+                while let Some(length) = rest[begin..].iter().position(|byte| *byte == b'\n') {
+                    line(std::str::from_utf8(&rest[begin..begin + length])?)?;
+                    begin += length + 1;
+                }
+                rest.drain(..begin);
+            }
+            Ok(())
+        })
+    }
+
+    fn silent(&self, error: &reqwest::Error) -> anyhow::Error {
+        failure(
+            format!("no Lakeward server answers at {}", self.base),
+            format!("Start one with `lakeward up`, or say where it is with --server. ({error})"),
+        )
+    }
+
     fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url);
@@ -55,14 +96,7 @@ impl Client {
             let status = response.status();
             Ok::<_, reqwest::Error>((status, response.text().await?))
         });
-        let (status, text) = response.map_err(|error| {
-            failure(
-                format!("no Lakeward server answers at {}", self.base),
-                format!(
-                    "Start one with `lakeward up`, or say where it is with --server. ({error})"
-                ),
-            )
-        })?;
+        let (status, text) = response.map_err(|error| self.silent(&error))?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         if status.is_success() {
             return Ok(value);

@@ -6,9 +6,10 @@
 //! [catalogs]                                     # catalog-name
 //! hive = "embedded"                              # or { uri = "https://…", warehouse = "…", credential = "id:secret" }
 //! [warehouses]                                   # prefix → place; the longest prefix wins
-//! "s3://lakehouse/" = "file:///srv/warehouse/"
+//! "s3://lakehouse/" = "file:///srv/warehouse/"   # or "warehouse/": a folder in the data folder
 //! ```
 
+use crate::failure::failure;
 use anyhow::{Context, bail};
 use lw_lakehouse::catalog::remote::RemoteOptions;
 use serde::Deserialize;
@@ -34,23 +35,47 @@ pub enum CatalogPlace {
 }
 
 impl Config {
-    /// Reads the file; a missing one is an empty configuration when nobody named it.
-    pub fn load(path: &Path, named: bool) -> anyhow::Result<Config> {
+    /// Reads the file that was named, else `lakeward.toml` if it is there.
+    ///
+    /// # Errors
+    /// When a named file is missing, or the file is not a configuration.
+    pub fn load(named: Option<&Path>, data_dir: &Path) -> anyhow::Result<Config> {
+        let path = named.unwrap_or(Path::new("lakeward.toml"));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
-                return Ok(Config::default());
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match named {
+                None => return Ok(Config::default()),
+                Some(_) => {
+                    return Err(failure(
+                        format!("there is no configuration at {}", path.display()),
+                        "Give --config the path of a file; without it, lakeward.toml in this folder is read if there is one.",
+                    ));
+                }
+            },
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let config: Config = toml::from_str(&text)
-            .with_context(|| format!("{} is not a configuration", path.display()))?;
-        config
-            .check()
-            .with_context(|| format!("{} is not a configuration", path.display()))?;
-        Ok(config)
+        let read = || {
+            let config: Config = toml::from_str(&text)?;
+            let config = config.within(data_dir)?;
+            config.check()?;
+            Ok(config)
+        };
+        read().map_err(|error: anyhow::Error| {
+            error.context(format!("{} is not a configuration", path.display()))
+        })
+    }
+
+    /// A warehouse without a scheme is a folder in the data folder, so that an example works wherever it is started.
+    fn within(mut self, data_dir: &Path) -> anyhow::Result<Config> {
+        let data_dir = std::path::absolute(data_dir)?;
+        for place in self.warehouses.values_mut() {
+            if !place.contains(':') && !place.starts_with('/') {
+                *place = format!("file://{}/{place}", data_dir.display());
+            }
+        }
+        Ok(self)
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -68,7 +93,9 @@ impl Config {
         }
         for (prefix, place) in &self.warehouses {
             if !place.starts_with("file:///") {
-                bail!("[warehouses] \"{prefix}\" is \"{place}\"; only file:///… is supported yet");
+                bail!(
+                    "[warehouses] \"{prefix}\" is \"{place}\"; only file:///… and folders in the data folder, such as \"warehouse/\", are supported yet"
+                );
             }
         }
         Ok(())
@@ -103,6 +130,23 @@ mod tests {
             Some("file:///b/x")
         );
         assert_eq!(config.warehouse("s3://other/"), None);
+    }
+
+    #[test]
+    fn a_configuration_that_was_named_and_is_missing_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let named = folder.path().join("lakeward.toml");
+        let error = Config::load(Some(&named), folder.path()).expect_err("it is missing");
+        assert!(
+            error
+                .to_string()
+                .starts_with("there is no configuration at "),
+            "{error}"
+        );
+        std::fs::write(&named, "[warehouses]\n\"s3://w/\" = \"warehouse/\"").expect("written");
+        let config = Config::load(Some(&named), folder.path()).expect("it is there");
+        let place = format!("file://{}/warehouse/t", folder.path().display());
+        assert_eq!(config.warehouse("s3://w/t"), Some(place));
     }
 
     #[test]

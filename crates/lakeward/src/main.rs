@@ -12,6 +12,7 @@ mod connectors;
 mod demo;
 mod environment;
 mod failure;
+mod query;
 mod server;
 mod tables;
 mod verbs;

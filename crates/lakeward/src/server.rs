@@ -20,7 +20,6 @@ use lw_runtime::pipelines::{Pipelines, PlannedJob};
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_stdx::disk::RealDisk;
 use lw_storage::{OpenError, Storage};
-use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -85,8 +84,7 @@ async fn asked_to_end() -> std::io::Result<()> {
 
 /// Starts everything on `options`' addresses; returns once all sockets answer.
 pub fn start(options: &Up) -> anyhow::Result<Serving> {
-    let named = options.config.as_os_str() != "lakeward.toml";
-    let config = Config::load(&options.config, named)?;
+    let config = Config::load(options.config.as_deref(), &options.data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let storage = open_storage(&options.data_dir, clock.clone())?;
     let warehouse = warehouse(&options.data_dir)?;
@@ -138,10 +136,7 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
     let parts = Arc::new(Parts {
         plan: Box::new(move |script| plan(script, &world)),
-        query: {
-            let tables = tables.clone();
-            Box::new(move |sql| query(sql, tables.clone()))
-        },
+        query: crate::query::parts(tables.clone(), options.query_memory)?,
         tables: {
             let tables = tables.clone();
             Box::new(move || tables.list())
@@ -354,23 +349,6 @@ fn refused(diagnostics: &lw_sql::Diagnostics, file: &str, text: &str) -> Refusal
         .map(|message| serde_json::to_value(message).expect("text and numbers"))
         .collect();
     refusal
-}
-
-fn query(sql: &str, tables: Arc<Tables>) -> Result<Value, Refusal> {
-    let batches = lw_query::query(tables, sql).map_err(|error| Refusal::new(400, error))?;
-    let columns: Vec<String> = batches
-        .first()
-        .map(|batch| {
-            batch
-                .schema()
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect()
-        })
-        .unwrap_or_default();
-    let rows = lw_query::rows_as_json(&batches).map_err(|error| Refusal::new(500, error))?;
-    Ok(json!({ "columns": columns, "rows": rows }))
 }
 
 /// The parts that `/metrics` looks at.

@@ -10,7 +10,7 @@ use lw_lakehouse::error::Kind;
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
 use lw_ops::audit::{AuditedFile, Evidence, MarkedRange, RolledBack, Run, audit};
-use lw_query::Catalogs;
+use lw_query::{Catalogs, TableIdent};
 use lw_runtime::chain::Chain;
 use lw_runtime::pipelines::Pipelines;
 use serde_json::{Value, json};
@@ -37,6 +37,17 @@ impl Catalogs for Tables {
             Some(name) => self.wiring.catalog_named(name),
             None => self.catalog_of(table),
         }
+    }
+
+    /// The embedded catalog's tables; another one is not asked for a list yet.
+    fn list(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
+        if let Some(name) = name
+            && self.wiring.is_elsewhere(name)
+        {
+            let message = format!("the tables of the catalog '{name}' cannot be listed yet");
+            return Err(CatalogError::new(Kind::Unsupported, message));
+        }
+        lw_query::all_tables(self.wiring.embedded())
     }
 }
 

@@ -1,17 +1,12 @@
 //! Catalogs as DataFusion asks for them: namespaces as schemas, tables as streams of Iceberg's own reader.
 
 use crate::Catalogs;
+use crate::scan::IcebergTable;
 use crate::system::{self, System};
-use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
-use futures::{StreamExt, TryStreamExt};
+use datafusion::logical_expr::TableType;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableIdent};
@@ -46,9 +41,15 @@ impl CatalogProvider for Namespaces {
         self
     }
 
-    /// Only DataFusion's `information_schema` would ask, which is off.
+    /// For `information_schema`. A catalog that cannot be listed has none there; naming its tables still works.
     fn schema_names(&self) -> Vec<String> {
-        Vec::new()
+        let tables = list(&self.catalogs, self.name.as_deref());
+        let mut names: Vec<String> = tables
+            .iter()
+            .map(|table| table.namespace().join("."))
+            .collect();
+        names.dedup();
+        names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
@@ -62,7 +63,12 @@ impl CatalogProvider for Namespaces {
     }
 }
 
+fn list(catalogs: &Arc<dyn Catalogs>, name: Option<&str>) -> Vec<TableIdent> {
+    tokio::task::block_in_place(|| catalogs.list(name)).unwrap_or_default()
+}
+
 /// One namespace.
+#[derive(Clone)]
 struct Tables {
     catalogs: Arc<dyn Catalogs>,
     catalog: Option<String>,
@@ -110,11 +116,25 @@ impl SchemaProvider for Tables {
 
     /// As [`CatalogProvider::schema_names`].
     fn table_names(&self) -> Vec<String> {
-        Vec::new()
+        let mut tables = list(&self.catalogs, self.catalog.as_deref());
+        tables.retain(|table| *table.namespace() == self.namespace);
+        tables
+            .into_iter()
+            .map(|table| table.name().to_owned())
+            .collect()
+    }
+
+    /// Without loading it: `information_schema.tables` asks this of every table.
+    async fn table_type(&self, _: &str) -> Result<Option<TableType>> {
+        Ok(Some(TableType::Base))
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(found) = self.find(name).map_err(external)? else {
+        // A catalog may be elsewhere, and asking it blocks.
+        let (tables, wanted) = (self.clone(), name.to_owned());
+        let found = tokio::task::spawn_blocking(move || tables.find(&wanted)).await;
+        let found = found.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let Some(found) = found.map_err(external)? else {
             return Ok(None);
         };
         let loaded = found.table;
@@ -131,116 +151,15 @@ impl SchemaProvider for Tables {
             .build()
             .map_err(damaged)?;
         let schema = schema_to_arrow_schema(table.metadata().current_schema()).map_err(damaged)?;
-        Ok(Some(Arc::new(IcebergTable {
-            schema: Arc::new(schema),
-            table,
-        })))
+        Ok(Some(Arc::new(IcebergTable::new(table, Arc::new(schema)))))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.find(name).is_ok_and(|found| found.is_some())
+        tokio::task::block_in_place(|| self.find(name)).is_ok_and(|found| found.is_some())
     }
 }
 
-/// A table at its current snapshot. Only the columns that a query needs are read.
-struct IcebergTable {
-    schema: SchemaRef,
-    table: Table,
-}
-
-impl fmt::Debug for IcebergTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IcebergTable({})", self.table.identifier())
-    }
-}
-
-#[async_trait]
-impl TableProvider for IcebergTable {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let wanted: Vec<usize> = match projection {
-            Some(wanted) => wanted.clone(),
-            None => (0..self.schema.fields().len()).collect(),
-        };
-        // A query of no column at all (COUNT(*)) reads one and drops it: rows must be counted somehow.
-        let read = if wanted.is_empty() {
-            vec![0]
-        } else {
-            wanted.clone()
-        };
-        let kept: Vec<usize> = (0..wanted.len()).collect();
-        let scan = Scan {
-            schema: Arc::new(self.schema.project(&read)?),
-            table: self.table.clone(),
-        };
-        let plan = StreamingTableExec::try_new(
-            scan.schema.clone(),
-            vec![Arc::new(scan)],
-            Some(&kept),
-            [],
-            false,
-            limit,
-        )?;
-        Ok(Arc::new(plan))
-    }
-}
-
-/// A scan of some columns of a table's current snapshot.
-struct Scan {
-    schema: SchemaRef,
-    table: Table,
-}
-
-impl fmt::Debug for Scan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scan({})", self.table.identifier())
-    }
-}
-
-impl PartitionStream for Scan {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let table = self.table.clone();
-        let columns: Vec<String> = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
-        let rows = async move {
-            let scan = table.scan().select(columns).build().map_err(damaged)?;
-            let stream = scan.to_arrow().await.map_err(damaged)?;
-            Ok::<_, DataFusionError>(stream.map_err(damaged))
-        };
-        let stream = futures::stream::once(rows).try_flatten();
-        Box::pin(RecordBatchStreamAdapter::new(
-            self.schema.clone(),
-            stream.boxed(),
-        ))
-    }
-}
-
-fn damaged(error: iceberg::Error) -> DataFusionError {
+pub(crate) fn damaged(error: iceberg::Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 

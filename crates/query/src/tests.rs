@@ -1,6 +1,6 @@
 //! Queries over a table that a sink wrote.
 
-use crate::{Catalogs, query, rows_as_json};
+use crate::{Budget, Catalogs, Engine, Limits, QueryError, TableIdent, rows_as_json};
 use arrow_array::{Int32Array, RecordBatch, StringArray};
 use lw_graph::{Field, IcebergSink, Schema, TypeKind};
 use lw_lakehouse::error::Kind;
@@ -101,6 +101,40 @@ fn catalog(folder: &std::path::Path) -> Catalog {
     catalog
 }
 
+/// A server's engine with little memory.
+fn engine(memory_bytes: usize) -> Engine {
+    Engine::start(Budget {
+        memory_bytes,
+        threads: 2,
+        ..Budget::default()
+    })
+    .unwrap()
+}
+
+/// The rows of an answer and whether it was cut off.
+fn ask(
+    engine: &Engine,
+    catalogs: Arc<dyn Catalogs>,
+    sql: &str,
+    limits: Limits,
+) -> Result<(Vec<RecordBatch>, bool), QueryError> {
+    let session = engine.session(catalogs);
+    engine.block_on(async {
+        let mut rows = session.query(sql, limits).await?;
+        let mut batches = Vec::new();
+        while let Some(batch) = rows.next().await {
+            batches.push(batch?);
+        }
+        Ok((batches, rows.is_truncated()))
+    })
+}
+
+fn query(catalogs: Arc<dyn Catalogs>, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    let (rows, truncated) = ask(&engine(64 << 20), catalogs, sql, Limits::default())?;
+    assert!(!truncated, "no limit was given");
+    Ok(rows)
+}
+
 #[test]
 fn queries_and_their_answers() {
     let folder = tempfile::tempdir().unwrap();
@@ -111,6 +145,32 @@ fn queries_and_their_answers() {
             r#"[[1,"a"],[2,null],[3,"c"]]"#,
         ),
         ("SELECT COUNT(*) FROM lake.events", "[[3]]"),
+        ("SELECT COUNT(*) FROM lake.events WHERE v IS NULL", "[[1]]"),
+        (
+            "SELECT Id FROM lake.events WHERE Id > 2 OR v = 'a'",
+            "[[1],[3]]",
+        ),
+        ("SELECT Id FROM lake.events WHERE 1 = Id", "[[1]]"),
+        (
+            "SELECT Id FROM lake.events WHERE Id IN (2, 3) AND v IS NOT NULL",
+            "[[3]]",
+        ),
+        (
+            "SELECT COUNT(*) FROM (SELECT Id FROM lake.events LIMIT 2)",
+            "[[2]]",
+        ),
+        ("SHOW TABLES", r#"[["lake.events"]]"#),
+        ("show tables in lake;", r#"[["lake.events"]]"#),
+        ("SHOW TABLES IN nowhere", "[]"),
+        ("SHOW DATABASES", r#"[["lake"]]"#),
+        (
+            "DESCRIBE lake.events",
+            r#"[["Id","int","NOT NULL",null],["v","string",null,null]]"#,
+        ),
+        (
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema <> 'information_schema'",
+            r#"[["lake","events"]]"#,
+        ),
         (
             "SELECT MAX(v), COUNT(v) FROM lake.events WHERE Id > 1",
             r#"[["c",1]]"#,
@@ -251,6 +311,13 @@ impl Catalogs for TwoCatalogs {
             _ => Err(CatalogError::new(Kind::Unavailable, "nobody answers")),
         }
     }
+
+    fn list(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
+        match name {
+            Some("east") => self.0.list(None),
+            _ => Err(CatalogError::new(Kind::Unavailable, "nobody answers")),
+        }
+    }
 }
 
 #[test]
@@ -268,4 +335,94 @@ fn a_catalog_can_be_named_and_one_that_is_down_is_not_a_missing_table() {
     }
     let error = query(catalogs, "SELECT * FROM north.lake.events").unwrap_err();
     assert_eq!(error.to_string(), "table 'north.lake.events' not found");
+}
+
+/// Numbers 1 to n, without a table.
+fn numbers(n: u64) -> String {
+    format!("(SELECT value AS x FROM generate_series(1, {n}))")
+}
+
+#[test]
+fn one_query_cannot_take_the_memory_of_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogs = Arc::new(catalog(folder.path()));
+    let engine = engine(2 << 20);
+    let join = format!(
+        "SELECT COUNT(*) FROM {n} a JOIN {n} b ON a.x = b.x",
+        n = numbers(2_000_000)
+    );
+    let error = ask(&engine, catalogs.clone(), &join, Limits::default()).unwrap_err();
+    assert!(matches!(error, QueryError::Memory(_)), "{error}");
+    assert!(error.hint().contains("--query-memory"), "{}", error.hint());
+    // What can be written to disk is: a sort of 16 MB in a pool of 2.
+    let sort = format!(
+        "SELECT x FROM {} ORDER BY x % 1009, x DESC",
+        numbers(1_000_000)
+    );
+    let (rows, _) = ask(&engine, catalogs.clone(), &sort, Limits::default()).unwrap();
+    let sorted: usize = rows.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(sorted, 1_000_000);
+    let (rows, _) = ask(
+        &engine,
+        catalogs,
+        "SELECT COUNT(*) FROM lake.events",
+        Limits::default(),
+    )
+    .expect("the engine goes on after a query that failed");
+    assert_eq!(rows_as_json(&rows).unwrap()[0].to_string(), "[3]");
+}
+
+#[test]
+fn an_endless_query_ends_with_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogs = Arc::new(catalog(folder.path()));
+    let n = numbers(10_000_000);
+    let cross = format!("SELECT COUNT(*) FROM {n} a CROSS JOIN {n} b WHERE a.x + b.x = 7");
+    let limits = Limits {
+        timeout: std::time::Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let error = ask(&engine(256 << 20), catalogs, &cross, limits).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the query was ended: it took longer than 0.2 s"
+    );
+}
+
+#[test]
+fn an_answer_that_is_cut_off_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogs = Arc::new(catalog(folder.path()));
+    let engine = engine(64 << 20);
+    for (most, rows, cut) in [(0, 0, true), (2, 2, true), (3, 3, false), (4, 3, false)] {
+        let limits = Limits {
+            max_rows: Some(most),
+            ..Limits::default()
+        };
+        let (batches, truncated) = ask(
+            &engine,
+            catalogs.clone(),
+            "SELECT Id FROM lake.events",
+            limits,
+        )
+        .unwrap();
+        let given: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        assert_eq!((given, truncated), (rows, cut), "at most {most}");
+    }
+}
+
+#[test]
+fn files_and_counts_are_planned_from_the_manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogs = Arc::new(catalog(folder.path()));
+    let plan = |sql: &str| {
+        let rows = query(catalogs.clone(), &format!("EXPLAIN {sql}")).unwrap();
+        serde_json::to_string(&rows_as_json(&rows).unwrap()).unwrap()
+    };
+    let counted = plan("SELECT COUNT(*) FROM lake.events");
+    assert!(!counted.contains("IcebergScan"), "{counted}");
+    let excluded = plan("SELECT v FROM lake.events WHERE Id > 3");
+    assert!(excluded.contains("files=0"), "{excluded}");
+    let kept = plan("SELECT v FROM lake.events WHERE Id >= 3");
+    assert!(kept.contains("files=1, filter=Id >= 3"), "{kept}");
 }

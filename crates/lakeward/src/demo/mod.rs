@@ -25,7 +25,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const SCRIPT: &str = include_str!("../../../../examples/inventory/pipeline.sql");
+const SCRIPT: &str = include_str!("../../../../examples/inventory/inventory.sql");
 const TOPIC: &str = "inventory-events";
 const TABLE: &str = "lakehouse.inventory_events";
 const PIPELINE: &str = "inventory";

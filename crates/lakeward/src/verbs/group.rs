@@ -1,15 +1,17 @@
-//! `lakeward group list|show`, against this server or any Kafka cluster.
+//! `lakeward group list|show|reset-offsets|delete`, against this server or any Kafka cluster.
 
 use super::show;
 use super::topic::connect;
-use crate::args::{Group, GroupVerb, Output};
+use crate::args::{Group, GroupVerb, Output, Reset, ResetTo};
+use crate::failure::failure;
 use lw_protocol::client::Client as Kafka;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::process::ExitCode;
 
 pub fn group(args: Group) -> anyhow::Result<ExitCode> {
-    let mut kafka = connect(&args.cluster)?;
+    let cluster = &args.cluster;
+    let mut kafka = connect(cluster.bootstrap_server.as_deref(), &cluster.server.server)?;
     let output = args.cluster.server.output;
     match args.verb {
         GroupVerb::List => {
@@ -18,6 +20,15 @@ pub fn group(args: Group) -> anyhow::Result<ExitCode> {
             show(output, &json!(groups), &["group"], rows);
         }
         GroupVerb::Show { group } => lag(&mut kafka, &group, output)?,
+        GroupVerb::ResetOffsets(asked) => reset(&mut kafka, &asked, output)?,
+        GroupVerb::Delete { group, execute } => {
+            lag(&mut kafka, &group, output)?;
+            without_members(&mut kafka, &group)?;
+            if execute {
+                kafka.delete_group(&group)?;
+            }
+            tell_outcome(execute, "deleted");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,4 +53,143 @@ fn lag(kafka: &mut Kafka, group: &str, output: Output) -> anyhow::Result<()> {
     let value = json!({ "group": group, "state": info.state, "members": info.members.len(), "partitions": partitions });
     show(output, &value, &columns, rows);
     Ok(())
+}
+
+/// As Kafka's tool: a group that has members would commit over what is set here.
+fn without_members(kafka: &mut Kafka, group: &str) -> anyhow::Result<()> {
+    let info = kafka.describe_group(group)?;
+    if info.members.is_empty() {
+        return Ok(());
+    }
+    Err(failure(
+        format!(
+            "group '{group}' has {} members and is {}",
+            info.members.len(),
+            info.state
+        ),
+        "Stop its consumers first.",
+    ))
+}
+
+/// What was done, or not yet, on standard error: the table on standard output is the same.
+fn tell_outcome(execute: bool, done: &str) {
+    match execute {
+        true => eprintln!("{done}"),
+        false => eprintln!("nothing was changed; --execute does it"),
+    }
+}
+
+fn reset(kafka: &mut Kafka, asked: &Reset, output: Output) -> anyhow::Result<()> {
+    without_members(kafka, &asked.group)?;
+    let committed = kafka.committed_offsets(&asked.group)?;
+    let mut topics = Vec::new();
+    for topic in &asked.topics {
+        topics.push(some_partitions(topic)?);
+    }
+    if asked.all_topics {
+        topics.extend(committed.iter().map(|(topic, ..)| (topic.clone(), None)));
+        topics.dedup();
+    }
+    let mut planned = Vec::new();
+    for (topic, wanted) in topics {
+        let starts = kafka.list_offsets(&topic, -2)?;
+        let ends = kafka.list_offsets(&topic, -1)?;
+        let times = match asked.to.to_datetime {
+            Some(millis) => kafka.list_offsets(&topic, millis)?,
+            None => ends.clone(),
+        };
+        for (at, (partition, start)) in starts.into_iter().enumerate() {
+            if wanted
+                .as_ref()
+                .is_some_and(|wanted| !wanted.contains(&partition))
+            {
+                continue;
+            }
+            let mine = committed
+                .iter()
+                .find(|(t, p, _)| *t == topic && *p == partition);
+            let now = mine.map(|(_, _, offset)| *offset);
+            let new = target(&asked.to, start, ends[at].1, times[at].1, now);
+            planned.push((topic.clone(), partition, now, new));
+        }
+    }
+    let columns = ["topic", "partition", "committed", "new"];
+    let rows = planned.iter().map(|(topic, partition, now, new)| {
+        json!({ "topic": topic, "partition": partition, "committed": now, "new": new })
+    });
+    let rows: Vec<Value> = rows.collect();
+    let cells = rows
+        .iter()
+        .map(|row| columns.map(|column| super::text(&row[column])).to_vec());
+    let value = json!({ "group": asked.group, "executed": asked.execute, "partitions": rows });
+    if asked.execute {
+        let offsets: Vec<(String, i32, i64)> = planned
+            .iter()
+            .map(|(topic, partition, _, new)| (topic.clone(), *partition, *new))
+            .collect();
+        kafka.commit_offsets(&asked.group, &offsets)?;
+    }
+    show(output, &value, &columns, cells.collect());
+    tell_outcome(asked.execute, "committed");
+    Ok(())
+}
+
+/// Where a partition goes, within what it holds.
+fn target(to: &ResetTo, start: i64, end: i64, at_time: i64, now: Option<i64>) -> i64 {
+    let wanted = if to.to_earliest {
+        start
+    } else if let Some(offset) = to.to_offset {
+        offset
+    } else if let Some(by) = to.shift_by {
+        now.unwrap_or(start).saturating_add(by)
+    } else if to.to_datetime.is_some() && at_time >= 0 {
+        at_time
+    } else {
+        // The end; also where no record is as late as the time.
+        end
+    };
+    wanted.clamp(start, end)
+}
+
+/// `topic` or `topic:0,1`.
+fn some_partitions(text: &str) -> anyhow::Result<(String, Option<Vec<i32>>)> {
+    let Some((topic, partitions)) = text.rsplit_once(':') else {
+        return Ok((text.to_owned(), None));
+    };
+    let partitions: Result<Vec<i32>, _> = partitions.split(',').map(str::parse).collect();
+    match partitions {
+        Ok(partitions) => Ok((topic.to_owned(), Some(partitions))),
+        Err(_) => Err(failure(
+            format!("'{text}' is not a topic with partitions"),
+            "Write topic, or topic:0,1",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_stays_within_what_the_partition_holds() {
+        let to = |shift_by, to_offset, to_earliest| ResetTo {
+            to_earliest,
+            to_latest: false,
+            to_offset,
+            to_datetime: None,
+            shift_by,
+        };
+        let cases = [
+            (to(None, None, true), 10),
+            (to(None, None, false), 20),
+            (to(None, Some(15), false), 15),
+            (to(None, Some(99), false), 20),
+            (to(None, Some(-1), false), 10),
+            (to(Some(-3), None, false), 12),
+            (to(Some(-100), None, false), 10),
+        ];
+        for (to, expected) in cases {
+            assert_eq!(target(&to, 10, 20, -1, Some(15)), expected);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod group;
 pub mod pipeline;
+pub mod records;
 pub mod run;
 pub mod schema;
 pub mod sql;
@@ -25,7 +26,26 @@ pub fn show(output: Output, value: &Value, columns: &[&str], rows: Vec<Vec<Strin
     match output {
         Output::Json => say(format!("{value:#}")),
         Output::Table => say(table_text(columns, &rows)),
+        Output::Csv => {
+            say(csv_line(columns.iter().map(|column| Some(*column))));
+            rows.iter()
+                .for_each(|row| say(csv_line(row.iter().map(|cell| Some(cell.as_str())))));
+        }
     }
+}
+
+/// A line of RFC 4180 without its end. What is missing stays empty; an empty text is quoted, so that the two differ.
+pub fn csv_line<'a>(cells: impl Iterator<Item = Option<&'a str>>) -> String {
+    let cells: Vec<String> = cells
+        .map(|cell| match cell {
+            None => String::new(),
+            Some(text) if text.is_empty() || text.contains([',', '"', '\n', '\r']) => {
+                format!("\"{}\"", text.replace('"', "\"\""))
+            }
+            Some(text) => text.to_owned(),
+        })
+        .collect();
+    cells.join(",")
 }
 
 /// Left-aligned columns, two spaces apart.

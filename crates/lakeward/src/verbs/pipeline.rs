@@ -25,7 +25,7 @@ pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
             let answer = client.delete(&path(name))?;
             match args.server.output {
                 Output::Json => say(answer),
-                Output::Table => say(format!("dropped {name}; its table stays")),
+                Output::Table | Output::Csv => say(format!("dropped {name}; its table stays")),
             }
             return Ok(ExitCode::SUCCESS);
         }

@@ -74,7 +74,9 @@ pub fn run(args: Run) -> anyhow::Result<ExitCode> {
     let name = text(&submitted["pipeline"]);
     match args.server.output {
         Output::Json => say(&submitted),
-        Output::Table => eprintln!("pipeline {name}: {}", text(&submitted["outcome"])),
+        Output::Table | Output::Csv => {
+            eprintln!("pipeline {name}: {}", text(&submitted["outcome"]))
+        }
     }
     if args.detach {
         return Ok(ExitCode::SUCCESS);
@@ -112,7 +114,8 @@ fn own_server(args: &Run) -> anyhow::Result<Serving> {
         catalog: any(),
         http: any(),
         ready_file: None,
-        commit_interval: Duration::from_secs(10),
+        commit_interval: args.commit_interval,
+        query_memory: crate::args::QUERY_MEMORY,
     })?;
     let status = serving.status();
     eprintln!(

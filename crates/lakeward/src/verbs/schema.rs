@@ -14,15 +14,19 @@ pub fn schema(args: Schema) -> anyhow::Result<ExitCode> {
     match &args.verb {
         SchemaVerb::List => list(&registry, args.server.output),
         SchemaVerb::Show { subject, version } => {
-            let version = version.as_deref().unwrap_or("latest");
-            let answer = registry.get(&format!(
-                "/subjects/{}/versions/{}",
-                segment(subject),
-                segment(version)
-            ))?;
+            let answer = match version {
+                Some(version) => registered(&registry, subject, version)?,
+                None => versions(&registry, subject)?,
+            };
             let columns = ["subject", "version", "id", "schema"];
-            let row = columns.map(|column| text(&answer[column])).to_vec();
-            show(args.server.output, &answer, &columns, vec![row]);
+            let found = match &answer {
+                Value::Array(versions) => versions.clone(),
+                one => vec![one.clone()],
+            };
+            let rows = found
+                .iter()
+                .map(|found| columns.map(|column| text(&found[column])).to_vec());
+            show(args.server.output, &answer, &columns, rows.collect());
             Ok(ExitCode::SUCCESS)
         }
         SchemaVerb::Check { subject, file } => {
@@ -34,8 +38,8 @@ pub fn schema(args: Schema) -> anyhow::Result<ExitCode> {
             let compatible = answer["is_compatible"] == true;
             match args.server.output {
                 Output::Json => say(&answer),
-                Output::Table if compatible => say("compatible"),
-                Output::Table => {
+                Output::Table | Output::Csv if compatible => say("compatible"),
+                Output::Table | Output::Csv => {
                     say("incompatible");
                     answer["messages"]
                         .as_array()
@@ -57,11 +61,25 @@ pub fn schema(args: Schema) -> anyhow::Result<ExitCode> {
             )?;
             match args.server.output {
                 Output::Json => say(&answer),
-                Output::Table => say(format!("{subject}: id {}", answer["id"])),
+                Output::Table | Output::Csv => say(format!("{subject}: id {}", answer["id"])),
             }
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// One version of a subject; `latest` is a version too.
+fn registered(registry: &Client, subject: &str, version: &str) -> anyhow::Result<Value> {
+    let (subject, version) = (segment(subject), segment(version));
+    registry.get(&format!("/subjects/{subject}/versions/{version}"))
+}
+
+/// All versions of a subject, oldest first.
+fn versions(registry: &Client, subject: &str) -> anyhow::Result<Value> {
+    let numbers = registry.get(&format!("/subjects/{}/versions", segment(subject)))?;
+    let numbers = numbers.as_array().into_iter().flatten();
+    let versions = numbers.map(|number| registered(registry, subject, &number.to_string()));
+    Ok(Value::Array(versions.collect::<anyhow::Result<_>>()?))
 }
 
 fn list(registry: &Client, output: Output) -> anyhow::Result<ExitCode> {

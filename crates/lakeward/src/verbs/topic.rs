@@ -1,7 +1,8 @@
-//! `lakeward topic list|show|create|delete`, against this server or any Kafka cluster.
+//! `lakeward topic list|show|create|delete|alter|produce|consume`, against this server or any Kafka cluster.
 
+use super::records;
 use super::{say, show};
-use crate::args::{Cluster, Output, Topic, TopicVerb};
+use crate::args::{Output, Topic, TopicVerb};
 use crate::client::Client;
 use crate::failure::failure;
 use lw_protocol::client::Client as Kafka;
@@ -9,24 +10,28 @@ use serde_json::json;
 use std::process::ExitCode;
 
 /// Connects to `--bootstrap-server`, else to the Kafka port of `--server`.
-pub fn connect(cluster: &Cluster) -> anyhow::Result<Kafka> {
-    let bootstrap = match &cluster.bootstrap_server {
-        Some(bootstrap) => bootstrap.clone(),
-        None => super::text(&Client::new(&cluster.server.server)?.get("/api/v1/status")?["kafka"]),
+pub fn connect(bootstrap_server: Option<&str>, server: &str) -> anyhow::Result<Kafka> {
+    let bootstrap = match bootstrap_server {
+        Some(bootstrap) => bootstrap.to_owned(),
+        None => super::text(&Client::new(server)?.get("/api/v1/status")?["kafka"]),
     };
     Ok(Kafka::connect(&bootstrap)?)
 }
 
 pub fn topic(args: Topic) -> anyhow::Result<ExitCode> {
-    let mut kafka = connect(&args.cluster)?;
-    let output = args.cluster.server.output;
+    let place = &args.place;
+    let mut kafka = connect(place.bootstrap_server.as_deref(), &place.server)?;
     match args.verb {
-        TopicVerb::List => list(&mut kafka, output)?,
-        TopicVerb::Show { topic } => partitions(&mut kafka, &topic, output)?,
+        TopicVerb::List { written } => list(&mut kafka, written.output)?,
+        TopicVerb::Show { topic, written } => {
+            exists(&mut kafka, &topic)?;
+            partitions(&mut kafka, &topic, written.output)?;
+        }
         TopicVerb::Create {
             topic,
             partitions,
             configs,
+            written,
         } => {
             let configs = configs
                 .iter()
@@ -34,27 +39,94 @@ pub fn topic(args: Topic) -> anyhow::Result<ExitCode> {
                 .collect::<anyhow::Result<Vec<_>>>()?;
             kafka.create_topic(&topic, partitions, 1, &configs)?;
             told(
-                output,
+                written.output,
                 json!({ "created": topic }),
                 format!("created {topic}"),
             );
         }
-        TopicVerb::Delete { topic } => {
+        TopicVerb::Delete { topic, written } => {
+            exists(&mut kafka, &topic)?;
             kafka.delete_topic(&topic)?;
             told(
-                output,
+                written.output,
                 json!({ "deleted": topic }),
                 format!("deleted {topic}"),
             );
+        }
+        TopicVerb::Alter {
+            topic,
+            configs,
+            delete,
+            partitions,
+            written,
+        } => {
+            exists(&mut kafka, &topic)?;
+            alter(&mut kafka, &topic, &configs, &delete, partitions)?;
+            told(
+                written.output,
+                json!({ "altered": topic }),
+                format!("altered {topic}"),
+            );
+        }
+        TopicVerb::Produce(produce) => {
+            exists(&mut kafka, &produce.topic)?;
+            records::produce(&mut kafka, &produce)?;
+        }
+        TopicVerb::Consume(consume) => {
+            exists(&mut kafka, &consume.topic)?;
+            records::consume(&mut kafka, &consume)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// # Errors
+/// When there is no such topic; the nearest one's name is the hint.
+fn exists(kafka: &mut Kafka, topic: &str) -> anyhow::Result<()> {
+    let topics = kafka.topics(None)?;
+    let names = topics.iter().map(|topic| topic.name.as_str());
+    if names.clone().any(|name| name == topic) {
+        return Ok(());
+    }
+    let hint = match lw_stdx::suggest::nearest(topic, names) {
+        Some(near) => format!("Did you mean '{near}'?"),
+        None => "`lakeward topic list` shows what there is.".to_owned(),
+    };
+    Err(failure(format!("there is no topic '{topic}'"), hint))
+}
+
+fn alter(
+    kafka: &mut Kafka,
+    topic: &str,
+    configs: &[String],
+    delete: &[String],
+    partitions: Option<i32>,
+) -> anyhow::Result<()> {
+    let mut settings = Vec::new();
+    for config in configs {
+        let (key, value) = pair(config)?;
+        settings.push((key, Some(value)));
+    }
+    settings.extend(delete.iter().map(|key| (key.clone(), None)));
+    if settings.is_empty() && partitions.is_none() {
+        return Err(failure(
+            "there is nothing to alter",
+            "Give --config key=value, --delete-config key or --partitions N.",
+        ));
+    }
+    if !settings.is_empty() {
+        kafka.alter_topic_config(topic, &settings)?;
+    }
+    if let Some(count) = partitions {
+        kafka.create_partitions(topic, count)?;
+    }
+    Ok(())
+}
+
 fn told(output: Output, value: serde_json::Value, line: String) {
     match output {
         Output::Json => say(value),
-        Output::Table => say(line),
+        Output::Table | Output::Csv => say(line),
     }
 }
 

@@ -107,7 +107,7 @@ fn the_example_is_the_articles_script_word_for_word() {
     let article = include_str!("../plan/article.sql");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(words(article), ARTICLE);
-    let example = include_str!("../../../../examples/inventory/pipeline.sql");
+    let example = include_str!("../../../../examples/inventory/inventory.sql");
     assert_eq!(example, article.replacen("//", "--", 1));
 }
 

@@ -1,0 +1,70 @@
+//! Batch queries as the API asks for them: the engine's answers in the gateway's words.
+
+use crate::tables::Tables;
+use anyhow::Context;
+use futures::future::BoxFuture;
+use lw_gateway::{Answer, Column, Question, Refusal};
+use lw_query::{Budget, Engine, Limits, QueryError, Rows, rows_as_json};
+use serde_json::Value;
+use std::sync::Arc;
+
+type Ask = dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync;
+
+/// One engine for all queries over `tables`.
+pub fn parts(tables: Arc<Tables>, memory_bytes: usize) -> anyhow::Result<Box<Ask>> {
+    let budget = Budget {
+        memory_bytes,
+        ..Budget::default()
+    };
+    let engine = Engine::start(budget).context("queries cannot be started")?;
+    Ok(Box::new(move |question| {
+        let session = engine.session(tables.clone());
+        Box::pin(async move {
+            let limits = Limits {
+                max_rows: question.max_rows,
+                timeout: question.timeout,
+            };
+            let rows = session.query(&question.sql, limits).await;
+            Ok(Box::new(Streamed(rows.map_err(refused)?)) as Box<dyn Answer>)
+        })
+    }))
+}
+
+struct Streamed(Rows);
+
+impl Answer for Streamed {
+    fn columns(&self) -> Vec<Column> {
+        let fields = self.0.schema().fields().iter();
+        let column = fields.map(|field| Column {
+            name: field.name().clone(),
+            kind: field.data_type().to_string(),
+        });
+        column.collect()
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Vec<Value>, Refusal>>> {
+        Box::pin(async {
+            let batch = match self.0.next().await? {
+                Ok(batch) => batch,
+                Err(error) => return Some(Err(refused(error))),
+            };
+            let rows = rows_as_json(std::slice::from_ref(&batch));
+            Some(rows.map_err(|error| Refusal::new(500, error)))
+        })
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.0.is_truncated()
+    }
+}
+
+fn refused(error: QueryError) -> Refusal {
+    let status = match &error {
+        QueryError::Query(_) => 400,
+        // The table is not there, or its catalog does not answer: the message says which.
+        QueryError::Catalog(_) => 400,
+        QueryError::Memory(_) | QueryError::Time(_) => 422,
+        QueryError::Start(_) | QueryError::Panic(_) => 500,
+    };
+    Refusal::new(status, &error).hint(error.hint())
+}

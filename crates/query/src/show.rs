@@ -1,0 +1,122 @@
+//! `SHOW TABLES`, `SHOW DATABASES` and `DESCRIBE`, as people type them at a prompt; answered from the catalogs.
+
+use crate::Catalogs;
+use crate::error::QueryError;
+use arrow_array::builder::StringBuilder;
+use arrow_array::{ArrayRef, RecordBatch};
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use lw_lakehouse::parse_table;
+use std::sync::Arc;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// `SHOW TABLES [IN namespace]`.
+    Tables { namespace: Option<String> },
+    /// `SHOW DATABASES`, `SHOW SCHEMAS`.
+    Databases,
+    /// `DESCRIBE [catalog.]namespace.table`, `DESC`.
+    Describe { table: String },
+}
+
+/// The question, if the text is one.
+pub(crate) fn parse(sql: &str) -> Option<Question> {
+    let words: Vec<&str> = sql
+        .trim()
+        .trim_end_matches(';')
+        .split_whitespace()
+        .collect();
+    let is = |at: usize, word: &str| words[at].eq_ignore_ascii_case(word);
+    let name = |at: usize| words[at].replace(['"', '`'], "");
+    match words.len() {
+        2 if is(0, "SHOW") && is(1, "TABLES") => Some(Question::Tables { namespace: None }),
+        4 if is(0, "SHOW") && is(1, "TABLES") && (is(2, "IN") || is(2, "FROM")) => {
+            Some(Question::Tables {
+                namespace: Some(name(3)),
+            })
+        }
+        2 if is(0, "SHOW") && (is(1, "DATABASES") || is(1, "SCHEMAS")) => Some(Question::Databases),
+        2 if (is(0, "DESCRIBE") || is(0, "DESC")) => Some(Question::Describe { table: name(1) }),
+        _ => None,
+    }
+}
+
+impl Question {
+    /// The answer as rows of text. Blocks.
+    pub(crate) fn answer(
+        &self,
+        catalogs: &dyn Catalogs,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
+        match self {
+            Question::Tables { namespace } => {
+                let tables = catalogs.list(None)?;
+                let names = tables
+                    .iter()
+                    .map(|table| (table.namespace().join("."), table.name()))
+                    .filter(|(within, _)| namespace.as_ref().is_none_or(|wanted| wanted == within))
+                    .map(|(within, name)| vec![Some(format!("{within}.{name}"))]);
+                rows(&["table"], names.collect())
+            }
+            Question::Databases => {
+                let tables = catalogs.list(None)?;
+                let mut names: Vec<String> = tables
+                    .iter()
+                    .map(|table| table.namespace().join("."))
+                    .collect();
+                names.dedup();
+                rows(
+                    &["database"],
+                    names.into_iter().map(|name| vec![Some(name)]).collect(),
+                )
+            }
+            Question::Describe { table } => describe(catalogs, table),
+        }
+    }
+}
+
+/// Columns with Iceberg's types.
+fn describe(catalogs: &dyn Catalogs, table: &str) -> Result<SendableRecordBatchStream, QueryError> {
+    let names = catalogs.names();
+    let within = names
+        .iter()
+        .find(|name| table.starts_with(&format!("{name}.")) && table.matches('.').count() > 1);
+    let table = match within {
+        Some(catalog) => &table[catalog.len() + 1..],
+        None => table,
+    };
+    let ident = parse_table(table)?;
+    let catalog = catalogs.holding(within.map(String::as_str), table)?;
+    let loaded = catalog.load(&ident)?;
+    let schema = loaded.metadata.current_schema();
+    let fields = schema.as_struct().fields().iter();
+    let columns = fields.map(|field| {
+        let nullable = if field.required { "NOT NULL" } else { "" };
+        let text = [
+            field.name.clone(),
+            field.field_type.to_string(),
+            nullable.to_owned(),
+            field.doc.clone().unwrap_or_default(),
+        ];
+        text.map(|text| Some(text).filter(|text| !text.is_empty()))
+            .to_vec()
+    });
+    rows(&["column", "type", "null", "comment"], columns.collect())
+}
+
+fn rows(
+    columns: &[&str],
+    rows: Vec<Vec<Option<String>>>,
+) -> Result<SendableRecordBatchStream, QueryError> {
+    let arrays = columns.iter().enumerate().map(|(at, column)| {
+        let mut texts = StringBuilder::new();
+        for row in &rows {
+            texts.append_option(row[at].as_ref());
+        }
+        (*column, Arc::new(texts.finish()) as ArrayRef, true)
+    });
+    let batch = RecordBatch::try_from_iter_with_nullable(arrays).map_err(DataFusionError::from)?;
+    let schema = batch.schema();
+    let stream = futures::stream::iter([Ok(batch)]);
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+}
