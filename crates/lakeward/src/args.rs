@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn the_command_line_holds_together() {
-        clap::CommandFactory::command().debug_assert();
+        <Args as clap::CommandFactory>::command().debug_assert();
         let _: Args = Args::parse_from([
             "lakeward", "topic", "consume", "t", "-o", "-5", "-o", "json",
         ]);
