@@ -122,7 +122,7 @@ struct Numbers {
     fails: bool,
 }
 
-fn numbers(question: &Question) -> Result<Box<dyn Answer>, Refusal> {
+fn numbers(question: &Question) -> Result<Box<dyn crate::Answer>, Refusal> {
     let (verb, n) = question.sql.split_once(' ').unwrap_or_default();
     let Ok(n) = n.parse::<i64>() else {
         return Err(Refusal::new(400, "no such column"));
@@ -134,7 +134,7 @@ fn numbers(question: &Question) -> Result<Box<dyn Answer>, Refusal> {
     }))
 }
 
-impl Answer for Numbers {
+impl crate::Answer for Numbers {
     fn columns(&self) -> Vec<Column> {
         let column = |name: &str, kind: &str| Column {
             name: name.to_string(),
@@ -143,7 +143,7 @@ impl Answer for Numbers {
         vec![column("1", "Int64")]
     }
 
-    fn next(&mut self) -> futures::future::BoxFuture<'_, Option<Result<Vec<Value>, Refusal>>> {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Vec<Value>, Refusal>>> {
         let next = if self.most > 0 { self.left.pop() } else { None };
         let row = next.map(|n| Ok(vec![json!([n])]));
         self.most = self.most.saturating_sub(row.is_some().into());
