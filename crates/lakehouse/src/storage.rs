@@ -76,6 +76,11 @@ impl Files {
         Ok(self.disk.exists(&local_path(location)?))
     }
 
+    /// A path with symbolic links followed as far as it exists.
+    pub fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        self.disk.real_path(path)
+    }
+
     /// Removes a file; one that is not there is fine.
     pub fn remove(&self, location: &str) -> io::Result<()> {
         match self.disk.remove(&local_path(location)?) {

@@ -7,7 +7,7 @@ use std::any::Any;
 use std::fs::{OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file system.
@@ -27,6 +27,10 @@ pub trait Disk: Send + Sync + 'static {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
     fn total_bytes(&self, dir: &Path) -> io::Result<u64>;
     fn exists(&self, path: &Path) -> bool;
+    /// The path with symbolic links followed as far as it exists. A disk without links has nothing to follow.
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_path_buf())
+    }
     /// Takes the exclusive lock `path`; the file holds the owner's process id and stays behind. A disk that no second
     /// process can see has nothing to lock.
     fn lock(&self, _path: &Path) -> io::Result<Lock> {
@@ -200,6 +204,24 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        for ancestor in path.ancestors() {
+            match ancestor.canonicalize() {
+                Ok(real) => {
+                    let rest = path.strip_prefix(ancestor).map_err(io::Error::other)?;
+                    return Ok(if rest.as_os_str().is_empty() {
+                        real
+                    } else {
+                        real.join(rest)
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(path.to_path_buf())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {

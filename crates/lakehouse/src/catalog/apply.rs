@@ -10,7 +10,9 @@ use iceberg::spec::{
     FormatVersion, SortOrder, TableMetadata, TableMetadataBuildResult, UnboundPartitionSpec,
 };
 use iceberg::{TableRequirement, TableUpdate};
+use serde::Deserialize;
 use serde_json::json;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Ids of partition fields start above this.
@@ -32,11 +34,109 @@ pub(super) fn update(
     location: &str,
     updates: Vec<TableUpdate>,
 ) -> Result<TableMetadataBuildResult, CatalogError> {
+    check_current(base, &updates)?;
     let mut builder = base.clone().into_builder(Some(location.to_owned()));
     for update in updates {
+        let gone = match &update {
+            TableUpdate::RemoveSnapshots { snapshot_ids } => snapshot_ids.clone(),
+            _ => Vec::new(),
+        };
         builder = update.apply(builder)?;
+        // Statistics of a snapshot that is not there describe nothing, and nobody would ever remove them.
+        for id in gone {
+            if base.statistics_for_snapshot(id).is_some() {
+                builder = builder.remove_statistics(id);
+            }
+            if base.partition_statistics_for_snapshot(id).is_some() {
+                builder = builder.remove_partition_statistics(id);
+            }
+        }
     }
     Ok(builder.build()?)
+}
+
+/// What a commit assumes without saying so in its requirements: that no other snapshot came meanwhile, on whatever branch,
+/// and that what it removes is not named by a branch or tag. Either is a conflict, after which its author looks again; the
+/// builder would call the first bad input, and drop the tag without a word.
+fn check_current(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), CatalogError> {
+    let mut last = base.last_sequence_number();
+    for update in updates {
+        let TableUpdate::AddSnapshot { snapshot } = update else {
+            continue;
+        };
+        let number = snapshot.sequence_number();
+        if base.format_version() != FormatVersion::V1
+            && number <= last
+            && snapshot.parent_snapshot_id().is_some()
+        {
+            return Err(CatalogError::new(
+                Kind::CommitFailed,
+                format!(
+                    "the snapshot has sequence number {number}, and the table is at {last}: reload and try again"
+                ),
+            ));
+        }
+        last = last.max(number);
+    }
+    check_refs(base, updates)
+}
+
+fn check_refs(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), CatalogError> {
+    let removes = |update: &TableUpdate| matches!(update, TableUpdate::RemoveSnapshots { .. });
+    if !updates.iter().any(removes) {
+        return Ok(());
+    }
+    let mut refs = refs(base)?;
+    for update in updates {
+        match update {
+            TableUpdate::SetSnapshotRef {
+                ref_name,
+                reference,
+            } => {
+                refs.insert(ref_name.clone(), reference.snapshot_id);
+            }
+            TableUpdate::RemoveSnapshotRef { ref_name } => {
+                refs.remove(ref_name);
+            }
+            TableUpdate::RemoveSnapshots { snapshot_ids } => {
+                let named = refs.iter().find(|(_, id)| snapshot_ids.contains(id));
+                if let Some((name, id)) = named {
+                    return Err(CatalogError::new(
+                        Kind::CommitFailed,
+                        format!(
+                            "snapshot {id} cannot be removed, '{name}' refers to it: reload and try again"
+                        ),
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Branches and tags with their snapshots; Iceberg's library has no list of them.
+fn refs(base: &TableMetadata) -> Result<HashMap<String, i64>, CatalogError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Reference {
+        snapshot_id: i64,
+    }
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(default)]
+        refs: HashMap<String, Reference>,
+    }
+    let unreadable = |error: serde_json::Error| {
+        CatalogError::caused(Kind::Internal, "the table's branches cannot be read", error)
+    };
+    let document = serde_json::to_value(base).map_err(unreadable)?;
+    let document: Document = serde_json::from_value(document).map_err(unreadable)?;
+    Ok(document
+        .refs
+        .into_iter()
+        .map(|(name, reference)| (name, reference.snapshot_id))
+        .collect())
 }
 
 /// Builds a table from updates alone; `location` is used where they name none.

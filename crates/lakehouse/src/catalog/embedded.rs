@@ -7,7 +7,8 @@
 //!
 //! After a crash between (4) and (5) a metadata file stays that nobody names: only space.
 
-use super::metadata::{MetadataFiles, next_location, tidy_location};
+use super::metadata::{MetadataFiles, next_location};
+use super::places::{PLACE_PROPERTIES, Places, Taken, tidy_location};
 use super::pointers::{self, Pointer, PropertiesChanged, Records};
 use super::{LoadedTable, NewTable, TableCatalog, apply};
 use crate::error::{CatalogError, Kind};
@@ -25,6 +26,8 @@ const ATTEMPTS: usize = 20;
 /// Staged creations remembered, so that their commit finds the place that was assigned.
 const STAGED: usize = 256;
 
+/// Iceberg's word for "these files may be another table's".
+const GC_ENABLED: &str = "gc.enabled";
 const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
 
 /// The embedded catalog. Cheap to clone; all clones are one catalog.
@@ -34,6 +37,9 @@ pub struct Catalog(Arc<Inner>);
 struct Inner {
     storage: Storage,
     metadata: MetadataFiles,
+    places: Places,
+    /// Held from the look at all tables' places to the commit that takes one: two tables must not get the same.
+    placing: Mutex<()>,
     ids: Ids,
     staged: Mutex<VecDeque<(TableIdent, String)>>,
 }
@@ -79,8 +85,24 @@ impl Catalog {
         warehouse: &str,
         ids: Ids,
     ) -> Result<Catalog, CatalogError> {
+        Catalog::open_allowing(storage, files, warehouse, &[], ids)
+    }
+
+    /// As [`Catalog::open`]; tables may be below the places `allowed` too.
+    ///
+    /// # Errors
+    /// When one of them is not local.
+    pub fn open_allowing(
+        storage: Storage,
+        files: Files,
+        warehouse: &str,
+        allowed: &[String],
+        ids: Ids,
+    ) -> Result<Catalog, CatalogError> {
         Ok(Catalog(Arc::new(Inner {
             storage,
+            places: Places::new(files.clone(), warehouse, allowed)?,
+            placing: Mutex::default(),
             metadata: MetadataFiles::new(files, warehouse, ids.clone())?,
             ids,
             staged: Mutex::default(),
@@ -117,6 +139,7 @@ impl Catalog {
         name: &NamespaceIdent,
         properties: BTreeMap<String, String>,
     ) -> Result<(), CatalogError> {
+        self.check_default_place(&properties)?;
         self.swap(|| {
             Ok((
                 pointers::create_namespace(self.records(), name, properties.clone())?,
@@ -131,6 +154,7 @@ impl Catalog {
         removals: &[String],
         updates: &BTreeMap<String, String>,
     ) -> Result<PropertiesChanged, CatalogError> {
+        self.check_default_place(updates)?;
         self.swap(|| pointers::update_namespace(self.records(), name, removals, updates))
     }
 
@@ -148,14 +172,63 @@ impl Catalog {
         Ok(pointers::pointer(self.records(), table)?.is_some())
     }
 
-    /// Makes the metadata of a new table and its folders; the table exists only after its commit.
-    pub fn stage_table(&self, creation: Creation) -> Result<LoadedTable, CatalogError> {
+    /// Engines put new tables below a namespace's `location`: one that no table may have is refused at once.
+    fn check_default_place(
+        &self,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<(), CatalogError> {
+        if let Some(place) = properties.get("location") {
+            self.0.places.check_allowed("the location", place)?;
+        }
+        Ok(())
+    }
+
+    /// The folders of all tables but `except`, as they will be when `so_far` is swapped in.
+    fn taken(&self, except: &TableIdent, so_far: &[Prepared]) -> Result<Vec<Taken>, CatalogError> {
+        let mut taken: Vec<Taken> = so_far
+            .iter()
+            .map(|one| Taken {
+                ident: one.ident.clone(),
+                location: one.metadata.location().to_owned(),
+            })
+            .collect();
+        for (ident, pointer) in pointers::all_tables(self.records(), except)? {
+            if taken.iter().any(|other| other.ident == ident) {
+                continue;
+            }
+            let location = match pointer.location {
+                Some(location) => location,
+                None => match self.0.metadata.at(&pointer.metadata_location) {
+                    Ok(metadata) => metadata.location().to_owned(),
+                    // Unreadable metadata still tells where the table is, as good as its name.
+                    Err(_) => around_metadata(&pointer.metadata_location),
+                },
+            };
+            taken.push(Taken { ident, location });
+        }
+        Ok(taken)
+    }
+
+    /// All that is asked of a new table before anything touches the disk.
+    fn plan_table(&self, creation: Creation) -> Result<TableMetadata, CatalogError> {
         let ident = creation.ident.clone();
+        pointers::check_table(&ident)?;
         pointers::namespace(self.records(), &ident.namespace)?;
         if self.table_exists(&ident)? {
             return Err(pointers::already_exists(&ident));
         }
         let metadata = self.0.metadata.create(creation)?;
+        self.0
+            .places
+            .check(&metadata, None, || self.taken(&ident, &[]))?;
+        Ok(metadata)
+    }
+
+    /// Makes the metadata of a new table and its folders; the table exists only after its commit.
+    pub fn stage_table(&self, creation: Creation) -> Result<LoadedTable, CatalogError> {
+        let ident = creation.ident.clone();
+        let metadata = self.plan_table(creation)?;
+        self.0.metadata.make_folders(metadata.location())?;
         let mut staged = self.0.staged.lock();
         staged.retain(|(other, _)| *other != ident);
         staged.push_back((ident.clone(), metadata.location().to_owned()));
@@ -171,18 +244,13 @@ impl Catalog {
 
     pub fn create_table(&self, creation: Creation) -> Result<LoadedTable, CatalogError> {
         let ident = creation.ident.clone();
-        pointers::namespace(self.records(), &ident.namespace)?;
-        if self.table_exists(&ident)? {
-            return Err(pointers::already_exists(&ident));
-        }
-        let metadata = Arc::new(self.0.metadata.create(creation)?);
+        let _placing = self.0.placing.lock();
+        let metadata = Arc::new(self.plan_table(creation)?);
+        self.0.metadata.make_folders(metadata.location())?;
         let location =
             MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
         self.0.metadata.write(&metadata, &location)?;
-        let pointer = Pointer {
-            metadata_location: location.clone(),
-            uuid: metadata.uuid(),
-        };
+        let pointer = Pointer::to(&location, &metadata);
         let created = self.swap(|| {
             if self.table_exists(&ident)? {
                 return Err(pointers::already_exists(&ident));
@@ -209,6 +277,10 @@ impl Catalog {
         table: &TableIdent,
         metadata_location: &str,
     ) -> Result<LoadedTable, CatalogError> {
+        pointers::check_table(table)?;
+        self.0
+            .places
+            .check_allowed("the metadata", metadata_location)?;
         let metadata = self.0.metadata.read(metadata_location).map_err(|error| {
             CatalogError::caused(
                 Kind::BadRequest,
@@ -216,15 +288,16 @@ impl Catalog {
                 error,
             )
         })?;
-        let pointer = Pointer {
-            metadata_location: metadata_location.to_owned(),
-            uuid: metadata.uuid(),
-        };
+        let pointer = Pointer::to(metadata_location, &metadata);
+        let _placing = self.0.placing.lock();
         self.swap(|| {
             pointers::namespace(self.records(), &table.namespace)?;
             if self.table_exists(table)? {
                 return Err(pointers::already_exists(table));
             }
+            self.0
+                .places
+                .check(&metadata, None, || self.taken(table, &[]))?;
             Ok((
                 pointers::set_pointer(self.records(), table, None, &pointer)?,
                 (),
@@ -241,16 +314,60 @@ impl Catalog {
         self.swap(|| Ok((pointers::rename_table(self.records(), from, to)?, ())))
     }
 
-    /// Forgets a table; with [`Purge::Files`] its files go too.
+    /// Forgets a table; with [`Purge::Files`] its files go too: those inside its own location, and outside every other's.
+    ///
+    /// # Errors
+    /// A purge of a table with `gc.enabled=false` is refused, as Iceberg's engines refuse it: its files may be another's.
     pub fn drop_table(&self, table: &TableIdent, purge: Purge) -> Result<(), CatalogError> {
-        let pointer = self.swap(|| pointers::drop_table(self.records(), table))?;
-        if purge == Purge::Files
-            && let Err(error) = self.0.metadata.purge(&pointer.metadata_location)
-        {
+        let (pointer, metadata) = self.swap(|| {
+            let (ops, pointer) = pointers::drop_table(self.records(), table)?;
+            let metadata = match purge {
+                Purge::Files => Some(self.purgeable(table, &pointer)?),
+                Purge::Nothing => None,
+            };
+            Ok((ops, (pointer, metadata)))
+        })?;
+        let Some(metadata) = metadata else {
+            return Ok(());
+        };
+        // No other table gets this place while its files go.
+        let _placing = self.0.placing.lock();
+        let purged = self
+            .taken(table, &[])
+            .and_then(|taken| self.0.places.fence(metadata.location(), &taken))
+            .and_then(|fence| {
+                let files = &self.0.metadata;
+                files.purge(&metadata, &pointer.metadata_location, &fence)
+            });
+        match purged {
+            Ok(purged) if purged.left.is_empty() => {}
+            Ok(purged) => {
+                let (left, removed) = (purged.left.len(), purged.removed);
+                let first = &purged.left[0];
+                tracing::warn!(%table, removed, left, first, "a dropped table named files outside its location: they stay");
+            }
             // The table is dropped; files that could not be removed only take space.
-            tracing::warn!(%table, %error, "some files of a dropped table stay");
+            Err(error) => tracing::warn!(%table, %error, "some files of a dropped table stay"),
         }
         Ok(())
+    }
+
+    fn purgeable(
+        &self,
+        table: &TableIdent,
+        pointer: &Pointer,
+    ) -> Result<Arc<TableMetadata>, CatalogError> {
+        let metadata = self.0.metadata.at(&pointer.metadata_location)?;
+        let gc = metadata.properties().get(GC_ENABLED);
+        if gc.is_some_and(|value| !value.eq_ignore_ascii_case("true")) {
+            return Err(CatalogError::new(
+                Kind::BadRequest,
+                format!(
+                    "cannot purge {table}: {GC_ENABLED} is false (deleting files may corrupt other tables); drop it without purge, or set the property"
+                ),
+            ));
+        }
+        Ok(metadata)
     }
 
     /// Changes tables, all of them or none.
@@ -259,6 +376,10 @@ impl Catalog {
         changes: Vec<TableChange>,
     ) -> Result<Vec<LoadedTable>, CatalogError> {
         let changes = merged(changes);
+        for change in &changes {
+            pointers::check_table(&change.ident)?;
+        }
+        let _placing = changes.iter().any(places).then(|| self.0.placing.lock());
         for _ in 0..ATTEMPTS {
             let prepared = self.prepare_all(&changes)?;
             match self.swap_prepared(&prepared) {
@@ -278,7 +399,7 @@ impl Catalog {
     fn prepare_all(&self, changes: &[TableChange]) -> Result<Vec<Prepared>, CatalogError> {
         let mut prepared = Vec::with_capacity(changes.len());
         for change in changes {
-            match self.prepare(change) {
+            match self.prepare(change, &prepared) {
                 Ok(one) => prepared.push(one),
                 Err(error) => {
                     prepared.iter().for_each(|one| self.withdraw(one));
@@ -289,7 +410,7 @@ impl Catalog {
         Ok(prepared)
     }
 
-    fn prepare(&self, change: &TableChange) -> Result<Prepared, CatalogError> {
+    fn prepare(&self, change: &TableChange, so_far: &[Prepared]) -> Result<Prepared, CatalogError> {
         let ident = change.ident.clone();
         match pointers::pointer(self.records(), &ident)? {
             None => {
@@ -299,7 +420,7 @@ impl Catalog {
                 }
                 pointers::namespace(self.records(), &ident.namespace)?;
                 apply::check(&change.requirements, None)?;
-                self.prepare_new(ident, change.updates.clone())
+                self.prepare_new(ident, change.updates.clone(), so_far)
             }
             Some((old, pointer)) => {
                 let base = self.0.metadata.at(&pointer.metadata_location)?;
@@ -318,6 +439,9 @@ impl Catalog {
                         written: false,
                     });
                 }
+                self.0
+                    .places
+                    .check(&built.metadata, Some(&base), || self.taken(&ident, so_far))?;
                 let location = next_location(&pointer.metadata_location, &built.metadata);
                 self.prepared(
                     ident,
@@ -334,6 +458,7 @@ impl Catalog {
         &self,
         ident: TableIdent,
         updates: Vec<TableUpdate>,
+        so_far: &[Prepared],
     ) -> Result<Prepared, CatalogError> {
         let staged = self
             .0
@@ -355,6 +480,9 @@ impl Catalog {
                 .build()?
                 .metadata;
         }
+        self.0
+            .places
+            .check(&metadata, None, || self.taken(&ident, so_far))?;
         self.0.metadata.make_folders(metadata.location())?;
         let location =
             MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
@@ -369,10 +497,7 @@ impl Catalog {
         location: String,
         expired: Vec<MetadataLog>,
     ) -> Result<Prepared, CatalogError> {
-        let pointer = Pointer {
-            metadata_location: location.clone(),
-            uuid: metadata.uuid(),
-        };
+        let pointer = Pointer::to(&location, &metadata);
         let ops = pointers::set_pointer(self.records(), &ident, old, &pointer)?;
         self.0.metadata.write(&metadata, &location)?;
         Ok(Prepared {
@@ -414,11 +539,7 @@ impl Catalog {
                 .get(DELETE_AFTER_COMMIT)
                 .is_some_and(|value| value == "true")
             {
-                for old in &one.expired {
-                    if let Err(error) = self.0.metadata.files.remove(&old.metadata_file) {
-                        tracing::warn!(table = %one.ident, file = old.metadata_file, %error, "an old metadata file stays");
-                    }
-                }
+                self.remove_old_metadata(&one);
             }
             loaded.push(LoadedTable {
                 ident: one.ident,
@@ -427,6 +548,31 @@ impl Catalog {
             });
         }
         loaded
+    }
+
+    /// Best effort: the commit stands.
+    fn remove_old_metadata(&self, one: &Prepared) {
+        let fence = match self
+            .taken(&one.ident, &[])
+            .and_then(|taken| self.0.places.fence(one.metadata.location(), &taken))
+        {
+            Ok(fence) => fence,
+            Err(error) => {
+                tracing::warn!(table = %one.ident, %error, "old metadata files stay");
+                return;
+            }
+        };
+        for old in &one.expired {
+            match fence.remove(&old.metadata_file) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(table = %one.ident, file = old.metadata_file, "an old metadata file is outside the table's location: it stays");
+                }
+                Err(error) => {
+                    tracing::warn!(table = %one.ident, file = old.metadata_file, %error, "an old metadata file stays");
+                }
+            }
+        }
     }
 
     fn withdraw(&self, one: &Prepared) {
@@ -498,7 +644,7 @@ impl TableCatalog for Catalog {
             sort_order: None,
             location: new
                 .location
-                .map(|place| self.0.metadata.unused(place))
+                .map(|place| self.0.metadata.unused(tidy_location(&place)?))
                 .transpose()?,
             properties,
         })
@@ -522,6 +668,29 @@ impl TableCatalog for Catalog {
     fn files(&self) -> &Files {
         &self.0.metadata.files
     }
+}
+
+/// The folder of a table whose metadata is at `location`, going by the usual layout.
+fn around_metadata(location: &str) -> String {
+    let folder = location
+        .rsplit_once('/')
+        .map_or(location, |(folder, _)| folder);
+    folder
+        .strip_suffix("/metadata")
+        .unwrap_or(folder)
+        .to_owned()
+}
+
+/// Whether a change may give a table a place that it did not have.
+fn places(change: &TableChange) -> bool {
+    change.requirements.contains(&TableRequirement::NotExist)
+        || change.updates.iter().any(|update| match update {
+            TableUpdate::SetLocation { .. } => true,
+            TableUpdate::SetProperties { updates } => PLACE_PROPERTIES
+                .iter()
+                .any(|name| updates.contains_key(*name)),
+            _ => false,
+        })
 }
 
 /// Changes to the same table become one, in their order.

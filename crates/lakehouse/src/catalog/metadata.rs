@@ -4,9 +4,10 @@
 //! no pointer came to name is removed, or stays after a crash: only space.
 
 use super::embedded::Creation;
+use super::places::{Fence, tidy_location};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::storage::{Files, local_path};
+use crate::storage::Files;
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};
 use iceberg::{MetadataLocation, TableCreation, TableIdent};
 use parking_lot::Mutex;
@@ -42,6 +43,7 @@ impl MetadataFiles {
         })
     }
 
+    /// A new table's metadata; nothing is written.
     pub(super) fn create(&self, creation: Creation) -> Result<TableMetadata, CatalogError> {
         let location = match &creation.location {
             Some(wish) => tidy_location(wish)?,
@@ -80,7 +82,6 @@ impl MetadataFiles {
         .assign_uuid(self.ids.next())
         .build()?
         .metadata;
-        self.make_folders(metadata.location())?;
         Ok(metadata)
     }
 
@@ -157,21 +158,43 @@ impl MetadataFiles {
         }
     }
 
-    pub(super) fn purge(&self, metadata_location: &str) -> Result<(), CatalogError> {
-        let metadata = self.at(metadata_location)?;
+    /// Deletes a dropped table's files: those behind its fence. What else its metadata names is somebody else's, or may be.
+    ///
+    /// # Errors
+    /// When a deletion fails. Manifests that cannot be read are passed over: what they name stays, and is only space.
+    pub(super) fn purge(
+        &self,
+        metadata: &TableMetadata,
+        metadata_location: &str,
+        fence: &Fence,
+    ) -> Result<Purged, CatalogError> {
         let mut files: Vec<String> = Vec::new();
-        for snapshot in metadata.snapshots() {
-            for manifest in crate::commit::manifests::load_list(&self.files, &metadata, snapshot)? {
-                for entry in crate::commit::manifests::load(&self.files, &manifest)?.entries() {
-                    files.push(entry.file_path().to_owned());
+        let snapshots = metadata.snapshots();
+        for snapshot in snapshots.filter(|snapshot| fence.admits(snapshot.manifest_list())) {
+            let list = crate::commit::manifests::load_list(&self.files, metadata, snapshot);
+            for manifest in list.into_iter().flatten() {
+                if fence.admits(&manifest.manifest_path)
+                    && let Ok(loaded) = crate::commit::manifests::load(&self.files, &manifest)
+                {
+                    let entries = loaded.entries().iter();
+                    files.extend(entries.map(|entry| entry.file_path().to_owned()));
                 }
                 files.push(manifest.manifest_path);
             }
-            files.push(snapshot.manifest_list().to_owned());
         }
         files.extend(
             metadata
+                .snapshots()
+                .map(|snapshot| snapshot.manifest_list().to_owned()),
+        );
+        files.extend(
+            metadata
                 .statistics_iter()
+                .map(|file| file.statistics_path.clone()),
+        );
+        files.extend(
+            metadata
+                .partition_statistics_iter()
                 .map(|file| file.statistics_path.clone()),
         );
         files.extend(
@@ -183,10 +206,15 @@ impl MetadataFiles {
         files.push(metadata_location.to_owned());
         files.sort_unstable();
         files.dedup();
+        let mut purged = Purged::default();
         for file in files {
-            self.files.remove(&file)?;
+            if fence.remove(&file)? {
+                purged.removed += 1;
+            } else {
+                purged.left.push(file);
+            }
         }
-        Ok(())
+        Ok(purged)
     }
 
     /// Removes a metadata file that surely nobody names.
@@ -197,20 +225,26 @@ impl MetadataFiles {
     }
 }
 
-/// The next metadata file. One that was registered under a foreign name starts our own numbering.
-pub(super) fn next_location(current: &str, metadata: &TableMetadata) -> String {
-    let next = match MetadataLocation::from_str(current) {
-        Ok(location) => location.with_next_version().with_new_metadata(metadata),
-        Err(_) => MetadataLocation::new_with_metadata(metadata.location(), metadata),
-    };
-    next.to_string()
+/// What a purge did.
+#[derive(Debug, Default)]
+pub(super) struct Purged {
+    pub(super) removed: usize,
+    /// Named by the table, and not in its folder.
+    pub(super) left: Vec<String>,
 }
 
-/// One form for local places: engines differ on `file:/` and `file:///`.
-pub(super) fn tidy_location(wish: &str) -> Result<String, CatalogError> {
-    let path = local_path(wish)?;
-    Ok(format!(
-        "file://{}",
-        path.to_string_lossy().trim_end_matches('/')
-    ))
+/// The next metadata file, in the table's location as it is now. One that was registered under a foreign name starts our own
+/// numbering.
+pub(super) fn next_location(current: &str, metadata: &TableMetadata) -> String {
+    let Ok(location) = MetadataLocation::from_str(current) else {
+        return MetadataLocation::new_with_metadata(metadata.location(), metadata).to_string();
+    };
+    let next = location
+        .with_next_version()
+        .with_new_metadata(metadata)
+        .to_string();
+    match next.rsplit_once('/') {
+        Some((_, name)) => format!("{}/metadata/{name}", metadata.location()),
+        None => next,
+    }
 }

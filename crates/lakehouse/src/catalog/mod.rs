@@ -6,9 +6,12 @@
 mod apply;
 pub mod embedded;
 mod metadata;
+mod places;
 mod pointers;
 pub mod remote;
 pub mod rest;
+#[cfg(test)]
+mod tests;
 
 use crate::error::CatalogError;
 use crate::storage::Files;

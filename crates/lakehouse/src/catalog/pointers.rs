@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! n/<namespace>           {"properties": {…}, "tables_changed": 7}
-//! t/<namespace>/<table>   {"metadata_location": "file:///…", "uuid": "…"}      (0x1e between namespace and table)
+//! t/<namespace>/<table>   {"metadata_location": "file:///…", "uuid": "…", "location": "file:///…"}
+//!                         (0x1e between namespace and table; records before 0.2 have no location: it is in the metadata)
 //! ```
 //!
 //! Every change is a list of compare-and-swaps for one frame of the log: all of it happens or nothing does. Adding or
-//! removing a table also swaps its namespace's record (`tables_changed`), so that dropping a namespace and creating a table
-//! in it cannot both succeed.
+//! removing a table, or a namespace inside, also swaps the namespace's record (`tables_changed`), so that dropping a
+//! namespace and creating something in it cannot both succeed.
 
 use crate::error::{CatalogError, Kind};
 use bytes::Bytes;
@@ -45,6 +46,19 @@ pub(crate) struct NamespaceRecord {
 pub(crate) struct Pointer {
     pub(crate) metadata_location: String,
     pub(crate) uuid: uuid::Uuid,
+    /// The table's folder, so that no other table gets it: told here, or each look would read every table's metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) location: Option<String>,
+}
+
+impl Pointer {
+    pub(crate) fn to(metadata_location: &str, metadata: &iceberg::spec::TableMetadata) -> Pointer {
+        Pointer {
+            metadata_location: metadata_location.to_owned(),
+            uuid: metadata.uuid(),
+            location: Some(metadata.location().to_owned()),
+        }
+    }
 }
 
 /// What changes in a namespace's properties, as REST answers it.
@@ -124,16 +138,19 @@ pub(crate) fn create_namespace(
         ));
     }
     let mut ops = Vec::new();
-    // The parents of a nested namespace come with it.
+    // The parents of a nested namespace come with it. The first one that is there is touched: it must not be dropped
+    // meanwhile, and cannot be dropped later without a look at what is in it.
     let mut parent = name.parent();
     while let Some(above) = parent {
-        if records.get(&namespace_key(&above)).is_none() {
-            ops.push(put(
-                namespace_key(&above),
-                &NamespaceRecord::default(),
-                Expect::Absent,
-            ));
+        if records.get(&namespace_key(&above)).is_some() {
+            ops.push(touch(records, &above)?);
+            break;
         }
+        ops.push(put(
+            namespace_key(&above),
+            &NamespaceRecord::default(),
+            Expect::Absent,
+        ));
         parent = above.parent();
     }
     let record = NamespaceRecord {
@@ -249,7 +266,7 @@ pub(crate) fn set_pointer(
     match old {
         Some(old) => Ok(vec![put(table_key(table), new, Expect::Value(old))]),
         None => {
-            check_names(std::iter::once(&table.name))?;
+            check_table(table)?;
             Ok(vec![
                 touch(records, &table.namespace)?,
                 put(table_key(table), new, Expect::Absent),
@@ -276,7 +293,7 @@ pub(crate) fn rename_table(
     to: &TableIdent,
 ) -> Result<Vec<Op>, CatalogError> {
     let (old, pointer) = existing(records, from)?;
-    check_names(std::iter::once(&to.name))?;
+    check_table(to)?;
     namespace(records, &to.namespace)?;
     if self::pointer(records, to)?.is_some() {
         return Err(already_exists(to));
@@ -334,24 +351,65 @@ fn text(bytes: &[u8]) -> Result<&str, CatalogError> {
     })
 }
 
+/// Names become folders, with a suffix of 13 characters where the folder is taken; Linux takes 255 bytes.
+const LONGEST_NAME: usize = 200;
+/// All levels of a table's name together: the warehouse before them and our file names behind them must find room in a path.
+const LONGEST_IDENT: usize = 1024;
+
+/// Checks the names of a table and of its namespace, before anything is done for it.
+pub(crate) fn check_table(table: &TableIdent) -> Result<(), CatalogError> {
+    check_names(table.namespace.iter().chain(std::iter::once(&table.name)))
+}
+
 /// Names become keys and folders.
 fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), CatalogError> {
+    let refused = |name: &str, why: &str| {
+        let shown: String = name.chars().take(80).collect();
+        let message = format!("\"{}\" cannot be a name: {why}", shown.escape_debug());
+        Err(CatalogError::new(Kind::BadRequest, message))
+    };
+    let mut length = 0;
     for name in names {
-        if name.is_empty()
-            || name == "."
-            || name == ".."
-            || name.chars().any(|c| c.is_control() || c == '/')
-        {
-            return Err(CatalogError::new(
-                Kind::BadRequest,
-                format!(
-                    "\"{}\" cannot be a name: it is empty or has a slash or a control character",
-                    name.escape_debug()
-                ),
-            ));
+        if name.is_empty() {
+            return refused(name, "it is empty");
+        }
+        if name == "." || super::places::is_hidden_step(name) {
+            return refused(name, "as a folder it would be another one");
+        }
+        if name.chars().any(|c| c.is_control() || c == '/') {
+            return refused(name, "it has a slash or a control character");
+        }
+        if name.len() > LONGEST_NAME {
+            return refused(name, &format!("it has more than {LONGEST_NAME} bytes"));
+        }
+        length += name.len() + 1;
+        if length > LONGEST_IDENT {
+            return refused(
+                name,
+                &format!("with the namespaces around it, it has more than {LONGEST_IDENT} bytes"),
+            );
         }
     }
     Ok(())
+}
+
+/// Every table but `except`, with where its metadata is and its folder where the record tells.
+pub(crate) fn all_tables(
+    records: &dyn Records,
+    except: &TableIdent,
+) -> Result<Vec<(TableIdent, Pointer)>, CatalogError> {
+    let mut tables = Vec::new();
+    for (key, value) in records.scan(b"t/") {
+        let Some((levels, name)) = text(&key[2..])?.rsplit_once(TABLE) else {
+            continue;
+        };
+        let namespace = NamespaceIdent::from_strs(levels.split(LEVEL))?;
+        let ident = TableIdent::new(namespace, name.to_owned());
+        if ident != *except {
+            tables.push((ident, decode(&value)?));
+        }
+    }
+    Ok(tables)
 }
 
 pub(crate) fn no_namespace(name: &NamespaceIdent) -> CatalogError {

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// A commit of a wide table with many snapshots is some megabytes.
 const BODY_LIMIT: usize = 64 << 20;
@@ -53,6 +54,12 @@ const ENDPOINTS: [&str; 21] = [
 
 /// The routes, to be served by whoever owns the listener.
 pub fn router(catalog: Catalog) -> Router {
+    router_with_token(catalog, None)
+}
+
+/// The routes of a catalog whose shell asks for a token: `credential`s with it as their secret get it.
+pub fn router_with_token(catalog: Catalog, secret: Option<Arc<str>>) -> Router {
+    let token = move |body: Bytes| std::future::ready(token(secret.as_deref(), &body));
     Router::new()
         .route("/v1/config", get(config))
         .route("/v1/oauth/tokens", post(token))
@@ -164,15 +171,45 @@ async fn config(State(catalog): State<Catalog>) -> Response {
     .into_response()
 }
 
-/// There is nothing to protect on loopback; clients that insist on a token get one.
-async fn token() -> Response {
+/// Where there is no secret, clients that insist on a token get one. Otherwise it is exchanged for itself, as OAuth's client
+/// credentials are: errors have OAuth's shape here, as the specification says.
+fn token(secret: Option<&str>, form: &[u8]) -> Response {
+    let given = form_field(form, "client_secret");
+    let token = match secret {
+        None => "lakeward",
+        Some(secret) if given.is_some_and(|given| same(given.as_bytes(), secret.as_bytes())) => {
+            secret
+        }
+        Some(_) => {
+            let body = json!({
+                "error": "invalid_client",
+                "error_description": "the client's secret is not this server's token",
+            });
+            return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
+        }
+    };
     Json(json!({
-        "access_token": "lakeward",
+        "access_token": token,
         "token_type": "bearer",
         "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
         "expires_in": 86_400,
     }))
     .into_response()
+}
+
+fn form_field(form: &[u8], wanted: &str) -> Option<String> {
+    let uri = format!("/?{}", std::str::from_utf8(form).ok()?);
+    let uri: axum::http::Uri = uri.parse().ok()?;
+    let Query(mut fields) = Query::<HashMap<String, String>>::try_from_uri(&uri).ok()?;
+    fields.remove(wanted)
+}
+
+/// Looks at every byte, wherever the first difference is.
+fn same(given: &[u8], own: &[u8]) -> bool {
+    let differences = own.iter().enumerate().fold(0, |sum, (i, byte)| {
+        sum | (byte ^ given.get(i).unwrap_or(&0))
+    });
+    differences == 0 && given.len() == own.len()
 }
 
 // Namespaces.
