@@ -19,14 +19,15 @@
 //!
 //! Read first: [`Parts`], [`Refusal`], [`router`].
 //!
-//! Invariants: an error is always a [`Refusal`] with message, detail and hint; no handler blocks a runtime thread.
+//! Invariants: an error is always a [`Refusal`] with message, detail and hint; no handler blocks a runtime thread. Sockets are
+//! served by [`shell`] alone, which the registry and the catalog share.
 //!
 //! Layer L4.
 
 mod refusal;
-mod rejection;
 mod routes;
 mod sql;
+pub mod shell;
 #[cfg(test)]
 mod tests;
 

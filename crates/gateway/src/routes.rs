@@ -1,6 +1,5 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
-use crate::rejection::in_one_shape;
 use crate::{Parts, Refusal, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -12,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The router over `parts`.
+/// The router over `parts`, to be served by the [shell](crate::shell).
 pub fn router(parts: Arc<Parts>) -> Router {
     Router::new()
         .route("/healthz", get(health))
@@ -27,7 +26,6 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tables", get(tables))
         .route("/api/v1/tables/{name}", get(table))
         .route("/api/v1/audit/{table}", get(audit))
-        .layer(axum::middleware::from_fn(in_one_shape))
         .with_state(parts)
 }
 
@@ -49,7 +47,11 @@ async fn ask<T: Send + 'static>(
 }
 
 async fn health(State(parts): State<Arc<Parts>>) -> Response {
-    match (parts.trouble)() {
+    let trouble = match ask(parts, |parts| Ok((parts.trouble)())).await {
+        Ok(trouble) => trouble,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match trouble {
         None => Json(json!({ "status": "ok" })).into_response(),
         Some(reason) => {
             let body = Json(json!({ "status": "degraded", "reason": reason }));

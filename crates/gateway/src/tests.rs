@@ -231,7 +231,9 @@ fn start() -> Server {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
     let listener = listener.unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(async move { axum::serve(listener, router(Arc::new(parts))).await });
+    let policy = crate::shell::Policy::new(crate::shell::Dialect::Api);
+    let served = crate::shell::guarded(router(Arc::new(parts)), policy);
+    runtime.spawn(async move { axum::serve(listener, served).await });
     Server {
         address,
         trouble,
@@ -269,7 +271,7 @@ impl Server {
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut socket = TcpStream::connect(self.address).unwrap();
         let length = body.len();
-        write!(socket, "{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}").unwrap();
+        write!(socket, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         let (head, text) = answer.split_once("\r\n\r\n").unwrap();

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(name = "lakeward", version, about, disable_help_subcommand = true)]
 pub struct Args {
+    /// A file with a token: `up` asks it of every client of the registry, the catalog and the API, the other verbs send it.
+    #[arg(long, env = "LAKEWARD_TOKEN_FILE", global = true)]
+    pub token_file: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -95,6 +98,9 @@ pub struct Up {
     /// API, metrics, health.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
+    /// Serve beyond this machine although nobody is asked who they are.
+    #[arg(long)]
+    pub insecure_no_token: bool,
     /// Written, by rename, once all sockets answer.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,

@@ -1,9 +1,13 @@
 //! The API's client, for the verbs: one request at a time, an error is a [`Failure`].
 
 use crate::failure::{Failure, failure};
+use anyhow::Context;
 use lw_gateway::Refusal;
+use lw_gateway::shell::Token;
 use reqwest::Method;
 use serde_json::Value;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// A server's API.
@@ -11,6 +15,31 @@ pub struct Client {
     base: String,
     runtime: tokio::runtime::Runtime,
     http: reqwest::Client,
+}
+
+/// The token that this invocation was given: one flag for every verb, so that none can forget to send it.
+static TOKEN: OnceLock<Token> = OnceLock::new();
+
+/// Reads the token that every client of this process sends, and that a server of this process asks for.
+///
+/// # Errors
+/// When the file cannot be read, or has no token in it.
+pub fn read_token(file: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the token in {}", file.display()))?;
+    let token = Token::parse(&text).ok_or_else(|| {
+        failure(
+            format!("{} has no token in it", file.display()),
+            "Write one line of letters and digits into it: `openssl rand -hex 32` makes a good one.",
+        )
+    })?;
+    let _ = TOKEN.set(token);
+    Ok(())
+}
+
+/// The token that was read, if one was.
+pub fn token() -> Option<Token> {
+    TOKEN.get().cloned()
 }
 
 impl Client {
@@ -88,6 +117,9 @@ impl Client {
     fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url);
+        if let Some(token) = TOKEN.get() {
+            request = request.bearer_auth(token.reveal());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -7,6 +7,10 @@
 //! hive = "embedded"                              # or { uri = "https://…", warehouse = "…", credential = "id:secret" }
 //! [warehouses]                                   # prefix → place; the longest prefix wins
 //! "s3://lakehouse/" = "file:///srv/warehouse/"   # or "warehouse/": a folder in the data folder
+//! [catalog]                                      # where tables may be, besides the warehouse and the places above
+//! allow-locations = ["file:///srv/spark/"]
+//! [http]                                         # names of this server, besides localhost and every address
+//! allowed-hosts = ["lakeward.example"]
 //! ```
 
 use crate::failure::failure;
@@ -23,6 +27,22 @@ pub struct Config {
     pub bootstrap: BTreeMap<String, String>,
     pub catalogs: BTreeMap<String, CatalogPlace>,
     pub warehouses: BTreeMap<String, String>,
+    pub catalog: CatalogRules,
+    pub http: HttpRules,
+}
+
+/// What the embedded catalog allows.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct CatalogRules {
+    pub allow_locations: Vec<String>,
+}
+
+/// Who the HTTP sockets talk to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct HttpRules {
+    pub allowed_hosts: Vec<String>,
 }
 
 /// Where a catalog is.
@@ -98,7 +118,21 @@ impl Config {
                 );
             }
         }
+        for place in &self.catalog.allow_locations {
+            if !place.starts_with("file:///") {
+                bail!("[catalog] allow-locations has \"{place}\"; only file:///… is supported yet");
+            }
+        }
         Ok(())
+    }
+
+    /// The places where tables may be, besides the warehouse.
+    pub fn allowed_locations(&self) -> Vec<String> {
+        let mapped = self.warehouses.values();
+        mapped
+            .chain(&self.catalog.allow_locations)
+            .cloned()
+            .collect()
     }
 
     /// The place that the longest matching prefix maps `location` to.

@@ -24,6 +24,12 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args = Args::parse();
     start_logging(args.quiet());
+    if let Some(file) = &args.token_file
+        && let Err(error) = client::read_token(file)
+    {
+        failure::print(&error);
+        return ExitCode::from(1);
+    }
     let outcome = match args.command {
         Command::Up(up) => server::up(up),
         Command::Run(run) => verbs::run::run(run),

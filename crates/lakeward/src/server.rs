@@ -11,6 +11,7 @@ use crate::failure::failure;
 use crate::tables::Tables;
 use anyhow::Context;
 use lw_broker::{Broker, BrokerConfig};
+use lw_gateway::shell::{self, Dialect, Policy, Token};
 use lw_gateway::{Parts, Planned, Refusal, Script, Status};
 use lw_lakehouse::{Catalog, Files, Ids};
 use lw_ops::metrics::{Disk, Observed};
@@ -85,18 +86,12 @@ async fn asked_to_end() -> std::io::Result<()> {
 /// Starts everything on `options`' addresses; returns once all sockets answer.
 pub fn start(options: &Up) -> anyhow::Result<Serving> {
     let config = Config::load(options.config.as_deref(), &options.data_dir)?;
+    let token = crate::client::token();
+    check_exposure(options, token.is_some())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let storage = open_storage(&options.data_dir, clock.clone())?;
     let warehouse = warehouse(&options.data_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(
-            std::thread::available_parallelism()
-                .map_or(2, usize::from)
-                .clamp(2, 8),
-        )
-        .thread_name("io")
-        .enable_all()
-        .build()?;
+    let runtime = io_runtime()?;
     let registry =
         Arc::new(Registry::open(storage.clone()).context("the registry cannot be loaded")?);
     let broker = {
@@ -110,7 +105,17 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         )
     };
     let files = Files::new(Arc::new(RealDisk));
-    let catalog = Catalog::open(storage.clone(), files.clone(), &warehouse, Ids::random())?;
+    let catalog = Catalog::open_allowing(
+        storage.clone(),
+        files.clone(),
+        &warehouse,
+        &config.allowed_locations(),
+        Ids::random(),
+    )?;
+    let doors = Doors {
+        hosts: config.http.allowed_hosts.clone(),
+        token,
+    };
     let sockets = runtime.block_on(Sockets::bind(options))?;
     let status = sockets.status(&warehouse)?;
     let wiring = Arc::new(Wiring::new(
@@ -122,62 +127,28 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         config.clone(),
         clock.clone(),
     ));
-    let world = Arc::new(World {
+    let world = World {
         config,
         storage: storage.clone(),
         subjects: registry.clone(),
-    });
+    };
     let around = Surroundings {
         storage: storage.clone(),
         connectors: wiring.clone(),
         clock: clock.clone(),
     };
     let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
-    let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
-    let parts = Arc::new(Parts {
-        plan: Box::new(move |script| plan(script, &world)),
-        query: crate::query::parts(tables.clone(), options.query_memory)?,
-        tables: {
-            let tables = tables.clone();
-            Box::new(move || tables.list())
-        },
-        table: {
-            let tables = tables.clone();
-            Box::new(move |name| tables.show(name))
-        },
-        audit: Box::new(move |table| tables.audit(table)),
-        output: {
-            let wiring = wiring.clone();
-            Box::new(move |pipeline, from| wiring.printed(pipeline, from))
-        },
-        metrics: {
-            let scraped = Scraped {
-                storage: storage.clone(),
-                broker: broker.clone(),
-                registry: registry.clone(),
-                wiring: wiring.clone(),
-                pipelines: pipelines.clone(),
-                clock: clock.clone(),
-            };
-            Box::new(move || scraped.render())
-        },
-        trouble: {
-            let storage = storage.clone();
-            Box::new(move || {
-                let stats = storage.stats();
-                stats.write_blocked.then(|| {
-                    format!(
-                        "writes are refused: {} bytes free on the data folder's disk",
-                        stats.disk_free
-                    )
-                })
-            })
-        },
+    let scraped = Scraped {
+        storage: storage.clone(),
+        broker: broker.clone(),
+        registry: registry.clone(),
+        wiring,
         pipelines: pipelines.clone(),
-        status: status.clone(),
-    });
+        clock,
+    };
+    let parts = Arc::new(parts(scraped, world, status.clone(), options.query_memory)?);
     let (shutdown, ended) = watch::channel(false);
-    sockets.serve(&runtime, &broker, &registry, &catalog, parts, ended);
+    sockets.serve(&runtime, &broker, &registry, &catalog, parts, &doors, ended);
     if let Some(file) = &options.ready_file {
         write_ready(file, &status)?;
     }
@@ -190,6 +161,92 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         pipelines,
         storage,
     })
+}
+
+fn io_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.clamp(2, 8))
+        .thread_name("io")
+        .enable_all()
+        .build()
+}
+
+/// What the API asks.
+fn parts(
+    scraped: Scraped,
+    world: World,
+    status: Status,
+    query_memory: usize,
+) -> anyhow::Result<Parts> {
+    let wiring = scraped.wiring.clone();
+    let pipelines = scraped.pipelines.clone();
+    let storage = scraped.storage.clone();
+    let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
+    Ok(Parts {
+        plan: Box::new(move |script| plan(script, &world)),
+        query: crate::query::parts(tables.clone(), query_memory)?,
+        tables: {
+            let tables = tables.clone();
+            Box::new(move || tables.list())
+        },
+        table: {
+            let tables = tables.clone();
+            Box::new(move |name| tables.show(name))
+        },
+        audit: Box::new(move |table| tables.audit(table)),
+        output: Box::new(move |pipeline, from| wiring.printed(pipeline, from)),
+        metrics: Box::new(move || scraped.render()),
+        trouble: Box::new(move || trouble(&storage)),
+        pipelines,
+        status,
+    })
+}
+
+/// Why nothing is written any more, if that is so.
+fn trouble(storage: &Storage) -> Option<String> {
+    let stats = storage.stats();
+    if let Some(failed) = &stats.failed {
+        return Some(format!("nothing is written any more: {failed}"));
+    }
+    stats.write_blocked.then(|| {
+        format!(
+            "writes are refused: {} bytes free on the data folder's disk",
+            stats.disk_free
+        )
+    })
+}
+
+/// Beyond this machine nobody is served who was not asked, unless the operator says so.
+fn check_exposure(options: &Up, token: bool) -> anyhow::Result<()> {
+    let sockets = [
+        ("kafka", options.kafka, false),
+        ("registry", options.registry, token),
+        ("catalog", options.catalog, token),
+        ("http", options.http, token),
+    ];
+    let mut open = sockets
+        .iter()
+        .filter(|(_, address, guarded)| !guarded && !address.ip().is_loopback());
+    let Some((what, address, _)) = open.next() else {
+        return Ok(());
+    };
+    if options.insecure_no_token {
+        tracing::warn!(socket = what, %address, "serving beyond this machine without asking who it is");
+        return Ok(());
+    }
+    let hint = match *what {
+        "kafka" => {
+            "Kafka's socket cannot ask for a token yet. Keep it on 127.0.0.1, or say --insecure-no-token where the network is trusted."
+        }
+        _ => {
+            "Give it a secret with --token-file FILE, or say --insecure-no-token where the network is trusted."
+        }
+    };
+    Err(failure(
+        format!("--{what} {address} would serve everybody who reaches this machine"),
+        hint,
+    ))
 }
 
 fn open_storage(dir: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Storage> {
@@ -210,6 +267,22 @@ fn warehouse(data_dir: &Path) -> anyhow::Result<String> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the warehouse {}", folder.display()))?;
     Ok(format!("file://{}", folder.canonicalize()?.display()))
+}
+
+/// Who may pass the HTTP sockets.
+struct Doors {
+    hosts: Vec<String>,
+    token: Option<Token>,
+}
+
+impl Doors {
+    fn policy(&self, dialect: Dialect) -> Policy {
+        Policy {
+            hosts: self.hosts.clone(),
+            token: self.token.clone(),
+            ..Policy::new(dialect)
+        }
+    }
 }
 
 /// The bound sockets, not yet served.
@@ -249,29 +322,22 @@ impl Sockets {
         registry: &Registry,
         catalog: &Catalog,
         parts: Arc<Parts>,
+        doors: &Doors,
         ended: watch::Receiver<bool>,
     ) {
+        let secret = doors.token.as_ref().map(|token| token.reveal().into());
         let routers = [
-            (self.registry, registry.router()),
+            (self.registry, registry.router(), Dialect::Registry),
             (
                 self.catalog,
-                lw_lakehouse::catalog::rest::router(catalog.clone()),
+                lw_lakehouse::catalog::rest::router_with_token(catalog.clone(), secret),
+                Dialect::Catalog,
             ),
-            (self.http, lw_gateway::router(parts)),
+            (self.http, lw_gateway::router(parts), Dialect::Api),
         ];
-        for (listener, router) in routers {
-            let mut ended = ended.clone();
-            let until = async move {
-                let _ = ended.wait_for(|ended| *ended).await;
-            };
-            runtime.spawn(async move {
-                if let Err(error) = axum::serve(listener, router)
-                    .with_graceful_shutdown(until)
-                    .await
-                {
-                    tracing::error!(%error, "an HTTP socket ended");
-                }
-            });
+        for (listener, router, dialect) in routers {
+            let policy = doors.policy(dialect);
+            runtime.spawn(shell::serve(listener, router, policy, ended.clone()));
         }
         let broker = broker.clone();
         runtime.spawn(async move { broker.serve(self.kafka, ended).await });

@@ -113,6 +113,7 @@ fn own_server(args: &Run) -> anyhow::Result<Serving> {
         registry: any(),
         catalog: any(),
         http: any(),
+        insecure_no_token: false,
         ready_file: None,
         commit_interval: args.commit_interval,
         query_memory: crate::args::QUERY_MEMORY,
