@@ -9,7 +9,11 @@
 //! {"keytype":"DELETE_SUBJECT","subject":"s","magic":0}                 {"subject":"s","version":3}     versions ≤ 3 are soft-deleted
 //! {"keytype":"CLEAR_SUBJECT","subject":"s","magic":0}                  {"subject":"s"}                 soft-deleted versions are gone
 //! {"keytype":"NOOP","magic":0}                                         null
+//! {"keytype":"NOOP","subject":"highest-id","magic":0}                  {"highestId":9}                ours: ids up to 9 were given
 //! ```
+//!
+//! The last one outlives compaction, which takes away the versions that showed the highest id. It is a kind of NOOP,
+//! which registries that do not know it pass over.
 //!
 //! The order of a key's members is part of the layout: compaction compares keys as bytes. Members of a value that we do not
 //! know (`md5`, `guid`, …) are kept and written back, so a topic mirrored from Confluent's registry loses nothing here.
@@ -42,6 +46,8 @@ pub enum Record {
     ClearSubject {
         subject: Option<String>,
     },
+    /// Every id up to this one was given once, and is not given again.
+    HighestId(u32),
     /// Leader marks and kinds of later registries: they change nothing here.
     Ignored,
 }
@@ -87,14 +93,19 @@ pub enum Mode {
 }
 
 pub(crate) const AVRO: &str = "AVRO";
+const HIGHEST_ID: &str = "highest-id";
 
 impl Schema {
-    /// Two schemas are the same schema when these texts are the same; then they share an id.
+    /// Two schemas are the same schema when these texts are the same; then they share an id. What was parsed counts, in which
+    /// the members of an object have no order: `{"a":1,"b":1}` and `{"b":1,"a":1}` are the same property.
     pub fn identity(&self) -> String {
         let mut out = String::with_capacity(self.text.len() + 16);
         out.push_str(&self.kind);
         out.push('\0');
-        out.push_str(&self.text);
+        match Json::parse_with_comments(&self.text) {
+            Ok(parsed) if self.kind == AVRO => parsed.sorted().write(&mut out),
+            _ => out.push_str(&self.text),
+        }
         for reference in &self.references {
             out.push_str(&format!(
                 "\0{}\0{}\0{}",
@@ -103,7 +114,7 @@ impl Schema {
         }
         for part in [&self.metadata, &self.rule_set] {
             out.push('\u{1}');
-            part.iter().for_each(|json| json.write(&mut out));
+            part.iter().for_each(|json| json.sorted().write(&mut out));
         }
         out
     }
@@ -221,6 +232,14 @@ impl Record {
                     Json::object([("subject", subject.as_ref().map_or(Json::Null, Json::string))]);
                 (key("CLEAR_SUBJECT", subject.as_deref()), Some(value))
             }
+            Record::HighestId(id) => (
+                Json::object([
+                    ("keytype", Json::string("NOOP")),
+                    ("subject", Json::string(HIGHEST_ID)),
+                    ("magic", Json::int(0)),
+                ]),
+                Some(Json::object([("highestId", Json::int((*id).into()))])),
+            ),
             Record::Ignored => (
                 Json::object([("keytype", Json::string("NOOP")), ("magic", Json::int(0))]),
                 None,
@@ -285,6 +304,13 @@ impl Record {
                         up_to_version,
                     }
                 }
+                None => Record::Ignored,
+            },
+            "NOOP" if subject.as_deref() == Some(HIGHEST_ID) => match value {
+                Some(value) => int(&value, "highestId")
+                    .and_then(|id| u32::try_from(id).ok())
+                    .map(Record::HighestId)
+                    .ok_or("the value has no highestId")?,
                 None => Record::Ignored,
             },
             "CLEAR_SUBJECT" if value.is_some() => Record::ClearSubject { subject },

@@ -62,6 +62,31 @@ impl Json {
         Ok(value)
     }
 
+    /// Parses a schema's text as Avro's Java parser does: `/* … */` and `// …` stand wherever space may.
+    pub fn parse_with_comments(text: &str) -> Result<Json, JsonError> {
+        let mut parser = Parser::new(text);
+        parser.comments = true;
+        let value = parser.value(0)?;
+        parser.end()?;
+        Ok(value)
+    }
+
+    /// The same value with the members of every object sorted by their keys: equal texts, equal values.
+    pub fn sorted(&self) -> Json {
+        match self {
+            Json::Array(items) => Json::Array(items.iter().map(Json::sorted).collect()),
+            Json::Object(members) => {
+                let mut members: Vec<(String, Json)> = members
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.sorted()))
+                    .collect();
+                members.sort_by(|(one, _), (other, _)| one.cmp(other));
+                Json::Object(members)
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Builds a string value.
     pub fn string(text: impl Into<String>) -> Json {
         Json::String(text.into())
@@ -279,6 +304,7 @@ pub fn write_string(text: &str, out: &mut String) {
 /// Finds where in the text the value at `path` starts. When the path ends early, the deepest value found on it.
 pub fn locate(text: &str, path: &[Step]) -> usize {
     let mut parser = Parser::new(text);
+    parser.comments = true;
     parser.space();
     let mut found = parser.at;
     for step in path {
@@ -305,11 +331,16 @@ pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    comments: bool,
 }
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Parser<'a> {
-        Parser { text, at: 0 }
+        Parser {
+            text,
+            at: 0,
+            comments: false,
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -317,9 +348,31 @@ impl<'a> Parser<'a> {
     }
 
     fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+        loop {
+            while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+                self.at += 1;
+            }
+            if !self.comments || !self.comment() {
+                return;
+            }
         }
+    }
+
+    /// Passes over one comment; one that does not end is none, and then not a value either.
+    fn comment(&mut self) -> bool {
+        let rest = &self.text[self.at..];
+        let length = if rest.starts_with("//") {
+            rest.find(['\n', '\r']).unwrap_or(rest.len())
+        } else if let Some(inside) = rest.strip_prefix("/*") {
+            match inside.find("*/") {
+                Some(end) => end + 4,
+                None => return false,
+            }
+        } else {
+            return false;
+        };
+        self.at += length;
+        true
     }
 
     fn fail<T>(&self, message: impl Into<String>) -> Result<T, JsonError> {

@@ -94,12 +94,36 @@ impl Core {
 
     /// Decides a request against the present state.
     pub fn handle(&self, request: &Request<'_>) -> Outcome {
-        route::route(self, request).unwrap_or_else(|error| Outcome {
+        let mut outcome = route::route(self, request).unwrap_or_else(|error| Outcome {
             status: error.status,
             body: error.body().to_string(),
             records: Vec::new(),
             event: error.event,
-        })
+        });
+        if outcome.records.iter().any(|record| self.may_hide(record)) {
+            // R2: after compaction nothing else would tell that the id was given.
+            outcome
+                .records
+                .insert(0, Record::HighestId(self.state.highest_id()));
+        }
+        outcome
+    }
+
+    /// Whether a record takes the highest id out of what a compacted topic shows.
+    fn may_hide(&self, record: &Record) -> bool {
+        match record {
+            Record::Schema {
+                subject,
+                version,
+                value,
+            } => {
+                let old = self.state.versions(subject).find(|(n, _)| n == version);
+                let new = value.as_ref().map(|value| value.id);
+                old.is_some_and(|(_, old)| old.id == self.state.highest_id() && Some(old.id) != new)
+            }
+            Record::ClearSubject { .. } => true,
+            _ => false,
+        }
     }
 
     /// Returns the schema's text with its references written out.

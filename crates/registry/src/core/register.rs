@@ -48,10 +48,15 @@ pub(super) fn register(core: &Core, subject: &str, body: &[u8], query: &Query) -
         None => new(core, subject, version, &posted)?,
     };
     let mut records = superseded(core, subject, id, version);
+    // R2: an id has one text, however the members of its properties are ordered here.
+    let schema = match core.state.schema_by_id(id) {
+        Some(known) if known.identity() == posted.schema.identity() => known.clone(),
+        _ => Arc::new(posted.schema),
+    };
     let value = SchemaValue {
         id,
         deleted: false,
-        schema: Arc::new(posted.schema),
+        schema,
     };
     let shown = inherited.then_some((version, &*value.schema));
     let answer = registered(id, shown);

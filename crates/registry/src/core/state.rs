@@ -85,6 +85,7 @@ impl State {
                     .for_each(|(_, version)| version.deleted = true);
             }
             Record::ClearSubject { subject } => self.clear(subject.as_deref()),
+            Record::HighestId(id) => self.highest_id = self.highest_id.max(*id),
             Record::Ignored => {}
         }
     }

@@ -253,3 +253,50 @@ mod random {
         );
     }
 }
+
+#[test]
+fn properties_in_another_order_are_the_same_schema() {
+    let mut session = Session::new();
+    let schema =
+        |tags: &str| format!(r#"avro {{"type":"record","name":"r","fields":[],"tags":{tags}}}"#);
+    let one = schema(r#"{"a":1,"b":1}"#);
+    let other = schema(r#"{"b":1,"a":1}"#);
+    let first = session.request("POST", &format!("/subjects/s/versions {one}"));
+    assert!(first.starts_with("  200 {\"id\":1}\n  + "), "{first}");
+    let again = session.request("POST", &format!("/subjects/s/versions {other}"));
+    assert_eq!(again, "  200 {\"id\":1}\n", "nothing is written");
+    let elsewhere = session.request("POST", &format!("/subjects/t/versions {other}"));
+    assert!(elsewhere.starts_with("  200 {\"id\":1}\n"), "{elsewhere}");
+    let text = session.request("GET", "/schemas/ids/1/schema");
+    assert!(
+        text.contains(r#""tags":{"a":1,"b":1}"#),
+        "R2: one text: {text}"
+    );
+    let licensed = session.request(
+        "POST",
+        "/subjects/u/versions avro /* licence */ {\"type\":\"string\"}",
+    );
+    assert!(licensed.starts_with("  200 {\"id\":2}\n"), "{licensed}");
+}
+
+/// Compaction keeps the last value of each key, and tombstones only for a while.
+#[test]
+fn a_hard_deleted_id_is_not_given_again_after_compaction() {
+    let mut session = Session::new();
+    session.request("POST", "/subjects/s/versions avro \"int\"");
+    session.request("POST", "/subjects/t/versions avro \"long\"");
+    session.request("DELETE", "/subjects/t");
+    session.request("DELETE", "/subjects/t?permanent=true");
+    let mut last = std::collections::BTreeMap::new();
+    for (key, value) in &session.log {
+        last.insert(key.clone(), value.clone());
+    }
+    let mut compacted = Session::new();
+    for (key, value) in last.into_iter().filter(|(_, value)| value.is_some()) {
+        let value = value.as_ref().map(String::as_bytes);
+        let record = Record::decode(Some(key.as_bytes()), value).unwrap();
+        compacted.core.apply(&record);
+    }
+    let next = compacted.request("POST", "/subjects/u/versions avro \"string\"");
+    assert!(next.starts_with("  200 {\"id\":3}\n"), "{next}");
+}

@@ -90,8 +90,8 @@ impl Builder {
             let message = format!("schema text of {size} bytes is over the limit of {limit}");
             return Err(SchemaError::in_text(text, 0, message));
         }
-        let json =
-            Json::parse(text).map_err(|e| SchemaError::in_text(text, e.offset, e.message))?;
+        let json = Json::parse_with_comments(text)
+            .map_err(|e| SchemaError::in_text(text, e.offset, e.message))?;
         self.schema(&json)
             .map_err(|fault| fault.locate(text, &json))
     }

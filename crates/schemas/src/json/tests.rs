@@ -84,3 +84,27 @@ fn a_path_leads_back_to_the_text() {
         "a missing place answers with its container"
     );
 }
+
+#[test]
+fn comments_stand_where_space_may_and_only_in_schemas() {
+    let cases = [
+        ("/* licence */ {\"a\":1}", Some("{\"a\":1}")),
+        (
+            "// one\n{\"a\" // two\r: /**/ 1 /* three */ , \"b\":[ /* * / */ ]} // end",
+            Some("{\"a\":1,\"b\":[]}"),
+        ),
+        ("\"/* no comment */\"", Some("\"/* no comment */\"")),
+        ("/* never ends", None),
+        ("/*/ 1", None),
+        ("# yaml\n1", None),
+        ("/ 1", None),
+    ];
+    for (text, expected) in cases {
+        let parsed = Json::parse_with_comments(text)
+            .ok()
+            .map(|json| json.to_string());
+        assert_eq!(parsed.as_deref(), expected, "{text}");
+    }
+    assert!(Json::parse("/* body */ {}").is_err(), "requests have none");
+    assert!(Json::parse("// body\n{}").is_err());
+}
