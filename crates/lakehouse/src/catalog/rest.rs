@@ -177,7 +177,11 @@ fn token(secret: Option<&str>, form: &[u8]) -> Response {
     let given = form_field(form, "client_secret");
     let token = match secret {
         None => "lakeward",
-        Some(secret) if given.as_deref().is_some_and(|given| same(given.as_bytes(), secret.as_bytes())) => {
+        Some(secret)
+            if given
+                .as_deref()
+                .is_some_and(|given| same(given.as_bytes(), secret.as_bytes())) =>
+        {
             secret
         }
         Some(_) => {
