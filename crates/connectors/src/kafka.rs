@@ -7,6 +7,11 @@
 //! Offsets are this source's own: it assigns itself all partitions and is positioned from the checkpoint. The consumer
 //! group is only for lag tools, and for `scan.startup.mode = group-offsets` when there is no checkpoint yet.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a shell: when it last looked for new partitions"
+)]
+
 mod decode;
 mod metadata;
 mod positions;
@@ -18,15 +23,17 @@ use lw_graph::{KafkaSource, StartupMode};
 use lw_protocol::batch::Batch as LogBatch;
 use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Source};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::{DeadLetter, Origin, Split};
+use lw_runtime::{DeadLetter, Origin, Split, SplitId};
 use lw_schemas::SchemaLookup;
 use lw_storage::source::{
     LogSource, NOTHING, PartitionBounds, SourceError, TopicBatch, TopicOffsets,
 };
 use positions::Positions;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// The log, and what this source needs beside reading it.
 pub trait EmbeddedLog: Send + Sync {
@@ -62,6 +69,10 @@ pub struct EmbeddedKafka {
     bounded: bool,
     lag: u64,
     looked: Option<Instant>,
+    /// The topics that the positions are of.
+    ids: BTreeMap<String, Uuid>,
+    /// Batches of the last poll, for the dead letters of operators.
+    recent: Vec<TopicBatch>,
 }
 
 impl EmbeddedKafka {
@@ -87,6 +98,8 @@ impl EmbeddedKafka {
             bounded: spec.bounded,
             lag: 0,
             looked: None,
+            ids: BTreeMap::new(),
+            recent: Vec::new(),
         })
     }
 
@@ -215,12 +228,77 @@ impl EmbeddedKafka {
         if !batches.iter().all(known) {
             self.discover()?;
         }
+        self.check_topics()?;
         Ok(batches)
+    }
+
+    /// Offsets mean nothing in a topic that was deleted and created again. Asked after each read: what was read is of the
+    /// topic that the positions are of, or is not used.
+    fn check_topics(&self) -> Result<(), ConnectorError> {
+        for (topic, id) in &self.ids {
+            if self.log.log().topic_id(topic).map_err(source_error)? != *id {
+                let message = format!("topic '{topic}' was deleted and created again");
+                return Err(ConnectorError::new(ErrorKind::Fix, message)
+                    .detail("What this pipeline had read of the old one is committed; nothing was read of the new one.")
+                    .hint("To read the new topic from its beginning, drop the pipeline (`lakeward pipeline drop`) and run its script with another table."));
+            }
+        }
+        Ok(())
     }
 
     fn done(&self) -> bool {
         self.bounded && self.positions.done()
     }
+
+    /// The batch that holds an offset; none where retention or a deletion took it.
+    fn read_again(&self, split: &Split, offset: i64) -> Result<Vec<TopicBatch>, ConnectorError> {
+        let log = self.log.log();
+        let mut only = TopicOffsets::new();
+        let read = log.partitions(&split.topic).and_then(|partitions| {
+            let others = partitions.iter().map(|bounds| (bounds.partition, NOTHING));
+            let next = only.entry(split.topic.to_string()).or_default();
+            next.extend(others);
+            next.insert(split.partition, offset);
+            log.read_topics(&only, 1)
+        });
+        match read {
+            Ok(batches) => Ok(batches),
+            Err(SourceError::OutOfRange { .. } | SourceError::UnknownTopic { .. }) => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(source_error(error)),
+        }
+    }
+}
+
+/// Fills in the letters whose records are in `batches`; each batch that holds one is inflated once.
+fn fill(
+    positions: &Positions,
+    batches: &[TopicBatch],
+    wanted: &mut BTreeMap<(SplitId, i64), usize>,
+    letters: &mut [DeadLetter],
+) -> Result<(), ConnectorError> {
+    for TopicBatch { topic, batch } in batches {
+        let Some(split) = positions.find(topic, batch.partition) else {
+            continue;
+        };
+        let mut bytes = batch.bytes.clone();
+        let log_batch = LogBatch::split_from(&mut bytes).map_err(damaged)?;
+        let header = *log_batch.header();
+        let range = (split, header.base_offset)..=(split, header.last_offset());
+        if wanted.range(range).next().is_none() {
+            continue;
+        }
+        let records = log_batch.records().map_err(damaged)?;
+        for record in records.iter().filter_map(Result::ok) {
+            if let Some(n) = wanted.remove(&(split, record.offset)) {
+                letters[n].timestamp = record.timestamp;
+                letters[n].key = record.key.map(<[u8]>::to_vec);
+                letters[n].value = record.value.map(<[u8]>::to_vec);
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Source for EmbeddedKafka {
@@ -229,6 +307,11 @@ impl Source for EmbeddedKafka {
         offsets: &[SplitOffset],
         until: Option<&[SplitOffset]>,
     ) -> Result<(), ConnectorError> {
+        self.ids.clear();
+        for topic in &self.topics {
+            let id = self.log.log().topic_id(topic).map_err(source_error)?;
+            self.ids.insert(topic.clone(), id);
+        }
         let partitions = self.partitions()?;
         let mut positions = Positions::default();
         for (topic, bounds) in partitions {
@@ -237,7 +320,9 @@ impl Source for EmbeddedKafka {
                 .find(|at| at.topic == topic && at.partition == bounds.partition);
             let next = match known {
                 Some(at) => at.next,
-                None => self.begin(topic, bounds)?,
+                None if offsets.is_empty() => self.begin(topic, bounds)?,
+                // The checkpoint is older than this partition: all of it came after.
+                None => bounds.start,
             };
             let split = positions.add(topic, bounds.partition, next);
             match until {
@@ -257,6 +342,14 @@ impl Source for EmbeddedKafka {
         self.discover()
     }
 
+    fn topics(&self) -> BTreeMap<String, Uuid> {
+        self.ids.clone()
+    }
+
+    fn ends(&self) -> Option<Vec<SplitOffset>> {
+        self.bounded.then(|| self.positions.ends())
+    }
+
     fn splits(&self) -> Arc<[Split]> {
         self.positions.splits()
     }
@@ -270,53 +363,46 @@ impl Source for EmbeddedKafka {
             false => timeout,
         };
         let batches = self.read(max_bytes, timeout)?;
+        self.recent.clone_from(&batches);
         let mut polled = self.decoding.decode(&mut self.positions, batches)?;
         polled.finished = self.done();
         Ok(polled)
     }
 
-    fn record(&mut self, origin: Origin) -> Result<DeadLetter, ConnectorError> {
-        let split = self.positions.splits()[origin.split as usize].clone();
-        let log = self.log.log();
-        let mut only = TopicOffsets::new();
-        let partitions = log.partitions(&split.topic).map_err(source_error)?;
-        let others = partitions.iter().map(|bounds| (bounds.partition, NOTHING));
-        let next = only.entry(split.topic.to_string()).or_default();
-        next.extend(others);
-        next.insert(split.partition, origin.offset);
-        let read = log.read_topics(&only, 1).map_err(source_error)?;
-        let mut letter = DeadLetter {
-            topic: split.topic,
-            partition: split.partition,
-            offset: origin.offset,
-            timestamp: 0,
-            key: None,
-            value: None,
-            stage: "evaluate",
-            code: String::new(),
-            error: String::new(),
+    fn records(&mut self, origins: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError> {
+        let splits = self.positions.splits();
+        let empty = |origin: &Origin| {
+            let Split { topic, partition } = &splits[origin.split as usize];
+            DeadLetter {
+                topic: topic.clone(),
+                partition: *partition,
+                offset: origin.offset,
+                timestamp: 0,
+                key: None,
+                value: None,
+                stage: "evaluate",
+                code: String::new(),
+                error: String::new(),
+            }
         };
-        for TopicBatch { batch, .. } in read {
-            let mut bytes = batch.bytes;
-            let records = LogBatch::split_from(&mut bytes)
-                .and_then(|batch| batch.records())
-                .map_err(damaged)?;
-            let mut records = records.iter().filter_map(Result::ok);
-            if let Some(record) = records.find(|record| record.offset == origin.offset) {
-                letter.timestamp = record.timestamp;
-                letter.key = record.key.map(<[u8]>::to_vec);
-                letter.value = record.value.map(<[u8]>::to_vec);
-                return Ok(letter);
+        let mut letters: Vec<DeadLetter> = origins.iter().map(empty).collect();
+        // By split and offset: where the letter is.
+        let mut wanted: BTreeMap<(SplitId, i64), usize> = BTreeMap::new();
+        for (n, origin) in origins.iter().enumerate() {
+            wanted.insert((origin.split, origin.offset), n);
+        }
+        fill(&self.positions, &self.recent, &mut wanted, &mut letters)?;
+        // Not of the last poll: looked for in the log, if it is still there.
+        while let Some(((split, offset), _)) = wanted.first_key_value() {
+            let (split, offset) = (*split, *offset);
+            let found = self.read_again(&splits[split as usize], offset)?;
+            fill(&self.positions, &found, &mut wanted, &mut letters)?;
+            if wanted.remove(&(split, offset)).is_some() {
+                let Split { topic, partition } = &splits[split as usize];
+                tracing::warn!(%topic, partition, offset, "a dead letter has no bytes: its record is not in the log any more");
             }
         }
-        let DeadLetter {
-            topic,
-            partition,
-            offset,
-            ..
-        } = &letter;
-        tracing::warn!(%topic, partition, offset, "a dead letter has no bytes: retention removed its record meanwhile");
-        Ok(letter)
+        Ok(letters)
     }
 
     fn positions(&self) -> Vec<SplitOffset> {
@@ -345,9 +431,9 @@ fn source_error(error: SourceError) -> ConnectorError {
             };
             ConnectorError::new(ErrorKind::Retry, &error).hint(hint)
         }
-        SourceError::OutOfRange { asked, start, .. } if asked < start => {
-            ConnectorError::new(ErrorKind::Fix, &error)
-                .detail(format!("Retention removed the records from {asked} to {start} before this pipeline read them: they are in no table."))
+        SourceError::OutOfRange { topic, partition, asked, start } if asked < start => {
+            ConnectorError::new(ErrorKind::Pause, &error)
+                .detail(format!("The records of '{topic}', partition {partition}, from {asked} to {start} were removed before this pipeline read them: they are in no table."))
                 .hint("Raise the topic's retention.ms. To go on with what is left, drop the pipeline and write to a new table.")
         }
         SourceError::OutOfRange { topic, .. } => ConnectorError::new(ErrorKind::Fix, &error)

@@ -58,7 +58,8 @@ impl From<PipelineError> for Refusal {
             PipelineError::Differs { .. }
             | PipelineError::Owned { .. }
             | PipelineError::ForeignMarker { .. }
-            | PipelineError::CannotRewind { .. } => 409,
+            | PipelineError::CannotRewind { .. }
+            | PipelineError::Unreadable { .. } => 409,
             PipelineError::Connector(error) if error.kind == ErrorKind::Retry => 503,
             PipelineError::Nothing | PipelineError::Connector(_) => 400,
             PipelineError::Storage(_) | PipelineError::Manifest(_) => 500,

@@ -87,9 +87,7 @@ fn catalog(folder: &std::path::Path) -> Catalog {
             dead_letters: 0,
             control: 0,
         }],
-        max_event_time: None,
-        watermark: None,
-        schema_id: 0,
+        ..Pending::default()
     };
     let chain = TableChain {
         last: None,

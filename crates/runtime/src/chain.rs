@@ -1,13 +1,15 @@
 //! The operators between a source and a sink, chained in one thread: watermark, filter, projection.
 //!
 //! Semantics: rows pass in order; a filter keeps rows for which its condition is TRUE; a projection computes one column per
-//! expression; a watermark is `max(expression)` over the rows so far and only ever rises (Flink `WATERMARK FOR`).
+//! expression; a partition's watermark is `max(expression)` over its rows so far and only ever rises (Flink `WATERMARK FOR`),
+//! the source's is the least of all its partitions', none before each of them has one.
 //!
 //! A row whose expression fails (division by zero, a failed CAST) never stops the chain: its record goes to the dead
-//! letters and the others go on. The failing row is found by halving the batch, so a batch of `n` bad rows costs
-//! `O(n log n)`, not `O(n²)`. A record that became several rows fails as a whole.
+//! letters and the others go on. The error names a row that fails; the rows before it are tried again, and how many are
+//! tried at once grows with how many passed since the last failure. So `n` rows cost `O(n)`, however many of them fail. A
+//! record that became several rows fails as a whole.
 
-use crate::batch::{Batch, Origin};
+use crate::batch::{Batch, Origin, SplitId};
 use crate::kernel::{Evaluator, RowError, filter_mask};
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
@@ -16,14 +18,14 @@ use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use lw_formats::arrow_schema;
 use lw_graph::{JobGraph, Operator};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The compiled operators of one job.
 pub struct Chain {
     steps: Vec<Step>,
-    /// Milliseconds since 1970; `None` before the first row with an event time.
-    watermark: Option<i64>,
+    /// By split, milliseconds since 1970; without those that had no row with an event time yet.
+    watermarks: BTreeMap<SplitId, i64>,
     max_event_time: Option<i64>,
 }
 
@@ -91,14 +93,19 @@ impl Chain {
         }
         Ok(Chain {
             steps,
-            watermark: None,
+            watermarks: BTreeMap::new(),
             max_event_time: None,
         })
     }
 
-    /// Milliseconds since 1970.
-    pub fn watermark(&self) -> Option<i64> {
-        self.watermark
+    /// Goes on where a checkpoint stood.
+    pub fn go_on_from(&mut self, watermarks: BTreeMap<SplitId, i64>) {
+        self.watermarks = watermarks;
+    }
+
+    /// How far event time has come in each split, milliseconds since 1970.
+    pub fn watermarks(&self) -> &BTreeMap<SplitId, i64> {
+        &self.watermarks
     }
 
     /// Greatest event time seen, milliseconds since 1970.
@@ -114,16 +121,23 @@ impl Chain {
         let mut failures = Vec::new();
         let mut current = batch;
         for step in &self.steps {
-            current = apply_or_halve(step, current, &mut failures)?;
+            let times = &mut self.watermarks;
+            let done = apply_to_all(step, current, &mut failures, times)?;
+            current = done;
             if let Step::Watermark { column, .. } = step {
-                let (watermark, event_time) = event_times(step, *column, &current)?;
-                self.watermark = self.watermark.max(watermark);
+                let event_time = greatest_millis(current.columns.column(*column));
                 self.max_event_time = self.max_event_time.max(event_time);
             }
         }
         if !failures.is_empty() {
             current = without_failed(current, &failures)?;
-            failures.dedup_by(|a, b| a.origin == b.origin);
+            // Rows of one record can fail in different steps: the first failure is the record's.
+            let mut buried = BTreeSet::new();
+            failures.retain(|failure| {
+                let Origin { split, offset } = failure.origin;
+                buried.insert((split, offset))
+            });
+            failures.sort_by_key(|failure| (failure.origin.split, failure.origin.offset));
         }
         Ok(Processed {
             batch: current,
@@ -132,38 +146,86 @@ impl Chain {
     }
 }
 
+/// The watermark of a source of `splits` partitions: the least of theirs, none before each of them has one.
+pub fn least_watermark(watermarks: &BTreeMap<SplitId, i64>, splits: usize) -> Option<i64> {
+    let least = watermarks.values().min().copied();
+    least.filter(|_| watermarks.len() >= splits)
+}
+
 fn compile(expression: &lw_graph::Expr) -> Result<Evaluator, ChainError> {
     Evaluator::new(expression).map_err(|error| ChainError::Expression(error.to_string()))
 }
 
-/// Applies one operator; where a row fails, halves the batch until that row stands alone.
-fn apply_or_halve(
+/// Applies one operator to all rows for which it can be computed; the others fail, see the head of this file.
+fn apply_to_all(
     step: &Step,
     batch: Batch,
     failures: &mut Vec<Failure>,
+    watermarks: &mut BTreeMap<SplitId, i64>,
 ) -> Result<Batch, ChainError> {
-    let error = match apply(step, &batch)? {
-        Ok(done) => return Ok(done),
-        Err(error) => error,
-    };
-    if batch.rows() == 1 {
-        failures.push(Failure {
-            origin: batch.origins[0],
-            code: error.code.to_string(),
-            message: error.message,
-        });
-        return Ok(slice(&batch, 0, 0)).and_then(|empty| empty_like(step, empty));
+    let rows = batch.rows();
+    let (mut at, mut size, mut passed) = (0, rows, 0);
+    let mut parts = Vec::new();
+    // A row that is known to fail, with its error.
+    let mut bad: Option<(usize, RowError)> = None;
+    loop {
+        if let Some((_, error)) = bad.take_if(|(row, _)| *row == at) {
+            failures.push(Failure {
+                origin: batch.origins[at],
+                code: error.code.to_string(),
+                message: error.message,
+            });
+            at += 1;
+            size = 2 * passed + 1;
+            passed = 0;
+        }
+        if at == rows {
+            break;
+        }
+        let until = bad.as_ref().map_or(rows, |(row, _)| *row);
+        let take = size.min(until - at);
+        let whole = take == rows;
+        let part = if whole {
+            batch.clone()
+        } else {
+            slice(&batch, at, take)
+        };
+        match apply(step, &part, watermarks)? {
+            Ok(done) if whole => return Ok(done),
+            Ok(done) => {
+                parts.push(done);
+                at += take;
+                passed += take;
+                size = 2 * take;
+            }
+            Err(error) => {
+                assert!(
+                    error.row < take,
+                    "C1: an error names a row of the batch that it is of"
+                );
+                size = error.row.max(1);
+                bad = Some((at + error.row, error));
+            }
+        }
     }
-    let half = batch.rows() / 2;
-    let left = apply_or_halve(step, slice(&batch, 0, half), failures)?;
-    let right = apply_or_halve(step, slice(&batch, half, batch.rows() - half), failures)?;
-    concat(left, right)
+    match parts.is_empty() {
+        true if rows == 0 => apply(step, &batch, watermarks)?.or_else(|_| empty_like(step, batch)),
+        true => empty_like(step, slice(&batch, 0, 0)),
+        false => concat(parts),
+    }
 }
 
-fn apply(step: &Step, batch: &Batch) -> Result<Result<Batch, RowError>, ChainError> {
+fn apply(
+    step: &Step,
+    batch: &Batch,
+    watermarks: &mut BTreeMap<SplitId, i64>,
+) -> Result<Result<Batch, RowError>, ChainError> {
     let columns = match step {
         Step::Watermark { expression, .. } => {
-            return Ok(expression.evaluate(&batch.columns).map(|_| batch.clone()));
+            return Ok(expression.evaluate(&batch.columns).map(|times| {
+                rise(watermarks, &times, &batch.origins);
+                batch.clone()
+            }));
         }
         Step::Filter(condition) => {
             let mask = match filter_mask(condition, &batch.columns) {
@@ -224,14 +286,17 @@ fn slice(batch: &Batch, from: usize, rows: usize) -> Batch {
     )
 }
 
-fn concat(left: Batch, right: Batch) -> Result<Batch, ChainError> {
-    let columns = arrow_select::concat::concat_batches(
-        &left.columns.schema(),
-        [&left.columns, &right.columns],
-    )?;
-    let mut origins = left.origins;
-    origins.extend(right.origins);
-    Ok(Batch::new(columns, origins, left.splits))
+/// # Panics
+/// Without parts.
+fn concat(mut parts: Vec<Batch>) -> Result<Batch, ChainError> {
+    if parts.len() == 1 {
+        return Ok(parts.remove(0));
+    }
+    let columns = parts.iter().map(|part| &part.columns);
+    let columns = arrow_select::concat::concat_batches(&parts[0].columns.schema(), columns)?;
+    let origins = parts.iter().flat_map(|part| part.origins.iter().copied());
+    let origins = origins.collect();
+    Ok(Batch::new(columns, origins, parts[0].splits.clone()))
 }
 
 /// Drops the rows of failed records that other rows of the same record left behind.
@@ -248,20 +313,19 @@ fn without_failed(batch: Batch, failures: &[Failure]) -> Result<Batch, ChainErro
     keep(&batch, &mask)
 }
 
-/// Greatest watermark expression and greatest event time of a batch, in milliseconds.
-fn event_times(
-    step: &Step,
-    column: usize,
-    batch: &Batch,
-) -> Result<(Option<i64>, Option<i64>), ChainError> {
-    let Step::Watermark { expression, .. } = step else {
-        return Ok((None, None));
-    };
-    let watermark = match expression.evaluate(&batch.columns) {
-        Ok(array) => greatest_millis(array.as_ref()),
-        Err(_) => None,
-    };
-    Ok((watermark, greatest_millis(batch.columns.column(column))))
+/// Raises each split's watermark to the greatest of its rows'.
+fn rise(watermarks: &mut BTreeMap<SplitId, i64>, times: &dyn Array, origins: &[Origin]) {
+    let mut from = 0;
+    while from < origins.len() {
+        let split = origins[from].split;
+        let run = origins[from..].iter().take_while(|at| at.split == split);
+        let rows = run.count();
+        if let Some(greatest) = greatest_millis(&*times.slice(from, rows)) {
+            let known = watermarks.entry(split).or_insert(greatest);
+            *known = greatest.max(*known);
+        }
+        from += rows;
+    }
 }
 
 fn greatest_millis(array: &dyn Array) -> Option<i64> {

@@ -5,6 +5,7 @@
 use crate::batch::{Batch, DeadLetter, Origin, Split, SplitId};
 use crate::manifest::{Manifest, Pending, SplitOffset, TableChain};
 use lw_graph::{SinkSpec, SourceSpec};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub enum ErrorKind {
     Retry,
     /// The user must change something (script, toml, table).
     Fix,
+    /// Going on would leave records out for good: the user decides.
+    Pause,
     /// A bug of ours, or damaged data.
     Bug,
 }
@@ -82,19 +85,29 @@ pub struct Progress {
 
 /// A replayable input.
 pub trait Source: Send {
-    /// Positions the source: at `offsets` for the partitions named there, by the table's startup mode for the others.
+    /// Positions the source: at `offsets` for the partitions named there. Where there are none at all, reading begins by the
+    /// table's startup mode; a partition that is missing among others is new, and is read from its start.
     /// With `until` it reads exactly up to these offsets (nothing of partitions not named there) and then is finished.
     fn open(
         &mut self,
         offsets: &[SplitOffset],
         until: Option<&[SplitOffset]>,
     ) -> Result<(), ConnectorError>;
+    /// The ids of the topics that it was positioned in; a later poll fails when one of them is another topic by then.
+    fn topics(&self) -> BTreeMap<String, Uuid> {
+        BTreeMap::new()
+    }
+    /// Where a bounded read ends, as it was positioned; `None` for a read without an end.
+    fn ends(&self) -> Option<Vec<SplitOffset>> {
+        None
+    }
     /// All splits, in the order of their [`SplitId`].
     fn splits(&self) -> Arc<[Split]>;
     /// Waits up to `timeout` for records and decodes about `max_bytes` of them.
     fn poll(&mut self, max_bytes: usize, timeout: Duration) -> Result<Polled, ConnectorError>;
-    /// Reads one record again, for the dead letters of operators; only its position, timestamp, key and value are set.
-    fn record(&mut self, origin: Origin) -> Result<DeadLetter, ConnectorError>;
+    /// Reads records of the last poll again, for the dead letters of operators; only position, timestamp, key and value are
+    /// set. A record that the log does not have any more becomes a letter without bytes.
+    fn records(&mut self, origins: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError>;
     /// Next offset per split.
     fn positions(&self) -> Vec<SplitOffset>;
     /// Records between the position and the end of the log, summed over the splits.

@@ -3,9 +3,14 @@
 //! A job restarts by itself after failures that can pass (a full disk, a catalog that is down), with growing pauses; what
 //! the user must change makes it `failed` or `paused`, with the reason and something to type.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a shell: a job's own thread and its pauses between attempts"
+)]
+
 use crate::chain::Chain;
 use crate::connector::{ConnectorError, Connectors, ErrorKind, Owner, Pause};
-use crate::manifest::{Manifest, SplitOffset};
+use crate::manifest::{Manifest, SplitOffset, Unreadable};
 use crate::store::{ManifestStore, StoreError};
 use crate::task::{Attempt, Ended};
 use lw_graph::{JobGraph, Operator};
@@ -20,16 +25,13 @@ use uuid::Uuid;
 /// How often a job checkpoints and commits.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `'execution.checkpointing.interval'`, for jobs with state.
-    pub checkpoint_interval: Duration,
-    /// How long rows may wait before their table is committed.
+    /// How long rows may wait before their table is committed: a checkpoint is a commit.
     pub commit_interval: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            checkpoint_interval: Duration::from_secs(1),
             commit_interval: Duration::from_secs(10),
         }
     }
@@ -100,6 +102,34 @@ pub struct Status {
     pub last_error: Option<String>,
 }
 
+impl Status {
+    fn of(table: String, state: JobState) -> Status {
+        Status {
+            state,
+            table,
+            topics: Vec::new(),
+            group: String::new(),
+            records_in: 0,
+            rows_out: 0,
+            dead_letters: 0,
+            lag: 0,
+            watermark: None,
+            checkpoint_id: 0,
+            checkpoint_at_ms: 0,
+            checkpoint_duration: Duration::ZERO,
+            commits: 0,
+            committed_rows: 0,
+            commit_at_ms: 0,
+            commit_duration: Duration::ZERO,
+            commit_retries: 0,
+            committed_event_time: None,
+            snapshot_id: None,
+            restarts: 0,
+            last_error: None,
+        }
+    }
+}
+
 /// A job's [`Status`], shared between its threads and its readers.
 pub struct JobStatus {
     status: Mutex<Status>,
@@ -110,30 +140,17 @@ impl JobStatus {
     fn new(spec: &JobSpec) -> JobStatus {
         JobStatus {
             status: Mutex::new(Status {
-                state: JobState::Starting,
-                table: spec.table.clone(),
                 topics: spec.topics(),
                 group: spec.group.clone(),
-                records_in: 0,
-                rows_out: 0,
-                dead_letters: 0,
-                lag: 0,
-                watermark: None,
-                checkpoint_id: 0,
-                checkpoint_at_ms: 0,
-                checkpoint_duration: Duration::ZERO,
-                commits: 0,
-                committed_rows: 0,
-                commit_at_ms: 0,
-                commit_duration: Duration::ZERO,
-                commit_retries: 0,
-                committed_event_time: None,
-                snapshot_id: None,
-                restarts: 0,
-                last_error: None,
+                ..Status::of(spec.table.clone(), JobState::Starting)
             }),
             changed: Condvar::new(),
         }
+    }
+
+    /// What is shown of a job that cannot be started.
+    pub(crate) fn failed(table: String, state: JobState) -> Status {
+        Status::of(table, state)
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
@@ -171,18 +188,22 @@ impl Control {
     }
 }
 
-/// One `INSERT INTO` of a pipeline.
-#[derive(Clone, Debug)]
+/// One `INSERT INTO` of a pipeline. It is the same job as long as pipeline and table are the same, wherever the `INSERT` stands.
+#[derive(Clone)]
 pub struct JobSpec {
     pub owner: Owner,
-    /// Position of the `INSERT` in the script; with the pipeline's id, the key of its manifest.
-    pub index: usize,
+    /// Which of the `INSERT`s into the same sink it is; 0 wherever the sink is a table.
+    pub occurrence: usize,
+    /// Id of the plan, which the commits name.
+    pub plan: String,
     pub graph: JobGraph,
     /// `namespace.table` of the sink.
     pub table: String,
     /// Consumer group under which offsets are published.
     pub group: String,
     pub settings: Settings,
+    /// Called once when a bounded source is read to its end.
+    pub finished: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl JobSpec {
@@ -197,13 +218,13 @@ impl JobSpec {
 
     /// Key of the job's manifest.
     pub fn manifest_key(&self) -> String {
-        manifest_key(self.owner.pipeline, self.index)
+        manifest_key(self.owner.pipeline, &self.table, self.occurrence)
     }
 }
 
-/// Key of the manifest of a pipeline's `index`-th job.
-pub fn manifest_key(pipeline: Uuid, index: usize) -> String {
-    format!("{pipeline}/{index}")
+/// Key of the manifest of a pipeline's job: its sink's table is what a job is known by. (Format 1 had `pipeline/position`.)
+pub fn manifest_key(pipeline: Uuid, table: &str, occurrence: usize) -> String {
+    format!("{pipeline}/{occurrence}/{table}")
 }
 
 /// What a job runs in.
@@ -264,11 +285,18 @@ impl Supervisor {
         let mut backoff = Duration::from_millis(200);
         loop {
             let begun = Instant::now();
-            let state = match self.attempt() {
+            let state = match self.attempt_or_panic() {
                 Ok(Ended::Finished) => JobState::Finished,
                 Ok(Ended::Stopped) => JobState::Stopped,
                 Ok(Ended::Paused(pause)) => JobState::Paused(view(pause)),
                 Ok(Ended::Fenced) => JobState::Fenced,
+                Err(error) if error.kind == ErrorKind::Pause => JobState::Paused(PauseView {
+                    table: self.spec.table.clone(),
+                    reason: format!("{}. {} {}", error.message, error.detail, error.hint),
+                    table_offsets: Vec::new(),
+                    marker_offsets: Vec::new(),
+                    checkpoint_offsets: Vec::new(),
+                }),
                 Err(error) if error.kind == ErrorKind::Retry && !self.control.stopping() => {
                     if begun.elapsed() > Duration::from_secs(60) {
                         backoff = Duration::from_millis(200);
@@ -284,9 +312,18 @@ impl Supervisor {
                 },
             };
             self.report(&state);
+            if state == JobState::Finished {
+                (self.spec.finished)();
+            }
             self.status.update(|status| status.state = state);
             return;
         }
+    }
+
+    /// A panic anywhere in the job's own thread (job, sink, committer) is a failure like any other, with what it said.
+    fn attempt_or_panic(&self) -> Result<Ended, ConnectorError> {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.attempt()));
+        caught.unwrap_or_else(|payload| Err(panicked("the job", &*payload)))
     }
 
     fn restart_after(&self, error: &ConnectorError, backoff: Duration) {
@@ -312,12 +349,7 @@ impl Supervisor {
                 tracing::error!(pipeline, table, error, detail, hint, "job failed");
             }
             JobState::Paused(pause) => {
-                tracing::error!(
-                    pipeline,
-                    table,
-                    reason = pause.reason,
-                    "job paused: the table is not where this pipeline left it"
-                );
+                tracing::error!(pipeline, table, reason = pause.reason, "job paused");
             }
             _ => tracing::info!(pipeline, table, ?state, "job ended"),
         }
@@ -350,6 +382,7 @@ impl Supervisor {
             committer,
             store,
             manifest,
+            plan: self.spec.plan.clone(),
             settings: self.spec.settings.clone(),
             control: self.control.clone(),
             status: self.status.clone(),
@@ -374,9 +407,22 @@ impl Supervisor {
 fn kind(error: &StoreError) -> ErrorKind {
     match error {
         StoreError::Storage(_) | StoreError::Fenced => ErrorKind::Retry,
-        StoreError::Damaged(_) => ErrorKind::Bug,
-        StoreError::Newer { .. } => ErrorKind::Fix,
+        StoreError::Unreadable(Unreadable::Damaged(_)) => ErrorKind::Bug,
+        StoreError::Unreadable(Unreadable::Newer { .. }) => ErrorKind::Fix,
     }
+}
+
+/// The failure that a panic is, with what it said. Nothing of the attempt is gone on with: the next one starts from the
+/// manifest.
+pub(crate) fn panicked(what: &str, payload: &(dyn std::any::Any + Send)) -> ConnectorError {
+    let said = payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    let said = said.unwrap_or_else(|| "it left no message".to_string());
+    ConnectorError::new(ErrorKind::Bug, format!("{what} panicked: {said}"))
+        .detail("This is a bug. Nothing was committed beyond the last checkpoint; the table is as it was.")
+        .hint("`lakeward pipeline resume` tries again from the last checkpoint. Please report it with the server's log.")
 }
 
 fn source_spec(graph: &JobGraph) -> Result<&lw_graph::SourceSpec, ConnectorError> {

@@ -56,7 +56,9 @@ impl Ledger {
             let counts = self.splits.entry(*split).or_default();
             counts.rows += rows;
             counts.dead_letters += dead;
-            counts.filtered += count - rows - dead;
+            counts.filtered += count
+                .checked_sub(rows + dead)
+                .expect("L3: a record lands, fails or is filtered, and only one of them");
         }
     }
 

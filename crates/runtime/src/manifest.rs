@@ -6,19 +6,20 @@
 //! 1. data files durable → 2. manifest durable → 3. catalog commits → 4. the next manifest drops what is confirmed
 //!    → 5. group offsets.
 //!
-//! Layout: JSON, field names as below, `format` = 1; a newer format number is refused.
+//! Layout: JSON, field names as below, `format` = 2; a newer format number is refused. Format 1 had no ids of topics, no end of a
+//! bounded read, no watermarks and no plan: it is read as a checkpoint that does not know them yet.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The layout version that [`Manifest::format`] carries.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
-/// The manifest of one pipeline.
+/// The manifest of one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Version of this layout; 1.
+    /// Version of this layout; 2.
     pub format: u32,
     pub pipeline: Uuid,
     /// Raised by every process that takes the pipeline over; a manifest of a lower generation can no longer be written.
@@ -32,6 +33,19 @@ pub struct Manifest {
     /// (`latest-offset`, a group's committed offsets) has moved on.
     #[serde(default)]
     pub begins: Vec<SplitOffset>,
+    /// The topics that `offsets` are of. A topic that was deleted and created again under its name has another id, and none of
+    /// these offsets mean anything in it.
+    #[serde(default)]
+    pub topics: BTreeMap<String, Uuid>,
+    /// Where a bounded read ends, decided once, before it begins; `None` for a read without an end.
+    #[serde(default)]
+    pub ends: Option<Vec<SplitOffset>>,
+    /// Watermark of each partition that has one, at `offsets`.
+    #[serde(default)]
+    pub watermarks: Vec<SplitWatermark>,
+    /// Id of the plan that computed what was read last.
+    #[serde(default)]
+    pub plan: Option<String>,
     /// Per table (`namespace.table`): what is committed last and what still has to be.
     pub tables: BTreeMap<String, TableChain>,
 }
@@ -47,8 +61,69 @@ impl Manifest {
             created_ms: 0,
             offsets: Vec::new(),
             begins: Vec::new(),
+            topics: BTreeMap::new(),
+            ends: None,
+            watermarks: Vec::new(),
+            plan: None,
             tables: BTreeMap::new(),
         }
+    }
+
+    /// Reads a manifest of this or an older format.
+    ///
+    /// # Errors
+    /// [`Unreadable`]; never a manifest that was half understood, nor one that would lose or double rows.
+    pub fn read(bytes: &[u8]) -> Result<Manifest, Unreadable> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
+        let Version { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if !(1..=FORMAT).contains(&format) {
+            return Err(Unreadable::Newer { found: format });
+        }
+        let mut manifest: Manifest = serde_json::from_slice(bytes).map_err(damaged)?;
+        manifest.format = FORMAT;
+        match manifest.broken() {
+            Some(invariant) => Err(Unreadable::Damaged(invariant)),
+            None => Ok(manifest),
+        }
+    }
+
+    /// Asserts what has to hold of every manifest that becomes durable.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check(&self) {
+        if let Some(invariant) = self.broken() {
+            panic!("{invariant}");
+        }
+    }
+
+    /// The invariant that this manifest breaks.
+    fn broken(&self) -> Option<String> {
+        for (table, chain) in &self.tables {
+            let mut before = chain.last.as_ref().map(|last| last.uuid);
+            for pending in &chain.chain {
+                // Nothing before the chain: the table was made again, and was adopted so.
+                if before.is_some() && pending.previous != before {
+                    return Some(format!(
+                        "M1: in the chain of {table} each commit follows on the one before it"
+                    ));
+                }
+                before = Some(pending.uuid);
+            }
+        }
+        for (n, at) in self.offsets.iter().enumerate() {
+            if self.offsets[..n].iter().any(|other| other.same_split(at)) {
+                let (topic, partition) = (&at.topic, at.partition);
+                return Some(format!(
+                    "M2: one offset per partition, {topic}[{partition}] has two"
+                ));
+            }
+        }
+        None
     }
 
     /// Remembers where partitions begin that have none yet.
@@ -59,6 +134,24 @@ impl Manifest {
             }
         }
     }
+}
+
+/// Why a manifest cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    #[error("the manifest cannot be read: {0}")]
+    Damaged(String),
+    #[error("the manifest has format {found}; this version reads formats 1 to {FORMAT}")]
+    Newer { found: u32 },
+}
+
+/// How far event time has come in one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitWatermark {
+    pub topic: String,
+    pub partition: i32,
+    /// Milliseconds since 1970.
+    pub watermark: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +187,7 @@ pub struct Confirmed {
 }
 
 /// A commit whose files are durable and whose place in the table is not confirmed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
     /// Counts a table's commits from 1.
     pub sequence: u64,
@@ -105,10 +198,16 @@ pub struct Pending {
     pub ranges: Vec<SplitRange>,
     /// Greatest event time read so far, milliseconds since 1970.
     pub max_event_time: Option<i64>,
-    /// Watermark at the seal, milliseconds since 1970.
+    /// Watermark at the seal, the least of all partitions', milliseconds since 1970.
     pub watermark: Option<i64>,
     /// Iceberg schema id that the files were written with.
     pub schema_id: i32,
+    /// Id of the plan that computed the rows; commits of older versions do not say.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Where the job's reading began, per partition.
+    #[serde(default)]
+    pub begins: Vec<SplitOffset>,
 }
 
 /// The offsets `[start, end)` of one partition that a commit accounts for, and what became of them:
@@ -176,5 +275,39 @@ impl TableChain {
                 ends: ends.into_iter().map(end).collect(),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_format_is_refused_and_not_half_understood() {
+        let mut manifest = Manifest::new(Uuid::nil());
+        manifest.format = 3;
+        let bytes = serde_json::to_vec(&manifest).expect("plain data");
+        let refused = Manifest::read(&bytes).map_err(|error| error.to_string());
+        assert_eq!(
+            refused,
+            Err("the manifest has format 3; this version reads formats 1 to 2".to_string())
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "M1")]
+    fn a_chain_with_a_hole_is_not_gone_on_from() {
+        let mut manifest = Manifest::new(Uuid::nil());
+        let pending = |uuid| Pending {
+            uuid: Uuid::from_u128(uuid),
+            previous: None,
+            ..Pending::default()
+        };
+        let chain = TableChain {
+            last: None,
+            chain: vec![pending(1), pending(2)],
+        };
+        manifest.tables.insert("t".to_string(), chain);
+        manifest.check();
     }
 }

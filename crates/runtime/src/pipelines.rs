@@ -9,23 +9,28 @@
 //! is given; the new pipeline then goes on at the marker's offsets ([`takeover`]). `drop` forgets the UUID and the manifest, never the
 //! table: running the same script again meets its own old marker as a stranger's, on purpose.
 //!
-//! State: one record per pipeline in the WAL's `Pipelines` table (JSON, `format` 1), written before anything runs.
+//! State: one record per pipeline in the WAL's `Pipelines` table (JSON, `format` 2), written before anything runs.
 
 mod error;
+mod plan;
 mod record;
 pub mod takeover;
 
 pub use error::{PipelineError, offsets_text};
 
 use crate::connector::{Committer, ConnectorError};
-use crate::job::{Job, JobSpec, JobState, Settings, Status, Surroundings, manifest_key};
-use crate::manifest::{FORMAT, Manifest};
+use crate::job::{Job, JobSpec, JobState, JobStatus, Settings, Status, Surroundings};
+use crate::manifest::Manifest;
 use crate::store::ManifestStore;
+use bytes::Bytes;
 use lw_graph::JobGraph;
+use lw_storage::{Expect, Op, Table as Kv};
 use parking_lot::Mutex;
-use record::{Desired, Record};
+use record::{Desired, FORMAT, Record, Unreadable, carry_over};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use takeover::{Plan, Table, Tables};
 use uuid::Uuid;
@@ -90,6 +95,9 @@ struct Prepared {
     committer: Box<dyn Committer>,
 }
 
+/// The shortest time between two checkpoints, as in Flink.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// All pipelines of a server.
 pub struct Pipelines {
     around: Surroundings,
@@ -100,8 +108,9 @@ pub struct Pipelines {
 }
 
 impl Pipelines {
-    /// Opens the registry; nothing runs until [`Pipelines::resume_all`].
+    /// Opens the registry; nothing runs until [`Pipelines::resume_all`]. Records of older formats become this one's.
     pub fn open(around: Surroundings, commit_interval: Duration) -> Pipelines {
+        carry_over(&around.storage);
         Pipelines {
             around,
             commit_interval,
@@ -140,7 +149,11 @@ impl Pipelines {
         if submission.jobs.is_empty() {
             return Err(PipelineError::Nothing);
         }
-        let existing = self.record(&submission.name);
+        let existing = match self.stored(&submission.name) {
+            Some(Err(unreadable)) => return Err(unreadable.into()),
+            Some(Ok(record)) => Some(record),
+            None => None,
+        };
         let outcome = match &existing {
             Some(record) if record.sql == submission.sql => {
                 if !self.running.lock().contains_key(&record.name)
@@ -160,7 +173,7 @@ impl Pipelines {
             None => Submitted::Created,
         };
         self.refuse_owned_tables(&submission)?;
-        let record = Record {
+        let mut record = Record {
             format: FORMAT,
             id: existing
                 .as_ref()
@@ -173,7 +186,10 @@ impl Pipelines {
             created_ms: existing
                 .as_ref()
                 .map_or_else(|| self.around.clock.now_ms(), |record| record.created_ms),
+            plans: Vec::new(),
         };
+        let before = existing.as_ref().map(|record| record.plans.clone());
+        record.remember_plans(before.unwrap_or_default());
         if !submission.adopt {
             self.refuse_foreign_markers(&record)?;
         }
@@ -217,6 +233,9 @@ impl Pipelines {
         let _change = self.changes.lock();
         let mut record = self.known(name)?;
         let was_running = self.halt(name);
+        if record.desired == Desired::Finished {
+            self.read_on(&record)?;
+        }
         let resumed = match word {
             Some(word) => self
                 .plans(&record, word)
@@ -241,29 +260,75 @@ impl Pipelines {
     /// [`PipelineError::Unknown`].
     pub fn drop_pipeline(&self, name: &str) -> Result<(), PipelineError> {
         let _change = self.changes.lock();
-        let record = self.known(name)?;
+        let id = match self.stored(name) {
+            None => return Err(self.unknown(name)),
+            Some(Ok(record)) => Some(record.id),
+            Some(Err(unreadable)) => unreadable.id,
+        };
         self.end(name);
-        let removed = record.remove(&self.around.storage);
-        removed.map_err(PipelineError::Storage)?;
+        Record::remove(&self.around.storage, name).map_err(PipelineError::Storage)?;
+        if let Some(id) = id {
+            self.forget_manifests(id).map_err(PipelineError::Storage)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the manifests of all jobs that a pipeline has or had.
+    fn forget_manifests(&self, pipeline: Uuid) -> Result<(), lw_storage::CommitError> {
+        let prefix = format!("{pipeline}/");
+        let stored = self.around.storage.scan(Kv::Manifests, prefix.as_bytes());
+        let remove = |key: Bytes| Op::Put {
+            table: Kv::Manifests,
+            key,
+            value: None,
+            expect: Expect::Any,
+        };
+        let ops: Vec<Op> = stored
+            .into_iter()
+            .map(|(key, _)| remove(Bytes::copy_from_slice(&key)))
+            .collect();
+        match ops.is_empty() {
+            true => Ok(()),
+            false => self.around.storage.commit_blocking(ops).map(|_| ()),
+        }
+    }
+
+    /// A finished pipeline that is told to go on reads up to where its topics end now.
+    fn read_on(&self, record: &Record) -> Result<(), PipelineError> {
         for index in 0..record.jobs.len() {
-            let mut store =
-                ManifestStore::open(self.around.storage.clone(), &manifest_key(record.id, index));
-            store.remove()?;
+            let (mut store, mut manifest) = self.manifest_of(record, index)?;
+            if manifest.ends.take().is_some() {
+                store.save(&manifest)?;
+            }
         }
         Ok(())
     }
 
     pub fn list(&self) -> Vec<View> {
-        self.records()
-            .iter()
-            .map(|record| self.view(record))
-            .collect()
+        let all = Record::all(&self.around.storage).into_iter();
+        all.map(|stored| match stored {
+            Ok(record) => self.view(&record),
+            Err(unreadable) => view_unreadable(unreadable),
+        })
+        .collect()
     }
 
     /// # Errors
     /// [`PipelineError::Unknown`].
     pub fn show(&self, name: &str) -> Result<View, PipelineError> {
-        self.known(name).map(|record| self.view(&record))
+        match self.stored(name) {
+            None => Err(self.unknown(name)),
+            Some(Ok(record)) => Ok(self.view(&record)),
+            Some(Err(unreadable)) => Ok(view_unreadable(unreadable)),
+        }
+    }
+
+    /// The script that a plan id in a table's marker means.
+    pub fn script_of_plan(&self, pipeline: Uuid, plan: &str) -> Option<String> {
+        let record = self.records().into_iter().find(|r| r.id == pipeline)?;
+        let mut plans = record.plans.into_iter();
+        let named = plans.find(|text| text.ids.iter().any(|id| id == plan))?;
+        Some(named.sql)
     }
 
     /// The manifest of a pipeline's `index`-th job.
@@ -272,8 +337,7 @@ impl Pipelines {
     /// [`PipelineError`] when there is no such pipeline or the manifest is damaged.
     pub fn manifest(&self, name: &str, index: usize) -> Result<Option<Manifest>, PipelineError> {
         let record = self.known(name)?;
-        let store =
-            ManifestStore::open(self.around.storage.clone(), &manifest_key(record.id, index));
+        let store = ManifestStore::open(self.around.storage.clone(), &record.manifest_key(index));
         Ok(store.manifest()?)
     }
 
@@ -302,26 +366,41 @@ impl Pipelines {
     }
 
     fn start(&self, record: &Record) {
-        let jobs = record
-            .jobs
-            .iter()
-            .enumerate()
-            .map(|(index, job)| {
-                let spec = JobSpec {
-                    owner: record.owner(),
-                    index,
-                    graph: job.graph.clone(),
-                    table: job.table.clone(),
-                    group: job
-                        .group
-                        .clone()
-                        .unwrap_or_else(|| format!("lakeward-{}", record.name)),
-                    settings: self.settings(record),
-                };
-                Job::start(spec, self.around.clone())
-            })
-            .collect();
+        let unfinished = Arc::new(AtomicUsize::new(record.jobs.len()));
+        let jobs = record.jobs.iter().enumerate().map(|(index, job)| {
+            let group = job.group.clone();
+            let spec = JobSpec {
+                owner: record.owner(),
+                occurrence: record.occurrence(index),
+                plan: record.plan_id(index),
+                graph: job.graph.clone(),
+                table: job.table.clone(),
+                group: group.unwrap_or_else(|| format!("lakeward-{}", record.name)),
+                settings: self.settings(record),
+                finished: self.when_finished(record, unfinished.clone()),
+            };
+            Job::start(spec, self.around.clone())
+        });
+        let jobs = jobs.collect();
         self.running.lock().insert(record.name.clone(), jobs);
+    }
+
+    /// What a job does when it has read all of its bounded source: the last one of a pipeline writes down that it is done.
+    fn when_finished(
+        &self,
+        record: &Record,
+        unfinished: Arc<AtomicUsize>,
+    ) -> Arc<dyn Fn() + Send + Sync> {
+        let (storage, owner) = (self.around.storage.clone(), record.owner());
+        Arc::new(move || {
+            if unfinished.fetch_sub(1, Ordering::AcqRel) > 1 {
+                return;
+            }
+            if let Err(error) = Record::finish(&storage, &owner) {
+                // Its manifests say the same: the next start finds nothing left to read.
+                tracing::warn!(pipeline = owner.name, %error, "that the pipeline is finished could not be written down");
+            }
+        })
     }
 
     fn settings(&self, record: &Record) -> Settings {
@@ -329,11 +408,10 @@ impl Pipelines {
             let value = record.settings.get(key)?;
             lw_stdx::duration::parse(value)
         };
-        let defaults = Settings::default();
+        let cadence = millis("lakeward.commit.interval")
+            .or_else(|| millis("execution.checkpointing.interval"));
         Settings {
-            checkpoint_interval: millis("execution.checkpointing.interval")
-                .unwrap_or(defaults.checkpoint_interval),
-            commit_interval: millis("lakeward.commit.interval").unwrap_or(self.commit_interval),
+            commit_interval: cadence.unwrap_or(self.commit_interval).max(LEAST_INTERVAL),
         }
     }
 
@@ -363,15 +441,19 @@ impl Pipelines {
     }
 
     fn refuse_owned_tables(&self, submission: &Submission) -> Result<(), PipelineError> {
-        for record in self.records() {
-            for job in &record.jobs {
-                let wanted = submission.jobs.iter().any(|mine| mine.table == job.table);
-                if wanted && record.name != submission.name {
-                    return Err(PipelineError::Owned {
-                        table: job.table.clone(),
-                        owner: record.name,
-                    });
+        for stored in Record::all(&self.around.storage) {
+            let (owner, tables): (String, Vec<String>) = match stored {
+                Ok(record) => {
+                    let tables = record.jobs.into_iter().map(|job| job.table);
+                    (record.name, tables.collect())
                 }
+                Err(unreadable) => (unreadable.name, unreadable.tables),
+            };
+            let wanted = |table: &String| submission.jobs.iter().any(|mine| mine.table == *table);
+            if let Some(table) = tables.into_iter().find(wanted)
+                && owner != submission.name
+            {
+                return Err(PipelineError::Owned { table, owner });
             }
         }
         Ok(())
@@ -462,7 +544,7 @@ impl Pipelines {
         record: &Record,
         index: usize,
     ) -> Result<(ManifestStore, Manifest), PipelineError> {
-        let key = manifest_key(record.id, index);
+        let key = record.manifest_key(index);
         let store = ManifestStore::open(self.around.storage.clone(), &key);
         let manifest = store.manifest()?;
         Ok((store, manifest.unwrap_or_else(|| Manifest::new(record.id))))
@@ -509,27 +591,54 @@ impl Pipelines {
     }
 
     fn known(&self, name: &str) -> Result<Record, PipelineError> {
-        self.record(name).ok_or_else(|| PipelineError::Unknown {
-            name: name.to_string(),
-            known: self
-                .records()
-                .into_iter()
-                .map(|record| record.name)
-                .collect(),
-        })
+        match self.stored(name) {
+            Some(stored) => Ok(stored?),
+            None => Err(self.unknown(name)),
+        }
     }
 
-    fn record(&self, name: &str) -> Option<Record> {
+    fn unknown(&self, name: &str) -> PipelineError {
+        let stored = self.around.storage.scan(Kv::Pipelines, b"");
+        let known = stored
+            .iter()
+            .map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+        PipelineError::Unknown {
+            name: name.to_string(),
+            known: known.collect(),
+        }
+    }
+
+    fn stored(&self, name: &str) -> Option<Result<Record, Unreadable>> {
         Record::load(&self.around.storage, name)
     }
 
+    /// The records that can be read.
     fn records(&self) -> Vec<Record> {
-        Record::all(&self.around.storage)
+        let all = Record::all(&self.around.storage);
+        all.into_iter().filter_map(Result::ok).collect()
     }
 
     fn save(&self, record: &Record) -> Result<(), PipelineError> {
         let saved = record.save(&self.around.storage);
         saved.map_err(PipelineError::Storage)
+    }
+}
+
+/// A pipeline whose record cannot be read: it is there, it does not run, and it says why.
+fn view_unreadable(unreadable: Unreadable) -> View {
+    let error = PipelineError::from(unreadable.clone());
+    let failed = JobState::Failed {
+        error: error.to_string(),
+        detail: error.detail(),
+        hint: error.hint(),
+    };
+    View {
+        name: unreadable.name,
+        id: unreadable.id.unwrap_or_default(),
+        state: "failed".to_string(),
+        created_ms: 0,
+        sql: unreadable.sql,
+        jobs: vec![JobStatus::failed(unreadable.tables.join(", "), failed)],
     }
 }
 
@@ -578,18 +687,4 @@ fn difference(old: &str, new: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_difference_names_the_first_line_that_differs() {
-        assert_eq!(
-            difference("a\nb\nc", "a\nx\nc"),
-            "First difference, line 2:\n- b\n+ x"
-        );
-        assert_eq!(
-            difference("a", "a\nb"),
-            "First difference, line 2:\n- (end of the script)\n+ b"
-        );
-    }
-}
+mod tests;

@@ -1,5 +1,10 @@
 //! The channel between two tasks: first in, first out, bounded by bytes. A full queue is backpressure.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a shell: deadlines of threads that wait for each other"
+)]
+
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,6 +25,16 @@ struct State<T> {
 /// The other end is gone.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
+
+/// What a consumer gets.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Popped<T> {
+    Item(T),
+    /// Nothing came within the time.
+    Nothing,
+    /// Nothing is left, and nobody puts anything in any more.
+    Closed,
+}
 
 impl<T> Queue<T> {
     /// `capacity` in bytes.
@@ -53,18 +68,21 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// The next item; `None` when there was none within `timeout` or the queue is closed and empty.
-    pub(crate) fn pop(&self, timeout: Duration) -> Option<T> {
+    /// The next item, waited for up to `timeout`.
+    pub(crate) fn pop(&self, timeout: Duration) -> Popped<T> {
         let deadline = Instant::now() + timeout;
         let mut state = self.state.lock();
         loop {
             if let Some((item, bytes)) = state.items.pop_front() {
                 state.bytes -= bytes;
                 self.changed.notify_all();
-                return Some(item);
+                return Popped::Item(item);
             }
-            if state.closed || self.changed.wait_until(&mut state, deadline).timed_out() {
-                return None;
+            if state.closed {
+                return Popped::Closed;
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() && state.items.is_empty() {
+                return Popped::Nothing;
             }
         }
     }
@@ -94,8 +112,8 @@ mod tests {
             let queue = queue.clone();
             move || queue.push(2, 1)
         });
-        assert_eq!(queue.pop(Duration::from_secs(5)), Some(1));
-        assert_eq!(queue.pop(Duration::from_secs(5)), Some(2));
+        assert_eq!(queue.pop(Duration::from_secs(5)), Popped::Item(1));
+        assert_eq!(queue.pop(Duration::from_secs(5)), Popped::Item(2));
         assert_eq!(producer.join().expect("no panic"), Ok(()));
     }
 
@@ -105,7 +123,7 @@ mod tests {
         queue.push(1, 1).expect("open");
         queue.close();
         assert_eq!(queue.push(2, 1), Err(Closed));
-        assert_eq!(queue.pop(Duration::ZERO), Some(1));
-        assert_eq!(queue.pop(Duration::from_secs(60)), None);
+        assert_eq!(queue.pop(Duration::ZERO), Popped::Item(1));
+        assert_eq!(queue.pop(Duration::from_secs(60)), Popped::Closed);
     }
 }

@@ -3,7 +3,7 @@
 //! The fence: taking a job over raises the generation in the manifest; a process that still holds the old bytes fails its
 //! next [`ManifestStore::save`] with [`StoreError::Fenced`] and ends, whatever it was about to commit.
 
-use crate::manifest::{FORMAT, Manifest};
+use crate::manifest::{Manifest, Unreadable};
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Op, Storage, Table};
 use thiserror::Error;
@@ -21,10 +21,8 @@ pub enum StoreError {
     /// Another process took the job over.
     #[error("another process has taken this pipeline over")]
     Fenced,
-    #[error("the manifest cannot be read: {0}")]
-    Damaged(String),
-    #[error("the manifest has format {found}; this version reads format 1")]
-    Newer { found: u32 },
+    #[error("{0}")]
+    Unreadable(#[from] Unreadable),
     #[error("the manifest cannot be written")]
     Storage(#[source] CommitError),
 }
@@ -44,30 +42,25 @@ impl ManifestStore {
     /// The manifest as it was last read or written.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] or [`StoreError::Newer`]; never a manifest that was half understood.
+    /// [`StoreError::Unreadable`]; never a manifest that was half understood.
     pub fn manifest(&self) -> Result<Option<Manifest>, StoreError> {
         let Some(bytes) = &self.current else {
             return Ok(None);
         };
-        let manifest: Manifest = serde_json::from_slice(bytes)
-            .map_err(|error| StoreError::Damaged(error.to_string()))?;
-        if manifest.format != FORMAT {
-            return Err(StoreError::Newer {
-                found: manifest.format,
-            });
-        }
-        Ok(Some(manifest))
+        Ok(Some(Manifest::read(bytes)?))
     }
 
     /// Replaces the manifest; durable when it returns.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when it is no longer the one that was read or written here last.
+    ///
+    /// # Panics
+    /// When the manifest breaks an invariant ([`Manifest::check`]): it must not become durable.
     pub fn save(&mut self, manifest: &Manifest) -> Result<(), StoreError> {
-        let bytes = Bytes::from(
-            serde_json::to_vec(manifest).map_err(|error| StoreError::Damaged(error.to_string()))?,
-        );
-        self.put(Some(bytes))
+        manifest.check();
+        let bytes = serde_json::to_vec(manifest).expect("a manifest has only string keys");
+        self.put(Some(bytes.into()))
     }
 
     /// Forgets the manifest (its pipeline was dropped).

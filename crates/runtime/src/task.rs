@@ -13,15 +13,20 @@
 //! memory only, and a restart reads them again from the log. (Sealing each second would leave ten small files where one
 //! does.)
 
-use crate::batch::{Batch, DeadLetter, Origin, Split};
-use crate::chain::{Chain, Failure};
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a shell: it owns the threads of an attempt, their deadlines and the uuids of its commits"
+)]
+
+use crate::batch::{Batch, DeadLetter, Origin, Split, SplitId};
+use crate::chain::{Chain, Failure, least_watermark};
 use crate::connector::{
     CommitOutcome, Committer, ConnectorError, ErrorKind, Pause, Polled, Sink, Source, Staged,
 };
-use crate::job::{Control, JobStatus, Settings};
+use crate::job::{Control, JobStatus, Settings, panicked};
 use crate::ledger::Ledger;
-use crate::manifest::{Manifest, Pending, SplitOffset, SplitRange, TableChain};
-use crate::queue::Queue;
+use crate::manifest::{Manifest, Pending, SplitOffset, SplitRange, SplitWatermark, TableChain};
+use crate::queue::{Popped, Queue};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::BTreeMap;
@@ -49,7 +54,7 @@ enum Message {
         dead_letters: Vec<DeadLetter>,
         ledger: Ledger,
         splits: Arc<[Split]>,
-        watermark: Option<i64>,
+        watermarks: BTreeMap<SplitId, i64>,
         max_event_time: Option<i64>,
     },
     End {
@@ -75,6 +80,8 @@ pub(crate) struct Attempt {
     pub(crate) committer: Box<dyn Committer>,
     pub(crate) store: ManifestStore,
     pub(crate) manifest: Manifest,
+    /// Id of the plan, for the commits to name.
+    pub(crate) plan: String,
     pub(crate) settings: Settings,
     pub(crate) control: Arc<Control>,
     pub(crate) status: Arc<JobStatus>,
@@ -86,37 +93,7 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Runs until the source ends, a stop is asked for, or something fails.
     pub(crate) fn run(mut self) -> Result<Ended, ConnectorError> {
-        self.source.open(&self.manifest.offsets, None)?;
-        // Where reading begins is written down before anything is read: a restart must not ask the startup mode again.
-        self.manifest.offsets = self.source.positions();
-        self.manifest.begin_at(&self.source.positions());
-        match self.store.save(&self.manifest) {
-            Ok(()) => {}
-            Err(StoreError::Fenced) => return Ok(Ended::Fenced),
-            Err(error) => {
-                return Err(
-                    ConnectorError::new(ErrorKind::Retry, &error).detail(source_text(&error))
-                );
-            }
-        }
         self.sink.begin(&self.manifest)?;
-        let queue = Arc::new(Queue::new(QUEUE_BYTES));
-        let reader = Reader {
-            source: self.source,
-            chain: self.chain,
-            queue: queue.clone(),
-            control: self.control.clone(),
-            status: self.status.clone(),
-        };
-        let thread = std::thread::Builder::new()
-            .name("source".into())
-            .spawn(move || reader.run())
-            .map_err(|error| {
-                ConnectorError::new(
-                    ErrorKind::Retry,
-                    format!("no thread for the source: {error}"),
-                )
-            })?;
         let mut writer = Writer {
             buried: side_ends(&self.manifest, self.sink.table()),
             sink: self.sink,
@@ -124,20 +101,73 @@ impl Attempt {
             store: self.store,
             manifest: self.manifest,
             settings: self.settings,
-            control: self.control,
-            status: self.status,
+            control: self.control.clone(),
+            status: self.status.clone(),
             clock: self.clock,
             publish: self.publish,
             ledger: Ledger::default(),
             splits: Arc::from([]),
-            watermark: None,
+            watermarks: BTreeMap::new(),
             max_event_time: None,
             last_seal: Instant::now(),
         };
-        let ended = writer.run(&queue);
-        queue.close();
-        let _ = thread.join();
-        ended
+        // What a crash left pending is decided before anything is read: its rows need no log any more.
+        if let Some(ended) = writer.commit()? {
+            return Ok(ended);
+        }
+        if let Some(ended) = writer.position(&mut *self.source, self.plan)? {
+            return Ok(ended);
+        }
+        self.chain
+            .go_on_from(watermarks(&writer.manifest, &self.source.splits()));
+        let queue = Arc::new(Queue::new(QUEUE_BYTES));
+        let reader = Reader {
+            source: self.source,
+            chain: self.chain,
+            queue: queue.clone(),
+            control: self.control,
+            status: self.status,
+        };
+        let _reading = Reading::start(reader, queue.clone())?;
+        writer.run(&queue)
+    }
+}
+
+/// The source task's thread. Whoever holds this may return or panic: the thread is told, and waited for.
+struct Reading {
+    queue: Arc<Queue<Message>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Reading {
+    fn start(reader: Reader, queue: Arc<Queue<Message>>) -> Result<Reading, ConnectorError> {
+        let into = queue.clone();
+        let thread = std::thread::Builder::new()
+            .name("source".into())
+            .spawn(move || {
+                let run = std::panic::AssertUnwindSafe(|| reader.run());
+                if let Err(payload) = std::panic::catch_unwind(run) {
+                    let _ = into.push(Message::Failed(panicked("the source", &*payload)), 1);
+                }
+                into.close();
+            })
+            .map_err(|error| {
+                let message = format!("no thread for the source: {error}");
+                ConnectorError::new(ErrorKind::Retry, message)
+            })?;
+        Ok(Reading {
+            queue,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -212,39 +242,59 @@ impl Reader {
                 .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
             let failed: Vec<Origin> = done.failures.iter().map(|failure| failure.origin).collect();
             ledger.processed(&decoded, &done.batch.origins, &failed);
-            for failure in done.failures {
-                dead_letters.push(self.bury(&splits, failure)?);
-            }
+            dead_letters.extend(self.bury(&splits, &failed, done.failures)?);
             if done.batch.rows() > 0 {
                 bytes += done.batch.bytes();
                 batches.push(done.batch);
             }
         }
+        // Letters of decoding and of operators in one order: that of their offsets.
+        dead_letters.sort_by(|a, b| {
+            let place =
+                |letter: &DeadLetter| (letter.topic.clone(), letter.partition, letter.offset);
+            place(a).cmp(&place(b))
+        });
+        let watermark = least_watermark(self.chain.watermarks(), splits.len());
         self.status.update(|status| {
             status.records_in += rows_in + dead_letters.len() as u64;
-            status.watermark = self.chain.watermark();
+            status.watermark = watermark;
         });
         let message = Message::Rows {
             batches,
             dead_letters,
             ledger,
             splits,
-            watermark: self.chain.watermark(),
+            watermarks: self.chain.watermarks().clone(),
             max_event_time: self.chain.max_event_time(),
         };
         Ok(Some((message, bytes)))
     }
 
-    /// The dead letter of a record that an operator could not compute: its bytes are read once more from the log.
-    fn bury(&mut self, splits: &[Split], failure: Failure) -> Result<DeadLetter, ConnectorError> {
-        let mut letter = self.source.record(failure.origin)?;
-        let split = &splits[failure.origin.split as usize];
-        letter.topic = split.topic.clone();
-        letter.partition = split.partition;
-        letter.stage = "evaluate";
-        letter.code = failure.code;
-        letter.error = failure.message;
-        Ok(letter)
+    /// The dead letters of records that an operator could not compute: their bytes are read once more.
+    fn bury(
+        &mut self,
+        splits: &[Split],
+        failed: &[Origin],
+        failures: Vec<Failure>,
+    ) -> Result<Vec<DeadLetter>, ConnectorError> {
+        if failures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut letters = self.source.records(failed)?;
+        assert_eq!(
+            letters.len(),
+            failures.len(),
+            "L4: every record that failed has its letter"
+        );
+        for (letter, failure) in letters.iter_mut().zip(failures) {
+            let split = &splits[failure.origin.split as usize];
+            letter.topic = split.topic.clone();
+            letter.partition = split.partition;
+            letter.stage = "evaluate";
+            letter.code = failure.code;
+            letter.error = failure.message;
+        }
+        Ok(letters)
     }
 }
 
@@ -263,41 +313,68 @@ struct Writer {
     splits: Arc<[Split]>,
     /// Below these offsets dead letters are kept already: only after a rewind does reading come by there again.
     buried: BTreeMap<(String, i32), i64>,
-    watermark: Option<i64>,
+    watermarks: BTreeMap<SplitId, i64>,
     max_event_time: Option<i64>,
     last_seal: Instant,
 }
 
 impl Writer {
-    fn run(&mut self, queue: &Queue<Message>) -> Result<Ended, ConnectorError> {
-        // What a crash left pending is decided before anything new is written.
-        if let Some(ended) = self.commit()? {
-            return Ok(ended);
+    /// Positions the source where the manifest stands, and writes down what must be decided once and never again: where
+    /// reading begins, where a bounded read ends, which topics these offsets are of.
+    fn position(
+        &mut self,
+        source: &mut dyn Source,
+        plan: String,
+    ) -> Result<Option<Ended>, ConnectorError> {
+        let manifest = &mut self.manifest;
+        if manifest.plan.as_ref().is_some_and(|before| *before != plan) {
+            // Another query ends where it says, not where the one before did.
+            manifest.ends = None;
         }
+        manifest.plan = Some(plan);
+        source.open(&manifest.offsets, manifest.ends.as_deref())?;
+        let topics = source.topics();
+        for (topic, id) in &topics {
+            if manifest.topics.get(topic).is_some_and(|known| known != id) {
+                return Err(recreated(topic, &manifest.offsets));
+            }
+        }
+        manifest.topics = topics;
+        manifest.ends = source.ends();
+        manifest.offsets = source.positions();
+        manifest.begin_at(&source.positions());
+        self.save()
+    }
+
+    fn run(&mut self, queue: &Queue<Message>) -> Result<Ended, ConnectorError> {
         loop {
             let due = self.last_seal + self.settings.commit_interval;
             let wait = due
                 .saturating_duration_since(Instant::now())
                 .min(POLL_TIMEOUT);
             let last = match queue.pop(wait) {
-                Some(Message::Rows {
+                Popped::Item(Message::Rows {
                     batches,
                     dead_letters,
                     ledger,
                     splits,
-                    watermark,
+                    watermarks,
                     max_event_time,
                 }) => {
                     self.write(batches, dead_letters)?;
                     self.ledger.append(ledger);
                     self.splits = splits;
-                    self.watermark = watermark;
+                    self.watermarks = watermarks;
                     self.max_event_time = max_event_time;
                     None
                 }
-                Some(Message::End { finished }) => Some(finished),
-                Some(Message::Failed(error)) => return Err(error),
-                None => None,
+                Popped::Item(Message::End { finished }) => Some(finished),
+                Popped::Item(Message::Failed(error)) => return self.source_failed(error),
+                Popped::Nothing => None,
+                Popped::Closed => {
+                    let message = "the source ended without saying why";
+                    return Err(ConnectorError::new(ErrorKind::Bug, message));
+                }
             };
             let full = self.sink.buffered_bytes() >= SEAL_BYTES;
             if last.is_some() || full || Instant::now() >= due {
@@ -312,6 +389,16 @@ impl Writer {
                 None => {}
             }
         }
+    }
+
+    /// What was read before the source failed is right, and perhaps nowhere else any more: it is committed first.
+    fn source_failed(&mut self, error: ConnectorError) -> Result<Ended, ConnectorError> {
+        if error.kind != ErrorKind::Bug
+            && let Some(ended) = self.checkpoint()?
+        {
+            return Ok(ended);
+        }
+        Err(error)
     }
 
     fn write(
@@ -369,7 +456,13 @@ impl Writer {
             .map(|staged| (staged.table.clone(), staged))
             .collect();
         let main_staged = by_table.remove(&main);
-        let (watermark, max_event_time) = (self.watermark, self.max_event_time);
+        let watermark = least_watermark(&self.watermarks, self.splits.len());
+        let max_event_time = self.max_event_time;
+        let plan = self.manifest.plan.clone();
+        for range in &ranges {
+            set_offset(&mut self.manifest, range);
+        }
+        let begins = self.manifest.begins.clone();
         let push = |chain: &mut TableChain, staged: Option<Staged>, ranges: Vec<SplitRange>| {
             let (files, schema_id) = match staged {
                 Some(staged) => (staged.files, staged.schema_id),
@@ -384,6 +477,8 @@ impl Writer {
                 max_event_time,
                 watermark,
                 schema_id,
+                plan: plan.clone(),
+                begins: begins.clone(),
             });
         };
         for (table, staged) in by_table {
@@ -391,14 +486,23 @@ impl Writer {
             let ranges = letter_ranges(chain, &ranges);
             push(chain, Some(staged), ranges);
         }
-        for range in &ranges {
-            set_offset(&mut self.manifest, range);
-        }
         push(
             self.manifest.tables.entry(main).or_default(),
             main_staged,
             ranges,
         );
+        self.manifest.watermarks = self
+            .watermarks
+            .iter()
+            .map(|(split, watermark)| {
+                let Split { topic, partition } = &self.splits[*split as usize];
+                SplitWatermark {
+                    topic: topic.to_string(),
+                    partition: *partition,
+                    watermark: *watermark,
+                }
+            })
+            .collect();
         self.manifest.checkpoint_id += 1;
         self.manifest.created_ms = self.clock.now_ms();
     }
@@ -508,6 +612,38 @@ impl Writer {
     }
 }
 
+/// The checkpoint's watermarks, by split.
+fn watermarks(manifest: &Manifest, splits: &[Split]) -> BTreeMap<SplitId, i64> {
+    let mut found = BTreeMap::new();
+    for at in &manifest.watermarks {
+        let split = splits
+            .iter()
+            .position(|split| *split.topic == *at.topic && split.partition == at.partition);
+        if let Some(split) = split {
+            found.insert(split as SplitId, at.watermark);
+        }
+    }
+    found
+}
+
+/// The checkpoint's offsets are of a topic that is gone; one of the same name is there now.
+fn recreated(topic: &str, offsets: &[SplitOffset]) -> ConnectorError {
+    let of_topic: Vec<SplitOffset> = offsets
+        .iter()
+        .filter(|at| at.topic == topic)
+        .cloned()
+        .collect();
+    ConnectorError::new(
+        ErrorKind::Fix,
+        format!("topic '{topic}' was deleted and created again"),
+    )
+    .detail(format!(
+        "The checkpoint stands at {} of the topic that is gone; nothing was read of the new one.",
+        crate::pipelines::offsets_text(&of_topic)
+    ))
+    .hint("To read the new topic from its beginning, drop the pipeline (`lakeward pipeline drop`) and run its script with another table.")
+}
+
 /// Where the side tables' chains end, by topic and partition.
 fn side_ends(manifest: &Manifest, main: &str) -> BTreeMap<(String, i32), i64> {
     let sides = manifest.tables.iter().filter(|(table, _)| *table != main);
@@ -588,9 +724,7 @@ mod tests {
                 previous: None,
                 files: Vec::new(),
                 ranges,
-                max_event_time: None,
-                watermark: None,
-                schema_id: 0,
+                ..Pending::default()
             }],
         }
     }

@@ -254,6 +254,10 @@ impl LogSource for Storage {
             .collect())
     }
 
+    fn topic_id(&self, topic: &str) -> Result<Uuid, SourceError> {
+        self.shared.core.lock().topic(topic)
+    }
+
     fn read(
         &self,
         topic: &str,

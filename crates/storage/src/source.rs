@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 /// Next offset to read, by topic and partition.
 pub type TopicOffsets = BTreeMap<String, BTreeMap<i32, i64>>;
@@ -22,6 +23,12 @@ pub trait LogSource: Send + Sync {
     /// # Errors
     /// [`SourceError::UnknownTopic`].
     fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError>;
+
+    /// The id of the topic that has this name now: one that was deleted and created again has another.
+    ///
+    /// # Errors
+    /// [`SourceError::UnknownTopic`].
+    fn topic_id(&self, topic: &str) -> Result<Uuid, SourceError>;
 
     /// Batches in WAL order from the given offsets on (a missing partition: from its log start; one at [`NOTHING`]: not at
     /// all), about `max_bytes` of them, at least one if there is any. The first batch of a partition may start before the asked offset: the caller

@@ -94,6 +94,17 @@ impl Positions {
         wanted
     }
 
+    /// Where a bounded read ends.
+    pub(super) fn ends(&self) -> Vec<SplitOffset> {
+        let ends = self.splits.iter().zip(&self.ends);
+        ends.map(|(split, end)| SplitOffset {
+            topic: split.topic.to_string(),
+            partition: split.partition,
+            next: *end,
+        })
+        .collect()
+    }
+
     pub(super) fn offsets(&self) -> Vec<SplitOffset> {
         let positions = self.splits.iter().zip(&self.next);
         positions

@@ -287,11 +287,12 @@ fn a_checkpoint_wins_over_the_startup_mode_and_may_stand_inside_a_batch() {
     };
     let mut source = world.source(&spec, &[]);
     source.open(&[at("t", 0, 2)], None).unwrap();
-    assert_eq!(source.positions(), [at("t", 0, 2), at("t", 1, 1)]);
-    assert_eq!(source.lag(), 2);
+    // The checkpoint is not empty, so the partition that it does not know is new: nothing of it was read or passed over.
+    assert_eq!(source.positions(), [at("t", 0, 2), at("t", 1, 0)]);
+    assert_eq!(source.lag(), 3);
     let polls = drain(&mut source, 1 << 20);
-    assert_eq!(rows_of(&polls), "t/0@2=c t/0@3=d");
-    assert_eq!(progress_of(&polls), ["0: 2..4 c0 s0"]);
+    assert_eq!(rows_of(&polls), "t/0@2=c t/0@3=d t/1@0=x");
+    assert_eq!(progress_of(&polls), ["0: 2..4 c0 s0", "1: 0..1 c0 s0"]);
     assert_eq!(source.positions(), [at("t", 0, 4), at("t", 1, 1)]);
 }
 
@@ -393,6 +394,11 @@ fn a_partition_that_appears_is_read_from_its_start() {
     assert_eq!(rows_of(&drain(&mut source, 1 << 20)), "t/1@0=a t/1@1=b");
     assert_eq!(source.splits().len(), 2);
 
+    // A crash before the first checkpoint that knows it, or partitions that were added while nobody read.
+    let mut reopened = world.source(&spec, &[]);
+    reopened.open(&[at("t", 0, 0)], None).unwrap();
+    assert_eq!(rows_of(&drain(&mut reopened, 1 << 20)), "t/1@0=a t/1@1=b");
+
     let mut bounded = world.source(
         &KafkaSource {
             bounded: true,
@@ -471,7 +477,10 @@ fn the_bytes_of_a_record_that_an_operator_failed_on_are_found_again() {
             .iter()
             .position(|split| &*split.topic == topic && split.partition == partition);
         let split = u32::try_from(split.unwrap()).unwrap();
-        let letter = source.record(Origin { split, offset }).unwrap();
+        let letter = source
+            .records(&[Origin { split, offset }])
+            .unwrap()
+            .remove(0);
         assert_eq!(
             (&*letter.topic, letter.partition, letter.offset),
             (topic, partition, offset)
@@ -609,7 +618,7 @@ fn errors_say_what_happened_to_the_log() {
     for (next, detail) in [
         (
             0,
-            "Retention removed the records from 0 to 1 before this pipeline read them: they are in no table.",
+            "The records of 'orders', partition 0, from 0 to 1 were removed before this pipeline read them: they are in no table.",
         ),
         (
             7,
@@ -618,7 +627,8 @@ fn errors_say_what_happened_to_the_log() {
     ] {
         source.open(&[at("orders", 0, next)], None).unwrap();
         let error = source.poll(1 << 20, NOW).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Fix);
+        let lost = next == 0;
+        assert_eq!(error.kind == ErrorKind::Pause, lost);
         assert_eq!(
             error.message,
             format!("`orders`, partition 0: offset {next} is outside the log, which starts at 1")
@@ -646,4 +656,55 @@ fn a_format_that_cannot_carry_the_columns_is_refused_with_its_reason() {
     );
     assert_eq!(error.detail, "Only BYTES and STRING are supported.");
     assert_eq!(error.hint, "declare `v` BYTES or STRING");
+}
+
+#[test]
+fn a_topic_that_is_made_again_under_a_running_source_is_told() {
+    let world = World::new(&[("t", 1)]);
+    world.append("t", 0, &["a", "b"]);
+    let mut source = world.source(&raw(&["t"]), &[]);
+    source.open(&[], None).unwrap();
+    assert_eq!(rows_of(&drain(&mut source, 1 << 20)), "t/0@0=a t/0@1=b");
+    let before = source.topics();
+    world.commit(Op::DeleteTopic { id: world.id("t") });
+    world.create("t", 1);
+    world.append("t", 0, &["c", "d", "e"]);
+    let error = source.poll(1 << 20, NOW).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fix);
+    assert_eq!(error.message, "topic 't' was deleted and created again");
+    source.open(&[], None).unwrap();
+    assert_ne!(source.topics(), before);
+}
+
+#[test]
+fn where_a_bounded_read_ends_can_be_said_again() {
+    let world = World::new(&[("t", 1)]);
+    world.append("t", 0, &["a", "b"]);
+    let spec = KafkaSource {
+        bounded: true,
+        ..raw(&["t"])
+    };
+    let mut source = world.source(&spec, &[]);
+    source.open(&[], None).unwrap();
+    let ends = source.ends().unwrap();
+    world.append("t", 0, &["later"]);
+    assert_eq!(world.read(&spec, &[], Some(&ends)), "t/0@0=a t/0@1=b");
+}
+
+#[test]
+fn a_letter_whose_record_is_gone_has_no_bytes() {
+    let world = World::new(&[("t", 1)]);
+    world.append("t", 0, &["a"]);
+    world.append("t", 0, &["b"]);
+    let mut source = world.source(&raw(&["t"]), &[]);
+    source.open(&[], None).unwrap();
+    world.commit(Op::DeleteRecords {
+        topic: world.id("t"),
+        partition: 0,
+        before: 1,
+    });
+    let origins = [0, 1].map(|offset| Origin { split: 0, offset });
+    let letters = source.records(&origins).unwrap();
+    assert_eq!(letters[0].value, None);
+    assert_eq!(letters[1].value.as_deref(), Some(&b"b"[..]));
 }

@@ -45,9 +45,7 @@ fn nothing_to_commit_is_confirmed_whole() {
         previous: None,
         files: Vec::new(),
         ranges: Vec::new(),
-        max_event_time: None,
-        watermark: None,
-        schema_id: 0,
+        ..Pending::default()
     };
     let chain = TableChain {
         last: None,

@@ -315,9 +315,7 @@ impl Machine {
                 previous: process.chain.head(),
                 files: staged.into_iter().flat_map(|staged| staged.files).collect(),
                 ranges: ranges(sealed, process.read),
-                max_event_time: None,
-                watermark: None,
-                schema_id: 0,
+                ..Pending::default()
             };
             process.chain.chain.push(pending);
         }

@@ -720,9 +720,7 @@ impl Pipeline {
             previous: self.chain.head(),
             files,
             ranges,
-            max_event_time: None,
-            watermark: None,
-            schema_id: 0,
+            ..Pending::default()
         });
         self.sealed = self.read;
     }

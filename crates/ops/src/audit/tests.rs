@@ -95,8 +95,11 @@ impl Source for Log {
         Ok(polled)
     }
 
-    fn record(&mut self, origin: Origin) -> Result<DeadLetter, ConnectorError> {
-        Ok(letter(origin.split as i32, origin.offset))
+    fn records(&mut self, origins: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError> {
+        let letters = origins.iter();
+        Ok(letters
+            .map(|origin| letter(origin.split as i32, origin.offset))
+            .collect())
     }
 
     fn positions(&self) -> Vec<SplitOffset> {

@@ -175,3 +175,61 @@ fn a_null_in_a_column_without_null_is_the_failure_of_its_record() {
         ]
     );
 }
+
+/// A record that became several rows, which fail in different steps, beside one that fails too.
+#[test]
+fn a_record_that_fails_in_two_steps_fails_once() {
+    let mut graph = graph();
+    // `SELECT 12 / a WHERE 10 / (a - 4) <> 0`: 4 fails in the filter, 0 in the projection.
+    let minus = call(Function::Minus, vec![column(), literal(4)]);
+    let quotient = call(Function::Divide, vec![literal(10), minus]);
+    let zero = literal(0);
+    graph.nodes[1].operator = Operator::Filter(call(Function::NotEqual, vec![quotient, zero]));
+    let origins = [0, 0, 1].map(|offset| Origin { split: 0, offset });
+    let columns = RecordBatch::try_new(
+        arrow_schema(&graph.nodes[0].schema),
+        vec![Arc::new(Int32Array::from(vec![4, 0, 4]))],
+    )
+    .expect("one column");
+    let splits: Arc<[Split]> = Arc::from([Split {
+        topic: "t".into(),
+        partition: 0,
+    }]);
+    let batch = Batch::new(columns, origins.to_vec(), splits);
+    let done = Chain::compile(&graph)
+        .expect("a chain")
+        .process(batch)
+        .expect("arrays fit");
+    let failed: Vec<i64> = done.failures.iter().map(|f| f.origin.offset).collect();
+    assert_eq!((done.batch.rows(), failed), (0, vec![0, 1]));
+}
+
+#[test]
+fn failures_between_good_rows_take_none_of_them() {
+    // Runs of good rows of every length between single and double failures.
+    let mut values = Vec::new();
+    for run in 0..40 {
+        values.extend(vec![Some(3); run]);
+        values.extend(vec![Some(0); 1 + run % 2]);
+    }
+    let bad: Vec<i64> = (0..values.len() as i64)
+        .filter(|row| values[*row as usize] == Some(0))
+        .collect();
+    let good = values.len() - bad.len();
+    let (rows, failed) = run(values);
+    assert_eq!((rows.split(' ').count(), failed), (good, bad));
+}
+
+#[test]
+fn a_sources_watermark_is_the_least_of_its_partitions() {
+    let origins = [0, 0, 1, 0].map(|split| Origin { split, offset: 0 });
+    let micros = [5_000, 9_000, 3_000, 7_000];
+    let times = arrow_array::TimestampMicrosecondArray::from(micros.to_vec());
+    let mut watermarks = BTreeMap::new();
+    rise(&mut watermarks, &times.slice(0, 2), &origins[..2]);
+    assert_eq!(least_watermark(&watermarks, 2), None, "one has no row yet");
+    rise(&mut watermarks, &times.slice(2, 2), &origins[2..]);
+    assert_eq!(watermarks, BTreeMap::from([(0, 9), (1, 3)]));
+    assert_eq!(least_watermark(&watermarks, 2), Some(3));
+    assert_eq!(least_watermark(&watermarks, 3), None);
+}

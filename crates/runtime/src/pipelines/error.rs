@@ -1,5 +1,6 @@
 //! Why a request about a pipeline is refused, with something to type.
 
+use super::record::Unreadable;
 use super::takeover::Refusal;
 use crate::connector::ConnectorError;
 use crate::manifest::SplitOffset;
@@ -24,6 +25,8 @@ pub enum PipelineError {
     },
     #[error("pipeline '{name}' cannot be rewound: {refusal}")]
     CannotRewind { name: String, refusal: Refusal },
+    #[error("pipeline '{name}' cannot be read: {reason}")]
+    Unreadable { name: String, reason: String },
     #[error("the script has no INSERT INTO, so there is nothing to run")]
     Nothing,
     #[error("{0}")]
@@ -32,6 +35,15 @@ pub enum PipelineError {
     Storage(#[source] CommitError),
     #[error("{0}")]
     Manifest(#[from] StoreError),
+}
+
+impl From<Unreadable> for PipelineError {
+    fn from(unreadable: Unreadable) -> PipelineError {
+        PipelineError::Unreadable {
+            name: unreadable.name,
+            reason: unreadable.reason,
+        }
+    }
 }
 
 impl PipelineError {
@@ -43,6 +55,7 @@ impl PipelineError {
             PipelineError::Differs { .. } => "Add --replace to let the new text take over at the same offsets, or give it another name with SET 'pipeline.name' = '…'.".into(),
             PipelineError::Owned { owner, .. } => format!("One pipeline writes a table. `lakeward pipeline drop {owner}` ends the other one."),
             PipelineError::ForeignMarker { .. } => "Add --adopt to go on at the marker's offsets, or write to another table.".into(),
+            PipelineError::Unreadable { name, .. } => format!("Start the version of Lakeward that wrote it. `lakeward pipeline drop {name}` gives the name and its tables free."),
             PipelineError::CannotRewind { name, .. } => format!("`lakeward pipeline resume {name} --adopt` goes on without reading them again."),
             PipelineError::Connector(error) => error.hint.clone(),
             PipelineError::Nothing => "Add an INSERT INTO … SELECT statement, or use `lakeward sql -e` for a query.".into(),
@@ -58,6 +71,9 @@ impl PipelineError {
                 "The table ends at {}. A new pipeline would write those records a second time.",
                 offsets_text(ends)
             ),
+            PipelineError::Unreadable { .. } => {
+                "Its record and its checkpoints are kept as they are.".into()
+            }
             PipelineError::Connector(error) => error.detail.clone(),
             PipelineError::Storage(error) => error.to_string(),
             _ => String::new(),

@@ -1,12 +1,22 @@
 //! The durable record of a pipeline, and where it is kept.
+//!
+//! Layout: JSON under the pipeline's name, `format` = 2. Format 1 kept the manifest of each job under the position of its
+//! `INSERT`; [`carry_over`] turns such a record and its manifests into this format's in one frame, when the server starts.
+//! A record that cannot be read is never skipped: its pipeline is there, and says why it does not run.
 
 use super::PlannedJob;
+use super::plan::{PlanText, plan_id};
 use crate::connector::Owner;
+use crate::job::manifest_key;
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Op, Storage, Table};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
+
+/// The layout version that [`Record::format`] carries.
+pub(super) const FORMAT: u32 = 2;
 
 /// The durable record of a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +29,9 @@ pub(super) struct Record {
     pub(super) settings: BTreeMap<String, String>,
     pub(super) desired: Desired,
     pub(super) created_ms: i64,
+    /// The scripts that made the pipeline's commits, by plan id, oldest first.
+    #[serde(default)]
+    pub(super) plans: Vec<PlanText>,
 }
 
 /// What the user wants of a pipeline; survives restarts.
@@ -31,26 +44,60 @@ pub(super) enum Desired {
     Finished,
 }
 
+/// A record that this version cannot read, and what can still be told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    pub(super) name: String,
+    pub(super) reason: String,
+    pub(super) id: Option<Uuid>,
+    pub(super) tables: Vec<String>,
+    pub(super) sql: String,
+}
+
 impl Record {
     /// The record under a name.
-    pub(super) fn load(storage: &Storage, name: &str) -> Option<Record> {
-        read(&storage.get(Table::Pipelines, name.as_bytes())?)
+    pub(super) fn load(storage: &Storage, name: &str) -> Option<Result<Record, Unreadable>> {
+        let bytes = storage.get(Table::Pipelines, name.as_bytes())?;
+        Some(read(name.as_bytes(), &bytes))
     }
 
     /// All records, by name.
-    pub(super) fn all(storage: &Storage) -> Vec<Record> {
+    pub(super) fn all(storage: &Storage) -> Vec<Result<Record, Unreadable>> {
         let all = storage.scan(Table::Pipelines, b"");
-        all.iter().filter_map(|(_, bytes)| read(bytes)).collect()
+        all.iter().map(|(name, bytes)| read(name, bytes)).collect()
     }
 
     /// Durable when it returns.
     pub(super) fn save(&self, storage: &Storage) -> Result<(), CommitError> {
-        let bytes = serde_json::to_vec(self).expect("a record has only string keys");
-        put(storage, &self.name, Some(bytes.into()))
+        let op = put(&self.name, Some(self.to_bytes()), Expect::Any);
+        storage.commit_blocking(vec![op]).map(|_| ())
     }
 
-    pub(super) fn remove(&self, storage: &Storage) -> Result<(), CommitError> {
-        put(storage, &self.name, None)
+    /// Writes down that all of a bounded pipeline is read, unless its user has decided something else meanwhile.
+    pub(super) fn finish(storage: &Storage, owner: &Owner) -> Result<(), CommitError> {
+        loop {
+            let Some(bytes) = storage.get(Table::Pipelines, owner.name.as_bytes()) else {
+                return Ok(());
+            };
+            let Ok(mut record) = read(owner.name.as_bytes(), &bytes) else {
+                return Ok(());
+            };
+            if record.id != owner.pipeline || record.desired != Desired::Running {
+                return Ok(());
+            }
+            record.desired = Desired::Finished;
+            let op = put(&record.name, Some(record.to_bytes()), Expect::Value(bytes));
+            match storage.commit_blocking(vec![op]) {
+                Err(CommitError::Conflict { .. }) => continue,
+                done => return done.map(|_| ()),
+            }
+        }
+    }
+
+    /// Removes what stands under a name, readable or not.
+    pub(super) fn remove(storage: &Storage, name: &str) -> Result<(), CommitError> {
+        let op = put(name, None, Expect::Any);
+        storage.commit_blocking(vec![op]).map(|_| ())
     }
 
     pub(super) fn owner(&self) -> Owner {
@@ -59,24 +106,119 @@ impl Record {
             name: self.name.clone(),
         }
     }
+
+    /// Which of the `INSERT`s into its table a job is, counted from 0. Only sinks that are no tables take several.
+    pub(super) fn occurrence(&self, index: usize) -> usize {
+        let table = &self.jobs[index].table;
+        let before = self.jobs[..index].iter();
+        before.filter(|job| job.table == *table).count()
+    }
+
+    pub(super) fn manifest_key(&self, index: usize) -> String {
+        manifest_key(self.id, &self.jobs[index].table, self.occurrence(index))
+    }
+
+    pub(super) fn plan_id(&self, index: usize) -> String {
+        plan_id(
+            &self.sql,
+            &self.jobs[index].table,
+            self.occurrence(index),
+            &self.settings,
+        )
+    }
+
+    /// Keeps the text of the present plans, beside those of the plans before.
+    pub(super) fn remember_plans(&mut self, before: Vec<PlanText>) {
+        self.plans = before;
+        for index in 0..self.jobs.len() {
+            let id = self.plan_id(index);
+            PlanText::keep(&mut self.plans, &id, &self.sql);
+        }
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec(self)
+            .expect("a record has only string keys")
+            .into()
+    }
 }
 
-fn put(storage: &Storage, name: &str, value: Option<Bytes>) -> Result<(), CommitError> {
-    let op = Op::Put {
+/// Turns the records of format 1 into this format's, each with the manifests of its jobs in one frame. One for which that
+/// fails stays as it is, and is unreadable until the next start.
+pub(super) fn carry_over(storage: &Storage) {
+    for (name, bytes) in storage.scan(Table::Pipelines, b"") {
+        let Ok(mut record) = serde_json::from_slice::<Record>(&bytes) else {
+            continue;
+        };
+        if record.format != 1 {
+            continue;
+        }
+        record.format = FORMAT;
+        record.remember_plans(Vec::new());
+        let mut ops = Vec::new();
+        for index in 0..record.jobs.len() {
+            let old = Bytes::from(format!("{}/{index}", record.id));
+            if let Some(manifest) = storage.get(Table::Manifests, &old) {
+                let new = Bytes::from(record.manifest_key(index));
+                ops.push(manifest_op(new, Some(manifest.clone()), Expect::Absent));
+                ops.push(manifest_op(old, None, Expect::Value(manifest)));
+            }
+        }
+        ops.push(put(
+            &record.name,
+            Some(record.to_bytes()),
+            Expect::Value(bytes),
+        ));
+        let name = String::from_utf8_lossy(&name).into_owned();
+        match storage.commit_blocking(ops) {
+            Ok(_) => tracing::info!(
+                pipeline = name,
+                "the pipeline's record is now of format {FORMAT}"
+            ),
+            Err(error) => {
+                tracing::error!(pipeline = name, %error, "the pipeline's record stays of format 1")
+            }
+        }
+    }
+}
+
+fn manifest_op(key: Bytes, value: Option<Bytes>, expect: Expect) -> Op {
+    Op::Put {
+        table: Table::Manifests,
+        key,
+        value,
+        expect,
+    }
+}
+
+fn put(name: &str, value: Option<Bytes>, expect: Expect) -> Op {
+    Op::Put {
         table: Table::Pipelines,
         key: Bytes::copy_from_slice(name.as_bytes()),
         value,
-        expect: Expect::Any,
-    };
-    storage.commit_blocking(vec![op]).map(|_| ())
+        expect,
+    }
 }
 
-fn read(bytes: &[u8]) -> Option<Record> {
-    match serde_json::from_slice::<Record>(bytes) {
-        Ok(record) => Some(record),
-        Err(error) => {
-            tracing::error!(%error, "the record of a pipeline cannot be read; it is left alone");
-            None
-        }
-    }
+fn read(name: &[u8], bytes: &[u8]) -> Result<Record, Unreadable> {
+    let name = String::from_utf8_lossy(name).into_owned();
+    let value: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    let reason = match value["format"].as_u64() {
+        Some(2) => match serde_json::from_slice::<Record>(bytes) {
+            Ok(record) => return Ok(record),
+            Err(error) => format!("its record cannot be read: {error}"),
+        },
+        Some(1) => "its record has format 1 and could not be carried over to format 2".to_string(),
+        Some(format) => format!("its record has format {format}; this version reads format 2"),
+        None => "its record is damaged".to_string(),
+    };
+    let jobs = value["jobs"].as_array().into_iter().flatten();
+    let tables = jobs.filter_map(|job| job["table"].as_str());
+    Err(Unreadable {
+        name,
+        reason,
+        id: value["id"].as_str().and_then(|id| id.parse().ok()),
+        tables: tables.map(ToString::to_string).collect(),
+        sql: value["sql"].as_str().unwrap_or_default().to_string(),
+    })
 }

@@ -139,6 +139,8 @@ pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
         plan.take_back(main);
         let ends = visible.map_or(&[][..], |marker| &marker.ends);
         plan.manifest.offsets = standing_at(ends, beginnings(before, main));
+        // They were those of where reading stood.
+        plan.manifest.watermarks.clear();
     }
     for side in &tables.sides {
         if side.standing.is_intact() || side.standing.newest().is_none() && nothing_to_do {

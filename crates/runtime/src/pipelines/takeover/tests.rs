@@ -55,9 +55,7 @@ fn chain(text: &str) -> TableChain {
                     dead_letters: 0,
                     control: 0,
                 }],
-                max_event_time: None,
-                watermark: None,
-                schema_id: 0,
+                ..Pending::default()
             });
         }
     }

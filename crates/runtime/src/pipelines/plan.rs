@@ -1,0 +1,108 @@
+//! Plan ids: which query made a commit.
+//!
+//! A commit's marker names the plan that computed its rows, and the pipeline's record keeps the script of each plan, so that
+//! an audit judges every range by the query that made it, also after `--replace`. The id is a hash of what the query is
+//! read from: the script (its `INSERT`s with their DDL), the table that it fills, the settings.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Scripts of one pipeline that are kept, in bytes; the newest one always is.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// A script, and the ids of the plans that were made from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PlanText {
+    pub(super) ids: Vec<String>,
+    pub(super) sql: String,
+}
+
+impl PlanText {
+    /// Adds a plan; the oldest scripts go where all together are too long.
+    ///
+    /// # Panics
+    /// When another script has this id already: an audit would judge by the wrong query.
+    pub(super) fn keep(plans: &mut Vec<PlanText>, id: &str, sql: &str) {
+        let known = plans.iter().find(|plan| plan.ids.iter().any(|i| i == id));
+        if let Some(known) = known {
+            assert_eq!(known.sql, sql, "P1: a plan id names one script");
+            return;
+        }
+        match plans.iter_mut().find(|plan| plan.sql == sql) {
+            Some(plan) => plan.ids.push(id.to_string()),
+            None => plans.push(PlanText {
+                ids: vec![id.to_string()],
+                sql: sql.to_string(),
+            }),
+        }
+        while plans.len() > 1 && plans.iter().map(|plan| plan.sql.len()).sum::<usize>() > KEPT_BYTES
+        {
+            plans.remove(0);
+        }
+    }
+}
+
+/// The id of the plan that fills `table`: 32 hexadecimal digits.
+pub(super) fn plan_id(
+    sql: &str,
+    table: &str,
+    occurrence: usize,
+    settings: &BTreeMap<String, String>,
+) -> String {
+    let occurrence = occurrence.to_string();
+    let settings = settings.iter().flat_map(|(key, value)| [key, value]);
+    let mut hash = FNV_OFFSET;
+    for part in [sql, table, &occurrence]
+        .into_iter()
+        .chain(settings.map(String::as_str))
+    {
+        hash = fnv(hash, &(part.len() as u64).to_le_bytes());
+        hash = fnv(hash, part.as_bytes());
+    }
+    format!("{hash:032x}")
+}
+
+const FNV_OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+
+/// FNV-1a of 128 bits: the same in every version and on every machine.
+fn fnv(hash: u128, bytes: &[u8]) -> u128 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u128::from(*byte)).wrapping_mul(FNV_PRIME)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_its_script_its_table_and_its_settings() {
+        let none = BTreeMap::new();
+        let some = BTreeMap::from([("k".to_string(), "v".to_string())]);
+        let ids = [
+            plan_id("a", "t", 0, &none),
+            plan_id("b", "t", 0, &none),
+            plan_id("a", "u", 0, &none),
+            plan_id("a", "t", 1, &none),
+            plan_id("a", "t", 0, &some),
+        ];
+        for (n, id) in ids.iter().enumerate() {
+            assert!(!ids[..n].contains(id));
+        }
+        // Ids stand in tables for ever.
+        assert_eq!(ids[0], plan_id("a", "t", 0, &none));
+        assert_eq!(ids[0].len(), 32);
+    }
+
+    #[test]
+    fn the_oldest_scripts_go_first() {
+        let mut plans = Vec::new();
+        let long = |letter: &str| letter.repeat(KEPT_BYTES / 2);
+        for letter in ["a", "b", "c"] {
+            PlanText::keep(&mut plans, letter, &long(letter));
+        }
+        let kept: Vec<&str> = plans.iter().map(|plan| plan.ids[0].as_str()).collect();
+        assert_eq!(kept, ["b", "c"]);
+    }
+}

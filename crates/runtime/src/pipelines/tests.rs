@@ -1,0 +1,461 @@
+//! Pipelines over a real log of records and a source, sink and committer that are told where to panic.
+
+use super::*;
+use crate::batch::{Batch, DeadLetter, Origin, Split};
+use crate::connector::{CommitOutcome, Connectors, Owner, Polled, Progress, Sink, Source, Staged};
+use crate::manifest::{SplitOffset, TableChain};
+use lw_graph::{
+    FormatSpec, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec, StartupMode,
+};
+use lw_stdx::clock::SystemClock;
+use lw_stdx::disk::RealDisk;
+use lw_storage::{Config, Storage};
+
+/// What the connectors do, shared with the test.
+#[derive(Default)]
+struct Script {
+    /// The part that panics.
+    panics: Mutex<&'static str>,
+    /// End of the one partition.
+    log_end: Mutex<i64>,
+    topic: Mutex<Uuid>,
+    /// Offsets `[from, to)` of commits.
+    committed: Mutex<Vec<(i64, i64)>>,
+}
+
+impl Script {
+    fn reached(&self, part: &str) {
+        assert!(*self.panics.lock() != part, "the {part} has a bug");
+    }
+}
+
+struct Fakes(Arc<Script>);
+
+struct FakeSource {
+    script: Arc<Script>,
+    bounded: bool,
+    next: i64,
+    end: i64,
+    opened: Uuid,
+}
+
+fn at(next: i64) -> SplitOffset {
+    SplitOffset {
+        topic: "in".into(),
+        partition: 0,
+        next,
+    }
+}
+
+impl Source for FakeSource {
+    fn open(
+        &mut self,
+        offsets: &[SplitOffset],
+        until: Option<&[SplitOffset]>,
+    ) -> Result<(), ConnectorError> {
+        self.next = offsets.first().map_or(0, |at| at.next);
+        self.end = until.map_or(*self.script.log_end.lock(), |until| until[0].next);
+        self.opened = *self.script.topic.lock();
+        Ok(())
+    }
+    fn topics(&self) -> BTreeMap<String, Uuid> {
+        BTreeMap::from([("in".to_string(), self.opened)])
+    }
+    fn ends(&self) -> Option<Vec<SplitOffset>> {
+        self.bounded.then(|| vec![at(self.end)])
+    }
+    fn splits(&self) -> Arc<[Split]> {
+        Arc::from([Split {
+            topic: "in".into(),
+            partition: 0,
+        }])
+    }
+    fn poll(&mut self, _: usize, _: Duration) -> Result<Polled, ConnectorError> {
+        self.script.reached("source");
+        let end = match self.bounded {
+            true => self.end,
+            false => *self.script.log_end.lock(),
+        };
+        let from = std::mem::replace(&mut self.next, end);
+        let progress = Progress {
+            split: 0,
+            from,
+            to: end,
+            control: 0,
+            skipped: u64::try_from(end - from).expect("forward"),
+        };
+        Ok(Polled {
+            batches: Vec::new(),
+            dead_letters: Vec::new(),
+            progress: if from < end {
+                vec![progress]
+            } else {
+                Vec::new()
+            },
+            finished: self.bounded,
+        })
+    }
+    fn records(&mut self, _: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError> {
+        Ok(Vec::new())
+    }
+    fn positions(&self) -> Vec<SplitOffset> {
+        vec![at(self.next)]
+    }
+    fn lag(&self) -> u64 {
+        0
+    }
+}
+
+struct FakeSink(Arc<Script>);
+
+impl Sink for FakeSink {
+    fn table(&self) -> &str {
+        "lake.t"
+    }
+    fn write(&mut self, _: Batch) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    fn dead_letters(&mut self, _: Vec<DeadLetter>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    fn buffered_bytes(&self) -> usize {
+        0
+    }
+    fn seal(&mut self) -> Result<Vec<Staged>, ConnectorError> {
+        self.0.reached("sink");
+        Ok(Vec::new())
+    }
+}
+
+struct FakeCommitter(Arc<Script>);
+
+impl Committer for FakeCommitter {
+    fn commit(&mut self, _: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError> {
+        self.0.reached("committer");
+        for pending in &chain.chain {
+            assert!(pending.plan.is_some() && !pending.begins.is_empty());
+            let ranges = pending.ranges.iter().map(|range| (range.start, range.end));
+            self.0.committed.lock().extend(ranges);
+        }
+        Ok(CommitOutcome::Confirmed {
+            confirmed: chain.chain.len(),
+            snapshot_id: None,
+        })
+    }
+}
+
+impl Connectors for Fakes {
+    fn source(&self, spec: &SourceSpec, _: &str) -> Result<Box<dyn Source>, ConnectorError> {
+        self.0.reached("job");
+        let SourceSpec::Kafka(kafka) = spec;
+        Ok(Box::new(FakeSource {
+            script: self.0.clone(),
+            bounded: kafka.bounded,
+            next: 0,
+            end: 0,
+            opened: Uuid::nil(),
+        }))
+    }
+    fn sink(
+        &self,
+        _: &SinkSpec,
+        _: &Owner,
+    ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError> {
+        let (sink, committer) = (FakeSink(self.0.clone()), FakeCommitter(self.0.clone()));
+        Ok((Box::new(sink), Box::new(committer)))
+    }
+    fn publish_offsets(&self, _: &str, _: &[SplitOffset]) {}
+}
+
+struct World {
+    storage: Storage,
+    script: Arc<Script>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(SystemClock::new());
+        let config = Config::new(folder.path());
+        World {
+            storage: Storage::open(Arc::new(RealDisk), clock, config).expect("opens"),
+            script: Arc::default(),
+            _folder: folder,
+        }
+    }
+
+    /// As a server start does.
+    fn start(&self) -> Pipelines {
+        let around = Surroundings {
+            storage: self.storage.clone(),
+            connectors: Arc::new(Fakes(self.script.clone())),
+            clock: Arc::new(SystemClock::new()),
+        };
+        let pipelines = Pipelines::open(around, LEAST_INTERVAL);
+        pipelines.resume_all();
+        pipelines
+    }
+
+    fn put(&self, table: Kv, key: &str, value: &[u8]) {
+        let op = Op::Put {
+            table,
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Some(Bytes::copy_from_slice(value)),
+            expect: Expect::Any,
+        };
+        self.storage.commit_blocking(vec![op]).expect("durable");
+    }
+}
+
+fn submission(bounded: bool) -> Submission {
+    let schema = Schema::new(Vec::new());
+    let source = KafkaSource {
+        table: "t".into(),
+        topics: vec!["in".into()],
+        bootstrap: "b".into(),
+        group_id: None,
+        startup: StartupMode::Earliest,
+        bounded,
+        format: FormatSpec::Raw,
+        value_schema: schema.clone(),
+        columns: Vec::new(),
+    };
+    let node = |operator, inputs| Node {
+        operator,
+        inputs,
+        schema: schema.clone(),
+    };
+    let nodes = vec![
+        node(Operator::Source(SourceSpec::Kafka(source)), vec![]),
+        node(Operator::Sink(SinkSpec::Blackhole), vec![0]),
+    ];
+    Submission {
+        name: "p".into(),
+        sql: "INSERT INTO lake.t".into(),
+        jobs: vec![PlannedJob {
+            graph: JobGraph { nodes },
+            table: "lake.t".into(),
+            group: None,
+        }],
+        settings: BTreeMap::new(),
+        replace: false,
+        adopt: false,
+    }
+}
+
+/// Polls what a job shows until it is there; a job that hangs fails the test.
+fn until(pipelines: &Pipelines, state: &str) -> View {
+    wait(pipelines, state, |view| view.state == state)
+}
+
+fn committed(pipelines: &Pipelines) {
+    wait(pipelines, "committed", |view| {
+        view.jobs.iter().any(|job| job.commits > 0)
+    });
+}
+
+fn wait(pipelines: &Pipelines, what: &str, there: impl Fn(&View) -> bool) -> View {
+    let control = crate::job::Control::default();
+    for _ in 0..1000 {
+        let view = pipelines.show("p").expect("it is there");
+        if there(&view) {
+            return view;
+        }
+        control.wait(Duration::from_millis(10));
+    }
+    panic!("never {what}: {:?}", pipelines.show("p"));
+}
+
+#[test]
+fn a_panic_in_any_thread_is_a_failure_that_says_what_it_said() {
+    for part in ["job", "source", "sink", "committer"] {
+        let world = World::new();
+        *world.script.panics.lock() = part;
+        *world.script.log_end.lock() = 5;
+        let pipelines = world.start();
+        pipelines.submit(submission(false)).expect("it is taken");
+        let view = until(&pipelines, "failed");
+        let JobState::Failed { error, .. } = &view.jobs[0].state else {
+            panic!("{view:?}");
+        };
+        assert!(error.ends_with(&format!("the {part} has a bug")), "{error}");
+        // Nothing of it was lost or committed.
+        *world.script.panics.lock() = "";
+        pipelines.resume("p", None).expect("it starts again");
+        committed(&pipelines);
+        pipelines.stop("p").expect("it ends");
+        assert_eq!(*world.script.committed.lock(), [(0, 5)], "{part}");
+    }
+}
+
+#[test]
+fn a_bounded_pipeline_ends_once_and_stays_finished() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    *world.script.panics.lock() = "committer";
+    let pipelines = world.start();
+    pipelines.submit(submission(true)).expect("it is taken");
+    until(&pipelines, "failed");
+    // The end is where it was when reading began, whatever comes meanwhile.
+    *world.script.log_end.lock() = 9;
+    *world.script.panics.lock() = "";
+    pipelines.resume("p", None).expect("it starts again");
+    until(&pipelines, "finished");
+    assert_eq!(*world.script.committed.lock(), [(0, 5)]);
+    drop(pipelines);
+
+    let restarted = world.start();
+    let view = restarted.show("p").expect("it is there");
+    assert_eq!((view.state.as_str(), view.jobs.len()), ("finished", 0));
+    assert_eq!(
+        restarted.submit(submission(true)).expect("the same text"),
+        Submitted::Attached
+    );
+    assert_eq!(*world.script.committed.lock(), [(0, 5)]);
+    // Told to go on, it reads what came since.
+    restarted.resume("p", None).expect("it goes on");
+    until(&restarted, "finished");
+    assert_eq!(*world.script.committed.lock(), [(0, 5), (5, 9)]);
+}
+
+#[test]
+fn a_topic_that_was_made_again_is_told_and_not_read() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let pipelines = world.start();
+    pipelines.submit(submission(false)).expect("it is taken");
+    committed(&pipelines);
+    pipelines.stop("p").expect("it ends");
+    *world.script.topic.lock() = Uuid::from_u128(2);
+    *world.script.log_end.lock() = 500;
+    pipelines.resume("p", None).expect("it starts");
+    let view = until(&pipelines, "failed");
+    let JobState::Failed { error, detail, .. } = &view.jobs[0].state else {
+        panic!("{view:?}");
+    };
+    assert_eq!(error, "topic 'in' was deleted and created again");
+    assert_eq!(
+        detail,
+        "The checkpoint stands at in[0]@5 of the topic that is gone; nothing was read of the new one."
+    );
+    assert_eq!(*world.script.committed.lock(), [(0, 5)]);
+}
+
+/// What the version before wrote: two `INSERT`s, each with a pending commit, known by their positions.
+#[test]
+fn pipelines_of_format_1_go_on_under_the_names_of_their_tables() {
+    let world = World::new();
+    let id = "958de919-4985-4453-89d0-ef1e78b325f6";
+    world.put(Kv::Pipelines, "orders", include_bytes!("v1/record.json"));
+    for (index, manifest) in [
+        include_bytes!("v1/manifest-0.json").as_slice(),
+        include_bytes!("v1/manifest-1.json").as_slice(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.put(Kv::Manifests, &format!("{id}/{index}"), manifest);
+    }
+    carry_over(&world.storage);
+    carry_over(&world.storage);
+    let record = Record::load(&world.storage, "orders")
+        .expect("it is there")
+        .expect("it can be read");
+    let tables: Vec<&str> = record.jobs.iter().map(|job| job.table.as_str()).collect();
+    assert_eq!(tables, ["lake.twos", "lake.ones"]);
+    let keys: Vec<String> = world
+        .storage
+        .scan(Kv::Manifests, b"")
+        .iter()
+        .map(|(key, _)| String::from_utf8_lossy(key).into_owned())
+        .collect();
+    assert_eq!(
+        keys,
+        [format!("{id}/0/lake.ones"), format!("{id}/0/lake.twos")]
+    );
+    for (index, table) in tables.iter().enumerate() {
+        let store = ManifestStore::open(world.storage.clone(), &record.manifest_key(index));
+        let manifest = store.manifest().expect("it can be read").expect("it moved");
+        assert_eq!(manifest.offsets[0], at(3));
+        assert_eq!((manifest.format, manifest.ends.is_none()), (2, true));
+        assert_eq!(manifest.tables[*table].chain.len(), 1);
+        let plan = record.plan_id(index);
+        let kept = record.plans.iter().find(|text| text.ids.contains(&plan));
+        assert_eq!(kept.map(|text| &text.sql), Some(&record.sql));
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_keeps_its_name_and_says_why() {
+    let world = World::new();
+    let text =
+        r#"{"format":9,"id":"958de919-4985-4453-89d0-ef1e78b325f6","jobs":[{"table":"lake.t"}]}"#;
+    world.put(Kv::Pipelines, "newer", text.as_bytes());
+    let pipelines = world.start();
+    let view = &pipelines.list()[0];
+    assert_eq!(
+        (view.name.as_str(), view.state.as_str()),
+        ("newer", "failed")
+    );
+    let named = Submission {
+        name: "newer".into(),
+        replace: true,
+        ..submission(false)
+    };
+    for refused in [
+        pipelines.submit(named).map(drop),
+        pipelines.stop("newer"),
+        pipelines.resume("newer", None),
+    ] {
+        assert_eq!(
+            refused.expect_err("refused").to_string(),
+            "pipeline 'newer' cannot be read: its record has format 9; this version reads format 2"
+        );
+    }
+    // Its table is not given away either.
+    let error = pipelines.submit(submission(false)).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "table 'lake.t' is written by pipeline 'newer'"
+    );
+    pipelines
+        .drop_pipeline("newer")
+        .expect("it is the user's word");
+    assert!(pipelines.list().is_empty());
+}
+
+#[test]
+fn the_checkpointing_interval_is_the_cadence_of_commits() {
+    let world = World::new();
+    let pipelines = world.start();
+    let cadence = |settings: &[(&str, &str)]| {
+        let mut submission = submission(false);
+        submission.settings = settings
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect();
+        submission.replace = true;
+        submission.sql = format!("{settings:?}");
+        pipelines.submit(submission).expect("it is taken");
+        let record = pipelines.known("p").expect("it is there");
+        pipelines.settings(&record).commit_interval
+    };
+    assert_eq!(cadence(&[]), LEAST_INTERVAL);
+    let interval = ("execution.checkpointing.interval", "3 s");
+    assert_eq!(cadence(&[interval]), Duration::from_secs(3));
+    let ours = ("lakeward.commit.interval", "7 s");
+    assert_eq!(cadence(&[interval, ours]), Duration::from_secs(7));
+}
+
+#[test]
+fn the_difference_names_the_first_line_that_differs() {
+    assert_eq!(
+        difference("a\nb\nc", "a\nx\nc"),
+        "First difference, line 2:\n- b\n+ x"
+    );
+    assert_eq!(
+        difference("a", "a\nb"),
+        "First difference, line 2:\n- (end of the script)\n+ b"
+    );
+}
