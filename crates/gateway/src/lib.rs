@@ -84,7 +84,9 @@ pub struct Parts {
         Box<dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync>,
     pub tables: Box<dyn Fn() -> Result<Value, Refusal> + Send + Sync>,
     pub table: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
-    pub audit: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
+    /// The audit of a table; ends early once the second argument says that nobody waits for it.
+    #[expect(clippy::type_complexity, reason = "one seam, spelled out")]
+    pub audit: Box<dyn Fn(&str, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync>,
     /// Lines of a pipeline's `print` sinks from the `n`-th on, and the number of the next one.
     pub output: Box<dyn Fn(&str, u64) -> (Vec<String>, u64) + Send + Sync>,
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,

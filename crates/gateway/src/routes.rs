@@ -10,6 +10,7 @@ use lw_runtime::pipelines::{Submission, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The router over `parts`, to be served by the [shell](crate::shell).
 pub fn router(parts: Arc<Parts>) -> Router {
@@ -196,5 +197,20 @@ async fn table(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Ans
 }
 
 async fn audit(State(parts): State<Arc<Parts>>, Path(table): Path<String>) -> Answer {
-    ask(parts, move |parts| (parts.audit)(&table).map(Json)).await
+    let client = Client::default();
+    let gone = client.0.clone();
+    ask(parts, move |parts| {
+        (parts.audit)(&table, &|| gone.load(Ordering::Relaxed)).map(Json)
+    })
+    .await
+}
+
+/// Whoever waits for an answer: the request ends, and this with it, when the connection does.
+#[derive(Default)]
+struct Client(Arc<AtomicBool>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

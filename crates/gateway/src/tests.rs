@@ -201,7 +201,7 @@ fn start() -> Server {
             "a.t" => Ok(json!({ "table": table })),
             _ => Err(Refusal::new(404, format!("there is no table {table}"))),
         }),
-        audit: Box::new(|table| match table {
+        audit: Box::new(|table, _cancelled| match table {
             "a.t" => Ok(json!({ "table": table, "ok": true })),
             _ => Err(Refusal::new(
                 404,

@@ -66,8 +66,13 @@ impl Files {
         Ok(())
     }
 
+    /// The file, to be read where the caller needs to.
+    pub fn open(&self, location: &str) -> io::Result<Arc<dyn File>> {
+        self.disk.open(&local_path(location)?)
+    }
+
     pub fn read(&self, location: &str) -> io::Result<Bytes> {
-        let file = self.disk.open(&local_path(location)?)?;
+        let file = self.open(location)?;
         let length = file.len()?;
         read_range(&*file, 0..length)
     }

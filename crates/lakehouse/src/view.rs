@@ -1,6 +1,16 @@
 //! A table as the audit sees it: which snapshots say what, which files hold which runs, and the rows themselves.
 //!
-//! Nothing here trusts a counter. Runs come from the footers of the files that the snapshot lists, rows from the files.
+//! Nothing here trusts a counter. Runs come from the footers of the files that the snapshot lists, rows from the files. A
+//! footer is read by itself, never the file around it, and once: files do not change, so [`Footers`] keeps what it says.
+
+mod accounted;
+mod footers;
+mod letters;
+mod listed;
+
+pub use accounted::Accounted;
+pub use footers::Footers;
+pub use listed::{Listed, list};
 
 use crate::catalog::{LoadedTable, TableCatalog};
 use crate::commit::branch::Branch;
@@ -8,12 +18,15 @@ use crate::commit::marker::{Marker, ranges_of_snapshot, times_of_snapshot};
 use crate::commit::{committer, manifests};
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
-use crate::writer::runs::{FOOTER_KEY, Run};
+use crate::writer::runs::Run;
 use arrow_array::RecordBatch;
+use footers::Ranged;
 use iceberg::TableIdent;
 use iceberg::spec::DataContentType;
 use lw_runtime::manifest::{SplitOffset, SplitRange};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use std::sync::Arc;
 
 /// A snapshot of `main`.
 #[derive(Clone, Debug)]
@@ -54,7 +67,7 @@ pub struct FileView {
     /// The snapshot that added it.
     pub snapshot_id: i64,
     /// `None`: no footer of ours, so a foreign writer made the file.
-    pub runs: Option<Vec<Run>>,
+    pub runs: Option<Arc<Vec<Run>>>,
 }
 
 /// A table at its head.
@@ -73,6 +86,15 @@ pub struct TableView {
 impl TableView {
     /// Reads a table's metadata and the footers of its files.
     pub fn open(catalog: &dyn TableCatalog, table: &TableIdent) -> Result<TableView, CatalogError> {
+        TableView::open_with(catalog, table, &Footers::default())
+    }
+
+    /// The same, for those who look again and again: footers that were read before are not read again.
+    pub fn open_with(
+        catalog: &dyn TableCatalog,
+        table: &TableIdent,
+        footers: &Footers,
+    ) -> Result<TableView, CatalogError> {
         let files = catalog.files().clone();
         let table = catalog.load(table)?;
         let metadata = table.metadata.clone();
@@ -88,7 +110,7 @@ impl TableView {
             data_files: Vec::new(),
             delete_files: 0,
         };
-        view.read_files()?;
+        view.read_files(footers)?;
         Ok(view)
     }
 
@@ -143,12 +165,28 @@ impl TableView {
             .map_err(|error| damaged(&file.path, error))
     }
 
+    /// The rows of a file in their order, a batch at a time; of `columns` alone, where any are named.
+    pub fn batches(
+        &self,
+        file: &FileView,
+        columns: &[&str],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, CatalogError>> + use<>, CatalogError> {
+        let mut builder = builder(&self.files, &file.path)?;
+        if !columns.is_empty() {
+            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+            builder = builder.with_projection(mask);
+        }
+        let path = file.path.clone();
+        let reader = builder.build().map_err(|error| damaged(&path, error))?;
+        Ok(reader.map(move |batch| batch.map_err(|error| damaged(&path, error))))
+    }
+
     /// The rows of one run of a file.
     ///
     /// # Errors
     /// When the file has no such run.
     pub fn read_run(&self, file: &FileView, run: usize) -> Result<Vec<RecordBatch>, CatalogError> {
-        let runs = file.runs.as_deref().unwrap_or_default();
+        let runs = file.runs.as_deref().map_or(&[][..], Vec::as_slice);
         let Some(wanted) = runs.get(run) else {
             return Err(CatalogError::new(
                 Kind::BadRequest,
@@ -162,7 +200,7 @@ impl TableView {
             .map_err(|error| damaged(&file.path, error))
     }
 
-    fn read_files(&mut self) -> Result<(), CatalogError> {
+    fn read_files(&mut self, footers: &Footers) -> Result<(), CatalogError> {
         let metadata = self.table.metadata.clone();
         let Some(head) = metadata.current_snapshot() else {
             return Ok(());
@@ -182,7 +220,7 @@ impl TableView {
                     rows: entry.record_count(),
                     bytes: entry.file_size_in_bytes(),
                     snapshot_id: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
-                    runs: runs(&self.files, entry.file_path())?,
+                    runs: footers.runs(&self.files, entry.file_path())?,
                 });
             }
         }
@@ -227,22 +265,12 @@ fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {
     }
 }
 
-/// The runs in a file's footer; `None` when it has none or is no Parquet file.
-fn runs(files: &Files, path: &str) -> Result<Option<Vec<Run>>, CatalogError> {
-    if !path.ends_with(".parquet") {
-        return Ok(None);
-    }
-    let builder = ParquetRecordBatchReaderBuilder::try_new(files.read(path)?)
-        .map_err(|error| damaged(path, error))?;
-    let entry = builder
-        .metadata()
-        .file_metadata()
-        .key_value_metadata()
-        .and_then(|entries| entries.iter().find(|entry| entry.key == FOOTER_KEY))
-        .and_then(|entry| entry.value.as_deref());
-    entry
-        .map(|text| serde_json::from_str(text).map_err(|error| damaged(path, error)))
-        .transpose()
+fn builder(
+    files: &Files,
+    path: &str,
+) -> Result<ParquetRecordBatchReaderBuilder<Ranged>, CatalogError> {
+    let ranged = Ranged::open(files, path)?;
+    ParquetRecordBatchReaderBuilder::try_new(ranged).map_err(|error| damaged(path, error))
 }
 
 fn reader(
@@ -250,8 +278,7 @@ fn reader(
     path: &str,
     range: Option<(usize, usize)>,
 ) -> Result<ParquetRecordBatchReader, CatalogError> {
-    let mut builder = ParquetRecordBatchReaderBuilder::try_new(files.read(path)?)
-        .map_err(|error| damaged(path, error))?;
+    let mut builder = builder(files, path)?;
     if let Some((offset, limit)) = range {
         builder = builder.with_offset(offset).with_limit(limit);
     }

@@ -194,7 +194,7 @@ fn parts(
             let tables = tables.clone();
             Box::new(move |name| tables.show(name))
         },
-        audit: Box::new(move |table| tables.audit(table)),
+        audit: Box::new(move |table, cancelled| tables.audit(table, cancelled)),
         output: Box::new(move |pipeline, from| wiring.printed(pipeline, from)),
         metrics: Box::new(move || scraped.render()),
         trouble: Box::new(move || trouble(&storage)),

@@ -7,20 +7,27 @@ use crate::connectors::Wiring;
 use lw_gateway::Refusal;
 use lw_graph::SinkSpec;
 use lw_lakehouse::error::Kind;
+use lw_lakehouse::view::{Accounted, Footers, list};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
-use lw_ops::audit::{AuditedFile, Evidence, MarkedRange, RolledBack, Run, audit};
+use lw_ops::audit::{AuditedFile, Evidence, Letters, MarkedRange, RolledBack, Run, audit};
 use lw_query::{Catalogs, TableIdent};
 use lw_runtime::chain::Chain;
+use lw_runtime::manifest::Manifest;
 use lw_runtime::pipelines::Pipelines;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The tables that this server knows.
 pub struct Tables {
     wiring: Arc<Wiring>,
     pipelines: Arc<Pipelines>,
+    footers: Footers,
+    /// One audit at a time: each reads a table and its log from end to end.
+    audits: Mutex<()>,
 }
 
 impl Catalogs for Tables {
@@ -53,7 +60,12 @@ impl Catalogs for Tables {
 
 impl Tables {
     pub fn new(wiring: Arc<Wiring>, pipelines: Arc<Pipelines>) -> Tables {
-        Tables { wiring, pipelines }
+        Tables {
+            wiring,
+            pipelines,
+            footers: Footers::default(),
+            audits: Mutex::new(()),
+        }
     }
 
     /// The catalog that a name without one means: where a pipeline of this server writes the table (or the one beside it),
@@ -70,28 +82,13 @@ impl Tables {
     fn view(&self, table: &str) -> Result<TableView, Refusal> {
         let ident = parse_table(table).map_err(refused)?;
         let catalog = self.catalog_of(table).map_err(refused)?;
-        TableView::open(&*catalog, &ident).map_err(refused)
+        TableView::open_with(&*catalog, &ident, &self.footers).map_err(refused)
     }
 
-    /// All tables of the embedded catalog.
+    /// All tables of the embedded catalog, in namespaces of any depth. One that cannot be read says why in its place.
     pub fn list(&self) -> Result<Value, Refusal> {
-        let mut tables = Vec::new();
-        let catalog = self.wiring.embedded();
-        for namespace in catalog.list_namespaces(None).map_err(refused)? {
-            for ident in catalog.list_tables(&namespace).map_err(refused)? {
-                let name = format!("{}.{}", namespace.join("."), ident.name());
-                let view = TableView::open(catalog, &ident).map_err(refused)?;
-                tables.push(json!({
-                    "table": name,
-                    "rows": view.data_files.iter().map(|file| file.rows).sum::<u64>(),
-                    "files": view.data_files.len(),
-                    "snapshot_id": view.snapshots.first().map(|snapshot| snapshot.id),
-                    "pipeline": view.marker.as_ref().map(|marker| marker.name.clone()),
-                    "location": view.table().metadata.location(),
-                }));
-            }
-        }
-        Ok(Value::Array(tables))
+        let tables = list(self.wiring.embedded()).map_err(refused)?;
+        Ok(json!(tables))
     }
 
     /// One table: its snapshots, newest first, with the offsets that each holds.
@@ -117,14 +114,16 @@ impl Tables {
         )
     }
 
-    /// The audit of a table against the log.
-    pub fn audit(&self, table: &str) -> Result<Value, Refusal> {
-        let view = self.view(table)?;
+    /// The audit of a table against the log. It ends early once `cancelled`.
+    pub fn audit(&self, table: &str, cancelled: &dyn Fn() -> bool) -> Result<Value, Refusal> {
+        let _one = self.audits.lock();
         let Some((name, _, job)) = self.pipelines.writer_of(table) else {
-            return Err(Refusal::new(404, format!("no pipeline writes table '{table}'"))
-                .detail("The audit executes the pipeline's query again; without the pipeline there is nothing to compare with.")
-                .hint("`lakeward pipeline list` shows the pipelines and their tables."));
+            return Err(nobody_writes(table));
         };
+        let view = self.view(table)?;
+        // The order matters: what the manifest has no more to commit is in the dead letters that are looked at after it.
+        let pending = self.pending_letters(&name, table);
+        let letters = self.letters(table, pending)?;
         let bug = |error: &dyn std::fmt::Display| {
             Refusal::new(500, format!("the audit cannot be made: {error}"))
         };
@@ -133,23 +132,29 @@ impl Tables {
             .sources()
             .next()
             .ok_or_else(|| bug(&"the plan has no source"))?;
-        let source = self
-            .wiring
-            .reader(spec, &format!("lakeward-{name}"))
-            .map_err(|error| bug(&error))?;
-        let chain = Chain::compile(&job.graph).map_err(|error| bug(&error))?;
+        let columns = match job.graph.sink() {
+            Some(SinkSpec::Iceberg(sink)) => sink.schema.fields.iter(),
+            _ => return Err(bug(&"the plan writes no table")),
+        };
         let evidence = Evidence {
             table: table.to_string(),
-            ranges: ranges(&view),
+            ranges: view.accounted().into_iter().map(marked).collect(),
             rolled_back: rolled_back(&view),
             files: files(&view)?,
             read_file: Box::new(|file| {
                 let found = view.data_files.iter().find(|found| found.path == file.path);
                 let found = found.ok_or("it is not in the table")?;
-                view.read_rows(found).map_err(|error| error.to_string())
+                let batches = view.batches(found, &[]).map_err(in_words)?;
+                Ok(Box::new(batches.map(|batch| batch.map_err(in_words))))
             }),
-            source,
-            chain,
+            source: self
+                .wiring
+                .reader(spec, &format!("lakeward-{name}"))
+                .map_err(|error| bug(&error))?,
+            chain: Chain::compile(&job.graph).map_err(|error| bug(&error))?,
+            columns: columns.map(|field| field.name.to_string()).collect(),
+            letters: Some(letters),
+            cancelled,
             log_starts: self.wiring.log_starts(spec),
             delete_files: view.delete_files,
             foreign_snapshots: view
@@ -162,57 +167,88 @@ impl Tables {
         let report = audit(evidence).map_err(|error| bug(&error))?;
         Ok(json!(report))
     }
+
+    /// What the pipeline has yet to commit to the table's dead letters.
+    fn pending_letters(&self, pipeline: &str, table: &str) -> BTreeMap<Split, Vec<Range<i64>>> {
+        let mut pending: BTreeMap<Split, Vec<Range<i64>>> = BTreeMap::new();
+        let Some(manifest) = self.manifest_of(pipeline, table) else {
+            return pending;
+        };
+        let chain = manifest.tables.get(&format!("{table}{DEAD_LETTERS}"));
+        let commits = chain.into_iter().flat_map(|chain| &chain.chain);
+        for range in commits.flat_map(|commit| &commit.ranges) {
+            let split = (range.topic.clone(), range.partition);
+            pending
+                .entry(split)
+                .or_default()
+                .push(range.start..range.end);
+        }
+        pending
+    }
+
+    fn manifest_of(&self, pipeline: &str, table: &str) -> Option<Manifest> {
+        // A pipeline has a job for each of its tables, and none behind the last.
+        for index in 0.. {
+            let manifest = self.pipelines.manifest(pipeline, index).ok()??;
+            if manifest.tables.contains_key(table) {
+                return Some(manifest);
+            }
+        }
+        None
+    }
+
+    /// The dead letters of a table; without a table of them there are none.
+    fn letters(
+        &self,
+        table: &str,
+        pending: BTreeMap<Split, Vec<Range<i64>>>,
+    ) -> Result<Letters, Refusal> {
+        let name = format!("{table}{DEAD_LETTERS}");
+        let ident = parse_table(&name).map_err(refused)?;
+        let catalog = self.catalog_of(&name).map_err(refused)?;
+        let mut letters = Letters {
+            table: name,
+            offsets: BTreeMap::new(),
+            pending,
+        };
+        let view = match TableView::open_with(&*catalog, &ident, &self.footers) {
+            Err(error) if error.kind == Kind::NoSuchTable => return Ok(letters),
+            other => other.map_err(refused)?,
+        };
+        letters.offsets = view.letter_offsets().map_err(refused)?;
+        Ok(letters)
+    }
 }
 
-/// What the commits account for. Where old snapshots have expired, the files' own runs say where the table begins.
-fn ranges(view: &TableView) -> Vec<MarkedRange> {
-    let mut ranges: Vec<MarkedRange> = Vec::new();
-    for snapshot in &view.snapshots {
-        ranges.extend(snapshot.ranges.iter().map(|range| MarkedRange {
-            topic: range.topic.clone(),
-            partition: range.partition,
-            start: range.start,
-            end: range.end,
-            follows: snapshot.follows,
-        }));
+type Split = (String, i32);
+
+fn nobody_writes(table: &str) -> Refusal {
+    let refusal = Refusal::new(404, format!("no pipeline writes table '{table}'"));
+    match table.strip_suffix(DEAD_LETTERS) {
+        Some(main) => refusal
+            .detail("Dead letters are audited together with the table that they stand beside.")
+            .hint(format!("lakeward audit {main}")),
+        None => refusal
+            .detail("The audit executes the pipeline's query again; without the pipeline there is nothing to compare with.")
+            .hint("`lakeward pipeline list` shows the pipelines and their tables."),
     }
-    let oldest = view.snapshots.last();
-    if oldest.is_none_or(|oldest| oldest.parent.is_none()) {
-        return ranges;
+}
+
+fn marked(range: Accounted) -> MarkedRange {
+    MarkedRange {
+        topic: range.topic,
+        partition: range.partition,
+        start: range.start,
+        end: range.end,
+        follows: range.follows,
     }
-    // The first offset that a kept commit accounts for, by partition.
-    let mut commits: BTreeMap<(String, i32), i64> = BTreeMap::new();
-    for range in &ranges {
-        let start = commits
-            .entry((range.topic.clone(), range.partition))
-            .or_insert(range.start);
-        *start = range.start.min(*start);
+}
+
+fn in_words(error: CatalogError) -> String {
+    match &error.source {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
-    // The rows that the table holds, below that or, where no commit is kept, at all.
-    let mut begins: BTreeMap<(String, i32), (i64, i64)> = BTreeMap::new();
-    for run in view
-        .data_files
-        .iter()
-        .filter_map(|file| file.runs.as_ref())
-        .flatten()
-    {
-        let key = (run.topic.clone(), run.partition);
-        let end = commits.get(&key).copied().unwrap_or(run.last + 1);
-        let begin = begins.entry(key).or_insert((run.first, end));
-        *begin = (begin.0.min(run.first), begin.1.max(end));
-    }
-    for ((topic, partition), (start, end)) in begins {
-        if start < end {
-            ranges.push(MarkedRange {
-                topic,
-                partition,
-                start,
-                end,
-                follows: true,
-            });
-        }
-    }
-    ranges
 }
 
 /// Offsets that the newest commit accounted for and the head does not.
@@ -255,6 +291,7 @@ fn files(view: &TableView) -> Result<Vec<AuditedFile>, Refusal> {
                     first: run.first,
                     last: run.last,
                     rows: run.rows,
+                    skipped: run.skipped.clone(),
                 })
                 .collect(),
         });

@@ -7,27 +7,31 @@
 //! 2. From the log: the query is executed again over the same offsets. Each offset becomes rows, or is filtered, or cannot
 //!    be processed (a dead letter), or is a control record. Where a rollback took commits away, the offsets up to the newest
 //!    commit's end are asked for too.
-//! 3. Run by run the counts and hashes must agree. An offset that gives rows and stands in no run is lost (`gaps`); one
-//!    that stands in two runs is doubled; one that the log no longer has is `unverified`.
+//! 3. Each offset whose record fails must stand among the dead letters, and each dead letter must be of such a record.
+//! 4. Run by run the counts and hashes must agree. An offset that gives rows and stands in no run is lost (`gaps`); one
+//!    that stands in two runs is doubled; one that the log no longer has is `unverified`, which is never success by itself.
+//!    A run that straddles the log's start is compared for the part that the log still has.
 //!
 //! The hash of a run is the sum of its rows' hashes, so the order of rows is free and a doubled row shows.
 //!
 //! `end − start = rows + filtered + late + dead_letters + control + open + unverified + gaps` holds per partition.
 
 mod hash;
+mod letters;
 mod replay;
 mod spans;
 mod table;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+pub use letters::Letters;
 use lw_runtime::chain::{Chain, ChainError};
 use lw_runtime::connector::{ConnectorError, Source};
-use replay::replay;
+use replay::Replay;
 use serde::Serialize;
 use spans::spans;
 use std::collections::BTreeMap;
-use table::{compare, outside, overlaps, table_sums};
+use table::{compare, outside, overlaps, read_table};
 use thiserror::Error;
 
 /// The offsets `[start, end)` of a partition that one commit accounts for.
@@ -57,6 +61,8 @@ pub struct Run {
     pub first: i64,
     pub last: i64,
     pub rows: u64,
+    /// Offsets between `first` and `last` without a row, as `[from, to)`; `None` when the file only counts them.
+    pub skipped: Option<Vec<(i64, i64)>>,
 }
 
 /// A data file and its runs, in the order of its rows.
@@ -72,17 +78,37 @@ pub struct Evidence<'a> {
     pub ranges: Vec<MarkedRange>,
     pub rolled_back: Option<RolledBack>,
     pub files: Vec<AuditedFile>,
-    /// Rows of one data file, in the file's order, columns in the table's order.
+    /// Rows of one data file, in the file's order, with the file's own columns and their field ids.
     #[expect(clippy::type_complexity, reason = "one seam, spelled out")]
-    pub read_file: Box<dyn FnMut(&AuditedFile) -> Result<Vec<RecordBatch>, String> + 'a>,
+    pub read_file: Box<dyn FnMut(&AuditedFile) -> Result<Rows, String> + 'a>,
     pub source: Box<dyn Source>,
     pub chain: Chain,
+    /// The columns that the query writes, in its order.
+    pub columns: Vec<String>,
+    /// The dead letters beside the table; `None` where they are not kept.
+    pub letters: Option<Letters>,
+    /// Whoever asked does not wait any more.
+    pub cancelled: &'a dyn Fn() -> bool,
     /// First offset that the log still has, by topic and partition.
     pub log_starts: BTreeMap<(String, i32), i64>,
     /// Snapshots that carry no marker of a pipeline, listed apart.
     pub foreign_snapshots: Vec<i64>,
     /// Files of position or equality deletes: they hide rows that the data files still hold.
     pub delete_files: u64,
+}
+
+/// Rows of a file, a batch at a time.
+pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
+
+impl Evidence<'_> {
+    /// # Errors
+    /// [`AuditError::Cancelled`] when nobody waits for the answer.
+    fn go_on(&self) -> Result<(), AuditError> {
+        match (self.cancelled)() {
+            true => Err(AuditError::Cancelled),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Why an audit could not be made. A table that is not clean is a [`Report`], not an error.
@@ -96,6 +122,8 @@ pub enum AuditError {
     Query(#[from] ChainError),
     #[error("rows cannot be compared: {0}")]
     Arrow(#[from] ArrowError),
+    #[error("nobody waits for the audit any more")]
+    Cancelled,
 }
 
 /// The contract of `lakeward audit -o json` (DESIGN §2).
@@ -103,7 +131,9 @@ pub enum AuditError {
 pub struct Report {
     pub table: String,
     pub kind: &'static str,
+    /// Everything was verified, and is right.
     pub ok: bool,
+    pub verdict: Verdict,
     pub totals: Totals,
     pub partitions: Vec<PartitionReport>,
     /// What is wrong, a sentence each.
@@ -111,9 +141,23 @@ pub struct Report {
     pub foreign_snapshots: Vec<i64>,
 }
 
+/// What an audit comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every offset was verified, and is right.
+    Right,
+    /// Something is wrong: see the findings.
+    Wrong,
+    /// Nothing is wrong as far as could be verified, which is not all.
+    RightAsFarAsVerified,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub offsets: u64,
+    /// Offsets that were compared with the log.
+    pub verified: u64,
     pub rows: u64,
     /// Rows in the table; differs from `rows` when a record becomes several.
     pub table_rows: u64,
@@ -143,6 +187,16 @@ pub struct PartitionReport {
     pub unverified: u64,
     pub gaps: u64,
     pub duplicates: u64,
+    /// The first offset that the log can still be asked for.
+    #[serde(skip)]
+    verified_from: i64,
+}
+
+impl PartitionReport {
+    /// The offset is accounted for, and can be verified.
+    fn holds(&self, offset: i64) -> bool {
+        (self.verified_from..self.end).contains(&offset)
+    }
 }
 
 type Key = (String, i32);
@@ -160,33 +214,42 @@ pub fn audit(mut evidence: Evidence<'_>) -> Result<Report, AuditError> {
         ));
     }
     let mut partitions = spans(&evidence, &mut findings);
-    let (mut runs, schema) = table_sums(&mut evidence, &mut findings)?;
-    let duplicates = overlaps(&runs, &mut findings);
-    outside(&runs, &partitions, &mut findings);
-    replay(
-        &mut evidence,
-        schema,
-        &mut partitions,
-        &mut runs,
-        &mut findings,
-    )?;
-    for (key, runs) in &runs {
+    let mut table = read_table(&mut evidence, &mut findings)?;
+    let duplicates = overlaps(&table.runs, &mut findings);
+    outside(&table.runs, &partitions, &mut findings);
+    let columns = std::mem::take(&mut evidence.columns);
+    let mut replay = Replay::new(&mut partitions, &mut table, columns);
+    replay.run(&mut evidence, &mut findings)?;
+    let failed = replay.failed;
+    if let Some(letters) = evidence.letters.take() {
+        letters.compare(failed, &mut partitions, &mut findings);
+    }
+    for (key, runs) in &table.runs {
         for run in runs {
-            compare(key, run, &evidence.log_starts, &mut findings);
+            compare(key, run, &mut findings);
         }
     }
     let mut totals = Totals::default();
     for (key, partition) in &mut partitions {
-        partition.duplicates = duplicates.get(key).copied().unwrap_or(0);
+        partition.duplicates += duplicates.get(key).copied().unwrap_or(0);
         conclude(partition, &mut findings);
         add_up(&mut totals, partition);
     }
-    totals.table_rows = runs.values().flatten().map(|run| run.table.rows).sum();
-    let ok = findings.is_empty() && totals.gaps == 0 && totals.duplicates == 0;
+    totals.verified = totals.offsets - totals.unverified;
+    totals.table_rows = table.runs.values().flatten().map(|run| run.rows).sum();
+    let wrong = !findings.is_empty() || totals.gaps > 0 || totals.duplicates > 0;
+    let verdict = if wrong {
+        Verdict::Wrong
+    } else if totals.unverified > 0 || totals.offsets == 0 {
+        Verdict::RightAsFarAsVerified
+    } else {
+        Verdict::Right
+    };
     Ok(Report {
         table: evidence.table,
         kind: "append",
-        ok,
+        ok: verdict == Verdict::Right,
+        verdict,
         totals,
         partitions: partitions.into_values().collect(),
         findings,

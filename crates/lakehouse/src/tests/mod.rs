@@ -5,4 +5,5 @@ mod orphans;
 mod pipeline;
 mod sim;
 mod takeover;
+mod view;
 mod world;

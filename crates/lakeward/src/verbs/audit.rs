@@ -1,8 +1,16 @@
-//! `lakeward audit TABLE`: exit 0 only when the table holds exactly what the log says.
+//! `lakeward audit TABLE`: exit 0 only when the table holds exactly what the log says, all of it verified.
+//!
+//! | exit | |
+//! |---|---|
+//! | 0 | every offset was verified, and is right |
+//! | 1 | something is wrong, or no audit could be made |
+//! | 2 | the command was not understood |
+//! | 3 | nothing is wrong as far as could be verified, and that is not all |
 
 use super::{show, text};
 use crate::args::{Audit, Output};
 use crate::client::{Client, segment};
+use serde_json::Value;
 use std::process::ExitCode;
 
 const COUNTS: [&str; 10] = [
@@ -36,24 +44,86 @@ pub fn audit(args: Audit) -> anyhow::Result<ExitCode> {
         })
         .collect();
     show(args.server.output, &report, &columns, rows);
-    let ok = report["ok"] == true;
     if args.server.output == Output::Table {
-        super::say(format!(
-            "{}: {}",
-            args.table,
-            if ok {
-                "every offset is accounted for"
-            } else {
-                "NOT clean"
-            }
-        ));
+        super::say(format!("{}: {}", args.table, verdict(&report)));
         for finding in report["findings"].as_array().into_iter().flatten() {
             super::say(format!("  {}", text(finding)));
         }
     }
-    Ok(if ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    Ok(ExitCode::from(exit_code(&report)))
+}
+
+fn exit_code(report: &Value) -> u8 {
+    match report["verdict"].as_str() {
+        Some("right") => 0,
+        Some("right_as_far_as_verified") => 3,
+        _ => 1,
+    }
+}
+
+/// One sentence: how much was verified, and what it comes to.
+fn verdict(report: &Value) -> String {
+    let total = |key: &str| report["totals"][key].as_u64().unwrap_or(0);
+    let (verified, offsets) = (total("verified"), total("offsets"));
+    let extent = format!("verified {verified} of {offsets} offsets");
+    match exit_code(report) {
+        0 => format!("{extent}, and every one is accounted for"),
+        3 if offsets == 0 => {
+            "the table accounts for no offsets yet: nothing could be verified".into()
+        }
+        3 if verified == 0 => {
+            format!("{extent}: the log no longer has any of them, so nothing is known to be right")
+        }
+        3 => format!("{extent}, right as far as verified; the others are no longer in the log"),
+        _ => format!("{extent}; NOT clean"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_verdict_says_how_much_was_verified() {
+        let cases = [
+            (
+                "right",
+                5,
+                5,
+                0,
+                "verified 5 of 5 offsets, and every one is accounted for",
+            ),
+            (
+                "right_as_far_as_verified",
+                3,
+                5,
+                3,
+                "verified 3 of 5 offsets, right as far as verified; the others are no longer in the log",
+            ),
+            (
+                "right_as_far_as_verified",
+                0,
+                5,
+                3,
+                "verified 0 of 5 offsets: the log no longer has any of them, so nothing is known to be right",
+            ),
+            (
+                "right_as_far_as_verified",
+                0,
+                0,
+                3,
+                "the table accounts for no offsets yet: nothing could be verified",
+            ),
+            ("wrong", 5, 5, 1, "verified 5 of 5 offsets; NOT clean"),
+        ];
+        for (word, verified, offsets, code, expected) in cases {
+            let report =
+                json!({ "verdict": word, "totals": { "verified": verified, "offsets": offsets } });
+            assert_eq!(
+                (exit_code(&report), verdict(&report).as_str()),
+                (code, expected)
+            );
+        }
+    }
 }

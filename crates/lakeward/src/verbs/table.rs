@@ -3,6 +3,7 @@
 use super::{show, text};
 use crate::args::{Table, TableVerb};
 use crate::client::{Client, segment};
+use serde_json::Value;
 use std::process::ExitCode;
 
 pub fn table(args: Table) -> anyhow::Result<ExitCode> {
@@ -43,8 +44,106 @@ pub fn table(args: Table) -> anyhow::Result<ExitCode> {
     };
     let rows = list.as_array().into_iter().flatten();
     let rows = rows
-        .map(|row| columns.iter().map(|column| text(&row[*column])).collect())
+        .map(|row| columns.iter().map(|column| cell(row, column)).collect())
         .collect();
     show(args.server.output, &answer, columns, rows);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A value as people read it: times as such, offsets in one word a partition.
+fn cell(row: &Value, column: &str) -> String {
+    match (column, &row[column]) {
+        ("committed_at", Value::Number(millis)) => millis.as_i64().map_or_else(String::new, iso),
+        ("offsets", Value::Array(ranges)) => offsets(ranges),
+        // A table that cannot be read has nothing else to show.
+        ("location", Value::Null) => text(&row["error"]),
+        (_, value) => text(value),
+    }
+}
+
+/// Most partitions that are told one by one.
+const TOLD: usize = 4;
+
+/// `orders 0:[10,20) 1:[7,9)`; of many partitions only how many, and how many offsets.
+fn offsets(ranges: &[Value]) -> String {
+    let number = |range: &Value, key: &str| range[key].as_i64().unwrap_or(0);
+    let moved: Vec<&Value> = ranges
+        .iter()
+        .filter(|range| number(range, "start") < number(range, "end"))
+        .collect();
+    if moved.len() > TOLD {
+        let count: i64 = moved
+            .iter()
+            .map(|range| number(range, "end") - number(range, "start"))
+            .sum();
+        return format!("{count} in {} partitions", moved.len());
+    }
+    let mut words = Vec::new();
+    let mut topic = "";
+    for range in moved {
+        let name = range["topic"].as_str().unwrap_or("");
+        if name != topic {
+            topic = name;
+            words.push(name.to_owned());
+        }
+        let (start, end) = (number(range, "start"), number(range, "end"));
+        words.push(format!("{}:[{start},{end})", number(range, "partition")));
+    }
+    match words.is_empty() {
+        true => "-".to_owned(),
+        false => words.join(" "),
+    }
+}
+
+/// Milliseconds since 1970 as `2026-11-27T05:18:32.123Z`.
+fn iso(millis: i64) -> String {
+    let (seconds, millis) = (millis.div_euclid(1000), millis.rem_euclid(1000));
+    let (day, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, date) = civil(day);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day of a number of days since 1970, in the calendar of ISO 8601: years begin in March, so that the day
+/// that comes and goes is the last.
+fn civil(day: i64) -> (i64, i64, i64) {
+    let shifted = day + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let date = of_year - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    (year + era * 400 + i64::from(month <= 2), month, date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn times_and_offsets_are_readable() {
+        let range = |partition: i32, start: i64, end: i64| json!({ "topic": "orders", "partition": partition, "start": start, "end": end });
+        let row = json!({
+            "committed_at": 1_709_208_000_007_i64,
+            "offsets": [range(0, 10, 20), range(1, 7, 9), range(2, 5, 5)],
+            "location": null,
+            "error": "its metadata is gone",
+        });
+        assert_eq!(cell(&row, "committed_at"), "2024-02-29T12:00:00.007Z");
+        assert_eq!(cell(&row, "offsets"), "orders 0:[10,20) 1:[7,9)");
+        assert_eq!(cell(&row, "location"), "its metadata is gone");
+        let many: Vec<Value> = (0..48).map(|partition| range(partition, 0, 3)).collect();
+        assert_eq!(offsets(&many), "144 in 48 partitions");
+        assert_eq!(offsets(&[]), "-");
+        assert_eq!(
+            (iso(0), iso(-1)),
+            (
+                "1970-01-01T00:00:00.000Z".into(),
+                "1969-12-31T23:59:59.999Z".into()
+            )
+        );
+    }
 }

@@ -1,66 +1,153 @@
 //! What the table holds: every file read back, its rows summed run by run, and what is wrong with the runs by themselves.
 
-use super::hash::{RowHashes, Sum};
-use super::{AuditError, Evidence, Key, PartitionReport};
-use arrow_schema::SchemaRef;
+use super::hash::{Sum, key_of, row_hashes};
+use super::{AuditError, AuditedFile, Evidence, Key, PartitionReport, Run};
+use arrow_schema::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 
-/// A run with what the table and the log make of it.
+/// A run with what the table and the log make of the part of it that can be compared.
 pub(super) struct AuditedRun {
     pub(super) first: i64,
     pub(super) last: i64,
     pub(super) path: String,
+    /// Which of [`Table::layouts`] its file has.
+    pub(super) layout: usize,
+    pub(super) rows: u64,
+    /// The first offset that is compared; `None` when none is: the run lies below the log's start, or straddles it and does
+    /// not say which of its rows came from where.
+    pub(super) compared_from: Option<i64>,
     pub(super) table: Sum,
     pub(super) log: Sum,
 }
 
-/// Reads every file back: count and hash per run.
-pub(super) fn table_sums(
+/// The table, read back.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) runs: BTreeMap<Key, Vec<AuditedRun>>,
+    /// The columns that files have, each set once.
+    pub(super) layouts: Vec<SchemaRef>,
+}
+
+/// Reads every file back, a batch at a time: count and hash per run.
+pub(super) fn read_table(
     evidence: &mut Evidence<'_>,
     findings: &mut Vec<String>,
-) -> Result<(BTreeMap<Key, Vec<AuditedRun>>, Option<SchemaRef>), AuditError> {
-    let mut runs: BTreeMap<Key, Vec<AuditedRun>> = BTreeMap::new();
-    let mut schema: Option<SchemaRef> = None;
-    for file in &evidence.files {
-        let batches = (evidence.read_file)(file).map_err(|reason| AuditError::File {
-            path: file.path.clone(),
-            reason,
-        })?;
-        let mut hashes = Vec::new();
-        for batch in &batches {
-            let rows = RowHashes::new(&batch.schema())?;
-            hashes.extend(rows.hashes(batch)?);
-            schema.get_or_insert_with(|| batch.schema());
-        }
+) -> Result<Table, AuditError> {
+    let mut table = Table::default();
+    let files = std::mem::take(&mut evidence.files);
+    for file in &files {
+        let holds = read_file(evidence, file, &mut table)?;
         let listed: u64 = file.runs.iter().map(|run| run.rows).sum();
-        if listed != hashes.len() as u64 {
+        if listed != holds {
+            let path = &file.path;
             findings.push(format!(
-                "{}: its runs list {listed} rows, it holds {}",
-                file.path,
-                hashes.len()
+                "{path}: its runs list {listed} rows, it holds {holds}"
             ));
         }
-        let mut rest = hashes.into_iter();
-        for run in &file.runs {
-            let mut sum = Sum::default();
-            rest.by_ref()
-                .take(run.rows as usize)
-                .for_each(|hash| sum.add(hash));
-            runs.entry((run.topic.clone(), run.partition))
-                .or_default()
-                .push(AuditedRun {
-                    first: run.first,
-                    last: run.last,
-                    path: file.path.clone(),
-                    table: sum,
-                    log: Sum::default(),
-                });
-        }
     }
-    for runs in runs.values_mut() {
+    evidence.files = files;
+    for runs in table.runs.values_mut() {
         runs.sort_by_key(|run| (run.first, run.last));
     }
-    Ok((runs, schema))
+    Ok(table)
+}
+
+/// Sums up one file; returns how many rows it holds.
+fn read_file(
+    evidence: &mut Evidence<'_>,
+    file: &AuditedFile,
+    table: &mut Table,
+) -> Result<u64, AuditError> {
+    let failed = |reason| AuditError::File {
+        path: file.path.clone(),
+        reason,
+    };
+    let batches = (evidence.read_file)(file).map_err(failed)?;
+    let mut sums: Vec<(Option<Tail>, Sum)> = file
+        .runs
+        .iter()
+        .map(|run| (tail(run, &evidence.log_starts), Sum::default()))
+        .collect();
+    let (mut at, mut row_of_run, mut holds, mut layout) = (0, 0, 0, None);
+    for batch in batches {
+        evidence.go_on()?;
+        let batch = batch.map_err(failed)?;
+        layout = Some(layout_of(&mut table.layouts, &batch.schema()));
+        let columns: Vec<_> = batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| key_of(field))
+            .zip(batch.columns().iter().cloned())
+            .collect();
+        holds += batch.num_rows() as u64;
+        for hash in row_hashes(&columns, batch.num_rows())? {
+            while file.runs.get(at).is_some_and(|run| row_of_run == run.rows) {
+                (at, row_of_run) = (at + 1, 0);
+            }
+            if let Some((Some(tail), sum)) = sums.get_mut(at)
+                && row_of_run >= tail.rows_before
+            {
+                sum.add(hash);
+            }
+            row_of_run += 1;
+        }
+    }
+    let nothing = || layout_of(&mut table.layouts, &SchemaRef::new(Schema::empty()));
+    let layout = layout.unwrap_or_else(nothing);
+    for (run, (tail, sum)) in file.runs.iter().zip(sums) {
+        let key = (run.topic.clone(), run.partition);
+        table.runs.entry(key).or_default().push(AuditedRun {
+            first: run.first,
+            last: run.last,
+            path: file.path.clone(),
+            layout,
+            rows: run.rows,
+            compared_from: tail.map(|tail| tail.from),
+            table: sum,
+            log: Sum::default(),
+        });
+    }
+    Ok(holds)
+}
+
+fn layout_of(layouts: &mut Vec<SchemaRef>, schema: &SchemaRef) -> usize {
+    let known = layouts.iter().position(|known| known == schema);
+    known.unwrap_or_else(|| {
+        layouts.push(schema.clone());
+        layouts.len() - 1
+    })
+}
+
+/// The part of a run that the log still has.
+struct Tail {
+    from: i64,
+    rows_before: u64,
+}
+
+/// `None` when there is none, or when rows and offsets cannot be brought together: a record became several rows, or the
+/// footer only counts the offsets that were skipped.
+fn tail(run: &Run, log_starts: &BTreeMap<Key, i64>) -> Option<Tail> {
+    let start = *log_starts.get(&(run.topic.clone(), run.partition))?;
+    if start <= run.first {
+        return Some(Tail {
+            from: run.first,
+            rows_before: 0,
+        });
+    }
+    if start > run.last {
+        return None;
+    }
+    let skipped = run.skipped.as_ref()?;
+    let count = |until: i64| -> i64 {
+        let skipped = skipped.iter().map(|(from, to)| to.min(&until) - from);
+        until - run.first - skipped.filter(|offsets| *offsets > 0).sum::<i64>()
+    };
+    let one_row_each = u64::try_from(count(run.last + 1)) == Ok(run.rows);
+    one_row_each.then(|| Tail {
+        from: start,
+        rows_before: count(start).unsigned_abs(),
+    })
 }
 
 /// Offsets that stand in two runs, per partition.
@@ -109,16 +196,10 @@ pub(super) fn outside(
 }
 
 /// What the table and the log make of one run.
-pub(super) fn compare(
-    key: &Key,
-    run: &AuditedRun,
-    log_starts: &BTreeMap<Key, i64>,
-    findings: &mut Vec<String>,
-) {
-    let verifiable = log_starts.get(key).is_some_and(|start| run.first >= *start);
-    if !verifiable || run.table == run.log {
+pub(super) fn compare(key: &Key, run: &AuditedRun, findings: &mut Vec<String>) {
+    let Some(from) = run.compared_from.filter(|_| run.table != run.log) else {
         return;
-    }
+    };
     let (topic, partition) = key;
     let what = if run.table.rows == run.log.rows {
         format!("{} rows differ from what the log gives", run.table.rows)
@@ -129,7 +210,7 @@ pub(super) fn compare(
         )
     };
     findings.push(format!(
-        "{topic}[{partition}] offsets {} to {} in {}: {what}",
-        run.first, run.last, run.path
+        "{topic}[{partition}] offsets {from} to {} in {}: {what}",
+        run.last, run.path
     ));
 }

@@ -183,6 +183,7 @@ fn files(text: &str) -> (Vec<AuditedFile>, Vec<Vec<i32>>) {
                 first: first.parse().expect("a number"),
                 last: last.parse().expect("a number"),
                 rows: values.len() as u64,
+                skipped: Some(Vec::new()),
             });
             all.extend(values);
         }
@@ -209,6 +210,29 @@ fn check_commits(
     table: &str,
     expected: &str,
 ) {
+    let report = audited(log, commits, rolled_back, table, None, 0);
+    let t = &report.totals;
+    let mut lines = vec![format!(
+        "ok={} rows={} filtered={} dead={} gaps={} duplicates={}",
+        report.ok, t.rows, t.filtered, t.dead_letters, t.gaps, t.duplicates
+    )];
+    lines.extend(report.findings);
+    assert_eq!(lines.join("\n"), expected);
+}
+
+fn audited(
+    log: &[&'static str],
+    commits: &[(Range<i64>, bool)],
+    rolled_back: Option<(Range<i64>, bool)>,
+    table: &str,
+    letters: Option<&[i64]>,
+    log_start: i64,
+) -> Report {
+    let letters = letters.map(|offsets| Letters {
+        table: "ns.t__dead_letters".into(),
+        offsets: BTreeMap::from([(("t".to_string(), 0), offsets.to_vec())]),
+        pending: BTreeMap::new(),
+    });
     let marked = |(offsets, follows): &(Range<i64>, bool)| MarkedRange {
         topic: "t".into(),
         partition: 0,
@@ -217,7 +241,7 @@ fn check_commits(
         follows: *follows,
     };
     let (files, contents) = files(table);
-    let report = audit(Evidence {
+    audit(Evidence {
         table: "ns.t".into(),
         ranges: commits.iter().map(marked).collect(),
         rolled_back: rolled_back.map(|(offsets, adopted)| RolledBack {
@@ -226,7 +250,7 @@ fn check_commits(
         }),
         read_file: Box::new(|file| {
             let index: usize = file.path["file-".len()..].parse().expect("a number");
-            Ok(vec![rows(&contents[index])])
+            Ok(Box::new(std::iter::once(Ok(rows(&contents[index])))))
         }),
         files,
         source: Box::new(Log {
@@ -235,15 +259,37 @@ fn check_commits(
             until: Vec::new(),
         }),
         chain: chain(),
-        log_starts: BTreeMap::from([(("t".to_string(), 0), 0)]),
+        columns: vec!["v".to_string()],
+        letters,
+        cancelled: &|| false,
+        log_starts: BTreeMap::from([(("t".to_string(), 0), log_start)]),
         foreign_snapshots: Vec::new(),
         delete_files: 0,
     })
-    .expect("log and table can be read");
+    .expect("log and table can be read")
+}
+
+/// The same over a log that begins at `log_start`; `letters` are the offsets in the table of dead letters.
+fn check_letters(
+    log: &[&'static str],
+    table: &str,
+    letters: &[i64],
+    log_start: i64,
+    expected: &str,
+) {
+    let end = log.len() as i64;
+    let report = audited(
+        log,
+        &[(0..end, true)],
+        None,
+        table,
+        Some(letters),
+        log_start,
+    );
     let t = &report.totals;
     let mut lines = vec![format!(
-        "ok={} rows={} filtered={} dead={} gaps={} duplicates={}",
-        report.ok, t.rows, t.filtered, t.dead_letters, t.gaps, t.duplicates
+        "{:?} verified={} rows={} dead={} unverified={} gaps={} duplicates={}",
+        report.verdict, t.verified, t.rows, t.dead_letters, t.unverified, t.gaps, t.duplicates
     )];
     lines.extend(report.findings);
     assert_eq!(lines.join("\n"), expected);
@@ -379,5 +425,82 @@ fn commits_that_do_not_meet_are_found() {
         "0@0-1=1,2",
         "ok=false rows=2 filtered=0 dead=0 gaps=0 duplicates=0\n\
          t[0]: an overlap of two commits: one ends at 2, the next begins at 1",
+    );
+}
+
+#[test]
+fn dead_letters_are_looked_up_in_their_table() {
+    let log = ["1", "x", "3", "x"];
+    let table = "0@0-0=1\n0@2-2=3";
+    check_letters(
+        &log,
+        table,
+        &[1, 3],
+        0,
+        "Right verified=4 rows=2 dead=2 unverified=0 gaps=0 duplicates=0",
+    );
+    check_letters(
+        &log,
+        table,
+        &[3],
+        0,
+        "Wrong verified=4 rows=2 dead=1 unverified=0 gaps=1 duplicates=0\n\
+         t[0]: 1 records fail and are not in ns.t__dead_letters, the first at offset 1\n\
+         t[0]: 1 offsets give rows that the table does not hold",
+    );
+    check_letters(
+        &log,
+        table,
+        &[1, 2, 3, 3],
+        0,
+        "Wrong verified=4 rows=2 dead=2 unverified=0 gaps=0 duplicates=1\n\
+         t[0]: ns.t__dead_letters holds 1 records that do not fail, the first at offset 2\n\
+         t[0]: 1 records stand in ns.t__dead_letters twice",
+    );
+}
+
+#[test]
+fn a_run_that_straddles_the_logs_start_is_compared_for_what_the_log_has() {
+    let log = ["1", "2", "3", "4"];
+    check_letters(
+        &log,
+        "0@0-3=1,2,3,4",
+        &[],
+        2,
+        "RightAsFarAsVerified verified=2 rows=2 dead=0 unverified=2 gaps=0 duplicates=0",
+    );
+    check_letters(
+        &log,
+        "0@0-3=1,2,3,5",
+        &[],
+        2,
+        "Wrong verified=2 rows=2 dead=0 unverified=2 gaps=0 duplicates=0\n\
+         t[0] offsets 2 to 3 in file-0: 2 rows differ from what the log gives",
+    );
+    // Three rows of four offsets, and none is listed as skipped: nothing says which is whose.
+    check_letters(
+        &log,
+        "0@0-3=1,2,3",
+        &[],
+        2,
+        "RightAsFarAsVerified verified=0 rows=0 dead=0 unverified=4 gaps=0 duplicates=0",
+    );
+}
+
+#[test]
+fn an_audit_that_verified_nothing_is_no_success() {
+    check_letters(
+        &["1"],
+        "0@0-0=1",
+        &[],
+        1,
+        "RightAsFarAsVerified verified=0 rows=0 dead=0 unverified=1 gaps=0 duplicates=0",
+    );
+    check_letters(
+        &[],
+        "",
+        &[],
+        0,
+        "RightAsFarAsVerified verified=0 rows=0 dead=0 unverified=0 gaps=0 duplicates=0",
     );
 }

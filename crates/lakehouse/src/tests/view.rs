@@ -1,0 +1,110 @@
+//! A table is looked at without its data files: they are overwritten or gone, and nobody notices.
+
+use super::world::{Pipeline, TABLE, World, ident};
+use crate::storage::local_path;
+use crate::view::{Footers, list};
+use crate::{Catalog, TableCatalog, TableView};
+use lw_runtime::manifest::TableChain;
+use std::os::unix::fs::FileExt;
+
+fn written() -> World {
+    let world = World::new();
+    let mut pipeline = Pipeline::new(&world, world.network(), TableChain::default(), [0, 0]);
+    pipeline.epoch([300, 2]);
+    pipeline.epoch([3, 0]);
+    world
+}
+
+#[test]
+fn only_the_footer_of_a_data_file_is_read() {
+    let world = written();
+    for file in &world.view().data_files {
+        let path = local_path(&file.path).unwrap();
+        let open = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        open.write_all_at(&[0; 64], 0).unwrap();
+    }
+    let view = world.view();
+    let rows: u64 = view.data_files.iter().map(|file| file.rows).sum();
+    assert_eq!(rows, 305);
+    assert!(view.data_files.iter().all(|file| file.runs.is_some()));
+    assert!(
+        view.data_files
+            .iter()
+            .any(|file| view.read_rows(file).is_err())
+    );
+}
+
+#[test]
+fn footers_that_were_read_are_not_read_again() {
+    let world = written();
+    let footers = Footers::default();
+    let open = || TableView::open_with(&world.catalog, &ident(TABLE), &footers);
+    let before = open().unwrap();
+    for file in &before.data_files {
+        std::fs::remove_file(local_path(&file.path).unwrap()).unwrap();
+    }
+    let after = open().unwrap();
+    assert_eq!(before.data_files.len(), after.data_files.len());
+    assert!(after.data_files.iter().all(|file| file.runs.is_some()));
+}
+
+#[test]
+fn a_list_of_tables_needs_no_data_file() {
+    let world = written();
+    for file in &world.view().data_files {
+        std::fs::remove_file(local_path(&file.path).unwrap()).unwrap();
+    }
+    let tables = list(&world.catalog).unwrap();
+    let sizes: Vec<_> = tables
+        .iter()
+        .map(|table| (table.table.as_str(), table.rows, table.files))
+        .collect();
+    assert_eq!(sizes, [(TABLE, Some(305), Some(2))]);
+}
+
+#[test]
+fn batches_are_those_of_the_file_and_of_the_columns_that_were_named() {
+    let world = written();
+    let view = world.view();
+    let file = view
+        .data_files
+        .iter()
+        .find(|file| file.rows == 302)
+        .unwrap();
+    let mut rows = 0;
+    for batch in view.batches(file, &["off"]).unwrap() {
+        let batch = batch.unwrap();
+        assert_eq!(
+            (batch.num_columns(), batch.schema().field(0).name().as_str()),
+            (1, "off")
+        );
+        rows += batch.num_rows();
+    }
+    assert_eq!(rows, 302);
+}
+
+#[test]
+fn a_table_that_cannot_be_read_says_why_beside_the_others() {
+    let world = written();
+    let deep = iceberg::NamespaceIdent::from_vec(vec!["a".into(), "b".into()]).unwrap();
+    world.catalog.ensure_namespace(&deep).unwrap();
+    let new = crate::catalog::NewTable {
+        schema: iceberg::spec::Schema::builder().build().unwrap(),
+        properties: Default::default(),
+        format_version: iceberg::spec::FormatVersion::V2,
+        location: None,
+    };
+    let broken = iceberg::TableIdent::new(deep, "t".into());
+    let made = world.catalog.create(&broken, new).unwrap();
+    std::fs::remove_file(local_path(&made.metadata_location.unwrap()).unwrap()).unwrap();
+    // Another catalog over the same pointers: it has not read the metadata before.
+    let place = made.metadata.location();
+    let files = world.catalog.files().clone();
+    let fresh = Catalog::open(world.storage.clone(), files, place, world.ids.clone()).unwrap();
+    let tables = list(&fresh).unwrap();
+    let errors: Vec<_> = tables
+        .iter()
+        .map(|table| (table.table.as_str(), table.error.is_some()))
+        .collect();
+    assert_eq!(errors, [("a.b.t", true), (TABLE, false)]);
+}
