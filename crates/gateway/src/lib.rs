@@ -26,8 +26,8 @@
 
 mod refusal;
 mod routes;
-mod sql;
 pub mod shell;
+mod sql;
 #[cfg(test)]
 mod tests;
 

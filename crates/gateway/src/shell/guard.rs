@@ -2,12 +2,14 @@
 
 use super::{Dialect, Policy};
 use crate::Refusal;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -172,6 +174,7 @@ async fn read(policy: &Policy, headers: &HeaderMap, body: Body) -> Result<Bytes,
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limits.body as u64) {
+        let _ = timeout(limits.body_time, pass_over(body, limits.body * 2)).await;
         return Err(too_long());
     }
     match timeout(limits.body_time, to_bytes(body, limits.body)).await {
@@ -182,6 +185,17 @@ async fn read(policy: &Policy, headers: &HeaderMap, body: Body) -> Result<Bytes,
             408,
             format!("the request was not whole within {:?}", limits.body_time),
         )),
+    }
+}
+
+/// A client that is still sending sees a broken connection instead of the answer: a little more is read and forgotten.
+async fn pass_over(mut body: Body, most: usize) {
+    let mut left = most;
+    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 

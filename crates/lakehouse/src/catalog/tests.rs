@@ -1,7 +1,7 @@
 //! What a client of the catalog may not do to the disk, to other tables, and to work that others have done.
 
 use super::embedded::{Catalog, Creation, Purge, TableChange};
-use super::{TableCatalog, rest};
+use super::TableCatalog;
 use crate::error::Kind;
 use crate::ids::Ids;
 use crate::storage::Files;
@@ -10,7 +10,7 @@ use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -117,7 +117,11 @@ fn a_missing_max_timestamp_is_found_in_the_records() {
         let mended = seal(bytes).with_true_timestamps(MAX_INFLATED).unwrap();
         assert_eq!(mended, batch, "{codec:?}");
         let marked = batch.with_log_append_time(77);
-        assert_eq!(marked.with_true_timestamps(MAX_INFLATED).unwrap(), batch, "{codec:?}");
+        assert_eq!(
+            marked.with_true_timestamps(MAX_INFLATED).unwrap(),
+            batch,
+            "{codec:?}"
+        );
     }
 }
 
