@@ -1,7 +1,7 @@
 //! What a client of the catalog may not do to the disk, to other tables, and to work that others have done.
 
-use super::embedded::{Catalog, Creation, Purge, TableChange};
 use super::TableCatalog;
+use super::embedded::{Catalog, Creation, Purge, TableChange};
 use crate::error::Kind;
 use crate::ids::Ids;
 use crate::storage::Files;
