@@ -21,7 +21,7 @@ pub use error::{PipelineError, offsets_text};
 use crate::connector::{Committer, ConnectorError};
 use crate::job::{Job, JobSpec, JobState, JobStatus, Settings, Status, Surroundings};
 use crate::manifest::Manifest;
-use crate::store::ManifestStore;
+use crate::store::{ManifestStore, hold_all, release};
 use bytes::Bytes;
 use lw_graph::JobGraph;
 use lw_storage::{Expect, Op, Table as Kv};
@@ -111,6 +111,7 @@ impl Pipelines {
     /// Opens the registry; nothing runs until [`Pipelines::resume_all`]. Records of older formats become this one's.
     pub fn open(around: Surroundings, commit_interval: Duration) -> Pipelines {
         carry_over(&around.storage);
+        hold_all(&around.storage);
         Pipelines {
             around,
             commit_interval,
@@ -283,14 +284,16 @@ impl Pipelines {
             value: None,
             expect: Expect::Any,
         };
-        let ops: Vec<Op> = stored
-            .into_iter()
-            .map(|(key, _)| remove(Bytes::copy_from_slice(&key)))
-            .collect();
-        match ops.is_empty() {
-            true => Ok(()),
-            false => self.around.storage.commit_blocking(ops).map(|_| ()),
+        let keys: Vec<Bytes> = stored.into_iter().map(|(key, _)| key).collect();
+        if keys.is_empty() {
+            return Ok(());
         }
+        let ops = keys.iter().cloned().map(remove).collect();
+        self.around.storage.commit_blocking(ops)?;
+        for key in keys {
+            release(&self.around.storage, &key);
+        }
+        Ok(())
     }
 
     /// A finished pipeline that is told to go on reads up to where its topics end now.

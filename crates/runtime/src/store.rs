@@ -2,10 +2,13 @@
 //!
 //! The fence: taking a job over raises the generation in the manifest; a process that still holds the old bytes fails its
 //! next [`ManifestStore::save`] with [`StoreError::Fenced`] and ends, whatever it was about to commit.
+//!
+//! What a manifest has still to read is held against retention under the manifest's key, from the moment that it is durable
+//! until it is removed, whether its job runs or not.
 
-use crate::manifest::{Manifest, Unreadable};
+use crate::manifest::{Manifest, SplitOffset, Unreadable};
 use bytes::Bytes;
-use lw_storage::{CommitError, Expect, Op, Storage, Table};
+use lw_storage::{CommitError, Expect, Hold, Op, Storage, Table};
 use thiserror::Error;
 
 /// The manifest of one job, held for writing.
@@ -89,6 +92,10 @@ impl ManifestStore {
         };
         match self.storage.commit_blocking(vec![op]) {
             Ok(_) => {
+                match &value {
+                    Some(bytes) => hold(&self.storage, &self.key, bytes),
+                    None => release(&self.storage, &self.key),
+                }
                 self.current = value;
                 Ok(())
             }
@@ -96,4 +103,46 @@ impl ManifestStore {
             Err(error) => Err(StoreError::Storage(error)),
         }
     }
+}
+
+/// States what every stored manifest has still to read; after it retention may begin.
+pub(crate) fn hold_all(storage: &Storage) {
+    for (key, bytes) in storage.scan(Table::Manifests, b"") {
+        hold(storage, &key, &bytes);
+    }
+}
+
+/// The manifest under `key` is gone: nothing of it has to be read any more.
+pub(crate) fn release(storage: &Storage, key: &[u8]) {
+    storage.release(&String::from_utf8_lossy(key));
+}
+
+fn hold(storage: &Storage, key: &[u8], manifest: &[u8]) {
+    let holder = String::from_utf8_lossy(key);
+    match Manifest::read(manifest) {
+        Ok(manifest) => storage.hold(&holder, unread(storage, &manifest)),
+        Err(error) => {
+            tracing::error!(%holder, %error, "retention may take what this manifest has still to read")
+        }
+    }
+}
+
+/// Where the manifest goes on, in partitions that it has not read to their end. Format 1 knows topics by their names only.
+fn unread(storage: &Storage, manifest: &Manifest) -> Vec<Hold> {
+    let finished = |at: &SplitOffset| {
+        let ends = manifest.ends.as_deref().unwrap_or_default();
+        let end = ends.iter().find(|end| end.same_split(at));
+        end.is_some_and(|end| at.next >= end.next)
+    };
+    let open = manifest.offsets.iter().filter(|at| !finished(at));
+    open.filter_map(|at| {
+        let id = manifest.topics.get(&at.topic).copied();
+        let id = id.or_else(|| storage.topic(&at.topic).map(|topic| topic.id));
+        id.map(|topic| Hold {
+            topic,
+            partition: at.partition,
+            offset: at.next,
+        })
+    })
+    .collect()
 }

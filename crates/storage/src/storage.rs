@@ -253,6 +253,11 @@ impl Storage {
         holds.by_holder.insert(holder.to_owned(), at);
     }
 
+    /// What `holder` holds; `None` when it has said nothing.
+    pub fn held(&self, holder: &str) -> Option<Vec<Hold>> {
+        self.shared.holds.lock().by_holder.get(holder).cloned()
+    }
+
     /// `holder` needs nothing any more.
     pub fn release(&self, holder: &str) {
         self.shared.holds.lock().by_holder.remove(holder);

@@ -320,6 +320,29 @@ fn a_bounded_pipeline_ends_once_and_stays_finished() {
 }
 
 #[test]
+fn what_is_unread_is_held_against_retention_until_the_pipeline_is_dropped() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let pipelines = world.start();
+    pipelines.submit(submission(false)).expect("it is taken");
+    committed(&pipelines);
+    pipelines.stop("p").expect("it ends");
+    let id = pipelines.show("p").expect("it is there").id;
+    let key = crate::job::manifest_key(id, "lake.t", 0);
+    let offsets = || {
+        let held = world.storage.held(&key);
+        held.map(|held| held.iter().map(|hold| hold.offset).collect::<Vec<_>>())
+    };
+    assert_eq!(offsets(), Some(vec![5]), "a stopped pipeline goes on there");
+    drop(pipelines);
+    world.storage.release(&key);
+    let restarted = world.start();
+    assert_eq!(offsets(), Some(vec![5]), "a start states it anew");
+    restarted.drop_pipeline("p").expect("it goes");
+    assert_eq!(offsets(), None);
+}
+
+#[test]
 fn a_topic_that_was_made_again_is_told_and_not_read() {
     let world = World::new();
     *world.script.log_end.lock() = 5;
