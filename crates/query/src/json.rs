@@ -45,6 +45,7 @@ fn column(array: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
         };
     }
     Ok(match array.data_type() {
+        DataType::Null => vec![Value::Null; array.len()],
         DataType::Boolean => array
             .as_boolean()
             .iter()

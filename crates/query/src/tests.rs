@@ -252,6 +252,7 @@ fn timestamps_reach_as_far_as_a_tables() {
             "SELECT CAST('NaN' AS DOUBLE), CAST(NULL AS DOUBLE)".to_owned(),
             r#"[["NaN",null]]"#,
         ),
+        ("SELECT NULL, 1".to_owned(), r#"[[null,1]]"#),
     ];
     for (sql, expected) in cases {
         let got = match query(Arc::new(catalog.clone()), &sql) {
