@@ -63,7 +63,10 @@ impl ManifestStore {
     pub fn save(&mut self, manifest: &Manifest) -> Result<(), StoreError> {
         manifest.check();
         let bytes = serde_json::to_vec(manifest).expect("a manifest has only string keys");
-        self.put(Some(bytes.into()))
+        self.put(Some(bytes.into()))?;
+        let holder = String::from_utf8_lossy(&self.key);
+        self.storage.hold(&holder, unread(&self.storage, manifest));
+        Ok(())
     }
 
     /// Forgets the manifest (its pipeline was dropped).
@@ -71,7 +74,9 @@ impl ManifestStore {
     /// # Errors
     /// As [`ManifestStore::save`].
     pub fn remove(&mut self) -> Result<(), StoreError> {
-        self.put(None)
+        self.put(None)?;
+        release(&self.storage, &self.key);
+        Ok(())
     }
 
     /// Whether the manifest on disk is still the one that this process wrote.
@@ -92,10 +97,6 @@ impl ManifestStore {
         };
         match self.storage.commit_blocking(vec![op]) {
             Ok(_) => {
-                match &value {
-                    Some(bytes) => hold(&self.storage, &self.key, bytes),
-                    None => release(&self.storage, &self.key),
-                }
                 self.current = value;
                 Ok(())
             }
@@ -107,24 +108,20 @@ impl ManifestStore {
 
 /// States what every stored manifest has still to read; after it retention may begin.
 pub(crate) fn hold_all(storage: &Storage) {
-    for (key, bytes) in storage.scan(Table::Manifests, b"") {
-        hold(storage, &key, &bytes);
+    for (key, manifest) in storage.scan(Table::Manifests, b"") {
+        let holder = String::from_utf8_lossy(&key);
+        match Manifest::read(&manifest) {
+            Ok(manifest) => storage.hold(&holder, unread(storage, &manifest)),
+            Err(error) => {
+                tracing::error!(%holder, %error, "retention may take what this manifest has still to read")
+            }
+        }
     }
 }
 
 /// The manifest under `key` is gone: nothing of it has to be read any more.
 pub(crate) fn release(storage: &Storage, key: &[u8]) {
     storage.release(&String::from_utf8_lossy(key));
-}
-
-fn hold(storage: &Storage, key: &[u8], manifest: &[u8]) {
-    let holder = String::from_utf8_lossy(key);
-    match Manifest::read(manifest) {
-        Ok(manifest) => storage.hold(&holder, unread(storage, &manifest)),
-        Err(error) => {
-            tracing::error!(%holder, %error, "retention may take what this manifest has still to read")
-        }
-    }
 }
 
 /// Where the manifest goes on, in partitions that it has not read to their end. Format 1 knows topics by their names only.
