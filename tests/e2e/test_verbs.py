@@ -85,6 +85,9 @@ def test_a_group_is_reset_only_when_told_and_without_members(server):
     assert "readers" in server.json("group", "list")
     server.ok("group", "delete", "readers", "--execute")
     assert "readers" not in server.json("group", "list")
+    server.ok("group", "reset-offsets", "fresh", "--topic", "numbers", "--to-offset", "3", "--execute")
+    assert server.json("group", "show", "fresh")["partitions"][0]["committed"] == 3, "a group that did not exist is made, as by Kafka's tool"
+    assert server.run("group", "delete", "nobody", "--execute").returncode == 1
 
 
 def test_queries_from_files_as_csv_and_bounded(serve, folder):

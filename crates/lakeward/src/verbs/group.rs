@@ -4,7 +4,8 @@ use super::show;
 use super::topic::connect;
 use crate::args::{Group, GroupVerb, Output, Reset, ResetTo};
 use crate::failure::failure;
-use lw_protocol::client::Client as Kafka;
+use lw_protocol::ErrorCode;
+use lw_protocol::client::{Client as Kafka, ClientError};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -55,9 +56,16 @@ fn lag(kafka: &mut Kafka, group: &str, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As Kafka's tool: a group that has members would commit over what is set here.
+/// As Kafka's tool: a group that has members would commit over what is set here. One that does not exist has none: the
+/// commit makes it.
 fn without_members(kafka: &mut Kafka, group: &str) -> anyhow::Result<()> {
-    let info = kafka.describe_group(group)?;
+    let info = match kafka.describe_group(group) {
+        Err(ClientError::Refused {
+            code: ErrorCode::GroupIdNotFound,
+            ..
+        }) => return Ok(()),
+        described => described?,
+    };
     if info.members.is_empty() {
         return Ok(());
     }
