@@ -140,7 +140,7 @@ pub(super) fn edges(files: &[SourceFile]) -> Result<Vec<String>> {
 /// Every dependency is named by the crate's source. What only a macro or a feature needs would be listed here by name.
 pub(super) fn unused(files: &[SourceFile]) -> Result<Vec<String>> {
     /// Named for their features only; the workspace's Cargo.toml says why.
-    const FEATURES_ONLY: [&str; 2] = ["getrandom", "ahash"];
+    const FEATURES_ONLY: [&str; 1] = ["getrandom"];
     let mut complaints = Vec::new();
     for manifest in manifests(files)? {
         let source: Vec<&str> = files
