@@ -144,9 +144,9 @@ impl TableView {
             .newest_marker()
             .map(|marker| marker.ends())
             .unwrap_or_default();
-        let starts = committer::starts(&self.table.metadata);
+        let (begins, starts) = (marker.begins(), committer::starts(&self.table.metadata));
         let known = |end: &SplitOffset| {
-            let mut known = visible.iter().chain(&starts);
+            let mut known = visible.iter().chain(&begins).chain(&starts);
             known
                 .find(|at| at.same_split(end))
                 .map_or(end.next, |at| at.next)

@@ -97,7 +97,7 @@ impl IcebergCommitter {
                 Ok(Round::Over(outcome))
             }
             Decision::Commit { done } => match sends {
-                Sends::Yes => self.commit_from(&table, chain, done),
+                Sends::Yes => self.commit_from(&table, marker.as_ref(), chain, done),
                 Sends::NoMore(error) => Err(error),
             },
         }
@@ -155,13 +155,15 @@ impl IcebergCommitter {
     fn commit_from(
         &mut self,
         table: &LoadedTable,
+        before: Option<&Marker>,
         chain: &TableChain,
         done: usize,
     ) -> Result<Round, CatalogError> {
         let metadata = &table.metadata;
         snapshot::check_version(&table.ident, metadata)?;
         let files = self.catalog.files().clone();
-        let marker = Marker::new(&self.owner, chain, done, self.ids.next_snapshot());
+        let id = self.ids.next_snapshot();
+        let marker = Marker::new(&self.owner, before, chain, done, id);
         let (pending, now, id) = (&chain.chain[done..], self.clock.now_ms(), self.ids.next());
         let produced = snapshot::append(&files, metadata, Ref::MAIN, &marker, pending, now, id)?;
         self.attempts.push(Attempt {
@@ -249,7 +251,10 @@ impl IcebergCommitter {
         let metadata = &table.metadata;
         let visible = Branch::of(metadata).newest_marker();
         let marker = match which {
-            Restate::Visible => visible,
+            Restate::Visible => {
+                let newest = property(metadata)?;
+                visible.map(|marker| marker.with_history_of(newest.as_ref()))
+            }
             Restate::Newest => property(metadata)?.or(visible).map(|marker| {
                 let head = metadata.current_snapshot_id();
                 let snapshot = head.unwrap_or(marker.snapshot_id);

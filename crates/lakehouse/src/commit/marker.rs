@@ -8,12 +8,16 @@
 //! lakeward.uuid, lakeward.previous-uuid      the newest pending's uuid; the uuid before the oldest
 //! lakeward.offsets                           {"topic":{"0":[start,end,rows,filtered,dead letters,control]}}, this snapshot
 //! lakeward.ends                              {"topic":{"0":end}}, all partitions up to here
+//! lakeward.plan                              the newest pending's plan
 //! lakeward.max-event-time, lakeward.watermark   milliseconds since 1970, where known
 //! ```
 //!
 //! In the property [`PROPERTY`], in the same commit: the same identity with the snapshot's id, as JSON. A rollback does not
 //! take the property back, and expiry cannot remove it; that is what the decision rests on. A pending commit that brought
 //! neither files nor progress still gets a snapshot, because only a snapshot can prove that it happened.
+//!
+//! Only the property tells the table's whole history, for the same reason: where each partition *begins* in the table, and
+//! which plan made what (its [`Stint`]s). Snapshots expire, and what they accounted for is still to be there.
 
 use iceberg::spec::{Snapshot, TableMetadata};
 use lw_runtime::connector::{Owner, TableMarker};
@@ -35,6 +39,10 @@ const OFFSETS: &str = "lakeward.offsets";
 const ENDS: &str = "lakeward.ends";
 const MAX_EVENT_TIME: &str = "lakeward.max-event-time";
 const WATERMARK: &str = "lakeward.watermark";
+const PLAN: &str = "lakeward.plan";
+
+/// Offsets in all stints of a marker: readers fetch it with every look at the table.
+const STINT_OFFSETS: usize = 2048;
 
 type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 /// Start, end, rows, filtered, dead letters, control.
@@ -50,15 +58,43 @@ pub struct Marker {
     pub previous: Option<Uuid>,
     pub snapshot_id: i64,
     ends: Ends,
+    /// Where the table begins; tables of older versions do not say.
+    #[serde(default, skip_serializing_if = "Ends::is_empty")]
+    begins: Ends,
+    /// Oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stints: Vec<Stint>,
+}
+
+/// What one plan made of a table: from these offsets on, until a later stint begins there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stint {
+    pub pipeline: Uuid,
+    /// `None`: the commits were made by a version that did not say.
+    pub plan: Option<String>,
+    from: Ends,
+}
+
+impl Stint {
+    pub fn from(&self) -> Vec<SplitOffset> {
+        to_offsets_of_splits(&self.from)
+    }
 }
 
 impl Marker {
-    /// The marker for committing all of `chain` but the first `done`, which are in the table.
+    /// The marker for committing all of `chain` but the first `done`, which are in the table; `before` is the table's marker.
     ///
     /// # Panics
     /// When nothing is left to commit.
-    pub fn new(owner: &Owner, chain: &TableChain, done: usize, snapshot_id: i64) -> Marker {
-        let newest = chain.chain[done..].last().expect("a marker needs a commit");
+    pub fn new(
+        owner: &Owner,
+        before: Option<&Marker>,
+        chain: &TableChain,
+        done: usize,
+        snapshot_id: i64,
+    ) -> Marker {
+        let pending = &chain.chain[done..];
+        let newest = pending.last().expect("a marker needs a commit");
         let mut after = chain.clone();
         after.confirm(chain.chain.len());
         let confirmed = after.last.expect("something was confirmed");
@@ -70,6 +106,27 @@ impl Marker {
             previous: chain.chain[done].previous,
             snapshot_id,
             ends: to_ends(&confirmed.ends),
+            begins: begins(before, pending),
+            stints: stints(before, owner.pipeline, pending),
+        }
+    }
+
+    /// This marker with the history that `newest`, made after it, has of the offsets up to here.
+    pub(crate) fn with_history_of(self, newest: Option<&Marker>) -> Marker {
+        let Some(newest) = newest else {
+            return self;
+        };
+        let mut begins = newest.begins.clone();
+        keep_below(&mut begins, &self.ends);
+        let mut stints = newest.stints.clone();
+        for stint in &mut stints {
+            keep_below(&mut stint.from, &self.ends);
+        }
+        stints.retain(|stint| !stint.from.is_empty());
+        Marker {
+            begins,
+            stints,
+            ..self
         }
     }
 
@@ -104,6 +161,8 @@ impl Marker {
             previous: summary.get(PREVIOUS).and_then(|text| text.parse().ok()),
             snapshot_id: snapshot.snapshot_id(),
             ends: serde_json::from_str(summary.get(ENDS)?).ok()?,
+            begins: Ends::new(),
+            stints: Vec::new(),
         })
     }
 
@@ -124,6 +183,9 @@ impl Marker {
         if let Some(first) = merged.first() {
             summary.insert(FIRST_SEQUENCE.to_owned(), first.sequence.to_string());
         }
+        if let Some(plan) = merged.last().and_then(|newest| newest.plan.clone()) {
+            summary.insert(PLAN.to_owned(), plan);
+        }
         if let Some(previous) = self.previous {
             summary.insert(PREVIOUS.to_owned(), previous.to_string());
         }
@@ -141,17 +203,17 @@ impl Marker {
     }
 
     pub fn ends(&self) -> Vec<SplitOffset> {
-        let mut ends = Vec::new();
-        for (topic, partitions) in &self.ends {
-            for (partition, next) in partitions {
-                ends.push(SplitOffset {
-                    topic: topic.clone(),
-                    partition: *partition,
-                    next: *next,
-                });
-            }
-        }
-        ends
+        to_offsets_of_splits(&self.ends)
+    }
+
+    /// Where the table begins, per partition.
+    pub fn begins(&self) -> Vec<SplitOffset> {
+        to_offsets_of_splits(&self.begins)
+    }
+
+    /// Which plan made what, oldest first. Before the first one nothing is known.
+    pub fn stints(&self) -> &[Stint] {
+        &self.stints
     }
 
     /// This marker's end is the start of `ranges` on every partition that both name.
@@ -218,6 +280,77 @@ pub fn times_of_snapshot(snapshot: &Snapshot) -> (Option<i64>, Option<i64>) {
     (time(MAX_EVENT_TIME), time(WATERMARK))
 }
 
+/// Where a table begins that goes on with these commits: with the first offset that was ever committed to it. A table of an
+/// older version does not know, but its pipeline knows where its reading began.
+fn begins(before: Option<&Marker>, pending: &[Pending]) -> Ends {
+    let mut begins = before.map_or_else(Ends::new, |before| before.begins.clone());
+    if let Some(before) = before.filter(|before| before.begins.is_empty()) {
+        begins = to_ends(pending.last().map_or(&[], |newest| &newest.begins));
+        keep_below(&mut begins, &before.ends);
+    }
+    for range in pending.iter().flat_map(|pending| &pending.ranges) {
+        begin_at(&mut begins, range);
+    }
+    begins
+}
+
+/// The stints that a table has with these commits; the oldest are forgotten where all of them are too long.
+fn stints(before: Option<&Marker>, pipeline: Uuid, pending: &[Pending]) -> Vec<Stint> {
+    let mut stints = before.map_or_else(Vec::new, |before| before.stints.clone());
+    for commit in pending {
+        let goes_on = match stints.last() {
+            Some(last) => last.plan == commit.plan && last.pipeline == pipeline,
+            None => commit.plan.is_none(),
+        };
+        if !goes_on {
+            stints.push(Stint {
+                pipeline,
+                plan: commit.plan.clone(),
+                from: Ends::new(),
+            });
+        }
+        if let Some(stint) = stints.last_mut() {
+            for range in &commit.ranges {
+                begin_at(&mut stint.from, range);
+            }
+        }
+    }
+    stints.retain(|stint| !stint.from.is_empty());
+    let size = |stint: &Stint| stint.from.values().map(BTreeMap::len).sum::<usize>();
+    while stints.len() > 1 && stints.iter().map(size).sum::<usize>() > STINT_OFFSETS {
+        stints.remove(0);
+    }
+    stints
+}
+
+fn begin_at(begins: &mut Ends, range: &SplitRange) {
+    let topic = begins.entry(range.topic.clone()).or_default();
+    topic.entry(range.partition).or_insert(range.start);
+}
+
+/// Keeps what lies below the ends of its partition.
+fn keep_below(offsets: &mut Ends, ends: &Ends) {
+    for (topic, partitions) in offsets.iter_mut() {
+        partitions.retain(|partition, at| {
+            let end = ends.get(topic).and_then(|ends| ends.get(partition));
+            end.is_some_and(|end| *at < *end)
+        });
+    }
+    offsets.retain(|_, partitions| !partitions.is_empty());
+}
+
+fn to_offsets_of_splits(offsets: &Ends) -> Vec<SplitOffset> {
+    let of_topic = |(topic, partitions): (&String, &BTreeMap<i32, i64>)| {
+        let at = |(partition, next): (&i32, &i64)| SplitOffset {
+            topic: topic.clone(),
+            partition: *partition,
+            next: *next,
+        };
+        partitions.iter().map(at).collect::<Vec<_>>()
+    };
+    offsets.iter().flat_map(of_topic).collect()
+}
+
 fn to_ends(offsets: &[SplitOffset]) -> Ends {
     let mut ends = Ends::new();
     for offset in offsets {
@@ -253,4 +386,142 @@ fn to_offsets(merged: &[Pending]) -> Offsets {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("maps of numbers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One commit: its plan, and `partition@start-end` for each range.
+    fn commit(plan: &str, ranges: &str) -> Pending {
+        let range = |text: &str| {
+            let (partition, offsets) = text.split_once('@').expect("partition@offsets");
+            let (start, end) = offsets.split_once('-').expect("start-end");
+            SplitRange {
+                topic: "t".to_owned(),
+                partition: partition.parse().expect("a number"),
+                start: start.parse().expect("a number"),
+                end: end.parse().expect("a number"),
+                rows: 0,
+                filtered: 0,
+                dead_letters: 0,
+                control: 0,
+            }
+        };
+        Pending {
+            plan: Some(plan.to_owned()).filter(|plan| !plan.is_empty()),
+            ranges: ranges.split_whitespace().map(range).collect(),
+            ..Pending::default()
+        }
+    }
+
+    /// The marker behind these commits to a table with the marker `before`.
+    fn marker(before: Option<&Marker>, pipeline: u128, commits: &[Pending]) -> Marker {
+        let owner = Owner {
+            pipeline: Uuid::from_u128(pipeline),
+            name: "p".to_owned(),
+        };
+        let mut chain = TableChain {
+            last: before.map(|before| lw_runtime::manifest::Confirmed {
+                uuid: before.uuid,
+                sequence: before.sequence,
+                ends: before.ends(),
+            }),
+            chain: Vec::new(),
+        };
+        for commit in commits {
+            chain.chain.push(Pending {
+                sequence: chain.next_sequence(),
+                previous: chain.head(),
+                ..commit.clone()
+            });
+        }
+        Marker::new(&owner, before, &chain, 0, 1)
+    }
+
+    fn text(offsets: &[SplitOffset]) -> String {
+        let text = |at: &SplitOffset| format!("{}@{}", at.partition, at.next);
+        offsets.iter().map(text).collect::<Vec<_>>().join(" ")
+    }
+
+    /// `begins | pipeline:plan from … | …`
+    fn check(marker: &Marker, expected: &str) {
+        let stint = |stint: &Stint| {
+            let plan = stint.plan.as_deref().unwrap_or("?");
+            format!(
+                "{}:{plan} {}",
+                stint.pipeline.as_u128(),
+                text(&stint.from())
+            )
+        };
+        let mut parts = vec![text(&marker.begins())];
+        parts.extend(marker.stints().iter().map(stint));
+        assert_eq!(parts.join(" | "), expected);
+        let read: Marker = serde_json::from_str(&marker.to_property()).expect("a marker");
+        assert_eq!(read, *marker);
+    }
+
+    #[test]
+    fn a_table_begins_with_the_first_offset_that_was_committed_to_it() {
+        let first = marker(None, 7, &[commit("a", "0@3-5"), commit("a", "0@5-9 1@2-4")]);
+        check(&first, "0@3 1@2 | 7:a 0@3 1@2");
+        let next = marker(Some(&first), 7, &[commit("a", "0@9-12 2@0-1")]);
+        check(&next, "0@3 1@2 2@0 | 7:a 0@3 1@2 2@0");
+    }
+
+    #[test]
+    fn each_plan_has_its_stint_and_so_has_each_pipeline() {
+        let first = marker(None, 7, &[commit("a", "0@0-5 1@0-5"), commit("b", "0@5-9")]);
+        check(&first, "0@0 1@0 | 7:a 0@0 1@0 | 7:b 0@5");
+        let next = marker(
+            Some(&first),
+            7,
+            &[commit("b", "1@5-6"), commit("a", "0@9-10")],
+        );
+        check(&next, "0@0 1@0 | 7:a 0@0 1@0 | 7:b 0@5 1@5 | 7:a 0@9");
+        let adopted = marker(Some(&next), 8, &[commit("a", "0@10-11")]);
+        let expected = "0@0 1@0 | 7:a 0@0 1@0 | 7:b 0@5 1@5 | 7:a 0@9 | 8:a 0@10";
+        check(&adopted, expected);
+    }
+
+    #[test]
+    fn what_an_older_version_committed_begins_where_reading_did() {
+        let mut old = marker(None, 7, &[commit("", "0@3-5")]);
+        check(&old, "0@3");
+        old.begins = Ends::new();
+        let mut next = commit("a", "0@5-9 1@4-5");
+        let begin = |partition, next| SplitOffset {
+            topic: "t".to_owned(),
+            partition,
+            next,
+        };
+        next.begins = vec![begin(0, 2), begin(1, 0)];
+        // Of partition 1 nothing was committed before.
+        check(&marker(Some(&old), 7, &[next]), "0@2 1@4 | 7:a 0@5 1@4");
+    }
+
+    #[test]
+    fn an_older_marker_gets_the_history_up_to_itself() {
+        let first = marker(None, 7, &[commit("a", "0@0-5")]);
+        let bare = Marker {
+            begins: Ends::new(),
+            stints: Vec::new(),
+            ..first.clone()
+        };
+        let second = marker(Some(&first), 7, &[commit("b", "0@5-9 1@0-4")]);
+        check(&bare.with_history_of(Some(&second)), "0@0 | 7:a 0@0");
+    }
+
+    #[test]
+    fn the_oldest_stints_give_way_where_there_are_too_many() {
+        let mut before: Option<Marker> = None;
+        for round in 0..STINT_OFFSETS as i64 + 2 {
+            let ranges = format!("0@{round}-{}", round + 1);
+            let plan = round.to_string();
+            before = Some(marker(before.as_ref(), 7, &[commit(&plan, &ranges)]));
+        }
+        let stints = before.expect("there were commits").stints;
+        assert_eq!(stints.len(), STINT_OFFSETS);
+        assert_eq!(stints[0].plan.as_deref(), Some("2"));
+    }
 }

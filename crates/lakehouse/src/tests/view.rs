@@ -4,6 +4,7 @@ use super::world::{Pipeline, TABLE, World, ident};
 use crate::storage::local_path;
 use crate::view::{Footers, list};
 use crate::{Catalog, TableCatalog, TableView};
+use lw_runtime::connector::{Committer, Restate};
 use lw_runtime::manifest::TableChain;
 use std::os::unix::fs::FileExt;
 
@@ -107,4 +108,58 @@ fn a_table_that_cannot_be_read_says_why_beside_the_others() {
         .map(|table| (table.table.as_str(), table.error.is_some()))
         .collect();
     assert_eq!(errors, [("a.b.t", true), (TABLE, false)]);
+}
+
+/// The offsets of partition 0 that the table accounts for, from the lowest to the highest.
+fn accounted(view: &TableView) -> (i64, i64) {
+    let ranges = view.accounted();
+    let of_0 = ranges.iter().filter(|range| range.partition == 0);
+    let (starts, ends): (Vec<i64>, Vec<i64>) = of_0.map(|range| (range.start, range.end)).unzip();
+    let start = starts.into_iter().min().expect("it is accounted for");
+    (start, ends.into_iter().max().expect("it is accounted for"))
+}
+
+#[test]
+fn a_front_that_is_lost_is_asked_for_though_its_snapshots_are_gone() {
+    let world = World::new();
+    let mut pipeline = Pipeline::new(&world, world.network(), TableChain::default(), [4, 0]);
+    (0..3).for_each(|_| pipeline.epoch([3, 2]));
+    let old: Vec<i64> = world.view().snapshots[1..]
+        .iter()
+        .map(|old| old.id)
+        .collect();
+    world.expire(old);
+    let mut view = world.view();
+    assert_eq!(accounted(&view), (4, 13));
+    // Another writer took them, or the disk did.
+    view.data_files.clear();
+    assert_eq!(accounted(&view), (4, 13));
+    assert!(view.without_begin().is_empty());
+}
+
+#[test]
+fn a_rewind_takes_the_history_back_with_the_marker() {
+    let world = World::new();
+    let mut pipeline = Pipeline::new(&world, world.network(), TableChain::default(), [0, 0]);
+    for plan in ["a", "b"] {
+        pipeline.read([3, 2]);
+        pipeline.checkpoint();
+        let newest = pipeline.chain.chain.last_mut().unwrap();
+        newest.plan = Some(plan.to_owned());
+        pipeline.commit();
+    }
+    let plans = |world: &World| -> Vec<Option<String>> {
+        let marker = world.view().marker.expect("it was committed to");
+        marker
+            .stints()
+            .iter()
+            .map(|stint| stint.plan.clone())
+            .collect()
+    };
+    let said = |plan: &str| Some(plan.to_owned());
+    assert_eq!(plans(&world), [said("a"), said("b")]);
+    world.roll_back();
+    pipeline.committer.restate(TABLE, Restate::Visible).unwrap();
+    assert_eq!(plans(&world), [said("a")]);
+    assert_eq!(accounted(&world.view()), (0, 3));
 }

@@ -7,10 +7,11 @@
 //!
 //! Old snapshots expire, and what they accounted for is still to be there. Where reading began and where the table ends
 //! stand in the newest marker, so a partition whose files are all gone and a front that was lost are asked for too. A table
-//! whose markers do not say where reading began begins with its oldest rows: that is all there is to go by.
+//! whose markers do not say where it begins, begins with its oldest rows: that is all there is to go by.
 
 use super::TableView;
-use std::collections::BTreeMap;
+use lw_runtime::manifest::SplitOffset;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The offsets `[start, end)` of a partition that a commit accounts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,19 +50,52 @@ impl TableView {
         if complete {
             rows.clear();
         }
+        around(commits, rows, self.begins(), self.ends())
+    }
+
+    /// Where partitions end of which nothing says where they begin: an older version committed them, and neither its commits
+    /// nor their rows are there any more.
+    pub fn without_begin(&self) -> Vec<SplitOffset> {
+        let accounted = self.accounted();
+        let known: BTreeSet<(&str, i32)> = accounted
+            .iter()
+            .map(|range| (range.topic.as_str(), range.partition))
+            .collect();
+        let begins = self.begins();
+        let ends = self.ends().into_iter();
+        ends.filter(|((topic, partition), _)| !known.contains(&(topic.as_str(), *partition)))
+            .filter(|(split, end)| *end > 0 && !begins.contains_key(split))
+            .map(|((topic, partition), next)| SplitOffset {
+                topic,
+                partition,
+                next,
+            })
+            .collect()
+    }
+
+    /// As the newest marker ever committed says it: what a rollback took away began there too.
+    fn begins(&self) -> BTreeMap<Split, i64> {
+        by_split(self.marker.as_ref().map(|marker| marker.begins()))
+    }
+
+    fn ends(&self) -> BTreeMap<Split, i64> {
         let newest = self.snapshots.iter().find_map(|view| view.marker.as_ref());
-        let ends = newest.map(|marker| marker.ends()).unwrap_or_default();
-        let ends = ends
-            .into_iter()
-            .map(|end| ((end.topic, end.partition), end.next));
-        around(commits, rows, ends.collect())
+        by_split(newest.map(|marker| marker.ends()))
     }
 }
 
-/// The commits, and what lies before and behind them up to the rows and the ends.
+fn by_split(offsets: Option<Vec<SplitOffset>>) -> BTreeMap<Split, i64> {
+    let offsets = offsets.into_iter().flatten();
+    offsets
+        .map(|at| ((at.topic, at.partition), at.next))
+        .collect()
+}
+
+/// The commits, and what lies before and behind them: from the begins or the oldest rows up to the ends.
 fn around(
     mut commits: Vec<Accounted>,
     rows: BTreeMap<Split, (i64, i64)>,
+    begins: BTreeMap<Split, i64>,
     ends: BTreeMap<Split, i64>,
 ) -> Vec<Accounted> {
     let mut known = BTreeMap::new();
@@ -70,20 +104,21 @@ fn around(
         stretch(&mut known, split, range.start, range.end);
     }
     let mut missing = Vec::new();
-    for split in rows
-        .keys()
-        .chain(ends.keys())
-        .collect::<std::collections::BTreeSet<_>>()
-    {
+    let splits: BTreeSet<&Split> = rows.keys().chain(ends.keys()).collect();
+    for split in splits {
         let row = rows.get(split).copied();
-        let end = ends.get(split).copied();
+        let (begin, end) = (begins.get(split).copied(), ends.get(split).copied());
+        let front = begin.into_iter().chain(row.map(|(first, _)| first)).min();
         let (from, to) = match (known.get(split).copied(), row) {
-            (Some((start, until)), row) => {
-                missing.push((split, row.map_or(start, |(first, _)| first), start));
+            (Some((start, until)), _) => {
+                missing.push((split, front.unwrap_or(start), start));
                 (until, end.unwrap_or(until))
             }
-            (None, Some((first, behind))) => (first, end.unwrap_or(behind)),
-            (None, None) => continue,
+            (None, Some((first, behind))) => (front.unwrap_or(first), end.unwrap_or(behind)),
+            (None, None) => match (begin, end) {
+                (Some(begin), Some(end)) => (begin, end),
+                _ => continue,
+            },
         };
         missing.push((split, from, to));
     }
@@ -111,8 +146,8 @@ fn stretch(spans: &mut BTreeMap<Split, (i64, i64)>, split: Split, start: i64, en
 mod tests {
     use super::*;
 
-    /// Each list is `partition@start-end` and, for `ends`, `partition@end`.
-    fn check(commits: &str, rows: &str, ends: &str, expected: &str) {
+    /// Each list is `partition@start-end` and, for `begins` and `ends`, `partition@offset`.
+    fn check(commits: &str, rows: &str, begins: &str, ends: &str, expected: &str) {
         let spans = |text: &str| -> Vec<(Split, (i64, i64))> {
             let span = |word: &str| {
                 let (partition, offsets) = word.split_once('@').expect("partition@offsets");
@@ -136,10 +171,12 @@ mod tests {
             follows: true,
         };
         let commits = spans(commits).into_iter().map(commit).collect();
-        let ends = spans(ends)
-            .into_iter()
-            .map(|(split, (end, _))| (split, end));
-        let found = around(commits, spans(rows).into_iter().collect(), ends.collect());
+        let offsets = |text: &str| -> BTreeMap<Split, i64> {
+            let offsets = spans(text).into_iter();
+            offsets.map(|(split, (at, _))| (split, at)).collect()
+        };
+        let rows = spans(rows).into_iter().collect();
+        let found = around(commits, rows, offsets(begins), offsets(ends));
         let text = |range: &Accounted| format!("{}@{}-{}", range.partition, range.start, range.end);
         let text: Vec<String> = found.iter().map(text).collect();
         assert_eq!(text.join(" "), expected);
@@ -147,21 +184,40 @@ mod tests {
 
     #[test]
     fn with_all_commits_kept_they_are_all_there_is() {
-        check("0@0-5 0@5-9 1@3-4", "", "0@9 1@4", "0@0-5 0@5-9 1@3-4");
+        check(
+            "0@0-5 0@5-9 1@3-4",
+            "",
+            "0@0 1@3",
+            "0@9 1@4",
+            "0@0-5 0@5-9 1@3-4",
+        );
     }
 
     #[test]
     fn rows_below_the_kept_commits_are_asked_for() {
-        check("0@5-9", "0@2-9", "0@9", "0@5-9 0@2-5");
+        check("0@5-9", "0@2-9", "", "0@9", "0@5-9 0@2-5");
     }
 
     #[test]
     fn a_partition_without_a_kept_commit_ends_where_the_marker_says() {
-        check("0@5-9", "0@5-9 1@0-4", "0@9 1@7", "0@5-9 1@0-7");
+        check("0@5-9", "0@5-9 1@0-4", "", "0@9 1@7", "0@5-9 1@0-7");
     }
 
     #[test]
     fn what_the_marker_claims_behind_the_last_commit_is_asked_for() {
-        check("0@0-5", "", "0@8", "0@0-5 0@5-8");
+        check("0@0-5", "", "", "0@8", "0@0-5 0@5-8");
+    }
+
+    #[test]
+    fn a_front_without_rows_is_asked_for() {
+        check("0@5-9", "0@3-9", "0@1", "0@9", "0@5-9 0@1-5");
+        // Where another pipeline's rows were adopted, they lie below its own begin.
+        check("0@5-9", "0@3-9", "0@4", "0@9", "0@5-9 0@3-5");
+    }
+
+    #[test]
+    fn a_partition_with_neither_commit_nor_row_is_asked_for() {
+        check("0@5-9", "0@5-9", "0@5 1@2", "0@9 1@7", "0@5-9 1@2-7");
+        check("0@5-9", "0@5-9", "0@5", "0@9 1@7", "0@5-9");
     }
 }
