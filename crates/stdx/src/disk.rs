@@ -51,9 +51,21 @@ pub enum Lock {
 /// # Errors
 /// As the disk says; the old content then still stands.
 pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomic_with(disk, path, |file| file.write_at(bytes, 0))
+}
+
+/// [`write_atomic`] for what is too large to be held as a whole: `write` writes it piece by piece.
+///
+/// # Errors
+/// As the disk and `write` say; the old content then still stands.
+pub fn write_atomic_with(
+    disk: &dyn Disk,
+    path: &Path,
+    write: impl FnOnce(&dyn File) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let file = disk.create(&temporary)?;
-    let written = file.write_at(bytes, 0).and_then(|()| file.sync());
+    let written = write(&*file).and_then(|()| file.sync());
     drop(file);
     if let Err(error) = written {
         // On a full disk the half-written file would keep the space that everybody waits for.
@@ -93,6 +105,10 @@ pub fn read_full(file: &dyn File, into: &mut [u8], position: u64) -> io::Result<
 }
 
 /// An open file. Positions are given with each call, so a file is shared without locks.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "an open file is no collection: nobody asks whether it is empty"
+)]
 pub trait File: Send + Sync {
     /// Reads at most `into.len()` bytes; 0 at the end.
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize>;

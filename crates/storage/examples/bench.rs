@@ -4,6 +4,11 @@
 //! for each ack gets about 500 MB/s of a disk that can do it, and p99 is the disk's. Many producers share a sync. Reading
 //! the tail is memory; reading sealed files is one pread and one CRC pass (10 GB/s a core).
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures real time, and each run takes a topic of its own"
+)]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use lw_protocol::{Batch, BatchHeader};
 use uuid::Uuid;
 
+use crate::config::Fault;
 use crate::frame::MAX_PAYLOAD;
-use crate::ops::{AppendError, Appended, CommitError, Expect, Op, Table};
+use crate::ops::{AppendError, Appended, CommitError, Expect, Op, Table, TooLarge};
 use crate::producers::{Producer, Verdict, judge};
 use crate::record::{LogId, Record};
 use crate::state::{MAX_BATCHES, State};
@@ -97,8 +98,10 @@ pub(crate) fn accept(
     ops: Vec<Op>,
     ticket: u64,
     now: Now,
+    fault: Option<Fault>,
 ) -> Result<Accepted, CommitError> {
     let mut request = Request {
+        fault,
         state,
         ahead,
         staged: Ahead::default(),
@@ -124,6 +127,7 @@ struct Request<'a> {
     staged: Ahead,
     ticket: u64,
     now: Now,
+    fault: Option<Fault>,
     accepted: Accepted,
 }
 
@@ -184,8 +188,8 @@ impl Request<'_> {
     fn is_one_frame(&self) -> Result<(), CommitError> {
         let Accepted { size, batches, .. } = self.accepted;
         for (what, found, limit) in [
-            ("bytes", size, MAX_PAYLOAD),
-            ("batches", batches, MAX_BATCHES),
+            (TooLarge::Bytes, size, MAX_PAYLOAD),
+            (TooLarge::Batches, batches, MAX_BATCHES),
         ] {
             if found > limit {
                 return Err(CommitError::TooLarge { what, found, limit });
@@ -228,7 +232,9 @@ impl Request<'_> {
 
     fn delete_topic(&mut self, id: Uuid) -> Result<(), CommitError> {
         let topic = self.topic(id).ok_or(CommitError::UnknownTopic(id))?;
-        self.write(Record::DeleteTopic { id });
+        if self.fault != Some(Fault::ForgetDeletions) {
+            self.write(Record::DeleteTopic { id });
+        }
         self.staged.topics.insert(id, (self.ticket, None));
         self.staged
             .names
@@ -281,7 +287,9 @@ impl Request<'_> {
         }
         if offset > start {
             self.staged.starts.insert(log, (self.ticket, offset));
-            self.write(Record::LogStart { log, offset });
+            if self.fault != Some(Fault::ForgetLogStarts) {
+                self.write(Record::LogStart { log, offset });
+            }
         }
         Ok(())
     }
@@ -373,7 +381,7 @@ impl Request<'_> {
             let id = header.producer_id;
             let mut verdict = Verdict::New;
             if header.is_idempotent() {
-                verdict = judge(self.producer(log, id), header, self.now.log);
+                verdict = judge(self.producer(log, id), header, self.now.log, self.fault);
             }
             match verdict {
                 // A set that is half repeat, half new comes from no client: Kafka's send one batch per partition.
@@ -498,8 +506,12 @@ fn headers(batches: &[u8]) -> Result<Vec<BatchHeader>, AppendError> {
     Ok(headers)
 }
 
-/// The batches with the time of their append, under new CRCs.
-fn restamp(mut batches: Bytes, now: i64) -> Result<Bytes, AppendError> {
+/// The batches with the time of their append, under new CRCs; as they are when they have it already.
+pub(crate) fn restamp(mut batches: Bytes, now: i64) -> Result<Bytes, AppendError> {
+    let has_it = |header: &BatchHeader| header.is_log_append_time() && header.max_timestamp == now;
+    if headers(&batches)?.iter().all(has_it) {
+        return Ok(batches);
+    }
     let mut out = Vec::with_capacity(batches.len());
     while !batches.is_empty() {
         let batch = Batch::split_from(&mut batches)

@@ -1,12 +1,18 @@
 //! Index entries of sealed segments in memory: those that are not on disk yet, and those that were used of late.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::index::{ENTRY_LEN, Entry};
 use crate::record::LogId;
+
+/// The entries of one log in one sealed file: moved here from the active file as they are, never copied.
+pub(crate) type Entries = Arc<Vec<Entry>>;
+
+/// A file and a log in it.
+type Key = (u64, LogId);
 
 /// Entries by file and log. What is pinned stays; of the rest the least recently used go first.
 pub(crate) struct IndexCache {
@@ -17,10 +23,17 @@ pub(crate) struct IndexCache {
 #[derive(Default)]
 struct Held {
     /// Of files whose sidecar is still to be written: nowhere else.
-    pinned: HashMap<(u64, LogId), Arc<[Entry]>>,
-    entries: HashMap<(u64, LogId), (u64, Arc<[Entry]>)>,
+    pinned: HashMap<Key, Entries>,
+    entries: HashMap<Key, Used>,
+    /// The same by use, the oldest first.
+    by_use: BTreeMap<u64, Key>,
     bytes: usize,
     uses: u64,
+}
+
+struct Used {
+    at: u64,
+    entries: Entries,
 }
 
 impl IndexCache {
@@ -31,56 +44,115 @@ impl IndexCache {
         }
     }
 
-    pub(crate) fn get(&self, file: u64, log: LogId) -> Option<Arc<[Entry]>> {
+    pub(crate) fn get(&self, file: u64, log: LogId) -> Option<Entries> {
+        let key = (file, log);
         let mut held = self.held.lock();
-        held.uses += 1;
-        let now = held.uses;
-        if let Some(entries) = held.pinned.get(&(file, log)) {
+        if let Some(entries) = held.pinned.get(&key) {
             return Some(entries.clone());
         }
-        let (used, entries) = held.entries.get_mut(&(file, log))?;
-        *used = now;
-        Some(entries.clone())
+        let entries = held.entries.get(&key)?.entries.clone();
+        held.use_now(key, entries.clone());
+        Some(entries)
     }
 
-    pub(crate) fn put(&self, file: u64, log: LogId, entries: Arc<[Entry]>) {
+    pub(crate) fn put(&self, file: u64, log: LogId, entries: Entries) {
         let mut held = self.held.lock();
-        held.uses += 1;
-        let now = held.uses;
-        held.bytes += entries.len() * ENTRY_LEN;
-        if let Some((_, old)) = held.entries.insert((file, log), (now, entries)) {
-            held.bytes -= old.len() * ENTRY_LEN;
-        }
-        while held.bytes > self.bound && held.entries.len() > 1 {
-            let oldest = held.entries.iter().min_by_key(|(_, (used, _))| *used);
-            let key = *oldest.expect("there is more than one").0;
+        held.use_now((file, log), entries);
+        while held.bytes > self.bound && held.by_use.len() > 1 {
+            let oldest = held.by_use.first_key_value();
+            let key = *oldest.expect("there is more than one").1;
             held.remove(key);
         }
     }
 
     /// Keeps a sealed file's entries until [`IndexCache::unpin`].
-    pub(crate) fn pin(&self, file: u64, logs: impl Iterator<Item = (LogId, Arc<[Entry]>)>) {
+    pub(crate) fn pin(&self, file: u64, logs: impl Iterator<Item = (LogId, Entries)>) {
         let logs = logs.map(|(log, entries)| ((file, log), entries));
         self.held.lock().pinned.extend(logs);
     }
 
     /// The file's sidecar is durable.
     pub(crate) fn unpin(&self, file: u64) {
-        self.held.lock().pinned.retain(|(of, _), _| *of != file);
+        let mut held = self.held.lock();
+        held.pinned.retain(|(of, _), _| *of != file);
+        // The map of a start on a full disk, with hundreds of files in it, is not to stay that large.
+        if held.pinned.is_empty() {
+            held.pinned = HashMap::new();
+        }
     }
 
     pub(crate) fn forget(&self, file: u64) {
         let mut held = self.held.lock();
         let of_file = held.entries.keys().filter(|(of, _)| *of == file);
-        let keys: Vec<(u64, LogId)> = of_file.copied().collect();
+        let keys: Vec<Key> = of_file.copied().collect();
         keys.into_iter().for_each(|key| held.remove(key));
     }
 }
 
 impl Held {
-    fn remove(&mut self, key: (u64, LogId)) {
-        if let Some((_, entries)) = self.entries.remove(&key) {
+    fn use_now(&mut self, key: Key, entries: Entries) {
+        self.remove(key);
+        self.uses += 1;
+        self.bytes += entries.len() * ENTRY_LEN;
+        self.by_use.insert(self.uses, key);
+        let at = self.uses;
+        self.entries.insert(key, Used { at, entries });
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(Used { at, entries }) = self.entries.remove(&key) {
+            self.by_use.remove(&at);
             self.bytes -= entries.len() * ENTRY_LEN;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn the_least_recently_used_go_first_and_what_is_pinned_stays() {
+        let log = LogId {
+            topic: Uuid::from_u128(1),
+            partition: 0,
+        };
+        let entries = |count: usize| -> Entries {
+            let entry = Entry {
+                base: 0,
+                last: 0,
+                max_timestamp: 0,
+                order: 0,
+                position: 0,
+                len: 0,
+            };
+            Arc::new(vec![entry; count])
+        };
+        let cache = IndexCache::new(10 * ENTRY_LEN);
+        let kept = |cache: &IndexCache| -> Vec<u64> {
+            let held = cache.held.lock();
+            assert_eq!(held.by_use.len(), held.entries.len());
+            let sizes = held.entries.values().map(|used| used.entries.len());
+            assert_eq!(held.bytes, sizes.sum::<usize>() * ENTRY_LEN);
+            held.by_use.values().map(|(file, _)| *file).collect()
+        };
+        cache.pin(9, [(log, entries(100))].into_iter());
+        for file in 1..=3 {
+            cache.put(file, log, entries(3));
+        }
+        assert!(cache.get(1, log).is_some());
+        cache.put(4, log, entries(4));
+        assert_eq!(kept(&cache), [3, 1, 4]);
+        cache.put(1, log, entries(1));
+        assert_eq!(kept(&cache), [3, 4, 1]);
+        // One that is larger than all the room takes it alone.
+        cache.put(5, log, entries(11));
+        assert_eq!(kept(&cache), [5]);
+        assert!(cache.get(9, log).is_some());
+        cache.unpin(9);
+        assert!(cache.get(9, log).is_none());
+        cache.forget(5);
+        assert_eq!(kept(&cache), [0_u64; 0]);
     }
 }

@@ -128,6 +128,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
             state.time = state.time.max(known.seen_at);
             log.producers.insert(producer, known);
         }
+        state.producers += log.producers.len();
     }
     Ok((state, place))
 }

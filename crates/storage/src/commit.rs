@@ -10,6 +10,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use bytes::Bytes;
 use lw_stdx::clock::Clock;
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use crate::ahead::{Accepted, Ahead, Placed, accept};
+use crate::ahead::{Accepted, Ahead, MAX_APPEND, Placed, accept, restamp};
 use crate::cache::IndexCache;
 use crate::config::{Config, Fault};
 use crate::folder::Folder;
 use crate::frame::{FRAME_HEADER, Place};
 use crate::holds::Holds;
-use crate::ops::{Appended, CommitError, Committed, Op, StorageFull, Table};
+use crate::ops::{AppendError, Appended, CommitError, Committed, Op, StorageFull, Table};
 use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::state::State;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) index_cache: IndexCache,
     pub(crate) holds: Mutex<Holds>,
     pub(crate) listeners: Mutex<BTreeMap<u64, Listener>>,
+    /// Whether some topic is of `LogAppendTime`, for those who do not hold `core`.
+    pub(crate) stamps: AtomicBool,
     // Signals.
     pub(crate) work: Condvar,
     pub(crate) upkeep: Condvar,
@@ -177,8 +180,12 @@ impl Shared {
             wall: self.clock.now_ms(),
             log: self.log_now(),
         };
+        let ops = match self.stamped(ops, now.wall) {
+            Ok(ops) => ops,
+            Err(error) => return done(Err(CommitError::Append(error))),
+        };
         let mut core = self.core.lock();
-        let accepted = match core.judge(ops, now) {
+        let accepted = match core.judge(ops, now, self.config.fault) {
             Ok(accepted) => accepted,
             Err(error) => {
                 drop(core);
@@ -207,6 +214,26 @@ impl Shared {
         });
         drop(core);
         self.work.notify_one();
+    }
+
+    /// Gives the batches for topics of `LogAppendTime` their time: copies and checksums are nothing to do under the lock.
+    /// Where a topic becomes one in between, `accept` does it.
+    fn stamped(&self, mut ops: Vec<Op>, now: i64) -> Result<Vec<Op>, AppendError> {
+        if !self.stamps.load(Ordering::Relaxed) {
+            return Ok(ops);
+        }
+        for op in &mut ops {
+            let Op::Append { topic, batches, .. } = op else {
+                continue;
+            };
+            let topic = self.core.lock().state.topics.get(topic).cloned();
+            // What is too large is refused, and not copied before.
+            let fits = batches.len() <= MAX_APPEND;
+            if fits && topic.is_some_and(|topic| topic.is_log_append_time()) {
+                *batches = restamp(std::mem::take(batches), now)?;
+            }
+        }
+        Ok(ops)
     }
 
     pub(crate) fn log_now(&self) -> i64 {
@@ -301,23 +328,21 @@ impl Shared {
     /// Begins the next file, or refuses what cannot go on without one.
     fn make_room(&self, wal: &mut Wal, frames: &mut VecDeque<Pending>) {
         let payload = frames.front().map_or(0, |frame| frame.size);
+        let ended = wal.place();
         let rotated = self
             .write_sealed()
             .map_err(|error| wal.classify(error, "write an index or the checkpoint"))
             .and_then(|()| {
-                let snapshot = Snapshot::of(&self.core.lock().state, wal.place(), self.log_now());
                 let _spare = self.spare.lock();
-                wal.rotate(payload).map(|()| snapshot)
+                wal.rotate(payload)
             });
         match rotated {
-            Ok(snapshot) => {
+            Ok(()) => {
                 let mut core = self.core.lock();
+                let snapshot = Snapshot::sealing(&mut core.state, ended, self.log_now());
                 if self.config.fault != Some(Fault::ForgetSealedPlaces) {
-                    let entries = core.state.active_entries().into_iter();
-                    let entries = entries.map(|(log, entries)| (log, entries.into()));
-                    self.index_cache.pin(snapshot.file, entries);
+                    self.index_cache.pin(snapshot.file, snapshot.entries());
                 }
-                core.state.seal(&snapshot.head);
                 core.active_file = wal.place().file;
                 core.active_fill = (wal.place().position, wal.capacity());
                 core.full = None;
@@ -422,6 +447,16 @@ impl Shared {
                     .expect("we can read what we have just written");
                 start = place.position;
             }
+            self.stamps.store(core.state.stamps, Ordering::Relaxed);
+            let most = self.config.max_producers;
+            let let_go = core.state.bound_producers(most);
+            if let_go > 0 {
+                tracing::warn!(
+                    let_go,
+                    most,
+                    "more idempotent producers than are remembered: the oldest are unknown now"
+                );
+            }
             let (used, capacity) = core.active_fill;
             core.active_fill.0 = start;
             // Early enough for the slowest disk, late enough that an idle server does not pay for it.
@@ -511,7 +546,12 @@ enum Victims {
 }
 
 impl Core {
-    fn judge(&mut self, ops: Vec<Op>, now: Now) -> Result<Accepted, CommitError> {
+    fn judge(
+        &mut self,
+        ops: Vec<Op>,
+        now: Now,
+        fault: Option<Fault>,
+    ) -> Result<Accepted, CommitError> {
         if let Some(reason) = &self.failed {
             return Err(CommitError::Failed(reason.clone()));
         }
@@ -519,7 +559,7 @@ impl Core {
             return Err(CommitError::Failed("the storage is closed".to_owned()));
         }
         self.ticket += 1;
-        accept(&self.state, &mut self.ahead, ops, self.ticket, now)
+        accept(&self.state, &mut self.ahead, ops, self.ticket, now, fault)
     }
 
     fn take_group(&mut self, bound: usize) -> VecDeque<Pending> {

@@ -20,6 +20,9 @@ pub struct Config {
     pub min_free_bytes: u64,
     /// While the disk has at least this much free, retention takes nothing that a reader of our own still needs.
     pub retention_floor: u64,
+    /// Idempotent producers that are remembered, counted once for each partition that they write to. Of more the ones that
+    /// were not seen for longest are let go before their day is over; their next batch is taken at any sequence then.
+    pub max_producers: usize,
     /// A planted bug, for the simulator that must find it.
     #[doc(hidden)]
     pub fault: Option<Fault>,
@@ -46,6 +49,7 @@ impl Default for Config {
             group_bytes: 8 << 20,
             min_free_bytes: 8 << 20,
             retention_floor: 512 << 20,
+            max_producers: 100_000,
             fault: None,
         }
     }
@@ -69,6 +73,18 @@ pub enum Fault {
     KeepOldPlaces,
     /// Takes files away that the older of two checkpoints needs.
     ForgetOlderCheckpoint,
+    /// Remembers four batches of a producer, where clients may have five in flight.
+    WindowOfFour,
+    /// Takes what an older epoch of a producer sends.
+    ForgetEpochs,
+    /// Acknowledges DeleteRecords without writing it.
+    ForgetLogStarts,
+    /// Acknowledges that a topic is deleted without writing it.
+    ForgetDeletions,
+    /// Writes each operation of a commit as a frame of its own.
+    SplitCommits,
+    /// Lets retention take what a reader of our own still needs.
+    IgnoreHolds,
     /// The WAL thread panics before a group is written.
     PanicInWal,
     /// The WAL thread panics between the sync of a group and its answers.

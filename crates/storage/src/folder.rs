@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lw_stdx::disk::{Disk, File, read_full, write_atomic};
+use lw_stdx::disk::{Disk, File, read_full, write_atomic, write_atomic_with};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -60,11 +60,37 @@ impl Meta {
     }
 }
 
+/// Handles, and when each was used last: a count of uses.
+#[derive(Default)]
+struct OpenFiles {
+    uses: u64,
+    files: BTreeMap<u64, (u64, Arc<dyn File>)>,
+}
+
+impl OpenFiles {
+    fn get(&mut self, id: u64) -> Option<Arc<dyn File>> {
+        self.uses += 1;
+        let (used, file) = self.files.get_mut(&id)?;
+        *used = self.uses;
+        Some(file.clone())
+    }
+
+    fn put(&mut self, id: u64, file: Arc<dyn File>) {
+        self.uses += 1;
+        self.files.insert(id, (self.uses, file));
+        if self.files.len() > OPEN_FILES {
+            let used = self.files.iter().map(|(id, (used, _))| (*used, *id));
+            let (_, oldest) = used.min().expect("there are many");
+            self.files.remove(&oldest);
+        }
+    }
+}
+
 pub(crate) struct Folder {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) wal: PathBuf,
-    open: Mutex<BTreeMap<u64, Arc<dyn File>>>,
+    open: Mutex<OpenFiles>,
     /// Which ids are rewritten files.
     rewritten: Mutex<BTreeSet<u64>>,
 }
@@ -189,7 +215,7 @@ impl Folder {
 
     /// One rewritten file, in its place already, stands for all of these from now on.
     pub(crate) fn replace(&self, files: &RangeInclusive<u64>) {
-        self.open.lock().retain(|id, _| !files.contains(id));
+        self.open.lock().files.retain(|id, _| !files.contains(id));
         let mut rewritten = self.rewritten.lock();
         rewritten.retain(|id| !files.contains(id));
         rewritten.insert(*files.start());
@@ -209,29 +235,29 @@ impl Folder {
 
     pub(crate) fn handle(&self, id: u64) -> io::Result<Arc<dyn File>> {
         let mut open = self.open.lock();
-        if let Some(file) = open.get(&id) {
-            return Ok(file.clone());
-        }
-        if open.len() >= OPEN_FILES {
-            // The oldest file is the one that fewest readers are at.
-            open.pop_first();
+        if let Some(file) = open.get(id) {
+            return Ok(file);
         }
         let file = self.disk.open(&self.batches(id))?;
-        open.insert(id, file.clone());
+        open.put(id, file.clone());
         Ok(file)
     }
 
     pub(crate) fn adopt(&self, id: u64, file: Arc<dyn File>) {
-        self.open.lock().insert(id, file);
+        self.open.lock().put(id, file);
     }
 
     pub(crate) fn forget(&self, id: u64) {
-        self.open.lock().remove(&id);
+        self.open.lock().files.remove(&id);
         self.rewritten.lock().remove(&id);
     }
 
-    pub(crate) fn write_sidecar(&self, id: u64, bytes: &[u8]) -> io::Result<()> {
-        write_atomic(&*self.disk, &self.sidecar(id), bytes)
+    pub(crate) fn write_sidecar(
+        &self,
+        id: u64,
+        write: impl FnOnce(&dyn File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        write_atomic_with(&*self.disk, &self.sidecar(id), write)
     }
 
     /// The head of a sealed file's index; an inner error when it is missing, damaged or another file's.

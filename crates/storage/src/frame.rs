@@ -230,11 +230,12 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn at(place: Place, size: usize) -> Group {
+    /// A group at `place`, in an empty buffer.
+    pub(crate) fn at(place: Place, buffer: BytesMut) -> Group {
         Group {
             synced: place.position,
             place,
-            bytes: BytesMut::with_capacity(size),
+            bytes: buffer,
         }
     }
 

@@ -7,12 +7,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 use uuid::Uuid;
 
+use crate::cache::Entries;
 use crate::commit::{Core, Shared};
 use crate::index::Entry;
 use crate::ops::ReadError;
@@ -31,7 +32,7 @@ struct Cursor {
 }
 
 /// One cursor's batches in the file that is being merged.
-type Lane = (usize, Arc<[Entry]>, usize);
+type Lane = (usize, Entries, usize);
 
 impl Shared {
     /// Merges the partitions file by file: all of a file's batches come before all of the next one's.
@@ -294,13 +295,14 @@ impl LogSource for Storage {
 impl Shared {
     /// Waits until `condition` holds of the log, but not longer than `timeout`; whether it holds.
     fn wait(&self, timeout: Duration, condition: impl Fn(&Core) -> bool) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = self.clock.elapsed() + timeout;
         let mut core = self.core.lock();
         loop {
             if condition(&core) {
                 return true;
             }
-            let waited = self.progressed.wait_until(&mut core, deadline);
+            let left = deadline.saturating_sub(self.clock.elapsed());
+            let waited = self.progressed.wait_for(&mut core, left);
             if waited.timed_out() {
                 return condition(&core);
             }

@@ -13,8 +13,11 @@
 //! body   entries (40): base i64 · last i64 · max timestamp i64 · order u64 · position u32 · length u32
 //! ```
 
-use std::collections::BTreeMap;
+use std::io;
 
+use lw_stdx::disk::File;
+
+use crate::cache::Entries;
 use crate::codec::{Damaged, Reader, Writer, seal, unseal};
 use crate::record::LogId;
 
@@ -66,41 +69,59 @@ pub(crate) fn len(logs: usize, entries: usize) -> u64 {
     (HEAD_FIXED + logs * HEAD_PER_LOG + 4 + entries * ENTRY_LEN) as u64
 }
 
-/// Encodes the index of `file`; returns its head as well, which is what memory keeps.
-pub(crate) fn encode(
-    file: u64,
-    through: u64,
-    end: u64,
-    logs: &BTreeMap<LogId, &[Entry]>,
-) -> (Vec<u8>, Head) {
-    let mut body = Writer::default();
-    let body_at = len(logs.len(), 0);
-    let mut segments = Vec::with_capacity(logs.len());
-    for (log, entries) in logs {
-        let start = body.0.len();
-        for entry in *entries {
-            entry.encode(&mut body);
-        }
-        let place = (body_at + start as u64, crc32c::crc32c(&body.0[start..]));
-        segments.push((*log, Segment::of(file, entries, place)));
-    }
-    let head = Head {
-        file,
-        through,
-        end,
-        segments,
-    };
-    let mut bytes = head.encode();
-    assert_eq!(
-        bytes.len() as u64,
-        body_at,
-        "the head's length is known before it is written"
-    );
-    bytes.extend_from_slice(&body.0);
-    (bytes, head)
-}
+/// Entries that are encoded in one go: an index of a file of tiny batches has 25 MB of them, which nobody is to hold a
+/// second time.
+const PIECE: usize = 1024;
+
+/// The logs of an index with their entries, in the order of the logs.
+pub(crate) type Logs = [(LogId, Entries)];
 
 impl Head {
+    /// The head of the index of `file`, which is what memory keeps.
+    pub(crate) fn of(file: u64, through: u64, end: u64, logs: &Logs) -> Head {
+        assert!(
+            logs.is_sorted_by(|(a, _), (b, _)| a < b),
+            "an index has each log once, in their order"
+        );
+        let mut at = len(logs.len(), 0);
+        let segment = |(log, entries): &(LogId, Entries)| {
+            let mut crc = 0;
+            for piece in entries.chunks(PIECE) {
+                crc = crc32c::crc32c_append(crc, &encoded(piece));
+            }
+            let segment = Segment::of(file, entries, (at, crc));
+            at += (entries.len() * ENTRY_LEN) as u64;
+            (*log, segment)
+        };
+        let segments = logs.iter().map(segment).collect();
+        Head {
+            file,
+            through,
+            end,
+            segments,
+        }
+    }
+
+    /// Writes the index to the beginning of a file; `logs` are those that the head was made of.
+    pub(crate) fn write(&self, logs: &Logs, file: &dyn File) -> io::Result<()> {
+        let head = self.encode();
+        file.write_at(&head, 0)?;
+        let mut at = head.len() as u64;
+        for ((log, segment), (of, entries)) in self.segments.iter().zip(logs) {
+            assert_eq!(
+                (log, segment.entries_at, segment.entries as usize),
+                (of, at, entries.len()),
+                "a sidecar's entries stand where its head says"
+            );
+            for piece in entries.chunks(PIECE) {
+                let bytes = encoded(piece);
+                file.write_at(&bytes, at)?;
+                at += bytes.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.0.extend_from_slice(MAGIC);
@@ -211,6 +232,12 @@ impl Segment {
             .map(|chunk| Entry::decode(&mut Reader::new(chunk)))
             .collect()
     }
+}
+
+fn encoded(entries: &[Entry]) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(entries.len() * ENTRY_LEN));
+    entries.iter().for_each(|entry| entry.encode(&mut out));
+    out.0
 }
 
 impl Entry {

@@ -62,6 +62,7 @@ pub use holds::Hold;
 pub use open::OpenError;
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,
+    TooLarge,
 };
 pub use read::FetchFrom;
 pub use recovery::Damage;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use base64::Engine;
@@ -17,7 +18,7 @@ use crate::config::{Config, Fault};
 use crate::folder::{FOLDER_FORMAT, Folder, Meta, OLDEST_FORMAT};
 use crate::frame::MAX_FILE;
 use crate::holds::Holds;
-use crate::recovery::{Damage, RecoveryError, Unwritten, recover};
+use crate::recovery::{Damage, RecoveryError, recover};
 use crate::snapshot::Snapshot;
 use crate::storage::{Stats, Storage};
 use crate::tail::Tail;
@@ -113,9 +114,12 @@ impl Storage {
             write_meta(&folder, &cluster_id)?;
         }
         tracing::debug!(replayed = recovered.replayed, "storage recovered");
-        let time = LogTime::after(recovered.state.time, &*clock);
+        let mut state = recovered.state;
+        state.bound_producers(config.max_producers);
+        let stamps = AtomicBool::new(state.stamps);
+        let time = LogTime::after(state.time, &*clock);
         let core = Core {
-            state: recovered.state,
+            state,
             tail: Tail::default(),
             active_file: wal.place().file,
             ahead: Ahead::default(),
@@ -135,8 +139,8 @@ impl Storage {
         };
         let index_cache = IndexCache::new(config.index_cache_bytes);
         let mut sealing = VecDeque::new();
-        for Unwritten { snapshot, logs } in recovered.unwritten {
-            index_cache.pin(snapshot.file, logs.into_iter());
+        for snapshot in recovered.unwritten {
+            index_cache.pin(snapshot.file, snapshot.entries());
             sealing.push_back(snapshot);
         }
         let shared = Arc::new(Shared {
@@ -150,6 +154,7 @@ impl Storage {
             core: Mutex::new(core),
             wal: Mutex::new(wal),
             holds: Mutex::new(Holds::default()),
+            stamps,
             listeners: Mutex::default(),
             work: Condvar::new(),
             upkeep: Condvar::new(),
@@ -179,7 +184,7 @@ impl Storage {
         let mut core = self.shared.core.lock();
         if core.failed.is_none() {
             // A checkpoint that cannot be written costs the next start a replay, nothing else.
-            let snapshot = Snapshot::of(&core.state, wal.place(), self.shared.log_now());
+            let snapshot = Snapshot::closing(&core.state, wal.place(), self.shared.log_now());
             if let Err(error) = sealed.and_then(|()| snapshot.write(&self.shared.folder)) {
                 tracing::warn!(?error, "no checkpoint on close");
             }
@@ -198,6 +203,10 @@ fn make_durable(folder: &Folder, wal: &Wal, replayed_from: u64) -> std::io::Resu
 }
 
 /// The cluster's id and the folder's format.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the id of a new cluster is made here, once in a folder's life"
+)]
 fn open_meta(folder: &Folder) -> Result<(String, u32), OpenError> {
     let path = folder.meta();
     if !folder.disk.exists(&path) {

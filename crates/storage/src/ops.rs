@@ -1,6 +1,7 @@
 //! What one frame of the WAL can do, and how each of it can be refused.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -128,6 +129,9 @@ pub enum AppendError {
     Malformed(String),
     #[error("{bytes} bytes in one append; at most {limit} are taken")]
     TooLarge { bytes: usize, limit: usize },
+    /// Each batch is numbered inside its frame.
+    #[error("{found} batches in one append; at most {limit} are taken")]
+    TooManyBatches { found: usize, limit: usize },
     #[error("producer {producer_id}: sequence {got} where {expected} was due")]
     OutOfOrderSequence {
         producer_id: i64,
@@ -147,6 +151,22 @@ pub enum AppendError {
     Failed(String),
 }
 
+/// What of a commit is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooLarge {
+    Bytes,
+    Batches,
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TooLarge::Bytes => "bytes",
+            TooLarge::Batches => "batches",
+        })
+    }
+}
+
 /// Why a commit did not happen. Nothing of it did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
@@ -164,7 +184,7 @@ pub enum CommitError {
     /// More than one frame can hold.
     #[error("{found} {what} in one commit; at most {limit} are taken")]
     TooLarge {
-        what: &'static str,
+        what: TooLarge,
         found: usize,
         limit: usize,
     },

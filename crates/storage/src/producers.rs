@@ -10,11 +10,10 @@
 //! | follows the last sequence (2^31-1 is followed by 0) | new |
 //! | anything else | [`Verdict::OutOfOrder`] |
 
-use std::collections::VecDeque;
-
 use lw_protocol::BatchHeader;
 
 use crate::codec::{Damaged, Reader, Writer};
+use crate::config::Fault;
 
 /// Kafka's window: a client has at most five requests in flight.
 const WINDOW: usize = 5;
@@ -27,11 +26,41 @@ pub(crate) struct Producer {
     pub(crate) epoch: i16,
     /// When it last appended, by the log's time.
     pub(crate) seen_at: i64,
-    batches: VecDeque<Sent>,
+    batches: Window,
 }
 
+/// The newest batches, the oldest first. In place: of many producers each would else have an allocation of its own.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    sent: [Sent; WINDOW],
+    len: usize,
+}
+
+impl Window {
+    fn push(&mut self, sent: Sent) {
+        if self.len == WINDOW {
+            self.sent.rotate_left(1);
+            self.len -= 1;
+        }
+        self.sent[self.len] = sent;
+        self.len += 1;
+    }
+
+    fn as_slice(&self) -> &[Sent] {
+        &self.sent[..self.len]
+    }
+}
+
+impl PartialEq for Window {
+    fn eq(&self, other: &Window) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Window {}
+
 /// One remembered batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sent {
     first_sequence: i32,
     last_sequence: i32,
@@ -49,11 +78,19 @@ pub(crate) enum Verdict {
 }
 
 /// Judges a batch by what is known of its producer.
-pub(crate) fn judge(known: Option<&Producer>, header: &BatchHeader, now: i64) -> Verdict {
+pub(crate) fn judge(
+    known: Option<&Producer>,
+    header: &BatchHeader,
+    now: i64,
+    fault: Option<Fault>,
+) -> Verdict {
     let Some(producer) = known.filter(|producer| !producer.is_expired(now)) else {
         return Verdict::New;
     };
     if header.producer_epoch < producer.epoch {
+        if fault == Some(Fault::ForgetEpochs) {
+            return Verdict::New;
+        }
         return Verdict::OldEpoch {
             current: producer.epoch,
         };
@@ -61,11 +98,16 @@ pub(crate) fn judge(known: Option<&Producer>, header: &BatchHeader, now: i64) ->
     if header.is_control() {
         return Verdict::New;
     }
-    let expected = match producer.batches.back() {
+    let sent = producer.batches.as_slice();
+    let expected = match sent.last() {
         Some(last) if header.producer_epoch == producer.epoch => successor(last.last_sequence),
         _ => 0,
     };
-    let repeat = producer.batches.iter().find(|sent| {
+    let forgotten = match fault {
+        Some(Fault::WindowOfFour) => sent.len().saturating_sub(4),
+        _ => 0,
+    };
+    let repeat = sent[forgotten..].iter().find(|sent| {
         header.producer_epoch == producer.epoch
             && sent.first_sequence == header.base_sequence
             && sent.last_sequence == header.last_sequence()
@@ -90,15 +132,12 @@ impl Producer {
         now: i64,
     ) -> Producer {
         let mut batches = match known {
-            Some(known) if known.is_expired(now) => VecDeque::new(),
-            Some(known) if known.epoch == header.producer_epoch => known.batches.clone(),
-            _ => VecDeque::new(),
+            Some(known) if known.is_expired(now) => Window::default(),
+            Some(known) if known.epoch == header.producer_epoch => known.batches,
+            _ => Window::default(),
         };
         if !header.is_control() {
-            if batches.len() == WINDOW {
-                batches.pop_front();
-            }
-            batches.push_back(Sent {
+            batches.push(Sent {
                 first_sequence: header.base_sequence,
                 last_sequence: header.last_sequence(),
                 base_offset,
@@ -120,8 +159,8 @@ impl Producer {
     pub(crate) fn encode(&self, out: &mut Writer) {
         out.i16(self.epoch);
         out.i64(self.seen_at);
-        out.count(self.batches.len());
-        for sent in &self.batches {
+        out.count(self.batches.len);
+        for sent in self.batches.as_slice() {
             out.i32(sent.first_sequence);
             out.i32(sent.last_sequence);
             out.i64(sent.base_offset);
@@ -134,9 +173,9 @@ impl Producer {
         let epoch = reader.i16("producer epoch")?;
         let seen_at = reader.i64("producer seen at")?;
         let count = reader.u32("producer batches")?;
-        let mut batches = VecDeque::new();
+        let mut batches = Window::default();
         for _ in 0..count {
-            batches.push_back(Sent {
+            batches.push(Sent {
                 first_sequence: reader.i32("first sequence")?,
                 last_sequence: reader.i32("last sequence")?,
                 base_offset: reader.i64("base offset")?,

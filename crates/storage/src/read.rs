@@ -12,6 +12,7 @@ use lw_protocol::Batch;
 use lw_stdx::disk::read_full;
 use uuid::Uuid;
 
+use crate::cache::Entries;
 use crate::commit::{Core, Shared};
 use crate::index::{Entry, Segment};
 use crate::ops::ReadError;
@@ -47,6 +48,9 @@ impl FetchFrom {
         }
     }
 }
+
+/// An answer for each partition that was asked for, and the places, by their number, of those that have something to read.
+type Places = (Vec<Result<Fetched, ReadError>>, Vec<(usize, Picked)>);
 
 /// What a fetch may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,11 +244,7 @@ impl Shared {
 
     /// Bounds of all that is asked for, and where the batches of those stand that have any. The active file's entries are
     /// copied, not more than the budget can use.
-    fn places(
-        &self,
-        asked: &[FetchFrom],
-        max_bytes: usize,
-    ) -> (Vec<Result<Fetched, ReadError>>, Vec<(usize, Picked)>) {
+    fn places(&self, asked: &[FetchFrom], max_bytes: usize) -> Places {
         let core = self.core.lock();
         let mut places = Vec::new();
         let mut budget = Budget {
@@ -411,7 +411,7 @@ impl Shared {
     }
 
     /// The entries of a sealed segment, from the cache or the sidecar.
-    pub(crate) fn entries(&self, id: LogId, segment: &Segment) -> Result<Arc<[Entry]>, ReadError> {
+    pub(crate) fn entries(&self, id: LogId, segment: &Segment) -> Result<Entries, ReadError> {
         if let Some(entries) = self.index_cache.get(segment.file, id) {
             return Ok(entries);
         }
@@ -419,13 +419,11 @@ impl Shared {
             .folder
             .read_entries(segment)
             .map_err(|error| ReadError::Io(error.to_string()))?;
-        let entries: Arc<[Entry]> = read
-            .map_err(|damaged| ReadError::Corrupt {
-                file: self.folder.index(segment.file).display().to_string(),
-                position: segment.entries_at,
-                reason: damaged.0.to_owned(),
-            })?
-            .into();
+        let entries = Arc::new(read.map_err(|damaged| ReadError::Corrupt {
+            file: self.folder.index(segment.file).display().to_string(),
+            position: segment.entries_at,
+            reason: damaged.0.to_owned(),
+        })?);
         self.index_cache.put(segment.file, id, entries.clone());
         Ok(entries)
     }

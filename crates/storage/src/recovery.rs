@@ -25,7 +25,7 @@ use crate::codec::Damaged;
 use crate::config::Fault;
 use crate::folder::Folder;
 use crate::frame::{FileHeader, Place};
-use crate::index::{self, Entry, Head};
+use crate::index::{Entry, Head};
 use crate::record::LogId;
 use crate::scan::{Trust, evidence, scan};
 use crate::snapshot::Snapshot;
@@ -139,13 +139,8 @@ pub(crate) struct Recovered {
     pub(crate) keep_from: u64,
     pub(crate) is_newest_damaged: bool,
     pub(crate) replayed: u64,
-    pub(crate) unwritten: Vec<Unwritten>,
-}
-
-/// A sealed file's sidecar that found no room on the disk, and what is in it.
-pub(crate) struct Unwritten {
-    pub(crate) snapshot: Snapshot,
-    pub(crate) logs: Vec<(LogId, Arc<[Entry]>)>,
+    /// Of sealed files whose sidecar found no room on the disk.
+    pub(crate) unwritten: Vec<Snapshot>,
 }
 
 /// Why a folder cannot be recovered.
@@ -340,7 +335,7 @@ struct Recovery<'a> {
     state: State,
     place: Option<Place>,
     replayed_from: u64,
-    unwritten: Vec<Unwritten>,
+    unwritten: Vec<Snapshot>,
 }
 
 impl Recovery<'_> {
@@ -374,26 +369,21 @@ impl Recovery<'_> {
         let trust = end.map_or(Trust::Tail, |end| Trust::Sealed { end });
         let mut logs = self.scan_entries(from, trust, end)?;
         logs.retain(|id, entries| self.state.needs(*id, entries));
-        let slices = logs.iter().map(|(log, e)| (*log, e.as_slice())).collect();
-        let (bytes, head) = index::encode(from.file, from.file, end.unwrap_or_default(), &slices);
-        self.state.attach(&head);
+        let logs = logs.into_iter().map(|(log, e)| (log, Arc::new(e)));
+        let snapshot = Snapshot::of(from.file, end.unwrap_or_default(), logs.collect());
+        self.state.attach(&snapshot.head);
         // Nothing to keep of a file that retention was taking away when the power went.
-        if !head.segments.is_empty() {
-            let logs = logs.into_iter().map(|(log, entries)| (log, entries.into()));
-            self.write(Snapshot::made(bytes, head), logs.collect())?;
+        if !snapshot.head.segments.is_empty() {
+            self.write(snapshot)?;
         }
         Ok(())
     }
 
     /// Writes a sidecar, or keeps it: a restart must work on a full disk.
-    fn write(
-        &mut self,
-        snapshot: Snapshot,
-        logs: Vec<(LogId, Arc<[Entry]>)>,
-    ) -> Result<(), RecoveryError> {
+    fn write(&mut self, snapshot: Snapshot) -> Result<(), RecoveryError> {
         match snapshot.write(self.folder) {
             Ok(()) => {}
-            Err(error) if is_full(&error) => self.unwritten.push(Unwritten { snapshot, logs }),
+            Err(error) if is_full(&error) => self.unwritten.push(snapshot),
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -465,12 +455,9 @@ impl Recovery<'_> {
                 last: false,
             }));
         }
-        let snapshot = Snapshot::sidecar(&self.state, id, end);
-        let active = self.state.active_entries();
-        let logs: Vec<_> = active.into_iter().map(|(log, e)| (log, e.into())).collect();
-        self.state.seal(&snapshot.head);
+        let snapshot = Snapshot::sidecar(&mut self.state, id, end);
         if self.folder.read_head(id)?.ok().as_ref() != Some(&snapshot.head) {
-            self.write(snapshot, logs)?;
+            self.write(snapshot)?;
         }
         Ok(())
     }

@@ -1,19 +1,20 @@
 //! Properties of every persisted format: what is written reads back the same, and no bytes whatsoever make a reader panic.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lw_protocol::{BatchBuilder, Compression};
 use lw_sim::{SimClock, SimDisk};
-use lw_stdx::disk::Disk;
+use lw_stdx::disk::{Disk, read_all};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::checkpoint;
 use crate::codec::Reader;
 use crate::frame::{FILE_HEADER, FileHeader, Group, Place};
-use crate::index::{self, ENTRY_LEN, Entry, Head};
+use crate::index::{ENTRY_LEN, Entry, Head};
 use crate::ops::Table;
 use crate::record::{LogId, Record, decode};
 use crate::scan::{Frame, Trust, scan};
@@ -154,7 +155,7 @@ proptest! {
         let header = FileHeader { id: 3, first_lsn: 41, link: 6, previous_end: 77 };
         let (head, start) = header.encode();
         prop_assert_eq!(FileHeader::decode(&head).unwrap(), (header, start));
-        let mut group = Group::at(start, 0);
+        let mut group = Group::at(start, BytesMut::new());
         let places: Vec<Place> =
             payloads.iter().map(|payload| group.frame(|out| out.extend_from_slice(payload))).collect();
         let out = group.into_bytes();
@@ -184,8 +185,12 @@ proptest! {
     fn sidecars_read_back(
         logs in prop::collection::btree_map(log_id(), prop::collection::vec(entry(), 1..6), 0..5),
     ) {
-        let slices = logs.iter().map(|(id, entries)| (*id, entries.as_slice())).collect();
-        let (bytes, head) = index::encode(9, 11, 1234, &slices);
+        let shared: Vec<_> = logs.iter().map(|(id, e)| (*id, Arc::new(e.clone()))).collect();
+        let head = Head::of(9, 11, 1234, &shared);
+        let disk = SimDisk::new(1, Arc::new(SimClock::new()));
+        let file = disk.create(Path::new("x.idx")).unwrap();
+        head.write(&shared, &*file).unwrap();
+        let bytes = read_all(&disk, Path::new("x.idx")).unwrap();
         prop_assert_eq!(&Head::decode(&bytes).unwrap(), &head);
         for (id, segment) in &head.segments {
             let at = segment.entries_at as usize;

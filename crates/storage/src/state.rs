@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lw_protocol::BatchHeader;
 use uuid::Uuid;
 
+use crate::cache::Entries;
 use crate::codec::{Damaged, Reader};
 use crate::index::{Entry, Head, Segment};
 use crate::ops::Table;
@@ -37,6 +38,10 @@ pub(crate) struct State {
     pub(crate) tables: BTreeMap<Table, BTreeMap<Bytes, Bytes>>,
     /// Who still needs each sealed file. One that nobody needs is dead; the shell takes it off the disk.
     pub(crate) sealed: BTreeMap<u64, Use>,
+    /// How many producers all logs know together.
+    pub(crate) producers: usize,
+    /// Whether some topic was of `LogAppendTime` since the start.
+    pub(crate) stamps: bool,
 }
 
 /// One partition's log.
@@ -101,7 +106,8 @@ impl State {
             if header.is_idempotent() {
                 let known = log.producers.get(&header.producer_id);
                 let after = Producer::after(known, &header, header.base_offset, appended_at);
-                log.producers.insert(header.producer_id, after);
+                let newcomer = log.producers.insert(header.producer_id, after).is_none();
+                self.producers += usize::from(newcomer);
             }
             log.push(entry(&header, position + at, order + count));
             count += 1;
@@ -156,6 +162,7 @@ impl State {
             };
             self.logs.entry(log).or_default();
         }
+        self.stamps |= topic.is_log_append_time();
         self.names.insert(topic.name.clone(), topic.id);
         self.topics.insert(topic.id, Arc::new(topic));
     }
@@ -179,7 +186,9 @@ impl State {
                 topic: id,
                 partition,
             };
-            for segment in self.logs.remove(&log).unwrap_or_default().segments {
+            let log = self.logs.remove(&log).unwrap_or_default();
+            self.producers -= log.producers.len();
+            for segment in log.segments {
                 release(&mut self.sealed, &segment);
             }
         }
@@ -204,21 +213,57 @@ impl State {
 
     /// Lets go of producers that have not been seen for long; nobody can tell: they count as unknown already.
     pub(crate) fn expire_producers(&mut self, now: i64) {
+        self.producers = 0;
         for log in self.logs.values_mut() {
             log.producers
                 .retain(|_, producer| !producer.is_expired(now));
+            self.producers += log.producers.len();
         }
     }
 
+    /// Lets go of the producers that were not seen for longest, an eighth of `most`, when there are more than that: ids
+    /// are cheap to get, and each would else take memory and a part of every checkpoint for a day. Returns how many.
+    pub(crate) fn bound_producers(&mut self, most: usize) -> usize {
+        if self.producers <= most {
+            return 0;
+        }
+        let logs = self.logs.iter();
+        let mut seen: Vec<(i64, LogId, i64)> = logs
+            .flat_map(|(log, l)| l.producers.iter().map(|(id, p)| (p.seen_at, *log, *id)))
+            .collect();
+        assert_eq!(
+            seen.len(),
+            self.producers,
+            "producers are counted as they come and go"
+        );
+        let gone = self.producers - (most - most / 8);
+        // Of equals the same ones at every replay.
+        seen.select_nth_unstable(gone - 1);
+        for (_, log, id) in &seen[..gone] {
+            let log = self.logs.get_mut(log).expect("it was just there");
+            log.producers.remove(id);
+        }
+        self.producers -= gone;
+        gone
+    }
+
     /// The active file's entries by log, as its sidecar wants them.
-    pub(crate) fn active_entries(&self) -> BTreeMap<LogId, &[Entry]> {
+    pub(crate) fn active_entries(&self) -> Vec<(LogId, Entries)> {
         let logs = self.logs.iter();
         logs.filter(|(_, log)| !log.active.is_empty())
-            .map(|(id, log)| (*id, log.active.as_slice()))
+            .map(|(id, log)| (*id, Arc::new(log.active.clone())))
             .collect()
     }
 
-    /// Moves the active file's batches into segments, as its sidecar's head describes them.
+    /// The same, on their way into a sidecar: they leave, and [`State::seal`] puts segments in their place.
+    pub(crate) fn take_active(&mut self) -> Vec<(LogId, Entries)> {
+        let logs = self.logs.iter_mut();
+        logs.filter(|(_, log)| !log.active.is_empty())
+            .map(|(id, log)| (*id, Arc::new(std::mem::take(&mut log.active))))
+            .collect()
+    }
+
+    /// Puts segments in the place of the active file's batches, as its sidecar's head describes them.
     pub(crate) fn seal(&mut self, head: &Head) {
         let file = self.sealed.entry(head.file).or_insert(Use::of(head));
         for (id, segment) in &head.segments {
@@ -226,11 +271,10 @@ impl State {
                 continue;
             };
             assert_eq!(
-                log.active.len(),
-                segment.entries as usize,
-                "a sidecar holds what memory held"
+                segment.last + 1,
+                log.end,
+                "I3: a log's newest segment ends where the log ends"
             );
-            log.active.clear();
             log.segments.push_back(*segment);
             file.add(segment);
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::commit::{Listener, Shared, Threads};
 use crate::holds::Hold;
-use crate::ops::{AppendError, Appended, CommitError, Committed, Op, Table};
+use crate::ops::{AppendError, Appended, CommitError, Committed, Op, Table, TooLarge};
 use crate::record::LogId;
 use crate::retention;
 use crate::topic::Topic;
@@ -173,9 +173,16 @@ impl Storage {
                 Ok(committed) => Ok(committed.appended[0]),
                 Err(CommitError::Append(error)) => Err(error),
                 Err(CommitError::Full(full)) => Err(AppendError::Full(full)),
-                Err(CommitError::TooLarge { what, found, limit }) => Err(AppendError::Malformed(
-                    format!("{found} {what} in one append; at most {limit} are taken"),
-                )),
+                Err(CommitError::TooLarge {
+                    what: TooLarge::Batches,
+                    found,
+                    limit,
+                }) => Err(AppendError::TooManyBatches { found, limit }),
+                Err(CommitError::TooLarge {
+                    what: TooLarge::Bytes,
+                    found: bytes,
+                    limit,
+                }) => Err(AppendError::TooLarge { bytes, limit }),
                 Err(other) => Err(AppendError::Failed(other.to_string())),
             });
         });
@@ -231,8 +238,7 @@ impl Storage {
             let mut stats = core.stats.clone();
             stats.write_blocked = core.full.is_some() || core.failed.is_some();
             stats.failed = core.failed.clone();
-            let logs = core.state.logs.values();
-            stats.producers = logs.map(|log| log.producers.len() as u64).sum();
+            stats.producers = core.state.producers as u64;
             stats
         };
         for entry in folder.disk.list(&folder.wal).unwrap_or_default() {

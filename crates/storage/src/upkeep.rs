@@ -231,7 +231,7 @@ impl Shared {
             return Vec::new();
         }
         let due = retention::due(&self.core.lock().state, &holds.lowest(), now);
-        let obeys = !self.is_below_floor();
+        let obeys = !self.is_below_floor() && self.config.fault != Some(Fault::IgnoreHolds);
         holds.kept_some = obeys && due.iter().any(|due| due.held.is_some());
         drop(holds);
         let start = |due: Due| match due.held {

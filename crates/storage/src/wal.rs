@@ -15,11 +15,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use lw_stdx::disk::{File, read_full};
 
 use crate::ahead::Placed;
-use crate::config::Config;
+use crate::config::{Config, Fault};
 use crate::folder::Folder;
 use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileHeader, Group, Place};
 use crate::ops::StorageFull;
@@ -27,6 +27,8 @@ use crate::ops::StorageFull;
 /// The first file of a folder: small, so that a first start is quick.
 const FIRST_FILE: u64 = 8 << 20;
 const RESERVE: u64 = 2 << 20;
+/// Memory that groups are written into is taken in pieces of at least this size.
+const PIECE: usize = 1 << 20;
 
 pub(crate) struct Wal {
     folder: Arc<Folder>,
@@ -34,6 +36,9 @@ pub(crate) struct Wal {
     place: Place,
     file: Arc<dyn File>,
     capacity: u64,
+    /// The rest of the memory that the newest group was written into: the log's tail is made of few large pieces, however
+    /// small the groups are, and whoever still holds a batch of it keeps no more than its piece.
+    buffer: BytesMut,
 }
 
 /// Why the log could not be written.
@@ -100,6 +105,7 @@ impl Wal {
             place,
             file,
             capacity,
+            buffer: BytesMut::new(),
         })
     }
 
@@ -120,12 +126,20 @@ impl Wal {
 
     /// Encodes frames behind one another; returns the group's bytes, each frame's place, and the place after them.
     pub(crate) fn encode<'a>(
-        &self,
+        &mut self,
         frames: impl Iterator<Item = &'a [Placed]>,
         size: usize,
     ) -> (Bytes, Vec<Place>) {
-        let mut group = Group::at(self.place, size);
+        if self.buffer.capacity() < size {
+            self.buffer = BytesMut::with_capacity(size.max(PIECE));
+        }
+        let mut group = Group::at(self.place, std::mem::take(&mut self.buffer));
+        let each = match self.config.fault {
+            Some(Fault::SplitCommits) => 1,
+            _ => usize::MAX,
+        };
         let places = frames
+            .flat_map(|records| records.chunks(each))
             .map(|records| {
                 group.frame(|out| {
                     for placed in records {
@@ -134,7 +148,10 @@ impl Wal {
                 })
             })
             .collect();
-        (group.into_bytes().freeze(), places)
+        let mut bytes = group.into_bytes();
+        let group = bytes.split().freeze();
+        self.buffer = bytes;
+        (group, places)
     }
 
     pub(crate) fn write(&self, group: &[u8]) -> Result<(), WriteError> {

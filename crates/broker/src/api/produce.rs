@@ -433,7 +433,9 @@ fn append_refusal(error: &AppendError) -> Refusal {
     let code = match error {
         AppendError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         AppendError::Malformed(_) => ErrorCode::InvalidRecord,
-        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        AppendError::TooLarge { .. } | AppendError::TooManyBatches { .. } => {
+            ErrorCode::MessageTooLarge
+        }
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::Full(_) | AppendError::Failed(_) => ErrorCode::KafkaStorageError,

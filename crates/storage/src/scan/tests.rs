@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use lw_sim::{SimClock, SimDisk};
 use lw_stdx::disk::Disk;
 
@@ -46,7 +47,7 @@ impl Log {
 
     /// Writes a group at `place`, over what stands there.
     fn append_at(&mut self, place: Place, payloads: &[usize]) {
-        let mut group = Group::at(place, 0);
+        let mut group = Group::at(place, BytesMut::new());
         for len in payloads {
             let place = group.frame(|out| out.extend_from_slice(&vec![b'p'; *len]));
             self.places.push(place);
@@ -163,7 +164,7 @@ fn frames_of_another_life_or_another_place_prove_nothing() {
     let copy = Log::new(3, &[&[100], &[100], &[100]]).bytes;
     let mut log = Log::new(3, &[&[100]]);
     let place = log.end();
-    let mut group = Group::at(place, 0);
+    let mut group = Group::at(place, BytesMut::new());
     group.frame(|out| out.extend_from_slice(&copy));
     log.put(place.position, &group.into_bytes());
     assert_eq!(log.flip(place.position).read(), (1, None));

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::commit::Shared;
 use crate::config::Fault;
@@ -116,8 +117,11 @@ impl Shared {
             logs.entry(batch.log).or_default().push(entry);
             end += u64::from(entry.len);
         }
-        let slices = logs.iter().map(|(log, e)| (*log, e.as_slice())).collect();
-        let (index, head) = index::encode(*run.start(), through, end, &slices);
+        let logs: Vec<_> = logs
+            .into_iter()
+            .map(|(log, e)| (log, Arc::new(e)))
+            .collect();
+        let head = Head::of(*run.start(), through, end, &logs);
         let disk = &*self.folder.disk;
         if disk.free_bytes(&self.folder.wal).map_err(failed)? < end {
             return Ok(None);
@@ -125,7 +129,7 @@ impl Shared {
         let temporary = self.folder.wal.join("rewrite.tmp");
         let written = (|| {
             let file = disk.create(&temporary).map_err(failed)?;
-            file.write_at(&index, 0).map_err(failed)?;
+            head.write(&logs, &*file).map_err(failed)?;
             let mut at = begin;
             let mut rest = alive;
             while !rest.is_empty() {

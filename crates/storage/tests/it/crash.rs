@@ -119,7 +119,11 @@ impl World {
             wal_file_bytes: 8 << 10,
             min_free_bytes: 2 << 10,
             group_bytes: 4 << 10,
-            tail_bytes: if seed % 2 == 0 { 6 << 10 } else { 40 << 10 },
+            tail_bytes: if seed.is_multiple_of(2) {
+                6 << 10
+            } else {
+                40 << 10
+            },
             index_cache_bytes: 2 << 10,
             fault,
             ..Config::new("/sim")

@@ -1,5 +1,10 @@
 //! Short words for the tests: a storage in a folder, topics, batches, and what a log holds.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "topics on the machine's disk get ids as in life; simulations name theirs"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, mpsc};

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lw_sim::{SimClock, SimDisk};
-use lw_storage::{CommitError, Config, Expect, Fault, Op, Storage, Table, Uuid};
+use lw_storage::{
+    AppendError, CommitError, Config, Expect, Fault, Op, Storage, Table, TooLarge, Uuid,
+};
 
-use crate::kit::{batch, create};
+use crate::kit::{append, batch, create};
 
 /// Longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,7 +128,13 @@ fn a_commit_that_no_frame_can_hold_is_refused_by_itself() {
     };
     let refused = storage.commit_blocking(ops(3));
     assert!(
-        matches!(refused, Err(CommitError::TooLarge { what: "bytes", .. })),
+        matches!(
+            refused,
+            Err(CommitError::TooLarge {
+                what: TooLarge::Bytes,
+                ..
+            })
+        ),
         "{refused:?}"
     );
     let id = Uuid::from_u128(7);
@@ -140,18 +148,22 @@ fn a_commit_that_no_frame_can_hold_is_refused_by_itself() {
     storage.commit_blocking(vec![create]).unwrap();
     // Each batch is numbered inside its frame; one more would take a number of the next frame.
     let many = batch(&["v"]).repeat((1 << 20) + 1);
-    let append = Op::Append {
+    let many = Bytes::from(many);
+    let too_many = Op::Append {
         topic: id,
         partition: 0,
-        batches: many.into(),
+        batches: many.clone(),
     };
-    let refused = storage.commit_blocking(vec![append]);
+    let refused = storage.commit_blocking(vec![too_many]);
     let expected = CommitError::TooLarge {
-        what: "batches",
+        what: TooLarge::Batches,
         found: (1 << 20) + 1,
         limit: 1 << 20,
     };
     assert_eq!(refused, Err(expected));
+    let (found, limit) = ((1 << 20) + 1, 1 << 20);
+    let refused = append(&storage, id, 0, many);
+    assert_eq!(refused, Err(AppendError::TooManyBatches { found, limit }));
     assert_eq!(storage.stats().failed, None);
     storage.commit_blocking(put(1)).unwrap();
 }

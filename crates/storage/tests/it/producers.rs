@@ -26,8 +26,12 @@ impl Bench {
     }
 
     fn open(&self) -> Storage {
+        self.open_with(Config::new("/data"))
+    }
+
+    fn open_with(&self, config: Config) -> Storage {
         let disk = Arc::new(self.disk.clone());
-        Storage::open_stepped(disk, self.clock.clone(), Config::new("/data")).unwrap()
+        Storage::open_stepped(disk, self.clock.clone(), config).unwrap()
     }
 }
 
@@ -92,4 +96,41 @@ fn producers_that_are_not_seen_for_a_day_are_let_go_while_running_and_across_sta
     assert_eq!(storage.stats().producers, 1);
     assert!(is_repeat(&storage, topic, 7, 26));
     assert!(!is_repeat(&storage, topic, 8, 40), "unknown: any sequence");
+}
+
+/// Each short-lived process takes an id, and each id is known to every partition that it writes to.
+#[test]
+fn of_too_many_producers_those_that_were_not_seen_for_longest_are_let_go() {
+    let bench = Bench::new();
+    let config = Config {
+        max_producers: 80,
+        ..Config::new("/data")
+    };
+    let storage = bench.open_with(config.clone());
+    let topics = [create(&storage, "a", 1), create(&storage, "b", 1)];
+    let write = |storage: &Storage, producer: i64, sequence: i32| -> bool {
+        bench.clock.advance(Duration::from_millis(1));
+        is_repeat(storage, topics[producer as usize % 2], producer, sequence)
+    };
+    for producer in 0..500 {
+        assert!(!write(&storage, producer, 0));
+        // The one that is busy is not among them.
+        assert!(!write(&storage, 1000, producer as i32));
+        assert!(storage.stats().producers <= 80);
+    }
+    assert!(storage.stats().producers >= 70);
+    for recent in 440..500 {
+        assert!(write(&storage, recent, 0), "{recent} is known");
+    }
+    assert!(write(&storage, 1000, 499));
+    assert!(!write(&storage, 3, 7), "unknown: any sequence");
+    drop(storage);
+    let storage = bench.open_with(config.clone());
+    assert!((70..=80).contains(&storage.stats().producers), "replayed");
+    storage.close();
+    let smaller = Config {
+        max_producers: 10,
+        ..config
+    };
+    assert_eq!(bench.open_with(smaller).stats().producers, 9);
 }
