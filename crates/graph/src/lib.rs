@@ -16,6 +16,7 @@
 mod expr;
 mod function;
 mod job;
+mod names;
 mod types;
 mod value;
 
@@ -25,5 +26,6 @@ pub use job::{
     FormatSpec, IcebergSink, JobGraph, KafkaSource, MetadataKey, Node, NodeId, Operator, SinkSpec,
     SourceColumn, SourceSpec, StartupMode,
 };
+pub use names::name_in_files;
 pub use types::{Field, LogicalType, Schema, TypeKind};
 pub use value::Value;

@@ -2,11 +2,10 @@
 //!
 //! Iceberg's writers give a column that Avro could not name another name in the file (`sepal.length` → `sepal_x2Elength`),
 //! and its readers find columns by field id. To readers that look a column up by its name in the file, PyIceberg's filters
-//! among them, a dot would mean a field of a struct. The rules are those of Java's `AvroSchemaUtil.makeCompatibleName`, by
-//! UTF-16 unit: letters, digits and `_` stay, a leading digit gets a `_` before it, any other unit becomes `_x` and its
-//! number in hexadecimal.
+//! among them, a dot would mean a field of a struct. The rule is [`name_in_files`].
 
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use lw_graph::name_in_files;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -49,60 +48,13 @@ fn stored_field(field: &FieldRef) -> Result<FieldRef, String> {
         DataType::Map(entries, sorted) => DataType::Map(stored_field(entries)?, *sorted),
         other => other.clone(),
     };
-    let stored = Field::new(compatible(field.name()), data_type, field.is_nullable());
+    let stored = Field::new(name_in_files(field.name()), data_type, field.is_nullable());
     Ok(Arc::new(stored.with_metadata(field.metadata().clone())))
-}
-
-/// A name that Avro allows.
-fn compatible(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for (index, c) in name.chars().enumerate() {
-        // Java asks each UTF-16 unit: half of a surrogate pair is no letter.
-        let small = u32::from(c) <= 0xFFFF;
-        let letter = small && c.is_alphabetic() || c == '_';
-        let digit = small && c.is_numeric() && is_decimal(c);
-        if letter || digit && index > 0 {
-            out.push(c);
-        } else if digit {
-            out.push('_');
-            out.push(c);
-        } else {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                out.push_str(&format!("_x{unit:X}"));
-            }
-        }
-    }
-    out
-}
-
-/// Java's `isDigit`: decimal digits, of which only ASCII's matter for names that people write.
-fn is_decimal(c: char) -> bool {
-    c.is_ascii_digit()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_those_of_icebergs_java_library() {
-        let cases = [
-            ("plain_1", "plain_1"),
-            ("sepal.length", "sepal_x2Elength"),
-            ("9x", "_9x"),
-            ("a-b c", "a_x2Db_x20c"),
-            ("größe", "größe"),
-            ("名前", "名前"),
-            ("😎", "_xD83D_xDE0E"),
-            ("sepal_x2Elength", "sepal_x2Elength"),
-            ("$", "_x24"),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(compatible(name), expected, "{name}");
-            assert_eq!(compatible(expected), expected, "once is enough");
-        }
-    }
 
     #[test]
     fn nested_names_too_and_no_two_alike() {

@@ -9,6 +9,7 @@ use super::{AuditError, Evidence, Key, PartitionReport};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{Schema, SchemaRef};
+use lw_graph::name_in_files;
 use lw_runtime::connector::Polled;
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::{Batch, Origin};
@@ -227,22 +228,9 @@ fn hashes_in(
 
 /// The file's column for a column of the query, by its own name or the one that Iceberg gives it in files.
 fn named<'a>(layout: &'a Schema, name: &str) -> Option<&'a arrow_schema::Field> {
-    let in_files = in_files(name);
+    let in_files = name_in_files(name);
     let fields = layout.fields().iter();
     fields
         .map(|field| &**field)
         .find(|field| field.name() == name || *field.name() == in_files)
-}
-
-/// Iceberg's names in files: letters, digits and `_` stand for themselves, any other character is `_x` and its number.
-fn in_files(name: &str) -> String {
-    let mut text = String::new();
-    for (at, letter) in name.chars().enumerate() {
-        match letter {
-            '0'..='9' if at == 0 => text.extend(['_', letter]),
-            letter if letter.is_alphanumeric() || letter == '_' => text.push(letter),
-            other => text.push_str(&format!("_x{:X}", u32::from(other))),
-        }
-    }
-    text
 }
