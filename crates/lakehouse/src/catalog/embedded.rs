@@ -14,6 +14,7 @@ use super::{LoadedTable, NewTable, TableCatalog, apply};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::storage::Files;
+use crate::upkeep::{GC_ENABLED, gc_is_enabled};
 use iceberg::spec::{MetadataLog, SortOrder, TableMetadata, UnboundPartitionSpec};
 use iceberg::{MetadataLocation, NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_storage::{CommitError, Op, Storage};
@@ -26,8 +27,9 @@ const ATTEMPTS: usize = 20;
 /// Staged creations remembered, so that their commit finds the place that was assigned.
 const STAGED: usize = 256;
 
-/// Iceberg's word for "these files may be another table's".
-const GC_ENABLED: &str = "gc.enabled";
+/// What a namespace's folder has behind its name where a table has the folder.
+const BESIDE: &str = ".namespace";
+
 const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
 
 /// The embedded catalog. Cheap to clone; all clones are one catalog.
@@ -128,10 +130,39 @@ impl Catalog {
         name: &NamespaceIdent,
     ) -> Result<BTreeMap<String, String>, CatalogError> {
         let mut properties = pointers::namespace(self.records(), name)?.properties;
-        properties
-            .entry("location".to_owned())
-            .or_insert_with(|| format!("{}/{}", self.0.metadata.warehouse, name.join("/")));
+        if !properties.contains_key("location") {
+            let folder = self.folder_of(name, &self.taken(None, &[])?)?;
+            properties.insert("location".to_owned(), folder);
+        }
         Ok(properties)
+    }
+
+    /// `<warehouse>/<namespace>`, a folder for each level. Where a table has one of them (a table `n.b` beside a namespace
+    /// `n.b`), the namespace gets another: what is in it would be inside the table.
+    fn folder_of(
+        &self,
+        namespace: &NamespaceIdent,
+        taken: &[Taken],
+    ) -> Result<String, CatalogError> {
+        let mut folder = self.0.metadata.warehouse.clone();
+        for level in namespace.iter() {
+            folder = format!("{folder}/{level}");
+            while self.0.places.is_taken(&folder, taken)? {
+                folder.push_str(BESIDE);
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Where a table goes that does not say where.
+    fn assign_location(
+        &self,
+        table: &TableIdent,
+        so_far: &[Prepared],
+    ) -> Result<String, CatalogError> {
+        let taken = self.taken(Some(table), so_far)?;
+        let folder = self.folder_of(&table.namespace, &taken)?;
+        self.0.metadata.unused(format!("{folder}/{}", table.name))
     }
 
     pub fn create_namespace(
@@ -184,7 +215,11 @@ impl Catalog {
     }
 
     /// The folders of all tables but `except`, as they will be when `so_far` is swapped in.
-    fn taken(&self, except: &TableIdent, so_far: &[Prepared]) -> Result<Vec<Taken>, CatalogError> {
+    fn taken(
+        &self,
+        except: Option<&TableIdent>,
+        so_far: &[Prepared],
+    ) -> Result<Vec<Taken>, CatalogError> {
         let mut taken: Vec<Taken> = so_far
             .iter()
             .map(|one| Taken {
@@ -217,10 +252,14 @@ impl Catalog {
         if self.table_exists(&ident)? {
             return Err(pointers::already_exists(&ident));
         }
-        let metadata = self.0.metadata.create(creation)?;
+        let location = match &creation.location {
+            Some(wish) => tidy_location(wish)?,
+            None => self.assign_location(&ident, &[])?,
+        };
+        let metadata = self.0.metadata.create(creation, location)?;
         self.0
             .places
-            .check(&metadata, None, || self.taken(&ident, &[]))?;
+            .check(&metadata, None, || self.taken(Some(&ident), &[]))?;
         Ok(metadata)
     }
 
@@ -297,7 +336,7 @@ impl Catalog {
             }
             self.0
                 .places
-                .check(&metadata, None, || self.taken(table, &[]))?;
+                .check(&metadata, None, || self.taken(Some(table), &[]))?;
             Ok((
                 pointers::set_pointer(self.records(), table, None, &pointer)?,
                 (),
@@ -333,7 +372,7 @@ impl Catalog {
         // No other table gets this place while its files go.
         let _placing = self.0.placing.lock();
         let purged = self
-            .taken(table, &[])
+            .taken(Some(table), &[])
             .and_then(|taken| self.0.places.fence(metadata.location(), &taken))
             .and_then(|fence| {
                 let files = &self.0.metadata;
@@ -358,8 +397,7 @@ impl Catalog {
         pointer: &Pointer,
     ) -> Result<Arc<TableMetadata>, CatalogError> {
         let metadata = self.0.metadata.at(&pointer.metadata_location)?;
-        let gc = metadata.properties().get(GC_ENABLED);
-        if gc.is_some_and(|value| !value.eq_ignore_ascii_case("true")) {
+        if !gc_is_enabled(&metadata) {
             return Err(CatalogError::new(
                 Kind::BadRequest,
                 format!(
@@ -439,9 +477,9 @@ impl Catalog {
                         written: false,
                     });
                 }
-                self.0
-                    .places
-                    .check(&built.metadata, Some(&base), || self.taken(&ident, so_far))?;
+                self.0.places.check(&built.metadata, Some(&base), || {
+                    self.taken(Some(&ident), so_far)
+                })?;
                 let location = next_location(&pointer.metadata_location, &built.metadata);
                 self.prepared(
                     ident,
@@ -470,7 +508,7 @@ impl Catalog {
         let place = match (apply::wishes(&updates).1, staged) {
             (Some(wish), _) => tidy_location(wish)?,
             (None, Some(staged)) => staged,
-            (None, None) => self.0.metadata.assign_location(&ident)?,
+            (None, None) => self.assign_location(&ident, so_far)?,
         };
         let mut metadata = apply::create(updates, &place)?;
         if metadata.uuid().is_nil() {
@@ -482,7 +520,7 @@ impl Catalog {
         }
         self.0
             .places
-            .check(&metadata, None, || self.taken(&ident, so_far))?;
+            .check(&metadata, None, || self.taken(Some(&ident), so_far))?;
         self.0.metadata.make_folders(metadata.location())?;
         let location =
             MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
@@ -553,7 +591,7 @@ impl Catalog {
     /// Best effort: the commit stands.
     fn remove_old_metadata(&self, one: &Prepared) {
         let fence = match self
-            .taken(&one.ident, &[])
+            .taken(Some(&one.ident), &[])
             .and_then(|taken| self.0.places.fence(one.metadata.location(), &taken))
         {
             Ok(fence) => fence,

@@ -9,7 +9,7 @@ use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::storage::Files;
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};
-use iceberg::{MetadataLocation, TableCreation, TableIdent};
+use iceberg::{MetadataLocation, TableCreation};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::str::FromStr;
@@ -43,12 +43,12 @@ impl MetadataFiles {
         })
     }
 
-    /// A new table's metadata; nothing is written.
-    pub(super) fn create(&self, creation: Creation) -> Result<TableMetadata, CatalogError> {
-        let location = match &creation.location {
-            Some(wish) => tidy_location(wish)?,
-            None => self.assign_location(&creation.ident)?,
-        };
+    /// A new table's metadata, for a table at `location`; nothing is written.
+    pub(super) fn create(
+        &self,
+        creation: Creation,
+        location: String,
+    ) -> Result<TableMetadata, CatalogError> {
         let format_version = match creation
             .properties
             .get("format-version")
@@ -85,18 +85,8 @@ impl MetadataFiles {
         Ok(metadata)
     }
 
-    /// `<warehouse>/<namespace>/<table>`, with a suffix when that folder was used before: files of a table that was renamed
-    /// or dropped must never mix with those of its successor.
-    pub(super) fn assign_location(&self, table: &TableIdent) -> Result<String, CatalogError> {
-        let plain = format!(
-            "{}/{}/{}",
-            self.warehouse,
-            table.namespace.join("/"),
-            table.name
-        );
-        self.unused(plain)
-    }
-
+    /// With a suffix when that folder was used before: files of a table that was renamed or dropped must never mix with those
+    /// of its successor.
     pub(super) fn unused(&self, place: String) -> Result<String, CatalogError> {
         if !self.files.exists(&place)? {
             return Ok(place);

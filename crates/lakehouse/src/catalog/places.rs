@@ -144,6 +144,17 @@ impl Places {
         Ok(())
     }
 
+    /// The place is a table's, or inside one.
+    pub(super) fn is_taken(&self, place: &str, taken: &[Taken]) -> Result<bool, CatalogError> {
+        let path = real(&self.files, place)?;
+        for other in taken {
+            if path.starts_with(real(&self.files, &other.location)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The catalog writes metadata to one place only, and says so instead of ignoring another wish.
     fn check_metadata_path(&self, place: &str, own: &Path) -> Result<(), CatalogError> {
         if real(&self.files, place)? == own.join("metadata") {

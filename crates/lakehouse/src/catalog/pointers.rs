@@ -393,10 +393,10 @@ fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), Catalo
     Ok(())
 }
 
-/// Every table but `except`, with where its metadata is and its folder where the record tells.
+/// Every table (but `except`), with where its metadata is and its folder where the record tells.
 pub(crate) fn all_tables(
     records: &dyn Records,
-    except: &TableIdent,
+    except: Option<&TableIdent>,
 ) -> Result<Vec<(TableIdent, Pointer)>, CatalogError> {
     let mut tables = Vec::new();
     for (key, value) in records.scan(b"t/") {
@@ -405,7 +405,7 @@ pub(crate) fn all_tables(
         };
         let namespace = NamespaceIdent::from_strs(levels.split(LEVEL))?;
         let ident = TableIdent::new(namespace, name.to_owned());
-        if ident != *except {
+        if Some(&ident) != except {
             tables.push((ident, decode(&value)?));
         }
     }

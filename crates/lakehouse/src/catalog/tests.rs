@@ -429,3 +429,52 @@ fn a_namespace_touches_the_one_around_it() {
     let refused = lake.catalog.create_namespace(&levels(&["z"]), place);
     assert_eq!(refused.unwrap_err().kind, Kind::BadRequest);
 }
+
+/// A table `n.b` and a namespace `n.b` are two things, in whatever order they come.
+#[test]
+fn a_namespace_beside_a_table_of_its_name_has_a_folder_of_its_own() {
+    let lake = Lake::open();
+    let table_first = lake.create("b", None).unwrap();
+    let beside = NamespaceIdent::from_strs(["n", "b"]).unwrap();
+    let inner = NamespaceIdent::from_strs(["n", "b", "c"]).unwrap();
+    for namespace in [&beside, &inner] {
+        let made = lake.catalog.create_namespace(namespace, BTreeMap::new());
+        made.unwrap();
+    }
+    let place = |namespace: &NamespaceIdent| {
+        let properties = lake.catalog.namespace(namespace).unwrap();
+        properties["location"].clone()
+    };
+    for namespace in [&beside, &inner] {
+        let of = |name: &str| Creation {
+            ident: TableIdent::new(namespace.clone(), name.into()),
+            ..creation(name, None, &[])
+        };
+        let made = lake.catalog.create_table(of("t")).unwrap();
+        assert_eq!(made.metadata.location(), format!("{}/t", place(namespace)));
+        // An engine that goes by the namespace's location, and one that stages.
+        let wish = Some(format!("{}/u", place(namespace)));
+        let wished = Creation {
+            location: wish,
+            ..of("u")
+        };
+        lake.catalog.create_table(wished).unwrap();
+        lake.catalog.stage_table(of("v")).unwrap();
+    }
+    assert_eq!(place(&beside), format!("{table_first}.namespace"));
+    assert_eq!(place(&inner), format!("{table_first}.namespace/c"));
+    // A table that took the folder of a namespace that was empty.
+    let late = NamespaceIdent::new("late".into());
+    lake.catalog
+        .create_namespace(&late, BTreeMap::new())
+        .unwrap();
+    lake.create("thief", Some(place(&late))).unwrap();
+    let made = lake.catalog.create_table(Creation {
+        ident: TableIdent::new(late.clone(), "t".into()),
+        ..creation("t", None, &[])
+    });
+    assert_eq!(
+        made.unwrap().metadata.location(),
+        lake.at("warehouse/late.namespace/t")
+    );
+}

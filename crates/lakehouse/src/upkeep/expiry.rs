@@ -7,7 +7,7 @@
 //!
 //! A snapshot that somebody else made never ends by this rule. Only a table whose user set `history.expire.max-snapshot-age-ms`
 //! (or the same on the branch `main`) has its snapshots expired by that setting, as Iceberg's own expiry would, foreign ones
-//! included: those beyond the age, and beyond `min-snapshots-to-keep`. `gc.enabled` = `false` forbids all of it.
+//! included: those beyond the age, and beyond `min-snapshots-to-keep`. `gc.enabled`, unless `true`, forbids all of it.
 //!
 //! **Never**, under any setting: the head and what a branch or a tag needs. A tag needs its snapshot, a branch its ancestors
 //! (as far as its own retention says, where it has one). A reference past its own `max-ref-age-ms` (or, where the table sets
@@ -18,6 +18,7 @@
 //! no head any more while an expired snapshot was the last to name it. It then takes space until the user's own orphan
 //! removal finds it; that is the safe side. A crash between commit and removal leaves files that nobody names: only space.
 
+use super::gc_is_enabled;
 use super::refs::{Refs, max_age, retention};
 use crate::commit::branch::ancestors;
 use crate::commit::manifests;
@@ -40,7 +41,6 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 /// What our summaries may take of the table's metadata: a part of the megabyte that readers fetch for each query.
 const SUMMARY_BYTES: usize = 512 << 10;
 
-const GC_ENABLED: &str = "gc.enabled";
 const MAX_AGE: &str = "history.expire.max-snapshot-age-ms";
 pub(crate) const MIN_KEPT: &str = "history.expire.min-snapshots-to-keep";
 const MAX_REF_AGE: &str = "history.expire.max-ref-age-ms";
@@ -66,7 +66,7 @@ impl Settings {
     /// `None`: nothing may be expired.
     fn of(metadata: &TableMetadata, refs: &Refs) -> Option<Settings> {
         let text = |key: &str| metadata.properties().get(key).map(|text| text.trim());
-        if text(GC_ENABLED).is_some_and(|on| on.eq_ignore_ascii_case("false")) {
+        if !gc_is_enabled(metadata) {
             return None;
         }
         // A setting that is there and cannot be understood might have forbidden what we are about to do.
