@@ -24,7 +24,8 @@ struct Meddled {
 }
 
 /// The rows 0 and 1 of each partition are committed, the rows 2 are pending. What then happens:
-const CASES: [(&str, fn(&World, Pipeline) -> Meddled); 11] = [
+type Meddling = fn(&World, Pipeline) -> Meddled;
+const CASES: [(&str, Meddling); 11] = [
     ("nothing", |_, pipeline| meddled(pipeline, 0..0)),
     ("rolled back", |world, pipeline| {
         world.roll_back();

@@ -4,7 +4,7 @@
 //! by the same pipeline, so that a dead letter too is there exactly once.
 
 use super::names::Began;
-use super::table::TableWriter;
+use super::table::{TableWriter, Wanted};
 use crate::catalog::TableCatalog;
 use crate::error::CatalogError;
 use crate::ids::Ids;
@@ -82,17 +82,15 @@ impl IcebergTableSink {
         let location = |table: &str| {
             place.map(|place| format!("{}/{}/{table}", place.trim_end_matches('/'), spec.namespace))
         };
-        let writer = |table: &str, wanted, properties| {
-            TableWriter::new(
-                catalog.clone(),
-                TableIdent::new(namespace.clone(), table.to_owned()),
-                wanted,
+        let writer = |table: &str, schema, properties| {
+            let wanted = Wanted {
+                ident: TableIdent::new(namespace.clone(), table.to_owned()),
+                schema,
                 properties,
                 version,
-                location(table),
-                ids.clone(),
-                began,
-            )
+                location: location(table),
+            };
+            TableWriter::new(catalog.clone(), wanted, ids.clone(), began)
         };
         let wanted = table_schema(&spec.schema, &spec.primary_key, version)?;
         let properties = spec.properties.clone().into_iter().collect();

@@ -1,9 +1,12 @@
 //! Writes one table's data files.
 //!
-//! 1. Batches collect in memory. 2. When they are [`FLUSH`] bytes, their rows are brought into runs (stably, by partition)
-//! and go into the open Parquet file. 3. A file that reaches the target size is finished, durable, and described. 4. A seal
-//! does the same with what is left. The field ids are those of the table's current schema, looked up anew for each epoch,
-//! so a table that was changed meanwhile is written as it now is, or refused with the differences.
+//! 1. Batches collect in memory.
+//! 2. When they are [`FLUSH`] bytes, their rows are brought into runs (stably, by partition) and go into the open Parquet file.
+//! 3. A file that reaches the target size is finished, durable, and described.
+//! 4. A seal does the same with what is left.
+//!
+//! The field ids are those of the table's current schema, looked up anew for each epoch, so a table that was changed
+//! meanwhile is written as it now is, or refused with the differences.
 
 use super::columns;
 use super::names::Began;
@@ -46,14 +49,19 @@ const DEFAULTS: [(&str, &str); 3] = [
     ("write.metadata.delete-after-commit.enabled", "true"),
 ];
 
+/// The table that a writer is for, as it is made where it is missing.
+pub(super) struct Wanted {
+    pub(super) ident: TableIdent,
+    pub(super) schema: Schema,
+    pub(super) properties: HashMap<String, String>,
+    pub(super) version: FormatVersion,
+    /// `None` leaves it to the catalog.
+    pub(super) location: Option<String>,
+}
+
 pub(super) struct TableWriter {
     catalog: Arc<dyn TableCatalog>,
-    ident: TableIdent,
-    wanted: Schema,
-    properties: HashMap<String, String>,
-    version: FormatVersion,
-    /// Where a table that is missing is made; `None` leaves it to the catalog.
-    location: Option<String>,
+    wanted: Wanted,
     ids: Ids,
     /// Stands in file names.
     began: Began,
@@ -85,25 +93,17 @@ struct OpenFile {
 impl TableWriter {
     pub(super) fn new(
         catalog: Arc<dyn TableCatalog>,
-        ident: TableIdent,
-        wanted: Schema,
-        properties: HashMap<String, String>,
-        version: FormatVersion,
-        location: Option<String>,
+        mut wanted: Wanted,
         ids: Ids,
         began: Began,
     ) -> TableWriter {
-        let mut all: HashMap<String, String> = DEFAULTS
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
-        all.extend(properties);
+        for (key, value) in DEFAULTS {
+            let property = wanted.properties.entry(key.to_owned());
+            property.or_insert_with(|| value.to_owned());
+        }
         TableWriter {
             catalog,
-            ident,
             wanted,
-            properties: all,
-            version,
-            location,
             ids,
             began,
             target: None,
@@ -117,18 +117,18 @@ impl TableWriter {
     /// Takes the table over from earlier processes: files are named anew, and what those left behind goes.
     pub(super) fn begin(&mut self, manifest: &Manifest) -> Result<(), ConnectorError> {
         self.began = Began::of(manifest);
-        let chain = manifest.tables.get(&self.ident.to_string());
+        let chain = manifest.tables.get(&self.wanted.ident.to_string());
         if chain.is_some_and(|chain| !chain.chain.is_empty()) {
             // Someone may have dropped it, and a commit needs a table to decide about.
             self.prepare()?;
         }
-        let table = match self.catalog.load(&self.ident) {
+        let table = match self.catalog.load(&self.wanted.ident) {
             Err(error) if matches!(error.kind, Kind::NoSuchTable | Kind::NoSuchNamespace) => {
                 return Ok(());
             }
             other => other?,
         };
-        let (pipeline, table_name) = (manifest.pipeline, &self.ident);
+        let (pipeline, table_name) = (manifest.pipeline, &self.wanted.ident);
         let now = self.began.stamp(table.metadata.uuid());
         match orphans::sweep(self.catalog.files(), &table, manifest, &now) {
             Ok(Swept { files: 0, .. }) => {}
@@ -178,19 +178,21 @@ impl TableWriter {
     }
 
     fn load_or_create(&self) -> Result<LoadedTable, CatalogError> {
-        match self.catalog.load(&self.ident) {
+        let wanted = &self.wanted;
+        match self.catalog.load(&self.wanted.ident) {
             Err(error) if matches!(error.kind, Kind::NoSuchTable | Kind::NoSuchNamespace) => {}
             other => return other,
         }
-        self.catalog.ensure_namespace(&self.ident.namespace)?;
+        self.catalog
+            .ensure_namespace(&self.wanted.ident.namespace)?;
         let new = NewTable {
-            schema: self.wanted.clone(),
-            properties: self.properties.clone(),
-            format_version: self.version,
-            location: self.location.clone(),
+            schema: wanted.schema.clone(),
+            properties: wanted.properties.clone(),
+            format_version: wanted.version,
+            location: wanted.location.clone(),
         };
-        compression(&self.properties)?;
-        match self.catalog.create(&self.ident, new) {
+        compression(&wanted.properties)?;
+        match self.catalog.create(&self.wanted.ident, new) {
             // Someone else was faster, or our own reply was lost.
             Err(error)
                 if matches!(
@@ -198,7 +200,7 @@ impl TableWriter {
                     Kind::AlreadyExists | Kind::Unknown | Kind::CommitFailed
                 ) =>
             {
-                self.catalog.load(&self.ident)
+                self.catalog.load(&self.wanted.ident)
             }
             other => other,
         }
@@ -206,7 +208,7 @@ impl TableWriter {
 
     fn target(&self, table: &LoadedTable) -> Result<Target, ConnectorError> {
         let metadata = table.metadata.clone();
-        if let Err(error) = snapshot::check_version(&self.ident, &metadata) {
+        if let Err(error) = snapshot::check_version(&self.wanted.ident, &metadata) {
             return Err(
                 ConnectorError::from(error).hint("Write to a new table; it is made in version 2.")
             );
@@ -215,7 +217,7 @@ impl TableWriter {
         if let Err(error) = local_path(&folder) {
             return Err(ConnectorError::new(
                 ErrorKind::Fix,
-                format!("the data files of {} cannot be written", self.ident),
+                format!("the data files of {} cannot be written", self.wanted.ident),
             )
             .detail(format!(
                 "Its property write.data.path says {folder}: {error}."
@@ -223,11 +225,11 @@ impl TableWriter {
             .hint("Remove the property, or write to another table."));
         }
         let schema = metadata.current_schema();
-        let differences = differences(&self.wanted, schema);
+        let differences = differences(&self.wanted.schema, schema);
         if !differences.is_empty() {
             return Err(ConnectorError::new(
                 ErrorKind::Fix,
-                format!("the table {} does not fit the sink", self.ident),
+                format!("the table {} does not fit the sink", self.wanted.ident),
             )
             .detail(format!("{}.", differences.join("; ")))
             .hint("Change the sink's columns or the table, or write to a new table."));
@@ -237,7 +239,7 @@ impl TableWriter {
                 ErrorKind::Fix,
                 format!(
                     "the table {} is partitioned, which is not supported yet",
-                    self.ident
+                    self.wanted.ident
                 ),
             )
             .detail(
@@ -246,7 +248,7 @@ impl TableWriter {
             .hint("Write to a table without PARTITIONED BY."));
         }
         let arrow = Arc::new(schema_to_arrow_schema(schema).map_err(CatalogError::from)?);
-        let wanted = self.wanted.as_struct().fields();
+        let wanted = self.wanted.schema.as_struct().fields();
         let places = arrow
             .fields()
             .iter()
@@ -264,7 +266,7 @@ impl TableWriter {
         let stored = columns::stored(&arrow).map_err(|why| {
             ConnectorError::new(
                 ErrorKind::Fix,
-                format!("the table {} cannot be written", self.ident),
+                format!("the table {} cannot be written", self.wanted.ident),
             )
             .detail(format!(
                 "Its columns have no names for a Parquet file: {why}."

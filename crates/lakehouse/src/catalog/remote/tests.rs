@@ -214,7 +214,7 @@ fn nobody_there_means_that_nothing_happened() {
 fn a_reply_that_is_cut_off_says_nothing() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
-    let server = std::thread::spawn(move || {
+    let server = std::thread::Builder::new().spawn(move || {
         use std::io::{Read, Write};
         let mut answers = [
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
@@ -239,7 +239,7 @@ fn a_reply_that_is_cut_off_says_nothing() {
         .commit(&ident, Vec::new(), set("k", "v"))
         .unwrap_err();
     assert_eq!(error.kind, Kind::Unknown, "{error}");
-    server.join().unwrap();
+    server.unwrap().join().unwrap();
 }
 
 #[test]
