@@ -146,10 +146,20 @@ impl Chain {
     }
 }
 
-/// The watermark of a source of `splits` partitions: the least of theirs, none before each of them has one.
-pub fn least_watermark(watermarks: &BTreeMap<SplitId, i64>, splits: usize) -> Option<i64> {
-    let least = watermarks.values().min().copied();
-    least.filter(|_| watermarks.len() >= splits)
+/// The watermark of a source of `splits` partitions: the least of those that still have something to read, none before each
+/// of them has one. A partition that a bounded read is done with holds nothing back, whether it ever had a row or not; once
+/// all are `done`, event time has come as far as it ever will.
+pub fn source_watermark(
+    watermarks: &BTreeMap<SplitId, i64>,
+    splits: usize,
+    done: &BTreeSet<SplitId>,
+) -> Option<i64> {
+    if done.len() == splits {
+        return watermarks.values().max().copied();
+    }
+    let open = watermarks.iter().filter(|(split, _)| !done.contains(split));
+    let least = open.clone().map(|(_, watermark)| *watermark).min();
+    least.filter(|_| open.count() == splits - done.len())
 }
 
 fn compile(expression: &lw_graph::Expr) -> Result<Evaluator, ChainError> {

@@ -137,7 +137,7 @@ pub struct JobStatus {
 }
 
 impl JobStatus {
-    fn new(spec: &JobSpec) -> JobStatus {
+    pub(crate) fn new(spec: &JobSpec) -> JobStatus {
         JobStatus {
             status: Mutex::new(Status {
                 topics: spec.topics(),

@@ -225,11 +225,30 @@ fn a_sources_watermark_is_the_least_of_its_partitions() {
     let origins = [0, 0, 1, 0].map(|split| Origin { split, offset: 0 });
     let micros = [5_000, 9_000, 3_000, 7_000];
     let times = arrow_array::TimestampMicrosecondArray::from(micros.to_vec());
-    let mut watermarks = BTreeMap::new();
+    let (mut watermarks, none) = (BTreeMap::new(), BTreeSet::new());
     rise(&mut watermarks, &times.slice(0, 2), &origins[..2]);
-    assert_eq!(least_watermark(&watermarks, 2), None, "one has no row yet");
+    assert_eq!(
+        source_watermark(&watermarks, 2, &none),
+        None,
+        "one has no row yet"
+    );
     rise(&mut watermarks, &times.slice(2, 2), &origins[2..]);
     assert_eq!(watermarks, BTreeMap::from([(0, 9), (1, 3)]));
-    assert_eq!(least_watermark(&watermarks, 2), Some(3));
-    assert_eq!(least_watermark(&watermarks, 3), None);
+    assert_eq!(source_watermark(&watermarks, 2, &none), Some(3));
+    assert_eq!(source_watermark(&watermarks, 3, &none), None);
+}
+
+/// As Flink, whose splits give up their output when they are read to their end.
+#[test]
+fn a_partition_that_is_read_to_its_end_holds_no_watermark_back() {
+    let watermarks = BTreeMap::from([(0, 9), (1, 3)]);
+    let after = |done: &[SplitId]| {
+        let done = done.iter().copied().collect();
+        source_watermark(&watermarks, 3, &done)
+    };
+    assert_eq!(after(&[]), None, "2 has something to read and no row yet");
+    assert_eq!(after(&[2]), Some(3), "2 was empty");
+    assert_eq!(after(&[1, 2]), Some(9), "1 had less than 0");
+    assert_eq!(after(&[0, 1, 2]), Some(9));
+    assert_eq!(after(&[0, 1]), None);
 }
