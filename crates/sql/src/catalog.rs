@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Ident, Name, Noun, OptionText, Query};
 use crate::suggest::{did_you_mean, near_or_all};
 use lw_graph::{Expr, LogicalType, MetadataKey};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -90,7 +91,16 @@ pub(crate) enum Object {
 pub(crate) struct Catalog {
     databases: BTreeSet<String>,
     pub current: String,
-    objects: BTreeMap<Path, Object>,
+    objects: BTreeMap<Path, Declared>,
+    /// The objects that were asked for since the last [`Catalog::forget_asked`].
+    asked: RefCell<BTreeSet<Path>>,
+}
+
+#[derive(Debug)]
+struct Declared {
+    object: Object,
+    /// The statement that did it.
+    statement: Span,
 }
 
 impl Catalog {
@@ -99,6 +109,7 @@ impl Catalog {
             databases: BTreeSet::from([DATABASE.to_string()]),
             current: DATABASE.to_string(),
             objects: BTreeMap::new(),
+            asked: RefCell::default(),
         }
     }
 
@@ -186,8 +197,8 @@ impl Catalog {
         Ok(Some(path))
     }
 
-    pub(crate) fn insert(&mut self, path: Path, object: Object) {
-        self.objects.insert(path, object);
+    pub(crate) fn insert(&mut self, path: Path, object: Object, statement: Span) {
+        self.objects.insert(path, Declared { object, statement });
     }
 
     pub(crate) fn remove(&mut self, noun: Noun, name: &Name, if_exists: bool) -> Result<()> {
@@ -220,6 +231,7 @@ impl Catalog {
     /// Names in the current database of what is wanted.
     pub(crate) fn names(&self, wanted: impl Fn(&Object) -> bool) -> Vec<String> {
         let here = self.objects.iter().filter(|(path, object)| {
+            let object = &object.object;
             path.database == self.current && wanted(object) && !matches!(object, Object::Broken)
         });
         here.map(|(path, _)| path.object.clone()).collect()
@@ -227,7 +239,7 @@ impl Catalog {
 
     /// The tables whose own name, without its database, is one of these.
     pub(crate) fn tables_named(&self, names: &BTreeSet<&str>) -> Vec<Rc<Table>> {
-        let named = |(path, object): (&Path, &Object)| match object {
+        let named = |(path, declared): (&Path, &Declared)| match &declared.object {
             Object::Table(table) if names.contains(path.object.as_str()) => Some(table.clone()),
             _ => None,
         };
@@ -237,9 +249,27 @@ impl Catalog {
     pub(crate) fn get(&self, name: &Name) -> Result<(Path, Object)> {
         let path = self.path(name)?;
         match self.objects.get(&path) {
-            Some(object) => Ok((path, object.clone())),
+            Some(declared) => {
+                self.asked.borrow_mut().insert(path.clone());
+                Ok((path, declared.object.clone()))
+            }
             None => Err(self.unknown(&path, name.span)),
         }
+    }
+
+    /// From here on [`Catalog::asked`] counts anew.
+    pub(crate) fn forget_asked(&self) {
+        self.asked.borrow_mut().clear();
+    }
+
+    /// What was asked for, each with the statement that declared it.
+    pub(crate) fn asked(&self) -> Vec<(Path, Span)> {
+        let asked = self.asked.borrow();
+        let declared = asked.iter().filter_map(|path| {
+            let declared = self.objects.get(path)?;
+            Some((path.clone(), declared.statement))
+        });
+        declared.collect()
     }
 
     fn unknown(&self, path: &Path, span: Span) -> Diagnostic {

@@ -39,7 +39,7 @@ pub(crate) struct OptionText {
 
 #[derive(Debug)]
 pub(crate) enum Statement {
-    CreateTable(CreateTable),
+    CreateTable(Box<CreateTable>),
     CreateView(CreateView),
     CreateDatabase {
         name: Name,
@@ -112,7 +112,7 @@ pub(crate) enum ColumnKind {
         /// The key, where it is not the column's name.
         key: Option<Ident>,
     },
-    Computed(ast::Expr, Span),
+    Computed(Box<ast::Expr>, Span),
     /// Its declaration was refused.
     Broken,
 }

@@ -52,6 +52,9 @@ pub struct Job {
     pub sink_table: String,
     /// Where the INSERT stands.
     pub text_span: Span,
+    /// All of the script that says what the INSERT means: its own text and that of every table and view that it reads or
+    /// writes, without comments and layout. Two INSERTs of the same definition, under the same settings, are the same query.
+    pub definition: String,
 }
 
 /// The answer to one EXPLAIN, DESCRIBE or SHOW.
@@ -111,6 +114,8 @@ pub(crate) struct Planner<'a> {
     pub told: Told,
     /// Tables whose options were checked.
     checked: BTreeSet<Path>,
+    /// The statement that is being read.
+    statement: Span,
 }
 
 impl<'a> Planner<'a> {
@@ -130,6 +135,7 @@ impl<'a> Planner<'a> {
             targets: BTreeSet::new(),
             told: Told::default(),
             checked: BTreeSet::new(),
+            statement: Span::default(),
         }
     }
 
@@ -147,6 +153,7 @@ impl<'a> Planner<'a> {
     /// Reads and plans one statement. Whatever is wrong is told.
     fn read(&mut self, tokens: &[TokenWithSpan]) {
         let errors = self.told.errors();
+        self.statement = self.script.span_of(tokens);
         let statement = Statement::parse(Cursor::new(self.script, tokens));
         let done = statement.and_then(|statement| self.statement(statement));
         if self.told.settle(done).is_none() {
@@ -163,8 +170,9 @@ impl<'a> Planner<'a> {
         match statement {
             Statement::CreateTable(create) => {
                 if let Some(path) = self.catalog.prepare(&create.name, create.if_not_exists)? {
-                    let table = table::bind(self.script, &path, create, &mut self.told);
-                    self.catalog.insert(path, Object::Table(table.into()));
+                    let table = table::bind(self.script, &path, *create, &mut self.told);
+                    let table = Object::Table(table.into());
+                    self.catalog.insert(path, table, self.statement);
                 }
                 Ok(())
             }
@@ -307,7 +315,7 @@ impl<'a> Planner<'a> {
         if let Ok(name) = cursor.name("a name")
             && let Ok(Some(path)) = self.catalog.prepare(&name, true)
         {
-            self.catalog.insert(path, Object::Broken);
+            self.catalog.insert(path, Object::Broken, self.statement);
         }
     }
 

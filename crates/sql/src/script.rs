@@ -286,6 +286,28 @@ impl<'a> Script<'a> {
         &self.tokens[from..to.max(from)]
     }
 
+    /// The text of a place without comments and layout; hints stay where they are.
+    pub(crate) fn plain_text(&self, span: Span) -> String {
+        let written = |token: &TokenWithSpan| {
+            let span = self.span(token.span);
+            (span.start, &self.text[span.start..span.end])
+        };
+        let hints = self.hints.iter();
+        // One behind the last word of a statement is still the statement's.
+        let hints = hints.filter(|hint| span.start < hint.follows && hint.follows <= span.end);
+        let hints = hints.flat_map(|hint| {
+            let open = (hint.span.start, "/*+");
+            let close = (hint.span.end, "*/");
+            let inside = hint.tokens.iter().map(written);
+            [open].into_iter().chain(inside).chain([close])
+        });
+        let mut parts: Vec<(usize, &str)> = self.tokens_between(span).iter().map(written).collect();
+        parts.extend(hints);
+        parts.sort_by_key(|(at, _)| *at);
+        let parts: Vec<&str> = parts.into_iter().map(|(_, text)| text).collect();
+        parts.join(" ")
+    }
+
     /// The tokens that lie inside a place.
     pub(crate) fn tokens_in(&self, span: TokenSpan) -> &[TokenWithSpan] {
         let from = self.tokens.partition_point(|t| t.span.start < span.start);

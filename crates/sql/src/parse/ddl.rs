@@ -19,7 +19,8 @@ pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
     let temporary = cursor.eat_word("TEMPORARY");
     if cursor.eat_word("TABLE") {
-        return parse_table(cursor, start).map(Statement::CreateTable);
+        let table = parse_table(cursor, start)?;
+        return Ok(Statement::CreateTable(Box::new(table)));
     }
     if cursor.eat_word("VIEW") {
         return parse_view(cursor).map(Statement::CreateView);
@@ -196,7 +197,7 @@ fn parse_column(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> 
     let name = cursor.ident("a column's name")?;
     let kind = if cursor.eat_word("AS") {
         let (expr, span) = cursor.expression()?;
-        ColumnKind::Computed(expr, span)
+        ColumnKind::Computed(Box::new(expr), span)
     } else {
         let ty = parse_type(cursor)?;
         if cursor.eat_word("METADATA") {

@@ -25,6 +25,7 @@ use std::rc::Rc;
 impl Planner<'_> {
     /// Source, sink and columns are checked each by itself, so that one run tells what is wrong with all of them.
     pub(super) fn plan_insert(&mut self, insert: &Insert) -> Result<Job> {
+        self.catalog.forget_asked();
         let target = self.sink_table(insert);
         let target = self.told.settle(target);
         let relation = self.relation(&insert.query);
@@ -53,7 +54,19 @@ impl Planner<'_> {
             graph,
             sink_table,
             text_span: insert.span,
+            definition: self.definition(insert),
         })
+    }
+
+    /// Each declaration under the name that it has, the INSERT under the database in which its names were looked up.
+    fn definition(&self, insert: &Insert) -> String {
+        let mut definition = String::new();
+        for (path, statement) in self.catalog.asked() {
+            let text = self.script.plain_text(statement);
+            definition += &format!("{}.{}: {text};\n", path.database, path.object);
+        }
+        let text = self.script.plain_text(insert.span);
+        definition + &format!("{}: {text}", self.catalog.current)
     }
 
     fn sink(&mut self, table: &Table, insert: &Insert) -> Option<SinkSpec> {

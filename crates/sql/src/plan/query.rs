@@ -71,7 +71,8 @@ impl Planner<'_> {
             query: create.query,
             database: self.catalog.current.clone(),
         };
-        self.catalog.insert(path, Object::View(view.into()));
+        let view = Object::View(view.into());
+        self.catalog.insert(path, view, self.statement);
         Ok(())
     }
 

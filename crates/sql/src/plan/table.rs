@@ -50,7 +50,7 @@ pub(super) fn bind(
                 computed.push(Computed {
                     position,
                     name: def.name,
-                    expr,
+                    expr: *expr,
                     span: expr_span,
                 });
                 untyped()

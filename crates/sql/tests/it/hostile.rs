@@ -3,6 +3,12 @@
 //! A thread of a test has a stack of 2 MiB, as the server's threads have, and frames of this profile are several times larger
 //! than in a release: what passes here has room there.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "what takes too long on a real clock is hostile too, and a case that overflows the stack can only be told before it does"
+)]
+
 use crate::World;
 use lw_sql::plan_script;
 use std::time::{Duration, Instant};

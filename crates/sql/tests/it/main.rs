@@ -312,3 +312,66 @@ fn scripts_with(folder: &str, extension: &str) -> Vec<PathBuf> {
     assert!(!scripts.is_empty(), "no scripts");
     scripts
 }
+
+/// What a plan id is made of: it follows the query, and nothing else of the script.
+#[test]
+fn a_definition_is_what_the_insert_means() {
+    const SRC: &str = "CREATE TABLE src (a INT, s STRING) WITH ('connector'='kafka', 'topic'='orders', \
+        'properties.bootstrap.servers'='localhost:9092', 'format'='json');";
+    const OTHER: &str = "CREATE TABLE other (a INT) WITH ('connector'='blackhole');";
+    const SINK: &str = "CREATE TABLE snk (a INT) WITH ('connector'='blackhole');";
+    let definition = |parts: &[&str]| {
+        let text = parts.join("\n");
+        let plan = plan_script(&text, "d.sql", &World).map_err(|d| d.render("d.sql", &text));
+        let mut jobs = plan
+            .unwrap_or_else(|error| panic!("{error}"))
+            .jobs
+            .into_iter();
+        let job = jobs.find(|job| job.sink_table.ends_with("snk"));
+        job.expect("an INSERT INTO snk").definition
+    };
+    let view = "CREATE VIEW v AS SELECT a FROM src WHERE a > 1;";
+    let insert = "INSERT INTO snk SELECT a FROM v;";
+    let base = definition(&[SRC, SINK, view, insert]);
+    // Comments, layout, order, and INSERTs and tables that have nothing to do with it.
+    for same in [
+        vec![
+            SINK,
+            "-- why\n",
+            SRC,
+            view,
+            "INSERT INTO snk /* of all */\n SELECT a\nFROM v;",
+        ],
+        vec![
+            SRC,
+            OTHER,
+            SINK,
+            view,
+            "INSERT INTO other SELECT a FROM src;",
+            insert,
+        ],
+    ] {
+        assert_eq!(definition(&same), base, "{same:?}");
+    }
+    // What a view reads, what a hint says, in which database names are looked up.
+    let wider = SRC.replace("s STRING", "s STRING, b INT");
+    let fewer = "CREATE VIEW v AS SELECT a FROM src WHERE a > 2;";
+    let hinted =
+        "INSERT INTO snk SELECT a FROM src /*+ OPTIONS('scan.startup.mode'='latest-offset') */;";
+    let plain = "INSERT INTO snk SELECT a FROM src;";
+    for (one, other) in [
+        (vec![&wider, SINK, view, insert], base.clone()),
+        (vec![SRC, SINK, fewer, insert], base.clone()),
+        (
+            vec![SRC, SINK, view, hinted],
+            definition(&[SRC, SINK, view, plain]),
+        ),
+        (
+            vec!["CREATE DATABASE d; USE d;", SRC, SINK, view, insert],
+            base.clone(),
+        ),
+    ] {
+        assert_ne!(definition(&one), other, "{one:?}");
+    }
+    expect_test::expect![""].assert_eq(&base);
+}
