@@ -434,7 +434,7 @@ fn source_error(error: SourceError) -> ConnectorError {
         SourceError::OutOfRange { topic, partition, asked, start } if asked < start => {
             ConnectorError::new(ErrorKind::Pause, &error)
                 .detail(format!("The records of '{topic}', partition {partition}, from {asked} to {start} were removed before this pipeline read them: they are in no table."))
-                .hint("Raise the topic's retention.ms. To go on with what is left, drop the pipeline and write to a new table.")
+                .hint("Raise the topic's retention.ms, so that it does not happen again.")
         }
         SourceError::OutOfRange { topic, .. } => ConnectorError::new(ErrorKind::Fix, &error)
             .detail(format!("The checkpoint is behind the end of the log: '{topic}' was deleted and created again."))

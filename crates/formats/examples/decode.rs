@@ -3,6 +3,8 @@
 //! Expectation: a record of five fields and 40 bytes is about 15 branches and two short copies, so 50–100 ns in Avro and
 //! some 300 ns in JSON.
 
+#![expect(clippy::disallowed_methods, reason = "a shell: it measures")]
+
 use lw_graph::{Field, FormatSpec, Schema, TypeKind};
 use std::time::Instant;
 

@@ -141,6 +141,8 @@ struct Resume {
     adopt: bool,
     #[serde(default)]
     rewind: bool,
+    #[serde(default)]
+    skip_lost: bool,
 }
 
 async fn resume(
@@ -149,15 +151,17 @@ async fn resume(
     request: Option<Json<Resume>>,
 ) -> Answer {
     let Json(request) = request.unwrap_or_default();
-    let word = match (request.adopt, request.rewind) {
-        (false, false) => None,
-        (true, false) => Some(Word::Adopt),
-        (false, true) => Some(Word::Rewind),
-        (true, true) => {
-            return Err(Refusal::new(400, "adopt and rewind exclude each other")
-                .hint("Adopt leaves out what the table does not show, rewind reads it again."));
-        }
-    };
+    let asked = [
+        (request.adopt, Word::Adopt),
+        (request.rewind, Word::Rewind),
+        (request.skip_lost, Word::SkipLost),
+    ];
+    let mut asked = asked.iter().filter(|(asked, _)| *asked);
+    let word = asked.next().map(|(_, word)| *word);
+    if asked.next().is_some() {
+        return Err(Refusal::new(400, "adopt, rewind and skip_lost exclude each other")
+            .hint("Adopt leaves out what the table does not show, rewind reads it again; skip_lost goes on where the log begins."));
+    }
     ask(parts, move |parts| {
         parts.pipelines.resume(&name, word)?;
         Ok(Json(json!(parts.pipelines.show(&name)?)))

@@ -10,6 +10,7 @@ use lw_graph::{
 use lw_runtime::connector::{Committer, ConnectorError, Connectors, Owner, Sink, Source};
 use lw_runtime::job::Surroundings;
 use lw_runtime::manifest::SplitOffset;
+use lw_runtime::pipelines::{PlannedScript, Planner};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use lw_storage::source::{LogSource, SourceError};
@@ -89,6 +90,16 @@ fn job() -> PlannedJob {
         },
         table: "blackhole".to_string(),
         group: None,
+        query: None,
+    }
+}
+
+/// No record of these tests is unreadable.
+struct NeverAsked;
+
+impl Planner for NeverAsked {
+    fn plan(&self, sql: &str) -> Result<PlannedScript, String> {
+        Err(format!("nobody plans {sql} again"))
     }
 }
 
@@ -188,7 +199,9 @@ fn start() -> Server {
     let around = Surroundings {
         storage: storage.clone(),
         connectors: Arc::new(LogToBlackhole(storage)),
+        planner: Arc::new(NeverAsked),
         clock,
+        new_id: || uuid::Uuid::from_u128(7),
     };
     let pipelines = Arc::new(Pipelines::open(around, Duration::from_secs(1)));
     let trouble = Arc::new(AtomicBool::new(false));

@@ -509,6 +509,9 @@ pub enum PipelineVerb {
         /// Go back to where the table ends and read again what it does not show.
         #[arg(long)]
         rewind: bool,
+        /// Go on where the log begins: records that were removed before they were read stay out.
+        #[arg(long, conflicts_with_all = ["adopt", "rewind"])]
+        skip_lost: bool,
     },
     /// Stop and forget; the table stays.
     Drop { name: String },

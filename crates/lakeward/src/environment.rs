@@ -1,6 +1,7 @@
 //! What the planner asks about the world, answered from the configuration, the log and the registry.
 
 use crate::config::{CatalogPlace, Config};
+use lw_runtime::pipelines::{PlannedJob, PlannedScript, Planner, query_id};
 use lw_schemas::SchemaLookup;
 use lw_sql::environment::{self, Cluster, Environment, Missing};
 use lw_storage::Storage;
@@ -11,6 +12,37 @@ pub struct World {
     pub config: Config,
     pub storage: Storage,
     pub subjects: Arc<dyn SchemaLookup>,
+}
+
+impl Planner for World {
+    /// The script of a pipeline that is stored, planned by what the world is now.
+    fn plan(&self, sql: &str) -> Result<PlannedScript, String> {
+        let plan = lw_sql::plan_script(sql, "the stored script", self);
+        let plan = plan.map_err(|diagnostics| {
+            let first = diagnostics.0.first();
+            first.map_or_else(String::new, |first| first.message.clone())
+        })?;
+        Ok(PlannedScript {
+            jobs: jobs(plan.jobs),
+            settings: plan.settings,
+        })
+    }
+}
+
+/// The planner's jobs as pipelines have them.
+pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
+    let jobs = planned.into_iter().map(|job| {
+        let group = job.graph.sources().find_map(|source| match source {
+            lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
+        });
+        PlannedJob {
+            group,
+            query: Some(query_id(&job.definition)),
+            graph: job.graph,
+            table: job.sink_table,
+        }
+    });
+    jobs.collect()
 }
 
 impl Environment for World {

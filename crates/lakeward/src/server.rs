@@ -6,7 +6,7 @@
 use crate::args::Up;
 use crate::config::Config;
 use crate::connectors::Wiring;
-use crate::environment::World;
+use crate::environment::{World, jobs};
 use crate::failure::failure;
 use crate::tables::Tables;
 use anyhow::Context;
@@ -17,10 +17,10 @@ use lw_lakehouse::{Catalog, Files, Ids};
 use lw_ops::metrics::{Disk, Observed};
 use lw_registry::Registry;
 use lw_runtime::job::Surroundings;
-use lw_runtime::pipelines::{Pipelines, PlannedJob};
+use lw_runtime::pipelines::Pipelines;
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_stdx::disk::RealDisk;
-use lw_storage::{OpenError, Storage};
+use lw_storage::{OpenError, Storage, Uuid};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -127,15 +127,17 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         config.clone(),
         clock.clone(),
     ));
-    let world = World {
+    let world = Arc::new(World {
         config,
         storage: storage.clone(),
         subjects: registry.clone(),
-    };
+    });
     let around = Surroundings {
         storage: storage.clone(),
         connectors: wiring.clone(),
+        planner: world.clone(),
         clock: clock.clone(),
+        new_id,
     };
     let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
     let scraped = Scraped {
@@ -163,6 +165,14 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell that ids of pipelines come from"
+)]
+fn new_id() -> Uuid {
+    Uuid::new_v4()
+}
+
 fn io_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     tokio::runtime::Builder::new_multi_thread()
@@ -175,7 +185,7 @@ fn io_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// What the API asks.
 fn parts(
     scraped: Scraped,
-    world: World,
+    world: Arc<World>,
     status: Status,
     query_memory: usize,
 ) -> anyhow::Result<Parts> {
@@ -367,20 +377,7 @@ fn plan(script: &Script, world: &World) -> Result<Planned, Refusal> {
         .map_err(|diagnostics| refused(&diagnostics, file, sql))?;
     Ok(Planned {
         name: plan.pipeline_name.unwrap_or_else(|| name.clone()),
-        jobs: plan
-            .jobs
-            .into_iter()
-            .map(|job| {
-                let group = job.graph.sources().find_map(|source| match source {
-                    lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
-                });
-                PlannedJob {
-                    group,
-                    graph: job.graph,
-                    table: job.sink_table,
-                }
-            })
-            .collect(),
+        jobs: jobs(plan.jobs),
         settings: plan.settings,
         explanations: plan
             .explanations

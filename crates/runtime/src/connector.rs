@@ -232,15 +232,14 @@ pub struct TableMarker {
     pub ends: Vec<SplitOffset>,
 }
 
+/// A sink with the committer of its tables.
+pub type Output = (Box<dyn Sink>, Box<dyn Committer>);
+
 /// Makes connectors from specifications; given by the composition root.
 pub trait Connectors: Send + Sync {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError>;
     /// Creates the table if it is missing.
-    fn sink(
-        &self,
-        spec: &SinkSpec,
-        owner: &Owner,
-    ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError>;
+    fn sink(&self, spec: &SinkSpec, owner: &Owner) -> Result<Output, ConnectorError>;
     /// Publishes a pipeline's offsets as a consumer group, for lag tools. Best effort after the commit.
     fn publish_offsets(&self, group: &str, offsets: &[SplitOffset]);
 }

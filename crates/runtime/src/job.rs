@@ -11,6 +11,7 @@
 use crate::chain::Chain;
 use crate::connector::{ConnectorError, Connectors, ErrorKind, Owner, Pause};
 use crate::manifest::{Manifest, SplitOffset, Unreadable};
+use crate::pipelines::{Planner, Word};
 use crate::store::{ManifestStore, StoreError};
 use crate::task::{Attempt, Ended};
 use lw_graph::{JobGraph, Operator};
@@ -69,6 +70,8 @@ pub struct PauseView {
     /// Where the newest commit ever made ended.
     pub marker_offsets: Vec<SplitOffset>,
     pub checkpoint_offsets: Vec<SplitOffset>,
+    /// What can be said to it.
+    pub words: Vec<Word>,
 }
 
 /// What a job shows of itself; counters since the process started.
@@ -232,7 +235,10 @@ pub fn manifest_key(pipeline: Uuid, table: &str, occurrence: usize) -> String {
 pub struct Surroundings {
     pub storage: Storage,
     pub connectors: Arc<dyn Connectors>,
+    pub planner: Arc<dyn Planner>,
     pub clock: Arc<dyn Clock>,
+    /// Ids of pipelines and of commits that no reading made.
+    pub new_id: fn() -> Uuid,
 }
 
 /// A job with its thread.
@@ -296,6 +302,7 @@ impl Supervisor {
                     table_offsets: Vec::new(),
                     marker_offsets: Vec::new(),
                     checkpoint_offsets: Vec::new(),
+                    words: vec![Word::SkipLost],
                 }),
                 Err(error) if error.kind == ErrorKind::Retry && !self.control.stopping() => {
                     if begun.elapsed() > Duration::from_secs(60) {
@@ -446,5 +453,6 @@ fn view(pause: Pause) -> PauseView {
         table_offsets: pause.table_offsets,
         marker_offsets: pause.marker_offsets,
         checkpoint_offsets: pause.checkpoint_offsets,
+        words: vec![Word::Adopt, Word::Rewind],
     }
 }

@@ -17,6 +17,7 @@ mod record;
 pub mod takeover;
 
 pub use error::{PipelineError, offsets_text};
+pub use plan::{PlannedScript, Planner, query_id};
 
 use crate::connector::{Committer, ConnectorError};
 use crate::job::{Job, JobSpec, JobState, JobStatus, Settings, Status, Surroundings};
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use lw_graph::JobGraph;
 use lw_storage::{Expect, Op, Table as Kv};
 use parking_lot::Mutex;
-use record::{Desired, FORMAT, Record, Unreadable, carry_over};
+use record::{Desired, FORMAT, Record, Unreadable, carry_over, plan_again};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +57,9 @@ pub struct PlannedJob {
     pub table: String,
     /// `properties.group.id`, else `lakeward-<pipeline>`.
     pub group: Option<String>,
+    /// What the query means, as [`query_id`] has it; `None` in records from before it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
 }
 
 /// What became of a submission.
@@ -78,13 +82,17 @@ pub struct View {
     pub jobs: Vec<Status>,
 }
 
-/// What the user says to a pipeline that paused because its table is not where it left it; see [`takeover`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the user says to a pipeline that paused because its table is not where it left it (see [`takeover`]), or because the log
+/// begins behind what it has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// Accept the table as it is: what a rollback took away stays away.
     Adopt,
     /// Read again what the table does not show.
     Rewind,
+    /// Go on where the log begins: what was removed before it was read is in no table, and stays out.
+    SkipLost,
 }
 
 /// What a job needs to go on, worked out and not yet done.
@@ -95,12 +103,17 @@ struct Prepared {
     committer: Box<dyn Committer>,
 }
 
+/// What the tables of a job say, and who asked them.
+type Asked = (Tables, Box<dyn Committer>);
+
 /// The shortest time between two checkpoints, as in Flink.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// All pipelines of a server.
 pub struct Pipelines {
     around: Surroundings,
+    /// Why the scripts of records that cannot be read do not help, by name.
+    not_planned: BTreeMap<String, String>,
     commit_interval: Duration,
     running: Mutex<BTreeMap<String, Vec<Job>>>,
     /// One change at a time: submit, stop, resume and drop wait for each other.
@@ -111,13 +124,19 @@ impl Pipelines {
     /// Opens the registry; nothing runs until [`Pipelines::resume_all`]. Records of older formats become this one's.
     pub fn open(around: Surroundings, commit_interval: Duration) -> Pipelines {
         carry_over(&around.storage);
-        hold_all(&around.storage);
-        Pipelines {
+        let not_planned = plan_again(&around.storage, &*around.planner);
+        let pipelines = Pipelines {
             around,
+            not_planned,
             commit_interval,
             running: Mutex::new(BTreeMap::new()),
             changes: Mutex::new(()),
-        }
+        };
+        let records = pipelines.records();
+        hold_all(&pipelines.around.storage, |key| {
+            !records.iter().any(|record| record.dropped(key))
+        });
+        pipelines
     }
 
     /// Starts every pipeline that was running when the server ended.
@@ -178,7 +197,7 @@ impl Pipelines {
             format: FORMAT,
             id: existing
                 .as_ref()
-                .map_or_else(Uuid::new_v4, |record| record.id),
+                .map_or_else(self.around.new_id, |record| record.id),
             name: submission.name.clone(),
             sql: submission.sql.clone(),
             jobs: submission.jobs.clone(),
@@ -210,8 +229,20 @@ impl Pipelines {
             self.start(existing);
         }
         taken?;
+        if let Some(existing) = &existing {
+            self.let_go(existing, &record);
+        }
         self.start(&record);
         Ok(outcome)
+    }
+
+    /// What an `INSERT` that is in the script no more has not read need not be kept for it. Its manifest stays: should the
+    /// `INSERT` come back, it goes on there.
+    fn let_go(&self, before: &Record, after: &Record) {
+        let kept = after.manifest_keys();
+        for key in before.manifest_keys().difference(&kept) {
+            release(&self.around.storage, key.as_bytes());
+        }
     }
 
     /// Ends a pipeline with a last commit; it stays, and [`Pipelines::resume`] goes on where it ended.
@@ -238,6 +269,7 @@ impl Pipelines {
             self.read_on(&record)?;
         }
         let resumed = match word {
+            Some(Word::SkipLost) => self.skip_lost(&record),
             Some(word) => self
                 .plans(&record, word)
                 .and_then(|plans| self.carry_out(&record, plans)),
@@ -296,6 +328,34 @@ impl Pipelines {
         Ok(())
     }
 
+    /// Puts each job that was overtaken by retention or a deletion of records to where its log begins. The table's next commit
+    /// accounts for the offsets between, with no row of them: whoever audits the table finds how many they were.
+    fn skip_lost(&self, record: &Record) -> Result<(), PipelineError> {
+        for index in 0..record.jobs.len() {
+            let (mut store, before) = self.manifest_of(record, index)?;
+            let lost = store.lost(&before);
+            if lost.is_empty() {
+                continue;
+            }
+            let Some(spec) = record.jobs[index].graph.sink() else {
+                continue;
+            };
+            let opened = self.around.connectors.sink(spec, &record.owner());
+            let (sink, _) = opened.map_err(PipelineError::Connector)?;
+            let mut after = takeover::skip(&before, sink.table(), lost, (self.around.new_id)());
+            after.created_ms = self.around.clock.now_ms();
+            store.save(&after)?;
+            tracing::warn!(
+                pipeline = record.name,
+                table = sink.table(),
+                from = offsets_text(&before.offsets),
+                to = offsets_text(&after.offsets),
+                "records that were removed before they were read are passed over"
+            );
+        }
+        Ok(())
+    }
+
     /// A finished pipeline that is told to go on reads up to where its topics end now.
     fn read_on(&self, record: &Record) -> Result<(), PipelineError> {
         for index in 0..record.jobs.len() {
@@ -311,9 +371,17 @@ impl Pipelines {
         let all = Record::all(&self.around.storage).into_iter();
         all.map(|stored| match stored {
             Ok(record) => self.view(&record),
-            Err(unreadable) => view_unreadable(unreadable),
+            Err(unreadable) => view_unreadable(self.told(unreadable)),
         })
         .collect()
+    }
+
+    /// With why its script does not help, where that was tried.
+    fn told(&self, mut unreadable: Unreadable) -> Unreadable {
+        if let Some(reason) = self.not_planned.get(&unreadable.name) {
+            unreadable.reason += &format!("; {reason}");
+        }
+        unreadable
     }
 
     /// # Errors
@@ -332,6 +400,35 @@ impl Pipelines {
         let mut plans = record.plans.into_iter();
         let named = plans.find(|text| text.ids.iter().any(|id| id == plan))?;
         Some(named.sql)
+    }
+
+    /// The job that a plan id in a table's marker means: the present one, or the one that its script made.
+    ///
+    /// # Errors
+    /// Why there is none: an audit must not judge by another.
+    pub fn job_of_plan(&self, pipeline: Uuid, plan: &str) -> Result<PlannedJob, String> {
+        let record = self.records().into_iter().find(|r| r.id == pipeline);
+        let record = record.ok_or("the pipeline is gone")?;
+        let named = |jobs: &[PlannedJob], sql: &str, settings: &BTreeMap<String, String>| {
+            let mut all = 0..jobs.len();
+            let found = all.find(|index| plan::id_of(jobs, *index, sql, settings) == plan)?;
+            Some(jobs[found].clone())
+        };
+        if let Some(job) = named(&record.jobs, &record.sql, &record.settings) {
+            return Ok(job);
+        }
+        let sql = self.script_of_plan(pipeline, plan);
+        let sql = sql.ok_or("its script is not kept any more")?;
+        let mut planned = self.around.planner.plan(&sql)?;
+        if let Some(job) = named(&planned.jobs, &sql, &planned.settings) {
+            return Ok(job);
+        }
+        // Ids that were made before it was known what a query means.
+        for job in &mut planned.jobs {
+            job.query = None;
+        }
+        let job = named(&planned.jobs, &sql, &planned.settings);
+        job.ok_or_else(|| "its script makes another plan now".to_string())
     }
 
     /// The manifest of a pipeline's `index`-th job.
@@ -499,6 +596,7 @@ impl Pipelines {
             };
             let plan = match word {
                 Word::Adopt => takeover::adopt(&before, &tables),
+                Word::SkipLost => continue,
                 Word::Rewind => takeover::rewind(&before, &tables).map_err(|refusal| {
                     PipelineError::CannotRewind {
                         name: record.name.clone(),
@@ -559,7 +657,7 @@ impl Pipelines {
         record: &Record,
         index: usize,
         manifest: &Manifest,
-    ) -> Result<Option<(Tables, Box<dyn Committer>)>, PipelineError> {
+    ) -> Result<Option<Asked>, PipelineError> {
         let Some(spec) = record.jobs[index].graph.sink() else {
             return Ok(None);
         };
@@ -612,7 +710,8 @@ impl Pipelines {
     }
 
     fn stored(&self, name: &str) -> Option<Result<Record, Unreadable>> {
-        Record::load(&self.around.storage, name)
+        let stored = Record::load(&self.around.storage, name)?;
+        Some(stored.map_err(|unreadable| self.told(unreadable)))
     }
 
     /// The records that can be read.
@@ -640,7 +739,7 @@ fn view_unreadable(unreadable: Unreadable) -> View {
         id: unreadable.id.unwrap_or_default(),
         state: "failed".to_string(),
         created_ms: 0,
-        sql: unreadable.sql,
+        sql: unreadable.sql.into(),
         jobs: vec![JobStatus::failed(unreadable.tables.join(", "), failed)],
     }
 }

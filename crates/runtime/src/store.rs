@@ -6,10 +6,11 @@
 //! What a manifest has still to read is held against retention under the manifest's key, from the moment that it is durable
 //! until it is removed, whether its job runs or not.
 
-use crate::manifest::{Manifest, SplitOffset, Unreadable};
+use crate::manifest::{Manifest, SplitOffset, SplitRange, Unreadable};
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Hold, Op, Storage, Table};
 use thiserror::Error;
+use uuid::Uuid;
 
 /// The manifest of one job, held for writing.
 pub struct ManifestStore {
@@ -79,6 +80,26 @@ impl ManifestStore {
         Ok(())
     }
 
+    /// The offsets that the manifest has still to read and that the log does not have any more.
+    pub fn lost(&self, manifest: &Manifest) -> Vec<SplitRange> {
+        let open = still_open(&self.storage, manifest);
+        let lost = open.filter_map(|(at, topic)| {
+            // A topic that is gone has lost more than a range: that is told where it is read.
+            let start = self.storage.bounds(topic, at.partition)?.log_start;
+            (at.next < start).then(|| SplitRange {
+                topic: at.topic.clone(),
+                partition: at.partition,
+                start: at.next,
+                end: start,
+                rows: 0,
+                filtered: 0,
+                dead_letters: 0,
+                control: 0,
+            })
+        });
+        lost.collect()
+    }
+
     /// Whether the manifest on disk is still the one that this process wrote.
     pub fn is_mine(&self) -> bool {
         self.storage.get(Table::Manifests, &self.key) == self.current
@@ -106,10 +127,13 @@ impl ManifestStore {
     }
 }
 
-/// States what every stored manifest has still to read; after it retention may begin.
-pub(crate) fn hold_all(storage: &Storage) {
+/// States what the stored manifests have still to read, those that somebody still runs by; after it retention may begin.
+pub(crate) fn hold_all(storage: &Storage, is_run: impl Fn(&str) -> bool) {
     for (key, manifest) in storage.scan(Table::Manifests, b"") {
         let holder = String::from_utf8_lossy(&key);
+        if !is_run(&holder) {
+            continue;
+        }
         match Manifest::read(&manifest) {
             Ok(manifest) => storage.hold(&holder, unread(storage, &manifest)),
             Err(error) => {
@@ -124,22 +148,31 @@ pub(crate) fn release(storage: &Storage, key: &[u8]) {
     storage.release(&String::from_utf8_lossy(key));
 }
 
-/// Where the manifest goes on, in partitions that it has not read to their end. Format 1 knows topics by their names only.
+/// Where the manifest goes on.
 fn unread(storage: &Storage, manifest: &Manifest) -> Vec<Hold> {
+    let open = still_open(storage, manifest);
+    let hold = |(at, topic): (&SplitOffset, Uuid)| Hold {
+        topic,
+        partition: at.partition,
+        offset: at.next,
+    };
+    open.map(hold).collect()
+}
+
+/// The partitions that the manifest has not read to their end. Format 1 knows topics by their names only.
+fn still_open<'a>(
+    storage: &'a Storage,
+    manifest: &'a Manifest,
+) -> impl Iterator<Item = (&'a SplitOffset, Uuid)> {
     let finished = |at: &SplitOffset| {
         let ends = manifest.ends.as_deref().unwrap_or_default();
         let end = ends.iter().find(|end| end.same_split(at));
         end.is_some_and(|end| at.next >= end.next)
     };
-    let open = manifest.offsets.iter().filter(|at| !finished(at));
+    let open = manifest.offsets.iter().filter(move |at| !finished(at));
     open.filter_map(|at| {
         let id = manifest.topics.get(&at.topic).copied();
         let id = id.or_else(|| storage.topic(&at.topic).map(|topic| topic.id));
-        id.map(|topic| Hold {
-            topic,
-            partition: at.partition,
-            offset: at.next,
-        })
+        Some((at, id?))
     })
-    .collect()
 }

@@ -80,6 +80,9 @@ const SEAL_BYTES: usize = 128 << 20;
 /// How long a poll waits for records; bounds how late a stop is noticed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Shows confirmed offsets as a consumer group's.
+pub(crate) type Publish = Box<dyn Fn(&[SplitOffset]) + Send>;
+
 /// Everything that one attempt needs.
 pub(crate) struct Attempt {
     pub(crate) source: Box<dyn Source>,
@@ -95,7 +98,7 @@ pub(crate) struct Attempt {
     pub(crate) status: Arc<JobStatus>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Publishes confirmed offsets for lag tools.
-    pub(crate) publish: Box<dyn Fn(&[SplitOffset]) + Send>,
+    pub(crate) publish: Publish,
 }
 
 impl Attempt {

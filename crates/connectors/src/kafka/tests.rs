@@ -226,7 +226,8 @@ fn every_startup_mode_begins_where_it_says() {
     });
     let specific =
         |offsets: &[(i32, i64)]| StartupMode::Specific(offsets.iter().copied().collect());
-    let cases: [(StartupMode, &[(i32, i64)], &str); 8] = [
+    type Case<'a> = (StartupMode, &'a [(i32, i64)], &'a str);
+    let cases: [Case<'_>; 8] = [
         (
             StartupMode::Earliest,
             &[],
@@ -347,7 +348,9 @@ fn until_is_exact_inside_a_batch_and_nothing_is_read_of_other_partitions() {
     assert!(source.poll(1 << 20, NOW).unwrap().finished);
     // What the log does not have yet is never reached, nor taken for reached.
     for beyond in [at("t", 0, 5), at("t", 9, 1)] {
-        source.open(&from, Some(&[beyond.clone()])).unwrap();
+        source
+            .open(&from, Some(std::slice::from_ref(&beyond)))
+            .unwrap();
         assert!(
             !drain(&mut source, 1 << 20)
                 .iter()

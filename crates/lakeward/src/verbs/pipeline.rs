@@ -17,9 +17,10 @@ pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
             name,
             adopt,
             rewind,
+            skip_lost,
         } => client.post(
             &format!("{}/resume", path(name)),
-            &json!({ "adopt": adopt, "rewind": rewind }),
+            &json!({ "adopt": adopt, "rewind": rewind, "skip_lost": skip_lost }),
         )?,
         PipelineVerb::Drop { name } => {
             let answer = client.delete(&path(name))?;
@@ -96,12 +97,16 @@ fn explain(pipeline: &Value) {
             }
             Some("paused") => {
                 say(format!("paused: {}", text(&job["reason"])));
+                let words = job["words"].as_array();
+                let helps = |word: &str| words.is_none_or(|words| words.contains(&json!(word)));
                 for (what, key) in [
                     ("the table ends at", "table_offsets"),
                     ("the last commit ended at", "marker_offsets"),
                     ("the checkpoint stands at", "checkpoint_offsets"),
                 ] {
-                    say(format!("  {what:<24} {}", offsets(&job[key])));
+                    if helps("adopt") {
+                        say(format!("  {what:<24} {}", offsets(&job[key])));
+                    }
                 }
                 let name = text(&pipeline["name"]);
                 for (word, what) in [
@@ -113,10 +118,16 @@ fn explain(pipeline: &Value) {
                         "rewind",
                         "goes back to where the table ends: rows that it lost are read again",
                     ),
+                    (
+                        "skip-lost",
+                        "goes on where the log begins: the records that were removed are in no table",
+                    ),
                 ] {
-                    say(format!(
-                        "  `lakeward pipeline resume {name} --{word}` {what}"
-                    ));
+                    if helps(word) {
+                        say(format!(
+                            "  `lakeward pipeline resume {name} --{word}` {what}"
+                        ));
+                    }
                 }
             }
             _ => {}

@@ -1,9 +1,12 @@
 //! Plan ids: which query made a commit.
 //!
-//! A commit's marker names the plan that computed its rows, and the pipeline's record keeps the script of each plan, so that
-//! an audit judges every range by the query that made it, also after `--replace`. The id is a hash of what the query is
-//! read from: the script (its `INSERT`s with their DDL), the table that it fills, the settings.
+//! A commit's marker names the plan that computed its rows, and the pipeline's record keeps a script for each plan, so that
+//! an audit judges every range by the query that made it, also after `--replace`. The id is a hash of what the query *means*:
+//! the `INSERT` with the DDL of all that it reads and writes, the table that it fills, the settings. So a script that changes
+//! elsewhere leaves the plan what it was. (Records of the first version of format 2 do not know what their queries mean: there
+//! the whole script stands for it.)
 
+use super::PlannedJob;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,14 +21,10 @@ pub(super) struct PlanText {
 }
 
 impl PlanText {
-    /// Adds a plan; the oldest scripts go where all together are too long.
-    ///
-    /// # Panics
-    /// When another script has this id already: an audit would judge by the wrong query.
+    /// Adds a plan; the oldest scripts go where all together are too long. A plan that is known already keeps its script: in
+    /// both the query means the same.
     pub(super) fn keep(plans: &mut Vec<PlanText>, id: &str, sql: &str) {
-        let known = plans.iter().find(|plan| plan.ids.iter().any(|i| i == id));
-        if let Some(known) = known {
-            assert_eq!(known.sql, sql, "P1: a plan id names one script");
+        if plans.iter().any(|plan| plan.ids.iter().any(|i| i == id)) {
             return;
         }
         match plans.iter_mut().find(|plan| plan.sql == sql) {
@@ -42,9 +41,48 @@ impl PlanText {
     }
 }
 
-/// The id of the plan that fills `table`: 32 hexadecimal digits.
-pub(super) fn plan_id(
+/// Makes jobs of a script, as when it was submitted; given by the composition root.
+pub trait Planner: Send + Sync {
+    /// # Errors
+    /// Why the script cannot be planned any more.
+    fn plan(&self, sql: &str) -> Result<PlannedScript, String>;
+}
+
+/// A script, planned.
+#[derive(Clone, Debug)]
+pub struct PlannedScript {
+    pub jobs: Vec<PlannedJob>,
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What [`PlannedJob::query`] holds of the text that says what an `INSERT` means: 32 hexadecimal digits.
+pub fn query_id(definition: &str) -> String {
+    let hash = fnv(FNV_OFFSET, definition.as_bytes());
+    format!("{hash:032x}")
+}
+
+/// Which of the `INSERT`s into its table the `index`-th is, counted from 0. Only sinks that are no tables take several.
+pub(super) fn occurrence(jobs: &[PlannedJob], index: usize) -> usize {
+    let table = &jobs[index].table;
+    let before = jobs[..index].iter();
+    before.filter(|job| job.table == *table).count()
+}
+
+/// The id of the plan of the `index`-th job of a script.
+pub(super) fn id_of(
+    jobs: &[PlannedJob],
+    index: usize,
     sql: &str,
+    settings: &BTreeMap<String, String>,
+) -> String {
+    let job = &jobs[index];
+    let query = job.query.as_deref().unwrap_or(sql);
+    plan_id(query, &job.table, occurrence(jobs, index), settings)
+}
+
+/// The id of the plan that fills `table`: 32 hexadecimal digits.
+fn plan_id(
+    query: &str,
     table: &str,
     occurrence: usize,
     settings: &BTreeMap<String, String>,
@@ -52,7 +90,7 @@ pub(super) fn plan_id(
     let occurrence = occurrence.to_string();
     let settings = settings.iter().flat_map(|(key, value)| [key, value]);
     let mut hash = FNV_OFFSET;
-    for part in [sql, table, &occurrence]
+    for part in [query, table, &occurrence]
         .into_iter()
         .chain(settings.map(String::as_str))
     {

@@ -5,14 +5,14 @@
 //! A record that cannot be read is never skipped: its pipeline is there, and says why it does not run.
 
 use super::PlannedJob;
-use super::plan::{PlanText, plan_id};
+use super::plan::{self, PlanText, Planner};
 use crate::connector::Owner;
 use crate::job::manifest_key;
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Op, Storage, Table};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The layout version that [`Record::format`] carries.
@@ -45,13 +45,15 @@ pub(super) enum Desired {
 }
 
 /// A record that this version cannot read, and what can still be told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Unreadable {
     pub(super) name: String,
     pub(super) reason: String,
     pub(super) id: Option<Uuid>,
     pub(super) tables: Vec<String>,
-    pub(super) sql: String,
+    pub(super) sql: Box<str>,
+    /// The record without its jobs, where only these cannot be read: they can be planned again.
+    pub(super) without_jobs: Option<Box<Record>>,
 }
 
 impl Record {
@@ -107,24 +109,27 @@ impl Record {
         }
     }
 
-    /// Which of the `INSERT`s into its table a job is, counted from 0. Only sinks that are no tables take several.
     pub(super) fn occurrence(&self, index: usize) -> usize {
-        let table = &self.jobs[index].table;
-        let before = self.jobs[..index].iter();
-        before.filter(|job| job.table == *table).count()
+        plan::occurrence(&self.jobs, index)
     }
 
     pub(super) fn manifest_key(&self, index: usize) -> String {
         manifest_key(self.id, &self.jobs[index].table, self.occurrence(index))
     }
 
+    /// The keys of the manifests of all its jobs.
+    pub(super) fn manifest_keys(&self) -> BTreeSet<String> {
+        let jobs = 0..self.jobs.len();
+        jobs.map(|index| self.manifest_key(index)).collect()
+    }
+
+    /// Whether the key is that of a manifest whose `INSERT` is not in the script any more.
+    pub(super) fn dropped(&self, key: &str) -> bool {
+        key.starts_with(&format!("{}/", self.id)) && !self.manifest_keys().contains(key)
+    }
+
     pub(super) fn plan_id(&self, index: usize) -> String {
-        plan_id(
-            &self.sql,
-            &self.jobs[index].table,
-            self.occurrence(index),
-            &self.settings,
-        )
+        plan::id_of(&self.jobs, index, &self.sql, &self.settings)
     }
 
     /// Keeps the text of the present plans, beside those of the plans before.
@@ -219,6 +224,74 @@ fn read(name: &[u8], bytes: &[u8]) -> Result<Record, Unreadable> {
         reason,
         id: value["id"].as_str().and_then(|id| id.parse().ok()),
         tables: tables.map(ToString::to_string).collect(),
-        sql: value["sql"].as_str().unwrap_or_default().to_string(),
+        sql: value["sql"].as_str().unwrap_or_default().into(),
+        without_jobs: without_jobs(value).map(Box::new),
     })
+}
+
+/// The record with no jobs in it, if the rest can be read.
+fn without_jobs(mut value: Value) -> Option<Record> {
+    *value.get_mut("jobs")? = Value::Array(Vec::new());
+    let record = serde_json::from_value::<Record>(value).ok()?;
+    (record.format == FORMAT).then_some(record)
+}
+
+/// Plans the script of each record again whose jobs alone cannot be read: what is durable of a pipeline is its script. Gives the
+/// records that stay unreadable, by name, each with the reason why its script does not help.
+pub(super) fn plan_again(storage: &Storage, planner: &dyn Planner) -> BTreeMap<String, String> {
+    let mut refused = BTreeMap::new();
+    for (name, bytes) in storage.scan(Table::Pipelines, b"") {
+        let Err(unreadable) = read(&name, &bytes) else {
+            continue;
+        };
+        let Some(record) = unreadable.without_jobs else {
+            continue;
+        };
+        let name = unreadable.name;
+        let stored = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let done = planned_again(*record, &stored["jobs"], planner).and_then(|record| {
+            let op = put(&name, Some(record.to_bytes()), Expect::Value(bytes));
+            let done = storage.commit_blocking(vec![op]);
+            done.map_err(|error| format!("its record cannot be written: {error}"))
+        });
+        match done {
+            Ok(_) => tracing::warn!(
+                pipeline = name,
+                reason = unreadable.reason,
+                "the pipeline was planned again from its script"
+            ),
+            Err(reason) => {
+                tracing::error!(
+                    pipeline = name,
+                    reason,
+                    "the pipeline cannot be planned again"
+                );
+                refused.insert(name, reason);
+            }
+        }
+    }
+    refused
+}
+
+/// The record with the jobs that its script makes now. They have to be the same: each goes on at the offsets of the one that it
+/// stands for.
+fn planned_again(
+    mut record: Record,
+    stored: &Value,
+    planner: &dyn Planner,
+) -> Result<Record, String> {
+    let planned = planner.plan(&record.sql);
+    record.jobs = planned
+        .map_err(|error| format!("its script cannot be planned any more: {error}"))?
+        .jobs;
+    let stored = stored.as_array().map_or(&[][..], Vec::as_slice);
+    let tables = stored.iter().map(|job| job["table"].as_str());
+    if !tables.eq(record.jobs.iter().map(|job| Some(job.table.as_str()))) {
+        return Err("its script fills other tables now".to_string());
+    }
+    for (job, stored) in record.jobs.iter_mut().zip(stored) {
+        // The plan is what it was: bounded reads end where they said, commits go on naming it.
+        job.query = stored["query"].as_str().map(ToString::to_string);
+    }
+    Ok(record)
 }

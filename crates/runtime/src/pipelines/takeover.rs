@@ -17,8 +17,9 @@
 //! again and the same word can be given again.
 
 use crate::connector::{Restate, Standing, TableMarker};
-use crate::manifest::{Confirmed, Manifest, SplitOffset, TableChain};
+use crate::manifest::{Confirmed, Manifest, Pending, SplitOffset, SplitRange, TableChain};
 use std::fmt;
+use uuid::Uuid;
 
 /// A table and what it says.
 #[derive(Clone, Debug)]
@@ -159,6 +160,38 @@ pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
         }
     }
     Ok(plan)
+}
+
+/// Goes on behind what the log has lost, whatever became of the table: a commit without files accounts for the offsets, so that
+/// the chain has no hole.
+///
+/// # Panics
+/// When a range does not begin where the manifest stands: offsets that can be read would be passed over.
+pub fn skip(before: &Manifest, main: &str, lost: Vec<SplitRange>, uuid: Uuid) -> Manifest {
+    let mut manifest = before.clone();
+    for range in &lost {
+        let mut offsets = manifest.offsets.iter_mut();
+        let at = offsets.find(|at| at.topic == range.topic && at.partition == range.partition);
+        let at = at.expect("only what the manifest stands at is lost to it");
+        assert_eq!(
+            at.next, range.start,
+            "L2: a commit begins where the manifest stands"
+        );
+        at.next = range.end;
+    }
+    let begins = manifest.begins.clone();
+    let chain = manifest.tables.entry(main.to_string()).or_default();
+    chain.chain.push(Pending {
+        sequence: chain.next_sequence(),
+        uuid,
+        previous: chain.head(),
+        ranges: lost,
+        plan: manifest.plan.clone(),
+        begins,
+        ..Pending::default()
+    });
+    manifest.checkpoint_id += 1;
+    manifest
 }
 
 impl Plan {

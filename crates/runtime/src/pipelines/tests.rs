@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::batch::{Batch, DeadLetter, Origin, Split};
-use crate::connector::{CommitOutcome, Connectors, Owner, Polled, Progress, Sink, Source, Staged};
+use crate::connector::{
+    CommitOutcome, Connectors, ErrorKind, Owner, Polled, Progress, Sink, Source, Staged,
+};
 use crate::manifest::{SplitOffset, TableChain};
 use lw_graph::{
     FormatSpec, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec, StartupMode,
@@ -16,11 +18,16 @@ use lw_storage::{Config, Storage};
 struct Script {
     /// The part that panics.
     panics: Mutex<&'static str>,
-    /// End of the one partition.
+    /// Start and end of the one partition.
+    log_start: Mutex<i64>,
     log_end: Mutex<i64>,
     topic: Mutex<Uuid>,
     /// Offsets `[from, to)` of commits.
     committed: Mutex<Vec<(i64, i64)>>,
+    /// The same, by table.
+    tables: Mutex<BTreeMap<String, Vec<(i64, i64)>>>,
+    /// Scripts that a planner is asked for, with what it makes of them.
+    planned: Mutex<BTreeMap<String, PlannedScript>>,
 }
 
 impl Script {
@@ -72,6 +79,12 @@ impl Source for FakeSource {
     }
     fn poll(&mut self, _: usize, _: Duration) -> Result<Polled, ConnectorError> {
         self.script.reached("source");
+        if self.next < *self.script.log_start.lock() {
+            return Err(ConnectorError::new(
+                ErrorKind::Pause,
+                "the log begins later",
+            ));
+        }
         let end = match self.bounded {
             true => self.end,
             false => *self.script.log_end.lock(),
@@ -106,11 +119,11 @@ impl Source for FakeSource {
     }
 }
 
-struct FakeSink(Arc<Script>);
+struct FakeSink(Arc<Script>, String);
 
 impl Sink for FakeSink {
     fn table(&self) -> &str {
-        "lake.t"
+        &self.1
     }
     fn write(&mut self, _: Batch) -> Result<(), ConnectorError> {
         Ok(())
@@ -130,12 +143,14 @@ impl Sink for FakeSink {
 struct FakeCommitter(Arc<Script>);
 
 impl Committer for FakeCommitter {
-    fn commit(&mut self, _: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError> {
+    fn commit(&mut self, table: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError> {
         self.0.reached("committer");
         for pending in &chain.chain {
             assert!(pending.plan.is_some() && !pending.begins.is_empty());
             let ranges = pending.ranges.iter().map(|range| (range.start, range.end));
-            self.0.committed.lock().extend(ranges);
+            self.0.committed.lock().extend(ranges.clone());
+            let mut tables = self.0.tables.lock();
+            tables.entry(table.to_string()).or_default().extend(ranges);
         }
         Ok(CommitOutcome::Confirmed {
             confirmed: chain.chain.len(),
@@ -158,13 +173,33 @@ impl Connectors for Fakes {
     }
     fn sink(
         &self,
-        _: &SinkSpec,
+        spec: &SinkSpec,
         _: &Owner,
     ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError> {
-        let (sink, committer) = (FakeSink(self.0.clone()), FakeCommitter(self.0.clone()));
+        let table = match spec {
+            SinkSpec::Print { identifier } => identifier.clone(),
+            _ => "lake.t".to_string(),
+        };
+        let sink = FakeSink(self.0.clone(), table);
+        let committer = FakeCommitter(self.0.clone());
         Ok((Box::new(sink), Box::new(committer)))
     }
     fn publish_offsets(&self, _: &str, _: &[SplitOffset]) {}
+}
+
+impl Planner for Script {
+    fn plan(&self, sql: &str) -> Result<PlannedScript, String> {
+        let planned = self.planned.lock();
+        let planned = planned.get(sql).cloned();
+        planned.ok_or_else(|| "there is no table 'src'".to_string())
+    }
+}
+
+/// 1, 2, 3, …
+fn new_id() -> Uuid {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let last = LAST.fetch_add(1, Ordering::Relaxed);
+    Uuid::from_u128(last as u128 + 1)
 }
 
 struct World {
@@ -190,7 +225,9 @@ impl World {
         let around = Surroundings {
             storage: self.storage.clone(),
             connectors: Arc::new(Fakes(self.script.clone())),
+            planner: self.script.clone(),
             clock: Arc::new(SystemClock::new()),
+            new_id,
         };
         let pipelines = Pipelines::open(around, LEAST_INTERVAL);
         pipelines.resume_all();
@@ -237,10 +274,30 @@ fn submission(bounded: bool) -> Submission {
             graph: JobGraph { nodes },
             table: "lake.t".into(),
             group: None,
+            query: None,
         }],
         settings: BTreeMap::new(),
         replace: false,
         adopt: false,
+    }
+}
+
+/// A script of one `INSERT` into each of these tables, in this order, that takes the place of another.
+fn inserts(tables: &[&str]) -> Submission {
+    let one = submission(false);
+    let job = |table: &&str| {
+        let mut job = one.jobs[0].clone();
+        let identifier = table.to_string();
+        job.graph.nodes[1].operator = Operator::Sink(SinkSpec::Print { identifier });
+        job.table = table.to_string();
+        job.query = Some(query_id(table));
+        job
+    };
+    Submission {
+        sql: format!("INSERT INTO {tables:?}"),
+        jobs: tables.iter().map(job).collect(),
+        replace: true,
+        ..one
     }
 }
 
@@ -340,6 +397,263 @@ fn what_is_unread_is_held_against_retention_until_the_pipeline_is_dropped() {
     assert_eq!(offsets(), Some(vec![5]), "a start states it anew");
     restarted.drop_pipeline("p").expect("it goes");
     assert_eq!(offsets(), None);
+}
+
+/// Until each of the tables has all of the log.
+fn in_step(world: &World, tables: &[&str]) {
+    let control = crate::job::Control::default();
+    let end = *world.script.log_end.lock();
+    let there = || {
+        let committed = world.script.tables.lock();
+        let ends = |table: &&str| committed.get(*table).and_then(|c| c.last()).map(|c| c.1);
+        tables.iter().all(|table| ends(table) == Some(end))
+    };
+    for _ in 0..1000 {
+        if there() {
+            return;
+        }
+        control.wait(Duration::from_millis(10));
+    }
+    panic!("never in step: {:?}", world.script.tables.lock());
+}
+
+#[test]
+fn inserts_that_change_places_keep_their_offsets() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let pipelines = world.start();
+    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
+    in_step(&world, &["lake.a"]);
+    *world.script.log_end.lock() = 9;
+    let swapped = pipelines.submit(inserts(&["lake.b", "lake.a"]));
+    assert_eq!(swapped.expect("it is taken"), Submitted::Replaced);
+    in_step(&world, &["lake.a", "lake.b"]);
+    pipelines
+        .submit(inserts(&["lake.a", "lake.b"]))
+        .expect("it is taken");
+    *world.script.log_end.lock() = 12;
+    in_step(&world, &["lake.a", "lake.b"]);
+    pipelines.stop("p").expect("it ends");
+    for (table, commits) in &*world.script.tables.lock() {
+        let mut at = 0;
+        for (from, to) in commits {
+            assert_eq!(*from, at, "{table}: {commits:?}");
+            at = *to;
+        }
+    }
+}
+
+#[test]
+fn an_insert_that_is_in_the_script_no_more_holds_nothing() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let pipelines = world.start();
+    pipelines
+        .submit(inserts(&["lake.a", "lake.b"]))
+        .expect("it is taken");
+    in_step(&world, &["lake.a", "lake.b"]);
+    let id = pipelines.show("p").expect("it is there").id;
+    let held = |table: &str| world.storage.held(&crate::job::manifest_key(id, table, 0));
+    assert!(held("lake.a").is_some() && held("lake.b").is_some());
+    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
+    assert!(held("lake.a").is_some());
+    assert_eq!(held("lake.b"), None);
+    pipelines.drain();
+    drop(pipelines);
+    world
+        .storage
+        .release(&crate::job::manifest_key(id, "lake.a", 0));
+    let restarted = world.start();
+    assert!(held("lake.a").is_some());
+    assert_eq!(held("lake.b"), None, "nor after a start");
+    // It comes back, and goes on where it was.
+    *world.script.log_end.lock() = 9;
+    restarted
+        .submit(inserts(&["lake.a", "lake.b"]))
+        .expect("it is taken");
+    in_step(&world, &["lake.a", "lake.b"]);
+    assert!(held("lake.b").is_some());
+    assert_eq!(world.script.tables.lock()["lake.b"], [(0, 5), (5, 9)]);
+}
+
+#[test]
+fn a_pipeline_that_was_overtaken_pauses_until_it_is_told_to_skip() {
+    let world = World::new();
+    let topic = Uuid::from_u128(9);
+    let create = Op::CreateTopic {
+        name: "in".into(),
+        id: topic,
+        partitions: 1,
+        config: BTreeMap::new(),
+        internal: false,
+    };
+    world
+        .storage
+        .commit_blocking(vec![create])
+        .expect("durable");
+    *world.script.topic.lock() = topic;
+    let append = |records: i64| {
+        let mut batch = lw_protocol::BatchBuilder::new(lw_protocol::Compression::None);
+        for n in 0..records {
+            batch.push(n, None, Some(b"v"), &[]);
+        }
+        let batches = batch.build().expect("a batch").into_bytes();
+        let append = Op::Append {
+            topic,
+            partition: 0,
+            batches,
+        };
+        world
+            .storage
+            .commit_blocking(vec![append])
+            .expect("durable");
+        *world.script.log_end.lock() += records;
+    };
+    append(5);
+    let pipelines = world.start();
+    pipelines.submit(submission(false)).expect("it is taken");
+    committed(&pipelines);
+    pipelines.stop("p").expect("it ends");
+    append(10);
+    let delete = Op::DeleteRecords {
+        topic,
+        partition: 0,
+        before: 12,
+    };
+    world
+        .storage
+        .commit_blocking(vec![delete])
+        .expect("durable");
+    *world.script.log_start.lock() = 12;
+    for word in [None, Some(Word::Adopt), Some(Word::Rewind)] {
+        pipelines.resume("p", word).expect("it starts");
+        let view = until(&pipelines, "paused");
+        let JobState::Paused(pause) = &view.jobs[0].state else {
+            panic!("{view:?}");
+        };
+        assert!(
+            pause.reason.starts_with("the log begins later"),
+            "{pause:?}"
+        );
+        assert_eq!(pause.words, [Word::SkipLost], "{word:?} does not help");
+        assert_eq!(*world.script.committed.lock(), [(0, 5)]);
+    }
+    pipelines
+        .resume("p", Some(Word::SkipLost))
+        .expect("it starts");
+    in_step(&world, &["lake.t"]);
+    // What is lost is accounted for in the table, with no row; the chain has no hole.
+    assert_eq!(*world.script.committed.lock(), [(0, 5), (5, 12), (12, 15)]);
+    pipelines.stop("p").expect("it ends");
+    let manifest = pipelines.manifest("p", 0).expect("it can be read");
+    assert_eq!(manifest.expect("it is there").offsets, [at(15)]);
+}
+
+#[test]
+fn a_plan_is_named_by_what_its_query_means() {
+    let world = World::new();
+    let pipelines = world.start();
+    let first = inserts(&["lake.a", "lake.b"]);
+    pipelines.submit(first.clone()).expect("it is taken");
+    let record = pipelines.known("p").expect("it is there");
+    let (a, b) = (record.plan_id(0), record.plan_id(1));
+    // The script grows and turns round; then one of its queries changes.
+    pipelines
+        .submit(inserts(&["lake.c", "lake.b", "lake.a"]))
+        .expect("it is taken");
+    let record = pipelines.known("p").expect("it is there");
+    assert_eq!(
+        (record.plan_id(2), record.plan_id(1)),
+        (a.clone(), b.clone())
+    );
+    let mut changed = inserts(&["lake.a"]);
+    changed.jobs[0].query = Some(query_id("another"));
+    pipelines.submit(changed).expect("it is taken");
+    let record = pipelines.known("p").expect("it is there");
+    assert_ne!(record.plan_id(0), a);
+    // An audit of the old ranges gets the old jobs, from the script that made them.
+    let planned = PlannedScript {
+        jobs: first.jobs.clone(),
+        settings: BTreeMap::new(),
+    };
+    world
+        .script
+        .planned
+        .lock()
+        .insert(first.sql.clone(), planned);
+    assert_eq!(
+        pipelines.job_of_plan(record.id, &b),
+        Ok(first.jobs[1].clone())
+    );
+    assert_eq!(
+        pipelines.job_of_plan(record.id, &record.plan_id(0)),
+        Ok(record.jobs[0].clone())
+    );
+    assert_eq!(
+        pipelines.job_of_plan(record.id, "0"),
+        Err("its script is not kept any more".to_string())
+    );
+}
+
+/// As after an upgrade that reads graphs of another shape: the script says what the pipeline is.
+#[test]
+fn a_record_whose_graph_alone_cannot_be_read_is_planned_again() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let submitted = submission(false);
+    let pipelines = world.start();
+    pipelines.submit(submitted.clone()).expect("it is taken");
+    committed(&pipelines);
+    let plan = pipelines.known("p").expect("it is there").plan_id(0);
+    pipelines.drain();
+    drop(pipelines);
+    let stored = world.storage.get(Kv::Pipelines, b"p").expect("it is there");
+    let mut stored: serde_json::Value = serde_json::from_slice(&stored).expect("JSON");
+    stored["jobs"][0]["graph"] = serde_json::json!({ "vertices": [] });
+    world.put(Kv::Pipelines, "p", stored.to_string().as_bytes());
+
+    // Not while its script cannot be planned, and it says so.
+    let restarted = world.start();
+    assert_eq!(restarted.show("p").expect("it is there").state, "failed");
+    let error = restarted
+        .resume("p", None)
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.ends_with("; its script cannot be planned any more: there is no table 'src'"),
+        "{error}"
+    );
+    drop(restarted);
+
+    // Nor when its script fills other tables now.
+    let mut job = submitted.jobs[0].clone();
+    job.query = Some(query_id("what it means"));
+    job.table = "lake.other".into();
+    let mut planned = PlannedScript {
+        jobs: vec![job],
+        settings: BTreeMap::new(),
+    };
+    let script = || world.script.planned.lock();
+    script().insert(submitted.sql.clone(), planned.clone());
+    let restarted = world.start();
+    let error = restarted
+        .resume("p", None)
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.ends_with("; its script fills other tables now"),
+        "{error}"
+    );
+    drop(restarted);
+
+    planned.jobs[0].table = "lake.t".into();
+    script().insert(submitted.sql.clone(), planned);
+    *world.script.log_end.lock() = 9;
+    let restarted = world.start();
+    in_step(&world, &["lake.t"]);
+    assert_eq!(*world.script.committed.lock(), [(0, 5), (5, 9)]);
+    let record = restarted.known("p").expect("it can be read");
+    assert_eq!(record.plan_id(0), plan, "it is the plan that it was");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The sink task: write … seal → manifest → commit → manifest → group offsets.
 
 use super::enlist::{Sealed, enlist};
-use super::{Ended, Message, POLL_TIMEOUT, Rows, SEAL_BYTES};
+use super::{Ended, Message, POLL_TIMEOUT, Publish, Rows, SEAL_BYTES};
 use crate::batch::{Batch, DeadLetter, Split, SplitId};
 use crate::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink, Source};
 use crate::job::{Control, JobStatus, Settings};
@@ -25,7 +25,7 @@ pub(super) struct Writer {
     pub(super) control: Arc<Control>,
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) publish: Box<dyn Fn(&[SplitOffset]) + Send>,
+    pub(super) publish: Publish,
     pub(super) ledger: Ledger,
     pub(super) splits: Arc<[Split]>,
     /// Below these offsets dead letters are kept already: only after a rewind does reading come by there again.
