@@ -373,5 +373,9 @@ fn a_definition_is_what_the_insert_means() {
     ] {
         assert_ne!(definition(&one), other, "{one:?}");
     }
-    expect_test::expect![""].assert_eq(&base);
+    expect_test::expect![[r#"
+        default_database.snk: CREATE TABLE snk ( a INT ) WITH ( 'connector' = 'blackhole' );
+        default_database.src: CREATE TABLE src ( a INT , s STRING ) WITH ( 'connector' = 'kafka' , 'topic' = 'orders' , 'properties.bootstrap.servers' = 'localhost:9092' , 'format' = 'json' );
+        default_database.v: CREATE VIEW v AS SELECT a FROM src WHERE a > 1;
+        default_database: INSERT INTO snk SELECT a FROM v"#]].assert_eq(&base);
 }
