@@ -1,6 +1,7 @@
 //! Constants as the planner sees them: typed by the expression that holds them.
 
 use crate::TypeKind;
+use lw_stdx::calendar::civil_from_days;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -70,21 +71,8 @@ impl Value {
 /// Nanoseconds.
 const DAY: i128 = 86_400_000_000_000;
 
-/// Howard Hinnant's civil_from_days: years begin in March, so that the leap day is the last.
 fn write_date(f: &mut fmt::Formatter<'_>, days: i64) -> fmt::Result {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (year, month, day) = civil_from_days(days);
     write!(f, "{year:04}-{month:02}-{day:02}")
 }
 

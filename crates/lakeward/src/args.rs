@@ -391,51 +391,14 @@ pub struct ResetTo {
 }
 
 fn datetime(text: &str) -> Result<i64, String> {
-    let wrong = || {
-        format!(
-            "'{text}' is not a time; write '2026-01-31T12:00:00.000' or milliseconds since 1970"
-        )
-    };
-    if let Ok(millis) = text.parse() {
-        return Ok(millis);
-    }
-    let (date, time) = text
-        .trim_end_matches('Z')
-        .split_once('T')
-        .ok_or_else(wrong)?;
-    let numbers = |text: &str, by: char| -> Option<Vec<i64>> {
-        text.split(by).map(|part| part.parse().ok()).collect()
-    };
-    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let millis: i64 = format!("{fraction:0<3}").parse().map_err(|_| wrong())?;
-    let (date, time) = (numbers(date, '-'), numbers(time, ':'));
-    let (Some([year, month, day]), Some([hour, minute, second])) =
-        (date.as_deref(), time.as_deref())
-    else {
-        return Err(wrong());
-    };
-    let in_range = (1..=12).contains(month)
-        && (1..=31).contains(day)
-        && (0..24).contains(hour)
-        && (0..60).contains(minute)
-        && (0..60).contains(second)
-        && (0..1000).contains(&millis);
-    if !in_range {
-        return Err(wrong());
-    }
-    // Days since 1970 by the civil calendar, years beginning in March.
-    let (year, month) = if *month <= 2 {
-        (year - 1, month + 9)
-    } else {
-        (*year, month - 3)
-    };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let days =
-        era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day
-            - 1
-            - 719_468;
-    Ok((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis)
+    let millis = text.parse().ok();
+    millis
+        .or_else(|| lw_stdx::calendar::parse_utc(text))
+        .ok_or_else(|| {
+            format!(
+                "'{text}' is not a time; write '2026-01-31T12:00:00.000' or milliseconds since 1970"
+            )
+        })
 }
 
 #[cfg(test)]
@@ -453,10 +416,14 @@ mod tests {
 
     #[test]
     fn times_are_read_as_utc() {
-        assert_eq!(datetime("1970-01-01T00:00:00.000"), Ok(0));
-        assert_eq!(datetime("2026-01-31T12:00:00.5Z"), Ok(1_769_860_800_500));
+        assert_eq!(datetime("1709251199000"), Ok(1_709_251_199_000));
+        assert_eq!(datetime("-1"), Ok(-1));
         assert_eq!(datetime("2024-02-29T23:59:59"), Ok(1_709_251_199_000));
-        assert!(datetime("yesterday").is_err());
+        let error = datetime("2026-02-30T00:00:00").expect_err("February has no 30th");
+        assert!(
+            error.starts_with("'2026-02-30T00:00:00' is not a time"),
+            "{error}"
+        );
     }
 }
 

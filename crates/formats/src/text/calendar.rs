@@ -1,48 +1,26 @@
-//! Dates and times of day as text. The calendar is the proleptic Gregorian one, as in `java.time`.
+//! Dates and times of day as text, over the calendar of [`lw_stdx::calendar`].
 
+use lw_stdx::calendar;
 use std::fmt::Write;
 
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
 pub const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
-/// Days since 1970-01-01. The month must be 1 to 12; days beyond the month's end run on.
+/// Days since 1970-01-01, as Arrow counts them: in 32 bits. The month must be 1 to 12; days beyond the month's end run on.
 pub fn days_from_civil(year: i32, month: u32, day: u32) -> i32 {
-    // Years begin in March, so that the leap day is the last; 400 years have 146,097 days.
-    let year = year - i32::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month = i32::try_from((month + 9) % 12).expect("below 12");
-    let day_of_year = (153 * month + 2) / 5 + i32::try_from(day).expect("a day of a month") - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    let days = calendar::days_from_civil(i64::from(year), month, day);
+    i32::try_from(days).expect("the years of DATE are fewer than 2^31 days")
 }
 
 /// Year, month and day of a number of days since 1970-01-01.
 pub fn civil_from_days(days: i32) -> (i32, u32, u32) {
-    let days = i64::from(days) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let small = |n: i64| u32::try_from(n).expect("a month or a day");
-    (
-        i32::try_from(year).expect("days of 32 bits are fewer than 2^31 years"),
-        small(month),
-        small(day),
-    )
+    let (year, month, day) = calendar::civil_from_days(i64::from(days));
+    let year = i32::try_from(year).expect("days of 32 bits are fewer than 2^31 years");
+    (year, month, day)
 }
 
 pub fn days_of_month(year: i32, month: u32) -> u32 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
+    calendar::days_of_month(i64::from(year), month)
 }
 
 /// Whether `02-30` is an error or the last day of February, and `24:00:00` an error or midnight (`java.time`'s resolver

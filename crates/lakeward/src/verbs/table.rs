@@ -3,6 +3,7 @@
 use super::{show, text};
 use crate::args::{Table, TableVerb};
 use crate::client::{Client, segment};
+use lw_stdx::calendar::utc;
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -53,7 +54,7 @@ pub fn table(args: Table) -> anyhow::Result<ExitCode> {
 /// A value as people read it: times as such, offsets in one word a partition.
 fn cell(row: &Value, column: &str) -> String {
     match (column, &row[column]) {
-        ("committed_at", Value::Number(millis)) => millis.as_i64().map_or_else(String::new, iso),
+        ("committed_at", Value::Number(millis)) => millis.as_i64().map_or_else(String::new, utc),
         ("offsets", Value::Array(ranges)) => offsets(ranges),
         // A table that cannot be read has nothing else to show.
         ("location", Value::Null) => text(&row["error"]),
@@ -95,29 +96,6 @@ fn offsets(ranges: &[Value]) -> String {
     }
 }
 
-/// Milliseconds since 1970 as `2026-11-27T05:18:32.123Z`.
-fn iso(millis: i64) -> String {
-    let (seconds, millis) = (millis.div_euclid(1000), millis.rem_euclid(1000));
-    let (day, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, date) = civil(day);
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
-
-/// Year, month and day of a number of days since 1970, in the calendar of ISO 8601: years begin in March, so that the day
-/// that comes and goes is the last.
-fn civil(day: i64) -> (i64, i64, i64) {
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let march = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * march + 2) / 5 + 1;
-    let month = if march < 10 { march + 3 } else { march - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, date)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,12 +116,5 @@ mod tests {
         let many: Vec<Value> = (0..48).map(|partition| range(partition, 0, 3)).collect();
         assert_eq!(offsets(&many), "144 in 48 partitions");
         assert_eq!(offsets(&[]), "-");
-        assert_eq!(
-            (iso(0), iso(-1)),
-            (
-                "1970-01-01T00:00:00.000Z".into(),
-                "1969-12-31T23:59:59.999Z".into()
-            )
-        );
     }
 }

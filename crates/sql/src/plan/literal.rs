@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use lw_graph::{Expr, LogicalType, TypeKind, Value};
+use lw_stdx::calendar::{days_from_civil, days_of_month};
 use sqlparser::ast;
 
 pub(super) fn literal(value: Value, kind: TypeKind) -> Expr {
@@ -283,25 +284,14 @@ fn date(text: &str) -> Option<i32> {
             .then(|| part.parse().ok())?
     };
     let (year, month, day) = (next()?, next()?, next()?);
+    let (month, day) = (u32::try_from(month).ok()?, u32::try_from(day).ok()?);
     if !(1..=9999).contains(&year) || !(1..=12).contains(&month) {
         return None;
     }
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    if !(1..=length).contains(&day) {
+    if !(1..=days_of_month(year, month)).contains(&day) {
         return None;
     }
-    // Howard Hinnant's days_from_civil: years begin in March, so that the leap day is the last.
-    let shifted = year - i64::from(month <= 2);
-    let era = shifted.div_euclid(400);
-    let year_of_era = shifted.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    i32::try_from(era * 146_097 + day_of_era - 719_468).ok()
+    i32::try_from(days_from_civil(year, month, day)).ok()
 }
 
 /// Nanoseconds of the day, and the digits of the fraction.
