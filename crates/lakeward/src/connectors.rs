@@ -245,11 +245,6 @@ impl Wiring {
         names
     }
 
-    /// Whether the name means a catalog outside of this server.
-    pub fn is_elsewhere(&self, name: &str) -> bool {
-        matches!(self.config.catalogs.get(name), Some(CatalogPlace::Rest(_)))
-    }
-
     pub fn embedded(&self) -> &Catalog {
         &self.catalog
     }

@@ -46,15 +46,11 @@ impl Catalogs for Tables {
         }
     }
 
-    /// The embedded catalog's tables; another one is not asked for a list yet.
     fn list(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
-        if let Some(name) = name
-            && self.wiring.is_elsewhere(name)
-        {
-            let message = format!("the tables of the catalog '{name}' cannot be listed yet");
-            return Err(CatalogError::new(Kind::Unsupported, message));
+        match name {
+            Some(name) => self.wiring.catalog_named(name)?.all_tables(),
+            None => self.wiring.embedded().all_tables(),
         }
-        lw_query::all_tables(self.wiring.embedded())
     }
 }
 

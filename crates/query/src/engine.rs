@@ -12,14 +12,17 @@
 
 use crate::error::QueryError;
 use crate::rows::{Limits, Rows};
-use crate::tables::Namespaces;
+use crate::tables::{Namespaces, Trouble};
 use crate::{Catalogs, micros, show};
+use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
 use std::sync::Arc;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -147,7 +150,8 @@ impl Session {
             let answer = tokio::task::spawn_blocking(move || question.answer(&*catalogs)).await;
             return Ok((answer.map_err(QueryError::panic)??, turn));
         }
-        let context = self.context();
+        let trouble = Trouble::default();
+        let context = self.context(&trouble);
         let queries_only = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -155,10 +159,10 @@ impl Session {
         let plan = micros::plan(&context, sql).await?;
         queries_only.verify_plan(&plan)?;
         let frame = context.execute_logical_plan(plan).await?;
-        Ok((frame.execute_stream().await?, turn))
+        Ok((unless(trouble, frame.execute_stream().await?), turn))
     }
 
-    fn context(&self) -> SessionContext {
+    fn context(&self, trouble: &Trouble) -> SessionContext {
         // One reader per table keeps its rows in their order; only grouping and joins spread over the threads.
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema(DEFAULT_CATALOG, "default")
@@ -166,16 +170,30 @@ impl Session {
             .with_target_partitions(self.budget.threads)
             .with_round_robin_repartition(false);
         config.options_mut().sql_parser.enable_ident_normalization = false;
+        let execution = &mut config.options_mut().execution;
         // A sort keeps this much aside to merge what it spilled; the default would be the whole of a small pool.
-        config.options_mut().execution.sort_spill_reservation_bytes =
-            (self.budget.memory_bytes / 32).min(10 << 20);
+        execution.sort_spill_reservation_bytes = (self.budget.memory_bytes / 32).min(10 << 20);
+        // What a sort holds when its memory is used up is sorted as one batch before it is spilled. Merging the batches
+        // that came in, as is the default, needs their keys once more just when nothing is left: narrow rows failed there.
+        execution.sort_in_place_threshold_bytes = self.budget.memory_bytes;
         let context = SessionContext::new_with_config_rt(config, self.env.clone());
         for name in self.catalogs.names() {
-            let namespaces = Namespaces::new(self.catalogs.clone(), Some(name.clone()));
+            let namespaces =
+                Namespaces::new(self.catalogs.clone(), Some(name.clone()), trouble.clone());
             context.register_catalog(name, Arc::new(namespaces));
         }
-        let default = Namespaces::new(self.catalogs.clone(), None);
+        let default = Namespaces::new(self.catalogs.clone(), None, trouble.clone());
         context.register_catalog(DEFAULT_CATALOG, Arc::new(default));
         context
     }
+}
+
+/// The rows, or the trouble that came up while they were made: what could not be listed is no empty list.
+fn unless(trouble: Trouble, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let rows = rows.map(move |batch| match trouble.take() {
+        Some(error) => Err(DataFusionError::External(Box::new(error))),
+        None => batch,
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }

@@ -33,7 +33,6 @@ pub use rows::{Limits, Rows};
 
 pub use iceberg::TableIdent;
 
-use iceberg::NamespaceIdent;
 use lw_lakehouse::{Catalog, CatalogError, TableCatalog};
 use std::sync::Arc;
 
@@ -59,21 +58,6 @@ pub trait Catalogs: Send + Sync {
     fn list(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError>;
 }
 
-/// All tables of an embedded catalog, namespaces inside namespaces included.
-///
-/// # Errors
-/// When the catalog cannot be read.
-pub fn all_tables(catalog: &Catalog) -> Result<Vec<TableIdent>, CatalogError> {
-    let mut tables = Vec::new();
-    let mut open: Vec<NamespaceIdent> = catalog.list_namespaces(None)?;
-    while let Some(namespace) = open.pop() {
-        tables.extend(catalog.list_tables(&namespace)?);
-        open.extend(catalog.list_namespaces(Some(&namespace))?);
-    }
-    tables.sort();
-    Ok(tables)
-}
-
 /// The embedded catalog alone.
 impl Catalogs for Catalog {
     fn names(&self) -> Vec<String> {
@@ -85,6 +69,6 @@ impl Catalogs for Catalog {
     }
 
     fn list(&self, _: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
-        all_tables(self)
+        self.all_tables()
     }
 }

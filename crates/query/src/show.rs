@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// `SHOW TABLES [IN namespace]`.
+    /// `SHOW TABLES [IN [catalog.]namespace | catalog]`.
     Tables { namespace: Option<String> },
     /// `SHOW DATABASES`, `SHOW SCHEMAS`.
     Databases,
@@ -49,15 +49,7 @@ impl Question {
         catalogs: &dyn Catalogs,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         match self {
-            Question::Tables { namespace } => {
-                let tables = catalogs.list(None)?;
-                let names = tables
-                    .iter()
-                    .map(|table| (table.namespace().join("."), table.name()))
-                    .filter(|(within, _)| namespace.as_ref().is_none_or(|wanted| wanted == within))
-                    .map(|(within, name)| vec![Some(format!("{within}.{name}"))]);
-                rows(&["table"], names.collect())
-            }
+            Question::Tables { namespace } => tables(catalogs, namespace.as_deref()),
             Question::Databases => {
                 let tables = catalogs.list(None)?;
                 let mut names: Vec<String> = tables
@@ -75,18 +67,51 @@ impl Question {
     }
 }
 
+/// The tables of `namespace`, of a catalog, or of `catalog.namespace`: by the names that a query calls them.
+fn tables(
+    catalogs: &dyn Catalogs,
+    within: Option<&str>,
+) -> Result<SendableRecordBatchStream, QueryError> {
+    let names = catalogs.names();
+    let (catalog, namespace) = match within {
+        Some(within) if names.iter().any(|name| name == within) => (Some(within), None),
+        Some(within) => {
+            let (catalog, namespace) = in_catalog(&names, within);
+            (catalog, Some(namespace))
+        }
+        None => (None, None),
+    };
+    let prefix = catalog.map_or_else(String::new, |catalog| format!("{catalog}."));
+    let found = catalogs.list(catalog)?;
+    let named = found
+        .iter()
+        .map(|table| (table.namespace().join("."), table.name()))
+        .filter(|(within, _)| namespace.is_none_or(|wanted| wanted == within))
+        .map(|(within, name)| vec![Some(format!("{prefix}{within}.{name}"))]);
+    rows(&["table"], named.collect())
+}
+
+/// Takes the name of a catalog off a name.
+fn in_catalog<'a>(catalogs: &[String], name: &'a str) -> (Option<&'a str>, &'a str) {
+    let split = catalogs.iter().find_map(|catalog| {
+        let rest = name.strip_prefix(catalog.as_str())?.strip_prefix('.')?;
+        Some((&name[..catalog.len()], rest))
+    });
+    match split {
+        Some((catalog, rest)) => (Some(catalog), rest),
+        None => (None, name),
+    }
+}
+
 /// Columns with Iceberg's types.
 fn describe(catalogs: &dyn Catalogs, table: &str) -> Result<SendableRecordBatchStream, QueryError> {
-    let names = catalogs.names();
-    let within = names
-        .iter()
-        .find(|name| table.starts_with(&format!("{name}.")) && table.matches('.').count() > 1);
-    let table = match within {
-        Some(catalog) => &table[catalog.len() + 1..],
-        None => table,
+    // A namespace may be called as a catalog is: what is left must still be a table's name.
+    let (within, table) = match in_catalog(&catalogs.names(), table) {
+        (Some(catalog), rest) if rest.contains('.') => (Some(catalog), rest),
+        _ => (None, table),
     };
     let ident = parse_table(table)?;
-    let catalog = catalogs.holding(within.map(String::as_str), table)?;
+    let catalog = catalogs.holding(within, table)?;
     let loaded = catalog.load(&ident)?;
     let schema = loaded.metadata.current_schema();
     let fields = schema.as_struct().fields().iter();

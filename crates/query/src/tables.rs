@@ -15,18 +15,44 @@ use lw_lakehouse::error::Kind;
 use lw_lakehouse::{CatalogError, Files};
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Why a catalog could not be listed, for the query that asked: DataFusion's own questions have no place for an error.
+#[derive(Clone, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<CatalogError>>>);
+
+impl Trouble {
+    pub(crate) fn take(&self) -> Option<CatalogError> {
+        self.0.lock().expect("nothing panics here").take()
+    }
+}
 
 /// A catalog: any namespace may be asked for, its tables are looked up by name.
 pub(crate) struct Namespaces {
     catalogs: Arc<dyn Catalogs>,
     /// `None` where the query names no catalog.
     name: Option<String>,
+    listing: Arc<Listing>,
+}
+
+/// What a catalog holds: asked once a query, and only if the query asks (`information_schema` does).
+struct Listing {
+    tables: OnceLock<Vec<TableIdent>>,
+    trouble: Trouble,
 }
 
 impl Namespaces {
-    pub(crate) fn new(catalogs: Arc<dyn Catalogs>, name: Option<String>) -> Namespaces {
-        Namespaces { catalogs, name }
+    pub(crate) fn new(
+        catalogs: Arc<dyn Catalogs>,
+        name: Option<String>,
+        trouble: Trouble,
+    ) -> Namespaces {
+        let tables = OnceLock::new();
+        Namespaces {
+            catalogs,
+            name,
+            listing: Arc::new(Listing { tables, trouble }),
+        }
     }
 }
 
@@ -41,9 +67,9 @@ impl CatalogProvider for Namespaces {
         self
     }
 
-    /// For `information_schema`. A catalog that cannot be listed has none there; naming its tables still works.
+    /// For `information_schema`. A catalog that cannot be listed ends the query that asks.
     fn schema_names(&self) -> Vec<String> {
-        let tables = list(&self.catalogs, self.name.as_deref());
+        let tables = self.listing.of(&*self.catalogs, self.name.as_deref());
         let mut names: Vec<String> = tables
             .iter()
             .map(|table| table.namespace().join("."))
@@ -59,12 +85,24 @@ impl CatalogProvider for Namespaces {
             catalogs: self.catalogs.clone(),
             catalog: self.name.clone(),
             namespace,
+            listing: self.listing.clone(),
         }))
     }
 }
 
-fn list(catalogs: &Arc<dyn Catalogs>, name: Option<&str>) -> Vec<TableIdent> {
-    tokio::task::block_in_place(|| catalogs.list(name)).unwrap_or_default()
+impl Listing {
+    fn of(&self, catalogs: &dyn Catalogs, name: Option<&str>) -> &[TableIdent] {
+        // A catalog may be elsewhere, and asking it blocks.
+        let ask = || tokio::task::block_in_place(|| catalogs.list(name));
+        self.tables.get_or_init(|| {
+            ask().unwrap_or_else(|mut error| {
+                let what = name.map_or_else(String::new, |name| format!(" of catalog '{name}'"));
+                error.message = format!("the tables{what} cannot be listed: {}", error.message);
+                *self.trouble.0.lock().expect("nothing panics here") = Some(error);
+                Vec::new()
+            })
+        })
+    }
 }
 
 /// One namespace.
@@ -73,6 +111,7 @@ struct Tables {
     catalogs: Arc<dyn Catalogs>,
     catalog: Option<String>,
     namespace: NamespaceIdent,
+    listing: Arc<Listing>,
 }
 
 impl Tables {
@@ -116,12 +155,11 @@ impl SchemaProvider for Tables {
 
     /// As [`CatalogProvider::schema_names`].
     fn table_names(&self) -> Vec<String> {
-        let mut tables = list(&self.catalogs, self.catalog.as_deref());
-        tables.retain(|table| *table.namespace() == self.namespace);
-        tables
-            .into_iter()
-            .map(|table| table.name().to_owned())
-            .collect()
+        let tables = self.listing.of(&*self.catalogs, self.catalog.as_deref());
+        let here = tables
+            .iter()
+            .filter(|table| *table.namespace() == self.namespace);
+        here.map(|table| table.name().to_owned()).collect()
     }
 
     /// Without loading it: `information_schema.tables` asks this of every table.

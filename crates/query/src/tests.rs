@@ -1,6 +1,8 @@
 //! Queries over a table that a sink wrote.
 
 use crate::{Budget, Catalogs, Engine, Limits, QueryError, TableIdent, rows_as_json};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_array::{Int32Array, RecordBatch, StringArray};
 use lw_graph::{Field, IcebergSink, Schema, TypeKind};
 use lw_lakehouse::error::Kind;
@@ -313,9 +315,133 @@ impl Catalogs for TwoCatalogs {
 
     fn list(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
         match name {
-            Some("east") => self.0.list(None),
+            None | Some("east") => self.0.all_tables(),
             _ => Err(CatalogError::new(Kind::Unavailable, "nobody answers")),
         }
+    }
+}
+
+#[test]
+fn the_tables_of_every_catalog_are_listed_and_one_that_is_down_is_no_empty_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Arc::new(OneCatalog(catalog(folder.path())));
+    let listed = "SELECT table_catalog, table_schema, table_name FROM information_schema.tables \
+                  WHERE table_schema = 'lake' ORDER BY table_catalog";
+    let cases = [
+        (
+            listed,
+            r#"[["east","lake","events"],["lakeward","lake","events"]]"#,
+        ),
+        (
+            "SELECT column_name FROM information_schema.columns WHERE table_catalog = 'east' \
+             AND table_schema = 'lake' ORDER BY ordinal_position",
+            r#"[["Id"],["v"]]"#,
+        ),
+        ("SHOW TABLES", r#"[["lake.events"]]"#),
+        ("SHOW TABLES IN east", r#"[["east.lake.events"]]"#),
+        ("SHOW TABLES IN east.lake", r#"[["east.lake.events"]]"#),
+        ("SHOW TABLES IN east.other", "[]"),
+        (
+            "DESCRIBE east.lake.events",
+            r#"[["Id","int","NOT NULL",null],["v","string",null,null]]"#,
+        ),
+    ];
+    for (sql, expected) in cases {
+        let rows = query(one.clone(), sql).unwrap();
+        let got = serde_json::to_string(&rows_as_json(&rows).unwrap()).unwrap();
+        assert_eq!(got, expected, "{sql}");
+    }
+    let two = Arc::new(TwoCatalogs(catalog(&folder.path().join("two"))));
+    for (sql, expected) in [
+        (
+            listed,
+            "the tables of catalog 'west' cannot be listed: nobody answers",
+        ),
+        ("SHOW TABLES IN west", "nobody answers"),
+    ] {
+        let error = query(two.clone(), sql).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{sql}");
+    }
+}
+
+/// A catalog that has a name of its own, and is the one that is meant without.
+struct OneCatalog(Catalog);
+
+impl Catalogs for OneCatalog {
+    fn names(&self) -> Vec<String> {
+        vec!["east".to_owned()]
+    }
+
+    fn holding(&self, _: Option<&str>, _: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
+        Ok(Arc::new(self.0.clone()))
+    }
+
+    fn list(&self, _: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
+        self.0.all_tables()
+    }
+}
+
+/// It never ends by itself, and takes no memory.
+fn endless() -> String {
+    let n = numbers(10_000_000);
+    format!("SELECT COUNT(*) FROM {n} a CROSS JOIN {n} b WHERE a.x + b.x = 7")
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_its_query() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::start(Budget {
+        memory_bytes: 256 << 20,
+        threads: 1,
+        queries: 1,
+        ..Budget::default()
+    })
+    .unwrap();
+    let session = engine.session(Arc::new(catalog(folder.path())));
+    let patient = Limits {
+        timeout: std::time::Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let begun = engine
+        .block_on(session.query(&endless(), patient))
+        .expect("it has columns before it has rows");
+    drop(begun);
+    // The only turn, and the only thread, were the endless query's.
+    let rows = engine.block_on(async {
+        let mut rows = session.query("SELECT 1", Limits::default()).await?;
+        rows.next().await.expect("a row")
+    });
+    assert_eq!(rows.expect("it has its turn").num_rows(), 1);
+}
+
+#[test]
+fn a_sort_writes_to_disk_what_it_cannot_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogs = Arc::new(catalog(folder.path()));
+    let sort = format!(
+        "SELECT x, x % 1009 AS y FROM {} ORDER BY y, x DESC",
+        numbers(1_000_000)
+    );
+    for memory in [2 << 20, 16 << 20] {
+        let engine = engine(memory);
+        let (rows, _) = ask(&engine, catalogs.clone(), &sort, Limits::default()).unwrap();
+        let mut before = (0, i64::MAX);
+        let mut sorted = 0;
+        for batch in &rows {
+            let column = |at: usize| batch.column(at).as_primitive::<Int64Type>().values();
+            for (x, y) in column(0).iter().zip(column(1)) {
+                assert!(before.0 < *y || (before.0 == *y && before.1 > *x));
+                before = (*y, *x);
+                sorted += 1;
+            }
+        }
+        assert_eq!(sorted, 1_000_000);
+        let explained = format!("EXPLAIN ANALYZE {sort}");
+        let (rows, _) = ask(&engine, catalogs.clone(), &explained, Limits::default()).unwrap();
+        let text = serde_json::to_string(&rows_as_json(&rows).unwrap()).unwrap();
+        let files = text.split("spill_count=").nth(1).unwrap_or_default();
+        let files = files.split(',').next().unwrap_or_default();
+        assert!(files.parse::<u64>().is_ok_and(|files| files > 1), "{text}");
     }
 }
 
@@ -353,18 +479,6 @@ fn one_query_cannot_take_the_memory_of_the_process() {
     let error = ask(&engine, catalogs.clone(), &join, Limits::default()).unwrap_err();
     assert!(matches!(error, QueryError::Memory(_)), "{error}");
     assert!(error.hint().contains("--query-memory"), "{}", error.hint());
-    // A sort writes to disk what it cannot hold; where even merging that needs more, it says so.
-    let sort = format!(
-        "SELECT x FROM {} ORDER BY x % 1009, x DESC",
-        numbers(1_000_000)
-    );
-    match ask(&engine, catalogs.clone(), &sort, Limits::default()) {
-        Ok((rows, _)) => {
-            let sorted: usize = rows.iter().map(RecordBatch::num_rows).sum();
-            assert_eq!(sorted, 1_000_000);
-        }
-        Err(error) => assert!(matches!(error, QueryError::Memory(_)), "{error}"),
-    }
     let (rows, _) = ask(
         &engine,
         catalogs,
@@ -379,8 +493,7 @@ fn one_query_cannot_take_the_memory_of_the_process() {
 fn an_endless_query_ends_with_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let catalogs = Arc::new(catalog(folder.path()));
-    let n = numbers(10_000_000);
-    let cross = format!("SELECT COUNT(*) FROM {n} a CROSS JOIN {n} b WHERE a.x + b.x = 7");
+    let cross = endless();
     let limits = Limits {
         timeout: std::time::Duration::from_millis(200),
         ..Limits::default()

@@ -703,6 +703,13 @@ impl TableCatalog for Catalog {
         Ok(loaded.remove(0))
     }
 
+    fn all_tables(&self) -> Result<Vec<TableIdent>, CatalogError> {
+        super::walk(
+            |parent| self.list_namespaces(parent),
+            |namespace| self.list_tables(namespace),
+        )
+    }
+
     fn files(&self) -> &Files {
         &self.0.metadata.files
     }

@@ -58,8 +58,35 @@ pub trait TableCatalog: Send + Sync {
         requirements: Vec<TableRequirement>,
         updates: Vec<TableUpdate>,
     ) -> Result<LoadedTable, CatalogError>;
+    /// All tables, in namespaces of any depth, by name.
+    ///
+    /// # Errors
+    /// When the catalog cannot be reached or read. A namespace that is dropped meanwhile is none.
+    fn all_tables(&self) -> Result<Vec<TableIdent>, CatalogError>;
     /// Where the table's files are.
     fn files(&self) -> &Files;
+}
+
+/// Walks down the namespaces of a catalog, for [`TableCatalog::all_tables`].
+fn walk(
+    namespaces: impl Fn(Option<&NamespaceIdent>) -> Result<Vec<NamespaceIdent>, CatalogError>,
+    tables: impl Fn(&NamespaceIdent) -> Result<Vec<TableIdent>, CatalogError>,
+) -> Result<Vec<TableIdent>, CatalogError> {
+    /// What is gone by the time it is asked for has nothing in it.
+    fn unless_gone<T>(found: Result<Vec<T>, CatalogError>) -> Result<Vec<T>, CatalogError> {
+        match found {
+            Err(error) if error.kind == crate::error::Kind::NoSuchNamespace => Ok(Vec::new()),
+            found => found,
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = namespaces(None)?;
+    while let Some(namespace) = open.pop() {
+        open.extend(unless_gone(namespaces(Some(&namespace)))?);
+        found.extend(unless_gone(tables(&namespace))?);
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// `a.b.t` as a table `t` in the namespace `a.b`.

@@ -168,6 +168,20 @@ struct LoadResult {
     metadata: TableMetadata,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct NamespacePage {
+    namespaces: Vec<NamespaceIdent>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct TablePage {
+    identifiers: Vec<TableIdent>,
+    next_page_token: Option<String>,
+}
+
 #[derive(Deserialize, Default)]
 struct ConfigResult {
     #[serde(default)]
@@ -215,6 +229,73 @@ impl RemoteCatalog {
 
     fn table(&self, table: &TableIdent) -> String {
         format!("{}/{}", self.tables(&table.namespace), encoded(&table.name))
+    }
+
+    /// The namespaces just below one. A catalog that knows no namespaces in namespaces refuses the question, or answers with
+    /// all that it has: neither has anything below.
+    fn list_namespaces(
+        &self,
+        parent: Option<&NamespaceIdent>,
+    ) -> Result<Vec<NamespaceIdent>, CatalogError> {
+        let query = parent.map(|parent| {
+            let levels: Vec<String> = parent.iter().map(|level| encoded(level)).collect();
+            format!("parent={}", levels.join(&self.separator))
+        });
+        let url = format!("{}/namespaces", self.base);
+        let found = self.pages(&url, query.as_deref(), |page: NamespacePage| {
+            (page.namespaces, page.next_page_token)
+        });
+        match (found, parent) {
+            (Err(error), Some(_)) if matches!(error.kind, Kind::BadRequest | Kind::Unsupported) => {
+                Ok(Vec::new())
+            }
+            (Ok(mut found), Some(parent)) => {
+                let depth = parent.len();
+                found.retain(|below| below.len() > depth && below[..depth] == parent[..]);
+                Ok(found)
+            }
+            (found, _) => found,
+        }
+    }
+
+    fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>, CatalogError> {
+        self.pages(&self.tables(namespace), None, |page: TablePage| {
+            (page.identifiers, page.next_page_token)
+        })
+    }
+
+    /// All pages of a list.
+    fn pages<P, T>(
+        &self,
+        url: &str,
+        query: Option<&str>,
+        read: impl Fn(P) -> (Vec<T>, Option<String>),
+    ) -> Result<Vec<T>, CatalogError>
+    where
+        P: for<'de> Deserialize<'de>,
+    {
+        let (mut all, mut token) = (Vec::new(), None::<String>);
+        loop {
+            let at = token
+                .as_deref()
+                .map(|token| format!("pageToken={}", encoded(token)));
+            let query: Vec<&str> = query.into_iter().chain(at.as_deref()).collect();
+            let question = if query.is_empty() {
+                url.to_owned()
+            } else {
+                format!("{url}?{}", query.join("&"))
+            };
+            let (found, next) = read(self.ask(Method::Get, &question, None)?);
+            all.extend(found);
+            match next.filter(|next| !next.is_empty()) {
+                None => return Ok(all),
+                Some(next) if token.as_ref() == Some(&next) => {
+                    let message = format!("the pages of {url} have no end");
+                    return Err(CatalogError::new(Kind::Internal, message));
+                }
+                next => token = next,
+            }
+        }
     }
 
     /// One that is there already is fine.
@@ -300,6 +381,13 @@ impl TableCatalog for RemoteCatalog {
             return Err(CatalogError::new(Kind::Unknown, message));
         }
         Ok(loaded(table, result))
+    }
+
+    fn all_tables(&self) -> Result<Vec<TableIdent>, CatalogError> {
+        super::walk(
+            |parent| self.list_namespaces(parent),
+            |namespace| self.list_tables(namespace),
+        )
     }
 
     fn files(&self) -> &Files {

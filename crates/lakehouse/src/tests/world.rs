@@ -506,6 +506,10 @@ impl TableCatalog for Network {
         }
     }
 
+    fn all_tables(&self) -> Result<Vec<TableIdent>, CatalogError> {
+        self.catalog.all_tables()
+    }
+
     fn files(&self) -> &Files {
         self.catalog.files()
     }

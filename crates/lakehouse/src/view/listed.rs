@@ -5,8 +5,8 @@ use crate::commit::manifests;
 use crate::commit::marker::Marker;
 use crate::error::CatalogError;
 use crate::storage::Files;
+use iceberg::TableIdent;
 use iceberg::spec::ManifestContentType;
-use iceberg::{NamespaceIdent, TableIdent};
 use serde::Serialize;
 
 /// A table in a list.
@@ -30,16 +30,8 @@ pub struct Listed {
 /// # Errors
 /// When the catalog itself cannot be read.
 pub fn list(catalog: &Catalog) -> Result<Vec<Listed>, CatalogError> {
-    let mut tables = Vec::new();
-    let mut open: Vec<NamespaceIdent> = catalog.list_namespaces(None)?;
-    while let Some(namespace) = open.pop() {
-        open.extend(catalog.list_namespaces(Some(&namespace))?);
-        for ident in catalog.list_tables(&namespace)? {
-            tables.push(listed(catalog, &ident));
-        }
-    }
-    tables.sort_by(|a, b| a.table.cmp(&b.table));
-    Ok(tables)
+    let tables = catalog.all_tables()?;
+    Ok(tables.iter().map(|ident| listed(catalog, ident)).collect())
 }
 
 fn listed(catalog: &Catalog, ident: &TableIdent) -> Listed {

@@ -143,6 +143,57 @@ fn tables_are_made_loaded_and_changed_through_http() {
     let loaded = catalog.load(&ident).unwrap();
     assert_eq!(loaded.metadata.properties()["k"], "v");
     assert_eq!(loaded.metadata_location, changed.metadata_location);
+    assert_eq!(catalog.all_tables().unwrap(), [ident]);
+}
+
+/// Three ways in which catalogs answer what is below a namespace; the tables are the same.
+#[test]
+fn tables_are_listed_page_by_page_whatever_a_catalog_says_of_inner_namespaces() {
+    let bad = r#"{"error":{"message":"flat","type":"BadRequestException","code":400}}"#;
+    let gone = r#"{"error":{"message":"gone","type":"NoSuchNamespaceException","code":404}}"#;
+    let all = r#"{"namespaces":[["a"],["b c"]]}"#;
+    for (status, below) in [(400, bad), (404, gone), (200, all)] {
+        let (server, asked) = scripted(move |line: &str| match line {
+            "GET /v1/config" => (200, r#"{"defaults":{},"overrides":{}}"#.to_owned()),
+            "GET /v1/namespaces" => (
+                200,
+                r#"{"namespaces":[["a"]],"next-page-token":"p/2"}"#.to_owned(),
+            ),
+            "GET /v1/namespaces?pageToken=p%2F2" => (
+                200,
+                r#"{"namespaces":[["b c"]],"next-page-token":null}"#.to_owned(),
+            ),
+            "GET /v1/namespaces/a/tables" => (
+                200,
+                r#"{"identifiers":[{"namespace":["a"],"name":"t"}]}"#.to_owned(),
+            ),
+            "GET /v1/namespaces/b%20c/tables" => (404, gone.to_owned()),
+            line if line.starts_with("GET /v1/namespaces?parent=") => (status, below.to_owned()),
+            other => (500, other.to_owned()),
+        });
+        let catalog = RemoteCatalog::connect(&options(&server.uri, &[]), files()).unwrap();
+        let expected = [TableIdent::from_strs(["a", "t"]).unwrap()];
+        assert_eq!(catalog.all_tables().unwrap(), expected, "{status}");
+        assert_eq!(
+            asked.lock().unwrap().len(),
+            7,
+            "{status}: each was asked once"
+        );
+    }
+}
+
+#[test]
+fn a_list_without_an_end_ends() {
+    let (server, _) = scripted(|line: &str| match line {
+        "GET /v1/config" => (200, r#"{"defaults":{},"overrides":{}}"#.to_owned()),
+        _ => (
+            200,
+            r#"{"namespaces":[["a"]],"next-page-token":"again"}"#.to_owned(),
+        ),
+    });
+    let catalog = RemoteCatalog::connect(&options(&server.uri, &[]), files()).unwrap();
+    let error = catalog.all_tables().unwrap_err();
+    assert!(error.message.ends_with("have no end"), "{}", error.message);
 }
 
 #[test]
