@@ -75,20 +75,30 @@ pub struct Status {
     pub warehouse: String,
 }
 
+/// Begins a batch query.
+pub type Ask =
+    dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync;
+/// Plans a script.
+pub type Plan = dyn Fn(&Script) -> Result<Planned, Refusal> + Send + Sync;
+/// An answer about the table of a name.
+pub type AboutTable = dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync;
+/// The audit of a table, and whether nobody waits for it any more.
+pub type Auditing = dyn Fn(&str, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync;
+/// Lines of a pipeline's `print` sinks.
+pub type Output = dyn Fn(&str, u64) -> (Vec<String>, u64) + Send + Sync;
+
 /// The parts of a server that answer requests; each is a seam, so that the shell knows none of their types.
 pub struct Parts {
     pub pipelines: Arc<Pipelines>,
-    pub plan: Box<dyn Fn(&Script) -> Result<Planned, Refusal> + Send + Sync>,
-    /// Begins a batch query. Dropping the future or the answer ends it.
-    pub query:
-        Box<dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync>,
+    pub plan: Box<Plan>,
+    /// Dropping the future or the answer ends the query.
+    pub query: Box<Ask>,
     pub tables: Box<dyn Fn() -> Result<Value, Refusal> + Send + Sync>,
-    pub table: Box<dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync>,
-    /// The audit of a table; ends early once the second argument says that nobody waits for it.
-    #[expect(clippy::type_complexity, reason = "one seam, spelled out")]
-    pub audit: Box<dyn Fn(&str, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync>,
-    /// Lines of a pipeline's `print` sinks from the `n`-th on, and the number of the next one.
-    pub output: Box<dyn Fn(&str, u64) -> (Vec<String>, u64) + Send + Sync>,
+    pub table: Box<AboutTable>,
+    /// Ends early once the second argument says that nobody waits for it.
+    pub audit: Box<Auditing>,
+    /// From the `n`-th line on, and the number of the next one.
+    pub output: Box<Output>,
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// `None` when all is well, else why writes are refused.
     pub trouble: Box<dyn Fn() -> Option<String> + Send + Sync>,

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// What was refused, why, and something to type.
 ///
+/// `rendered` is boxed, since this is the error of many small functions: a byte less than 128 of it is moved about.
+///
 /// On the wire: `{"error": {"message", "detail", "hint", "rendered", "diagnostics"}}` with a 4xx or 5xx status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -22,7 +24,7 @@ pub struct Refusal {
     pub hint: String,
     /// The whole as people read it, with the place in the script; empty when there is no place.
     #[serde(default)]
-    pub rendered: String,
+    pub rendered: Box<str>,
     /// What is wrong with a script, one message each with its `file`, `line` and `column`, for programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<serde_json::Value>,
@@ -35,7 +37,7 @@ impl Refusal {
             message: message.to_string(),
             detail: String::new(),
             hint: String::new(),
-            rendered: String::new(),
+            rendered: Box::default(),
             diagnostics: Vec::new(),
         }
     }

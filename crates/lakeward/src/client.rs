@@ -80,7 +80,7 @@ impl Client {
         body: &Value,
         mut line: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let request = self.http.post(format!("{}{path}", self.base));
+        let request = self.request(Method::POST, path);
         let request = request.header("accept", "application/x-ndjson").json(body);
         self.runtime.block_on(async {
             let mut response = request.send().await.map_err(|error| self.silent(&error))?;
@@ -107,6 +107,15 @@ impl Client {
         })
     }
 
+    /// The only place where requests begin: none goes without the token.
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match TOKEN.get() {
+            Some(token) => request.bearer_auth(token.reveal()),
+            None => request,
+        }
+    }
+
     fn silent(&self, error: &reqwest::Error) -> anyhow::Error {
         failure(
             format!("no Lakeward server answers at {}", self.base),
@@ -115,11 +124,7 @@ impl Client {
     }
 
     fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let url = format!("{}{path}", self.base);
-        let mut request = self.http.request(method, &url);
-        if let Some(token) = TOKEN.get() {
-            request = request.bearer_auth(token.reveal());
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }

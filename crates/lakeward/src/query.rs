@@ -3,12 +3,10 @@
 use crate::tables::Tables;
 use anyhow::Context;
 use futures::future::BoxFuture;
-use lw_gateway::{Answer, Column, Question, Refusal};
+use lw_gateway::{Answer, Ask, Column, Refusal};
 use lw_query::{Budget, Engine, Limits, QueryError, Rows, rows_as_json};
 use serde_json::Value;
 use std::sync::Arc;
-
-type Ask = dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync;
 
 /// One engine for all queries over `tables`.
 pub fn parts(tables: Arc<Tables>, memory_bytes: usize) -> anyhow::Result<Box<Ask>> {

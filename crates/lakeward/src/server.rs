@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -56,7 +56,7 @@ impl Serving {
 
 /// `lakeward up`: serves until SIGINT or SIGTERM.
 pub fn up(options: Up) -> anyhow::Result<ExitCode> {
-    let begun = Instant::now();
+    let since = SystemClock::new();
     let serving = start(&options)?;
     let status = serving.status();
     tracing::info!(
@@ -65,7 +65,7 @@ pub fn up(options: Up) -> anyhow::Result<ExitCode> {
         catalog = status.catalog,
         http = status.http,
         warehouse = status.warehouse,
-        ready_ms = begun.elapsed().as_millis() as u64,
+        ready_ms = since.elapsed().as_millis() as u64,
         "ready"
     );
     serving.runtime.block_on(asked_to_end())?;
@@ -88,81 +88,115 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     let config = Config::load(options.config.as_deref(), &options.data_dir)?;
     let token = crate::client::token();
     check_exposure(options, token.is_some())?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let storage = open_storage(&options.data_dir, clock.clone())?;
-    let warehouse = warehouse(&options.data_dir)?;
-    let runtime = io_runtime()?;
-    let registry =
-        Arc::new(Registry::open(storage.clone()).context("the registry cannot be loaded")?);
-    let broker = {
-        let _entered = runtime.enter();
-        Broker::new(
-            storage.clone(),
-            BrokerConfig {
-                clock: clock.clone(),
-                ..BrokerConfig::default()
-            },
-        )
-    };
-    let files = Files::new(Arc::new(RealDisk));
-    let catalog = Catalog::open_allowing(
-        storage.clone(),
-        files.clone(),
-        &warehouse,
-        &config.allowed_locations(),
-        Ids::random(),
-    )?;
     let doors = Doors {
         hosts: config.http.allowed_hosts.clone(),
         token,
     };
-    let sockets = runtime.block_on(Sockets::bind(options))?;
-    let status = sockets.status(&warehouse)?;
-    let wiring = Arc::new(Wiring::new(
-        storage.clone(),
-        broker.clone(),
-        registry.clone(),
-        catalog.clone(),
-        files,
-        config.clone(),
-        clock.clone(),
-    ));
-    let world = Arc::new(World {
-        config,
-        storage: storage.clone(),
-        subjects: registry.clone(),
-    });
-    let around = Surroundings {
-        storage: storage.clone(),
-        connectors: wiring.clone(),
-        planner: world.clone(),
-        clock: clock.clone(),
-        new_id,
-    };
-    let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
-    let scraped = Scraped {
-        storage: storage.clone(),
-        broker: broker.clone(),
-        registry: registry.clone(),
-        wiring,
-        pipelines: pipelines.clone(),
-        clock,
-    };
-    let parts = Arc::new(parts(scraped, world, status.clone(), options.query_memory)?);
+    let loaded = Loaded::from(options, &config)?;
+    let sockets = loaded.runtime.block_on(Sockets::bind(options))?;
+    let status = sockets.status(&loaded.warehouse)?;
+    let parts = Arc::new(loaded.parts(options, config, status.clone())?);
+    let pipelines = parts.pipelines.clone();
     let (shutdown, ended) = watch::channel(false);
-    sockets.serve(&runtime, &broker, &registry, &catalog, parts, &doors, ended);
+    sockets.serve(&loaded, parts, &doors, ended);
     if let Some(file) = &options.ready_file {
         write_ready(file, &status)?;
     }
     pipelines.resume_all();
-    storage.holds_ready();
+    loaded.storage.holds_ready();
     Ok(Serving {
         status,
-        runtime,
+        runtime: loaded.runtime,
         shutdown,
         pipelines,
-        storage,
+        storage: loaded.storage,
     })
+}
+
+/// What there is before anything listens.
+struct Loaded {
+    clock: Arc<dyn Clock>,
+    runtime: tokio::runtime::Runtime,
+    storage: Storage,
+    registry: Arc<Registry>,
+    broker: Arc<Broker>,
+    files: Files,
+    warehouse: String,
+    catalog: Catalog,
+}
+
+impl Loaded {
+    fn from(options: &Up, config: &Config) -> anyhow::Result<Loaded> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let storage = open_storage(&options.data_dir, clock.clone())?;
+        let warehouse = warehouse(&options.data_dir)?;
+        let runtime = io_runtime()?;
+        let registry =
+            Arc::new(Registry::open(storage.clone()).context("the registry cannot be loaded")?);
+        let broker = {
+            let _entered = runtime.enter();
+            Broker::new(
+                storage.clone(),
+                BrokerConfig {
+                    clock: clock.clone(),
+                    ..BrokerConfig::default()
+                },
+            )
+        };
+        let files = Files::new(Arc::new(RealDisk));
+        let catalog = Catalog::open_allowing(
+            storage.clone(),
+            files.clone(),
+            &warehouse,
+            &config.allowed_locations(),
+            Ids::random(),
+        )?;
+        Ok(Loaded {
+            clock,
+            runtime,
+            storage,
+            registry,
+            broker,
+            files,
+            warehouse,
+            catalog,
+        })
+    }
+
+    /// What the API asks, the pipelines among it.
+    fn parts(&self, options: &Up, config: Config, status: Status) -> anyhow::Result<Parts> {
+        let wiring = Arc::new(Wiring::new(
+            self.storage.clone(),
+            self.broker.clone(),
+            self.registry.clone(),
+            self.catalog.clone(),
+            self.files.clone(),
+            config.clone(),
+            self.clock.clone(),
+        ));
+        let world = Arc::new(World {
+            config,
+            storage: self.storage.clone(),
+            subjects: self.registry.clone(),
+        });
+        let around = Surroundings {
+            storage: self.storage.clone(),
+            connectors: wiring.clone(),
+            planner: world.clone(),
+            clock: self.clock.clone(),
+            new_id,
+        };
+        let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
+        let scraped = Scraped {
+            storage: self.storage.clone(),
+            broker: self.broker.clone(),
+            registry: self.registry.clone(),
+            wiring,
+            pipelines,
+            clock: self.clock.clone(),
+        };
+        parts(scraped, world, status, options.query_memory)
+    }
 }
 
 #[expect(
@@ -327,30 +361,31 @@ impl Sockets {
 
     fn serve(
         self,
-        runtime: &tokio::runtime::Runtime,
-        broker: &Arc<Broker>,
-        registry: &Registry,
-        catalog: &Catalog,
+        loaded: &Loaded,
         parts: Arc<Parts>,
         doors: &Doors,
         ended: watch::Receiver<bool>,
     ) {
+        let catalog = loaded.catalog.clone();
         let secret = doors.token.as_ref().map(|token| token.reveal().into());
         let routers = [
-            (self.registry, registry.router(), Dialect::Registry),
+            (self.registry, loaded.registry.router(), Dialect::Registry),
             (
                 self.catalog,
-                lw_lakehouse::catalog::rest::router_with_token(catalog.clone(), secret),
+                lw_lakehouse::catalog::rest::router_with_token(catalog, secret),
                 Dialect::Catalog,
             ),
             (self.http, lw_gateway::router(parts), Dialect::Api),
         ];
         for (listener, router, dialect) in routers {
             let policy = doors.policy(dialect);
-            runtime.spawn(shell::serve(listener, router, policy, ended.clone()));
+            let serving = shell::serve(listener, router, policy, ended.clone());
+            loaded.runtime.spawn(serving);
         }
-        let broker = broker.clone();
-        runtime.spawn(async move { broker.serve(self.kafka, ended).await });
+        let broker = loaded.broker.clone();
+        loaded
+            .runtime
+            .spawn(async move { broker.serve(self.kafka, ended).await });
     }
 }
 
@@ -405,7 +440,7 @@ fn refused(diagnostics: &lw_sql::Diagnostics, file: &str, text: &str) -> Refusal
     refusal.hint = first
         .and_then(|first| first.hint.clone())
         .unwrap_or_default();
-    refusal.rendered = diagnostics.render(file, text);
+    refusal.rendered = diagnostics.render(file, text).into();
     refusal.diagnostics = diagnostics
         .located(file, text)
         .iter()

@@ -11,45 +11,89 @@ use crate::server::{self, Serving};
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// How often the pipeline is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
 pub fn run(args: Run) -> anyhow::Result<ExitCode> {
-    let sql = std::fs::read_to_string(&args.file)
-        .with_context(|| format!("cannot read {}", args.file.display()))?;
-    let name = args.file.file_stem().map_or_else(
-        || "pipeline".into(),
-        |stem| stem.to_string_lossy().into_owned(),
-    );
+    let sql = read_script(&args.file)?;
+    let interrupt = Interrupt::listen()?;
+    let (client, own) = server_of(&args)?;
+    let submitted = submit(&client, &args, &sql)?;
+    if submitted["pipeline"].is_null() {
+        // A script that only asks.
+        own.into_iter().for_each(Serving::drain);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let name = text(&submitted["pipeline"]);
+    match args.server.output {
+        Output::Json => say(&submitted),
+        Output::Table | Output::Csv => {
+            eprintln!("pipeline {name}: {}", text(&submitted["outcome"]))
+        }
+    }
+    if args.detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ended = follow(&client, &name, &interrupt)?;
+    if let Some(own) = own {
+        if ended.is_none() {
+            client.post(
+                &format!("/api/v1/pipelines/{}/stop", segment(&name)),
+                &json!({}),
+            )?;
+            eprintln!(
+                "stopped after a checkpoint; `lakeward run` or `lakeward pipeline resume {name}` goes on"
+            );
+        }
+        own.drain();
+    }
+    Ok(ended.unwrap_or(ExitCode::SUCCESS))
+}
+
+fn read_script(file: &Path) -> anyhow::Result<String> {
+    let sql =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     if sql.len() > lw_sql::MAX_SCRIPT_BYTES {
         return Err(failure(
             format!(
                 "{} has {} bytes, a script has at most {}",
-                args.file.display(),
+                file.display(),
                 sql.len(),
                 lw_sql::MAX_SCRIPT_BYTES
             ),
             "Cut it into scripts of some INSERTs each: each is a pipeline of its own.",
         ));
     }
-    let interrupted = on_interrupt()?;
+    Ok(sql)
+}
+
+/// The server at `--server`, else one of our own.
+fn server_of(args: &Run) -> anyhow::Result<(Client, Option<Serving>)> {
     let remote = Client::new(&args.server.server)?;
-    let (client, own) = if remote.is_up() {
-        (remote, None)
-    } else if args.detach {
+    if remote.is_up() {
+        return Ok((remote, None));
+    }
+    if args.detach {
         return Err(failure(
             format!("no Lakeward server answers at {}", args.server.server),
             "--detach leaves the pipeline to a server: start one with `lakeward up`.",
         ));
-    } else {
-        let own = own_server(&args)?;
-        (Client::new(&own.status().http)?, Some(own))
-    };
+    }
+    let own = own_server(args)?;
+    Ok((Client::new(&own.status().http)?, Some(own)))
+}
+
+/// Hands the script in, and says what the planner said to it.
+fn submit(client: &Client, args: &Run, sql: &str) -> anyhow::Result<Value> {
+    let name = args.file.file_stem().map_or_else(
+        || "pipeline".into(),
+        |stem| stem.to_string_lossy().into_owned(),
+    );
     let body = json!({
         "name": name,
         "file": args.file.display().to_string(),
@@ -66,35 +110,7 @@ pub fn run(args: Run) -> anyhow::Result<ExitCode> {
     for explanation in submitted["explanations"].as_array().into_iter().flatten() {
         say(text(explanation));
     }
-    if submitted["pipeline"].is_null() {
-        // A script that only asks.
-        own.into_iter().for_each(Serving::drain);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let name = text(&submitted["pipeline"]);
-    match args.server.output {
-        Output::Json => say(&submitted),
-        Output::Table | Output::Csv => {
-            eprintln!("pipeline {name}: {}", text(&submitted["outcome"]))
-        }
-    }
-    if args.detach {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let code = follow(&client, &name, &interrupted)?;
-    if let Some(own) = own {
-        if interrupted.load(Ordering::Relaxed) {
-            client.post(
-                &format!("/api/v1/pipelines/{}/stop", segment(&name)),
-                &json!({}),
-            )?;
-            eprintln!(
-                "stopped after a checkpoint; `lakeward run` or `lakeward pipeline resume {name}` goes on"
-            );
-        }
-        own.drain();
-    }
-    Ok(code)
+    Ok(submitted)
 }
 
 /// With `-o json` a refusal is data too: `{"error": {…}}`, where each message has its file, line and column.
@@ -129,8 +145,8 @@ fn own_server(args: &Run) -> anyhow::Result<Serving> {
     Ok(serving)
 }
 
-/// Shows the pipeline until it ends or `Ctrl-C`.
-fn follow(client: &Client, name: &str, interrupted: &AtomicBool) -> anyhow::Result<ExitCode> {
+/// Shows the pipeline until it ends; `None` when `Ctrl-C` came first.
+fn follow(client: &Client, name: &str, interrupt: &Interrupt) -> anyhow::Result<Option<ExitCode>> {
     let path = format!("/api/v1/pipelines/{}", segment(name));
     let live = std::io::stderr().is_terminal();
     let mut line = 0;
@@ -152,13 +168,15 @@ fn follow(client: &Client, name: &str, interrupted: &AtomicBool) -> anyhow::Resu
             Some("failed" | "paused") => Some(ExitCode::from(1)),
             _ => None,
         };
-        if ended.is_some() || interrupted.load(Ordering::Relaxed) {
+        if ended.is_some() || interrupt.within(LOOK) {
             if live {
                 eprintln!();
             }
-            return Ok(report(&pipeline, ended));
+            if ended.is_some() {
+                report(&pipeline);
+            }
+            return Ok(ended);
         }
-        std::thread::sleep(LOOK);
     }
 }
 
@@ -177,10 +195,7 @@ fn progress(pipeline: &Value) -> String {
     )
 }
 
-fn report(pipeline: &Value, ended: Option<ExitCode>) -> ExitCode {
-    let Some(code) = ended else {
-        return ExitCode::SUCCESS;
-    };
+fn report(pipeline: &Value) {
     eprintln!("{}", progress(pipeline));
     for job in pipeline["jobs"].as_array().into_iter().flatten() {
         for key in ["error", "detail", "hint", "reason"] {
@@ -189,22 +204,34 @@ fn report(pipeline: &Value, ended: Option<ExitCode>) -> ExitCode {
             }
         }
     }
-    code
 }
 
-/// A flag that `Ctrl-C` raises.
-fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = flag.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::Builder::new()
-        .name("interrupt".into())
-        .spawn(move || {
-            if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-                raised.store(true, Ordering::Relaxed);
-            }
-        })?;
-    Ok(flag)
+/// `Ctrl-C`, once.
+struct Interrupt(Receiver<()>);
+
+impl Interrupt {
+    fn listen() -> anyhow::Result<Interrupt> {
+        let (raised, interrupt) = channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::Builder::new()
+            .name("interrupt".into())
+            .spawn(move || {
+                if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+                    // Nobody waits any more when the pipeline has just ended.
+                    let _ = raised.send(());
+                }
+                // While the sender lives, waiting for it takes its time, also where no signal can be had.
+                loop {
+                    std::thread::park();
+                }
+            })?;
+        Ok(Interrupt(interrupt))
+    }
+
+    /// Waits that long for it.
+    fn within(&self, time: Duration) -> bool {
+        self.0.recv_timeout(time).is_ok()
+    }
 }
