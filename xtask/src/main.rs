@@ -3,6 +3,11 @@
 //! Every command is a list of [`Step`](steps::Step)s. A step runs one program in the foreground, shows its output as it
 //! comes, and reads the runner's own summary out of it, so the counts at the end are the runners' and not ours.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a tool of the house: it tells how long real programs took"
+)]
+
 mod e2e;
 mod steps;
 mod suites;

@@ -29,7 +29,7 @@ impl Counts {
     fn of_line(line: &str) -> Option<Counts> {
         let line = line.trim().trim_matches('=').trim();
         let cargo = line.starts_with("test result: ");
-        let pytest = line.contains(" in ") && line.ends_with(|c: char| c == 's' || c == ')');
+        let pytest = line.contains(" in ") && line.ends_with(['s', ')']);
         if !cargo && !pytest {
             return None;
         }

@@ -1,5 +1,10 @@
 //! Time as a seam: cores take `now`, shells take a [`Clock`], simulations bring their own.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "everybody else takes the time from here"
+)]
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where time comes from.

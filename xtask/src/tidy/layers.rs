@@ -178,7 +178,7 @@ pub(super) fn unused(files: &[SourceFile]) -> Result<Vec<String>> {
 /// Lints are set once, in the workspace. Only xtask differs, since printing is what it is for.
 pub(super) fn lints(files: &[SourceFile]) -> Result<Vec<String>> {
     let bare = |manifest: &Manifest| {
-        !manifest.inherits_lints && !(manifest.name == "xtask" && manifest.lints_text)
+        !(manifest.inherits_lints || manifest.name == "xtask" && manifest.lints_text)
     };
     Ok(manifests(files)?
         .into_iter()
