@@ -1,4 +1,4 @@
-//! The one door: `cargo xtask tidy|test|e2e|smoke|sim|bench`, the same by hand and in CI.
+//! The one door: `cargo xtask tidy|clippy|test|e2e|smoke|sim|bench`, the same by hand and in CI.
 //!
 //! Every command is a list of [`Step`](steps::Step)s. A step runs one program in the foreground, shows its output as it
 //! comes, and reads the runner's own summary out of it, so the counts at the end are the runners' and not ours.
@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask tidy                   what a reviewer would count: layers, file heads, banned words, links, rustfmt
+cargo xtask clippy                 clippy over all targets of all crates, every warning denied
 cargo xtask test                   tidy, all crates' tests, release build, short simulation, end-to-end cases
 cargo xtask e2e [NAME]...          the end-to-end cases, or those whose name contains a NAME
 cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let rest = args.get(1..).unwrap_or_default();
     let outcome = match args.first().map(String::as_str) {
         Some("tidy") => tidy::command(),
+        Some("clippy") => suites::clippy(),
         Some("test") => suites::test(),
         Some("e2e") => suites::e2e(rest),
         Some("smoke") => suites::e2e(&["test_smoke".to_owned()]),

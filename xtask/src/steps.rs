@@ -91,6 +91,17 @@ impl Step {
         self
     }
 
+    /// Whether it runs and exits well; what it says is not shown.
+    pub(crate) fn answers(mut self) -> bool {
+        let ran = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        ran.is_ok_and(|status| status.success())
+    }
+
     /// Runs it to its end and returns what it counted; an error exit without a counted failure is one failure.
     pub(crate) fn run(mut self) -> Result<Outcome> {
         println!("\n== {}", self.name);
@@ -131,6 +142,22 @@ pub(crate) struct Outcome {
     pub(crate) ok: bool,
     pub(crate) counts: Counts,
     pub(crate) took: Duration,
+}
+
+impl Outcome {
+    /// A step that could not be taken at all counts as one failure.
+    pub(crate) fn failed(name: &str, why: &str) -> Outcome {
+        println!("\n== {name}\n{why}");
+        Outcome {
+            name: name.to_owned(),
+            ok: false,
+            counts: Counts {
+                failed: 1,
+                ..Counts::default()
+            },
+            took: Duration::ZERO,
+        }
+    }
 }
 
 /// Prints one line per step and the sum, and returns whether all of it passed.
@@ -184,7 +211,18 @@ pub(crate) fn cache_dir() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::Counts;
+    use super::{Counts, Outcome, Step, summary};
+
+    #[test]
+    fn what_is_not_installed_answers_nothing_and_fails_the_whole() {
+        assert!(!Step::cargo("x", &["no-such-subcommand", "--version"]).answers());
+        assert!(!Step::new("x", "no-such-program", &[]).answers());
+        assert!(Step::cargo("x", &["--version"]).answers());
+        assert!(!summary(&[Outcome::failed(
+            "clippy",
+            "it is not installed"
+        )]));
+    }
 
     #[test]
     fn closing_lines_of_both_runners_are_read_and_nothing_else() {

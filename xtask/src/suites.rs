@@ -58,6 +58,39 @@ pub(crate) fn test() -> Result<bool> {
     Ok(summary(&outcomes))
 }
 
+pub(crate) fn clippy() -> Result<bool> {
+    Ok(summary(&lints()?))
+}
+
+/// Clippy over all targets of all crates, every warning denied, each crate in the profile that its tests have: what is built for
+/// both is built once.
+fn lints() -> Result<Vec<Outcome>> {
+    let (light, heavy) = ("clippy, light (dev)", "clippy, heavy (release)");
+    if !Step::cargo("clippy", &["clippy", "--version"]).answers() {
+        return Ok(vec![Outcome::failed(
+            "clippy",
+            "clippy is not installed, so nothing was linted: `rustup component add clippy`, or your system's package of it",
+        )]);
+    }
+    Ok(vec![
+        lint(light, &LIGHT, false).run()?,
+        lint(heavy, &HEAVY, true).run()?,
+    ])
+}
+
+fn lint(name: &str, packages: &[&str], release: bool) -> Step {
+    // Without --no-deps the heavy crates' run would tell what is wrong with the light ones once more.
+    let mut args = vec!["clippy", "--all-targets", "--no-deps", "--keep-going"];
+    if release {
+        args.push("--release");
+    }
+    for package in packages {
+        args.extend(["-p", package]);
+    }
+    args.extend(["--", "--deny", "warnings"]);
+    Step::cargo(name, &args)
+}
+
 pub(crate) fn e2e(names: &[String]) -> Result<bool> {
     let cases = cases("end to end", names)?;
     let built = binary().run()?;
