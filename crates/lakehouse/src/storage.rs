@@ -96,11 +96,10 @@ impl Files {
 
     /// The names in a folder, in no order; one that is not there has none.
     pub fn list(&self, location: &str) -> io::Result<Vec<Entry>> {
-        let folder = local_path(location)?;
-        if !self.disk.exists(&folder) {
-            return Ok(Vec::new());
+        match self.disk.list(&local_path(location)?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
         }
-        self.disk.list(&folder)
     }
 
     /// Makes removals in a folder durable.

@@ -288,7 +288,7 @@ impl Catalog {
         self.0.metadata.make_folders(metadata.location())?;
         let location =
             MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
-        self.0.metadata.write(&metadata, &location)?;
+        self.0.metadata.write_or_nothing(&metadata, &location)?;
         let pointer = Pointer::to(&location, &metadata);
         let created = self.swap(|| {
             if self.table_exists(&ident)? {
@@ -537,7 +537,7 @@ impl Catalog {
     ) -> Result<Prepared, CatalogError> {
         let pointer = Pointer::to(&location, &metadata);
         let ops = pointers::set_pointer(self.records(), &ident, old, &pointer)?;
-        self.0.metadata.write(&metadata, &location)?;
+        self.0.metadata.write_or_nothing(&metadata, &location)?;
         Ok(Prepared {
             ident,
             ops,

@@ -102,14 +102,21 @@ impl MetadataFiles {
         Ok(())
     }
 
-    pub(super) fn write(
+    fn write(&self, metadata: &TableMetadata, location: &str) -> Result<(), CatalogError> {
+        let location = MetadataLocation::from_str(location)?;
+        futures::executor::block_on(metadata.write_to(&self.files.io(), &location))?;
+        Ok(())
+    }
+
+    /// A file that is there and whose writing failed (its folder could not be synced, say) is named by nobody.
+    pub(super) fn write_or_nothing(
         &self,
         metadata: &TableMetadata,
         location: &str,
     ) -> Result<(), CatalogError> {
-        let location = MetadataLocation::from_str(location)?;
-        futures::executor::block_on(metadata.write_to(&self.files.io(), &location))?;
-        Ok(())
+        self.write(metadata, location).inspect_err(|_| {
+            let _ = self.files.remove(location);
+        })
     }
 
     pub(super) fn read(&self, location: &str) -> Result<Arc<TableMetadata>, CatalogError> {

@@ -6,17 +6,19 @@
 //!
 //! 1. a kept snapshot is the attempt's, or lists one of its manifests: it **landed**. Only snapshots of its sequence number or
 //!    a later one can;
-//! 2. the table has given out the attempt's sequence number, or is another table: it is **dead**, because every catalog
-//!    refuses a snapshot that is not newer than all others, whenever the request arrives;
-//! 3. neither: it is **open**, may still be under way, and is asked again after the next load.
+//! 2. the table has given out the attempt's sequence number: it is **dead**, because every catalog refuses a snapshot that is
+//!    not newer than all others, whenever the request arrives;
+//! 3. neither, or it is another table by now: it is **open**, may still be under way, and is asked again after the next load.
 //!
-//! Only the dead leave files that may go. After a crash nobody asks any more; then they stay: only space.
+//! Only the dead leave files that may go; and only with one that landed go the files of the snapshots that it expired, be its
+//! reply lost or not. After a crash nobody asks any more; then they stay: only space.
 
 use super::manifests;
 use crate::error::CatalogError;
 use crate::storage::Files;
 use iceberg::TableIdent;
 use iceberg::spec::{FormatVersion, TableMetadata};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A commit on its way.
@@ -28,6 +30,9 @@ pub(crate) struct Attempt {
     pub(crate) sequence: i64,
     /// Manifests and their list.
     pub(crate) written: Vec<String>,
+    /// The table that it was made for, and the snapshots of it that end with it.
+    pub(crate) before: Arc<TableMetadata>,
+    pub(crate) expired: Vec<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,10 @@
 
 use super::attempt::{Attempt, Fate, remove};
 use super::branch::{Branch, Ref};
-use super::decide::{Cause, Decision, Facts, decide};
+use super::decide::{Cause, Decision, Facts};
 use super::marker::{Marker, PROPERTY, ranges_of_snapshot};
-use super::snapshot;
+use super::rules::Rules;
+use super::snapshot::Draft;
 use crate::catalog::{LoadedTable, TableCatalog, parse_table};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
@@ -37,12 +38,10 @@ pub struct IcebergCommitter {
     owner: Owner,
     clock: Arc<dyn Clock>,
     ids: Ids,
-    decide: Rule,
+    rules: Rules,
     /// Sent, not confirmed, and not known to be dead.
     attempts: Vec<Attempt>,
 }
-
-pub(crate) type Rule = fn(&Facts<'_, uuid::Uuid, i64>) -> Decision;
 
 impl IcebergCommitter {
     pub fn new(
@@ -56,15 +55,15 @@ impl IcebergCommitter {
             owner,
             clock,
             ids,
-            decide,
+            rules: Rules::OURS,
             attempts: Vec::new(),
         }
     }
 
     /// The same committer with a wrong rule: simulations show that they would notice.
     #[cfg(test)]
-    pub(crate) fn with_rule(mut self, rule: Rule) -> IcebergCommitter {
-        self.decide = rule;
+    pub(crate) fn with_rules(mut self, rules: Rules) -> IcebergCommitter {
+        self.rules = rules;
         self
     }
 
@@ -103,14 +102,16 @@ impl IcebergCommitter {
         }
     }
 
-    /// Removes what attempts left that can no longer land.
+    /// Removes what attempts left: those that can no longer land, what they wrote; those that did, the files of the snapshots
+    /// that they expired.
     fn settle(&mut self, ident: &TableIdent, metadata: &TableMetadata) {
         let files = self.catalog.files();
+        let rules = self.rules;
         self.attempts.retain(|attempt| {
             if attempt.table != *ident {
                 return true;
             }
-            match attempt.fate(files, metadata) {
+            match (rules.fate)(attempt, files, metadata) {
                 Ok(Fate::Dead) => {
                     let named =
                         |file: &String| metadata.snapshots().any(|one| one.manifest_list() == file);
@@ -121,7 +122,15 @@ impl IcebergCommitter {
                     remove(files, &attempt.written);
                     false
                 }
-                Ok(Fate::Landed) => false,
+                Ok(Fate::Landed) => {
+                    match expiry::unnamed(files, &attempt.before, metadata, &attempt.expired) {
+                        Ok(unnamed) => remove(files, &unnamed),
+                        Err(error) => {
+                            tracing::warn!(table = %ident, %error, "files of expired snapshots stay");
+                        }
+                    }
+                    false
+                }
                 Ok(Fate::Open) => true,
                 Err(error) => {
                     tracing::warn!(table = %ident, %error, "files of an earlier commit stay");
@@ -142,7 +151,7 @@ impl IcebergCommitter {
             return Decision::Pause(Cause::MarkerGone);
         }
         let uuids: Vec<_> = chain.chain.iter().map(|pending| pending.uuid).collect();
-        (self.decide)(&Facts {
+        (self.rules.decide)(&Facts {
             chain: &uuids,
             last: chain.last.as_ref().map(|last| last.uuid),
             property: marker.map(|marker| (marker.uuid, marker.snapshot_id)),
@@ -160,18 +169,20 @@ impl IcebergCommitter {
         done: usize,
     ) -> Result<Round, CatalogError> {
         let metadata = &table.metadata;
-        snapshot::check_version(&table.ident, metadata)?;
-        let files = self.catalog.files().clone();
+        (self.rules.admit)(&table.ident, metadata)?;
         let id = self.ids.next_snapshot();
         let marker = Marker::new(&self.owner, before, chain, done, id);
-        let (pending, now, id) = (&chain.chain[done..], self.clock.now_ms(), self.ids.next());
-        let produced = snapshot::append(&files, metadata, Ref::MAIN, &marker, pending, now, id)?;
+        let produced = self
+            .draft(metadata, &marker, &chain.chain[done..])
+            .produce()?;
         self.attempts.push(Attempt {
             table: table.ident.clone(),
             table_uuid: metadata.uuid(),
             snapshot_id: produced.snapshot_id,
             sequence: produced.sequence,
             written: produced.written,
+            before: table.metadata.clone(),
+            expired: produced.expired,
         });
         let sent = self
             .catalog
@@ -179,12 +190,6 @@ impl IcebergCommitter {
         match sent {
             Ok(after) => {
                 self.settle(&table.ident, &after.metadata);
-                match expiry::unnamed(&files, metadata, &after.metadata, &produced.expired) {
-                    Ok(unnamed) => remove(&files, &unnamed),
-                    Err(error) => {
-                        tracing::warn!(table = %table.ident, %error, "files of expired snapshots stay");
-                    }
-                }
                 Ok(Round::Over(CommitOutcome::Confirmed {
                     confirmed: chain.chain.len(),
                     snapshot_id: Some(produced.snapshot_id),
@@ -204,6 +209,24 @@ impl IcebergCommitter {
                 }
             }
             Err(error) => Err(error),
+        }
+    }
+
+    fn draft<'a>(
+        &'a self,
+        metadata: &'a TableMetadata,
+        marker: &'a Marker,
+        pending: &'a [Pending],
+    ) -> Draft<'a> {
+        Draft {
+            files: self.catalog.files(),
+            metadata,
+            branch: Ref::MAIN,
+            marker,
+            pending,
+            now_ms: self.clock.now_ms(),
+            commit: self.ids.next(),
+            rules: &self.rules,
         }
     }
 
@@ -277,12 +300,9 @@ impl IcebergCommitter {
 
     /// A table without a head has no snapshot that a marker could name, so it gets an empty one.
     fn mark_empty(&self, table: &LoadedTable, marker: Marker) -> Result<(), CatalogError> {
-        let files = self.catalog.files();
         let marker = marker.named_by(self.ids.next_snapshot());
-        let (now, commit) = (self.clock.now_ms(), self.ids.next());
-        snapshot::check_version(&table.ident, &table.metadata)?;
-        let produced =
-            snapshot::append(files, &table.metadata, Ref::MAIN, &marker, &[], now, commit)?;
+        (self.rules.admit)(&table.ident, &table.metadata)?;
+        let produced = self.draft(&table.metadata, &marker, &[]).produce()?;
         self.catalog
             .commit(&table.ident, produced.requirements, produced.updates)?;
         Ok(())

@@ -9,9 +9,9 @@ use crate::error::CatalogError;
 use crate::storage::Files;
 use futures::executor::block_on;
 use iceberg::spec::{
-    DataFile, FormatVersion, Manifest, ManifestContentType, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef,
-    Snapshot, TableMetadata,
+    DataFile, FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestFile,
+    ManifestList, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, PartitionSpecRef,
+    SchemaRef, Snapshot, TableMetadata,
 };
 
 /// So many small manifests are merged, unless the table has `commit.manifest.min-count-to-merge`.
@@ -50,6 +50,8 @@ pub(crate) struct Manifests<'a> {
     pub(crate) snapshot_id: i64,
     /// Makes names unique across attempts.
     pub(crate) commit: uuid::Uuid,
+    /// Which entries a merge keeps.
+    pub(crate) keep: fn(&ManifestEntry) -> bool,
     pub(crate) written: Vec<String>,
 }
 
@@ -117,7 +119,7 @@ impl Manifests<'_> {
             for entry in load(self.files, manifest)?
                 .entries()
                 .iter()
-                .filter(|entry| entry.is_alive())
+                .filter(|entry| (self.keep)(entry))
             {
                 let snapshot = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
                 let sequence = entry.sequence_number().unwrap_or(manifest.sequence_number);

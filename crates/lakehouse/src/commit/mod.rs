@@ -1,10 +1,11 @@
 //! Commits: from a chain of pending commits to snapshots of a table, exactly once.
 //!
 //! [`decide`] is the pure rule, `model` explores it exhaustively; [`marker`] is what a commit says about itself, `branch`
-//! what the table's head shows of it; `snapshot` makes the snapshot, `attempt` says what became of one that was sent,
+//! what the table's head shows of it; `snapshot` makes the snapshot, `attempt` says what became of one that was sent, `rules`
+//! are the decisions of all of these,
 //! [`committer`] drives it all against a catalog.
 
-mod attempt;
+pub(crate) mod attempt;
 pub(crate) mod branch;
 pub mod committer;
 pub mod decide;
@@ -12,4 +13,5 @@ pub(crate) mod manifests;
 pub mod marker;
 #[cfg(test)]
 mod model;
+pub(crate) mod rules;
 pub(crate) mod snapshot;

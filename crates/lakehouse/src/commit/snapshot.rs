@@ -7,6 +7,7 @@ use super::attempt::remove;
 use super::branch::Ref;
 use super::manifests::{self, Manifests};
 use super::marker::Marker;
+use super::rules::Rules;
 use crate::error::{CatalogError, Kind};
 use crate::staged::StagedFile;
 use crate::storage::Files;
@@ -52,97 +53,99 @@ pub(crate) fn check_version(
     ))
 }
 
-/// Makes the snapshot `marker.snapshot_id` on `branch`, which commits `pending`. Without pending commits it holds what the head holds,
-/// and only the marker is new.
-pub(crate) fn append(
-    files: &Files,
-    metadata: &TableMetadata,
-    branch: Ref,
-    marker: &Marker,
-    pending: &[Pending],
-    now_ms: i64,
-    commit: Uuid,
-) -> Result<Produced, CatalogError> {
-    let snapshot_id = marker.snapshot_id;
-    let mut manifests = Manifests {
-        files,
-        metadata,
-        snapshot_id,
-        commit,
-        written: Vec::new(),
-    };
-    let made = snapshot(&mut manifests, pending, marker, now_ms);
-    let snapshot = match made {
-        Ok(snapshot) => snapshot,
-        Err(error) => {
-            remove(files, &manifests.written);
-            return Err(error);
-        }
-    };
-    let refs = Refs::of(metadata);
-    let expired = expiry::expired(metadata, &refs, snapshot.timestamp_ms());
-    let sequence = snapshot.sequence_number();
-    let mut updates = vec![
-        TableUpdate::AddSnapshot { snapshot },
-        TableUpdate::SetSnapshotRef {
-            ref_name: branch.name.to_owned(),
-            reference: reference(metadata, &refs, branch, snapshot_id),
-        },
-        TableUpdate::SetProperties {
-            updates: HashMap::from([(branch.marker.to_owned(), marker.to_property())]),
-        },
-    ];
-    updates.extend(expiry::updates(metadata, &expired));
-    Ok(Produced {
-        snapshot_id,
-        sequence,
-        requirements: branch.requirements(metadata),
-        updates,
-        written: manifests.written,
-        expired,
-    })
+/// The snapshot `marker.snapshot_id` on `branch`, which is to commit `pending`. Without pending commits it holds what the
+/// head holds, and only the marker is new.
+pub(crate) struct Draft<'a> {
+    pub(crate) files: &'a Files,
+    pub(crate) metadata: &'a TableMetadata,
+    pub(crate) branch: Ref,
+    pub(crate) marker: &'a Marker,
+    pub(crate) pending: &'a [Pending],
+    pub(crate) now_ms: i64,
+    /// Makes names unique across attempts.
+    pub(crate) commit: Uuid,
+    pub(crate) rules: &'a Rules,
 }
 
-fn snapshot(
-    manifests: &mut Manifests<'_>,
-    pending: &[Pending],
-    marker: &Marker,
-    now_ms: i64,
-) -> Result<Snapshot, CatalogError> {
-    let metadata = manifests.metadata;
-    let added = added_files(metadata, pending)?;
-    let summary = summary(
-        metadata,
-        marker.to_summary(pending),
-        added.values().flatten(),
-    );
-    let mut all = match metadata.current_snapshot() {
-        Some(head) => manifests::load_list(manifests.files, metadata, head)?,
-        None => Vec::new(),
-    };
-    all.retain(|manifest| manifest.has_added_files() || manifest.has_existing_files());
-    let mut all = manifests.merged(all)?;
-    for (spec, files) in added {
-        let spec = metadata.partition_spec_by_id(spec).ok_or_else(|| {
-            CatalogError::new(
-                Kind::BadRequest,
-                format!("the table has no partition spec {spec} any more"),
-            )
-        })?;
-        all.push(manifests.added(metadata.current_schema().clone(), spec, files)?);
+impl Draft<'_> {
+    /// Writes its manifests; one that fails leaves none.
+    pub(crate) fn produce(self) -> Result<Produced, CatalogError> {
+        let (metadata, branch, marker) = (self.metadata, self.branch, self.marker);
+        let mut manifests = Manifests {
+            files: self.files,
+            metadata,
+            snapshot_id: marker.snapshot_id,
+            commit: self.commit,
+            keep: self.rules.keep,
+            written: Vec::new(),
+        };
+        let snapshot = match self.snapshot(&mut manifests) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                remove(self.files, &manifests.written);
+                return Err(error);
+            }
+        };
+        let refs = Refs::of(metadata);
+        let expired = (self.rules.expire)(metadata, &refs, snapshot.timestamp_ms());
+        let sequence = snapshot.sequence_number();
+        let mut updates = vec![
+            TableUpdate::AddSnapshot { snapshot },
+            TableUpdate::SetSnapshotRef {
+                ref_name: branch.name.to_owned(),
+                reference: reference(metadata, &refs, branch, marker.snapshot_id),
+            },
+            TableUpdate::SetProperties {
+                updates: HashMap::from([(branch.marker.to_owned(), marker.to_property())]),
+            },
+        ];
+        updates.extend(expiry::updates(metadata, &expired));
+        Ok(Produced {
+            snapshot_id: marker.snapshot_id,
+            sequence,
+            requirements: branch.requirements(metadata),
+            updates,
+            written: manifests.written,
+            expired,
+        })
     }
-    let sequence = metadata.next_sequence_number();
-    let list = manifests.list(sequence, all)?;
-    Ok(Snapshot::builder()
-        .with_snapshot_id(manifests.snapshot_id)
-        .with_parent_snapshot_id(metadata.current_snapshot_id())
-        .with_sequence_number(sequence)
-        // Snapshot times never go back, whatever the clock does.
-        .with_timestamp_ms(now_ms.max(metadata.last_updated_ms() + 1))
-        .with_manifest_list(list)
-        .with_summary(summary)
-        .with_schema_id(metadata.current_schema_id())
-        .build())
+
+    fn snapshot(&self, manifests: &mut Manifests<'_>) -> Result<Snapshot, CatalogError> {
+        let metadata = self.metadata;
+        let added = added_files(metadata, self.pending)?;
+        let summary = summary(
+            metadata,
+            self.marker.to_summary(self.pending),
+            added.values().flatten(),
+        );
+        let mut all = match metadata.current_snapshot() {
+            Some(head) => manifests::load_list(manifests.files, metadata, head)?,
+            None => Vec::new(),
+        };
+        all.retain(self.rules.carry);
+        let mut all = manifests.merged(all)?;
+        for (spec, files) in added {
+            let spec = metadata.partition_spec_by_id(spec).ok_or_else(|| {
+                CatalogError::new(
+                    Kind::BadRequest,
+                    format!("the table has no partition spec {spec} any more"),
+                )
+            })?;
+            all.push(manifests.added(metadata.current_schema().clone(), spec, files)?);
+        }
+        let sequence = metadata.next_sequence_number();
+        let list = manifests.list(sequence, all)?;
+        Ok(Snapshot::builder()
+            .with_snapshot_id(manifests.snapshot_id)
+            .with_parent_snapshot_id(metadata.current_snapshot_id())
+            .with_sequence_number(sequence)
+            // Snapshot times never go back, whatever the clock does.
+            .with_timestamp_ms(self.now_ms.max(metadata.last_updated_ms() + 1))
+            .with_manifest_list(list)
+            .with_summary(summary)
+            .with_schema_id(metadata.current_schema_id())
+            .build())
+    }
 }
 
 /// The files of the pending commits by partition spec.

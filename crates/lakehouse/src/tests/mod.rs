@@ -1,9 +1,11 @@
 //! Sink, committer and catalog together, on the real log and a real folder; and their simulation on a disk that loses power.
 
+mod foreign;
 mod harmless;
 mod orphans;
 mod pipeline;
 mod sim;
+mod steps;
 mod takeover;
 mod view;
 mod world;

@@ -4,6 +4,7 @@
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
 use crate::commit::manifests;
 use crate::error::Kind;
+use crate::upkeep::refs::Refs;
 use crate::{
     Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableView, parse_table,
 };
@@ -26,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 pub(crate) const TABLE: &str = "lake.events";
@@ -132,6 +133,8 @@ impl World {
             catalog: self.catalog.clone(),
             ids: self.ids.clone(),
             faults: Mutex::default(),
+            tagged: Mutex::default(),
+            careless: AtomicBool::new(false),
         })
     }
 
@@ -180,26 +183,7 @@ impl World {
 
     /// What another engine's append does to the metadata: a new snapshot without a marker.
     pub(crate) fn try_foreign_commit(&self) -> Result<(), CatalogError> {
-        let table = self.catalog.load(&ident(TABLE))?;
-        let head = table
-            .metadata
-            .current_snapshot()
-            .expect("there is a snapshot")
-            .clone();
-        let snapshot = iceberg::spec::Snapshot::builder()
-            .with_snapshot_id(self.ids.next_snapshot())
-            .with_parent_snapshot_id(Some(head.snapshot_id()))
-            .with_sequence_number(table.metadata.next_sequence_number())
-            .with_timestamp_ms(table.metadata.last_updated_ms() + 1)
-            .with_manifest_list(head.manifest_list().to_owned())
-            .with_summary(iceberg::spec::Summary {
-                operation: iceberg::spec::Operation::Append,
-                additional_properties: std::collections::HashMap::new(),
-            })
-            .with_schema_id(table.metadata.current_schema_id())
-            .build();
-        let id = snapshot.snapshot_id();
-        self.change(vec![TableUpdate::AddSnapshot { snapshot }, set_head(id)])
+        foreign_commit(&self.catalog, &self.ids).map(|_| ())
     }
 
     /// A table that another engine has written for long: so many snapshots of its own, a minute apart, all of them past.
@@ -282,13 +266,7 @@ impl World {
     }
 
     pub(crate) fn try_tag(&self, name: &str, snapshot_id: i64) -> Result<(), CatalogError> {
-        let retention = iceberg::spec::SnapshotRetention::Tag {
-            max_ref_age_ms: None,
-        };
-        self.change(vec![TableUpdate::SetSnapshotRef {
-            ref_name: name.to_owned(),
-            reference: iceberg::spec::SnapshotReference::new(snapshot_id, retention),
-        }])
+        tag(&self.catalog, name, snapshot_id)
     }
 
     /// What another engine's write to a branch does: `main` stays, the sequence number moves.
@@ -385,6 +363,37 @@ fn foreign_summary() -> iceberg::spec::Summary {
     }
 }
 
+/// A snapshot on top of the head that changes nothing; returns its id.
+pub(crate) fn foreign_commit(catalog: &Catalog, ids: &Ids) -> Result<i64, CatalogError> {
+    let metadata = catalog.load(&ident(TABLE))?.metadata;
+    let head = metadata.current_snapshot().expect("there is a snapshot");
+    let snapshot = iceberg::spec::Snapshot::builder()
+        .with_snapshot_id(ids.next_snapshot())
+        .with_parent_snapshot_id(Some(head.snapshot_id()))
+        .with_sequence_number(metadata.next_sequence_number())
+        .with_timestamp_ms(metadata.last_updated_ms() + 1)
+        .with_manifest_list(head.manifest_list().to_owned())
+        .with_summary(foreign_summary())
+        .with_schema_id(metadata.current_schema_id())
+        .build();
+    let id = snapshot.snapshot_id();
+    let updates = vec![TableUpdate::AddSnapshot { snapshot }, set_head(id)];
+    TableCatalog::commit(catalog, &ident(TABLE), Vec::new(), updates)?;
+    Ok(id)
+}
+
+fn tag(catalog: &Catalog, name: &str, snapshot_id: i64) -> Result<(), CatalogError> {
+    let retention = iceberg::spec::SnapshotRetention::Tag {
+        max_ref_age_ms: None,
+    };
+    let update = TableUpdate::SetSnapshotRef {
+        ref_name: name.to_owned(),
+        reference: iceberg::spec::SnapshotReference::new(snapshot_id, retention),
+    };
+    TableCatalog::commit(catalog, &ident(TABLE), Vec::new(), vec![update])?;
+    Ok(())
+}
+
 pub(crate) fn branch_commit(
     catalog: &Catalog,
     ids: &Ids,
@@ -419,7 +428,7 @@ pub(crate) fn branch_commit(
     Ok(())
 }
 
-fn set_head(id: i64) -> TableUpdate {
+pub(crate) fn set_head(id: i64) -> TableUpdate {
     TableUpdate::SetSnapshotRef {
         ref_name: "main".to_owned(),
         reference: iceberg::spec::SnapshotReference::new(
@@ -444,6 +453,10 @@ pub(crate) enum Fault {
     Resent,
     /// Someone commits to another branch just before.
     Overtaken,
+    /// Someone commits to `main` just before.
+    Raced,
+    /// Just before, someone tags what the commit would expire.
+    Tagged,
 }
 
 /// The way between a committer and the catalog.
@@ -452,6 +465,46 @@ pub(crate) struct Network {
     ids: Ids,
     /// For the next commits, in order.
     pub(crate) faults: Mutex<VecDeque<Option<Fault>>>,
+    /// What [`Fault::Tagged`] tagged.
+    pub(crate) tagged: Mutex<Vec<i64>>,
+    /// The catalog is one that removes a snapshot with the tags that name it, as some do, instead of refusing.
+    pub(crate) careless: AtomicBool,
+}
+
+impl Network {
+    fn without_tags(
+        &self,
+        table: &TableIdent,
+        updates: Vec<TableUpdate>,
+    ) -> Result<Vec<TableUpdate>, CatalogError> {
+        let metadata = self.catalog.load(table)?.metadata;
+        let refs = Refs::of(&metadata);
+        let mut all = Vec::new();
+        for update in updates {
+            if let TableUpdate::RemoveSnapshots { snapshot_ids } = &update {
+                let named = refs
+                    .others()
+                    .filter(|(_, reference)| snapshot_ids.contains(&reference.snapshot_id));
+                all.extend(named.map(|(name, _)| TableUpdate::RemoveSnapshotRef {
+                    ref_name: name.to_owned(),
+                }));
+            }
+            all.push(update);
+        }
+        Ok(all)
+    }
+
+    fn tag_what_goes(&self, updates: &[TableUpdate]) -> Result<(), CatalogError> {
+        let goes = updates.iter().find_map(|update| match update {
+            TableUpdate::RemoveSnapshots { snapshot_ids } => snapshot_ids.first().copied(),
+            _ => None,
+        });
+        if let Some(id) = goes {
+            tag(&self.catalog, &format!("late-{id}"), id)?;
+            self.tagged.lock().expect("no test panics here").push(id);
+        }
+        Ok(())
+    }
 }
 
 impl TableCatalog for Network {
@@ -479,6 +532,10 @@ impl TableCatalog for Network {
             .expect("no test panics here")
             .pop_front()
             .flatten();
+        let updates = match self.careless.load(Ordering::Relaxed) {
+            true => self.without_tags(table, updates)?,
+            false => updates,
+        };
         let lost = || {
             Err(CatalogError::new(
                 Kind::Unknown,
@@ -496,6 +553,14 @@ impl TableCatalog for Network {
             }
             Some(Fault::Overtaken) => {
                 branch_commit(&self.catalog, &self.ids, "audit")?;
+                TableCatalog::commit(&self.catalog, table, requirements, updates)
+            }
+            Some(Fault::Raced) => {
+                foreign_commit(&self.catalog, &self.ids)?;
+                TableCatalog::commit(&self.catalog, table, requirements, updates)
+            }
+            Some(Fault::Tagged) => {
+                self.tag_what_goes(&updates)?;
                 TableCatalog::commit(&self.catalog, table, requirements, updates)
             }
             Some(Fault::ReplyLost) => {
@@ -687,8 +752,8 @@ impl Pipeline {
     pub(crate) fn read(&mut self, rows: [i64; 2]) {
         let mut positions = Vec::new();
         for step in 0..rows[0].max(rows[1]) {
-            for part in 0..2 {
-                if step < rows[part] {
+            for (part, count) in rows.into_iter().enumerate() {
+                if step < count {
                     positions.push((i32::try_from(part).expect("small"), self.read[part] + step));
                 }
             }

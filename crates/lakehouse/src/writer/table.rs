@@ -192,7 +192,7 @@ impl TableWriter {
             location: wanted.location.clone(),
         };
         compression(&wanted.properties)?;
-        match self.catalog.create(&self.wanted.ident, new) {
+        match self.catalog.create(&wanted.ident, new) {
             // Someone else was faster, or our own reply was lost.
             Err(error)
                 if matches!(
@@ -200,7 +200,11 @@ impl TableWriter {
                     Kind::AlreadyExists | Kind::Unknown | Kind::CommitFailed
                 ) =>
             {
-                self.catalog.load(&self.wanted.ident)
+                match self.catalog.load(&wanted.ident) {
+                    // It was the request that was lost: what can be tried again is no fault of the script.
+                    Err(none) if none.kind == Kind::NoSuchTable => Err(error),
+                    other => other,
+                }
             }
             other => other,
         }
