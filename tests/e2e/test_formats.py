@@ -76,3 +76,54 @@ INSERT INTO shop.users SELECT name, age FROM users;
     assert tables.query(server.catalog, "SELECT name, age FROM ice.shop.users ORDER BY 1") == [("ann", 30), ("bo", 40)]
     wait_until(lambda: tables.rows(server.catalog, "shop.users__dead_letters") == 1, "the record without a frame")
     assert server.audit("shop.users")["ok"]
+
+
+# Names that a file cannot have as they are, and what Iceberg's own writers call such a column in one.
+ODD_NAMES = {
+    "sepal.length": "sepal_x2Elength",
+    "9lives": "_9lives",
+    "two words": "two_x20words",
+    "größe": "größe",
+    "名前": "名前",
+    "हिन्दी": "ह_x93Fन_x94Dद_x940",
+    "a-b": "a_x2Db",
+    "😎": "_xD83D_xDE0E",
+    "$": "_x24",
+}
+
+
+def test_readers_filter_on_columns_of_any_name(serve, folder):
+    import pyarrow.parquet
+    from pyiceberg.expressions import EqualTo, GreaterThanOrEqual
+
+    server = start(serve, folder)
+    server.create_topic("flowers", 1)
+    client = Producer({"bootstrap.servers": server.kafka})
+    for i in range(20):
+        client.produce("flowers", json.dumps({name: i * 10 + at for at, name in enumerate(ODD_NAMES)}, ensure_ascii=False).encode())
+    assert client.flush(10) == 0
+    columns = ", ".join(f"`{name}` INT" for name in ODD_NAMES)
+    run(server, folder, "flowers", f"""
+CREATE TABLE flowers ({columns})
+WITH ('connector' = 'kafka', 'topic' = 'flowers', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092',
+      'properties.group.id' = 'flowers', 'scan.startup.mode' = 'earliest-offset', 'format' = 'json');
+CREATE TABLE shop.flowers ({columns}) """ + SINK + """
+INSERT INTO shop.flowers SELECT * FROM flowers;
+""")
+    wait_until(lambda: tables.rows(server.catalog, "shop.flowers") == 20, "the flowers")
+    table = tables.load(server.catalog, "shop.flowers")
+    assert [field.name for field in table.schema().fields] == list(ODD_NAMES)
+    for task in table.scan().plan_files():
+        stored = pyarrow.parquet.read_schema(task.file.file_path.removeprefix("file://")).names
+        assert stored == list(ODD_NAMES.values())
+    for at, name in enumerate(ODD_NAMES):
+        # A filter on a value inside a file's bounds is one that the reader carries out itself.
+        one = table.scan(row_filter=EqualTo(name, 70 + at)).to_arrow()
+        assert one.column(name).to_pylist() == [70 + at], name
+        some = table.scan(row_filter=GreaterThanOrEqual(name, 150 + at), selected_fields=(name,)).to_arrow()
+        assert sorted(some.column(name).to_pylist()) == [i * 10 + at for i in range(15, 20)], name
+        assert tables.query(server.catalog, f'SELECT "{name}" FROM ice.shop.flowers WHERE "{name}" = {70 + at}') == [(70 + at,)], name
+        assert server.ok("sql", "-o", "csv", "-e", f'SELECT COUNT(*) AS n FROM shop.flowers WHERE "{name}" >= {150 + at}').split() == ["n", "5"], name
+    tables.check(server.catalog, "shop.flowers")
+    report = server.audit("shop.flowers")
+    assert report["ok"] and report["totals"]["rows"] == 20
