@@ -444,6 +444,10 @@ impl TableCatalog for Flaky {
         })
     }
 
+    fn all_tables(&self) -> Result<Vec<TableIdent>, CatalogError> {
+        self.call(|| self.catalog.all_tables())
+    }
+
     fn files(&self) -> &Files {
         self.catalog.files()
     }
