@@ -49,7 +49,9 @@ pub(crate) fn test() -> Result<bool> {
     outcomes.push(crates("heavy crates (release)", &HEAVY, true).run()?);
     outcomes.push(binary().run()?);
     let built = outcomes.last().is_some_and(|outcome| outcome.ok);
-    outcomes.push(simulation(&["--seeds".to_owned(), SHORT_SIM_SEEDS.to_owned()])?.run()?);
+    for step in simulations(&["--seeds".to_owned(), SHORT_SIM_SEEDS.to_owned()])? {
+        outcomes.push(step.run()?);
+    }
     if built {
         outcomes.push(cases("end to end", &[])?.run()?);
     } else {
@@ -102,8 +104,8 @@ pub(crate) fn e2e(names: &[String]) -> Result<bool> {
 }
 
 pub(crate) fn sim(args: &[String]) -> Result<bool> {
-    let outcome: Outcome = simulation(args)?.run()?;
-    Ok(summary(&[outcome]))
+    let outcomes: Result<Vec<Outcome>> = simulations(args)?.into_iter().map(Step::run).collect();
+    Ok(summary(&outcomes?))
 }
 
 /// The scripts of `tests/bench`, against the release binary and the real systems of `tests/peers`.
@@ -151,7 +153,7 @@ fn binary() -> Step {
 }
 
 /// The crash simulations are the tests with `sim` in their names, of the crates whose cores they run; the seeds come by environment.
-fn simulation(args: &[String]) -> Result<Step> {
+fn simulations(args: &[String]) -> Result<[Step; 2]> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let (key, value) = match words[..] {
         [] => ("LAKEWARD_SIM_SEEDS", SHORT_SIM_SEEDS),
@@ -168,8 +170,20 @@ fn simulation(args: &[String]) -> Result<Step> {
         args.extend(["-p", package]);
     }
     args.push("sim");
-    let step = Step::cargo(format!("simulation, {key}={number}"), &args);
-    Ok(step.env(key, value).counting_tests())
+    let step = |what: &str, args: &[&str]| {
+        let step = Step::cargo(format!("simulation of {what}, {key}={number}"), args);
+        step.env(key, value).counting_tests()
+    };
+    // The broker is a light crate, and quick enough in the dev profile; the filter leaves the storage's out here.
+    let mut light = vec!["test", "--no-fail-fast"];
+    for package in LIGHT {
+        light.extend(["-p", package]);
+    }
+    light.push("group::shell::storm");
+    Ok([
+        step("the log and the tables", &args),
+        step("the groups", &light),
+    ])
 }
 
 fn cases(name: &str, names: &[String]) -> Result<Step> {

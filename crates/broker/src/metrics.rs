@@ -37,6 +37,8 @@ pub struct BrokerMetrics {
     pub connections_refused: Counter,
     /// Connections closed as they came because there were too many.
     pub connections_over_limit: Counter,
+    /// Writes of consumer groups that the disk refused.
+    pub refused_group_writes: Counter,
     /// Requests whose handler panicked: every one is a bug of ours.
     pub panics: Counter,
     /// By row of [`APIS`].
@@ -56,6 +58,7 @@ impl Default for BrokerMetrics {
             connections_closed: Counter::default(),
             connections_refused: Counter::default(),
             connections_over_limit: Counter::default(),
+            refused_group_writes: Counter::default(),
             panics: Counter::default(),
             requests: APIS.iter().map(|_| Counter::default()).collect(),
         }

@@ -47,6 +47,9 @@ struct Shared {
     sooner: Condvar,
     /// Held while writes go to storage; see [`Shared::send_writes`].
     sending: Mutex<()>,
+    /// A planted bug, for the storm that must find it.
+    #[cfg(test)]
+    fault: Mutex<Option<storm::Fault>>,
 }
 
 struct State {
@@ -114,6 +117,8 @@ impl Groups {
             state: Mutex::new(state),
             sooner: Condvar::new(),
             sending: Mutex::new(()),
+            #[cfg(test)]
+            fault: Mutex::new(None),
         });
         shared.step(|_, _| outputs);
         Groups {
@@ -307,7 +312,7 @@ impl Shared {
                         answers.push((answer, reply));
                     }
                     Output::Write { write, records } => {
-                        state.outbox.push_back(outgoing(write, &records))
+                        state.outbox.push_back(outgoing(write, &records));
                     }
                 }
             }
@@ -331,6 +336,8 @@ impl Shared {
         state.outbox.clear();
         let waiting = std::mem::take(&mut state.waiting);
         let idle = state.under_way == 0;
+        #[cfg(test)]
+        let idle = idle || self.planted(storm::Fault::StartingAmidWrites);
         drop(state);
         // Each of these is a request whose handler ends with this, and with it its connection.
         drop(waiting);
@@ -377,6 +384,11 @@ impl Shared {
         }
     }
 
+    #[cfg(test)]
+    fn planted(&self, fault: storm::Fault) -> bool {
+        *self.fault.lock() == Some(fault)
+    }
+
     fn next_write(&self) -> Option<Outgoing> {
         let mut state = self.state.lock();
         let next = state.outbox.pop_front()?;
@@ -390,6 +402,10 @@ impl Shared {
         topics: &BTreeSet<Uuid>,
         result: Result<Committed, CommitError>,
     ) {
+        if let Err(error) = &result {
+            tracing::warn!(%error, "could not save the state of a consumer group");
+            self.metrics.refused_group_writes.add(1);
+        }
         let (broken, last) = {
             let mut state = self.state.lock();
             state.under_way -= 1;
@@ -403,12 +419,13 @@ impl Shared {
         }
         let outcome = match result {
             Ok(_) => WriteOutcome::Durable,
-            Err(error) => {
-                tracing::warn!(%error, "could not save the state of a consumer group");
-                WriteOutcome::Refused
-            }
+            Err(_) => WriteOutcome::Refused,
         };
         self.step(|core, now| core.handle(now, Input::Written { write, outcome }));
+        #[cfg(test)]
+        if self.planted(storm::Fault::ForgettingLateCommits) {
+            return;
+        }
         // A commit may have been on its way while its topic was deleted, and then landed behind the deletion.
         for topic in topics {
             if self.storage.topic_by_id(*topic).is_none() {
@@ -601,5 +618,7 @@ fn readable_key<T>(key: Result<T, RecordError>) -> Option<T> {
     .ok()
 }
 
+#[cfg(test)]
+mod storm;
 #[cfg(test)]
 mod tests;
