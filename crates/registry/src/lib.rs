@@ -24,5 +24,7 @@ pub mod core;
 pub mod record;
 mod shell;
 
+#[doc(hidden)]
+pub use crate::core::Fault;
 pub use crate::core::{ApiError, Options, Outcome, Request};
 pub use shell::{OpenError, Registry, RegistryMetrics, SCHEMAS_TOPIC};

@@ -7,8 +7,16 @@
 //!
 //! Own records thus take the same way into the state as everybody's: the log, in order. Reads only do step 1, and only
 //! when the high watermark has moved.
+//!
+//! Who decides or reads looks at a snapshot and holds no lock: a comparison with a thousand earlier versions delays
+//! nobody, least of all the lookups by id behind produced records. A change is made to the newest snapshot in place when
+//! nobody looks at it, and to a copy of it otherwise.
+//!
+//! A panic while records are applied leaves a state that nobody may trust. From then on every request is refused, and
+//! [`Registry::trouble`] says why; the topic is as it was.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -58,13 +66,19 @@ struct Inner {
     clock: Arc<dyn Clock>,
     topic: Uuid,
     // State.
-    core: RwLock<Core>,
+    /// The newest snapshot; the lock is held for as long as it takes to copy or to put a pointer.
+    core: RwLock<Arc<Core>>,
     /// Held by whoever applies records: the offset of the next one.
     next: Mutex<i64>,
     /// The same offset, for a look without the lock.
     applied: AtomicI64,
+    /// Why nothing is served any more.
+    failed: Mutex<Option<String>>,
     metrics: RegistryMetrics,
 }
+
+/// How often a request decides without keeping writers out, before it does.
+const FREE_TRIES: usize = 3;
 
 /// Counters since start. Reading one is an atomic load: no lock, no work, as often as anybody likes.
 ///
@@ -106,9 +120,10 @@ impl Registry {
             storage,
             clock,
             topic,
-            core: RwLock::new(Core::new(options)),
+            core: RwLock::new(Arc::new(Core::new(options))),
             next: Mutex::new(0),
             applied: AtomicI64::new(0),
+            failed: Mutex::new(None),
             metrics: RegistryMetrics::default(),
         }));
         registry.0.catch_up().map_err(OpenError::Read)?;
@@ -117,6 +132,14 @@ impl Registry {
 
     pub fn metrics(&self) -> &RegistryMetrics {
         &self.0.metrics
+    }
+
+    /// Why the registry serves nothing any more, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        let failed = self.0.failed.lock();
+        failed
+            .as_ref()
+            .map(|why| format!("the schema registry serves nothing any more: {why}"))
     }
 
     /// Answers a request. Blocks while it writes: call it outside of async tasks.
@@ -170,24 +193,46 @@ fn schemas_topic(storage: &Storage) -> Result<Uuid, OpenError> {
 impl Inner {
     fn handle(&self, request: &Request<'_>) -> Result<Outcome, String> {
         self.catch_up()?;
-        let seen = self.applied.load(Ordering::Acquire);
-        let mut outcome = self.core.read().handle(request);
-        if outcome.records.is_empty() {
-            return Ok(outcome);
-        }
-        // It wants to write, and from here on nobody else can. If somebody has in the meantime, it decides again.
-        let mut next = self.next.lock();
-        self.advance(&mut next)?;
-        if *next != seen {
-            outcome = self.core.read().handle(request);
+        for _ in 0..FREE_TRIES {
+            let (snapshot, seen) = self.snapshot_at();
+            let outcome = snapshot.handle(request);
+            drop(snapshot);
             if outcome.records.is_empty() {
                 return Ok(outcome);
             }
+            // It wants to write, and from here on nobody else can. If somebody has in the meantime, it decides again.
+            let mut next = self.next.lock();
+            self.advance(&mut next)?;
+            if *next == seen {
+                return self.write(outcome, &mut next);
+            }
         }
-        let last = self.append(&outcome.records)?;
+        // Others are always quicker: now they wait.
+        let mut next = self.next.lock();
         self.advance(&mut next)?;
+        let outcome = self.snapshot().handle(request);
+        match outcome.records.is_empty() {
+            true => Ok(outcome),
+            false => self.write(outcome, &mut next),
+        }
+    }
+
+    fn write(&self, outcome: Outcome, next: &mut i64) -> Result<Outcome, String> {
+        let last = self.append(&outcome.records)?;
+        self.advance(next)?;
         assert!(*next > last, "R3: what was appended durably is readable");
         Ok(outcome)
+    }
+
+    fn snapshot(&self) -> Arc<Core> {
+        self.core.read().clone()
+    }
+
+    /// A snapshot, and up to where it has applied the topic, at least.
+    fn snapshot_at(&self) -> (Arc<Core>, i64) {
+        let core = self.core.read();
+        // Both change under the write lock.
+        (core.clone(), self.applied.load(Ordering::Acquire))
     }
 
     /// Applies what others wrote since the last look.
@@ -197,13 +242,36 @@ impl Inner {
             .bounds(self.topic, 0)
             .ok_or("the topic _schemas is gone")?;
         if bounds.high_watermark <= self.applied.load(Ordering::Acquire) {
-            return Ok(());
+            return self.is_well();
         }
         self.advance(&mut self.next.lock())
     }
 
-    /// Applies everything up to the high watermark.
+    fn is_well(&self) -> Result<(), String> {
+        match &*self.failed.lock() {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Applies everything up to the high watermark. Whoever calls it holds [`Inner::next`].
     fn advance(&self, next: &mut i64) -> Result<(), String> {
+        self.is_well()?;
+        let advanced = catch_unwind(AssertUnwindSafe(|| self.advance_trusting(next)));
+        advanced.unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<&str>().copied();
+            let words = words.or(panic.downcast_ref::<String>().map(String::as_str));
+            let why = format!(
+                "it panicked while it applied what follows offset {next} of {SCHEMAS_TOPIC}: {}",
+                words.unwrap_or("without a word")
+            );
+            tracing::error!(why, "the schema registry failed; this is a bug");
+            *self.failed.lock() = Some(why.clone());
+            Err(why)
+        })
+    }
+
+    fn advance_trusting(&self, next: &mut i64) -> Result<(), String> {
         loop {
             let fetched = match self.storage.fetch(self.topic, 0, *next, READ_BYTES) {
                 Ok(fetched) => fetched,
@@ -216,7 +284,6 @@ impl Inner {
             };
             let (end, before) = (fetched.high_watermark, *next);
             self.apply(fetched.into_bytes(), next)?;
-            self.applied.store(*next, Ordering::Release);
             if *next >= end {
                 return Ok(());
             }
@@ -226,14 +293,31 @@ impl Inner {
         }
     }
 
+    /// Makes the next snapshot: of the newest one in place, or of a copy when somebody looks at it.
     fn apply(&self, bytes: Bytes, next: &mut i64) -> Result<(), String> {
+        let mut newest = self.core.write();
+        if let Some(core) = Arc::get_mut(&mut newest) {
+            let applied = self.apply_to(core, bytes, next);
+            self.applied.store(*next, Ordering::Release);
+            return applied;
+        }
+        let mut core = Core::clone(&newest);
+        // Copying and applying takes its time; only writers wait for it, who hold `next` in turn.
+        drop(newest);
+        let applied = self.apply_to(&mut core, bytes, next);
+        let mut newest = self.core.write();
+        *newest = Arc::new(core);
+        self.applied.store(*next, Ordering::Release);
+        applied
+    }
+
+    fn apply_to(&self, core: &mut Core, bytes: Bytes, next: &mut i64) -> Result<(), String> {
         let from = *next;
-        let mut core = self.core.write();
         for batch in batch::batches(bytes) {
             let batch = batch.map_err(|e| e.to_string())?;
             let header = batch.header();
             if !header.is_control()
-                && let Err(detail) = self.apply_batch(&mut core, &batch, from)
+                && let Err(detail) = self.apply_batch(core, &batch, from)
             {
                 self.skipped(header.base_offset, &detail);
             }
@@ -300,7 +384,7 @@ impl Inner {
         if schema.references.is_empty() {
             return Some(schema.text.clone());
         }
-        self.core.read().resolved(schema).ok().map(Arc::from)
+        self.snapshot().resolved(schema).ok().map(Arc::from)
     }
 
     /// The lookups answer from what is applied even when the log cannot be read at the moment.
@@ -313,7 +397,7 @@ impl Inner {
 
 impl SchemaLookup for Registry {
     fn schema_by_id(&self, id: u32) -> Option<Arc<str>> {
-        let known = || self.0.core.read().state().schema_by_id(id).cloned();
+        let known = || self.0.snapshot().state().schema_by_id(id).cloned();
         // An id that is known never changes; only an unknown one is worth a look at the log.
         let schema = known().or_else(|| {
             self.0.refresh();
@@ -324,17 +408,14 @@ impl SchemaLookup for Registry {
 
     fn subject_latest(&self, subject: &str) -> Option<(u32, i32, Arc<str>)> {
         self.0.refresh();
-        let (number, version) = {
-            let core = self.0.core.read();
-            let (number, version) = core.state().latest(subject)?;
-            (number, version.clone())
-        };
+        let core = self.0.snapshot();
+        let (number, version) = core.state().latest(subject)?;
         Some((version.id, number, self.0.self_contained(&version.schema)?))
     }
 
     fn has_subject(&self, subject: &str) -> bool {
         self.0.refresh();
-        self.0.core.read().state().latest(subject).is_some()
+        self.0.snapshot().state().latest(subject).is_some()
     }
 }
 
@@ -435,3 +516,6 @@ fn reply(status: StatusCode, media_type: &'static str, body: String) -> Response
         .body(Body::from(body))
         .expect("a status and a fixed header always build")
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use lw_schemas::{AvroSchema, Json, compat};
 
 use super::config::Level;
 use super::error::{SHOWN_BYTES, cut};
-use super::posted::{Draft, Posted, lenient, parse};
+use super::posted::{Draft, Posted};
 use super::route::Query;
 use super::subjects::{find, version_number};
 use super::{Answer, ApiError, Core, Outcome, Version};
@@ -114,7 +114,7 @@ fn compare(
         tail(&mut messages);
         return Ok(messages);
     }
-    let old = parse(&core.state, schema, lenient()).map_err(|detail| {
+    let old = core.parsed.get(&core.state, schema).map_err(|detail| {
         ApiError::invalid_schema(format!(
             "the earlier version {number} cannot be read, details: {detail}"
         ))

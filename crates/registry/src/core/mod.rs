@@ -16,10 +16,13 @@ mod config;
 mod delete;
 mod error;
 mod mode;
+mod parsed;
 mod posted;
 mod register;
 mod schemas;
 mod subjects;
+
+use std::sync::Arc;
 
 use lw_schemas::Json;
 
@@ -27,6 +30,7 @@ pub use error::ApiError;
 pub use state::{State, Version};
 
 use crate::record::{Record, Schema};
+use parsed::Parsed;
 
 /// An HTTP request, as far as the registry is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +66,19 @@ pub struct Options {
     pub incompatible_code: u32,
     /// The Kafka cluster's id, which `/v1/metadata/id` reports.
     pub cluster_id: String,
+    /// A planted bug, for the tests that must see what comes of it.
+    #[doc(hidden)]
+    pub fault: Option<Fault>,
+}
+
+/// Bugs that are planted by tests; nothing else ever sets one.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Panics on requests for this path.
+    PanicInHandler(String),
+    /// Panics when a version of this subject is applied.
+    PanicInApply(String),
 }
 
 impl Default for Options {
@@ -69,15 +86,18 @@ impl Default for Options {
         Options {
             incompatible_code: 409,
             cluster_id: String::new(),
+            fault: None,
         }
     }
 }
 
-/// The registry's state and rules.
-#[derive(Debug, Default)]
+/// The registry's state and rules. A clone is a snapshot: it knows nothing of what is applied later.
+#[derive(Debug, Default, Clone)]
 pub struct Core {
     state: State,
     options: Options,
+    /// Schemas that were compared before; the same for all snapshots.
+    parsed: Arc<Parsed>,
 }
 
 impl Core {
@@ -85,6 +105,7 @@ impl Core {
         Core {
             state: State::default(),
             options,
+            parsed: Arc::default(),
         }
     }
 
@@ -94,6 +115,9 @@ impl Core {
 
     /// Decides a request against the present state.
     pub fn handle(&self, request: &Request<'_>) -> Outcome {
+        if let Some(Fault::PanicInHandler(planted)) = &self.options.fault {
+            assert!(planted != request.path, "planted at {planted}");
+        }
         let mut outcome = route::route(self, request).unwrap_or_else(|error| Outcome {
             status: error.status,
             body: error.body().to_string(),
@@ -136,6 +160,11 @@ impl Core {
 
     /// Changes the state as a record says, which may come from this registry, another producer or a replay.
     pub fn apply(&mut self, record: &Record) {
+        if let (Some(Fault::PanicInApply(planted)), Record::Schema { subject, .. }) =
+            (&self.options.fault, record)
+        {
+            assert!(planted != subject, "planted in the subject {subject}");
+        }
         self.state.apply(record);
     }
 }

@@ -13,12 +13,12 @@ use lw_schemas::Json;
 use crate::record::{Mode, Record, Reference, Schema, SchemaValue};
 
 /// Subjects, ids, settings.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Clone)]
 pub struct State {
     subjects: BTreeMap<String, BTreeMap<i32, Version>>,
     ids: BTreeMap<u32, Id>,
     /// From a schema's identity to the ids that it has; more than one only after imports.
-    by_identity: HashMap<String, BTreeSet<u32>>,
+    by_identity: HashMap<Arc<str>, BTreeSet<u32>>,
     configs: BTreeMap<Option<String>, Json>,
     modes: BTreeMap<Option<String>, Mode>,
     highest_id: u32,
@@ -27,7 +27,7 @@ pub struct State {
 /// A version under a subject.
 pub type Version = SchemaValue;
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Clone)]
 struct Id {
     schema: Arc<Schema>,
     uses: BTreeSet<(String, i32)>,
@@ -105,7 +105,7 @@ impl State {
                 uses.insert((subject.to_owned(), version));
                 self.forget_identity(value.id);
                 self.by_identity
-                    .entry(value.schema.identity())
+                    .entry(value.schema.identity().into())
                     .or_default()
                     .insert(value.id);
                 self.ids.insert(
@@ -154,10 +154,10 @@ impl State {
         let Some(identity) = self.ids.get(&id).map(|known| known.schema.identity()) else {
             return;
         };
-        if let Some(ids) = self.by_identity.get_mut(&identity) {
+        if let Some(ids) = self.by_identity.get_mut(identity.as_str()) {
             ids.remove(&id);
             if ids.is_empty() {
-                self.by_identity.remove(&identity);
+                self.by_identity.remove(identity.as_str());
             }
         }
     }
@@ -226,7 +226,7 @@ impl State {
 
     /// Returns the ids that a schema already has.
     pub fn ids_of(&self, schema: &Schema) -> Option<&BTreeSet<u32>> {
-        self.by_identity.get(&schema.identity())
+        self.by_identity.get(schema.identity().as_str())
     }
 
     pub fn highest_id(&self) -> u32 {

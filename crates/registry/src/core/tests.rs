@@ -300,3 +300,16 @@ fn a_hard_deleted_id_is_not_given_again_after_compaction() {
     let next = compacted.request("POST", "/subjects/u/versions avro \"string\"");
     assert!(next.starts_with("  200 {\"id\":3}\n"), "{next}");
 }
+
+/// A subject of many versions is compared with all of them at each registration.
+#[test]
+fn an_earlier_version_is_parsed_once() {
+    let mut session = Session::new();
+    session.request("PUT", r#"/config/s {"compatibility":"FULL_TRANSITIVE"}"#);
+    for n in 0..50 {
+        let default = format!(r#"{{"type":"record","name":"r","doc":"{n}","fields":[]}}"#);
+        let answer = session.request("POST", &format!("/subjects/s/versions avro {default}"));
+        assert!(answer.contains("200"), "{answer}");
+    }
+    assert_eq!(session.core.parsed.parses(), 49);
+}
