@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use iceberg::spec::{Schema, SortOrder, UnboundPartitionSpec};
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
+use lw_stdx::secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -173,16 +174,16 @@ async fn config(State(catalog): State<Catalog>) -> Response {
 
 /// Where there is no secret, clients that insist on a token get one. Otherwise it is exchanged for itself, as OAuth's client
 /// credentials are: errors have OAuth's shape here, as the specification says.
-fn token(secret: Option<&str>, form: &[u8]) -> Response {
+fn token(own: Option<&str>, form: &[u8]) -> Response {
     let given = form_field(form, "client_secret");
-    let token = match secret {
+    let token = match own {
         None => "lakeward",
-        Some(secret)
+        Some(own)
             if given
                 .as_deref()
-                .is_some_and(|given| same(given.as_bytes(), secret.as_bytes())) =>
+                .is_some_and(|given| secret::same(given.as_bytes(), own.as_bytes())) =>
         {
-            secret
+            own
         }
         Some(_) => {
             let body = json!({
@@ -206,14 +207,6 @@ fn form_field(form: &[u8], wanted: &str) -> Option<String> {
     let uri: axum::http::Uri = uri.parse().ok()?;
     let Query(mut fields) = Query::<HashMap<String, String>>::try_from_uri(&uri).ok()?;
     fields.remove(wanted)
-}
-
-/// Looks at every byte, wherever the first difference is.
-fn same(given: &[u8], own: &[u8]) -> bool {
-    let differences = own.iter().enumerate().fold(0, |sum, (i, byte)| {
-        sum | (byte ^ given.get(i).unwrap_or(&0))
-    });
-    differences == 0 && given.len() == own.len()
 }
 
 // Namespaces.
