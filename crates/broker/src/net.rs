@@ -24,6 +24,10 @@ pub type Shutdown = watch::Receiver<bool>;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Accepts until shutdown, then waits for the connections to finish what they began.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel does not say when it has descriptors again"
+)]
 pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener, mut shutdown: Shutdown) {
     let mut connections = JoinSet::new();
     loop {

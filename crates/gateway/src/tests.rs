@@ -244,8 +244,8 @@ fn start() -> Server {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
     let listener = listener.unwrap();
     let address = listener.local_addr().unwrap();
-    let policy = crate::shell::Policy::new(crate::shell::Dialect::Api);
-    let served = crate::shell::guarded(router(Arc::new(parts)), policy);
+    let policy = shell::Policy::new(shell::Dialect::Api);
+    let served = shell::guarded(router(Arc::new(parts)), policy);
     runtime.spawn(async move { axum::serve(listener, served).await });
     Server {
         address,
@@ -309,6 +309,10 @@ impl Server {
         self.post("/api/v1/pipelines", &json!({ "name": name, "sql": sql }))
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a real server takes real time; the wait has an end"
+    )]
     fn wait_for_state(&self, name: &str, state: &str) {
         let begun = Instant::now();
         loop {

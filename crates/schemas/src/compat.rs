@@ -373,14 +373,16 @@ fn has_enum_default(ty: &Type) -> bool {
 /// Primitive types: equal, or one of Avro's promotions.
 fn promotes(reader: &Kind, writer: &Kind) -> bool {
     use Kind::*;
-    match (reader, writer) {
-        (Null, Null) | (Boolean, Boolean) | (Int, Int) => true,
-        (Long, Int | Long) => true,
-        (Float, Int | Long | Float) => true,
-        (Double, Int | Long | Float | Double) => true,
-        (Bytes | String, Bytes | String) => true,
-        _ => false,
-    }
+    matches!(
+        (reader, writer),
+        (Null, Null)
+            | (Boolean, Boolean)
+            | (Int, Int)
+            | (Long, Int | Long)
+            | (Float, Int | Long | Float)
+            | (Double, Int | Long | Float | Double)
+            | (Bytes | String, Bytes | String)
+    )
 }
 
 fn lacking(writer: &Type) -> String {

@@ -102,10 +102,10 @@ type Found = Vec<(
     Vec<(i32, Option<OffsetRecord>)>,
 )>;
 
-fn find(
-    offsets: Option<&GroupOffsets>,
-    asked: Option<Vec<(TopicName, Option<TopicRef>, Vec<i32>)>>,
-) -> Found {
+/// A topic as the request named it, what it is here, and the partitions asked for.
+type Looked = (TopicName, Option<TopicRef>, Vec<i32>);
+
+fn find(offsets: Option<&GroupOffsets>, asked: Option<Vec<Looked>>) -> Found {
     let nothing = GroupOffsets::new();
     let offsets = offsets.unwrap_or(&nothing);
     let Some(asked) = asked else {

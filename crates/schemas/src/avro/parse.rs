@@ -257,7 +257,7 @@ impl Builder {
     fn properties(&mut self, id: TypeId, json: &Json) {
         let ty = &mut self.types[id.index()];
         let is_enum = matches!(ty.kind, Kind::Enum(_));
-        let kept = |key: &str| !RESERVED.contains(&key) && !(is_enum && key == "default");
+        let kept = |key: &str| !(RESERVED.contains(&key) || is_enum && key == "default");
         let members = json.as_object().unwrap_or_default().iter();
         ty.props = members.filter(|(key, _)| kept(key)).cloned().collect();
         ty.logical = logical(ty);

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use lw_schemas::{AvroSchema, ParseOptions, SchemaError, compat};
 
 /// Runs a case on a server's stack. The bounds allow a second or two; a busy machine gets more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is bounded here is real time"
+)]
 fn bounded<T: Send + 'static>(case: impl FnOnce() -> T + Send + 'static) -> T {
     let started = Instant::now();
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(case);
