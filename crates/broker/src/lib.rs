@@ -28,6 +28,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lw_protocol::messages::ApiKey;
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_storage::{CommitError, Committed, Op, Storage, Subscription};
 use tokio::sync::{oneshot, watch};
@@ -66,6 +67,21 @@ pub struct BrokerConfig {
     /// What DescribeLogDirs and DescribeConfigs call the data folder.
     pub log_dir: String,
     pub clock: Arc<dyn Clock>,
+    /// A planted bug, for the tests that must see what comes of it.
+    #[doc(hidden)]
+    pub fault: Option<Fault>,
+}
+
+/// Bugs that are planted by tests; nothing else ever sets one.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Panics where a request of this API is begun.
+    PanicInHandler(ApiKey),
+    /// Panics where a request of this API is waited for.
+    PanicInAnswer(ApiKey),
+    /// Panics on the log's own thread, where it reports appended records.
+    PanicInAcknowledgement,
 }
 
 impl Default for BrokerConfig {
@@ -81,8 +97,20 @@ impl Default for BrokerConfig {
             max_bytes_in_flight: 128 << 20,
             log_dir: "lakeward-data".into(),
             clock: Arc::new(SystemClock::new()),
+            fault: None,
         }
     }
+}
+
+/// Memory of what is on its way through connections, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Large requests.
+    pub requests: u64,
+    /// Replies: fetched records, and whatever else is not small.
+    pub replies: u64,
+    /// What each of the two may be.
+    pub limit: u64,
 }
 
 /// What all connections share.
@@ -93,8 +121,8 @@ pub struct Broker {
     pub(crate) producer_ids: ProducerIds,
     /// Batches whose records are looked at while they are produced.
     pub(crate) inflating: turns::Turns,
-    /// Serialises read-modify-write of topics: existence checks, partition counts, configurations.
-    pub(crate) topic_changes: tokio::sync::Mutex<()>,
+    /// Serialises read-modify-write of topics: existence checks, partition counts, configurations. See [`topics::Changes`].
+    pub(crate) topic_changes: Arc<tokio::sync::Mutex<()>>,
     /// Changes whenever some log's high watermark moved: what long polls wait for.
     pub(crate) progress: watch::Receiver<u64>,
     /// Memory of requests and of replies. Apart, so that consumers that do not read leave room for producers.
@@ -121,7 +149,7 @@ impl Broker {
             inflating: turns::Turns::new(
                 std::thread::available_parallelism().map_or(1, usize::from),
             ),
-            topic_changes: tokio::sync::Mutex::new(()),
+            topic_changes: Arc::default(),
             progress,
             requests: budget::Budget::new(config.max_bytes_in_flight),
             replies: budget::Budget::new(config.max_bytes_in_flight),
@@ -139,16 +167,35 @@ impl Broker {
         net::serve(self.clone(), listener, shutdown).await;
     }
 
-    /// Bytes of large requests and of fetched records that are under way.
+    /// Bytes of large requests and of replies that are under way.
     pub fn bytes_in_flight(&self) -> u64 {
-        (self.requests.used() + self.replies.used()) as u64
+        let memory = self.memory();
+        memory.requests + memory.replies
+    }
+
+    /// What connections hold, and how much they may.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            requests: self.requests.used() as u64,
+            replies: self.replies.used() as u64,
+            limit: self.config.max_bytes_in_flight as u64,
+        }
+    }
+
+    /// Why some part of the broker serves nothing any more, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        self.groups.trouble()
+    }
+
+    pub(crate) fn plant(&self, fault: Fault) {
+        assert!(self.config.fault != Some(fault), "{fault:?} was planted");
     }
 
     pub fn metrics(&self) -> &Arc<BrokerMetrics> {
         &self.metrics
     }
 
-    /// One atomic change of durable state; returns when it is on disk.
+    /// One atomic change of durable state; returns when it is on disk. What nobody may overtake is a [`topics::Changes`].
     pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Committed, CommitError> {
         let (done, committed) = oneshot::channel();
         self.storage.commit(ops, move |outcome| {

@@ -1,10 +1,11 @@
 //! Topics as the handlers share them: names, lookups, creation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lw_protocol::ErrorCode;
 use lw_storage::{CommitError, Op, Topic};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
 use crate::{Broker, topic_config};
@@ -103,68 +104,150 @@ impl Broker {
             .ok_or(ErrorCode::UnknownTopicId)
     }
 
-    /// What [`Broker::create_topic`] would refuse, without creating.
-    pub(crate) fn check_new_topic(&self, topic: &NewTopic) -> Result<(), Refusal> {
-        check_name(&topic.name)?;
-        if self.storage.topic(&topic.name).is_some() {
-            let message = format!("Topic '{}' already exists.", topic.name);
-            return Err(Refusal::new(ErrorCode::TopicAlreadyExists, message));
+    /// Begins changes of topics: nobody else changes any until these are dropped or durable.
+    pub(crate) async fn begin_changes(self: &Arc<Self>) -> Changes {
+        Changes {
+            broker: self.clone(),
+            ops: Vec::new(),
+            lock: self.topic_changes.clone().lock_owned().await,
         }
-        // Names that differ only in '.' and '_' collide in Kafka's metric names, so Kafka refuses them.
-        let folded = topic.name.replace('.', "_");
-        if let Some(other) = self
-            .storage
-            .topics()
-            .iter()
-            .find(|other| other.name.replace('.', "_") == folded)
-        {
-            let message = format!(
-                "Topic '{}' collides with existing topic: {}",
-                topic.name, other.name
-            );
-            return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
-        }
-        if topic.partitions < 1 {
-            let message = "Number of partitions was set to an invalid non-positive value.";
-            return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
-        }
-        if topic.partitions > MAX_PARTITIONS {
-            let message = format!("A topic may have at most {MAX_PARTITIONS} partitions.");
-            return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
-        }
-        for (name, value) in &topic.config {
-            topic_config::check(name, value)
-                .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
-        }
-        Ok(())
+    }
+
+    /// The names that are taken, as [`check_new_topic`] wants them.
+    pub(crate) fn taken_names(&self) -> TakenNames {
+        let topics = self.storage.topics();
+        let names = topics.iter().map(|topic| topic.name.as_str());
+        TakenNames(names.map(|name| (folded(name), name.to_owned())).collect())
     }
 
     /// Creates a topic; when it returns, the topic can be written.
-    pub(crate) async fn create_topic(&self, topic: NewTopic) -> Result<Arc<Topic>, Refusal> {
-        let _changes = self.topic_changes.lock().await;
-        self.check_new_topic(&topic)?;
-        let NewTopic {
-            name,
-            partitions,
-            config,
-        } = topic;
-        let id = Uuid::new_v4();
-        self.commit(vec![Op::CreateTopic {
-            name: name.clone(),
-            id,
-            partitions,
-            config,
-            internal: false,
-        }])
-        .await?;
+    pub(crate) async fn create_topic(
+        self: &Arc<Self>,
+        topic: NewTopic,
+    ) -> Result<Arc<Topic>, Refusal> {
+        let mut changes = self.begin_changes().await;
+        check_new_topic(&topic, &self.taken_names())?;
+        let id = changes.create(&topic);
+        changes.commit().await?;
         let vanished = || {
             Refusal::new(
                 ErrorCode::UnknownTopicOrPartition,
-                format!("Topic '{name}' is already gone."),
+                format!("Topic '{}' is already gone.", topic.name),
             )
         };
         self.storage.topic_by_id(id).ok_or_else(vanished)
     }
+}
+
+/// Changes of topics that one request asks for: decided under one lock, made durable in one frame.
+///
+/// The lock is let go by the log when the frame has ended, and not by the request: a client that hangs up meanwhile ends
+/// its request, and whoever came next would decide on what was before the change.
+pub(crate) struct Changes {
+    broker: Arc<Broker>,
+    ops: Vec<Op>,
+    lock: OwnedMutexGuard<()>,
+}
+
+impl Changes {
+    pub(crate) fn push(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    /// The id that the topic will have.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ids of topics are made here, and nothing depends on which they are"
+    )]
+    pub(crate) fn create(&mut self, topic: &NewTopic) -> Uuid {
+        let id = Uuid::new_v4();
+        self.push(Op::CreateTopic {
+            name: topic.name.clone(),
+            id,
+            partitions: topic.partitions,
+            config: topic.config.clone(),
+            internal: false,
+        });
+        id
+    }
+
+    /// Makes all of them durable, or none. They run to their end even when the future is dropped.
+    pub(crate) async fn commit(self) -> Result<(), CommitError> {
+        let Changes { broker, ops, lock } = self;
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let deleted: Vec<Uuid> = ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::DeleteTopic { id } => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let (done, committed) = oneshot::channel();
+        let others = Arc::downgrade(&broker);
+        broker.storage.commit(ops, move |outcome| {
+            if outcome.is_ok()
+                && let Some(broker) = others.upgrade()
+            {
+                deleted
+                    .iter()
+                    .for_each(|topic| broker.groups.topic_deleted(*topic));
+            }
+            drop(lock);
+            // Whoever asked may have gone; the change stands all the same.
+            let _ = done.send(outcome.map(drop));
+        });
+        committed
+            .await
+            .unwrap_or_else(|_| Err(CommitError::Failed("the log is closed".into())))
+    }
+}
+
+/// Names that a new topic may not have, by what Kafka's metrics call them.
+pub(crate) struct TakenNames(HashMap<String, String>);
+
+impl TakenNames {
+    pub(crate) fn insert(&mut self, name: &str) {
+        self.0.insert(folded(name), name.to_owned());
+    }
+}
+
+/// Names that differ only in '.' and '_' collide in Kafka's metric names, so Kafka refuses them.
+fn folded(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+/// What is wrong with a topic that is to be created.
+pub(crate) fn check_new_topic(topic: &NewTopic, taken: &TakenNames) -> Result<(), Refusal> {
+    check_name(&topic.name)?;
+    match taken.0.get(&folded(&topic.name)) {
+        Some(other) if *other == topic.name => {
+            let message = format!("Topic '{}' already exists.", topic.name);
+            return Err(Refusal::new(ErrorCode::TopicAlreadyExists, message));
+        }
+        Some(other) => {
+            let message = format!(
+                "Topic '{}' collides with existing topic: {other}",
+                topic.name
+            );
+            return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+        }
+        None => {}
+    }
+    if topic.partitions < 1 {
+        let message = "Number of partitions was set to an invalid non-positive value.";
+        return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
+    }
+    if topic.partitions > MAX_PARTITIONS {
+        let message = format!("A topic may have at most {MAX_PARTITIONS} partitions.");
+        return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
+    }
+    for (name, value) in &topic.config {
+        topic_config::check(name, value)
+            .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+    }
+    Ok(())
 }
 
 /// The protocol's word for why the log did not take a change.
@@ -181,3 +264,6 @@ pub(crate) fn commit_code(error: &CommitError) -> ErrorCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

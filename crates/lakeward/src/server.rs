@@ -98,7 +98,10 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     let parts = Arc::new(loaded.parts(options, config, status.clone())?);
     let pipelines = parts.pipelines.clone();
     let (shutdown, ended) = watch::channel(false);
-    sockets.serve(&loaded, parts, &doors, ended);
+    for (what, serving) in sockets.served(&loaded, parts, &doors, &ended) {
+        let fallen = loaded.fallen.clone();
+        loaded.runtime.spawn(watched(what, serving, fallen));
+    }
     if let Some(file) = &options.ready_file {
         write_ready(file, &status)?;
     }
@@ -123,6 +126,7 @@ struct Loaded {
     files: Files,
     warehouse: String,
     catalog: Catalog,
+    fallen: Fallen,
 }
 
 impl Loaded {
@@ -160,6 +164,7 @@ impl Loaded {
             files,
             warehouse,
             catalog,
+            fallen: Fallen::default(),
         })
     }
 
@@ -195,7 +200,13 @@ impl Loaded {
             pipelines,
             clock: self.clock.clone(),
         };
-        parts(scraped, world, status, options.query_memory)
+        let health = Health {
+            storage: self.storage.clone(),
+            broker: self.broker.clone(),
+            registry: self.registry.clone(),
+            fallen: self.fallen.clone(),
+        };
+        parts(scraped, world, status, options.query_memory, health)
     }
 }
 
@@ -222,10 +233,10 @@ fn parts(
     world: Arc<World>,
     status: Status,
     query_memory: usize,
+    health: Health,
 ) -> anyhow::Result<Parts> {
     let wiring = scraped.wiring.clone();
     let pipelines = scraped.pipelines.clone();
-    let storage = scraped.storage.clone();
     let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
     Ok(Parts {
         plan: Box::new(move |script| plan(script, &world)),
@@ -241,25 +252,57 @@ fn parts(
         audit: Box::new(move |table, cancelled| tables.audit(table, cancelled)),
         output: Box::new(move |pipeline, from| wiring.printed(pipeline, from)),
         metrics: Box::new(move || scraped.render()),
-        trouble: Box::new(move || trouble(&storage)),
+        trouble: Box::new(move || health.trouble()),
         pipelines,
         status,
     })
 }
 
-/// Why nothing is written any more, if that is so.
-fn trouble(storage: &Storage) -> Option<String> {
-    let stats = storage.stats();
-    if let Some(failed) = &stats.failed {
-        return Some(format!("nothing is written any more: {failed}"));
-    }
-    stats.write_blocked.then(|| {
-        format!(
-            "writes are refused: {} bytes free on the data folder's disk",
-            stats.disk_free
-        )
-    })
+/// The parts whose end must not go unnoticed.
+struct Health {
+    storage: Storage,
+    broker: Arc<Broker>,
+    registry: Arc<Registry>,
+    fallen: Fallen,
 }
+
+/// A socket that is not served any more, though nobody ended it.
+type Fallen = Arc<parking_lot::Mutex<Option<&'static str>>>;
+
+impl Health {
+    /// Why some part does not do what it is there for, if that is so: what `/healthz` is red with.
+    fn trouble(&self) -> Option<String> {
+        let stats = self.storage.stats();
+        if let Some(failed) = &stats.failed {
+            return Some(format!("nothing is written any more: {failed}"));
+        }
+        let fallen = *self.fallen.lock();
+        fallen
+            .map(|what| format!("the {what} socket is not served any more"))
+            .or_else(|| self.broker.trouble())
+            .or_else(|| self.registry.trouble())
+            .or_else(|| {
+                stats.write_blocked.then(|| {
+                    format!(
+                        "writes are refused: {} bytes free on the data folder's disk",
+                        stats.disk_free
+                    )
+                })
+            })
+    }
+}
+
+/// Serves, and says so when that ends by a panic: connections have guards of their own, this is about who accepts them.
+async fn watched(what: &'static str, serving: Service, fallen: Fallen) {
+    let ended = tokio::spawn(serving).await;
+    if ended.is_err_and(|error| error.is_panic()) {
+        tracing::error!(socket = what, "it is not served any more; this is a bug");
+        *fallen.lock() = Some(what);
+    }
+}
+
+/// What serves a socket until the server ends.
+type Service = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Beyond this machine nobody is served who was not asked, unless the operator says so.
 fn check_exposure(options: &Up, token: bool) -> anyhow::Result<()> {
@@ -359,33 +402,33 @@ impl Sockets {
         })
     }
 
-    fn serve(
+    /// What serves each of them, by the socket's name.
+    fn served(
         self,
         loaded: &Loaded,
         parts: Arc<Parts>,
         doors: &Doors,
-        ended: watch::Receiver<bool>,
-    ) {
-        let catalog = loaded.catalog.clone();
+        ended: &watch::Receiver<bool>,
+    ) -> [(&'static str, Service); 4] {
         let secret = doors.token.as_ref().map(|token| token.reveal().into());
-        let routers = [
-            (self.registry, loaded.registry.router(), Dialect::Registry),
-            (
-                self.catalog,
-                lw_lakehouse::catalog::rest::router_with_token(catalog, secret),
-                Dialect::Catalog,
-            ),
-            (self.http, lw_gateway::router(parts), Dialect::Api),
-        ];
-        for (listener, router, dialect) in routers {
+        let http = |listener, router, dialect| -> Service {
             let policy = doors.policy(dialect);
-            let serving = shell::serve(listener, router, policy, ended.clone());
-            loaded.runtime.spawn(serving);
-        }
-        let broker = loaded.broker.clone();
-        loaded
-            .runtime
-            .spawn(async move { broker.serve(self.kafka, ended).await });
+            Box::pin(shell::serve(listener, router, policy, ended.clone()))
+        };
+        let registry = loaded.registry.router();
+        let catalog = loaded.catalog.clone();
+        let catalog = lw_lakehouse::catalog::rest::router_with_token(catalog, secret);
+        let api = lw_gateway::router(parts);
+        let kafka = {
+            let (broker, ended) = (loaded.broker.clone(), ended.clone());
+            async move { broker.serve(self.kafka, ended).await }
+        };
+        [
+            ("kafka", Box::pin(kafka)),
+            ("registry", http(self.registry, registry, Dialect::Registry)),
+            ("catalog", http(self.catalog, catalog, Dialect::Catalog)),
+            ("http", http(self.http, api, Dialect::Api)),
+        ]
     }
 }
 
@@ -482,3 +525,6 @@ impl Scraped {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,9 @@
 //! {"keytype":"NOOP","subject":"highest-id","magic":0}                  {"highestId":9}                ours: ids up to 9 were given
 //! ```
 //!
-//! The last one outlives compaction, which takes away the versions that showed the highest id. It is a kind of NOOP,
-//! which registries that do not know it pass over.
+//! The last one outlives compaction, which takes away the versions that showed the highest id. It is a kind of NOOP, but not
+//! the NOOP of Confluent's registry, whose next one would take it away. That registry says in its log that it does not know
+//! the key, and passes over it; since another record follows always, it does not wait for this one.
 //!
 //! The order of a key's members is part of the layout: compaction compares keys as bytes. Members of a value that we do not
 //! know (`md5`, `guid`, …) are kept and written back, so a topic mirrored from Confluent's registry loses nothing here.

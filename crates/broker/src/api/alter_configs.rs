@@ -5,11 +5,11 @@ use lw_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use lw_protocol::{ErrorCode, StrBytes};
 
 use super::Cx;
-use super::incremental_alter_configs::alter;
+use super::incremental_alter_configs::Alterations;
 use crate::topics::Refusal;
 
 pub(crate) async fn handle(cx: Cx, request: AlterConfigsRequest) -> AlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
+    let mut alterations = Alterations::begin(&cx).await;
     for resource in &request.resources {
         let replace = |_| {
             let pairs = resource.configs.iter().map(|config| match &config.value {
@@ -21,23 +21,20 @@ pub(crate) async fn handle(cx: Cx, request: AlterConfigsRequest) -> AlterConfigs
             });
             pairs.collect()
         };
-        let outcome = alter(
-            &cx,
-            resource.resource_type,
-            &resource.resource_name,
-            request.validate_only,
-            replace,
-        )
-        .await;
+        alterations.add(resource.resource_type, &resource.resource_name, replace);
+    }
+    let outcomes = alterations.end(request.validate_only).await;
+    let responses = request.resources.iter().zip(outcomes);
+    let responses = responses.map(|(resource, outcome)| {
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        responses.push(match outcome {
+        match outcome {
             Ok(()) => response.with_error_message(None),
             Err(refusal) => response
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(StrBytes::from_string(refusal.message))),
-        });
-    }
-    AlterConfigsResponse::default().with_responses(responses)
+        }
+    });
+    AlterConfigsResponse::default().with_responses(responses.collect())
 }

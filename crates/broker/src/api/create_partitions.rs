@@ -1,5 +1,7 @@
 //! CreatePartitions (37): more partitions for a topic. Never fewer: offsets would be lost.
 
+use std::collections::BTreeSet;
+
 use lw_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use lw_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use lw_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
@@ -12,21 +14,39 @@ use crate::NODE_ID;
 use crate::topics::{MAX_PARTITIONS, Refusal};
 
 pub(crate) async fn handle(cx: Cx, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
-    let mut results = Vec::with_capacity(request.topics.len());
+    let mut changes = cx.broker.begin_changes().await;
+    let mut growing = BTreeSet::new();
+    let mut outcomes = Vec::with_capacity(request.topics.len());
     for asked in &request.topics {
+        let outcome = match growing.insert(asked.name.clone()) {
+            true => grow(&cx, asked),
+            // As Kafka's controller has it.
+            false => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "Duplicate topic name.",
+            )),
+        };
+        if let Ok(op) = &outcome
+            && !request.validate_only
+        {
+            changes.push(op.clone());
+        }
+        outcomes.push((asked, outcome));
+    }
+    let committed = changes.commit().await.map_err(Refusal::from);
+    let results = outcomes.into_iter().map(|(asked, outcome)| {
         let result = CreatePartitionsTopicResult::default().with_name(asked.name.clone());
-        results.push(match grow(&cx, asked, request.validate_only).await {
+        match outcome.and_then(|_| committed.clone()) {
             Ok(()) => result,
             Err(refusal) => result
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(StrBytes::from_string(refusal.message))),
-        });
-    }
-    CreatePartitionsResponse::default().with_results(results)
+        }
+    });
+    CreatePartitionsResponse::default().with_results(results.collect())
 }
 
-async fn grow(cx: &Cx, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
-    let _changes = cx.broker.topic_changes.lock().await;
+fn grow(cx: &Cx, asked: &CreatePartitionsTopic) -> Result<Op, Refusal> {
     let topic = cx.broker.find_topic(&asked.name, Uuid::nil())?;
     if topic.internal {
         let message = format!(
@@ -36,15 +56,10 @@ async fn grow(cx: &Cx, asked: &CreatePartitionsTopic, validate_only: bool) -> Re
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
     check(asked, topic.partitions)?;
-    if !validate_only {
-        cx.broker
-            .commit(vec![Op::CreatePartitions {
-                id: topic.id,
-                total: asked.count,
-            }])
-            .await?;
-    }
-    Ok(())
+    Ok(Op::CreatePartitions {
+        id: topic.id,
+        total: asked.count,
+    })
 }
 
 fn check(asked: &CreatePartitionsTopic, now: i32) -> Result<(), Refusal> {

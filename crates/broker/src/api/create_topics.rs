@@ -1,4 +1,5 @@
-//! CreateTopics (19): topics with partitions and configuration, answered when they can be written.
+//! CreateTopics (19): topics with partitions and configuration, answered when they can be written. All that can be created
+//! become durable in one frame.
 //!
 //! There is one node. A replication factor above 1 is taken, so that scripts written for clusters run unchanged; the
 //! topic is created with one replica, describe says so, and the log warns. Everything else that cannot be done is
@@ -16,52 +17,57 @@ use uuid::Uuid;
 use super::Cx;
 use crate::NODE_ID;
 use crate::topic_config::{SETTINGS, value};
-use crate::topics::{NewTopic, Refusal};
+use crate::topics::{NewTopic, Refusal, check_new_topic};
 
 pub(crate) async fn handle(cx: Cx, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut times = HashMap::new();
     for topic in &request.topics {
         *times.entry(topic.name.clone()).or_insert(0) += 1;
     }
-    let mut results = Vec::with_capacity(times.len());
+    let mut changes = cx.broker.begin_changes().await;
+    let mut taken = cx.broker.taken_names();
+    let mut outcomes = Vec::with_capacity(times.len());
     for asked in &request.topics {
-        match times.remove(&asked.name) {
-            Some(1) => results.push(create(&cx, asked, request.validate_only).await),
+        let outcome = match times.remove(&asked.name) {
+            Some(1) => new_topic(asked, cx.broker.config.default_partitions).and_then(|topic| {
+                check_new_topic(&topic, &taken)?;
+                taken.insert(&topic.name);
+                let id = match request.validate_only {
+                    true => Uuid::nil(),
+                    false => changes.create(&topic),
+                };
+                Ok((topic, id))
+            }),
             // Named twice: one answer for all of them.
-            Some(_) => results.push(failed(
-                asked,
-                Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."),
+            Some(_) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "Duplicate topic name.",
             )),
-            None => {}
-        }
+            None => continue,
+        };
+        outcomes.push((asked, outcome));
     }
-    CreateTopicsResponse::default().with_topics(results)
+    let committed = changes.commit().await.map_err(Refusal::from);
+    let results = outcomes.into_iter().map(|(asked, outcome)| {
+        match outcome.and_then(|topic| committed.clone().map(|()| topic)) {
+            Ok((topic, id)) => {
+                warn_of_replicas(asked, request.validate_only);
+                created(asked, &topic, id)
+            }
+            Err(refusal) => failed(asked, refusal),
+        }
+    });
+    CreateTopicsResponse::default().with_topics(results.collect())
 }
 
-async fn create(cx: &Cx, asked: &CreatableTopic, validate_only: bool) -> CreatableTopicResult {
-    let topic = match new_topic(asked, cx.broker.config.default_partitions) {
-        Ok(topic) => topic,
-        Err(refusal) => return failed(asked, refusal),
-    };
-    if validate_only {
-        return match cx.broker.check_new_topic(&topic) {
-            Ok(()) => created(asked, &topic, Uuid::nil()),
-            Err(refusal) => failed(asked, refusal),
-        };
-    }
-    match cx.broker.create_topic(topic.clone()).await {
-        Err(refusal) => failed(asked, refusal),
-        Ok(durable) => {
-            if replicas(asked) > 1 {
-                let (topic, asked) = (durable.name.as_str(), replicas(asked));
-                tracing::warn!(
-                    topic,
-                    asked,
-                    "created with replication factor 1: there is one node"
-                );
-            }
-            created(asked, &topic, durable.id)
-        }
+fn warn_of_replicas(asked: &CreatableTopic, validate_only: bool) {
+    if asked.replication_factor > 1 && !validate_only {
+        let (topic, asked) = (asked.name.as_str(), asked.replication_factor);
+        tracing::warn!(
+            topic,
+            asked,
+            "created with replication factor 1: there is one node"
+        );
     }
 }
 
@@ -139,10 +145,6 @@ fn assigned_partitions(asked: &CreatableTopic) -> Result<i32, Refusal> {
         }
     }
     Ok(indexes.len() as i32)
-}
-
-fn replicas(asked: &CreatableTopic) -> i16 {
-    asked.replication_factor.max(1)
 }
 
 fn created(asked: &CreatableTopic, topic: &NewTopic, id: Uuid) -> CreatableTopicResult {

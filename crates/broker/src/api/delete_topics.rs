@@ -1,13 +1,17 @@
 //! DeleteTopics (20): topics gone, with their records, by name or (version 6) by id.
 //!
-//! Durable when it is answered. A topic created later under the same name has another id, so that whoever still speaks
+//! Durable when it is answered, all of them in one frame. A topic created later under the same name has another id, so that whoever still speaks
 //! the old id is told UNKNOWN_TOPIC_ID instead of reading someone else's records.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use lw_protocol::messages::delete_topics_request::DeleteTopicState;
 use lw_protocol::messages::delete_topics_response::DeletableTopicResult;
 use lw_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use lw_protocol::{ErrorCode, StrBytes};
-use lw_storage::Op;
+use lw_storage::{Op, Topic};
+use uuid::Uuid;
 
 use super::Cx;
 use crate::topics::Refusal;
@@ -18,24 +22,44 @@ pub(crate) async fn handle(cx: Cx, request: DeleteTopicsRequest) -> DeleteTopics
         .topic_names
         .into_iter()
         .map(|name| DeleteTopicState::default().with_name(Some(name)));
-    let mut results = Vec::new();
+    let mut changes = cx.broker.begin_changes().await;
+    let mut deleting = BTreeSet::new();
+    let mut outcomes = Vec::new();
     for asked in request.topics.into_iter().chain(named) {
+        let outcome = find(&cx, &asked, &deleting);
+        if let Ok(topic) = &outcome {
+            deleting.insert(topic.id);
+            changes.push(Op::DeleteTopic { id: topic.id });
+        }
+        outcomes.push((asked, outcome));
+    }
+    let committed = changes.commit().await.map_err(Refusal::from);
+    let results = outcomes.into_iter().map(|(asked, outcome)| {
         let result = DeletableTopicResult::default()
-            .with_name(asked.name.clone())
+            .with_name(asked.name)
             .with_topic_id(asked.topic_id);
-        results.push(match delete(&cx, &asked).await {
-            Ok((name, id)) => result
-                .with_name(Some(TopicName(StrBytes::from_string(name))))
-                .with_topic_id(id),
+        match outcome.and_then(|topic| committed.clone().map(|()| topic)) {
+            Ok(topic) => {
+                tracing::info!(topic = %topic.name, client = ?cx.client_id, "deleted a topic");
+                let name = StrBytes::from_string(topic.name.clone());
+                result
+                    .with_name(Some(TopicName(name)))
+                    .with_topic_id(topic.id)
+            }
             Err(refusal) => result
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(StrBytes::from_string(refusal.message))),
-        });
-    }
-    DeleteTopicsResponse::default().with_responses(results)
+        }
+    });
+    DeleteTopicsResponse::default().with_responses(results.collect())
 }
 
-async fn delete(cx: &Cx, asked: &DeleteTopicState) -> Result<(String, uuid::Uuid), Refusal> {
+/// A topic that may be deleted, and is not among those that are.
+fn find(
+    cx: &Cx,
+    asked: &DeleteTopicState,
+    deleting: &BTreeSet<Uuid>,
+) -> Result<Arc<Topic>, Refusal> {
     let name = asked.name.as_ref().map_or("", |name| name.as_str());
     if !name.is_empty() && !asked.topic_id.is_nil() {
         return Err(Refusal::new(
@@ -43,16 +67,16 @@ async fn delete(cx: &Cx, asked: &DeleteTopicState) -> Result<(String, uuid::Uuid
             "You may not specify both topic name and topic id.",
         ));
     }
-    let _changes = cx.broker.topic_changes.lock().await;
     let topic = cx.broker.find_topic(name, asked.topic_id)?;
     if topic.internal {
         let message = format!("topic '{}' is internal and cannot be deleted", topic.name);
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
-    cx.broker
-        .commit(vec![Op::DeleteTopic { id: topic.id }])
-        .await?;
-    cx.broker.groups.topic_deleted(topic.id);
-    tracing::info!(topic = %topic.name, client = ?cx.client_id, "deleted a topic");
-    Ok((topic.name.clone(), topic.id))
+    if deleting.contains(&topic.id) {
+        return Err(match asked.topic_id.is_nil() {
+            true => ErrorCode::UnknownTopicOrPartition.into(),
+            false => ErrorCode::UnknownTopicId.into(),
+        });
+    }
+    Ok(topic)
 }

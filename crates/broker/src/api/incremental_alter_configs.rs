@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Cx;
 use super::describe_configs::{BROKER, TOPIC};
 use crate::topic_config::{self, Kind};
-use crate::topics::Refusal;
+use crate::topics::{Changes, Refusal};
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -26,69 +26,118 @@ pub(crate) async fn handle(
     cx: Cx,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
+    let validate_only = request.validate_only;
+    let mut alterations = Alterations::begin(&cx).await;
     for resource in &request.resources {
         let change = |config| changed(config, &resource.configs);
-        let outcome = alter(
-            &cx,
-            resource.resource_type,
-            &resource.resource_name,
-            request.validate_only,
-            change,
-        )
-        .await;
-        let response = AlterConfigsResourceResponse::default()
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name.clone());
-        responses.push(match outcome {
-            Ok(()) => response.with_error_message(None),
-            Err(refusal) => response
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(StrBytes::from_string(refusal.message))),
-        });
+        alterations.add(resource.resource_type, &resource.resource_name, change);
     }
-    IncrementalAlterConfigsResponse::default().with_responses(responses)
+    let outcomes = alterations.end(validate_only).await;
+    let responses = request.resources.iter().zip(outcomes);
+    let responses = responses.map(|(resource, outcome)| {
+        answered(
+            resource.resource_type,
+            resource.resource_name.clone(),
+            outcome,
+        )
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
 }
 
-/// Changes a topic's configuration as a whole; `change` turns the old one into the new one.
-pub(super) async fn alter(
-    cx: &Cx,
+fn answered(
     resource_type: i8,
-    name: &str,
-    validate_only: bool,
-    change: impl FnOnce(BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
-) -> Result<(), Refusal> {
-    if resource_type == BROKER {
-        let message = "the broker's settings are fixed at its start; set them in lakeward.toml";
-        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    name: StrBytes,
+    outcome: Result<(), Refusal>,
+) -> AlterConfigsResourceResponse {
+    let response = AlterConfigsResourceResponse::default()
+        .with_resource_type(resource_type)
+        .with_resource_name(name);
+    match outcome {
+        Ok(()) => response.with_error_message(None),
+        Err(refusal) => response
+            .with_error_code(refusal.code.code())
+            .with_error_message(Some(StrBytes::from_string(refusal.message))),
     }
-    if resource_type != TOPIC {
-        let message = format!("resource type {resource_type} cannot be altered");
-        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+}
+
+/// Changed configurations of topics, all of which become durable in one frame.
+pub(super) struct Alterations<'a> {
+    cx: &'a Cx,
+    changes: Changes,
+    /// Configurations as the ones before in this request leave them.
+    configs: BTreeMap<Uuid, BTreeMap<String, String>>,
+    outcomes: Vec<Result<(), Refusal>>,
+}
+
+impl<'a> Alterations<'a> {
+    pub(super) async fn begin(cx: &'a Cx) -> Alterations<'a> {
+        Alterations {
+            cx,
+            changes: cx.broker.begin_changes().await,
+            configs: BTreeMap::new(),
+            outcomes: Vec::new(),
+        }
     }
-    let _changes = cx.broker.topic_changes.lock().await;
-    let topic = cx
-        .broker
-        .find_topic(name, Uuid::nil())
-        .map_err(|code| Refusal::new(code, format!("The topic '{name}' does not exist.")))?;
-    if topic.internal {
-        let message = format!("topic '{name}' is internal: its configuration is fixed");
-        return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+
+    /// Changes a topic's configuration as a whole; `change` turns the old one into the new one.
+    pub(super) fn add(
+        &mut self,
+        resource_type: i8,
+        name: &str,
+        change: impl FnOnce(BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
+    ) {
+        let outcome = self.try_add(resource_type, name, change);
+        self.outcomes.push(outcome);
     }
-    let config = change(topic.config.clone())?;
-    for (name, value) in &config {
-        topic_config::check(name, value)
-            .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+
+    fn try_add(
+        &mut self,
+        resource_type: i8,
+        name: &str,
+        change: impl FnOnce(BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
+    ) -> Result<(), Refusal> {
+        if resource_type == BROKER {
+            let message = "the broker's settings are fixed at its start; set them in lakeward.toml";
+            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        }
+        if resource_type != TOPIC {
+            let message = format!("resource type {resource_type} cannot be altered");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        }
+        let topic = self
+            .cx
+            .broker
+            .find_topic(name, Uuid::nil())
+            .map_err(|code| Refusal::new(code, format!("The topic '{name}' does not exist.")))?;
+        if topic.internal {
+            let message = format!("topic '{name}' is internal: its configuration is fixed");
+            return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+        }
+        let old = self.configs.get(&topic.id).unwrap_or(&topic.config);
+        let config = change(old.clone())?;
+        for (name, value) in &config {
+            topic_config::check(name, value)
+                .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+        }
+        self.configs.insert(topic.id, config);
+        Ok(())
     }
-    if !validate_only && config != topic.config {
-        cx.broker
-            .commit(vec![Op::AlterConfig {
-                id: topic.id,
-                config,
-            }])
-            .await?;
+
+    /// What became of each, in the order in which they were added.
+    pub(super) async fn end(mut self, validate_only: bool) -> Vec<Result<(), Refusal>> {
+        for (id, config) in self.configs {
+            let topic = self.cx.broker.storage.topic_by_id(id);
+            let differs = topic.is_some_and(|topic| topic.config != config);
+            if differs && !validate_only {
+                self.changes.push(Op::AlterConfig { id, config });
+            }
+        }
+        let committed = self.changes.commit().await.map_err(Refusal::from);
+        let outcomes = self.outcomes.into_iter();
+        outcomes
+            .map(|outcome| outcome.and_then(|()| committed.clone()))
+            .collect()
     }
-    Ok(())
 }
 
 fn changed(

@@ -26,9 +26,9 @@ use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use super::{Cx, read_body, refuse, write_reply};
-use crate::topic_config;
 use crate::topics::Refusal;
 use crate::wire::{Answer, Hangup};
+use crate::{Fault, topic_config};
 
 /// What the records of one batch may inflate to where they must be looked at. With the turns of [`crate::turns`] this
 /// bounds the memory that compressed bytes of strangers can ask for.
@@ -240,11 +240,13 @@ fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
     );
     let (done, appended) = oneshot::channel();
     let held = cx.held.clone();
+    let panics = cx.broker.config.fault == Some(Fault::PanicInAcknowledgement);
     cx.broker
         .storage
         .append(topic.id, index, batch.into_bytes(), move |outcome| {
             // The connection may be gone; the records are not, nor is the memory that they took until now.
             drop(held);
+            assert!(!panics, "it was planted");
             let _ = done.send(outcome);
         });
     Started {

@@ -6,7 +6,8 @@
 //!
 //! A core that panics is not trusted again. Whoever waits for it is let go without an answer (their connections close),
 //! requests are told to come again, and as soon as storage has reported every write of the old core, a new one is made
-//! of what is on disk, as after a crash: members join again, offsets stand.
+//! of what is on disk, as after a crash: members join again, offsets stand. The same is done when the timer's thread
+//! panics beside the core. One that fails again and again is given up, and [`Groups::trouble`] says so.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,6 +57,10 @@ struct State {
     core: Coordinator,
     /// The core panicked; it is left alone until a new one takes its place.
     broken: bool,
+    /// Why no new one will take its place.
+    given_up: Option<String>,
+    /// When it panicked, in [`Now::elapsed_ms`], as far as it counts.
+    failures: VecDeque<u64>,
     outbox: VecDeque<Outgoing>,
     /// Writes that storage was given and has not reported.
     under_way: usize,
@@ -74,6 +79,10 @@ struct Outgoing {
 }
 
 type Answer = Box<dyn FnOnce(Reply) + Send>;
+
+/// A coordinator that fails more often than this is given up: each start costs every client a rebalance.
+const MOST_FAILURES: usize = 20;
+const FAILURES_COUNT_FOR_MS: u64 = 60_000;
 
 impl Groups {
     /// Reads back what groups left on disk, and starts the timer.
@@ -103,6 +112,8 @@ impl Groups {
         let state = State {
             core,
             broken: false,
+            given_up: None,
+            failures: VecDeque::new(),
             outbox: VecDeque::new(),
             under_way: 0,
             waiting: HashMap::new(),
@@ -128,6 +139,10 @@ impl Groups {
     }
 
     /// What makes a new member's id its own.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the shell is where the core's randomness comes from"
+    )]
     pub(crate) fn fresh(&self) -> String {
         Uuid::new_v4().to_string()
     }
@@ -218,7 +233,7 @@ impl Groups {
     ) -> Result<T, ErrorCode> {
         let state = self.shared.state.lock();
         if state.broken {
-            return Err(ErrorCode::CoordinatorLoadInProgress);
+            return Err(state.refusal());
         }
         state.core.offsets(group).map(read)
     }
@@ -256,6 +271,12 @@ impl Groups {
     pub(crate) fn topic_deleted(&self, topic: Uuid) {
         self.shared.topic_deleted(topic);
     }
+
+    /// Why groups are not served any more, if that is so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let why = self.shared.state.lock().given_up.clone()?;
+        Some(format!("consumer groups are not served any more: {why}"))
+    }
 }
 
 impl Drop for Groups {
@@ -275,8 +296,9 @@ impl Shared {
         let token = {
             let mut state = self.state.lock();
             if state.broken {
+                let error = state.refusal();
                 drop(state);
-                return answer(request.refused(ErrorCode::CoordinatorLoadInProgress));
+                return answer(request.refused(error));
             }
             state.last_token += 1;
             let token = Token(state.last_token);
@@ -326,16 +348,32 @@ impl Shared {
         self.send_writes();
     }
 
-    /// The core panicked in the middle of a step.
+    /// The core panicked in the middle of a step, or what carries out its outputs did.
     fn break_down(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        tracing::error!(
-            "the coordinator of the consumer groups failed; this is a bug. It starts again from what is on disk"
-        );
+        if state.broken {
+            return;
+        }
         self.metrics.panics.add(1);
         state.broken = true;
         state.outbox.clear();
         let waiting = std::mem::take(&mut state.waiting);
-        let idle = state.under_way == 0;
+        let now = now(self.clock.as_ref()).elapsed_ms;
+        state
+            .failures
+            .retain(|at| at.saturating_add(FAILURES_COUNT_FOR_MS) > now);
+        state.failures.push_back(now);
+        if state.failures.len() > MOST_FAILURES {
+            let why = format!(
+                "their coordinator failed {} times in a minute",
+                MOST_FAILURES + 1
+            );
+            state.give_up(why);
+        } else {
+            tracing::error!(
+                "the coordinator of the consumer groups failed; this is a bug. It starts again from what is on disk"
+            );
+        }
+        let idle = state.under_way == 0 && state.given_up.is_none();
         #[cfg(test)]
         let idle = idle || self.planted(storm::Fault::StartingAmidWrites);
         drop(state);
@@ -350,7 +388,13 @@ impl Shared {
     fn start_again(self: &Arc<Self>) {
         let outputs = {
             let mut state = self.state.lock();
-            let (core, outputs) = load(&self.storage, now(self.clock.as_ref()));
+            let now = now(self.clock.as_ref());
+            let loading = AssertUnwindSafe(|| load(&self.storage, now));
+            let Ok((core, outputs)) = catch_unwind(loading) else {
+                self.metrics.panics.add(1);
+                let why = "their coordinator cannot start again from what is on disk";
+                return state.give_up(why.to_owned());
+            };
             state.core = core;
             state.broken = false;
             outputs
@@ -372,8 +416,13 @@ impl Shared {
                     let Outgoing { write, ops, topics } = next;
                     let shared = Arc::downgrade(self);
                     self.storage.commit(ops, move |result| {
-                        if let Some(shared) = shared.upgrade() {
-                            shared.written(write, &topics, result);
+                        let Some(shared) = shared.upgrade() else {
+                            return;
+                        };
+                        let ended = AssertUnwindSafe(|| shared.written(write, &topics, result));
+                        if catch_unwind(ended).is_err() {
+                            // Nobody else would ever answer those who wait for this write.
+                            shared.break_down(shared.state.lock());
                         }
                     });
                 }
@@ -387,6 +436,13 @@ impl Shared {
     #[cfg(test)]
     fn planted(&self, fault: storm::Fault) -> bool {
         *self.fault.lock() == Some(fault)
+    }
+
+    /// Once.
+    #[cfg(test)]
+    fn panic_if_planted(&self, wanted: storm::Fault) {
+        let planted = self.fault.lock().take_if(|fault| *fault == wanted);
+        assert_eq!(planted, None, "it was planted");
     }
 
     fn next_write(&self) -> Option<Outgoing> {
@@ -409,7 +465,8 @@ impl Shared {
         let (broken, last) = {
             let mut state = self.state.lock();
             state.under_way -= 1;
-            (state.broken, state.under_way == 0)
+            let last = state.under_way == 0 && state.given_up.is_none();
+            (state.broken, last)
         };
         if broken {
             if last {
@@ -417,6 +474,8 @@ impl Shared {
             }
             return;
         }
+        #[cfg(test)]
+        self.panic_if_planted(storm::Fault::PanickingCallback);
         let outcome = match result {
             Ok(_) => WriteOutcome::Durable,
             Err(_) => WriteOutcome::Refused,
@@ -434,30 +493,65 @@ impl Shared {
         }
     }
 
+    /// Steps the core whenever something is due. Without this thread no rebalance would end and no session: it outlives
+    /// every panic.
     fn run_timer(self: Arc<Self>) {
         loop {
-            {
-                let mut state = self.state.lock();
-                loop {
-                    if state.stopping {
-                        return;
-                    }
-                    if state.broken {
-                        self.sooner.wait(&mut state);
-                        continue;
-                    }
-                    let due = state.core.poll_timeout();
-                    let now_ms = now(self.clock.as_ref()).elapsed_ms;
-                    if due <= now_ms {
-                        break;
-                    }
-                    state.sleeps_until = due;
-                    self.sooner
-                        .wait_for(&mut state, Duration::from_millis(due - now_ms));
+            let tick = AssertUnwindSafe(|| {
+                let due = self.wait_until_due();
+                if due {
+                    #[cfg(test)]
+                    self.panic_if_planted(storm::Fault::PanickingTimer);
+                    self.step(Coordinator::on_timer);
                 }
+                due
+            });
+            match catch_unwind(tick) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => self.break_down(self.state.lock()),
             }
-            self.step(Coordinator::on_timer);
         }
+    }
+
+    /// False when it is time to stop.
+    fn wait_until_due(&self) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.stopping {
+                return false;
+            }
+            if state.broken {
+                self.sooner.wait(&mut state);
+                continue;
+            }
+            let due = state.core.poll_timeout();
+            let now_ms = now(self.clock.as_ref()).elapsed_ms;
+            if due <= now_ms {
+                return true;
+            }
+            state.sleeps_until = due;
+            self.sooner
+                .wait_for(&mut state, Duration::from_millis(due - now_ms));
+        }
+    }
+}
+
+impl State {
+    /// What those are told who come while there is no coordinator.
+    fn refusal(&self) -> ErrorCode {
+        match self.given_up {
+            None => ErrorCode::CoordinatorLoadInProgress,
+            Some(_) => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+
+    fn give_up(&mut self, why: String) {
+        tracing::error!(
+            why,
+            "consumer groups are not served any more; this is a bug"
+        );
+        self.given_up = Some(why);
     }
 }
 

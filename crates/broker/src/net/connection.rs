@@ -17,11 +17,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::Broker;
 use crate::api;
 use crate::budget::Held;
 use crate::net::{Shutdown, stopped};
 use crate::wire::{Answer, Endpoint, Hangup, Incoming, Reply};
+use crate::{Broker, Fault};
 
 /// Requests under way on one connection; a client's own window is 5 or so.
 const MAX_IN_FLIGHT: usize = 64;
@@ -103,6 +103,10 @@ impl Connection {
         metrics.connections_closed.add(1);
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the deadline of an idle connection: sockets live on the real clock"
+    )]
     async fn run(
         broker: Arc<Broker>,
         mut stream: TcpStream,
@@ -204,10 +208,12 @@ impl Connection {
     fn start(&self, incoming: Incoming) -> Answer {
         let api = incoming.api;
         self.broker.metrics().count_request(api);
-        let begin =
-            AssertUnwindSafe(|| api::dispatch(&self.broker, self.peer, &self.endpoint, incoming));
+        let begin = AssertUnwindSafe(|| {
+            self.broker.plant(Fault::PanicInHandler(api));
+            api::dispatch(&self.broker, self.peer, &self.endpoint, incoming)
+        });
         match std::panic::catch_unwind(begin) {
-            Ok(answer) => guard(api, answer),
+            Ok(answer) => guard(self.broker.clone(), api, answer),
             Err(_) => Box::pin(std::future::ready(Err(Hangup::Panicked(api)))),
         }
     }
@@ -310,7 +316,11 @@ async fn reserved(reserving: &mut Option<BoxFuture<'static, Held>>) -> Held {
     }
 }
 
-fn guard(api: ApiKey, answer: Answer) -> Answer {
+fn guard(broker: Arc<Broker>, api: ApiKey, answer: Answer) -> Answer {
+    let answer = async move {
+        broker.plant(Fault::PanicInAnswer(api));
+        answer.await
+    };
     Box::pin(
         AssertUnwindSafe(answer)
             .catch_unwind()

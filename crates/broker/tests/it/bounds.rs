@@ -89,13 +89,12 @@ fn connections_over_the_limit_are_closed_as_they_come() {
     assert!(third.is_closed());
     assert_eq!(server.broker.metrics().connections_over_limit.get(), 1);
     drop(first);
-    while server.broker.metrics().open_connections() > 1 {
-        std::thread::yield_now();
-    }
-    // The place is free once the ended connection was reaped.
-    while Socket::open(server.address).try_call(0, &ask).is_err() {
-        std::thread::yield_now();
-    }
+    until("one connection is left", || {
+        server.broker.metrics().open_connections() <= 1
+    });
+    until("the place of the ended connection is free", || {
+        Socket::open(server.address).try_call(0, &ask).is_ok()
+    });
 }
 
 #[test]
@@ -114,9 +113,9 @@ fn large_requests_wait_for_memory_and_small_ones_pass() {
         socket
     };
     let first = half_sent();
-    while server.broker.bytes_in_flight() < 700_000 {
-        std::thread::yield_now();
-    }
+    until("the first has its memory", || {
+        server.broker.bytes_in_flight() >= 700_000
+    });
     let others: Vec<Socket> = (0..8).map(|_| half_sent()).collect();
     let mut small = server.connect();
     for _ in 0..100 {
@@ -125,7 +124,20 @@ fn large_requests_wait_for_memory_and_small_ones_pass() {
     }
     drop(first);
     drop(others);
-    while server.broker.bytes_in_flight() > 0 {
+    until("all memory is given back", || {
+        server.broker.bytes_in_flight() == 0
+    });
+}
+
+/// Waits for a condition that comes about by itself, and not for ever.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "real sockets end on a real clock"
+)]
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !condition() {
+        assert!(std::time::Instant::now() < end, "not within 30 s: {what}");
         std::thread::yield_now();
     }
 }

@@ -8,6 +8,7 @@ mod hostile;
 mod judged;
 mod log;
 mod mutations;
+mod panics;
 mod server;
 mod versions;
 mod wire;

@@ -32,6 +32,10 @@ pub(super) enum Fault {
     ForgettingLateCommits,
     /// Makes a new coordinator while writes of the broken one are under way.
     StartingAmidWrites,
+    /// The timer's thread panics beside the core. Not for a storm, which has no such thread.
+    PanickingTimer,
+    /// So does the log's, where it reports a write.
+    PanickingCallback,
 }
 
 const SEEDS: u64 = 40;

@@ -27,16 +27,7 @@ fn fixture() -> Fixture {
     let config = Config::new(folder.path());
     let storage = Storage::open(Arc::new(RealDisk), Arc::new(SystemClock::new()), config)
         .expect("a new storage opens");
-    let topic = Op::CreateTopic {
-        name: "t".to_owned(),
-        id: Uuid::new_v4(),
-        partitions: 2,
-        config: BTreeMap::new(),
-        internal: false,
-    };
-    storage
-        .commit_blocking(vec![topic])
-        .expect("a topic is created");
+    create_named(&storage, "t");
     let broker = Broker::new(storage.clone(), BrokerConfig::default());
     Fixture {
         _folder: folder,
@@ -250,15 +241,17 @@ fn kept(broker: &Broker, group: &str) -> Option<i64> {
         .expect("readable")
 }
 
-fn create(storage: &Storage, id: Uuid) {
+fn create_named(storage: &Storage, name: &str) -> Uuid {
+    let id = Uuid::from_u128(100 + u128::from(storage.stats().frames));
     let create = Op::CreateTopic {
-        name: "t".to_owned(),
+        name: name.to_owned(),
         id,
         partitions: 2,
         config: BTreeMap::new(),
         internal: false,
     };
     storage.commit_blocking(vec![create]).expect("created");
+    id
 }
 
 /// OffsetCommit has looked the topic up, then the topic is deleted and created again, then the commit lands.
@@ -274,7 +267,7 @@ async fn a_topic_that_is_created_again_starts_without_offsets() {
     let delete = vec![Op::DeleteTopic { id: gone }];
     storage.commit_blocking(delete).expect("deleted");
     broker.groups.topic_deleted(gone);
-    create(&storage, Uuid::new_v4());
+    assert_ne!(create_named(&storage, "t"), gone);
     let replies = broker.groups.commit(late).await;
     assert_eq!(replies[0].result, Ok(()));
     assert_eq!(kept(&broker, "g"), None);
@@ -371,4 +364,75 @@ async fn a_coordinator_that_panics_starts_again_from_the_disk() {
         }
     }
     assert_eq!(kept(&broker, "h"), Some(1));
+}
+
+/// Nobody else ends rebalances and sessions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timer_that_panics_goes_on() {
+    let fixture = fixture();
+    let broker = fixture.broker.clone();
+    *broker.groups.shared.fault.lock() = Some(super::storm::Fault::PanickingTimer);
+    let joining = {
+        let broker = broker.clone();
+        tokio::spawn(async move { broker.groups.join(join(&broker, "g")).await })
+    };
+    // Its handler ends with the coordinator that it waits for, and with it the one connection.
+    let let_go = within(joining).await;
+    assert!(let_go.is_err_and(|error| error.is_panic()));
+    assert_eq!(broker.metrics().panics.get(), 1);
+    let joined = within(broker.groups.join(join(&broker, "g"))).await;
+    assert_eq!((joined.error, joined.generation), (None, 1));
+    assert_eq!(broker.trouble(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_where_the_log_reports_lets_its_waiters_go() {
+    let fixture = fixture();
+    let broker = fixture.broker.clone();
+    *broker.groups.shared.fault.lock() = Some(super::storm::Fault::PanickingCallback);
+    let request = commit(&fixture.storage, "g", String::new());
+    let committing = {
+        let broker = broker.clone();
+        tokio::spawn(async move { broker.groups.commit(request).await })
+    };
+    let let_go = within(committing).await;
+    assert!(let_go.is_err_and(|error| error.is_panic()));
+    // It had landed, and the next coordinator knows it.
+    assert_eq!(kept(&broker, "g"), Some(1));
+    let again = commit(&fixture.storage, "h", String::new());
+    let replies = within(broker.groups.commit(again)).await;
+    assert_eq!(replies[0].result, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_fails_again_and_again_is_given_up_and_says_so() {
+    let fixture = fixture();
+    let broker = fixture.broker.clone();
+    broker
+        .groups
+        .commit(commit(&fixture.storage, "g", String::new()))
+        .await;
+    for _ in 0..super::MOST_FAILURES {
+        broker.groups.shared.step(|_, _| panic!("planted"));
+        assert_eq!(broker.trouble(), None);
+    }
+    assert_eq!(kept(&broker, "g"), Some(1));
+    broker.groups.shared.step(|_, _| panic!("planted"));
+    assert_eq!(
+        broker.trouble().as_deref(),
+        Some(
+            "consumer groups are not served any more: their coordinator failed 21 times in a minute"
+        )
+    );
+    let refused = within(broker.groups.join(join(&broker, "g"))).await;
+    assert_eq!(refused.error, Some(ErrorCode::CoordinatorNotAvailable));
+    // What the log keeps is none of its business.
+    create_named(&fixture.storage, "u");
+}
+
+/// Half a minute is for ever here.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    let patience = std::time::Duration::from_secs(30);
+    let outcome = tokio::time::timeout(patience, future).await;
+    outcome.expect("it hangs")
 }
