@@ -1,6 +1,6 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
-use crate::{Expr, Schema};
+use crate::{Expr, LogicalType, Schema, TypeKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -71,8 +71,7 @@ pub enum SourceColumn {
     Metadata(MetadataKey),
 }
 
-/// The metadata of a Kafka record. Types are Flink's: `topic STRING`, `partition INT`, `offset BIGINT`,
-/// `timestamp TIMESTAMP_LTZ(3)`, `timestamp-type STRING`, `leader-epoch INT`, `headers MAP<STRING, BYTES>`.
+/// The metadata of a Kafka record, as Flink has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MetadataKey {
     Topic,
@@ -82,6 +81,24 @@ pub enum MetadataKey {
     TimestampType,
     LeaderEpoch,
     Headers,
+}
+
+impl MetadataKey {
+    /// The type in which the key is read.
+    pub fn ty(self) -> LogicalType {
+        match self {
+            MetadataKey::Topic | MetadataKey::TimestampType => TypeKind::string().not_null(),
+            MetadataKey::Partition => TypeKind::Int.not_null(),
+            MetadataKey::Offset => TypeKind::BigInt.not_null(),
+            MetadataKey::Timestamp => TypeKind::TimestampLtz(3).not_null(),
+            MetadataKey::LeaderEpoch => TypeKind::Int.nullable(),
+            MetadataKey::Headers => TypeKind::Map(
+                Box::new(TypeKind::string().nullable()),
+                Box::new(TypeKind::bytes().nullable()),
+            )
+            .not_null(),
+        }
+    }
 }
 
 /// Where reading starts when there is no checkpoint (`scan.startup.mode`).

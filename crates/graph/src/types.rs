@@ -124,6 +124,29 @@ impl TypeKind {
         matches!(self, TypeKind::IntervalMonths | TypeKind::IntervalMillis)
     }
 
+    /// Whether `CAST` takes a value to the other type (Flink `LogicalTypeCasts`, explicit).
+    pub fn casts_to(&self, to: &TypeKind) -> bool {
+        let time = |kind: &TypeKind| {
+            kind.is_timestamp() || matches!(kind, TypeKind::Date | TypeKind::Time(_))
+        };
+        match (self, to) {
+            (a, b) if a == b => true,
+            (TypeKind::Null, _) => true,
+            (_, to) if to.is_character() => true,
+            (from, to) if from.is_character() => {
+                to.is_numeric() || to.is_binary() || time(to) || *to == TypeKind::Boolean
+            }
+            (from, to) if from.is_numeric() && to.is_numeric() => true,
+            (TypeKind::Boolean, to) => to.is_numeric(),
+            (from, TypeKind::Boolean) => from.is_numeric(),
+            (from, to) if from.is_binary() && to.is_binary() => true,
+            (from, to) if from.is_timestamp() => time(to),
+            (TypeKind::Date, to) => to.is_timestamp(),
+            (TypeKind::Time(_), TypeKind::Time(_)) => true,
+            _ => false,
+        }
+    }
+
     /// An exact number as (precision, scale): INT is (10, 0), BIGINT is (19, 0). `None` for anything else.
     pub fn as_decimal(&self) -> Option<(u8, u8)> {
         match self {

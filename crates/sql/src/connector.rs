@@ -10,7 +10,7 @@ mod kafka;
 mod options;
 mod print;
 
-pub(crate) use kafka::{key_name, key_type};
+pub(crate) use kafka::key_name;
 
 use crate::Result;
 use crate::catalog::Table;

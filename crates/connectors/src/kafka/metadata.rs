@@ -6,7 +6,7 @@ use arrow_array::builder::{
 };
 use arrow_array::{ArrayRef, MapArray};
 use arrow_schema::DataType;
-use lw_graph::{Field, KafkaSource, LogicalType, MetadataKey, Schema, SourceColumn, TypeKind};
+use lw_graph::{Field, KafkaSource, MetadataKey, Schema, SourceColumn};
 use lw_protocol::BatchHeader;
 use lw_protocol::record::Record;
 use std::collections::BTreeMap;
@@ -98,27 +98,9 @@ impl MetadataColumns {
     pub(super) fn output_schema(&self, spec: &KafkaSource) -> Schema {
         let fields = spec.columns.iter().map(|column| match column {
             SourceColumn::Value(index) => spec.value_schema.fields[*index].clone(),
-            SourceColumn::Metadata(key) => {
-                Field::new(format!("{key:?}").to_lowercase(), metadata_type(*key))
-            }
+            SourceColumn::Metadata(key) => Field::new(format!("{key:?}").to_lowercase(), key.ty()),
         });
         Schema::new(fields.collect())
-    }
-}
-
-/// Flink's type of a metadata key.
-fn metadata_type(key: MetadataKey) -> LogicalType {
-    match key {
-        MetadataKey::Topic | MetadataKey::TimestampType => TypeKind::string().not_null(),
-        MetadataKey::Partition => TypeKind::Int.not_null(),
-        MetadataKey::Offset => TypeKind::BigInt.not_null(),
-        MetadataKey::Timestamp => TypeKind::TimestampLtz(3).not_null(),
-        MetadataKey::LeaderEpoch => TypeKind::Int.nullable(),
-        MetadataKey::Headers => TypeKind::Map(
-            Box::new(TypeKind::string().nullable()),
-            Box::new(TypeKind::bytes().nullable()),
-        )
-        .not_null(),
     }
 }
 
@@ -136,9 +118,7 @@ fn push_headers(builder: &mut MapBuilder<StringBuilder, BinaryBuilder>, record: 
 
 /// The same entries under the field names and nullability that `formats` gives this type.
 fn as_declared(built: MapArray) -> MapArray {
-    let DataType::Map(entries, ordered) =
-        lw_formats::arrow_type(&metadata_type(MetadataKey::Headers))
-    else {
+    let DataType::Map(entries, ordered) = lw_formats::arrow_type(&MetadataKey::Headers.ty()) else {
         return built;
     };
     let DataType::Struct(fields) = entries.data_type().clone() else {

@@ -39,7 +39,7 @@ pub(super) fn plan(
     or_null: bool,
 ) -> Result<Cast, KernelError> {
     let ty = arrow_type(to);
-    if !exists(&from.kind, &to.kind) && arrow_type(from) != ty {
+    if !from.kind.casts_to(&to.kind) && arrow_type(from) != ty {
         return Err(KernelError::new(format!(
             "CAST from {} to {} is not supported",
             from.kind, to.kind
@@ -51,24 +51,6 @@ pub(super) fn plan(
         ty,
         or_null,
     })
-}
-
-fn exists(from: &TypeKind, to: &TypeKind) -> bool {
-    use TypeKind::*;
-    let time = |kind: &TypeKind| matches!(kind, Date | Time(_) | Timestamp(_) | TimestampLtz(_));
-    match (from, to) {
-        (Null, _) => true,
-        (_, to) if to.is_character() => true,
-        (from, Boolean) if from.is_character() || from.is_numeric() => true,
-        (Boolean, to) if to.is_numeric() => true,
-        (from, to) if from.is_numeric() && to.is_numeric() => true,
-        (from, to) if from.is_character() => to.is_numeric() || to.is_binary() || time(to),
-        (from, to) if from.is_binary() && to.is_binary() => true,
-        (Timestamp(_) | TimestampLtz(_), Date | Time(_) | Timestamp(_) | TimestampLtz(_)) => true,
-        (Date, Timestamp(_) | TimestampLtz(_)) => true,
-        (Time(_), Time(_)) | (Date, Date) | (Boolean, Boolean) => true,
-        _ => false,
-    }
 }
 
 impl Cast {

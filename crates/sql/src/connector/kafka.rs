@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Cluster;
 use crate::parse::Ident;
 use crate::suggest::near_or_all;
-use lw_graph::{Field, KafkaSource, LogicalType, MetadataKey, Schema, StartupMode, TypeKind};
+use lw_graph::{Field, KafkaSource, MetadataKey, Schema, StartupMode};
 use lw_stdx::duration;
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
@@ -398,20 +398,4 @@ pub(super) fn metadata_key(key: &str, span: Span) -> Result<MetadataKey> {
 pub(crate) fn key_name(key: MetadataKey) -> &'static str {
     let named = METADATA.iter().find(|(_, known)| *known == key);
     named.map_or("", |(name, _)| name)
-}
-
-/// The type in which a key is read.
-pub(crate) fn key_type(key: MetadataKey) -> LogicalType {
-    match key {
-        MetadataKey::Topic | MetadataKey::TimestampType => TypeKind::string().not_null(),
-        MetadataKey::Partition => TypeKind::Int.not_null(),
-        MetadataKey::Offset => TypeKind::BigInt.not_null(),
-        MetadataKey::Timestamp => TypeKind::TimestampLtz(3).not_null(),
-        MetadataKey::LeaderEpoch => TypeKind::Int.nullable(),
-        MetadataKey::Headers => TypeKind::Map(
-            Box::new(TypeKind::string().nullable()),
-            Box::new(TypeKind::bytes().nullable()),
-        )
-        .not_null(),
-    }
 }

@@ -190,28 +190,6 @@ pub(super) fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr, span: Span) -> 
     })
 }
 
-/// Whether `CAST` takes one to the other (Flink `LogicalTypeCasts`, explicit).
-pub(super) fn castable(from: &TypeKind, to: &TypeKind) -> bool {
-    let time =
-        |kind: &TypeKind| kind.is_timestamp() || matches!(kind, TypeKind::Date | TypeKind::Time(_));
-    match (from, to) {
-        (a, b) if a == b => true,
-        (TypeKind::Null, _) => true,
-        (_, to) if to.is_character() => true,
-        (from, to) if from.is_character() => {
-            to.is_numeric() || to.is_binary() || time(to) || *to == TypeKind::Boolean
-        }
-        (from, to) if from.is_numeric() && to.is_numeric() => true,
-        (TypeKind::Boolean, to) => to.is_numeric(),
-        (from, TypeKind::Boolean) => from.is_numeric(),
-        (from, to) if from.is_binary() && to.is_binary() => true,
-        (from, to) if from.is_timestamp() => time(to),
-        (TypeKind::Date, to) => to.is_timestamp(),
-        (TypeKind::Time(_), TypeKind::Time(_)) => true,
-        _ => false,
-    }
-}
-
 pub(super) fn refuse_cast(from: &TypeKind, to: &TypeKind, span: Span) -> Diagnostic {
     let error = Diagnostic::error("type", span, format!("{from} cannot be cast to {to}"));
     if from.is_numeric() && to.is_timestamp() {

@@ -4,7 +4,7 @@
 //! found by `function`; here is only the walk.
 
 use super::coerce::arithmetic;
-use super::coerce::{call, case, castable, comparison, must_be_boolean, negate, refuse_cast};
+use super::coerce::{call, case, comparison, must_be_boolean, negate, refuse_cast};
 use super::function;
 use super::literal;
 use super::scope::{Scope, field_of};
@@ -413,7 +413,7 @@ impl<'a> Binder<'a> {
         let value = self.bind(expr)?;
         let target = self.type_of(data_type, span)?;
         let from = &value.ty().kind;
-        if !castable(from, &target.kind) {
+        if !from.casts_to(&target.kind) {
             return Err(refuse_cast(from, &target.kind, span));
         }
         let or_null = *kind == ast::CastKind::TryCast;

@@ -4,7 +4,6 @@
 //! 2. Output columns meet the sink's columns by position, and are cast where Flink casts by itself.
 //! 3. Of the scanned table only the columns that something reads are asked from the source.
 
-use super::coerce::castable;
 use super::literal::{self, cast};
 use super::query::{OutputColumn, Relation};
 use super::scope::unknown_column;
@@ -12,7 +11,7 @@ use super::table::scope_column;
 use super::{Job, Planner};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Object, Table, Watermark};
-use crate::connector::{self, Use, key_type};
+use crate::connector::{self, Use};
 use crate::diagnostic::{Diagnostic, Told};
 use crate::parse::{Ident, Insert};
 use lw_graph::{
@@ -246,7 +245,7 @@ fn fit(
         );
         let error =
             Diagnostic::error("type", output.span, message).detail(both_schemas(relation, columns));
-        return Err(if castable(&from.kind, &to.kind) {
+        return Err(if from.kind.casts_to(&to.kind) {
             error.hint(format!("CAST({} AS {})", written(&output.name), to.kind))
         } else {
             error.hint("columns meet by position, not by name: check their order")
@@ -388,7 +387,7 @@ impl<'a> Assembly<'a> {
         for &position in &self.read {
             let column = &table.columns[position];
             let (from, ty) = match &column.source {
-                ColumnSource::Metadata(key) => (SourceColumn::Metadata(*key), key_type(*key)),
+                ColumnSource::Metadata(key) => (SourceColumn::Metadata(*key), key.ty()),
                 _ => {
                     let index = values.get(column.name.as_str());
                     let index = index.expect("a physical column is in the value's schema");

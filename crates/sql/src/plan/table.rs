@@ -1,11 +1,10 @@
 //! `CREATE TABLE`: columns get types, computed columns and the watermark get expressions over the others.
 
-use super::coerce::castable;
 use super::expr::Binder;
 use super::scope::{Scope, ScopeColumn};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Path, Table, Watermark};
-use crate::connector::{key_type, metadata_key};
+use crate::connector::metadata_key;
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::{ColumnKind, CreateTable, Ident, WatermarkDef};
 use crate::script::Script;
@@ -102,8 +101,8 @@ fn check_metadata(
             other.name
         )));
     }
-    let from = key_type(key);
-    if from.kind != ty.kind && !castable(&from.kind, &ty.kind) {
+    let from = key.ty();
+    if from.kind != ty.kind && !from.kind.casts_to(&ty.kind) {
         let message = format!(
             "metadata key '{}' is {}, which is not read as {}",
             written.value, from.kind, ty.kind
@@ -169,7 +168,7 @@ fn column_expr(position: usize, column: &Column) -> Option<Expr> {
         ColumnSource::Physical => own(column.ty.clone()),
         ColumnSource::Computed(expr) => expr.clone(),
         ColumnSource::Metadata(key) => {
-            let ty = key_type(*key);
+            let ty = key.ty();
             if ty.kind == column.ty.kind {
                 return Some(own(ty));
             }
