@@ -60,11 +60,16 @@ pub struct Decoded {
     pub rows: usize,
     /// Fields set to NULL and rows left out because the script says `'json.ignore-parse-errors' = 'true'`.
     pub ignored: usize,
+    /// Decimals that had more digits behind the point than their columns, none of them 0 only: they were rounded.
+    pub rounded: usize,
 }
 
 impl Decoded {
     pub(crate) fn rows(rows: usize) -> Decoded {
-        Decoded { rows, ignored: 0 }
+        Decoded {
+            rows,
+            ..Decoded::default()
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Decoding {
     decoder: Box<dyn Decoder>,
     metadata: MetadataColumns,
     ignored: Arc<AtomicU64>,
+    /// Decimals that lost a digit, since the source was made.
+    rounded: u64,
 }
 
 impl Decoding {
@@ -58,6 +60,7 @@ impl Decoding {
             spec: spec.clone(),
             decoder,
             ignored,
+            rounded: 0,
         })
     }
 
@@ -171,6 +174,13 @@ impl Decoding {
                     self.ignored
                         .fetch_add(decoded.ignored as u64, Ordering::Relaxed);
                 }
+                if decoded.rounded > 0 {
+                    self.tell_rounded(
+                        decoded.rounded as u64,
+                        &chunk.splits[split as usize],
+                        offset,
+                    );
+                }
                 if decoded.rows == 0 {
                     chunk.progress(split, offset).skipped += 1;
                 }
@@ -192,6 +202,24 @@ impl Decoding {
                 chunk.letters.push(letter);
             }
         }
+    }
+
+    /// Says that digits were lost at the first time, and again whenever they have become twice as many.
+    fn tell_rounded(&mut self, rounded: u64, split: &Split, offset: i64) {
+        let before = self.rounded;
+        self.rounded += rounded;
+        if before.checked_ilog2() == self.rounded.checked_ilog2() {
+            return;
+        }
+        let Split { topic, partition } = split;
+        tracing::warn!(
+            table = self.spec.table,
+            %topic,
+            partition,
+            offset,
+            rounded = self.rounded,
+            "decimals of the writer have more digits behind the point than their columns: they were rounded half up"
+        );
     }
 
     /// Puts value and metadata columns in the order that the plan wants.

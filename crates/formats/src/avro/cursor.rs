@@ -16,6 +16,8 @@ pub(crate) struct Cursor<'a> {
     items_left: usize,
     /// Values that may still be passed over.
     steps_left: usize,
+    /// Decimals of which a digit was lost.
+    pub(crate) rounded: usize,
 }
 
 impl<'a> Cursor<'a> {
@@ -25,6 +27,7 @@ impl<'a> Cursor<'a> {
             rest: bytes,
             items_left: items,
             steps_left: items.saturating_mul(STEPS),
+            rounded: 0,
         }
     }
 

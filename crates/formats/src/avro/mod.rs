@@ -125,7 +125,10 @@ impl Compiled {
         let error = match outcome {
             Ok(()) if cursor.left() == 0 => {
                 rows.commit();
-                return Ok(Decoded::rows(1));
+                return Ok(Decoded {
+                    rounded: cursor.rounded,
+                    ..Decoded::rows(1)
+                });
             }
             Ok(()) => DecodeError::new(
                 "avro.trailing",
@@ -213,7 +216,9 @@ pub(crate) fn confluent(
     Ok(Box::new(Confluent {
         lookup,
         fields,
-        compiled: HashMap::new(),
+        compiled: Vec::new(),
+        known: HashMap::new(),
+        last: None,
         rows,
     }))
 }
@@ -221,12 +226,36 @@ pub(crate) fn confluent(
 struct Confluent {
     lookup: Arc<dyn SchemaLookup>,
     fields: Vec<Field>,
-    /// By the writer's id; the error is why none of its records can be read.
-    compiled: HashMap<u32, Result<Compiled, DecodeError>>,
+    /// What is known of writers; the error is why none of a writer's records can be read.
+    compiled: Vec<Result<Compiled, DecodeError>>,
+    /// By the writer's id, where in `compiled` it is.
+    known: HashMap<u32, usize>,
+    /// The writer of the last record, with its place: most records have the writer of the one before.
+    last: Option<(u32, usize)>,
     rows: Rows,
 }
 
 impl Confluent {
+    /// Where the writer of this id is in `compiled`.
+    fn writer(&mut self, id: u32) -> Result<usize, DecodeError> {
+        if let Some((last, at)) = self.last
+            && last == id
+        {
+            return Ok(at);
+        }
+        let at = match self.known.get(&id) {
+            Some(at) => *at,
+            None => {
+                self.compiled.push(self.compile(id)?);
+                let at = self.compiled.len() - 1;
+                self.known.insert(id, at);
+                at
+            }
+        };
+        self.last = Some((id, at));
+        Ok(at)
+    }
+
     fn compile(&self, id: u32) -> Result<Result<Compiled, DecodeError>, DecodeError> {
         let Some(text) = self.lookup.schema_by_id(id) else {
             // Not remembered: it may be registered by the time the record is replayed.
@@ -269,11 +298,8 @@ impl Decoder for Confluent {
             ));
         }
         let id = u32::from_be_bytes([a, b, c, d]);
-        if !self.compiled.contains_key(&id) {
-            let compiled = self.compile(id)?;
-            self.compiled.insert(id, compiled);
-        }
-        match &self.compiled[&id] {
+        let at = self.writer(id)?;
+        match &self.compiled[at] {
             Ok(compiled) => compiled.read(payload, &mut self.rows),
             Err(error) => Err(error.clone()),
         }

@@ -122,7 +122,8 @@ fn value(
                 return Err(Fault::EmptyDecimal);
             }
             match decimal(bytes, *rule) {
-                Some(unscaled) => {
+                Some((unscaled, rounded)) => {
+                    cursor.rounded += usize::from(rounded);
                     if let Data::I128(values) = &mut column.data {
                         values.push(unscaled);
                     }
@@ -245,8 +246,9 @@ fn micros(number: i64, unit: Unit) -> Option<i64> {
     }
 }
 
-/// Big-endian two's complement of any length, brought to the column's scale (half up); `None` when it does not fit.
-fn decimal(bytes: &[u8], rule: Decimal) -> Option<i128> {
+/// Big-endian two's complement of any length, brought to the column's scale (half up), and whether that lost a digit; `None` when
+/// it does not fit.
+fn decimal(bytes: &[u8], rule: Decimal) -> Option<(i128, bool)> {
     let negative = bytes[0] & 0x80 != 0;
     let fill = if negative { 0xff } else { 0 };
     let (padding, digits) = bytes.split_at(bytes.len().saturating_sub(16));
@@ -259,18 +261,20 @@ fn decimal(bytes: &[u8], rule: Decimal) -> Option<i128> {
     if (unscaled < 0) != negative {
         return None;
     }
-    let scaled = if rule.to_scale >= rule.from_scale {
-        unscaled.checked_mul(crate::text::checked_power_of_ten(
-            rule.to_scale - rule.from_scale,
-        )?)?
+    let (scaled, rounded) = if rule.to_scale >= rule.from_scale {
+        let factor = crate::text::checked_power_of_ten(rule.to_scale - rule.from_scale)?;
+        (unscaled.checked_mul(factor)?, false)
     } else {
         match crate::text::checked_power_of_ten(rule.from_scale - rule.to_scale) {
-            Some(divisor) => crate::text::divide_half_up(unscaled, divisor),
-            None => 0,
+            Some(divisor) => {
+                let scaled = crate::text::divide_half_up(unscaled, divisor);
+                (scaled, unscaled % divisor != 0)
+            }
+            None => (0, unscaled != 0),
         }
     };
     debug_assert!(rule.limit <= power_of_ten(38), "precision is at most 38");
-    (scaled.unsigned_abs() < rule.limit.unsigned_abs()).then_some(scaled)
+    (scaled.unsigned_abs() < rule.limit.unsigned_abs()).then_some((scaled, rounded))
 }
 
 #[inline]

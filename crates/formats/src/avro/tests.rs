@@ -406,6 +406,42 @@ fn framed(
 }
 
 #[test]
+fn a_decimal_that_loses_a_digit_says_so() {
+    let writer = r#"{"type":"record","name":"E","fields":[{"name":"many","type":{"type":"array","items":
+        {"type":"bytes","logicalType":"decimal","precision":9,"scale":3}}}]}"#;
+    let of_scale = |scale| {
+        let item = TypeKind::Decimal {
+            precision: 9,
+            scale,
+        };
+        TypeKind::Array(Box::new(item.not_null())).nullable()
+    };
+    let many = |unscaled: &[i16]| {
+        let items = unscaled
+            .iter()
+            .map(|n| Wire::Bytes(n.to_be_bytes().to_vec()));
+        encoded(&[Wire::Block(items.collect())])
+    };
+    let rounded = |scale: u8, unscaled: &[i16]| {
+        let schema = schema(&[("many", of_scale(scale))]);
+        let format = FormatSpec::AvroConfluent {
+            url: None,
+            subject: None,
+        };
+        let lookup = Some(Arc::new(One(writer)) as Arc<dyn SchemaLookup>);
+        let mut decoder = crate::decoder(&format, &schema, &[0], lookup).expect("supported");
+        let mut value = vec![0, 0, 0, 0, 7];
+        value.extend(many(unscaled));
+        decoder.push(Some(&value)).expect("it is read").rounded
+    };
+    // 1.230, 1.234, -0.005
+    assert_eq!(rounded(3, &[1230, 1234, -5]), 0);
+    assert_eq!(rounded(4, &[1230, 1234, -5]), 0);
+    assert_eq!(rounded(2, &[1230, 1234, -5]), 2);
+    assert_eq!(rounded(0, &[1230, 1234, -5, 2000]), 3);
+}
+
+#[test]
 fn the_writers_schema_is_resolved_to_the_tables_columns() {
     let writer = r#"{"type":"record","name":"E","namespace":"shop","fields":[
         {"name":"gone","type":{"type":"map","values":["null","string",{"type":"fixed","name":"F","size":2}]}},

@@ -149,7 +149,7 @@ impl Json {
         let decoded = match scanner.peek() {
             Some(b'{') => Decoded {
                 ignored: self.object(&mut scanner)?,
-                rows: 1,
+                ..Decoded::rows(1)
             },
             Some(b'[') => self.array(&mut scanner)?,
             _ => return Err(not_a_row()),
@@ -208,8 +208,8 @@ impl Decoder for Json {
         }
         match outcome {
             Err(_) if self.options.ignore_parse_errors => Ok(Decoded {
-                rows: 0,
                 ignored: 1,
+                ..Decoded::default()
             }),
             outcome => outcome,
         }
