@@ -5,7 +5,7 @@
 use crate::batch::{Batch, DeadLetter, Origin, Split, SplitId};
 use crate::manifest::{Manifest, Pending, SplitOffset, TableChain};
 use lw_graph::{SinkSpec, SourceSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -212,6 +212,8 @@ pub struct Standing {
     pub complete: bool,
     /// The lowest offset per partition that any kept snapshot accounts for, rolled back or not.
     pub starts: Vec<SplitOffset>,
+    /// Ids of the plans that the table's history names: an audit asks what they mean.
+    pub plans: BTreeSet<String>,
 }
 
 /// Which marker a table gets.

@@ -27,9 +27,10 @@ use bytes::Bytes;
 use lw_graph::JobGraph;
 use lw_storage::{Expect, Op, Table as Kv};
 use parking_lot::Mutex;
+use plan::PlanText;
 use record::{Desired, FORMAT, Record, Unreadable, carry_over, plan_again};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -210,6 +211,10 @@ impl Pipelines {
         };
         let before = existing.as_ref().map(|record| record.plans.clone());
         record.remember_plans(before.unwrap_or_default());
+        if PlanText::too_long(&record.plans) {
+            let named = self.plans_named(&record)?;
+            PlanText::forget(&mut record.plans, &named);
+        }
         if !submission.adopt {
             self.refuse_foreign_markers(&record)?;
         }
@@ -584,6 +589,20 @@ impl Pipelines {
             }
         }
         Ok(())
+    }
+
+    /// The plans that the tables of a pipeline, or what is still to be committed to them, name.
+    fn plans_named(&self, record: &Record) -> Result<BTreeSet<String>, PipelineError> {
+        let mut named = BTreeSet::new();
+        for index in 0..record.jobs.len() {
+            let (_, manifest) = self.manifest_of(record, index)?;
+            let chains = manifest.tables.values().flat_map(|chain| &chain.chain);
+            named.extend(chains.filter_map(|pending| pending.plan.clone()));
+            if let Some((tables, _)) = self.tables(record, index, &manifest)? {
+                named.extend(tables.main.standing.plans);
+            }
+        }
+        Ok(named)
     }
 
     /// What adopting or rewinding takes, for each job; nothing has changed yet.

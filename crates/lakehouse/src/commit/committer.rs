@@ -26,7 +26,7 @@ use lw_runtime::connector::{
 };
 use lw_runtime::manifest::{Pending, SplitOffset, TableChain};
 use lw_stdx::clock::Clock;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Rounds of one call. A table that others change faster than this is left for the next call.
@@ -356,6 +356,7 @@ impl Committer for IcebergCommitter {
                 on_branch: false,
                 complete: true,
                 starts: Vec::new(),
+                plans: BTreeSet::new(),
             }));
         };
         let branch = Branch::of(&loaded.metadata);
@@ -366,6 +367,7 @@ impl Committer for IcebergCommitter {
             visible: branch.newest_marker().as_ref().map(Marker::to_table_marker),
             complete: branch.is_complete(),
             starts: starts(&loaded.metadata),
+            plans: marker.iter().flat_map(Marker::plans).collect(),
         }))
     }
 

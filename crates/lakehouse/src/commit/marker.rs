@@ -216,6 +216,12 @@ impl Marker {
         &self.stints
     }
 
+    /// The ids of the plans that made what is in the table.
+    pub fn plans(&self) -> impl Iterator<Item = String> {
+        let stints = self.stints.iter();
+        stints.filter_map(|stint| stint.plan.clone())
+    }
+
     /// This marker's end is the start of `ranges` on every partition that both name.
     pub fn continued_by(&self, ranges: &[SplitRange]) -> bool {
         ranges.iter().all(|range| {

@@ -8,9 +8,9 @@
 
 use super::PlannedJob;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Scripts of one pipeline that are kept, in bytes; the newest one always is.
+/// Scripts of one pipeline that are kept whether a table names their plans or not, in bytes; the newest one always is.
 const KEPT_BYTES: usize = 8 << 20;
 
 /// A script, and the ids of the plans that were made from it.
@@ -21,8 +21,7 @@ pub(super) struct PlanText {
 }
 
 impl PlanText {
-    /// Adds a plan; the oldest scripts go where all together are too long. A plan that is known already keeps its script: in
-    /// both the query means the same.
+    /// Adds a plan. One that is known already keeps its script: in both the query means the same.
     pub(super) fn keep(plans: &mut Vec<PlanText>, id: &str, sql: &str) {
         if plans.iter().any(|plan| plan.ids.iter().any(|i| i == id)) {
             return;
@@ -34,9 +33,28 @@ impl PlanText {
                 sql: sql.to_string(),
             }),
         }
-        while plans.len() > 1 && plans.iter().map(|plan| plan.sql.len()).sum::<usize>() > KEPT_BYTES
-        {
-            plans.remove(0);
+    }
+
+    /// Whether all together are too long to keep without a reason.
+    pub(super) fn too_long(plans: &[PlanText]) -> bool {
+        plans.iter().map(|plan| plan.sql.len()).sum::<usize>() > KEPT_BYTES
+    }
+
+    /// Forgets the oldest scripts until the others fit: first those of which no plan is `named` by a table, then, since a record
+    /// has to end somewhere, named ones too. The newest stays always.
+    pub(super) fn forget(plans: &mut Vec<PlanText>, named: &BTreeSet<String>) {
+        while plans.len() > 1 && PlanText::too_long(plans) {
+            let older = &plans[..plans.len() - 1];
+            let unnamed = |plan: &PlanText| !plan.ids.iter().any(|id| named.contains(id));
+            let oldest = older.iter().position(unnamed);
+            if oldest.is_none() {
+                let ids = plans[0].ids.join(", ");
+                tracing::warn!(
+                    ids,
+                    "the scripts of these plans are forgotten: audits of their ranges will be unverified"
+                );
+            }
+            plans.remove(oldest.unwrap_or(0));
         }
     }
 }
@@ -134,13 +152,24 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_scripts_go_first() {
-        let mut plans = Vec::new();
-        let long = |letter: &str| letter.repeat(KEPT_BYTES / 2);
-        for letter in ["a", "b", "c"] {
-            PlanText::keep(&mut plans, letter, &long(letter));
-        }
-        let kept: Vec<&str> = plans.iter().map(|plan| plan.ids[0].as_str()).collect();
-        assert_eq!(kept, ["b", "c"]);
+    fn the_oldest_scripts_that_no_table_names_go_first() {
+        let kept = |named: &[&str]| {
+            let mut plans = Vec::new();
+            let long = |letter: &str| letter.repeat(KEPT_BYTES / 2);
+            for letter in ["a", "b", "c", "d"] {
+                PlanText::keep(&mut plans, letter, &long(letter));
+            }
+            let named = named.iter().map(ToString::to_string).collect();
+            PlanText::forget(&mut plans, &named);
+            let ids: Vec<String> = plans.iter().map(|plan| plan.ids.join("")).collect();
+            ids.join(" ")
+        };
+        assert_eq!(kept(&[]), "c d");
+        assert_eq!(kept(&["a"]), "a d");
+        assert_eq!(kept(&["a", "b", "c"]), "c d", "somewhere a record ends");
+        let mut one = Vec::new();
+        PlanText::keep(&mut one, "a", &"a".repeat(2 * KEPT_BYTES));
+        PlanText::forget(&mut one, &BTreeSet::new());
+        assert_eq!(one.len(), 1, "the newest stays");
     }
 }

@@ -85,6 +85,7 @@ fn table(name: &str, text: &str) -> Table {
             on_branch: !text.contains("off"),
             complete: !text.contains("cut"),
             starts: Vec::new(),
+            plans: Default::default(),
         },
         can_commit: !text.contains("foreign files"),
     }
