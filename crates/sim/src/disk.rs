@@ -34,8 +34,10 @@ pub enum Trouble {
     PowerOff { after: u64 },
     /// The next sync of a file fails, and what it should have made durable is lost by the next crash.
     FailedSync,
-    /// Room for this many bytes of files.
+    /// Room for this many bytes of files; ends [`Trouble::NoRoomFor`].
     Capacity(u64),
+    /// Writes to files whose name ends so (too) find no room, new bytes or old: file systems that copy on write have no other.
+    NoRoomFor(&'static str),
     /// Each sync takes this long.
     SlowSync(Duration),
 }
@@ -60,6 +62,7 @@ struct World {
     power_off_at: Option<u64>,
     fail_sync: bool,
     capacity: u64,
+    no_room_for: Vec<&'static str>,
     sync_takes: Duration,
 }
 
@@ -97,6 +100,7 @@ impl SimDisk {
             power_off_at: None,
             fail_sync: false,
             capacity: u64::MAX,
+            no_room_for: Vec::new(),
             sync_takes: Duration::ZERO,
         };
         SimDisk {
@@ -110,7 +114,8 @@ impl SimDisk {
         match trouble {
             Trouble::PowerOff { after } => world.power_off_at = Some(world.changes + after),
             Trouble::FailedSync => world.fail_sync = true,
-            Trouble::Capacity(bytes) => world.capacity = bytes,
+            Trouble::Capacity(bytes) => (world.capacity, world.no_room_for) = (bytes, Vec::new()),
+            Trouble::NoRoomFor(name) => world.no_room_for.push(name),
             Trouble::SlowSync(takes) => world.sync_takes = takes,
         }
     }
@@ -282,13 +287,20 @@ impl World {
         lengths.sum::<usize>() as u64
     }
 
+    fn has_name(&self, inode: usize, end: &str) -> bool {
+        let mut names = self.names.iter().filter(|(_, named)| **named == inode);
+        names.any(|(path, _)| path.to_string_lossy().ends_with(end))
+    }
+
     fn put(&mut self, inode: usize, change: Change) -> io::Result<()> {
         let len = self.inodes[inode].content.len();
         let grown = match &change {
             Change::Write { position, bytes } => (position + bytes.len()).saturating_sub(len),
             Change::Length(new) => new.saturating_sub(len),
         };
-        if grown > 0 && self.used() + grown as u64 > self.capacity {
+        let is_over = grown > 0 && self.used() + grown as u64 > self.capacity;
+        let mut ends = self.no_room_for.iter();
+        if is_over || ends.any(|end| self.has_name(inode, end)) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.change(|world| {
@@ -536,6 +548,26 @@ mod tests {
         other.crash();
         assert_eq!(read_all(&other, Path::new("d/f")).unwrap(), b"acc");
         assert_eq!(read_all(&disk, Path::new("d/f")).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn one_kind_of_file_may_find_no_room() {
+        let disk = disk(1);
+        let file = disk.create(Path::new("d/f.wal")).unwrap();
+        file.write_at(b"abc", 0).unwrap();
+        disk.cause(Trouble::NoRoomFor(".wal"));
+        let full = |result: io::Result<()>| {
+            result.is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        };
+        assert!(full(file.write_at(b"x", 0)), "though the byte is there");
+        write_atomic(&disk, Path::new("d/g"), b"x").unwrap();
+        disk.cause(Trouble::Capacity(u64::MAX));
+        disk.cause(Trouble::NoRoomFor("d/g.tmp"));
+        assert!(full(write_atomic(&disk, Path::new("d/g"), b"y")));
+        file.write_at(b"x", 0).unwrap();
+        disk.cause(Trouble::Capacity(u64::MAX));
+        write_atomic(&disk, Path::new("d/g"), b"y").unwrap();
+        assert_eq!(read_all(&disk, Path::new("d/g")).unwrap(), b"y");
     }
 
     #[test]

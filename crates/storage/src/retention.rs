@@ -2,12 +2,15 @@
 //!
 //! As Kafka, the oldest batches go first and the age of a batch is that of its newest record. Finer than Kafka: a sealed
 //! file's part of a log goes as a whole, but in the active file batches go one by one. A batch without a timestamp (-1)
-//! never gets too old. Beyond Kafka: what a reader of our own still needs is kept (`holds.rs`).
+//! never gets too old. Beyond Kafka: what a reader of our own still needs is kept (`holds.rs`), until the disk is nearly
+//! full; then the oldest files of it go, as many as are needed.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::index::Segment;
 use crate::record::LogId;
+use crate::rewrite::Use;
 use crate::state::{Log, State};
 use crate::topic::Topic;
 
@@ -36,6 +39,54 @@ pub(crate) fn due(state: &State, holds: &HashMap<LogId, (i64, &str)>, now: i64) 
         })
     })
     .collect()
+}
+
+/// Through which file what is held must go, though somebody has still to read it, so that `needed` bytes become free: the
+/// oldest files first, none beyond, and nothing that would free nothing. 0 when nothing of it must go.
+///
+/// Files before `keep_from` can be taken off the disk. One frees its bytes when nobody needs it any more, and all but the
+/// live ones when so few are left that it is rewritten; those that are dead already, on their way off the disk, count too.
+pub(crate) fn sacrifice(state: &State, due: &[Due], keep_from: u64, needed: u64) -> u64 {
+    struct Released {
+        bytes: u64,
+        held: bool,
+    }
+    let mut released: HashMap<u64, Released> = HashMap::new();
+    for due in due {
+        let segments = state.logs[&due.log].segments.iter();
+        for segment in segments.take_while(|segment| segment.last < due.start) {
+            let none = Released {
+                bytes: 0,
+                held: false,
+            };
+            let of_file = released.entry(segment.file).or_insert(none);
+            of_file.bytes += segment.bytes;
+            of_file.held |= due.held.as_ref().is_some_and(|(at, _)| segment.last >= *at);
+        }
+    }
+    let (mut freed, mut through) = (0, 0);
+    for (id, file) in state.sealed.range(..keep_from) {
+        if freed >= needed {
+            break;
+        }
+        let released = released.get(id);
+        let left = file.live - released.map_or(0, |released| released.bytes);
+        if Use::is_sparse(left, file.end) {
+            freed += file.end.saturating_sub(left);
+            if released.is_some_and(|released| released.held) {
+                through = *id;
+            }
+        }
+    }
+    through
+}
+
+/// The new start of a log of which something is held: at the hold, or behind what of it stands in files up to `through`.
+pub(crate) fn start_through(log: &Log, due: &Due, through: u64) -> i64 {
+    let held = due.held.as_ref().map_or(due.start, |(held, _)| *held);
+    let goes = |segment: &&Segment| segment.file <= through && segment.last < due.start;
+    let last = log.segments.iter().take_while(goes).last();
+    last.map_or(held, |segment| held.max(segment.last + 1))
 }
 
 /// A part of a log that goes as a whole.

@@ -49,8 +49,9 @@ impl Use {
         self.live += segment.bytes;
     }
 
-    fn is_sparse(&self) -> bool {
-        self.live * 4 <= self.end
+    /// Whether so few live bytes of a file with bytes up to `end` make it worth rewriting.
+    pub(crate) fn is_sparse(live: u64, end: u64) -> bool {
+        live * 4 <= end
     }
 }
 
@@ -65,7 +66,8 @@ pub(crate) fn due(
     let mut run: Vec<(u64, Use)> = Vec::new();
     for (id, file) in files.range(..checkpoint_file) {
         let small = file.end <= full / 4;
-        let thin = file.logs > 0 && (file.is_sparse() || small) && !stuck.contains(id);
+        let thin =
+            file.logs > 0 && (Use::is_sparse(file.live, file.end) || small) && !stuck.contains(id);
         let fits = run.iter().map(|(_, f)| f.live).sum::<u64>() + file.live <= full;
         if !(thin && fits) {
             if let Some(found) = pick(&run) {
@@ -81,7 +83,7 @@ pub(crate) fn due(
 }
 
 fn pick(run: &[(u64, Use)]) -> Option<RangeInclusive<u64>> {
-    let is_sparse = |(_, file): &&(u64, Use)| file.is_sparse();
+    let is_sparse = |(_, file): &&(u64, Use)| Use::is_sparse(file.live, file.end);
     let joined = match run.len() >= JOIN {
         true => run,
         false => {

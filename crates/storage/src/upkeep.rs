@@ -37,7 +37,7 @@ impl Shared {
                 }
             }
             let due = self.clock.elapsed() >= next_retention
-                || (self.holds.lock().kept_some && self.is_below_floor());
+                || (self.holds.lock().kept_some && self.below_floor() > 0);
             let round = || {
                 if !every.is_zero() && due {
                     self.run_retention();
@@ -230,26 +230,36 @@ impl Shared {
         if !holds.ready {
             return Vec::new();
         }
-        let due = retention::due(&self.core.lock().state, &holds.lowest(), now);
-        let obeys = !self.is_below_floor() && self.config.fault != Some(Fault::IgnoreHolds);
-        holds.kept_some = obeys && due.iter().any(|due| due.held.is_some());
-        drop(holds);
-        let start = |due: Due| match due.held {
-            Some((offset, _)) if obeys => (due.log, offset),
-            Some((offset, holder)) => {
+        let core = self.core.lock();
+        let due = retention::due(&core.state, &holds.lowest(), now);
+        let through = match self.config.fault {
+            Some(Fault::IgnoreHolds) => u64::MAX,
+            _ => retention::sacrifice(&core.state, &due, core.keep_from, self.below_floor()),
+        };
+        let mut kept_some = false;
+        let start = |due: Due| {
+            let Some((held, holder)) = &due.held else {
+                return (due.log, due.start);
+            };
+            let start = retention::start_through(&core.state.logs[&due.log], &due, through);
+            kept_some |= start < due.start;
+            if start > *held {
                 tracing::warn!(
-                    holder, topic = %due.log.topic, partition = due.log.partition, from = offset, to = due.start,
+                    holder, topic = %due.log.topic, partition = due.log.partition, from = held, to = start,
                     "the disk is nearly full: retention takes records that were still to be read"
                 );
-                (due.log, due.start)
             }
-            None => (due.log, due.start),
+            (due.log, start)
         };
-        due.into_iter().map(start).collect()
+        let starts = due.into_iter().map(start).collect();
+        drop(core);
+        holds.kept_some = kept_some;
+        starts
     }
 
-    fn is_below_floor(&self) -> bool {
+    /// Bytes that are missing to what retention leaves to readers of our own.
+    fn below_floor(&self) -> u64 {
         let free = self.folder.disk.free_bytes(&self.folder.wal);
-        free.is_ok_and(|free| free < self.config.retention_floor)
+        free.map_or(0, |free| self.config.retention_floor.saturating_sub(free))
     }
 }

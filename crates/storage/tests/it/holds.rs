@@ -1,10 +1,12 @@
 //! Retention and those who still have to read: nothing that is held goes while the disk has room.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lw_sim::{SimClock, SimDisk, Trouble};
+use lw_stdx::disk::Disk;
 use lw_storage::source::{LogSource, SourceError};
 use lw_storage::{Config, Hold, Op, Storage, Uuid};
 
@@ -100,23 +102,70 @@ fn what_is_held_stays_until_it_is_released() {
     }
 }
 
+/// Below the floor the oldest files of what is held go, as many as are needed, and the reader learns the range.
 #[test]
-fn below_the_floor_retention_goes_on_and_the_reader_learns_the_range() {
+fn below_the_floor_retention_takes_as_many_files_as_are_needed() {
     let bench = Bench::new();
-    let (storage, topic) = (&bench.storage, bench.topic("t", HOUR));
+    let storage = &bench.storage;
+    let topic = create_with(storage, "t", 1, HOUR);
+    let value = "v".repeat(1000);
+    for _ in 0..400 {
+        storage.append(topic, 0, batch(&[&value]), |r| assert!(r.is_ok()));
+        storage.step();
+        storage.upkeep();
+    }
+    assert!(storage.stats().wal_files >= 7, "{:?}", storage.stats());
     storage.hold("a", vec![hold(topic, 1)]);
     storage.holds_ready();
     assert_eq!(bench.start_after_retention(topic), 1);
-    bench.disk.cause(Trouble::Capacity(150_000));
-    assert_eq!(bench.start_after_retention(topic), 5);
+    let dir = Path::new("/data/wal");
+    let room = 1 << 30;
+    bench.disk.cause(Trouble::Capacity(room));
+    let used = room - bench.disk.free_bytes(dir).unwrap();
+    // 90,000 bytes are missing to the floor, and a file has 65,536.
+    bench.disk.cause(Trouble::Capacity(used + 10_000));
+    let start = bench.start_after_retention(topic);
+    // A file has 54 of these, and a reserve.
+    assert!((100..=170).contains(&start), "{start}");
+    let again = bench.start_after_retention(topic);
+    assert_eq!(again, start, "those are on their way off the disk");
+    storage.upkeep();
+    let spare_and_all = bench.disk.free_bytes(dir).unwrap();
+    assert!(spare_and_all >= 100_000, "{spare_and_all} bytes are free");
+    assert_eq!(bench.start_after_retention(topic), start);
     let read = storage.read("t", &BTreeMap::from([(0, 1)]), 1);
     let gone = SourceError::OutOfRange {
         topic: "t".into(),
         partition: 0,
         asked: 1,
-        start: 5,
+        start,
     };
     assert_eq!(read, Err(gone));
+}
+
+/// The active file cannot go, nor one that somebody else needs: its reader would lose records for nothing.
+#[test]
+fn below_the_floor_nothing_is_taken_that_frees_nothing() {
+    let bench = Bench::new();
+    let (storage, topic) = (&bench.storage, bench.topic("t", HOUR));
+    storage.hold("a", vec![hold(topic, 1)]);
+    storage.holds_ready();
+    bench.disk.cause(Trouble::Capacity(150_000));
+    assert_eq!(bench.start_after_retention(topic), 1);
+    bench.disk.cause(Trouble::Capacity(u64::MAX));
+    // As much of each file is another topic's, which is kept.
+    let other = create_with(storage, "kept", 1, &[("retention.ms", "-1")]);
+    let value = "v".repeat(1000);
+    for n in 0..400 {
+        let topic = [topic, other][n % 2];
+        storage.append(topic, 0, batch(&[&value]), |r| assert!(r.is_ok()));
+        storage.step();
+        storage.upkeep();
+    }
+    bench.disk.cause(Trouble::Capacity(150_000));
+    assert_eq!(bench.start_after_retention(topic), 1);
+    storage.release("a");
+    assert_eq!(bench.start_after_retention(topic), 205);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::disk::Disk;
 use lw_storage::source::LogSource;
-use lw_storage::{AppendError, CommitError, Config, Expect, Op, Storage, Table, Uuid};
+use lw_storage::{AppendError, CommitError, Config, Expect, Op, OpenError, Storage, Table, Uuid};
 
 use crate::kit::{batch, create, records};
 
@@ -27,12 +27,16 @@ impl Bench {
     }
 
     fn open(&self) -> Storage {
+        self.try_open().unwrap()
+    }
+
+    fn try_open(&self) -> Result<Storage, OpenError> {
         let config = Config {
             wal_file_bytes: 32 << 10,
             min_free_bytes: 4 << 10,
             ..Config::new("/data")
         };
-        Storage::open_stepped(Arc::new(self.disk.clone()), self.clock.clone(), config).unwrap()
+        Storage::open_stepped(Arc::new(self.disk.clone()), self.clock.clone(), config)
     }
 }
 
@@ -353,4 +357,140 @@ fn a_restart_on_a_full_disk_needs_no_room_for_the_index_of_a_sealed_file() {
             .exists("/data/wal/00000000000000000001.idx".as_ref())
     );
     assert_eq!(records(&storage, topic, 0).len(), count);
+}
+
+/// What goes on when writes of one kind find no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GoesOn {
+    appends: bool,
+    small: bool,
+}
+
+/// Whatever it is that finds no room: what must wait is refused as a full disk, the rest goes on, nothing that was
+/// acknowledged is lost by a power cut then, and with room all goes on without a restart.
+#[test]
+fn a_full_disk_at_each_kind_of_write_is_told_and_gets_well() {
+    let all = GoesOn {
+        appends: true,
+        small: true,
+    };
+    let small = GoesOn {
+        appends: false,
+        ..all
+    };
+    let none = GoesOn {
+        small: false,
+        ..small
+    };
+    for (kind, names, goes_on) in [
+        ("the log itself", &[".wal"] as &[_], none),
+        ("the next file", &["late.tmp", "next.tmp"], small),
+        ("the spare", &["next.tmp"], all),
+        ("an index", &["00000000000000000001.tmp"], small),
+        ("a checkpoint", &["checkpoint.tmp"], small),
+        ("a rewritten file", &["rewrite.tmp"], all),
+    ] {
+        full_at(kind, names, goes_on);
+    }
+}
+
+fn full_at(kind: &str, names: &[&'static str], goes_on: GoesOn) {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let (topic, kept) = (create(&storage, "t", 1), create(&storage, "kept", 1));
+    append(&storage, kept, "kept").unwrap();
+    let mut acked = Vec::new();
+    let mut refused = None;
+    for n in 0..120 {
+        if n == 5 {
+            let full = |name: &&'static str| bench.disk.cause(Trouble::NoRoomFor(name));
+            names.iter().for_each(full);
+        }
+        let value = format!("{n} {}", "v".repeat(900));
+        match append(&storage, topic, &value) {
+            Ok(offset) => acked.push(format!("{offset}={value}")),
+            Err(error) => {
+                assert!(matches!(error, AppendError::Full(_)), "{kind}: {error}");
+                refused = Some(error);
+            }
+        }
+        storage.upkeep();
+    }
+    assert_eq!(refused.is_none(), goes_on.appends, "{kind}: {refused:?}");
+    assert_eq!(put(&storage, 1).is_ok(), goes_on.small, "{kind}");
+    assert_eq!(records(&storage, topic, 0), acked, "{kind}: reads go on");
+    let copy = bench.disk.fork();
+    copy.crash();
+    if goes_on.small {
+        let clock = bench.clock.clone();
+        let copy = Bench { disk: copy, clock };
+        assert_eq!(
+            records(&copy.open(), topic, 0),
+            acked,
+            "{kind}: after a power cut"
+        );
+    }
+    let free = |newest: usize, acked: &[String]| Op::DeleteRecords {
+        topic,
+        partition: 0,
+        before: (acked.len() - newest) as i64,
+    };
+    let freed = storage.commit_blocking(vec![free(1, &acked)]);
+    assert_eq!(freed.is_ok(), goes_on.small, "{kind}: {freed:?}");
+    bench.disk.cause(Trouble::Capacity(u64::MAX));
+    put(&storage, 2).unwrap();
+    for n in 0..120 {
+        let value = format!("after {n} {}", "v".repeat(900));
+        let offset =
+            append(&storage, topic, &value).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        acked.push(format!("{offset}={value}"));
+        storage.upkeep();
+    }
+    assert!(!storage.stats().write_blocked && storage.stats().failed.is_none());
+    storage.commit_blocking(vec![free(20, &acked)]).unwrap();
+    (0..9).for_each(|_| storage.upkeep());
+    let left = &acked[acked.len() - 20..];
+    let check = |storage: &Storage| {
+        assert_eq!(records(storage, topic, 0), left, "{kind}");
+        assert_eq!(records(storage, kept, 0), ["0=kept"], "{kind}");
+        assert_eq!(storage.get(Table::GroupOffsets, b"group").unwrap(), "2");
+    };
+    check(&storage);
+    let rewritten = bench.disk.list("/data/wal".as_ref()).unwrap();
+    let is_rewritten = rewritten.iter().any(|file| file.name.ends_with(".seg"));
+    assert!(is_rewritten, "{kind}: the kept record stands alone by now");
+    drop(storage);
+    bench.disk.crash();
+    check(&bench.open());
+}
+
+#[test]
+fn a_checkpoint_that_finds_no_room_at_the_end_costs_the_next_start_a_replay() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let topic = create(&storage, "t", 1);
+    storage.close();
+    let storage = bench.open();
+    append(&storage, topic, "v").unwrap();
+    bench.disk.cause(Trouble::NoRoomFor("checkpoint.tmp"));
+    storage.close();
+    bench.disk.crash();
+    let storage = bench.open();
+    assert_eq!(records(&storage, topic, 0), ["0=v"]);
+    assert_eq!(append(&storage, topic, "w"), Ok(1));
+}
+
+#[test]
+fn a_new_folder_that_finds_no_room_says_so_and_opens_when_there_is_some() {
+    for (name, what) in [("meta.tmp", "write meta"), ("next.tmp", "begin the log")] {
+        let bench = Bench::new();
+        bench.disk.cause(Trouble::NoRoomFor(name));
+        let refused = bench.try_open().err().map(|error| error.to_string());
+        let expected = format!("cannot {what}: no storage space");
+        assert_eq!(refused, Some(expected));
+        bench.disk.cause(Trouble::Capacity(u64::MAX));
+        let storage = bench.open();
+        let topic = create(&storage, "t", 1);
+        assert_eq!(append(&storage, topic, "v"), Ok(0));
+    }
 }
