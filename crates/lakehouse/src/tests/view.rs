@@ -1,12 +1,19 @@
 //! A table is looked at without its data files: they are overwritten or gone, and nobody notices.
 
-use super::world::{Pipeline, TABLE, World, ident};
+use super::world::{HandClock, Pipeline, TABLE, World, ident};
+use crate::catalog::NewTable;
 use crate::storage::local_path;
-use crate::view::{Footers, list};
-use crate::{Catalog, TableCatalog, TableView};
+use crate::view::{Footers, Listed, list};
+use crate::{Catalog, Ids, TableCatalog, TableView};
+use iceberg::{TableIdent, TableUpdate};
 use lw_runtime::connector::{Committer, Restate};
 use lw_runtime::manifest::TableChain;
+use lw_sim::{SimClock, SimDisk};
+use lw_stdx::disk::{Disk, Entry, File};
+use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 fn written() -> World {
     let world = World::new();
@@ -162,4 +169,103 @@ fn a_rewind_takes_the_history_back_with_the_marker() {
     pipeline.committer.restate(TABLE, Restate::Visible).unwrap();
     assert_eq!(plans(&world), [said("a")]);
     assert_eq!(accounted(&world.view()), (0, 3));
+}
+
+/// A disk that writes down what is opened.
+struct Watched {
+    disk: SimDisk,
+    opened: Mutex<Vec<PathBuf>>,
+}
+
+impl Disk for Watched {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.opened.lock().unwrap().push(path.to_owned());
+        self.disk.open(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.disk.create(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.disk.list(dir)
+    }
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(dir)
+    }
+    fn total_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.disk.total_bytes(dir)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.disk.exists(path)
+    }
+}
+
+/// A table whose head says that it has a hundred files. None of them is there, nor is a manifest.
+fn large_table(catalog: &Catalog, ident: &TableIdent, number: i64) {
+    let new = NewTable {
+        schema: iceberg::spec::Schema::builder().build().unwrap(),
+        properties: Default::default(),
+        format_version: iceberg::spec::FormatVersion::V2,
+        location: None,
+    };
+    let made = catalog.create(ident, new).unwrap().metadata;
+    let totals = [("total-records", "4200"), ("total-data-files", "100")];
+    let snapshot = iceberg::spec::Snapshot::builder()
+        .with_snapshot_id(1 + number)
+        .with_sequence_number(made.next_sequence_number())
+        .with_timestamp_ms(made.last_updated_ms() + 1)
+        .with_manifest_list(format!("{}/metadata/snap.avro", made.location()))
+        .with_summary(iceberg::spec::Summary {
+            operation: iceberg::spec::Operation::Append,
+            additional_properties: totals
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        })
+        .with_schema_id(made.current_schema_id())
+        .build();
+    let updates = vec![
+        TableUpdate::AddSnapshot { snapshot },
+        super::world::set_head(1 + number),
+    ];
+    TableCatalog::commit(catalog, ident, Vec::new(), updates).unwrap();
+}
+
+#[test]
+fn a_list_of_a_thousand_tables_of_a_hundred_files_opens_a_thousand_small_files() {
+    let disk = Arc::new(Watched {
+        disk: SimDisk::new(7, Arc::new(SimClock::new())),
+        opened: Mutex::default(),
+    });
+    let (clock, ids) = (HandClock::new(), Ids::random());
+    let folder = Path::new("/tables");
+    let world = World::open_stepped(disk.clone(), folder, clock, ids.clone());
+    for number in 0..1000 {
+        let table = ident(&format!("lake{}.t{number}", number % 10));
+        world.catalog.ensure_namespace(table.namespace()).unwrap();
+        large_table(&world.catalog, &table, number);
+    }
+    // Another catalog over the same pointers has nothing in memory.
+    let files = world.catalog.files().clone();
+    let fresh = Catalog::open(world.storage.clone(), files, "/tables/warehouse", ids).unwrap();
+    disk.opened.lock().unwrap().clear();
+    let tables = list(&fresh).unwrap();
+    assert_eq!(tables.len(), 1000);
+    let right = |table: &Listed| (table.rows, table.files) == (Some(4200), Some(100));
+    assert!(tables.iter().all(right), "{:?}", tables[0]);
+    let opened = disk.opened.lock().unwrap();
+    let metadata = |path: &PathBuf| path.to_string_lossy().ends_with(".metadata.json");
+    assert!(opened.iter().all(metadata), "{opened:?}");
+    assert_eq!(opened.len(), 1000, "each table's metadata once");
 }
