@@ -37,12 +37,12 @@ use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 
 pub use crate::net::Shutdown;
+pub use lw_storage::LEADER_EPOCH;
+
 pub use crate::progress::{GroupLag, GroupSummary, PublishError};
 
 /// The id of the one node that there is.
 pub const NODE_ID: i32 = 1;
-/// The log is never truncated below what a consumer saw, so its epoch never moves.
-pub const LEADER_EPOCH: i32 = 0;
 
 /// How the broker behaves. The defaults are Kafka's where Kafka has one.
 #[derive(Clone)]

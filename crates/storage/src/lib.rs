@@ -65,6 +65,7 @@ pub use ops::{
     TooLarge,
 };
 pub use read::FetchFrom;
+pub use record::LEADER_EPOCH;
 pub use recovery::Damage;
 pub use storage::{Bounds, Fetched, Stats, Storage, Subscription};
 pub use topic::Topic;

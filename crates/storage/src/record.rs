@@ -32,7 +32,7 @@ pub(crate) struct LogId {
 
 /// The epoch that batches carry. One node is always the leader, and what recovery cuts off was never readable, so it
 /// never has a reason to change.
-pub(crate) const LEADER_EPOCH: i32 = 0;
+pub const LEADER_EPOCH: i32 = 0;
 
 /// A record as recorded; byte strings are generic so that the write path shares and the read path borrows.
 #[derive(Debug, Clone, PartialEq, Eq)]
