@@ -19,6 +19,7 @@ const USAGE: &str = "\
 cargo xtask tidy                   what a reviewer would count: layers, file heads, banned words, links, rustfmt
 cargo xtask clippy                 clippy over all targets of all crates, every warning denied
 cargo xtask test                   tidy, all crates' tests, release build, short simulation, end-to-end cases
+cargo xtask years                  all crates' tests a year ahead and a year back, by faketime
 cargo xtask e2e [NAME]...          the end-to-end cases, or those whose name contains a NAME
 cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built
 cargo xtask sim [--seed N | --seeds N]        simulated crashes under one seed, or under N fresh ones
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::command(),
         Some("clippy") => suites::clippy(),
         Some("test") => suites::test(),
+        Some("years") => suites::years(),
         Some("e2e") => suites::e2e(rest),
         Some("smoke") => suites::e2e(&["test_smoke".to_owned()]),
         Some("sim") => suites::sim(rest),

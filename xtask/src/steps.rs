@@ -72,12 +72,18 @@ impl Step {
         }
     }
 
+    /// A cargo as one that is typed at a prompt. `cargo xtask` is a `cargo run`, which tells its program of what package it is;
+    /// a build script that listens to that (ring's does) would run anew, and ring, rustls, reqwest and Iceberg be compiled
+    /// anew, each time that somebody went from `cargo build` to `cargo xtask` or back.
     pub(crate) fn cargo(name: impl Into<String>, args: &[&str]) -> Step {
-        Step::new(
-            name,
-            std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),
-            args,
-        )
+        let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+        let mut step = Step::new(name, cargo, args);
+        for (key, _) in std::env::vars_os() {
+            if is_of_this_package(&key.to_string_lossy()) {
+                step.command.env_remove(key);
+            }
+        }
+        step
     }
 
     pub(crate) fn env(mut self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Step {
@@ -135,6 +141,11 @@ impl Step {
             took: begun.elapsed(),
         })
     }
+}
+
+/// Whether cargo sets the variable for one package: its places and its names.
+fn is_of_this_package(key: &str) -> bool {
+    key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_")
 }
 
 pub(crate) struct Outcome {
@@ -212,6 +223,20 @@ pub(crate) fn cache_dir() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::{Counts, Outcome, Step, summary};
+
+    /// Cargo sets for this test what it sets for `cargo xtask`.
+    #[test]
+    fn an_inner_cargo_does_not_hear_of_our_own_package() {
+        let step = Step::cargo("x", &["--version"]);
+        let removed: Vec<_> = step.command.get_envs().collect();
+        for key in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"] {
+            assert!(std::env::var_os(key).is_some(), "{key} is set");
+            assert!(
+                removed.contains(&(key.as_ref(), None)),
+                "{key} is passed on"
+            );
+        }
+    }
 
     #[test]
     fn what_is_not_installed_answers_nothing_and_fails_the_whole() {

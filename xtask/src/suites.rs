@@ -93,6 +93,39 @@ fn lint(name: &str, packages: &[&str], release: bool) -> Step {
     Step::cargo(name, &args)
 }
 
+/// All crates' tests with the clock a year ahead and a year back: none of them may depend on the day.
+pub(crate) fn years() -> Result<bool> {
+    if !Step::new("faketime", "faketime", &["--version"]).answers() {
+        let why = "faketime is not installed: your system's package of that name has it";
+        return Ok(summary(&[Outcome::failed("faketime", why)]));
+    }
+    let mut outcomes = Vec::new();
+    for offset in ["+1y", "-1y"] {
+        for (what, packages, release) in [("light", &LIGHT[..], false), ("heavy", &HEAVY, true)] {
+            let step = crates(&format!("{what} crates, {offset}"), packages, release);
+            // Only the tests see another day: cargo judges by the age of files what is to be built.
+            let step = step
+                .env(&runner_variable()?, format!("faketime -f {offset}"))
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .env("DONT_FAKE_MONOTONIC", "1");
+            outcomes.push(step.run()?);
+        }
+    }
+    Ok(summary(&outcomes))
+}
+
+/// By which cargo is told what to run a test binary with.
+fn runner_variable() -> Result<String> {
+    let told = std::process::Command::new("rustc").arg("-vV").output()?;
+    let told = String::from_utf8_lossy(&told.stdout);
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    let Some(host) = host else {
+        bail!("rustc does not say what it compiles for")
+    };
+    let host = host.to_uppercase().replace('-', "_");
+    Ok(format!("CARGO_TARGET_{host}_RUNNER"))
+}
+
 pub(crate) fn e2e(names: &[String]) -> Result<bool> {
     let cases = cases("end to end", names)?;
     let built = binary().run()?;
