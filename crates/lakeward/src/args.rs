@@ -311,7 +311,8 @@ pub struct Consume {
     /// One partition; without it all.
     #[arg(short = 'p', long)]
     pub partition: Option<i32>,
-    /// Where to begin: beginning, end, an offset, or -N for the last N of each partition. `-o json` chooses the format.
+    /// Where to begin: beginning, end, an offset, -N for the last N of each partition, or s@TIME for the records of a time and
+    /// later. `-o json` chooses the format.
     #[arg(short = 'o', long, allow_hyphen_values = true)]
     pub offset: Vec<String>,
     /// Records after which to end.
@@ -390,15 +391,15 @@ pub struct ResetTo {
     pub shift_by: Option<i64>,
 }
 
-fn datetime(text: &str) -> Result<i64, String> {
+/// Milliseconds since 1970, not before: the negative ones are words of Kafka's protocol, and no record is as old.
+pub fn datetime(text: &str) -> Result<i64, String> {
     let millis = text.parse().ok();
-    millis
-        .or_else(|| lw_stdx::calendar::parse_utc(text))
-        .ok_or_else(|| {
-            format!(
-                "'{text}' is not a time; write '2026-01-31T12:00:00.000' or milliseconds since 1970"
-            )
-        })
+    let millis = millis.or_else(|| lw_stdx::calendar::parse_utc(text));
+    millis.map(|millis| millis.max(0)).ok_or_else(|| {
+        format!(
+            "'{text}' is not a time; write '2026-01-31T12:00:00.000' or milliseconds since 1970"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -417,7 +418,7 @@ mod tests {
     #[test]
     fn times_are_read_as_utc() {
         assert_eq!(datetime("1709251199000"), Ok(1_709_251_199_000));
-        assert_eq!(datetime("-1"), Ok(-1));
+        assert_eq!(datetime("-1"), Ok(0));
         assert_eq!(datetime("2024-02-29T23:59:59"), Ok(1_709_251_199_000));
         let error = datetime("2026-02-30T00:00:00").expect_err("February has no 30th");
         assert!(

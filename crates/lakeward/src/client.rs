@@ -56,9 +56,14 @@ impl Client {
         })
     }
 
-    /// Whether a server answers there.
+    /// Whether a server of ours answers there: one that refuses us is not one that is not there.
     pub fn is_up(&self) -> bool {
-        self.get("/api/v1/status").is_ok()
+        let asked = self.request(Method::GET, "/api/v1/status");
+        let answer = self
+            .runtime
+            .block_on(async { asked.send().await?.json::<Value>().await });
+        answer
+            .is_ok_and(|answer| answer["kafka"].is_string() || answer["error"]["hint"].is_string())
     }
 
     pub fn get(&self, path: &str) -> anyhow::Result<Value> {

@@ -220,11 +220,19 @@ fn begin(kafka: &mut Kafka, args: &Consume, from: &str) -> anyhow::Result<BTreeM
     let mut offsets = match from {
         "beginning" => starts,
         "end" => ends,
+        time if time.starts_with("s@") => {
+            let millis = crate::args::datetime(&time["s@".len()..])
+                .map_err(|message| failure(message, "Write -o s@TIME."))?;
+            let found = kafka.list_offsets(&args.topic, millis)?.into_iter();
+            // Where no record is as late, the next one will be.
+            let at = |(partition, at)| (partition, if at < 0 { ends[&partition] } else { at });
+            found.map(at).collect()
+        }
         number => {
             let number: i64 = number.parse().map_err(|_| {
                 failure(
                     format!("'{number}' is not a place to begin"),
-                    "Write -o beginning, -o end, -o N, or -o -N for the last N.",
+                    "Write -o beginning, -o end, -o N, -o -N for the last N, or -o s@TIME.",
                 )
             })?;
             let at = |(partition, start): (&i32, &i64)| {

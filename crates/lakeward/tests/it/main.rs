@@ -5,6 +5,8 @@
     reason = "a real process is waited for, with a limit"
 )]
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -61,6 +63,12 @@ fn ready(folder: &Path) -> PathBuf {
     folder.join("ready.json")
 }
 
+fn address(folder: &Path, surface: &str) -> String {
+    let status = std::fs::read(ready(folder)).expect("the ready file");
+    let status: serde_json::Value = serde_json::from_slice(&status).expect("JSON");
+    status[surface].as_str().expect("an address").to_owned()
+}
+
 fn up(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lakeward"));
     command
@@ -115,6 +123,47 @@ fn a_second_server_on_a_folder_is_refused_with_the_first_ones_pid() {
     );
 }
 
+/// Queries that nobody waits for any more: before their first row, and in the middle of an endless answer.
+#[test]
+fn a_query_ends_with_its_client() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let _server = Server::start(folder.path());
+    let http = address(folder.path(), "http");
+    let endless = "(SELECT value AS x FROM generate_series(1, 1000000000))";
+    let asked = [
+        format!("SELECT COUNT(*) FROM {endless} a CROSS JOIN {endless} b WHERE a.x + b.x = 7"),
+        format!("SELECT a.x FROM {endless} a"),
+    ];
+    // As many as a server answers at once.
+    let clients: Vec<TcpStream> = (0..8)
+        .map(|n| {
+            let host = http.trim_start_matches("http://");
+            let mut socket = TcpStream::connect(host).expect("the server listens");
+            let body = serde_json::json!({ "sql": asked[n % 2], "timeout_ms": 3_600_000 });
+            let body = body.to_string();
+            write!(
+                socket,
+                "POST /api/v1/sql HTTP/1.1\r\nhost: localhost\r\naccept: application/x-ndjson\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .expect("the server reads");
+            socket
+        })
+        .collect();
+    let one = |timeout: &str| {
+        let ask = ["sql", "-e", "SELECT 1", "-o", "csv", "--server", &http];
+        lakeward(&[&ask[..], &["--timeout", timeout]].concat())
+    };
+    let begun = Instant::now();
+    while one("200 ms").status.success() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "all turns taken");
+    }
+    drop(clients);
+    let answer = one("60 s");
+    assert!(answer.status.success(), "{}", text(&answer.stderr));
+}
+
 /// The verbs of a server that asks for a token: each sends it, or is refused in words.
 #[test]
 fn every_verb_sends_the_token() {
@@ -124,9 +173,7 @@ fn every_verb_sends_the_token() {
     std::fs::write(&wrong, "incorrect-horse-battery-staple\n").expect("written");
     let token = |file: &Path| file.display().to_string();
     let _server = Server::start_with(folder.path(), &["--token-file", &token(&right)]);
-    let status = std::fs::read(ready(folder.path())).expect("the ready file");
-    let status: serde_json::Value = serde_json::from_slice(&status).expect("JSON");
-    let http = status["http"].as_str().expect("an address");
+    let http = address(folder.path(), "http");
     let verbs: [&[&str]; 7] = [
         &["topic", "list"],
         &["group", "list"],
@@ -137,7 +184,7 @@ fn every_verb_sends_the_token() {
         &["sql", "-e", "SHOW TABLES", "-o", "json"],
     ];
     for verb in verbs {
-        let ask = |more: &[&str]| lakeward(&[verb, &["--server", http], more].concat());
+        let ask = |more: &[&str]| lakeward(&[verb, &["--server", &http], more].concat());
         let given = ask(&["--token-file", &token(&right)]);
         assert!(given.status.success(), "{verb:?}: {}", text(&given.stderr));
         for (more, why) in [
@@ -154,6 +201,18 @@ fn every_verb_sends_the_token() {
             assert!(error.starts_with(why), "{verb:?}: {error}");
         }
     }
+    // A server that refuses us is there: `run` starts none of its own beside it.
+    let script = folder.path().join("script.sql");
+    std::fs::write(&script, "SHOW TABLES;").expect("written");
+    let (script, own) = (script.display().to_string(), folder.path().join("own"));
+    let run = ["run", &script, "--server", &http, "--data-dir"];
+    let refused = lakeward(&[&run[..], &[&own.display().to_string()]].concat());
+    let error = text(&refused.stderr);
+    assert_eq!(
+        error.lines().next(),
+        Some("error: this server asks for a token")
+    );
+    assert!(!own.exists(), "{error}");
     let missing = lakeward(&["topic", "list", "--token-file", "nowhere"]);
     let error = text(&missing.stderr);
     assert!(
