@@ -28,10 +28,10 @@ def fill(bootstrap, records, size, partitions):
     assert client.flush(300) == 0
 
 
-def consume(bootstrap, records, partitions):
+def consume(bootstrap, records, partitions, topic=TOPIC):
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 100,
                          "queued.min.messages": 100_000, "queued.max.messages.kbytes": 262_144, "fetch.message.max.bytes": 4 << 20})
-    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(partitions)])
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     seen = 0
     while seen < records:
         batch = consumer.consume(20_000, 10.0)
@@ -65,4 +65,5 @@ def main():
     report("records", results)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -54,4 +54,5 @@ def main():
     report("records", results)
 
 
-main()
+if __name__ == "__main__":
+    main()
