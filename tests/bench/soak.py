@@ -1,0 +1,136 @@
+"""`cargo xtask bench soak`: what a server's memory does while everything goes on at once, for minutes.
+
+Small records through 48 partitions at a steady rate, the article's pipeline, a consumer, a group whose members come and go,
+scrapes, and large records beside them that seal a hundred WAL files; at the end, audits. Printed are the resident size and the
+sealed files minute by minute, then after each audit. sent = consumed = audited, or it fails. Judge by the slope, not the peak.
+"""
+import argparse
+import itertools
+import multiprocessing
+import time
+import urllib.request
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from sides import Lakeward, Sides, cpu_seconds, print_machine, resident_mib
+
+import article
+import inventory
+import tables
+
+BALLAST = "ballast"
+
+
+def paced(rate, seconds, size):
+    """Yields when `size` more may go, until `seconds` are over."""
+    begun = time.monotonic()
+    for number in itertools.count():
+        due = begun + number * size / rate
+        if due > begun + seconds:
+            return
+        time.sleep(max(0.0, due - time.monotonic()))
+        yield number
+
+
+def send(bootstrap, partitions, rate, seconds, sent):
+    client = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000})
+    values = [{"value": inventory.encoded(number)} for number in range(10_000)]
+    for number in paced(rate, seconds, partitions):
+        at = number * partitions % 9_000
+        for partition in range(partitions):
+            client.produce(inventory.TOPIC, values[at + partition]["value"], partition=partition)
+        sent.value += partitions
+        client.poll(0)
+    assert client.flush(120) == 0
+
+
+def send_ballast(bootstrap, bytes_per_second, seconds):
+    client = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 20, "queue.buffering.max.kbytes": 65_536})
+    value = bytes(100_000)
+    for number in paced(bytes_per_second, seconds, len(value)):
+        client.produce(BALLAST, value, partition=number % 4)
+        client.poll(0)
+    assert client.flush(120) == 0
+
+
+def read(bootstrap, partitions, consumed, until):
+    client = Consumer({"bootstrap.servers": bootstrap, "group.id": "soak", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
+    client.assign([TopicPartition(inventory.TOPIC, partition, 0) for partition in range(partitions)])
+    while until.value < 0 or consumed.value < until.value:
+        consumed.value += len(client.consume(20_000, 1.0))
+    client.close()
+
+
+def churn(bootstrap, going):
+    """A group of two to four members, one of which leaves or comes every two seconds."""
+    members = []
+    while going.value:
+        if len(members) == 4:
+            while len(members) > 2:
+                members.pop(0).close()
+        members.append(Consumer({"bootstrap.servers": bootstrap, "group.id": "churn", "auto.offset.reset": "latest", "session.timeout.ms": 10_000}))
+        members[-1].subscribe([inventory.TOPIC])
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            for member in members:
+                member.consume(1_000, 0.05)
+    for member in members:
+        member.close()
+
+
+def scrape(url, going):
+    while going.value:
+        urllib.request.urlopen(url + "/metrics", timeout=10).read()
+        time.sleep(1)
+
+
+def sealed_files(data):
+    return max(int("".join(filter(str.isdigit, path.stem)) or 0) for path in Path(data).rglob("*.wal"))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="cargo xtask bench soak")
+    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--rate", type=int, default=10_000, help="small records a second")
+    parser.add_argument("--ballast", type=int, default=10_000_000, help="bytes of large records a second")
+    parser.add_argument("--partitions", type=int, default=48)
+    parser.add_argument("--audits", type=int, default=10)
+    args = parser.parse_args()
+    print_machine()
+    seconds = args.minutes * 60
+    with Sides(Lakeward) as sides:
+        side = sides.all[0]
+        side.server.config.write_text(tables.mapping(sides.folder))
+        side.start()
+        admin = AdminClient({"bootstrap.servers": side.bootstrap})
+        made = admin.create_topics([NewTopic(inventory.TOPIC, args.partitions, 1), NewTopic(BALLAST, 4, 1, config={"retention.bytes": str(64 << 20)})])
+        [future.result(30) for future in made.values()]
+        script = sides.folder / "soak.sql"
+        script.write_text(article.SCRIPT)
+        side.server.ok("run", script, "--detach")
+        sent, consumed, until, going = (multiprocessing.Value("q", value) for value in (0, 0, -1, 1))
+        start = [multiprocessing.Process(target=target, args=words) for target, words in (
+            (send, (side.bootstrap, args.partitions, args.rate, seconds, sent)), (send_ballast, (side.bootstrap, args.ballast, seconds)),
+            (read, (side.bootstrap, args.partitions, consumed, until)), (churn, (side.bootstrap, going)), (scrape, (side.server.ready["http"].rstrip("/"), going)))]
+        for process in start:
+            process.start()
+        begun = time.monotonic()
+        print(f"{'minute':>8} {'resident MiB':>13} {'WAL file':>9} {'sent':>11} {'consumed':>11} {'server CPU s':>13}")
+        while any(process.is_alive() for process in start[:2]):
+            print(f"{(time.monotonic() - begun) / 60:8.1f} {resident_mib(side.pid):13.1f} {sealed_files(side.server.data):9} {sent.value:11,} {consumed.value:11,} {cpu_seconds(side.pid):13.1f}", flush=True)
+            start[0].join(min(60, max(1, seconds / 12)))
+        until.value, going.value = sent.value, 0
+        for process in start:
+            process.join(300)
+        assert all(process.exitcode == 0 for process in start), [process.exitcode for process in start]
+        print(f"sent {sent.value:,} = consumed {consumed.value:,}; {resident_mib(side.pid):.1f} MiB")
+        for number in range(args.audits):
+            begun = time.monotonic()
+            report = side.server.audit(inventory.TABLE, 600)
+            print(f"audit {number + 1}: {time.monotonic() - begun:.1f} s, {resident_mib(side.pid):.1f} MiB", report if number == 0 else "", flush=True)
+
+
+if __name__ == "__main__":
+    main()
