@@ -68,6 +68,15 @@ pub(crate) fn batch(values: &[&str]) -> Bytes {
     build(BatchBuilder::new(Compression::None), values)
 }
 
+/// One batch with records of these times.
+pub(crate) fn batch_of_times(times: &[i64]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for time in times {
+        builder.push(*time, None, Some(b"v"), &[]);
+    }
+    builder.build().unwrap().into_bytes()
+}
+
 pub(crate) fn idempotent(producer: i64, epoch: i16, sequence: i32, values: &[&str]) -> Bytes {
     let builder = BatchBuilder::new(Compression::None).producer(producer, epoch, sequence);
     build(builder, values)

@@ -75,7 +75,25 @@ fn a_clock_that_leaps_does_not_void_idempotence() {
 }
 
 #[test]
-fn producers_that_are_not_seen_for_a_day_are_let_go_while_running_and_across_starts() {
+fn producers_that_are_not_seen_for_a_day_are_let_go_while_running() {
+    let bench = Bench::new();
+    let storage = bench.open();
+    let topic = create(&storage, "t", 1);
+    for producer in 0..100 {
+        assert!(!is_repeat(&storage, topic, producer, 0));
+    }
+    bench.clock.advance(23 * HOUR);
+    assert!(!is_repeat(&storage, topic, 7, 1));
+    storage.upkeep();
+    assert_eq!(storage.stats().producers, 100);
+    bench.clock.advance(2 * HOUR);
+    storage.upkeep();
+    assert_eq!(storage.stats().producers, 1);
+    assert!(is_repeat(&storage, topic, 7, 1));
+}
+
+#[test]
+fn producers_that_are_not_seen_for_a_day_are_let_go_across_starts() {
     let bench = Bench::new();
     let mut storage = bench.open();
     let topic = create(&storage, "t", 1);

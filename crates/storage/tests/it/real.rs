@@ -313,6 +313,36 @@ fn times_are_looked_up_among_the_records_that_are_left() {
     check(&storage, 8, None, None, None);
 }
 
+/// The batch that the log's start cuts has the largest time of all, but not in a record that is left.
+#[test]
+fn a_time_that_only_deleted_records_have_does_not_end_the_search() {
+    for sealed in [false, true] {
+        let dir = tempdir().unwrap();
+        let storage = open(dir.path());
+        let topic = create(&storage, "t", 1);
+        for times in [&[1002, 1000][..], &[1001]] {
+            append(&storage, topic, 0, batch_of_times(times)).unwrap();
+        }
+        if sealed {
+            let value = "v".repeat(100_000);
+            let other = create(&storage, "other", 1);
+            for _ in 0..30 {
+                append(&storage, other, 0, batch(&[&value])).unwrap();
+            }
+        }
+        let delete = Op::DeleteRecords {
+            topic,
+            partition: 0,
+            before: 1,
+        };
+        storage.commit_blocking(vec![delete]).unwrap();
+        let by_time = storage.offset_for_time(topic, 0, 1001);
+        assert_eq!(by_time, Ok(Some((2, 1001))), "sealed: {sealed}");
+        let newest = storage.max_timestamp(topic, 0);
+        assert_eq!(newest, Ok(Some((2, 1001))), "sealed: {sealed}");
+    }
+}
+
 #[test]
 fn a_fetch_of_many_shares_one_budget_and_one_moment() {
     let dir = tempdir().unwrap();

@@ -437,6 +437,7 @@ fn full_at(kind: &str, names: &[&'static str], goes_on: GoesOn) {
     };
     let freed = storage.commit_blocking(vec![free(1, &acked)]);
     assert_eq!(freed.is_ok(), goes_on.small, "{kind}: {freed:?}");
+    (0..9).for_each(|_| storage.upkeep());
     bench.disk.cause(Trouble::Capacity(u64::MAX));
     put(&storage, 2).unwrap();
     for n in 0..120 {
