@@ -2,14 +2,19 @@
 //!
 //! The port of the project's model to the function that the product runs. Explored breadth first, within [`SCOPES`]:
 //! reading, checkpoints, coalesced commits, lost replies, conflicts with foreign writers, crashes, a zombie process whose
-//! requests arrive late, a user's rollback, a restore from an older checkpoint, expiry of old snapshots.
+//! requests arrive late, a user's rollback, a restore from an older checkpoint, expiry of old snapshots; commits to another
+//! branch, which leave `main` alone and still make a request stale, requests that are given up and arrive later, and requests
+//! that a proxy sends twice, whose answer is a conflict though the first had landed.
 //!
 //! - manifest = (generation, offset, last, chain): the only write-ahead record; a checkpoint swaps it by generation.
 //! - table = snapshots, oldest first, each (sequence, parent, marker); `expired` counts the oldest that are gone.
 //! - property = (uuid, sequence) of the newest marker, set with it atomically; a rollback does not undo it.
+//! - attempts: what a process sent and was not told to have landed; the files of the dead are removed at the next look.
 //!
-//! The invariants are the functions `i1_…` to `i5_…`. [`MUTANTS`] are plausible shortcuts; each must be caught.
+//! The invariants are the functions `i1_…` to `i7_…`. [`MUTANTS`] and [`FATE_MUTANTS`] are plausible shortcuts; each must be
+//! caught.
 
+use super::attempt::Fate;
 use super::decide::{Decision, Facts, decide};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -38,14 +43,38 @@ struct Snapshot {
     sequence: Sequence,
     parent: Sequence,
     marker: Option<Pending>,
+    /// The files that it wrote, where they are followed. Every later snapshot lists them too.
+    files: Option<Files>,
 }
 
-/// A request under way to the catalog: it was made against `base` snapshots and confirms the first `confirms` of the chain.
+/// The manifests of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Files(u8);
+
+/// A request under way to the catalog: it was made against `base` snapshots, is to be the `sequence`th, and confirms the first
+/// `confirms` of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Request {
     base: usize,
+    sequence: Sequence,
     confirms: usize,
     commits: Vec<Pending>,
+    files: Option<Files>,
+}
+
+/// What a process was told of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Told {
+    Nothing,
+    Conflict,
+}
+
+/// A request that was sent and not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Attempt {
+    files: Files,
+    sequence: Sequence,
+    told: Told,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +86,7 @@ struct Process {
     last: Option<Uuid>,
     confirmed: usize,
     request: Option<Request>,
+    attempts: Vec<Attempt>,
 }
 
 /// How often each fault may still strike.
@@ -69,9 +99,20 @@ struct Budget {
     restores: u8,
     expiries: u8,
     lost_replies: u8,
+    branches: u8,
+    /// Given up by the process, and still under way.
+    late: u8,
+    /// Sent twice by a proxy.
+    twice: u8,
+    /// How many requests have files that are followed.
+    files: u8,
 }
 
 const fn budget(b: [u8; 7]) -> Budget {
+    budget_of_files(b, [0; 4])
+}
+
+const fn budget_of_files(b: [u8; 7], f: [u8; 4]) -> Budget {
     Budget {
         foreign: b[0],
         crashes: b[1],
@@ -80,6 +121,10 @@ const fn budget(b: [u8; 7]) -> Budget {
         restores: b[4],
         expiries: b[5],
         lost_replies: b[6],
+        branches: f[0],
+        late: f[1],
+        twice: f[2],
+        files: f[3],
     }
 }
 
@@ -125,6 +170,10 @@ struct State {
     processes: Vec<Process>,
     network: Vec<(usize, u8, Request)>,
     next_uuid: Uuid,
+    next_files: u8,
+    /// Files that processes removed, and those that a crash left to nobody.
+    removed: BTreeSet<Files>,
+    forgotten: BTreeSet<Files>,
     budget: Budget,
     paused: bool,
     /// A pause is in order: an older checkpoint was restored, or a foreign expiry cut off our newest marker.
@@ -163,6 +212,7 @@ fn single(sequence: Sequence) -> [Snapshot; 1] {
         sequence,
         parent: 0,
         marker: None,
+        files: None,
     }]
 }
 
@@ -243,6 +293,7 @@ fn started(manifest: &Manifest) -> Process {
         last: manifest.last,
         confirmed: 0,
         request: None,
+        attempts: Vec::new(),
     }
 }
 
@@ -276,10 +327,10 @@ impl Moves {
     }
 }
 
-fn successors(state: &State, rows: Row, rule: Rule) -> Vec<(Mover, String, State)> {
+fn successors(state: &State, rows: Row, rules: Rules) -> Vec<(Mover, String, State)> {
     let mut moves = Moves { list: Vec::new() };
     for index in 0..state.processes.len() {
-        process_moves(state, index, rows, rule, &mut moves);
+        process_moves(state, index, rows, rules, &mut moves);
     }
     for index in 0..state.network.len() {
         catalog_moves(state, index, &mut moves);
@@ -288,7 +339,7 @@ fn successors(state: &State, rows: Row, rule: Rule) -> Vec<(Mover, String, State
     moves.list
 }
 
-fn process_moves(state: &State, index: usize, rows: Row, rule: Rule, moves: &mut Moves) {
+fn process_moves(state: &State, index: usize, rows: Row, rules: Rules, moves: &mut Moves) {
     let process = &state.processes[index];
     let me = format!("p{}", process.generation);
     let mine = state.manifest.generation == process.generation;
@@ -306,7 +357,10 @@ fn process_moves(state: &State, index: usize, rows: Row, rule: Rule, moves: &mut
     if process.confirmed >= process.chain.len() || state.paused {
         return;
     }
-    let decision = rule(&View {
+    // The table is loaded: what earlier attempts left is settled first.
+    let state = &settled(state, index, rules.fate);
+    let process = &state.processes[index];
+    let decision = (rules.decide)(&View {
         chain: &process.chain,
         last: process.last,
         table: &state.table,
@@ -332,12 +386,26 @@ fn process_moves(state: &State, index: usize, rows: Row, rule: Rule, moves: &mut
         Decision::Commit { done } => {
             // Pending appends may coalesce: any number of them in one request.
             for confirms in done + 1..=process.chain.len() {
+                let mut next = state.clone();
+                let files = (state.budget.files > 0).then(|| {
+                    next.budget.files -= 1;
+                    next.next_files += 1;
+                    Files(next.next_files)
+                });
                 let request = Request {
                     base: state.table.len(),
+                    sequence: state.sequence + 1,
                     confirms,
                     commits: process.chain[done..confirms].to_vec(),
+                    files,
                 };
-                let mut next = state.clone();
+                next.processes[index]
+                    .attempts
+                    .extend(files.map(|files| Attempt {
+                        files,
+                        sequence: request.sequence,
+                        told: Told::Nothing,
+                    }));
                 next.network
                     .push((index, process.generation, request.clone()));
                 next.processes[index].request = Some(request);
@@ -392,7 +460,10 @@ fn catalog_moves(state: &State, index: usize, moves: &mut Moves) {
     if owner {
         next.processes[*sender].request = None;
     }
-    if request.base != state.table.len() {
+    if request.base != state.table.len() || request.sequence != state.sequence + 1 {
+        if owner {
+            tell(&mut next.processes[*sender], request);
+        }
         moves.protocol("catalog answers 409".to_owned(), next);
         return;
     }
@@ -411,14 +482,24 @@ fn catalog_moves(state: &State, index: usize, moves: &mut Moves) {
             start: first.start,
             end: last.end,
         }),
+        files: request.files,
     });
+    if state.budget.twice > 0 && owner {
+        let mut twice = next.clone();
+        twice.budget.twice -= 1;
+        tell(&mut twice.processes[*sender], request);
+        moves.protocol("commit, sent again, 409".to_owned(), twice);
+    }
     if state.budget.lost_replies > 0 && owner {
         let mut lost = next.clone();
         lost.budget.lost_replies -= 1;
         moves.protocol("commit, reply lost".to_owned(), lost);
     }
     if owner {
-        next.processes[*sender].confirmed = request.confirms;
+        let me = &mut next.processes[*sender];
+        me.confirmed = request.confirms;
+        me.attempts
+            .retain(|attempt| Some(attempt.files) != request.files);
     }
     moves.protocol(
         format!("catalog commits {}..{}", first.start, last.end),
@@ -432,7 +513,9 @@ fn world_moves(state: &State, moves: &mut Moves) {
         let mut next = state.clone();
         next.budget.crashes -= 1;
         next.manifest = taken_over(&state.manifest);
-        next.processes.pop();
+        let crashed = next.processes.pop();
+        let left = crashed.into_iter().flat_map(|process| process.attempts);
+        next.forgotten.extend(left.map(|attempt| attempt.files));
         next.processes.push(started(&next.manifest));
         moves.world("crash and restart", next);
     }
@@ -451,8 +534,23 @@ fn world_moves(state: &State, moves: &mut Moves) {
             sequence: next.sequence,
             parent: state.table.last().map_or(0, |head| head.sequence),
             marker: None,
+            files: None,
         });
         moves.world("foreign commit", next);
+    }
+    if state.budget.branches > 0 {
+        let mut next = state.clone();
+        next.budget.branches -= 1;
+        next.sequence += 1;
+        moves.world("a commit to another branch", next);
+    }
+    for index in 0..state.processes.len() {
+        if state.budget.late > 0 && state.processes[index].request.is_some() {
+            let mut next = state.clone();
+            next.budget.late -= 1;
+            next.processes[index].request = None;
+            moves.world("no answer in time, the request is still under way", next);
+        }
     }
     if state.budget.expiries > 0 && kept > 1 {
         let mut next = state.clone();
@@ -485,6 +583,86 @@ fn world_moves(state: &State, moves: &mut Moves) {
         next.excused = true;
         moves.world("user restores an older checkpoint", next);
     }
+}
+
+fn tell(process: &mut Process, request: &Request) {
+    for attempt in &mut process.attempts {
+        if Some(attempt.files) == request.files {
+            attempt.told = Told::Conflict;
+        }
+    }
+}
+
+/// What a process sees of an attempt when it has loaded the table.
+struct Seen<'a> {
+    attempt: &'a Attempt,
+    /// Kept, oldest first.
+    kept: &'a [Snapshot],
+    /// Snapshots list the files of all before them.
+    listed: bool,
+    last_sequence: Sequence,
+}
+
+type FateRule = fn(&Seen<'_>) -> Fate;
+
+fn the_fate(seen: &Seen<'_>) -> Fate {
+    if seen.listed {
+        Fate::Landed
+    } else if seen.last_sequence >= seen.attempt.sequence {
+        Fate::Dead
+    } else {
+        Fate::Open
+    }
+}
+
+const FATE_MUTANTS: [(&str, FateRule); 4] = [
+    ("a conflict is believed", |seen| match seen.attempt.told {
+        Told::Conflict => Fate::Dead,
+        Told::Nothing => the_fate(seen),
+    }),
+    ("no answer means that nothing happened", |seen| {
+        match seen.attempt.told {
+            Told::Nothing => Fate::Dead,
+            Told::Conflict => the_fate(seen),
+        }
+    }),
+    ("what is not there will not come", |seen| {
+        match seen.listed {
+            true => Fate::Landed,
+            false => Fate::Dead,
+        }
+    }),
+    ("only its own snapshot is looked for", |seen| {
+        let own = |snapshot: &Snapshot| snapshot.files == Some(seen.attempt.files);
+        the_fate(&Seen {
+            listed: seen.kept.iter().any(own),
+            ..*seen
+        })
+    }),
+];
+
+/// Removes the files of the dead.
+fn settled(state: &State, index: usize, fate: FateRule) -> State {
+    let mut next = state.clone();
+    for attempt in &state.processes[index].attempts {
+        let fate = fate(&Seen {
+            attempt,
+            kept: &state.table[state.expired..],
+            listed: state
+                .table
+                .iter()
+                .any(|snapshot| snapshot.files == Some(attempt.files)),
+            last_sequence: state.sequence,
+        });
+        if fate == Fate::Dead {
+            next.removed.insert(attempt.files);
+        }
+        if fate != Fate::Open {
+            let attempts = &mut next.processes[index].attempts;
+            attempts.retain(|other| other.files != attempt.files);
+        }
+    }
+    next
 }
 
 fn on_branch(state: &State, expired: usize) -> bool {
@@ -531,6 +709,23 @@ fn i5_pauses_only_for_a_reason(state: &State) -> bool {
     !state.paused || !state.rolled.is_empty() || state.excused
 }
 
+fn i6_no_listed_file_is_removed(state: &State) -> bool {
+    let mut files = state.table.iter().filter_map(|snapshot| snapshot.files);
+    !files.any(|files| state.removed.contains(&files))
+}
+
+fn i7_at_rest_only_the_open_stay(state: &State) -> bool {
+    let attempts = state.processes.iter().flat_map(|process| &process.attempts);
+    let open = attempts.map(|attempt| attempt.files);
+    let open: BTreeSet<Files> = open.collect();
+    let listed = state.table.iter().filter_map(|snapshot| snapshot.files);
+    let listed: BTreeSet<Files> = listed.collect();
+    let sets = [&open, &listed, &state.removed, &state.forgotten];
+    (1..=state.next_files)
+        .map(Files)
+        .all(|one| sets.iter().any(|set| set.contains(&one)))
+}
+
 fn violated(state: &State, at_rest: bool, rows: Row) -> Option<&'static str> {
     let got = rows_in(state);
     if !i1_no_row_is_doubled(&got) {
@@ -545,6 +740,12 @@ fn violated(state: &State, at_rest: bool, rows: Row) -> Option<&'static str> {
     if at_rest && !i4_at_rest_all_rows_landed_or_it_paused(state, &got, rows) {
         return Some("I4: rows are lost without a word");
     }
+    if !i6_no_listed_file_is_removed(state) {
+        return Some("I6: a file that a snapshot lists was removed");
+    }
+    if at_rest && !i7_at_rest_only_the_open_stay(state) {
+        return Some("I7: files of an attempt were forgotten");
+    }
     if at_rest && !i5_pauses_only_for_a_reason(state) {
         return Some("I5: paused though nobody meddled");
     }
@@ -558,8 +759,19 @@ struct Explored {
     broken: Option<(&'static str, Vec<String>)>,
 }
 
+#[derive(Clone, Copy)]
+struct Rules {
+    decide: Rule,
+    fate: FateRule,
+}
+
+const OURS: Rules = Rules {
+    decide: the_rule,
+    fate: the_fate,
+};
+
 /// Breadth first through all states.
-fn explore(rule: Rule, rows: Row, budget: Budget) -> Explored {
+fn explore(rules: Rules, rows: Row, budget: Budget) -> Explored {
     let manifest = Manifest {
         generation: 0,
         offset: 0,
@@ -576,6 +788,9 @@ fn explore(rule: Rule, rows: Row, budget: Budget) -> Explored {
         property: None,
         network: Vec::new(),
         next_uuid: 1,
+        next_files: 0,
+        removed: BTreeSet::new(),
+        forgotten: BTreeSet::new(),
         budget,
         paused: false,
         excused: false,
@@ -586,7 +801,7 @@ fn explore(rule: Rule, rows: Row, budget: Budget) -> Explored {
     let mut came: Vec<(usize, String)> = vec![(0, String::new())];
     let mut queue = VecDeque::from([(0, first)]);
     while let Some((number, state)) = queue.pop_front() {
-        let next = successors(&state, rows, rule);
+        let next = successors(&state, rows, rules);
         let at_rest = next.iter().all(|(mover, ..)| *mover == Mover::World);
         if let Some(invariant) = violated(&state, at_rest, rows) {
             return Explored {
@@ -623,7 +838,7 @@ fn history(came: &[(usize, String)], mut number: usize) -> Vec<String> {
 #[test]
 fn the_rule_holds_in_every_scope() {
     for (name, rows, budget, states) in SCOPES {
-        let explored = explore(the_rule, rows, budget);
+        let explored = explore(OURS, rows, budget);
         if let Some((invariant, history)) = explored.broken {
             panic!("{name}: {invariant}\n    {}", history.join("\n    "));
         }
@@ -637,9 +852,66 @@ fn the_rule_holds_in_every_scope() {
 #[test]
 fn every_mutant_is_caught() {
     for (name, mutant) in MUTANTS {
+        let rules = Rules {
+            decide: mutant,
+            ..OURS
+        };
         let caught = SCOPES
             .iter()
-            .any(|(_, rows, budget, _)| explore(mutant, *rows, *budget).broken.is_some());
+            .any(|(_, rows, budget, _)| explore(rules, *rows, *budget).broken.is_some());
         assert!(caught, "no scope catches: {name}");
+    }
+}
+
+/// Scopes in which the files of requests are followed: the faults as above, then commits to another branch, requests that
+/// arrive late, requests that are sent twice, and how many requests are followed.
+const FILE_SCOPES: [(&str, Row, Budget); 4] = [
+    (
+        "lost, late and doubled requests",
+        3,
+        budget_of_files([0, 0, 0, 0, 0, 0, 1], [0, 1, 1, 4]),
+    ),
+    (
+        "others on main and on a branch",
+        2,
+        budget_of_files([1, 0, 0, 0, 0, 0, 1], [1, 1, 0, 4]),
+    ),
+    (
+        "a doubled request and expiry",
+        2,
+        budget_of_files([1, 0, 0, 0, 0, 1, 1], [0, 0, 1, 4]),
+    ),
+    (
+        "a late request and a crash",
+        2,
+        budget_of_files([1, 1, 0, 0, 0, 0, 0], [0, 1, 0, 3]),
+    ),
+];
+
+#[test]
+fn no_file_of_a_commit_that_landed_is_removed() {
+    for (name, rows, budget) in FILE_SCOPES {
+        let explored = explore(OURS, rows, budget);
+        if let Some((invariant, history)) = explored.broken {
+            panic!("{name}: {invariant}\n    {}", history.join("\n    "));
+        }
+        assert!(
+            explored.states > 500,
+            "{name}: only {} states",
+            explored.states
+        );
+    }
+}
+
+#[test]
+fn every_shortcut_to_a_fate_is_caught() {
+    for (name, fate) in FATE_MUTANTS {
+        let rules = Rules { fate, ..OURS };
+        let caught = FILE_SCOPES.iter().find_map(|(_, rows, budget)| {
+            let (invariant, _) = explore(rules, *rows, *budget).broken?;
+            Some(invariant)
+        });
+        let expected = Some("I6: a file that a snapshot lists was removed");
+        assert_eq!(caught, expected, "{name}");
     }
 }
