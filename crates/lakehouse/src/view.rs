@@ -228,6 +228,15 @@ impl TableView {
     }
 }
 
+/// The newest event time that the head states, milliseconds since 1970; `None` where none of ours is visible, or none has one.
+pub fn event_time(table: &LoadedTable) -> Option<i64> {
+    let branch = Branch::of(&table.metadata);
+    let head = branch
+        .snapshots()
+        .find(|snapshot| Marker::of_snapshot(snapshot).is_some())?;
+    times_of_snapshot(head).0
+}
+
 /// The snapshots of `main`, newest first, as far as they are kept.
 pub fn snapshots(table: &LoadedTable) -> Vec<SnapshotView> {
     let branch = Branch::of(&table.metadata);

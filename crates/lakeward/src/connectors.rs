@@ -245,6 +245,10 @@ impl Wiring {
         names
     }
 
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     pub fn embedded(&self) -> &Catalog {
         &self.catalog
     }
@@ -331,18 +335,6 @@ impl Wiring {
             lookup,
             uncounted,
         )?))
-    }
-
-    /// Where the topics of a source begin now.
-    pub fn log_starts(&self, spec: &SourceSpec) -> BTreeMap<(String, i32), i64> {
-        let SourceSpec::Kafka(kafka) = spec;
-        let mut starts = BTreeMap::new();
-        for topic in &kafka.topics {
-            for bounds in self.storage.partitions(topic).unwrap_or_default() {
-                starts.insert((topic.clone(), bounds.partition), bounds.start);
-            }
-        }
-        starts
     }
 }
 

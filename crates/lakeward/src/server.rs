@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::connectors::Wiring;
 use crate::environment::{World, jobs};
 use crate::failure::failure;
-use crate::tables::Tables;
+use crate::tables::{AuditsAhead, Tables};
 use anyhow::Context;
 use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::shell::{self, Dialect, Policy, Token};
@@ -37,6 +37,7 @@ pub struct Serving {
     runtime: tokio::runtime::Runtime,
     shutdown: watch::Sender<bool>,
     pipelines: Arc<Pipelines>,
+    audits: AuditsAhead,
     storage: Storage,
 }
 
@@ -48,6 +49,7 @@ impl Serving {
     /// Ends the server: nothing that was read is left uncommitted, nothing that was acknowledged is lost.
     pub fn drain(self) {
         self.pipelines.drain();
+        drop(self.audits);
         let _ = self.shutdown.send(true);
         self.runtime.shutdown_timeout(Duration::from_secs(5));
         self.storage.close();
@@ -95,8 +97,8 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     let loaded = Loaded::from(options, &config)?;
     let sockets = loaded.runtime.block_on(Sockets::bind(options))?;
     let status = sockets.status(&loaded.warehouse)?;
-    let parts = Arc::new(loaded.parts(options, config, status.clone())?);
-    let pipelines = parts.pipelines.clone();
+    let (parts, tables) = loaded.parts(options, config, status.clone())?;
+    let (parts, pipelines) = (Arc::new(parts), tables.pipelines().clone());
     let (shutdown, ended) = watch::channel(false);
     for (what, serving) in sockets.served(&loaded, parts, &doors, &ended) {
         let fallen = loaded.fallen.clone();
@@ -106,12 +108,14 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         write_ready(file, &status)?;
     }
     pipelines.resume_all();
+    tables.hold_unaudited();
     loaded.storage.holds_ready();
     Ok(Serving {
         status,
         runtime: loaded.runtime,
         shutdown,
         pipelines,
+        audits: AuditsAhead::start(tables)?,
         storage: loaded.storage,
     })
 }
@@ -168,8 +172,13 @@ impl Loaded {
         })
     }
 
-    /// What the API asks, the pipelines among it.
-    fn parts(&self, options: &Up, config: Config, status: Status) -> anyhow::Result<Parts> {
+    /// What the API asks, and the tables with their pipelines among it.
+    fn parts(
+        &self,
+        options: &Up,
+        config: Config,
+        status: Status,
+    ) -> anyhow::Result<(Parts, Arc<Tables>)> {
         let wiring = Arc::new(Wiring::new(
             self.storage.clone(),
             self.broker.clone(),
@@ -192,12 +201,14 @@ impl Loaded {
             new_id,
         };
         let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
+        let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
         let scraped = Scraped {
             storage: self.storage.clone(),
             broker: self.broker.clone(),
             registry: self.registry.clone(),
             wiring,
             pipelines,
+            tables: tables.clone(),
             clock: self.clock.clone(),
         };
         let health = Health {
@@ -206,7 +217,9 @@ impl Loaded {
             registry: self.registry.clone(),
             fallen: self.fallen.clone(),
         };
-        parts(scraped, world, status, options.query_memory, health)
+        let memory = options.query_memory;
+        let parts = parts(scraped, world, tables.clone(), status, memory, health)?;
+        Ok((parts, tables))
     }
 }
 
@@ -231,13 +244,13 @@ fn io_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn parts(
     scraped: Scraped,
     world: Arc<World>,
+    tables: Arc<Tables>,
     status: Status,
     query_memory: usize,
     health: Health,
 ) -> anyhow::Result<Parts> {
     let wiring = scraped.wiring.clone();
     let pipelines = scraped.pipelines.clone();
-    let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
     Ok(Parts {
         plan: Box::new(move |script| plan(script, &world)),
         query: crate::query::parts(tables.clone(), query_memory)?,
@@ -499,6 +512,7 @@ struct Scraped {
     registry: Arc<Registry>,
     wiring: Arc<Wiring>,
     pipelines: Arc<Pipelines>,
+    tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
 }
 
@@ -512,6 +526,7 @@ impl Scraped {
             broker: self.broker.metrics(),
             registry: self.registry.metrics(),
             pipelines: &self.pipelines.list(),
+            filled: &self.tables.filled(),
             ignored: &self.wiring.ignored_values(),
             lags: &crate::connectors::lags(&self.broker),
             disk: Disk {

@@ -4,9 +4,9 @@
 //!
 //! 1. From the table: the markers' ranges say which offsets it accounts for; each data file's footer lists the runs of
 //!    offsets that its rows came from. Every file is read back, and each run's rows become a count and a multiset hash.
-//! 2. From the log: the query is executed again over the same offsets. Each offset becomes rows, or is filtered, or cannot
-//!    be processed (a dead letter), or is a control record. Where a rollback took commits away, the offsets up to the newest
-//!    commit's end are asked for too.
+//! 2. From the log: each query is executed again over the offsets that it made. Each offset becomes rows, or is filtered, or
+//!    cannot be processed (a dead letter), or is a control record. Where a rollback took commits away, the offsets up to the
+//!    newest commit's end are asked for too. Where the log is gone, the [`ledger`] has its word.
 //! 3. Each offset whose record fails must stand among the dead letters, and each dead letter must be of such a record.
 //! 4. Run by run the counts and hashes must agree. An offset that gives rows and stands in no run is lost (`gaps`); one
 //!    that stands in two runs is doubled; one that the log no longer has is `unverified`, which is never success by itself.
@@ -16,7 +16,9 @@
 //!
 //! `end − start = rows + filtered + late + dead_letters + control + open + unverified + gaps` holds per partition.
 
+pub mod ahead;
 mod hash;
+pub mod ledger;
 mod letters;
 mod replay;
 mod spans;
@@ -24,6 +26,7 @@ mod table;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use ledger::{Entry, Ledger};
 pub use letters::Letters;
 use lw_runtime::chain::{Chain, ChainError};
 use lw_runtime::connector::{ConnectorError, Source};
@@ -31,7 +34,8 @@ use replay::Replay;
 use serde::Serialize;
 use spans::spans;
 use std::collections::BTreeMap;
-use table::{compare, outside, overlaps, read_table};
+use std::ops::Range;
+use table::{compare, keep_inside, outside, overlaps, read_table};
 use thiserror::Error;
 
 /// The offsets `[start, end)` of a partition that one commit accounts for.
@@ -81,10 +85,14 @@ pub struct Evidence<'a> {
     /// Rows of one data file, in the file's order, with the file's own columns and their field ids.
     #[expect(clippy::type_complexity, reason = "one seam, spelled out")]
     pub read_file: Box<dyn FnMut(&AuditedFile) -> Result<Rows, String> + 'a>,
-    pub source: Box<dyn Source>,
-    pub chain: Chain,
-    /// The columns that the query writes, in its order.
-    pub columns: Vec<String>,
+    /// The queries that made the table, oldest first; the first one stands in for offsets that no commit names a query for.
+    pub queries: Vec<Query<'a>>,
+    /// What the log said of offsets that it may not have any more.
+    pub ledger: Ledger,
+    /// All that is asked about, or a part that a larger table has files beside.
+    pub extent: Extent,
+    /// What cannot be known of the table, a sentence each.
+    pub notes: Vec<String>,
     /// The dead letters beside the table; `None` where they are not kept.
     pub letters: Option<Letters>,
     /// Whoever asked does not wait any more.
@@ -95,6 +103,35 @@ pub struct Evidence<'a> {
     pub foreign_snapshots: Vec<i64>,
     /// Files of position or equality deletes: they hide rows that the data files still hold.
     pub delete_files: u64,
+}
+
+/// How much of a table the evidence is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Table,
+    /// Rows outside of the ranges are nothing to wonder about.
+    Ranges,
+}
+
+/// A query that made a part of the table.
+pub struct Query<'a> {
+    /// As the commits name it; the ledger's words are on what it made.
+    pub name: String,
+    /// Where it began, by partition; it goes on until a later one begins.
+    pub from: BTreeMap<(String, i32), i64>,
+    /// The commits name it. Otherwise it is only what there is to go by.
+    pub stated: bool,
+    /// Makes it executable, or says why that cannot be done any more.
+    #[expect(clippy::type_complexity, reason = "one seam, spelled out")]
+    pub make: Box<dyn FnOnce() -> Result<Executable, String> + 'a>,
+}
+
+/// A query that can be executed again.
+pub struct Executable {
+    pub source: Box<dyn Source>,
+    pub chain: Chain,
+    /// The columns that the query writes, in its order.
+    pub columns: Vec<String>,
 }
 
 /// Rows of a file, a batch at a time.
@@ -138,6 +175,8 @@ pub struct Report {
     pub partitions: Vec<PartitionReport>,
     /// What is wrong, a sentence each.
     pub findings: Vec<String>,
+    /// What could not be known, a sentence each.
+    pub notes: Vec<String>,
     pub foreign_snapshots: Vec<i64>,
 }
 
@@ -190,13 +229,27 @@ pub struct PartitionReport {
     /// The first offset that the log can still be asked for.
     #[serde(skip)]
     verified_from: i64,
+    /// Below it: what the ledger had a word on.
+    #[serde(skip)]
+    settled: Vec<Range<i64>>,
+    /// Above it: what no query could be executed over.
+    #[serde(skip)]
+    unread: Vec<Range<i64>>,
 }
 
 impl PartitionReport {
-    /// The offset is accounted for, and can be verified.
+    /// The offset is accounted for, and can be verified by the log.
     fn holds(&self, offset: i64) -> bool {
-        (self.verified_from..self.end).contains(&offset)
+        let unread = || self.unread.iter().any(|range| range.contains(&offset));
+        (self.verified_from..self.end).contains(&offset) && !unread()
     }
+}
+
+/// What an audit has to say, as it goes.
+#[derive(Debug, Default)]
+struct Said {
+    findings: Vec<String>,
+    notes: Vec<String>,
 }
 
 type Key = (String, i32);
@@ -205,23 +258,51 @@ type Key = (String, i32);
 ///
 /// # Errors
 /// [`AuditError`] when the table or the log cannot be read.
-pub fn audit(mut evidence: Evidence<'_>) -> Result<Report, AuditError> {
-    let mut findings = Vec::new();
+pub fn audit(evidence: Evidence<'_>) -> Result<Report, AuditError> {
+    audit_for_ledger(evidence).map(|(report, _)| report)
+}
+
+/// Runs the audit, and says what the ledger should keep of it: the log's word on all spans that it still has as a whole.
+///
+/// # Errors
+/// As [`audit`].
+pub fn audit_for_ledger(mut evidence: Evidence<'_>) -> Result<(Report, Vec<Entry>), AuditError> {
+    let mut said = Said {
+        notes: std::mem::take(&mut evidence.notes),
+        ..Said::default()
+    };
     if evidence.delete_files > 0 {
-        findings.push(format!(
+        said.findings.push(format!(
             "another writer deleted rows: {} delete files hide rows of the data files",
             evidence.delete_files
         ));
     }
-    let mut partitions = spans(&evidence, &mut findings);
-    let mut table = read_table(&mut evidence, &mut findings)?;
-    let duplicates = overlaps(&table.runs, &mut findings);
-    outside(&table.runs, &partitions, &mut findings);
-    let columns = std::mem::take(&mut evidence.columns);
-    let mut replay = Replay::new(&mut partitions, &mut table, columns);
-    replay.run(&mut evidence, &mut findings)?;
-    let failed = replay.failed;
-    if let Some(letters) = evidence.letters.take() {
+    let mut partitions = spans(&evidence, &mut said.findings);
+    let mut table = read_table(&mut evidence, &mut said.findings)?;
+    if evidence.extent == Extent::Ranges {
+        keep_inside(&mut table.runs, &partitions);
+    }
+    let duplicates = overlaps(&table.runs, &mut said.findings);
+    outside(&table.runs, &partitions, &mut said.findings);
+    let letters = evidence.letters.take();
+    let words = std::mem::replace(&mut evidence.ledger, Ledger::of(""));
+    words.settle(
+        &evidence,
+        &mut partitions,
+        &mut table,
+        letters.as_ref(),
+        &mut said,
+    );
+    let makers = makers(&evidence.queries, &partitions);
+    let mut replay = Replay::new(&mut partitions, &mut table);
+    replay.run(&mut evidence, &mut said)?;
+    let (failed, truths) = (replay.failed, replay.truths);
+    let entries = entries(&partitions, truths, makers);
+    let Said {
+        mut findings,
+        notes,
+    } = said;
+    if let Some(letters) = letters {
         letters.compare(failed, &mut partitions, &mut findings);
     }
     for (key, runs) in &table.runs {
@@ -240,12 +321,12 @@ pub fn audit(mut evidence: Evidence<'_>) -> Result<Report, AuditError> {
     let wrong = !findings.is_empty() || totals.gaps > 0 || totals.duplicates > 0;
     let verdict = if wrong {
         Verdict::Wrong
-    } else if totals.unverified > 0 || totals.offsets == 0 {
+    } else if totals.unverified > 0 || totals.offsets == 0 || !notes.is_empty() {
         Verdict::RightAsFarAsVerified
     } else {
         Verdict::Right
     };
-    Ok(Report {
+    let report = Report {
         table: evidence.table,
         kind: "append",
         ok: verdict == Verdict::Right,
@@ -253,8 +334,46 @@ pub fn audit(mut evidence: Evidence<'_>) -> Result<Report, AuditError> {
         totals,
         partitions: partitions.into_values().collect(),
         findings,
+        notes,
         foreign_snapshots: evidence.foreign_snapshots,
-    })
+    };
+    Ok((report, entries))
+}
+
+fn makers(
+    queries: &[Query<'_>],
+    partitions: &BTreeMap<Key, PartitionReport>,
+) -> BTreeMap<Key, Vec<ledger::Maker>> {
+    let of = |(key, span): (&Key, &PartitionReport)| {
+        (
+            key.clone(),
+            ledger::makers(queries, key, span.start, span.end),
+        )
+    };
+    partitions.iter().map(of).collect()
+}
+
+/// What the log says of the spans that it has as a whole.
+fn entries(
+    partitions: &BTreeMap<Key, PartitionReport>,
+    mut truths: BTreeMap<Key, ledger::Truth>,
+    mut makers: BTreeMap<Key, Vec<ledger::Maker>>,
+) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (key, span) in partitions {
+        let entry = Entry {
+            topic: key.0.clone(),
+            partition: key.1,
+            start: span.start,
+            end: span.end,
+            made_by: makers.remove(key).unwrap_or_default(),
+            truth: truths.remove(key).unwrap_or_default(),
+        };
+        if span.start < span.end && span.verified_from == span.start && entry.is_whole() {
+            entries.push(entry);
+        }
+    }
+    entries
 }
 
 /// What is left of a partition's span and is nothing else is a gap too: compacted away, or lost.

@@ -1,7 +1,8 @@
 //! `/metrics` in OpenMetrics text: rates of produce and fetch, lag, checkpoints, commits, freshness, the disk.
 //!
 //! A scrape gathers what the parts know ([`Observed`]) into a fresh registry, so that nothing is counted twice and a
-//! dropped pipeline leaves no series behind.
+//! dropped pipeline leaves no series behind. Most families are a row of a table: [`of_server`] for the whole server,
+//! [`of_each_job`] for each job of each pipeline.
 
 use lw_broker::metrics::BrokerMetrics;
 use lw_registry::RegistryMetrics;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Above this many partitions lag is summed per group and topic.
 pub const MAX_PARTITION_SERIES: usize = 1000;
@@ -26,9 +28,23 @@ pub struct Observed<'a> {
     pub broker: &'a BrokerMetrics,
     pub registry: &'a RegistryMetrics,
     pub pipelines: &'a [View],
+    pub filled: &'a [Filled],
     pub ignored: &'a [IgnoredValues],
     pub lags: &'a [Lag],
     pub disk: Disk,
+}
+
+/// What is known of a table beside the job that fills it.
+#[derive(Clone, Debug, Default)]
+pub struct Filled {
+    pub pipeline: String,
+    pub table: String,
+    /// The newest event time that the table's commits state, milliseconds since 1970.
+    pub event_time: Option<i64>,
+    /// How long until retention would take what the pipeline has not read, if it did not wait for it.
+    pub time_to_loss: Option<Duration>,
+    /// The same for what no audit has looked at.
+    pub time_to_unaudited: Option<Duration>,
 }
 
 /// What the formats of a source set to NULL or left out because its script says to ignore errors.
@@ -71,6 +87,13 @@ struct Series<'a> {
 }
 
 impl Series<'_> {
+    fn family<S: ?Sized>(&mut self, row: &Row<S>, values: impl IntoIterator<Item = (Labels, f64)>) {
+        match row.kind {
+            Kind::Gauge => self.gauge(row.name, row.help, (row.unit)(), values),
+            Kind::Counter => self.counter(row.name, row.help, (row.unit)(), values),
+        }
+    }
+
     fn gauge(
         &mut self,
         name: &str,
@@ -130,16 +153,148 @@ pub fn render(observed: &Observed<'_>) -> String {
     let mut series = Series {
         registry: &mut registry,
     };
-    server(&mut series, observed);
-    broker(&mut series, observed.broker);
-    registry_of_schemas(&mut series, observed.registry);
-    disk(&mut series, observed.disk);
+    let build = [(vec![label("version", observed.version)], 1.0)];
+    series.gauge("build_info", "The version that runs", None, build);
+    let requests = observed.broker.requests();
+    let requests =
+        requests.map(|(api, count)| (vec![label("api", format!("{api:?}"))], count as f64));
+    series.counter("kafka_requests", "Requests by API", None, requests);
+    for family in &of_server() {
+        let value = (family.value)(observed);
+        series.family(family, value.map(|value| (Vec::new(), value)));
+    }
     lag(&mut series, observed.lags);
     pipelines(&mut series, observed);
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a String cannot fail");
     text
 }
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// A family of series: what it is called, and how its value is read from what is observed.
+struct Row<S: ?Sized> {
+    kind: Kind,
+    name: &'static str,
+    help: &'static str,
+    unit: fn() -> Option<Unit>,
+    /// `None`: there is no such series now.
+    value: fn(&S) -> Option<f64>,
+}
+
+const PLAIN: fn() -> Option<Unit> = || None;
+const BYTES: fn() -> Option<Unit> = || Some(Unit::Bytes);
+const SECONDS: fn() -> Option<Unit> = || Some(Unit::Seconds);
+
+const fn gauge<S: ?Sized>(
+    name: &'static str,
+    help: &'static str,
+    unit: fn() -> Option<Unit>,
+    value: fn(&S) -> Option<f64>,
+) -> Row<S> {
+    Row {
+        kind: Kind::Gauge,
+        name,
+        help,
+        unit,
+        value,
+    }
+}
+
+const fn counter<S: ?Sized>(
+    name: &'static str,
+    help: &'static str,
+    unit: fn() -> Option<Unit>,
+    value: fn(&S) -> Option<f64>,
+) -> Row<S> {
+    Row {
+        kind: Kind::Counter,
+        name,
+        help,
+        unit,
+        value,
+    }
+}
+
+fn count(counter: &AtomicU64) -> Option<f64> {
+    Some(counter.load(Ordering::Relaxed) as f64)
+}
+
+/// What there is one of.
+#[rustfmt::skip]
+fn of_server<'a>() -> Vec<Row<Observed<'a>>> { vec![
+    gauge("uptime", "Time since the server was ready", SECONDS, |it| Some(it.uptime_seconds)),
+    gauge("process_resident_memory", "Resident memory", BYTES, |_| resident_bytes()),
+    counter("produced_records", "Records acknowledged or accepted with acks=0", PLAIN, |it| Some(it.broker.produced_records.get() as f64)),
+    counter("produce_rejected_batches", "Partition batches refused", PLAIN, |it| Some(it.broker.rejected_batches.get() as f64)),
+    counter("produce_rejected_disk_full_batches", "Partition batches refused for want of disk space", PLAIN, |it| Some(it.broker.rejected_disk_full.get() as f64)),
+    counter("fetched_records", "Records sent to consumers", PLAIN, |it| Some(it.broker.fetched_records.get() as f64)),
+    counter("kafka_connections_refused", "Connections ended because of bad bytes", PLAIN, |it| Some(it.broker.connections_refused.get() as f64)),
+    counter("produced", "Bytes of record batches produced", BYTES, |it| Some(it.broker.produced_bytes.get() as f64)),
+    counter("fetched", "Bytes of record batches fetched", BYTES, |it| Some(it.broker.fetched_bytes.get() as f64)),
+    gauge("kafka_connections", "Open connections", PLAIN, |it| Some(it.broker.open_connections() as f64)),
+    counter("registry_requests", "Requests answered, over HTTP and in process", PLAIN, |it| count(&it.registry.requests)),
+    counter("registry_registrations", "New versions of subjects", PLAIN, |it| count(&it.registry.registrations)),
+    counter("registry_incompatible", "Schemas refused because an earlier version forbids them", PLAIN, |it| count(&it.registry.incompatible)),
+    counter("registry_skipped_records", "Records of _schemas that are not in its layout", PLAIN, |it| count(&it.registry.skipped_records)),
+    gauge("disk_free", "Free space under the data folder", BYTES, |it| Some(it.disk.free_bytes as f64)),
+    gauge("disk_size", "Size of the file system under the data folder", BYTES, |it| Some(it.disk.total_bytes as f64)),
+    gauge("disk_write_blocked", "1 while writes are refused for want of space", PLAIN, |it| Some(f64::from(it.disk.write_blocked))),
+    gauge("log_size", "Bytes of write-ahead log", BYTES, |it| Some(it.disk.log_bytes as f64)),
+    counter("log_syncs", "Syncs of the write-ahead log", PLAIN, |it| Some(it.disk.syncs as f64)),
+    counter("log_sync", "Time in syncs of the write-ahead log", SECONDS, |it| Some(it.disk.sync_seconds)),
+] }
+
+/// A job of a pipeline, and what is known of its table.
+struct Job<'a> {
+    now_ms: i64,
+    status: &'a Status,
+    table: Option<&'a Filled>,
+}
+
+impl Job<'_> {
+    fn since(&self, at_ms: Option<i64>) -> Option<f64> {
+        Some((self.now_ms - at_ms?) as f64 / 1000.0)
+    }
+}
+
+/// Times of events that have not happened yet are 0.
+fn happened(at_ms: i64) -> Option<i64> {
+    (at_ms > 0).then_some(at_ms)
+}
+
+/// What each job has.
+#[rustfmt::skip]
+fn of_each_job<'a>() -> Vec<Row<Job<'a>>> { vec![
+    counter("pipeline_records_in", "Records read", PLAIN, |it| Some(it.status.records_in as f64)),
+    counter("pipeline_rows_out", "Rows written to the sink", PLAIN, |it| Some(it.status.rows_out as f64)),
+    counter("dead_letters", "Records that could not be processed", PLAIN, |it| Some(it.status.dead_letters as f64)),
+    counter("pipeline_restarts", "Restarts from the checkpoint", PLAIN, |it| Some(it.status.restarts as f64)),
+    counter("sink_commits", "Commits of the table", PLAIN, |it| Some(it.status.commits as f64)),
+    counter("sink_rows", "Rows committed to the table", PLAIN, |it| Some(it.status.committed_rows as f64)),
+    counter("sink_commit_retries", "Commits that had to be tried again", PLAIN, |it| Some(it.status.commit_retries as f64)),
+    gauge("pipeline_lag_records", "Records between the position and the end of the log", PLAIN, |it| Some(it.status.lag as f64)),
+    gauge("checkpoint_duration", "Duration of the last checkpoint", SECONDS, |it| Some(it.status.checkpoint_duration.as_secs_f64())),
+    gauge("sink_commit_duration", "Duration of the last commit", SECONDS, |it| Some(it.status.commit_duration.as_secs_f64())),
+    gauge("checkpoint_age", "Time since the last checkpoint", SECONDS, |it| it.since(happened(it.status.checkpoint_at_ms))),
+    gauge("sink_commit_age", "Time since the table's last commit", SECONDS, |it| it.since(happened(it.status.commit_at_ms))),
+    gauge("table_freshness", "Time since the newest event time that the table's commits state", SECONDS, |it| {
+        it.since(it.table.and_then(|table| table.event_time).or(it.status.committed_event_time))
+    }),
+    gauge("watermark_lag", "Time since the watermark", SECONDS, |it| {
+        it.since(it.status.watermark.filter(|_| it.status.state == JobState::Running))
+    }),
+    gauge("pipeline_time_to_loss", "Time until retention would take what the pipeline has not read; 0 while it waits for it", SECONDS, |it| {
+        Some(it.table?.time_to_loss?.as_secs_f64())
+    }),
+    gauge("table_time_to_unaudited", "Time until retention would take what no audit has looked at; 0 while it waits for it", SECONDS, |it| {
+        Some(it.table?.time_to_unaudited?.as_secs_f64())
+    }),
+] }
 
 /// The encoder writes values as they are: a consumer group may be called anything, and must not end its own quotes.
 fn label(key: &str, value: impl ToString) -> (String, String) {
@@ -151,156 +306,12 @@ fn label(key: &str, value: impl ToString) -> (String, String) {
     (key.to_string(), escaped)
 }
 
-fn one(value: f64) -> [(Labels, f64); 1] {
-    [(Vec::new(), value)]
-}
-
-fn server(series: &mut Series<'_>, observed: &Observed<'_>) {
-    let build = [(vec![label("version", observed.version)], 1.0)];
-    series.gauge("build_info", "The version that runs", None, build);
-    series.gauge(
-        "uptime",
-        "Time since the server was ready",
-        Some(Unit::Seconds),
-        one(observed.uptime_seconds),
-    );
-    if let Some(bytes) = resident_bytes() {
-        series.gauge(
-            "process_resident_memory",
-            "Resident memory",
-            Some(Unit::Bytes),
-            one(bytes),
-        );
-    }
-}
-
 /// Resident memory of this process; `None` where the system does not tell.
 fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let (_, resident) = status.split_once("VmRSS:")?;
     let kibibytes: f64 = resident.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024.0)
-}
-
-fn broker(series: &mut Series<'_>, broker: &BrokerMetrics) {
-    let requests = broker
-        .requests()
-        .map(|(api, count)| (vec![label("api", format!("{api:?}"))], count as f64));
-    series.counter("kafka_requests", "Requests by API", None, requests);
-    for (name, help, counter) in [
-        (
-            "produced_records",
-            "Records acknowledged or accepted with acks=0",
-            &broker.produced_records,
-        ),
-        (
-            "produce_rejected_batches",
-            "Partition batches refused",
-            &broker.rejected_batches,
-        ),
-        (
-            "produce_rejected_disk_full_batches",
-            "Partition batches refused for want of disk space",
-            &broker.rejected_disk_full,
-        ),
-        (
-            "fetched_records",
-            "Records sent to consumers",
-            &broker.fetched_records,
-        ),
-        (
-            "kafka_connections_refused",
-            "Connections ended because of bad bytes",
-            &broker.connections_refused,
-        ),
-    ] {
-        series.counter(name, help, None, one(counter.get() as f64));
-    }
-    series.counter(
-        "produced",
-        "Bytes of record batches produced",
-        Some(Unit::Bytes),
-        one(broker.produced_bytes.get() as f64),
-    );
-    series.counter(
-        "fetched",
-        "Bytes of record batches fetched",
-        Some(Unit::Bytes),
-        one(broker.fetched_bytes.get() as f64),
-    );
-    series.gauge(
-        "kafka_connections",
-        "Open connections",
-        None,
-        one(broker.open_connections() as f64),
-    );
-}
-
-fn registry_of_schemas(series: &mut Series<'_>, registry: &RegistryMetrics) {
-    for (name, help, counter) in [
-        (
-            "registry_requests",
-            "Requests answered, over HTTP and in process",
-            &registry.requests,
-        ),
-        (
-            "registry_registrations",
-            "New versions of subjects",
-            &registry.registrations,
-        ),
-        (
-            "registry_incompatible",
-            "Schemas refused because an earlier version forbids them",
-            &registry.incompatible,
-        ),
-        (
-            "registry_skipped_records",
-            "Records of _schemas that are not in its layout",
-            &registry.skipped_records,
-        ),
-    ] {
-        let count = counter.load(Ordering::Relaxed) as f64;
-        series.counter(name, help, None, one(count));
-    }
-}
-
-fn disk(series: &mut Series<'_>, disk: Disk) {
-    series.gauge(
-        "disk_free",
-        "Free space under the data folder",
-        Some(Unit::Bytes),
-        one(disk.free_bytes as f64),
-    );
-    series.gauge(
-        "disk_size",
-        "Size of the file system under the data folder",
-        Some(Unit::Bytes),
-        one(disk.total_bytes as f64),
-    );
-    series.gauge(
-        "disk_write_blocked",
-        "1 while writes are refused for want of space",
-        None,
-        one(f64::from(disk.write_blocked)),
-    );
-    series.gauge(
-        "log_size",
-        "Bytes of write-ahead log",
-        Some(Unit::Bytes),
-        one(disk.log_bytes as f64),
-    );
-    series.counter(
-        "log_syncs",
-        "Syncs of the write-ahead log",
-        None,
-        one(disk.syncs as f64),
-    );
-    series.counter(
-        "log_sync",
-        "Time in syncs of the write-ahead log",
-        Some(Unit::Seconds),
-        one(disk.sync_seconds),
-    );
 }
 
 fn lag(series: &mut Series<'_>, lags: &[Lag]) {
@@ -323,142 +334,37 @@ fn lag(series: &mut Series<'_>, lags: &[Lag]) {
 
 fn pipelines(series: &mut Series<'_>, observed: &Observed<'_>) {
     let states = observed.pipelines.iter().map(|view| {
-        (
-            vec![label("pipeline", &view.name), label("state", &view.state)],
-            1.0,
-        )
+        let labels = vec![label("pipeline", &view.name), label("state", &view.state)];
+        (labels, 1.0)
     });
-    series.gauge(
-        "pipeline_state",
-        "1 for the state that a pipeline is in",
-        None,
-        states,
-    );
-    let jobs: Vec<(&str, &Status)> = observed
-        .pipelines
-        .iter()
-        .flat_map(|view| view.jobs.iter().map(|job| (view.name.as_str(), job)))
-        .collect();
-    let each = |value: fn(&Status) -> f64| {
-        jobs.iter()
-            .map(|(pipeline, job)| {
-                (
-                    vec![label("pipeline", pipeline), label("table", &job.table)],
-                    value(job),
-                )
-            })
-            .collect::<Vec<_>>()
-    };
-    series.counter(
-        "pipeline_records_in",
-        "Records read",
-        None,
-        each(|job| job.records_in as f64),
-    );
-    series.counter(
-        "pipeline_rows_out",
-        "Rows written to the sink",
-        None,
-        each(|job| job.rows_out as f64),
-    );
-    series.counter(
-        "dead_letters",
-        "Records that could not be processed",
-        None,
-        each(|job| job.dead_letters as f64),
-    );
-    series.counter(
-        "source_ignored_values",
-        "Values set to NULL or left out because the script ignores parse errors",
-        None,
-        observed.ignored.iter().map(|ignored| {
-            let labels = vec![
-                label("group", &ignored.group),
-                label("table", &ignored.table),
-            ];
-            (labels, ignored.count as f64)
-        }),
-    );
-    series.counter(
-        "pipeline_restarts",
-        "Restarts from the checkpoint",
-        None,
-        each(|job| job.restarts as f64),
-    );
-    series.counter(
-        "sink_commits",
-        "Commits of the table",
-        None,
-        each(|job| job.commits as f64),
-    );
-    series.counter(
-        "sink_rows",
-        "Rows committed to the table",
-        None,
-        each(|job| job.committed_rows as f64),
-    );
-    series.counter(
-        "sink_commit_retries",
-        "Commits that had to be tried again",
-        None,
-        each(|job| job.commit_retries as f64),
-    );
-    series.gauge(
-        "pipeline_lag_records",
-        "Records between the position and the end of the log",
-        None,
-        each(|job| job.lag as f64),
-    );
-    series.gauge(
-        "checkpoint_duration",
-        "Duration of the last checkpoint",
-        Some(Unit::Seconds),
-        each(|job| job.checkpoint_duration.as_secs_f64()),
-    );
-    series.gauge(
-        "sink_commit_duration",
-        "Duration of the last commit",
-        Some(Unit::Seconds),
-        each(|job| job.commit_duration.as_secs_f64()),
-    );
-    let now = observed.now_ms;
-    let seconds = |millis: i64| millis as f64 / 1000.0;
-    let since = |at: fn(&Status) -> Option<i64>, running_only: bool| {
-        jobs.iter()
-            .filter(|(_, job)| !running_only || job.state == JobState::Running)
-            .filter_map(|(pipeline, job)| {
-                let labels = vec![label("pipeline", pipeline), label("table", &job.table)];
-                Some((labels, seconds(now - at(job)?)))
-            })
-            .collect::<Vec<_>>()
-    };
-    let checkpoint: fn(&Status) -> Option<i64> =
-        |job| Some(job.checkpoint_at_ms).filter(|at| *at > 0);
-    let commit: fn(&Status) -> Option<i64> = |job| Some(job.commit_at_ms).filter(|at| *at > 0);
-    series.gauge(
-        "checkpoint_age",
-        "Time since the last checkpoint",
-        Some(Unit::Seconds),
-        since(checkpoint, false),
-    );
-    series.gauge(
-        "sink_commit_age",
-        "Time since the table's last commit",
-        Some(Unit::Seconds),
-        since(commit, false),
-    );
-    series.gauge(
-        "table_freshness",
-        "Time since the newest event time in the table",
-        Some(Unit::Seconds),
-        since(|job| job.committed_event_time, false),
-    );
-    series.gauge(
-        "watermark_lag",
-        "Time since the watermark",
-        Some(Unit::Seconds),
-        since(|job| job.watermark, true),
-    );
+    let help = "1 for the state that a pipeline is in";
+    series.gauge("pipeline_state", help, None, states);
+    let ignored = observed.ignored.iter().map(|ignored| {
+        let labels = vec![
+            label("group", &ignored.group),
+            label("table", &ignored.table),
+        ];
+        (labels, ignored.count as f64)
+    });
+    let help = "Values set to NULL or left out because the script ignores parse errors";
+    series.counter("source_ignored_values", help, None, ignored);
+    for family in &of_each_job() {
+        let jobs = observed.pipelines.iter().flat_map(|view| {
+            let jobs = view.jobs.iter();
+            jobs.map(move |status| (view.name.as_str(), status))
+        });
+        let values = jobs.filter_map(|(pipeline, status)| {
+            let mut filled = observed.filled.iter();
+            let job = Job {
+                now_ms: observed.now_ms,
+                status,
+                table: filled.find(|it| it.pipeline == pipeline && it.table == status.table),
+            };
+            let labels = vec![label("pipeline", pipeline), label("table", &status.table)];
+            Some((labels, (family.value)(&job)?))
+        });
+        series.family(family, values);
+    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,27 @@ pub struct View {
     pub jobs: Vec<Status>,
 }
 
+/// A job, as those see it who look at the table that it fills.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    /// The pipeline's name.
+    pub name: String,
+    /// The pipeline's id.
+    pub pipeline: Uuid,
+    pub job: PlannedJob,
+    manifest_key: String,
+}
+
+fn writers_of(record: Record) -> Vec<Writer> {
+    let writer = |(index, job): (usize, &PlannedJob)| Writer {
+        name: record.name.clone(),
+        pipeline: record.id,
+        job: job.clone(),
+        manifest_key: record.manifest_key(index),
+    };
+    record.jobs.iter().enumerate().map(writer).collect()
+}
+
 /// What the user says to a pipeline that paused because its table is not where it left it (see [`takeover`]), or because the log
 /// begins behind what it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -444,6 +465,24 @@ impl Pipelines {
         let record = self.known(name)?;
         let store = ManifestStore::open(self.around.storage.clone(), &record.manifest_key(index));
         Ok(store.manifest()?)
+    }
+
+    /// All jobs, whether they run or not.
+    pub fn writers(&self) -> Vec<Writer> {
+        let records = self.records().into_iter();
+        records.flat_map(writers_of).collect()
+    }
+
+    /// Where a job stands; `None` where nothing can be said of it.
+    pub fn manifest_of_writer(&self, writer: &Writer) -> Option<Manifest> {
+        let storage = self.around.storage.clone();
+        let store = ManifestStore::open(storage, &writer.manifest_key);
+        store.manifest().ok().flatten()
+    }
+
+    /// How long until retention would take what a job has not read, if it did not wait for it.
+    pub fn time_to_loss(&self, writer: &Writer) -> Option<Duration> {
+        self.around.storage.time_to_loss(&writer.manifest_key)
     }
 
     /// The plan that writes a table now, by the pipeline's name; for `audit`.

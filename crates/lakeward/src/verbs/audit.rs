@@ -46,8 +46,10 @@ pub fn audit(args: Audit) -> anyhow::Result<ExitCode> {
     show(args.server.output, &report, &columns, rows);
     if args.server.output == Output::Table {
         super::say(format!("{}: {}", args.table, verdict(&report)));
-        for finding in report["findings"].as_array().into_iter().flatten() {
-            super::say(format!("  {}", text(finding)));
+        for key in ["findings", "notes"] {
+            for sentence in report[key].as_array().into_iter().flatten() {
+                super::say(format!("  {}", text(sentence)));
+            }
         }
     }
     Ok(ExitCode::from(exit_code(&report)))
@@ -71,8 +73,11 @@ fn verdict(report: &Value) -> String {
         3 if offsets == 0 => {
             "the table accounts for no offsets yet: nothing could be verified".into()
         }
-        3 if verified == 0 => {
+        3 if verified == 0 && report["notes"].as_array().is_none_or(Vec::is_empty) => {
             format!("{extent}: the log no longer has any of them, so nothing is known to be right")
+        }
+        3 if !report["notes"].as_array().is_none_or(Vec::is_empty) => {
+            format!("{extent}, right as far as verified; what could not be known follows")
         }
         3 => format!("{extent}, right as far as verified; the others are no longer in the log"),
         _ => format!("{extent}; NOT clean"),

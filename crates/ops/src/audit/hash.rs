@@ -22,14 +22,16 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
+use serde::{Deserialize, Serialize};
 
 /// Under this key the metadata of a Parquet file's fields have their Iceberg field ids.
 const FIELD_ID: &str = "PARQUET:field_id";
 
 /// Count and multiset hash of rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sum {
     pub(super) rows: u64,
+    #[serde(with = "hexadecimal")]
     hash: u128,
 }
 
@@ -38,6 +40,31 @@ impl Sum {
         self.rows += 1;
         self.hash = self.hash.wrapping_add(u128::from(hash));
     }
+
+    pub(super) fn take(&mut self, other: &Sum) {
+        self.rows += other.rows;
+        self.hash = self.hash.wrapping_add(other.hash);
+    }
+}
+
+/// JSON has no whole numbers of 128 bits.
+mod hexadecimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(hash: &u128, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{hash:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(from)?;
+        u128::from_str_radix(&text, 16).map_err(D::Error::custom)
+    }
+}
+
+/// One hash per offset, to tell which records failed and not only how many.
+pub(super) fn offset_hash(offset: i64) -> u64 {
+    word(Kind::Integer as u64, offset.cast_unsigned())
 }
 
 /// What a field's values are mixed with: its field id, else its name.

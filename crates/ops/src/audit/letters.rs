@@ -30,7 +30,7 @@ impl Letters {
             let mut expected = failed.remove(key).unwrap_or_default();
             expected.sort_unstable();
             let mut found = self.offsets.remove(key).unwrap_or_default();
-            found.retain(|offset| (span.verified_from..span.end).contains(offset));
+            found.retain(|offset| span.holds(*offset));
             found.sort_unstable();
             let all = found.len();
             found.dedup();

@@ -1,19 +1,27 @@
-//! What the log says: the query executed again over the same offsets, each row credited to the run that holds its offset.
+//! What the log says: each query executed again over the offsets that it made, each row credited to the run that holds its
+//! offset.
 //!
-//! 1. [`begin`]: the source is positioned at the first offset of each partition that can be verified. 2. Poll by poll, each
-//!    offset becomes rows, or is filtered, or fails. 3. Rows are hashed as the files that hold them have their columns.
+//! A table may have been filled by several queries, one after the other: `--replace` goes on at the offsets of the script
+//! before, and another pipeline may have adopted the table. Each *stretch* of a partition is judged by the query that made
+//! it. One whose query cannot be executed any more is `unverified`, and the notes say why.
+//!
+//! 1. [`stretches`]: which query made which offsets. 2. The source is positioned at the first offset of each stretch that can
+//!    be verified. 3. Poll by poll, each offset becomes rows, or is filtered, or fails. 4. Rows are hashed as the files that
+//!    hold them have their columns.
 
-use super::hash::{key_of, row_hashes};
+use super::hash::{key_of, offset_hash, row_hashes};
+use super::ledger::Truth;
 use super::table::Table;
-use super::{AuditError, Evidence, Key, PartitionReport};
+use super::{AuditError, Evidence, Executable, Key, PartitionReport, Query, Said};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{Field, Schema};
 use lw_graph::name_in_files;
 use lw_runtime::connector::Polled;
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::{Batch, Origin};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 /// The log is durable before a table can hold it: a bounded read that finds nothing this often will never end.
@@ -25,11 +33,27 @@ const POLL_BYTES: usize = 8 << 20;
 pub(super) struct Replay<'a> {
     pub(super) partitions: &'a mut BTreeMap<Key, PartitionReport>,
     pub(super) table: &'a mut Table,
-    /// The columns that the query writes, in its order.
-    pub(super) columns: Vec<String>,
     /// Offsets whose record fails, as they come: each must stand among the dead letters.
     pub(super) failed: BTreeMap<Key, Vec<i64>>,
+    /// What the log says of the offsets that were read, whatever the table holds.
+    pub(super) truths: BTreeMap<Key, Truth>,
+}
+
+/// One query at work.
+struct Reading {
     keys: Vec<Key>,
+    /// The columns that the query writes, in its order.
+    columns: Vec<String>,
+    /// The commits name the query: then a file that has not all of its columns is wrong.
+    stated: bool,
+}
+
+/// The offsets `[from, to)` of a partition that one query made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    key: Key,
+    from: i64,
+    to: i64,
 }
 
 type At = (u32, i64);
@@ -38,29 +62,91 @@ impl<'a> Replay<'a> {
     pub(super) fn new(
         partitions: &'a mut BTreeMap<Key, PartitionReport>,
         table: &'a mut Table,
-        columns: Vec<String>,
     ) -> Replay<'a> {
         Replay {
             partitions,
             table,
-            columns,
             failed: BTreeMap::new(),
-            keys: Vec::new(),
+            truths: BTreeMap::new(),
         }
     }
 
-    /// Executes the query again over the spans, from the log.
+    /// Executes the queries again over what each of them made, from the log.
     pub(super) fn run(
         &mut self,
         evidence: &mut Evidence<'_>,
-        findings: &mut Vec<String>,
+        said: &mut Said,
     ) -> Result<(), AuditError> {
-        self.begin(evidence)?;
+        let queries = std::mem::take(&mut evidence.queries);
+        let made: Vec<Vec<Stretch>> = stretches(&queries, self.partitions);
+        for (query, stretches) in queries.into_iter().zip(made) {
+            if stretches.is_empty() {
+                continue;
+            }
+            match (query.make)() {
+                Ok(executable) => {
+                    self.execute(query.stated, executable, &stretches, evidence, said)?;
+                }
+                Err(reason) => self.give_up(&stretches, &reason, said),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a query made that cannot be executed again is not verified.
+    fn give_up(&mut self, stretches: &[Stretch], reason: &str, said: &mut Said) {
+        for Stretch { key, from, to } in stretches {
+            let span = self.partitions.get_mut(key).expect("it is a part of one");
+            span.unverified += (to - from).unsigned_abs();
+            span.unread.push(*from..*to);
+            let runs = self.table.runs.get_mut(key).into_iter().flatten();
+            for run in runs.filter(|run| *from <= run.last && run.first < *to) {
+                run.compared_from = None;
+            }
+            let (topic, partition) = key;
+            let last = to - 1;
+            said.notes.push(format!(
+                "{topic}[{partition}]: the query that made offsets {from} to {last} cannot be executed again: {reason}"
+            ));
+        }
+    }
+
+    fn execute(
+        &mut self,
+        stated: bool,
+        executable: Executable,
+        stretches: &[Stretch],
+        evidence: &mut Evidence<'_>,
+        said: &mut Said,
+    ) -> Result<(), AuditError> {
+        let Executable {
+            mut source,
+            mut chain,
+            columns,
+        } = executable;
+        let offsets = |end: fn(&Stretch) -> i64| -> Vec<SplitOffset> {
+            let offset = |stretch: &Stretch| SplitOffset {
+                topic: stretch.key.0.clone(),
+                partition: stretch.key.1,
+                next: end(stretch),
+            };
+            stretches.iter().map(offset).collect()
+        };
+        let (starts, ends) = (offsets(|at| at.from), offsets(|at| at.to));
+        source.open(&starts, Some(&ends)).map_err(AuditError::Log)?;
+        let splits = source.splits();
+        let keys = splits
+            .iter()
+            .map(|split| (split.topic.to_string(), split.partition));
+        let reading = Reading {
+            keys: keys.collect(),
+            columns,
+            stated,
+        };
         let mut idle = 0;
         loop {
             evidence.go_on()?;
-            let polled = evidence
-                .source
+            let polled = source
                 .poll(POLL_BYTES, Duration::from_millis(100))
                 .map_err(AuditError::Log)?;
             idle = match polled.progress.is_empty() {
@@ -69,56 +155,31 @@ impl<'a> Replay<'a> {
             };
             if idle > MAX_IDLE_POLLS {
                 let message = "the table accounts for offsets that the log does not have yet";
-                findings.push(message.into());
+                said.findings.push(message.into());
                 return Ok(());
             }
             let finished = polled.finished;
-            self.take(polled, evidence)?;
+            self.take(&reading, polled, &mut chain)?;
             if finished {
                 return Ok(());
             }
         }
     }
 
-    /// Positions the source; what lies below cannot be verified.
-    fn begin(&mut self, evidence: &mut Evidence<'_>) -> Result<(), AuditError> {
-        let (mut starts, mut ends) = (Vec::new(), Vec::new());
-        for (key, span) in self.partitions.iter_mut() {
-            let log_start = evidence.log_starts.get(key).copied().unwrap_or(i64::MAX);
-            let runs = self.table.runs.get(key).into_iter().flatten();
-            // A run that cannot be taken apart takes the offsets that the log still has with it.
-            let whole = runs
-                .filter(|run| run.compared_from.is_none() && run.last >= log_start)
-                .map(|run| run.last + 1);
-            let from = whole
-                .fold(log_start, i64::max)
-                .min(span.end)
-                .max(span.start);
-            span.unverified = (from - span.start) as u64;
-            span.verified_from = from;
-            let at = |next| SplitOffset {
-                topic: key.0.clone(),
-                partition: key.1,
-                next,
-            };
-            starts.push(at(from));
-            ends.push(at(span.end));
-        }
-        let source = &mut evidence.source;
-        source.open(&starts, Some(&ends)).map_err(AuditError::Log)?;
-        let splits = source.splits();
-        let keys = splits
-            .iter()
-            .map(|split| (split.topic.to_string(), split.partition));
-        self.keys = keys.collect();
-        Ok(())
-    }
-
-    fn take(&mut self, polled: Polled, evidence: &mut Evidence<'_>) -> Result<(), AuditError> {
+    fn take(
+        &mut self,
+        reading: &Reading,
+        polled: Polled,
+        chain: &mut lw_runtime::chain::Chain,
+    ) -> Result<(), AuditError> {
         for progress in &polled.progress {
-            if let Some(span) = self.partitions.get_mut(&self.keys[progress.split as usize]) {
+            let key = &reading.keys[progress.split as usize];
+            if let Some(span) = self.partitions.get_mut(key) {
                 span.control += progress.control;
                 span.filtered += progress.skipped;
+                let truth = self.truths.entry(key.clone()).or_default();
+                truth.control += progress.control;
+                truth.filtered += progress.skipped;
             }
         }
         for letter in &polled.dead_letters {
@@ -126,19 +187,19 @@ impl<'a> Replay<'a> {
         }
         for batch in polled.batches {
             let decoded = batch.origins.clone();
-            let done = evidence.chain.process(batch)?;
+            let done = chain.process(batch)?;
             let mut outcomes: BTreeSet<At> = BTreeSet::new();
             for failure in &done.failures {
                 let at = (failure.origin.split, failure.origin.offset);
                 if outcomes.insert(at) {
-                    let key = self.keys[failure.origin.split as usize].clone();
-                    self.fail(&key, failure.origin.offset);
+                    let key = &reading.keys[failure.origin.split as usize];
+                    self.fail(key, failure.origin.offset);
                 }
             }
             let landed = done.batch.origins.iter();
             outcomes.extend(landed.map(|origin| (origin.split, origin.offset)));
-            self.count_filtered(&decoded, &outcomes);
-            self.credit(&done.batch)?;
+            self.count_filtered(reading, &decoded, &outcomes);
+            self.credit(reading, &done.batch)?;
         }
         Ok(())
     }
@@ -152,82 +213,156 @@ impl<'a> Replay<'a> {
         if let Some(span) = self.in_span(key, offset) {
             span.dead_letters += 1;
             self.failed.entry(key.clone()).or_default().push(offset);
+            let truth = self.truths.entry(key.clone()).or_default();
+            truth.letters.add(offset_hash(offset));
         }
     }
 
-    fn count_filtered(&mut self, decoded: &[Origin], outcomes: &BTreeSet<At>) {
+    fn count_filtered(&mut self, reading: &Reading, decoded: &[Origin], outcomes: &BTreeSet<At>) {
         let mut last = None;
         for origin in decoded {
             let at = (origin.split, origin.offset);
             if last.replace(at) == Some(at) || outcomes.contains(&at) {
                 continue;
             }
-            let key = self.keys[origin.split as usize].clone();
-            if let Some(span) = self.in_span(&key, origin.offset) {
+            let key = &reading.keys[origin.split as usize];
+            if let Some(span) = self.in_span(key, origin.offset) {
                 span.filtered += 1;
+                self.truths.entry(key.clone()).or_default().filtered += 1;
             }
         }
     }
 
     /// Credits each row to the run that holds its offset. An offset with rows in no run is a gap.
-    fn credit(&mut self, batch: &Batch) -> Result<(), AuditError> {
-        let mut hashes: Vec<Option<Vec<u64>>> = vec![None; self.table.layouts.len()];
+    fn credit(&mut self, reading: &Reading, batch: &Batch) -> Result<(), AuditError> {
+        let mut hashes: Vec<Option<Hashed>> = vec![None; self.table.layouts.len() + 1];
+        // Rows that no file holds are hashed as the newest file would hold them.
+        let of_none = self.table.layouts.len();
         let mut last = None;
         for (row, origin) in batch.origins.iter().enumerate() {
             let first_row = last.replace(*origin) != Some(*origin);
-            let key = self.keys[origin.split as usize].clone();
+            let key = &reading.keys[origin.split as usize];
             let counted = u64::from(first_row);
-            let span = self.partitions.get_mut(&key);
+            let span = self.partitions.get_mut(key);
             let Some(span) = span.filter(|span| span.holds(origin.offset)) else {
                 continue;
             };
-            let run = self.table.runs.get_mut(&key).and_then(|runs| {
+            let runs = self.table.runs.get_mut(key);
+            let run = runs.and_then(|runs| {
                 let after = runs.partition_point(|run| run.first <= origin.offset);
                 runs.get_mut(after.checked_sub(1)?)
                     .filter(|run| origin.offset <= run.last)
             });
-            let Some(run) = run else {
-                span.gaps += counted;
-                continue;
-            };
-            let of_layout = &mut hashes[run.layout];
-            if of_layout.is_none() {
-                let layout = &self.table.layouts[run.layout];
-                *of_layout = Some(hashes_in(layout, &self.columns, &batch.columns)?);
+            let place = run.as_ref().map_or(of_none, |run| run.layout);
+            if hashes[place].is_none() {
+                let layouts = &self.table.layouts;
+                let empty = Schema::empty();
+                let layout = layouts.get(place).or(layouts.last());
+                let layout = layout.map_or(&empty, |layout| &**layout);
+                hashes[place] = Some(reading.hashes_in(layout, &batch.columns)?);
             }
-            run.log.add(of_layout.as_ref().expect("it was made")[row]);
-            span.rows += counted;
+            let hashed = hashes[place].as_ref().expect("it was made");
+            let truth = self.truths.entry(key.clone()).or_default();
+            truth.records += counted;
+            truth.rows.add(hashed.rows[row]);
+            match run {
+                Some(run) => {
+                    run.log.add(hashed.rows[row]);
+                    span.rows += counted;
+                    if !hashed.absent.is_empty() {
+                        run.absent.extend(hashed.absent.iter().cloned());
+                    }
+                }
+                None => span.gaps += counted,
+            }
         }
         Ok(())
     }
 }
 
-/// Hashes of rows as they would be in a file with these columns. A column that only the file has is NULL there, or the run
-/// differs; one that only the query has cannot be seen by readers of the file.
-fn hashes_in(
-    layout: &SchemaRef,
-    names: &[String],
-    rows: &RecordBatch,
-) -> Result<Vec<u64>, AuditError> {
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let mut columns: Vec<(u64, ArrayRef)> = Vec::new();
-    for (name, column) in names.iter().zip(rows.columns()) {
-        if let Some(field) = named(layout, name) {
-            let column = match column.data_type() == field.data_type() {
-                true => column.clone(),
-                false => cast_with_options(column, field.data_type(), &options)?,
-            };
-            columns.push((key_of(field), column));
+/// Hashes of rows as a file would hold them.
+#[derive(Clone)]
+struct Hashed {
+    rows: Vec<u64>,
+    /// Columns that the file does not have and should: some of their values are there.
+    absent: Vec<String>,
+}
+
+impl Reading {
+    /// Hashes of rows as they would be in a file with these columns. A column that only the file has is NULL there, or the run
+    /// differs. One that only the query has is a difference too, unless nobody knows that it was this query that made the file:
+    /// then the file may be older than the column.
+    fn hashes_in(&self, layout: &Schema, rows: &RecordBatch) -> Result<Hashed, AuditError> {
+        let options = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let mut columns: Vec<(u64, ArrayRef)> = Vec::new();
+        let mut absent = Vec::new();
+        for (name, column) in self.columns.iter().zip(rows.columns()) {
+            if let Some(field) = named(layout, name) {
+                let column = match column.data_type() == field.data_type() {
+                    true => column.clone(),
+                    false => cast_with_options(column, field.data_type(), &options)?,
+                };
+                columns.push((key_of(field), column));
+            } else if self.stated {
+                if column.null_count() < column.len() {
+                    absent.push(name.clone());
+                }
+                let unknown = Field::new(name, column.data_type().clone(), true);
+                columns.push((key_of(&unknown), column.clone()));
+            }
+        }
+        let rows = row_hashes(&columns, rows.num_rows())?;
+        Ok(Hashed { rows, absent })
+    }
+}
+
+/// What each query made of what is to be verified.
+pub(super) fn stretches(
+    queries: &[Query<'_>],
+    partitions: &BTreeMap<Key, PartitionReport>,
+) -> Vec<Vec<Stretch>> {
+    let mut made = vec![Vec::new(); queries.len()];
+    for (key, span) in partitions {
+        for (index, range) in made_by(queries, key, span.verified_from..span.end) {
+            made[index].push(Stretch {
+                key: key.clone(),
+                from: range.start,
+                to: range.end,
+            });
         }
     }
-    row_hashes(&columns, rows.num_rows())
+    made
+}
+
+/// Which query made which of a partition's offsets, the highest first: each goes on from where it began until a later one
+/// begins. The first one stands in for what none of them claims.
+pub(super) fn made_by(
+    queries: &[Query<'_>],
+    key: &Key,
+    offsets: Range<i64>,
+) -> Vec<(usize, Range<i64>)> {
+    let mut made = Vec::new();
+    let mut end = offsets.end;
+    for (index, query) in queries.iter().enumerate().rev() {
+        let begin = match (index, query.from.get(key)) {
+            (0, _) => i64::MIN,
+            (_, Some(begin)) => *begin,
+            (_, None) => continue,
+        };
+        let from = begin.max(offsets.start);
+        if from < end {
+            made.push((index, from..end));
+            end = from;
+        }
+    }
+    made
 }
 
 /// The file's column for a column of the query, by its own name or the one that Iceberg gives it in files.
-fn named<'a>(layout: &'a Schema, name: &str) -> Option<&'a arrow_schema::Field> {
+fn named<'a>(layout: &'a Schema, name: &str) -> Option<&'a Field> {
     let in_files = name_in_files(name);
     let fields = layout.fields().iter();
     fields

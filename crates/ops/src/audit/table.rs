@@ -3,7 +3,7 @@
 use super::hash::{Sum, key_of, row_hashes};
 use super::{AuditError, AuditedFile, Evidence, Key, PartitionReport, Run};
 use arrow_schema::{Schema, SchemaRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A run with what the table and the log make of the part of it that can be compared.
 pub(super) struct AuditedRun {
@@ -16,8 +16,13 @@ pub(super) struct AuditedRun {
     /// The first offset that is compared; `None` when none is: the run lies below the log's start, or straddles it and does
     /// not say which of its rows came from where.
     pub(super) compared_from: Option<i64>,
+    /// All of its rows.
+    pub(super) whole: Sum,
+    /// Those from [`AuditedRun::compared_from`] on.
     pub(super) table: Sum,
     pub(super) log: Sum,
+    /// Columns that the query writes and the file does not have.
+    pub(super) absent: BTreeSet<String>,
 }
 
 /// The table, read back.
@@ -26,6 +31,15 @@ pub(super) struct Table {
     pub(super) runs: BTreeMap<Key, Vec<AuditedRun>>,
     /// The columns that files have, each set once.
     pub(super) layouts: Vec<SchemaRef>,
+}
+
+impl Table {
+    /// No run of rows reaches over either end of `[start, end)`.
+    pub(super) fn is_apart(&self, key: &Key, start: i64, end: i64) -> bool {
+        let mut runs = self.runs.get(key).into_iter().flatten();
+        let over = |run: &AuditedRun, at: i64| run.first < at && at <= run.last;
+        !runs.any(|run| over(run, start) || over(run, end))
+    }
 }
 
 /// Reads every file back, a batch at a time: count and hash per run.
@@ -63,10 +77,13 @@ fn read_file(
         reason,
     };
     let batches = (evidence.read_file)(file).map_err(failed)?;
-    let mut sums: Vec<(Option<Tail>, Sum)> = file
+    let mut sums: Vec<(Option<Tail>, Sum, Sum)> = file
         .runs
         .iter()
-        .map(|run| (tail(run, &evidence.log_starts), Sum::default()))
+        .map(|run| {
+            let tail = tail(run, &evidence.log_starts);
+            (tail, Sum::default(), Sum::default())
+        })
         .collect();
     let (mut at, mut row_of_run, mut holds, mut layout) = (0, 0, 0, None);
     for batch in batches {
@@ -85,17 +102,21 @@ fn read_file(
             while file.runs.get(at).is_some_and(|run| row_of_run == run.rows) {
                 (at, row_of_run) = (at + 1, 0);
             }
-            if let Some((Some(tail), sum)) = sums.get_mut(at)
-                && row_of_run >= tail.rows_before
-            {
-                sum.add(hash);
+            if let Some((tail, whole, sum)) = sums.get_mut(at) {
+                whole.add(hash);
+                if tail
+                    .as_ref()
+                    .is_some_and(|tail| row_of_run >= tail.rows_before)
+                {
+                    sum.add(hash);
+                }
             }
             row_of_run += 1;
         }
     }
     let nothing = || layout_of(&mut table.layouts, &SchemaRef::new(Schema::empty()));
     let layout = layout.unwrap_or_else(nothing);
-    for (run, (tail, sum)) in file.runs.iter().zip(sums) {
+    for (run, (tail, whole, sum)) in file.runs.iter().zip(sums) {
         let key = (run.topic.clone(), run.partition);
         table.runs.entry(key).or_default().push(AuditedRun {
             first: run.first,
@@ -104,8 +125,10 @@ fn read_file(
             layout,
             rows: run.rows,
             compared_from: tail.map(|tail| tail.from),
+            whole,
             table: sum,
             log: Sum::default(),
+            absent: BTreeSet::new(),
         });
     }
     Ok(holds)
@@ -195,13 +218,28 @@ pub(super) fn outside(
     }
 }
 
+/// Leaves out runs that are not in the spans.
+pub(super) fn keep_inside(
+    runs: &mut BTreeMap<Key, Vec<AuditedRun>>,
+    spans: &BTreeMap<Key, PartitionReport>,
+) {
+    for (key, runs) in runs {
+        let span = spans.get(key);
+        runs.retain(|run| span.is_some_and(|span| span.start <= run.first && run.last < span.end));
+    }
+}
+
 /// What the table and the log make of one run.
 pub(super) fn compare(key: &Key, run: &AuditedRun, findings: &mut Vec<String>) {
     let Some(from) = run.compared_from.filter(|_| run.table != run.log) else {
         return;
     };
     let (topic, partition) = key;
-    let what = if run.table.rows == run.log.rows {
+    let absent: Vec<&str> = run.absent.iter().map(String::as_str).collect();
+    let what = if !absent.is_empty() {
+        let absent = absent.join(", ");
+        format!("the file does not have what the query writes: {absent}")
+    } else if run.table.rows == run.log.rows {
         format!("{} rows differ from what the log gives", run.table.rows)
     } else {
         format!(

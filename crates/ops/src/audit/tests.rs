@@ -5,6 +5,7 @@
 
 use super::*;
 use arrow_array::Int32Array;
+use lw_graph::Value;
 use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceSpec, TypeKind};
 use lw_runtime::Origin;
 use lw_runtime::connector::{Polled, Progress};
@@ -127,6 +128,31 @@ fn letter(partition: i32, offset: i64) -> DeadLetter {
 
 /// `SELECT v`
 fn chain() -> Chain {
+    chain_of(vec![column()])
+}
+
+/// `SELECT v AS v, v AS w`
+fn two_columns() -> Chain {
+    chain_of(vec![column(), column()])
+}
+
+/// `SELECT 0`
+fn zeros() -> Chain {
+    chain_of(vec![Expr::Literal {
+        value: Value::Integer(0),
+        ty: TypeKind::Int.nullable(),
+    }])
+}
+
+fn column() -> Expr {
+    Expr::Column {
+        index: 0,
+        name: "v".into(),
+        ty: TypeKind::Int.nullable(),
+    }
+}
+
+fn chain_of(projected: Vec<Expr>) -> Chain {
     let source = SourceSpec::Kafka(lw_graph::KafkaSource {
         table: "t".into(),
         topics: vec!["t".into()],
@@ -138,20 +164,20 @@ fn chain() -> Chain {
         value_schema: schema(),
         columns: vec![lw_graph::SourceColumn::Value(0)],
     });
-    let column = Expr::Column {
-        index: 0,
-        name: "v".into(),
-        ty: TypeKind::Int.nullable(),
-    };
+    let out = Schema::new(
+        (0..projected.len())
+            .map(|at| Field::new(["v", "w"][at], TypeKind::Int.nullable()))
+            .collect(),
+    );
     let operators = [
         Operator::Source(source),
-        Operator::Project(vec![column]),
+        Operator::Project(projected),
         Operator::Sink(SinkSpec::Blackhole),
     ];
     let node = |(id, operator): (usize, Operator)| Node {
         operator,
         inputs: if id == 0 { Vec::new() } else { vec![id - 1] },
-        schema: schema(),
+        schema: if id == 0 { schema() } else { out.clone() },
     };
     Chain::compile(&JobGraph {
         nodes: operators.into_iter().enumerate().map(node).collect(),
@@ -228,45 +254,106 @@ fn audited(
     letters: Option<&[i64]>,
     log_start: i64,
 ) -> Report {
-    let letters = letters.map(|offsets| Letters {
-        table: "ns.t__dead_letters".into(),
-        offsets: BTreeMap::from([(("t".to_string(), 0), offsets.to_vec())]),
-        pending: BTreeMap::new(),
+    let mut evidence = evidence(log, table);
+    evidence.ranges = commits.iter().map(marked).collect();
+    evidence.rolled_back = rolled_back.map(|(offsets, adopted)| RolledBack {
+        adopted,
+        ranges: vec![marked(&(offsets, true))],
     });
-    let marked = |(offsets, follows): &(Range<i64>, bool)| MarkedRange {
+    evidence.letters = letters.map(letters_at);
+    evidence.log_starts = BTreeMap::from([(key(), log_start)]);
+    audit(evidence).expect("log and table can be read")
+}
+
+pub(super) fn key() -> Key {
+    ("t".to_string(), 0)
+}
+
+pub(super) fn marked((offsets, follows): &(Range<i64>, bool)) -> MarkedRange {
+    MarkedRange {
         topic: "t".into(),
         partition: 0,
         start: offsets.start,
         end: offsets.end,
         follows: *follows,
-    };
+    }
+}
+
+pub(super) fn letters_at(offsets: &[i64]) -> Letters {
+    Letters {
+        table: "ns.t__dead_letters".into(),
+        offsets: BTreeMap::from([(key(), offsets.to_vec())]),
+        pending: BTreeMap::new(),
+    }
+}
+
+/// A table with these files over a log of one partition; one query made all of it, in one commit.
+pub(super) fn evidence(log: &[&'static str], table: &str) -> Evidence<'static> {
     let (files, contents) = files(table);
-    audit(Evidence {
+    Evidence {
         table: "ns.t".into(),
-        ranges: commits.iter().map(marked).collect(),
-        rolled_back: rolled_back.map(|(offsets, adopted)| RolledBack {
-            adopted,
-            ranges: vec![marked(&(offsets, true))],
-        }),
-        read_file: Box::new(|file| {
+        ranges: vec![marked(&(0..log.len() as i64, true))],
+        rolled_back: None,
+        read_file: Box::new(move |file| {
             let index: usize = file.path["file-".len()..].parse().expect("a number");
             Ok(Box::new(std::iter::once(Ok(rows(&contents[index])))))
         }),
         files,
-        source: Box::new(Log {
-            partitions: vec![log.to_vec()],
-            from: Vec::new(),
-            until: Vec::new(),
-        }),
-        chain: chain(),
-        columns: vec!["v".to_string()],
-        letters,
+        queries: vec![query(log, "", None, chain())],
+        ledger: Ledger::of("ns.t"),
+        extent: Extent::Table,
+        notes: Vec::new(),
+        letters: None,
         cancelled: &|| false,
-        log_starts: BTreeMap::from([(("t".to_string(), 0), log_start)]),
+        log_starts: BTreeMap::from([(key(), 0)]),
         foreign_snapshots: Vec::new(),
         delete_files: 0,
-    })
-    .expect("log and table can be read")
+    }
+}
+
+/// `SELECT 0`, from the first offset on.
+pub(super) fn other_query(log: &[&'static str]) -> Query<'static> {
+    query(log, "b", Some(0), zeros())
+}
+
+/// A query over the log; the commits name it where it has a place to begin at.
+pub(super) fn query(
+    log: &[&'static str],
+    name: &str,
+    from: Option<i64>,
+    chain: Chain,
+) -> Query<'static> {
+    let log = log.to_vec();
+    // A query of one column has the first of them.
+    let columns = ["v", "w"].map(ToString::to_string).to_vec();
+    Query {
+        name: name.to_string(),
+        from: from.map(|from| (key(), from)).into_iter().collect(),
+        stated: from.is_some(),
+        make: Box::new(move || {
+            Ok(Executable {
+                source: Box::new(Log {
+                    partitions: vec![log],
+                    from: Vec::new(),
+                    until: Vec::new(),
+                }),
+                chain,
+                columns,
+            })
+        }),
+    }
+}
+
+/// The verdict, what was verified, the findings and the notes.
+pub(super) fn verdict(report: &Report) -> String {
+    let t = &report.totals;
+    let mut lines = vec![format!(
+        "{:?} verified={} of {} rows={} filtered={} dead={} gaps={}",
+        report.verdict, t.verified, t.offsets, t.rows, t.filtered, t.dead_letters, t.gaps
+    )];
+    lines.extend(report.findings.iter().cloned());
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    lines.join("\n")
 }
 
 /// The same over a log that begins at `log_start`; `letters` are the offsets in the table of dead letters.
@@ -503,4 +590,104 @@ fn an_audit_that_verified_nothing_is_no_success() {
         0,
         "RightAsFarAsVerified verified=0 rows=0 dead=0 unverified=0 gaps=0 duplicates=0",
     );
+}
+
+#[test]
+fn each_stretch_is_judged_by_the_query_that_made_it() {
+    let log = ["1", "2", "3", "4"];
+    let table = "0@0-1=1,2\n0@2-3=0,0";
+    let mut replaced = evidence(&log, table);
+    let stints = [("a", 0, chain()), ("b", 2, zeros())];
+    let stints = stints.map(|(name, from, chain)| query(&log, name, Some(from), chain));
+    replaced.queries.extend(stints);
+    let report = audit(replaced).unwrap();
+    assert_eq!(
+        verdict(&report),
+        "Right verified=4 of 4 rows=4 filtered=0 dead=0 gaps=0"
+    );
+
+    // Whoever took the new query for all of it would find this.
+    let mut judged = evidence(&log, table);
+    judged.queries = vec![query(&log, "b", Some(0), zeros())];
+    assert_eq!(
+        verdict(&audit(judged).unwrap()),
+        "Wrong verified=4 of 4 rows=4 filtered=0 dead=0 gaps=0\n\
+         t[0] offsets 0 to 1 in file-0: 2 rows differ from what the log gives"
+    );
+}
+
+#[test]
+fn a_query_that_cannot_be_executed_again_leaves_its_stretch_unverified() {
+    let log = ["1", "2", "3", "x"];
+    let mut lost = evidence(&log, "0@0-1=7,7\n0@2-2=3");
+    lost.queries.push(Query {
+        make: Box::new(|| Err("its script is not kept any more".to_string())),
+        ..query(&log, "a", Some(0), chain())
+    });
+    lost.queries.push(query(&log, "b", Some(2), chain()));
+    lost.letters = Some(letters_at(&[0, 3]));
+    assert_eq!(
+        verdict(&audit(lost).unwrap()),
+        "RightAsFarAsVerified verified=2 of 4 rows=1 filtered=0 dead=1 gaps=0\n\
+         note: t[0]: the query that made offsets 0 to 1 cannot be executed again: its script is not kept any more"
+    );
+}
+
+#[test]
+fn a_column_that_the_query_writes_and_the_file_does_not_have_is_a_difference() {
+    let log = ["1", "2"];
+    let mut dropped = evidence(&log, "0@0-1=1,2");
+    dropped
+        .queries
+        .push(query(&log, "a", Some(0), two_columns()));
+    assert_eq!(
+        verdict(&audit(dropped).unwrap()),
+        "Wrong verified=2 of 2 rows=2 filtered=0 dead=0 gaps=0\n\
+         t[0] offsets 0 to 1 in file-0: the file does not have what the query writes: w"
+    );
+    // Nothing says that this query made the file: it may be older than the column.
+    let mut older = evidence(&log, "0@0-1=1,2");
+    older.queries = vec![query(&log, "", None, two_columns())];
+    let expected = "Right verified=2 of 2 rows=2 filtered=0 dead=0 gaps=0";
+    assert_eq!(verdict(&audit(older).unwrap()), expected);
+}
+
+#[test]
+fn nobody_waits_for_an_audit_that_was_cancelled() {
+    let (polls, log) = (std::cell::Cell::new(0), ["1", "2"]);
+    let cancelled = || {
+        polls.set(polls.get() + 1);
+        polls.get() > 1
+    };
+    let mut evidence = evidence(&log, "0@0-1=1,2");
+    evidence.cancelled = &cancelled;
+    assert!(matches!(audit(evidence), Err(AuditError::Cancelled)));
+    assert_eq!(
+        polls.get(),
+        2,
+        "asked before each batch of the table and each poll of the log"
+    );
+}
+
+#[test]
+fn a_file_is_in_memory_a_batch_at_a_time() {
+    let log: Vec<&str> = vec!["1"; 50];
+    let mut streamed = evidence(&log, &format!("0@0-49={}", ["1"; 50].join(",")));
+    let most = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = most.clone();
+    streamed.read_file = Box::new(move |_| {
+        let seen = seen.clone();
+        let buffer = Int32Array::from(vec![1]).values().clone();
+        Ok(Box::new((0..50).map(move |_| {
+            // Whoever keeps a batch keeps its share of the one buffer.
+            let alive = buffer.inner().strong_count();
+            seen.fetch_max(alive, std::sync::atomic::Ordering::Relaxed);
+            let column: arrow_array::ArrayRef = Arc::new(Int32Array::new(buffer.clone(), None));
+            RecordBatch::try_from_iter([("v", column)]).map_err(|error| error.to_string())
+        })))
+    });
+    let report = audit(streamed).unwrap();
+    assert_eq!(report.verdict, Verdict::Right);
+    let most = most.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(most <= 3, "{most} batches were alive at once");
 }

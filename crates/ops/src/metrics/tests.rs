@@ -153,6 +153,13 @@ fn scrape(pipelines: &[View], lags: &[Lag], ignored: &[IgnoredValues]) -> String
         broker: &broker,
         registry: &registry,
         pipelines,
+        filled: &[Filled {
+            pipeline: "p".to_string(),
+            table: "a.t".to_string(),
+            event_time: Some(7_000),
+            time_to_loss: Some(Duration::from_secs(60)),
+            time_to_unaudited: Some(Duration::ZERO),
+        }],
         ignored,
         lags,
         disk: Disk {
@@ -219,7 +226,16 @@ fn a_scrape_says_what_the_parts_know() {
             0.5,
         ),
         (format!("lakeward_sink_commit_retries_total{of_job}"), 1.0),
-        (format!("lakeward_table_freshness_seconds{of_job}"), 6.0),
+        // What the head states, and not what the job remembers of its own commits.
+        (format!("lakeward_table_freshness_seconds{of_job}"), 3.0),
+        (
+            format!("lakeward_pipeline_time_to_loss_seconds{of_job}"),
+            60.0,
+        ),
+        (
+            format!("lakeward_table_time_to_unaudited_seconds{of_job}"),
+            0.0,
+        ),
         (format!("lakeward_watermark_lag_seconds{of_job}"), 2.0),
     ] {
         assert_eq!(samples.get(&series), Some(&expected), "{series} in\n{text}");

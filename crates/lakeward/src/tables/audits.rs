@@ -1,0 +1,484 @@
+//! Audits: those that somebody asks for, and those ahead of retention.
+//!
+//! An audit needs the log, and retention takes it. So each table holds what no audit has looked at yet; when retention would
+//! take some of it, that is audited, its count and hash go to the table's ledger, and the hold moves on. A later audit asks
+//! the ledger about what the log no longer has.
+
+use super::{Tables, ledgers, refused};
+use lw_gateway::Refusal;
+use lw_graph::SinkSpec;
+use lw_lakehouse::error::Kind;
+use lw_lakehouse::view::{Accounted, FileView, event_time};
+use lw_lakehouse::writer::sink::DEAD_LETTERS;
+use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
+use lw_ops::audit::ahead::{Ends, next_look};
+use lw_ops::audit::ledger::Ledger;
+use lw_ops::audit::{
+    AuditError, AuditedFile, Evidence, Executable, Extent, Letters, MarkedRange, Query, RolledBack,
+    Run, Verdict, audit, audit_for_ledger,
+};
+use lw_ops::metrics::Filled;
+use lw_runtime::chain::Chain;
+use lw_runtime::manifest::{Manifest, SplitOffset};
+use lw_runtime::pipelines::{PlannedJob, Writer};
+use lw_storage::Uuid;
+use lw_storage::source::LogSource;
+use parking_lot::{Mutex, MutexGuard};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// An audit begins this long before retention would take what it is about.
+const MARGIN: Duration = Duration::from_secs(120);
+
+type Split = (String, i32);
+
+/// One audit at a time: each reads a table and its log. One that somebody waits for goes before one ahead of retention.
+#[derive(Default)]
+pub(super) struct Turns {
+    one: Mutex<()>,
+    waiting: AtomicUsize,
+}
+
+impl Turns {
+    fn asked_for(&self) -> MutexGuard<'_, ()> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let turn = self.one.lock();
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        turn
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Tables {
+    /// The audit of a table against the log. It ends early once `cancelled`.
+    pub fn audit(&self, table: &str, cancelled: &dyn Fn() -> bool) -> Result<Value, Refusal> {
+        let _turn = self.turns.asked_for();
+        let writer = self.writer(table).ok_or_else(|| nobody_writes(table))?;
+        let view = self.view(table)?;
+        // The order matters: what the manifest has no more to commit is in the dead letters that are looked at after it.
+        let manifest = self.pipelines.manifest_of_writer(&writer);
+        let pending = pending_letters(manifest.as_ref(), table);
+        let letters = self.letters(table, pending)?;
+        let evidence = Evidence {
+            ranges: view.accounted().into_iter().map(marked).collect(),
+            rolled_back: rolled_back(&view),
+            files: files(&view)?,
+            letters: Some(letters),
+            extent: Extent::Table,
+            cancelled,
+            delete_files: view.delete_files,
+            foreign_snapshots: foreign_snapshots(&view),
+            ..self.evidence(table, &view, &writer, manifest.as_ref())
+        };
+        let report = audit(evidence).map_err(|error| cannot_be_made(&error))?;
+        Ok(json!(report))
+    }
+
+    /// States what each table still needs of the log; after it retention may begin.
+    pub fn hold_unaudited(&self) {
+        for writer in self.pipelines.writers() {
+            self.hold(&writer);
+        }
+    }
+
+    /// Audits what retention is about to take. Says whether there may be more of it already.
+    pub fn audit_ahead(&self, cancelled: &dyn Fn() -> bool) -> bool {
+        let mut again = false;
+        let mut filled = Vec::new();
+        for writer in self.pipelines.writers() {
+            let table = &writer.job.table;
+            filled.push((writer.pipeline, table.clone()));
+            self.hold(&writer);
+            let left = ledgers::time_to_loss(self.wiring.storage(), writer.pipeline, table);
+            if cancelled() || left.is_none_or(|left| left > MARGIN) {
+                continue;
+            }
+            let Some(_turn) = self.turns.one.try_lock() else {
+                return false;
+            };
+            match self.look(&writer, &|| cancelled() || self.turns.is_wanted()) {
+                Ok(more) => again |= more,
+                Err(reason) => {
+                    tracing::warn!(
+                        table,
+                        reason,
+                        "retention waits: what it is to take could not be audited"
+                    );
+                }
+            }
+        }
+        if let Err(error) = ledgers::keep_only(self.wiring.storage(), &filled) {
+            tracing::warn!(%error, "ledgers of tables that nobody fills stay");
+        }
+        again
+    }
+
+    /// What each table that a pipeline fills has beside its job, as metrics have it. A catalog elsewhere is not asked: a scrape
+    /// waits for nobody.
+    pub fn filled(&self) -> Vec<Filled> {
+        let storage = self.wiring.storage();
+        let filled = |writer: Writer| Filled {
+            event_time: match writer.job.graph.sink() {
+                Some(SinkSpec::Iceberg(sink)) if sink.uri.is_none() => {
+                    let ident = parse_table(&writer.job.table).ok();
+                    let table = ident.and_then(|ident| self.wiring.embedded().load(&ident).ok());
+                    table.as_ref().and_then(event_time)
+                }
+                _ => None,
+            },
+            time_to_loss: self.pipelines.time_to_loss(&writer),
+            time_to_unaudited: ledgers::time_to_loss(storage, writer.pipeline, &writer.job.table),
+            pipeline: writer.name,
+            table: writer.job.table,
+        };
+        self.pipelines.writers().into_iter().map(filled).collect()
+    }
+
+    fn writer(&self, table: &str) -> Option<Writer> {
+        let writers = self.pipelines.writers().into_iter();
+        let mut of_table = writers.filter(|writer| writer.job.table == table);
+        of_table.next()
+    }
+
+    fn hold(&self, writer: &Writer) {
+        let Some(SinkSpec::Iceberg(_)) = writer.job.graph.sink() else {
+            return;
+        };
+        let (storage, table) = (self.wiring.storage(), &writer.job.table);
+        if let Some(manifest) = &self.pipelines.manifest_of_writer(writer) {
+            let ledger = ledgers::load(storage, writer.pipeline, table);
+            ledgers::hold(storage, writer.pipeline, table, ledger.as_ref(), manifest);
+        }
+    }
+
+    /// Looks at the next offsets of a table, and keeps the log's word on them. Says whether there was something to look at.
+    fn look(&self, writer: &Writer, cancelled: &dyn Fn() -> bool) -> Result<bool, String> {
+        let (storage, table) = (self.wiring.storage(), writer.job.table.as_str());
+        let view = self.view(table).map_err(|refusal| refusal.message)?;
+        let mut ledger = self.ledger(&view, writer);
+        let Some(marker) = &view.marker else {
+            return Ok(false);
+        };
+        // A rewind fills again what lies above the marker.
+        ledger.forget_above(&ends(marker.ends()));
+        let commits: Vec<Ends> = view
+            .snapshots
+            .iter()
+            .filter_map(|snapshot| Some(ends(snapshot.marker.as_ref()?.ends())))
+            .collect();
+        let manifest = self.pipelines.manifest_of_writer(writer);
+        let log_starts = self.log_starts(&view, manifest.as_ref()).0;
+        let begins = ends(marker.begins());
+        let Some(look) = next_look(&ledger.looked_at(), &begins, &commits, &log_starts) else {
+            return Ok(false);
+        };
+        let evidence = Evidence {
+            ranges: look.iter().map(looked).collect(),
+            files: files_within(&view, &look),
+            cancelled,
+            ..self.evidence(table, &view, writer, manifest.as_ref())
+        };
+        let (report, entries) = match audit_for_ledger(evidence) {
+            Err(AuditError::Cancelled) => return Ok(false),
+            other => other.map_err(|error| error.to_string())?,
+        };
+        if report.verdict == Verdict::Wrong {
+            let findings = report.findings.join("; ");
+            tracing::error!(table, findings, "the table does not hold what the log says");
+        }
+        let kept: u64 = entries
+            .iter()
+            .map(|entry| (entry.end - entry.start).unsigned_abs())
+            .sum();
+        let looked_at = look.into_iter().map(|(key, range)| (key, range.end));
+        ledger.keep(entries, &looked_at.collect());
+        let stored = ledgers::store(storage, writer.pipeline, table, &ledger);
+        stored.map_err(|error| format!("the ledger cannot be written: {error}"))?;
+        tracing::info!(
+            table,
+            offsets = report.totals.offsets,
+            kept,
+            "audited before retention takes it"
+        );
+        self.hold(writer);
+        Ok(true)
+    }
+
+    /// What the table's ledger says; nothing, where it is another table's of the same name.
+    fn ledger(&self, view: &TableView, writer: &Writer) -> Ledger {
+        let id = view.table().metadata.uuid().to_string();
+        let stored = ledgers::load(self.wiring.storage(), writer.pipeline, &writer.job.table);
+        let stored = stored.filter(|ledger| ledger.is_of(&id));
+        stored.unwrap_or_else(|| Ledger::of(id))
+    }
+
+    /// How to read the table and the log again; what is asked about is still to be said.
+    fn evidence<'a>(
+        &'a self,
+        table: &str,
+        view: &'a TableView,
+        writer: &'a Writer,
+        manifest: Option<&Manifest>,
+    ) -> Evidence<'a> {
+        let (log_starts, mut notes) = self.log_starts(view, manifest);
+        for end in view.without_begin() {
+            let (topic, partition, next) = (end.topic, end.partition, end.next);
+            notes.push(format!(
+                "{topic}[{partition}]: nothing says where the table begins, so nobody knows what is to be there below offset {next}"
+            ));
+        }
+        Evidence {
+            table: table.to_string(),
+            ranges: Vec::new(),
+            rolled_back: None,
+            files: Vec::new(),
+            read_file: Box::new(|file| {
+                let found = view.data_files.iter().find(|found| found.path == file.path);
+                let found = found.ok_or("it is not in the table")?;
+                let batches = view.batches(found, &[]).map_err(in_words)?;
+                Ok(Box::new(batches.map(|batch| batch.map_err(in_words))))
+            }),
+            queries: self.queries(view, writer),
+            ledger: self.ledger(view, writer),
+            extent: Extent::Ranges,
+            notes,
+            letters: None,
+            cancelled: &|| false,
+            log_starts,
+            foreign_snapshots: Vec::new(),
+            delete_files: 0,
+        }
+    }
+
+    /// The queries that made the table, as its marker has them. What is older than they is judged by the first of them; where the
+    /// marker names none, by the one that fills the table now.
+    fn queries<'a>(&'a self, view: &TableView, writer: &'a Writer) -> Vec<Query<'a>> {
+        let marker = view.marker.as_ref();
+        let stints = marker
+            .map(|marker| marker.stints().to_vec())
+            .unwrap_or_default();
+        let planned = |pipeline: Uuid, plan: Option<String>| {
+            move || {
+                let job = match &plan {
+                    Some(plan) => self.pipelines.job_of_plan(pipeline, plan)?,
+                    None => writer.job.clone(),
+                };
+                self.executable(&job, &writer.name)
+            }
+        };
+        let (pipeline, plan) = match stints.first() {
+            Some(first) => (first.pipeline, first.plan.clone()),
+            None => (writer.pipeline, None),
+        };
+        let mut queries = vec![Query {
+            name: String::new(),
+            from: BTreeMap::new(),
+            stated: false,
+            make: Box::new(planned(pipeline, plan)),
+        }];
+        queries.extend(stints.into_iter().map(|stint| Query {
+            name: stint.plan.clone().unwrap_or_default(),
+            from: ends(stint.from()),
+            stated: stint.plan.is_some(),
+            make: Box::new(planned(stint.pipeline, stint.plan)),
+        }));
+        queries
+    }
+
+    fn executable(&self, job: &PlannedJob, pipeline: &str) -> Result<Executable, String> {
+        let spec = job.graph.sources().next().ok_or("its plan has no source")?;
+        let columns = match job.graph.sink() {
+            Some(SinkSpec::Iceberg(sink)) => sink.schema.fields.iter(),
+            _ => return Err("its plan writes no table".to_string()),
+        };
+        let source = self.wiring.reader(spec, &format!("lakeward-{pipeline}"));
+        Ok(Executable {
+            source: source.map_err(|error| error.to_string())?,
+            chain: Chain::compile(&job.graph).map_err(|error| error.to_string())?,
+            columns: columns.map(|field| field.name.to_string()).collect(),
+        })
+    }
+
+    /// Where the log begins of what the table accounts for, and why nothing is known of some of it.
+    fn log_starts(&self, view: &TableView, manifest: Option<&Manifest>) -> (Ends, Vec<String>) {
+        let (mut starts, mut notes) = (Ends::new(), Vec::new());
+        let ends = view.marker.iter().flat_map(|marker| marker.ends());
+        let topics: BTreeSet<String> = ends.map(|end| end.topic).collect();
+        let storage = self.wiring.storage();
+        for topic in topics {
+            let now = storage.topic(&topic).map(|topic| topic.id);
+            let read = manifest.and_then(|manifest| manifest.topics.get(&topic).copied());
+            if now.is_some() && read.is_some() && now != read {
+                notes.push(format!(
+                    "topic '{topic}' was deleted and created again: of the one that the table was made from nothing is left"
+                ));
+                continue;
+            }
+            for bounds in storage.partitions(&topic).unwrap_or_default() {
+                starts.insert((topic.clone(), bounds.partition), bounds.start);
+            }
+        }
+        (starts, notes)
+    }
+
+    /// The dead letters of a table; without a table of them there are none.
+    fn letters(
+        &self,
+        table: &str,
+        pending: BTreeMap<Split, Vec<Range<i64>>>,
+    ) -> Result<Letters, Refusal> {
+        let name = format!("{table}{DEAD_LETTERS}");
+        let ident = parse_table(&name).map_err(refused)?;
+        let catalog = self.catalog_of(&name).map_err(refused)?;
+        let mut letters = Letters {
+            table: name,
+            offsets: BTreeMap::new(),
+            pending,
+        };
+        let view = match TableView::open_with(&*catalog, &ident, &self.footers) {
+            Err(error) if error.kind == Kind::NoSuchTable => return Ok(letters),
+            other => other.map_err(refused)?,
+        };
+        letters.offsets = view.letter_offsets().map_err(refused)?;
+        Ok(letters)
+    }
+}
+
+/// What the pipeline has yet to commit to the table's dead letters.
+fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, Vec<Range<i64>>> {
+    let mut pending: BTreeMap<Split, Vec<Range<i64>>> = BTreeMap::new();
+    let Some(manifest) = manifest else {
+        return pending;
+    };
+    let chain = manifest.tables.get(&format!("{table}{DEAD_LETTERS}"));
+    let commits = chain.into_iter().flat_map(|chain| &chain.chain);
+    for range in commits.flat_map(|commit| &commit.ranges) {
+        let split = (range.topic.clone(), range.partition);
+        let ranges = pending.entry(split).or_default();
+        ranges.push(range.start..range.end);
+    }
+    pending
+}
+
+fn nobody_writes(table: &str) -> Refusal {
+    let refusal = Refusal::new(404, format!("no pipeline writes table '{table}'"));
+    match table.strip_suffix(DEAD_LETTERS) {
+        Some(main) => refusal
+            .detail("Dead letters are audited together with the table that they stand beside.")
+            .hint(format!("lakeward audit {main}")),
+        None => refusal
+            .detail("The audit executes the pipeline's query again; without the pipeline there is nothing to compare with.")
+            .hint("`lakeward pipeline list` shows the pipelines and their tables."),
+    }
+}
+
+fn cannot_be_made(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(500, format!("the audit cannot be made: {error}"))
+}
+
+fn ends(offsets: Vec<SplitOffset>) -> Ends {
+    let offsets = offsets.into_iter();
+    offsets
+        .map(|at| ((at.topic, at.partition), at.next))
+        .collect()
+}
+
+fn marked(range: Accounted) -> MarkedRange {
+    MarkedRange {
+        topic: range.topic,
+        partition: range.partition,
+        start: range.start,
+        end: range.end,
+        follows: range.follows,
+    }
+}
+
+fn looked(((topic, partition), range): (&Split, &Range<i64>)) -> MarkedRange {
+    MarkedRange {
+        topic: topic.clone(),
+        partition: *partition,
+        start: range.start,
+        end: range.end,
+        follows: true,
+    }
+}
+
+fn in_words(error: CatalogError) -> String {
+    match &error.source {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// Offsets that the newest commit accounted for and the table's head does not.
+fn rolled_back(view: &TableView) -> Option<RolledBack> {
+    let rolled_back = view.rolled_back()?;
+    let offsets = rolled_back.offsets.into_iter();
+    Some(RolledBack {
+        adopted: rolled_back.adopted,
+        ranges: offsets
+            .map(|(start, end)| MarkedRange {
+                topic: end.topic,
+                partition: end.partition,
+                start,
+                end: end.next,
+                follows: true,
+            })
+            .collect(),
+    })
+}
+
+fn foreign_snapshots(view: &TableView) -> Vec<i64> {
+    let snapshots = view.snapshots.iter();
+    snapshots
+        .filter(|snapshot| snapshot.marker.is_none())
+        .map(|snapshot| snapshot.id)
+        .collect()
+}
+
+/// The data files with their runs.
+///
+/// # Errors
+/// When a file has no runs: a foreign writer made it, and its rows came from no log of ours.
+fn files(view: &TableView) -> Result<Vec<AuditedFile>, Refusal> {
+    let files = view.data_files.iter().map(|file| {
+        audited(file).ok_or_else(|| {
+            Refusal::new(409, format!("{} lists no offsets: another writer made it", file.path))
+                .detail("Rows that did not come through a pipeline cannot be compared with the log.")
+                .hint("Audit a table that only Lakeward writes, or keep foreign rows in a table of their own.")
+        })
+    });
+    files.collect()
+}
+
+/// The data files with rows of these offsets.
+fn files_within(view: &TableView, look: &BTreeMap<Split, Range<i64>>) -> Vec<AuditedFile> {
+    let within = |run: &Run| {
+        let range = look.get(&(run.topic.clone(), run.partition));
+        range.is_some_and(|range| run.first < range.end && range.start <= run.last)
+    };
+    let files = view.data_files.iter().filter_map(audited);
+    files.filter(|file| file.runs.iter().any(within)).collect()
+}
+
+/// `None` where the file lists no runs.
+fn audited(file: &FileView) -> Option<AuditedFile> {
+    let runs = file.runs.as_ref()?.iter().map(|run| Run {
+        topic: run.topic.clone(),
+        partition: run.partition,
+        first: run.first,
+        last: run.last,
+        rows: run.rows,
+        skipped: run.skipped.clone(),
+    });
+    Some(AuditedFile {
+        path: file.path.clone(),
+        runs: runs.collect(),
+    })
+}

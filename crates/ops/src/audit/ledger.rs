@@ -1,0 +1,339 @@
+//! The ledger: what the log said of offsets that retention may have taken since.
+//!
+//! Before retention takes offsets they are audited, and what the log says of them is kept: how many records gave rows, how
+//! many rows, the sum of the rows' hashes, how many were filtered, failed or were control records. It is the log's word and
+//! not the table's, so it stands whether or not the table was right at that time, and a later audit compares the table as it
+//! then is:
+//!
+//! ```text
+//!            entry        entry            log start
+//!   ├─────────┤├───────────┤┌ ─ ─ ─ ─ ─ ─ ┐├──────────────────┤
+//!    compared by the ledger    unverified    compared with the log
+//! ```
+//!
+//! Entries end where commits end, so that each run of rows lies in one. An entry that the log's start has not reached is not
+//! asked: there the log itself is the better witness. Neither is one of offsets that another query has filled since.
+//!
+//! Layout: JSON, `format` = 1. A ledger of another format is not read: its offsets are `unverified`.
+
+use super::hash::{Sum, offset_hash};
+use super::replay::made_by;
+use super::table::Table;
+use super::{Evidence, Key, Letters, PartitionReport, Query, Said};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+const FORMAT: u32 = 1;
+/// Entries of a partition; where there are more, the oldest two that meet become one.
+const MOST_ENTRIES: usize = 16;
+
+/// What the log says of some offsets, whatever the table holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truth {
+    /// Records that give rows.
+    pub(super) records: u64,
+    pub(super) rows: Sum,
+    pub(super) filtered: u64,
+    pub(super) control: u64,
+    /// Records that fail, with the sum of their offsets' hashes.
+    pub(super) letters: Sum,
+}
+
+/// The log's word on the offsets `[start, end)` of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub topic: String,
+    pub partition: i32,
+    pub start: i64,
+    pub end: i64,
+    /// The queries that the log was asked by, in the order of their offsets.
+    pub(super) made_by: Vec<Maker>,
+    #[serde(flatten)]
+    pub truth: Truth,
+}
+
+/// A query, and where what it made begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Maker {
+    from: i64,
+    query: String,
+}
+
+/// The queries that made these offsets, in the order of their offsets.
+pub(super) fn makers(queries: &[Query<'_>], key: &Key, start: i64, end: i64) -> Vec<Maker> {
+    let made = made_by(queries, key, start..end).into_iter().rev();
+    let maker = |(index, range): (usize, Range<i64>)| Maker {
+        from: range.start,
+        query: queries[index].name.clone(),
+    };
+    together(made.map(maker))
+}
+
+/// Neighbours of one query are one.
+fn together(makers: impl Iterator<Item = Maker>) -> Vec<Maker> {
+    let mut all: Vec<Maker> = makers.collect();
+    all.dedup_by(|later, before| later.query == before.query);
+    all
+}
+
+/// All that is kept of one table, by partition and offset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    format: u32,
+    /// The table's id: one of the same name that is made later has a ledger of its own.
+    table: String,
+    entries: Vec<Entry>,
+    /// Up to where each partition was looked at, whether or not it could be verified.
+    looked_at: Vec<LookedAt>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LookedAt {
+    topic: String,
+    partition: i32,
+    end: i64,
+}
+
+impl Ledger {
+    /// An empty one.
+    pub fn of(table: impl Into<String>) -> Ledger {
+        Ledger {
+            format: FORMAT,
+            table: table.into(),
+            entries: Vec::new(),
+            looked_at: Vec::new(),
+        }
+    }
+
+    pub fn is_of(&self, table: &str) -> bool {
+        self.table == table
+    }
+
+    /// # Errors
+    /// Why it cannot be read: then nothing is known of what the log no longer has.
+    pub fn read(bytes: &[u8]) -> Result<Ledger, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = |error: serde_json::Error| format!("it is damaged: {error}");
+        let Version { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if format != FORMAT {
+            return Err(format!(
+                "it has format {format}; this version reads format {FORMAT}"
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(damaged)
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data")
+    }
+
+    /// Where looking goes on, by partition.
+    pub fn looked_at(&self) -> BTreeMap<Key, i64> {
+        let ends = self.looked_at.iter();
+        ends.map(|at| ((at.topic.clone(), at.partition), at.end))
+            .collect()
+    }
+
+    /// Keeps what an audit of more offsets found, up to the ends of what it looked at.
+    ///
+    /// # Panics
+    /// When an entry begins within another one: its rows would be counted twice.
+    pub fn keep(&mut self, entries: Vec<Entry>, looked_at: &BTreeMap<Key, i64>) {
+        for entry in entries {
+            let overlaps = self.entries.iter().any(|known| {
+                known.same_partition(&entry) && known.start < entry.end && entry.start < known.end
+            });
+            assert!(!overlaps, "A1: entries of the ledger do not overlap");
+            self.entries.push(entry);
+        }
+        let place = |entry: &Entry| (entry.topic.clone(), entry.partition, entry.start);
+        self.entries.sort_by_key(place);
+        self.fold();
+        for ((topic, partition), end) in looked_at {
+            let known = self.looked_at.iter_mut();
+            let mut known = known.filter(|at| at.topic == *topic && at.partition == *partition);
+            match known.next() {
+                Some(at) => at.end = at.end.max(*end),
+                None => self.looked_at.push(LookedAt {
+                    topic: topic.clone(),
+                    partition: *partition,
+                    end: *end,
+                }),
+            }
+        }
+    }
+
+    /// Forgets what lies at or above these offsets: a rewind fills them anew.
+    pub fn forget_above(&mut self, ends: &BTreeMap<Key, i64>) {
+        let end_of = |topic: &str, partition: i32| {
+            let end = ends.get(&(topic.to_owned(), partition));
+            end.copied().unwrap_or(i64::MAX)
+        };
+        self.entries
+            .retain(|entry| entry.end <= end_of(&entry.topic, entry.partition));
+        for at in &mut self.looked_at {
+            at.end = at.end.min(end_of(&at.topic, at.partition));
+        }
+    }
+
+    fn fold(&mut self) {
+        loop {
+            let mut counts: BTreeMap<(&str, i32), usize> = BTreeMap::new();
+            for entry in &self.entries {
+                *counts.entry((&entry.topic, entry.partition)).or_default() += 1;
+            }
+            let too_many = |entry: &Entry| counts[&(&*entry.topic, entry.partition)] > MOST_ENTRIES;
+            let mut pairs = self.entries.windows(2).enumerate();
+            let meet = pairs.find(|(_, pair)| {
+                too_many(&pair[0])
+                    && pair[0].same_partition(&pair[1])
+                    && pair[0].end == pair[1].start
+            });
+            if let Some((at, _)) = meet {
+                let later = self.entries.remove(at + 1);
+                self.entries[at].take(&later);
+                continue;
+            }
+            // None meet: the oldest one is given up.
+            match self.entries.iter().position(too_many) {
+                Some(at) => drop(self.entries.remove(at)),
+                None => return,
+            }
+        }
+    }
+
+    /// Settles what lies below the log's starts, and says from where on the log is asked.
+    pub(super) fn settle(
+        &self,
+        evidence: &Evidence<'_>,
+        partitions: &mut BTreeMap<Key, PartitionReport>,
+        table: &mut Table,
+        letters: Option<&Letters>,
+        said: &mut Said,
+    ) {
+        for (key, span) in partitions {
+            let log_start = evidence.log_starts.get(key).copied().unwrap_or(i64::MAX);
+            let mut from = log_start;
+            for entry in self.entries.iter().filter(|entry| entry.is_of(key)) {
+                let asked = entry.start < log_start
+                    && span.start <= entry.start
+                    && entry.end <= span.end
+                    && entry.made_by == makers(&evidence.queries, key, entry.start, entry.end)
+                    && table.is_apart(key, entry.start, entry.end);
+                if asked {
+                    entry.compare(key, span, table, letters, said);
+                    from = from.max(entry.end);
+                }
+            }
+            // A run that cannot be taken apart takes the offsets that the log still has with it.
+            let runs = table.runs.get(key).into_iter().flatten();
+            let whole = runs
+                .filter(|run| run.compared_from.is_none() && run.last >= log_start)
+                .filter(|run| run.last >= from)
+                .map(|run| run.last + 1);
+            let from = whole.fold(from, i64::max).min(span.end).max(span.start);
+            let settled = span.settled.iter().map(|range| range.end - range.start);
+            let below = from - span.start - settled.sum::<i64>();
+            span.unverified = below.unsigned_abs();
+            span.verified_from = from;
+        }
+    }
+}
+
+impl Entry {
+    fn is_of(&self, key: &Key) -> bool {
+        self.topic == key.0 && self.partition == key.1
+    }
+
+    fn same_partition(&self, other: &Entry) -> bool {
+        self.topic == other.topic && self.partition == other.partition
+    }
+
+    /// Goes on over the entry behind this one.
+    fn take(&mut self, later: &Entry) {
+        self.end = later.end;
+        let makers = self.made_by.drain(..).chain(later.made_by.clone());
+        let makers: Vec<Maker> = makers.collect();
+        self.made_by = together(makers.into_iter());
+        let (mine, more) = (&mut self.truth, &later.truth);
+        mine.records += more.records;
+        mine.rows.take(&more.rows);
+        mine.filtered += more.filtered;
+        mine.control += more.control;
+        mine.letters.take(&more.letters);
+    }
+
+    /// Whether the outcomes are as many as the offsets: else something was not found again in the log.
+    pub(super) fn is_whole(&self) -> bool {
+        let truth = &self.truth;
+        let outcomes = truth.records + truth.filtered + truth.control + truth.letters.rows;
+        outcomes == (self.end - self.start).unsigned_abs()
+    }
+
+    /// Compares the table, and the dead letters beside it, with what the log said.
+    fn compare(
+        &self,
+        key: &Key,
+        span: &mut PartitionReport,
+        table: &mut Table,
+        letters: Option<&Letters>,
+        said: &mut Said,
+    ) {
+        let truth = &self.truth;
+        span.rows += truth.records;
+        span.filtered += truth.filtered;
+        span.control += truth.control;
+        span.dead_letters += truth.letters.rows;
+        span.settled.push(self.start..self.end);
+        let place = format!(
+            "{}[{}] offsets {} to {}",
+            key.0,
+            key.1,
+            self.start,
+            self.end - 1
+        );
+        let mut rows = Sum::default();
+        for run in table.runs.get_mut(key).into_iter().flatten() {
+            if self.start <= run.first && run.last < self.end {
+                rows.take(&run.whole);
+                run.compared_from = None;
+            }
+        }
+        if rows != truth.rows {
+            let (there, wanted) = (rows.rows, truth.rows.rows);
+            said.findings.push(match there == wanted {
+                true => {
+                    format!("{place}: {there} rows differ from what the log gave when it was there")
+                }
+                false => format!(
+                    "{place}: {there} rows in the table, {wanted} from the log when it was there"
+                ),
+            });
+        }
+        let Some(letters) = letters else {
+            return;
+        };
+        let mut found = Sum::default();
+        for offset in letters.offsets.get(key).into_iter().flatten() {
+            if (self.start..self.end).contains(offset) {
+                found.add(offset_hash(*offset));
+            }
+        }
+        let pending = letters.pending.get(key).into_iter().flatten();
+        let mut pending = pending.filter(|range| range.start < self.end && self.start < range.end);
+        if found != truth.letters && pending.next().is_none() {
+            let (there, wanted) = (found.rows, truth.letters.rows);
+            let table = &letters.table;
+            said.findings.push(format!(
+                "{place}: {table} holds {there} records, and {wanted} failed when the log was there; they are not the same"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
