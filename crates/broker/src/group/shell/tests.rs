@@ -379,6 +379,7 @@ async fn a_timer_that_panics_goes_on() {
     // Its handler ends with the coordinator that it waits for, and with it the one connection.
     let let_go = within(joining).await;
     assert!(let_go.is_err_and(|error| error.is_panic()));
+    started_again(&broker).await;
     assert_eq!(broker.metrics().panics.get(), 1);
     let joined = within(broker.groups.join(join(&broker, "g"))).await;
     assert_eq!((joined.error, joined.generation), (None, 1));
@@ -397,6 +398,7 @@ async fn a_panic_where_the_log_reports_lets_its_waiters_go() {
     };
     let let_go = within(committing).await;
     assert!(let_go.is_err_and(|error| error.is_panic()));
+    started_again(&broker).await;
     // It had landed, and the next coordinator knows it.
     assert_eq!(kept(&broker, "g"), Some(1));
     let again = commit(&fixture.storage, "h", String::new());
@@ -428,6 +430,17 @@ async fn a_coordinator_that_fails_again_and_again_is_given_up_and_says_so() {
     assert_eq!(refused.error, Some(ErrorCode::CoordinatorNotAvailable));
     // What the log keeps is none of its business.
     create_named(&fixture.storage, "u");
+}
+
+/// Those who wait are let go before there is a new coordinator.
+async fn started_again(broker: &Broker) {
+    let broken = || broker.groups.shared.state.lock().broken;
+    let again = async {
+        while broken() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(again).await;
 }
 
 /// Half a minute is for ever here.
