@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use lw_protocol::Compression;
 use lw_stdx::suggest;
+use lw_storage::Topic;
 
 /// The kinds of values, by the numbers that DescribeConfigs uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -354,8 +356,37 @@ pub(crate) fn value<'a>(config: &'a BTreeMap<String, String>, name: &str) -> &'a
 }
 
 /// A number in force; the names asked for are numbers in [`SETTINGS`], and values were checked when they were set.
-pub(crate) fn number(config: &BTreeMap<String, String>, name: &str) -> i64 {
+fn number(config: &BTreeMap<String, String>, name: &str) -> i64 {
     value(config, name).trim().parse().unwrap_or(i64::MAX)
+}
+
+/// What a topic asks of the batches that are produced to it, read from its texts once for all of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProduceRules {
+    /// `compression.type`; `None` is `producer`: the bytes are left alone.
+    pub(crate) compression: Option<Compression>,
+    /// `max.message.bytes`.
+    pub(crate) max_bytes: i64,
+    /// `message.timestamp.type` is LogAppendTime.
+    pub(crate) is_log_append_time: bool,
+    /// `message.timestamp.before.max.ms`; `None` where every timestamp lies within it, which is the default.
+    pub(crate) before_max_ms: Option<i64>,
+    /// `message.timestamp.after.max.ms`.
+    pub(crate) after_max_ms: i64,
+}
+
+impl ProduceRules {
+    pub(crate) fn of(topic: &Topic) -> ProduceRules {
+        let config = &topic.config;
+        let before = number(config, "message.timestamp.before.max.ms");
+        ProduceRules {
+            compression: Compression::from_topic_config(value(config, "compression.type")),
+            max_bytes: number(config, "max.message.bytes"),
+            is_log_append_time: topic.is_log_append_time(),
+            before_max_ms: (before != i64::MAX).then_some(before),
+            after_max_ms: number(config, "message.timestamp.after.max.ms"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -385,6 +416,44 @@ mod tests {
                 setting.name
             );
         }
+    }
+
+    #[test]
+    fn rules_are_what_the_texts_say_and_the_defaults_otherwise() {
+        let rules = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+            ProduceRules::of(&Topic {
+                id: uuid::Uuid::nil(),
+                name: "t".into(),
+                partitions: 1,
+                config: pairs.collect(),
+                internal: false,
+            })
+        };
+        let defaults = ProduceRules {
+            compression: None,
+            max_bytes: 1_048_588,
+            is_log_append_time: false,
+            before_max_ms: None,
+            after_max_ms: 3_600_000,
+        };
+        assert_eq!(rules(&[]), defaults);
+        assert_eq!(rules(&[("compression.type", "producer")]), defaults);
+        let told = [
+            ("compression.type", "lz4"),
+            ("max.message.bytes", " 7 "),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("message.timestamp.before.max.ms", "8"),
+            ("message.timestamp.after.max.ms", "9"),
+        ];
+        let expected = ProduceRules {
+            compression: Some(Compression::Lz4),
+            max_bytes: 7,
+            is_log_append_time: true,
+            before_max_ms: Some(8),
+            after_max_ms: 9,
+        };
+        assert_eq!(rules(&told), expected);
     }
 
     #[test]

@@ -57,7 +57,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use lw_protocol::frame::{self, RequestHead};
 use lw_protocol::messages::ApiKey;
 use lw_protocol::{ErrorCode, Request, StrBytes};
@@ -153,8 +153,41 @@ where
         Ok(request) => request,
         Err(hangup) => return refuse(hangup),
     };
+    let replies = cx.broker.replies.clone();
     let response = handle(cx, request);
-    Box::pin(async move { write_reply(head, &response.await).map(Some) })
+    Box::pin(async move {
+        // A list of everything is not begun while there is no memory for it; how much it takes shows when it is made.
+        let mut held = match lists_everything(key_of(head)) {
+            true => replies.take(LEAST_OF_LIST).await,
+            false => replies.count(0),
+        };
+        let mut reply = write_reply(head, &response.await)?;
+        let bytes = reply.remaining();
+        if bytes > UNCOUNTED {
+            held.settle(bytes);
+            reply.hold(held);
+        }
+        Ok(Some(reply))
+    })
+}
+
+/// What a reply without records waits for, if it may be a large one.
+const LEAST_OF_LIST: usize = 64 << 10;
+/// A reply up to this is not counted, so that heartbeats pass when memory is short.
+const UNCOUNTED: usize = 16 << 10;
+
+/// Whether a small request can be answered with all that there is: each topic, group, offset or setting.
+fn lists_everything(api: ApiKey) -> bool {
+    matches!(
+        api,
+        ApiKey::Metadata
+            | ApiKey::DescribeConfigs
+            | ApiKey::DescribeLogDirs
+            | ApiKey::DescribeTopicPartitions
+            | ApiKey::DescribeGroups
+            | ApiKey::ListGroups
+            | ApiKey::OffsetFetch
+    )
 }
 
 fn read_body<R: Request>(head: RequestHead, body: Bytes) -> Result<R, Hangup> {

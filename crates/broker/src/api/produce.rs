@@ -26,9 +26,10 @@ use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use super::{Cx, read_body, refuse, write_reply};
+use crate::Fault;
+use crate::topic_config::ProduceRules;
 use crate::topics::Refusal;
 use crate::wire::{Answer, Hangup};
-use crate::{Fault, topic_config};
 
 /// What the records of one batch may inflate to where they must be looked at. With the turns of [`crate::turns`] this
 /// bounds the memory that compressed bytes of strangers can ask for.
@@ -84,11 +85,12 @@ pub(crate) fn handle(
             Some(refusal) => Err(refusal.clone()),
             None => writable_topic(&cx, &data.name, data.topic_id),
         };
+        let topic = topic.map(|topic| (ProduceRules::of(&topic), topic));
         let started: Vec<Started> = data
             .partition_data
             .into_iter()
             .map(|partition| match &topic {
-                Ok(topic) => start(&cx, topic, partition),
+                Ok((rules, topic)) => start(&cx, topic, rules, partition),
                 Err(refusal) => Started::refused(partition.index, refusal.clone()),
             })
             .collect();
@@ -228,9 +230,9 @@ fn log_refusal(cx: &Cx, partition: i32, refusal: &Refusal) {
 
 /// Checks one partition's batch and hands it to storage. It stays on the thread that reads the connection until then: the
 /// next request of the connection must not overtake it.
-fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
+fn start(cx: &Cx, topic: &Topic, rules: &ProduceRules, data: PartitionProduceData) -> Started {
     let index = data.index;
-    let batch = match prepare(cx, topic, data) {
+    let batch = match prepare(cx, topic, rules, data) {
         Ok(prepared) => prepared,
         Err(refusal) => return Started::refused(index, refusal),
     };
@@ -260,7 +262,12 @@ fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
 }
 
 /// The batch as the topic wants it stored. (A log-append time is storage's to write: it knows the moment.)
-fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, Refusal> {
+fn prepare(
+    cx: &Cx,
+    topic: &Topic,
+    rules: &ProduceRules,
+    data: PartitionProduceData,
+) -> Result<Batch, Refusal> {
     if data.index < 0 || data.index >= topic.partitions {
         let code = ErrorCode::UnknownTopicOrPartition;
         let message = format!(
@@ -273,10 +280,10 @@ fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, 
     let batch = only_batch(data.records.unwrap_or_default())?;
     check_header(cx, &batch)?;
     // Before any byte of it is inflated: what is too large as it came is too large, as in Kafka.
-    check_size(topic, &batch)?;
-    if !opens_records(topic, &batch) {
+    check_size(rules, &batch)?;
+    if !opens_records(rules, &batch) {
         batch.verify().map_err(|error| batch_refusal(&error))?;
-        check_timestamps(topic, &batch, cx.broker.now_ms())?;
+        check_timestamps(rules, &batch, cx.broker.now_ms())?;
         return Ok(batch);
     }
     // Other connections of this thread are served by another one meanwhile.
@@ -285,28 +292,27 @@ fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, 
         batch.verify().map_err(|error| batch_refusal(&error))?;
         let batch = batch
             .with_true_timestamps(MAX_INFLATED)
-            .and_then(|batch| recompress(topic, batch))
+            .and_then(|batch| recompress(rules, batch))
             .map_err(|error| batch_refusal(&error))?;
-        check_size(topic, &batch)?;
-        check_timestamps(topic, &batch, cx.broker.now_ms())?;
+        check_size(rules, &batch)?;
+        check_timestamps(rules, &batch, cx.broker.now_ms())?;
         Ok(batch)
     })
 }
 
 /// Whether the records themselves have to be looked at, inflated if they are compressed.
-fn opens_records(topic: &Topic, batch: &Batch) -> bool {
+fn opens_records(rules: &ProduceRules, batch: &Batch) -> bool {
     let header = batch.header();
-    let codec =
-        Compression::from_topic_config(topic_config::value(&topic.config, "compression.type"));
-    let before = topic_config::number(&topic.config, "message.timestamp.before.max.ms");
     header.max_timestamp < header.base_timestamp
         || header.is_log_append_time()
-        || codec.is_some_and(|codec| header.compression() != Ok(codec))
-        || (before != i64::MAX && !topic.is_log_append_time())
+        || rules
+            .compression
+            .is_some_and(|codec| header.compression() != Ok(codec))
+        || (rules.before_max_ms.is_some() && !rules.is_log_append_time)
 }
 
-fn check_size(topic: &Topic, batch: &Batch) -> Result<(), Refusal> {
-    let limit = topic_config::number(&topic.config, "max.message.bytes");
+fn check_size(rules: &ProduceRules, batch: &Batch) -> Result<(), Refusal> {
+    let limit = rules.max_bytes;
     let size = batch.bytes().len();
     if size as i64 <= limit {
         return Ok(());
@@ -378,21 +384,21 @@ fn check_header(cx: &Cx, batch: &Batch) -> Result<(), Refusal> {
 }
 
 /// Obeys `compression.type`. `producer`, the default, leaves the bytes alone.
-fn recompress(topic: &Topic, batch: Batch) -> Result<Batch, BatchError> {
-    match Compression::from_topic_config(topic_config::value(&topic.config, "compression.type")) {
+fn recompress(rules: &ProduceRules, batch: Batch) -> Result<Batch, BatchError> {
+    match rules.compression {
         None => Ok(batch),
         Some(codec) => batch.recompress(codec, MAX_INFLATED),
     }
 }
 
 /// Holds the producer's timestamps to `message.timestamp.{before,after}.max.ms`, unless they are going to be replaced.
-fn check_timestamps(topic: &Topic, batch: &Batch, now: i64) -> Result<(), Refusal> {
-    if topic.is_log_append_time() {
+fn check_timestamps(rules: &ProduceRules, batch: &Batch, now: i64) -> Result<(), Refusal> {
+    if rules.is_log_append_time {
         return Ok(());
     }
-    let after = topic_config::number(&topic.config, "message.timestamp.after.max.ms");
-    let before = topic_config::number(&topic.config, "message.timestamp.before.max.ms");
-    let (earliest, latest) = (now.saturating_sub(before), now.saturating_add(after));
+    let before = rules.before_max_ms.unwrap_or(i64::MAX);
+    let earliest = now.saturating_sub(before);
+    let latest = now.saturating_add(rules.after_max_ms);
     let outside = |timestamp: i64| {
         let message =
             format!("timestamp {timestamp} is outside of the topic's {earliest} to {latest}");
@@ -402,7 +408,7 @@ fn check_timestamps(topic: &Topic, batch: &Batch, now: i64) -> Result<(), Refusa
         return outside(batch.header().max_timestamp);
     }
     // The header does not know the smallest timestamp; the default bound lies before all of them.
-    if before != i64::MAX {
+    if rules.before_max_ms.is_some() {
         let records = batch
             .records_within(MAX_INFLATED)
             .map_err(|error| batch_refusal(&error))?;

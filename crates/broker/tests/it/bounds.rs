@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use lw_broker::BrokerConfig;
-use lw_protocol::messages::{ApiVersionsRequest, InitProducerIdRequest};
+use lw_protocol::messages::{ApiVersionsRequest, InitProducerIdRequest, MetadataRequest};
 use lw_protocol::{BatchBuilder, Compression};
 
 use crate::log::{list_offset, now, produce, produce_bytes};
@@ -124,6 +124,38 @@ fn large_requests_wait_for_memory_and_small_ones_pass() {
     }
     drop(first);
     drop(others);
+    until("all memory is given back", || {
+        server.broker.bytes_in_flight() == 0
+    });
+}
+
+/// A list of all partitions is as large as a fetch, and asked for with forty bytes.
+#[test]
+fn large_replies_that_are_no_records_are_counted_and_waited_for() {
+    let limit = 128 << 10;
+    let server = Server::with(BrokerConfig {
+        max_bytes_in_flight: limit,
+        ..BrokerConfig::default()
+    });
+    let mut reading = server.with_topic("t", 10_000, &[]);
+    let ask = MetadataRequest::default().with_topics(None);
+    // Nobody reads this, so that replies fill the socket and one is stuck.
+    let mut stuck = server.connect();
+    for _ in 0..40 {
+        stuck.send(1, &ask);
+    }
+    until("a reply is stuck", || {
+        server.broker.memory().replies > limit as u64
+    });
+    reading.send(1, &ask);
+    let mut small = server.connect();
+    for _ in 0..100 {
+        small.call(0, &ApiVersionsRequest::default());
+    }
+    assert!(server.broker.memory().replies > limit as u64);
+    drop(stuck);
+    let frame = reading.read_frame().unwrap();
+    assert!(frame.len() > limit, "{}", frame.len());
     until("all memory is given back", || {
         server.broker.bytes_in_flight() == 0
     });
