@@ -429,3 +429,68 @@ pub(crate) fn already_exists(table: &TableIdent) -> CatalogError {
         format!("table already exists: {table}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Kept(BTreeMap<Vec<u8>, Bytes>);
+
+    impl Kept {
+        /// As the log takes a frame: all of it or nothing.
+        fn take(&mut self, ops: &[Op]) -> bool {
+            let puts = ops.iter().filter_map(|op| match op {
+                Op::Put {
+                    key, value, expect, ..
+                } => Some((key, value, expect)),
+                _ => None,
+            });
+            let puts: Vec<_> = puts.collect();
+            let holds = puts.iter().all(|(key, _, expect)| match expect {
+                Expect::Absent => !self.0.contains_key(&key[..]),
+                Expect::Value(value) => self.0.get(&key[..]) == Some(value),
+                _ => true,
+            });
+            for (key, value, _) in puts.into_iter().filter(|_| holds) {
+                match value {
+                    Some(value) => drop(self.0.insert(key.to_vec(), value.clone())),
+                    None => drop(self.0.remove(&key[..])),
+                }
+            }
+            holds
+        }
+    }
+
+    impl Records for Kept {
+        fn get(&self, key: &[u8]) -> Option<Bytes> {
+            self.0.get(key).cloned()
+        }
+
+        fn scan(&self, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
+            let below = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
+            below
+                .map(|(key, value)| (Bytes::from(key.clone()), value.clone()))
+                .collect()
+        }
+    }
+
+    /// Whichever comes second was planned on what is no longer so.
+    #[test]
+    fn a_namespace_is_not_dropped_while_something_comes_into_it() {
+        let outer = NamespaceIdent::new("n".to_owned());
+        let inner = NamespaceIdent::from_strs(["n", "b"]).unwrap();
+        for drop_first in [false, true] {
+            let mut kept = Kept(BTreeMap::new());
+            let made = create_namespace(&kept, &outer, BTreeMap::new()).unwrap();
+            assert!(kept.take(&made));
+            let comes = create_namespace(&kept, &inner, BTreeMap::new()).unwrap();
+            let goes = drop_namespace(&kept, &outer).unwrap();
+            let order = if drop_first {
+                [goes, comes]
+            } else {
+                [comes, goes]
+            };
+            assert_eq!(order.map(|ops| kept.take(&ops)), [true, false]);
+        }
+    }
+}
