@@ -6,11 +6,11 @@
 //! they are, and the whole list is then applied to that; re-adding what is there changes nothing.
 
 use crate::error::{CatalogError, Kind};
+use crate::upkeep::refs::Refs;
 use iceberg::spec::{
     FormatVersion, SortOrder, TableMetadata, TableMetadataBuildResult, UnboundPartitionSpec,
 };
 use iceberg::{TableRequirement, TableUpdate};
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -86,7 +86,11 @@ fn check_refs(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), Catal
     if !updates.iter().any(removes) {
         return Ok(());
     }
-    let mut refs = refs(base)?;
+    let refs = Refs::of(base);
+    let mut refs: HashMap<String, i64> = refs
+        .all()
+        .map(|(name, reference)| (name.to_owned(), reference.snapshot_id))
+        .collect();
     for update in updates {
         match update {
             TableUpdate::SetSnapshotRef {
@@ -113,30 +117,6 @@ fn check_refs(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), Catal
         }
     }
     Ok(())
-}
-
-/// Branches and tags with their snapshots; Iceberg's library has no list of them.
-fn refs(base: &TableMetadata) -> Result<HashMap<String, i64>, CatalogError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    struct Reference {
-        snapshot_id: i64,
-    }
-    #[derive(Deserialize)]
-    struct Document {
-        #[serde(default)]
-        refs: HashMap<String, Reference>,
-    }
-    let unreadable = |error: serde_json::Error| {
-        CatalogError::caused(Kind::Internal, "the table's branches cannot be read", error)
-    };
-    let document = serde_json::to_value(base).map_err(unreadable)?;
-    let document: Document = serde_json::from_value(document).map_err(unreadable)?;
-    Ok(document
-        .refs
-        .into_iter()
-        .map(|(name, reference)| (name, reference.snapshot_id))
-        .collect())
 }
 
 /// Builds a table from updates alone; `location` is used where they name none.

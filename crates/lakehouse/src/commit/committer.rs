@@ -31,6 +31,9 @@ use std::sync::Arc;
 
 /// Rounds of one call. A table that others change faster than this is left for the next call.
 const ROUNDS: usize = 10;
+/// Attempts whose fate is asked for. Some stay open for good (the table was replaced, or is of version 1, which has no sequence
+/// numbers): the oldest is then forgotten, and its files stay.
+const OPEN: usize = 32;
 
 /// Commits to Iceberg tables through any catalog.
 pub struct IcebergCommitter {
@@ -184,6 +187,9 @@ impl IcebergCommitter {
             before: table.metadata.clone(),
             expired: produced.expired,
         });
+        if self.attempts.len() > OPEN {
+            self.attempts.remove(0);
+        }
         let sent = self
             .catalog
             .commit(&table.ident, produced.requirements, produced.updates);

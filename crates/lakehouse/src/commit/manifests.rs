@@ -1,8 +1,8 @@
 //! Manifests and manifest lists: read, written, and merged when they grow many.
 //!
 //! Each commit adds one manifest, and every reader opens all of them; so when small data manifests get many, they become
-//! one; manifests of deletes and large ones do not count, or a table with a hundred of them would be rewritten with every
-//! commit. Entries are carried on as `Existing` with the snapshot and the sequence numbers that they
+//! few, none larger than the target, which also bounds what a merge holds in memory. Manifests of deletes do not count, nor do
+//! those of half the target or more, or a table with a hundred of them would be rewritten with every commit. Entries are carried on as `Existing` with the snapshot and the sequence numbers that they
 //! had: to every reader the table is the same.
 
 use crate::error::CatalogError;
@@ -16,8 +16,8 @@ use iceberg::spec::{
 
 /// So many small manifests are merged, unless the table has `commit.manifest.min-count-to-merge`.
 const MANY: usize = 100;
-/// A manifest of this many bytes is not merged again, unless the table has `commit.manifest.target-size-bytes`.
-const LARGE: i64 = 8 << 20;
+/// Merged manifests have at most about this many bytes, unless the table has `commit.manifest.target-size-bytes`.
+const TARGET: i64 = 8 << 20;
 
 /// Where a table's manifests go.
 pub(crate) fn folder(metadata: &TableMetadata) -> String {
@@ -70,20 +70,20 @@ impl Manifests<'_> {
         Ok(block_on(writer.write_manifest_file())?)
     }
 
-    /// The same files in fewer manifests, if there are many small ones of a partition spec.
+    /// The same files in fewer manifests, if there are many small ones.
     pub(crate) fn merged(
         &mut self,
         manifests: Vec<ManifestFile>,
     ) -> Result<Vec<ManifestFile>, CatalogError> {
         let property = |key: &str| self.metadata.properties().get(key);
-        let large = property("commit.manifest.target-size-bytes")
+        let target: i64 = property("commit.manifest.target-size-bytes")
             .and_then(|text| text.parse().ok())
-            .unwrap_or(LARGE);
+            .unwrap_or(TARGET);
         let many = property("commit.manifest.min-count-to-merge")
             .and_then(|text| text.parse().ok())
             .unwrap_or(MANY);
         let mergeable = |manifest: &ManifestFile| {
-            manifest.content == ManifestContentType::Data && manifest.manifest_length < large
+            manifest.content == ManifestContentType::Data && manifest.manifest_length < target / 2
         };
         let off = property("commit.manifest-merge.enabled").is_some_and(|on| on == "false");
         if off || manifests.iter().filter(|one| mergeable(one)).count() < many.max(2) {
@@ -97,13 +97,15 @@ impl Manifests<'_> {
         specs.sort_unstable();
         specs.dedup();
         for spec in specs {
-            let of_spec: Vec<&ManifestFile> = small
+            let of_spec = small
                 .iter()
-                .filter(|manifest| manifest.partition_spec_id == spec)
-                .collect();
-            match (of_spec.as_slice(), self.metadata.partition_spec_by_id(spec)) {
-                ([_, _, ..], Some(spec)) => kept.push(self.merge(&of_spec, &spec.clone())?),
-                _ => kept.extend(of_spec.into_iter().cloned()),
+                .filter(|manifest| manifest.partition_spec_id == spec);
+            let known = self.metadata.partition_spec_by_id(spec);
+            for bin in bins(of_spec, target) {
+                match (bin.as_slice(), known) {
+                    ([_, _, ..], Some(spec)) => kept.push(self.merge(&bin, &spec.clone())?),
+                    _ => kept.extend(bin.into_iter().cloned()),
+                }
             }
         }
         Ok(kept)
@@ -185,4 +187,24 @@ impl Manifests<'_> {
         block_on(writer.close())?;
         Ok(location)
     }
+}
+
+/// Neighbours together, as far as they fit into `target` bytes.
+fn bins<'a>(
+    manifests: impl Iterator<Item = &'a ManifestFile>,
+    target: i64,
+) -> Vec<Vec<&'a ManifestFile>> {
+    let mut bins: Vec<Vec<&ManifestFile>> = Vec::new();
+    let mut size = 0;
+    for manifest in manifests {
+        size += manifest.manifest_length;
+        match bins.last_mut() {
+            Some(bin) if size <= target => bin.push(manifest),
+            _ => {
+                size = manifest.manifest_length;
+                bins.push(vec![manifest]);
+            }
+        }
+    }
+    bins
 }

@@ -1,6 +1,8 @@
 //! What others made stays: their snapshots, their files, what their branches and tags need.
 
+use super::foreign::{Change, Engine};
 use super::world::{Fault, HandClock, Pipeline, TABLE, World, columns, ident, owner, spec};
+use crate::commit::manifests;
 use crate::error::Kind;
 use crate::{IcebergTableSink, TableCatalog};
 use iceberg::TableUpdate;
@@ -261,4 +263,35 @@ fn a_table_of_version_3_is_refused_in_words() {
     let table = world.catalog.load(&ident(TABLE)).unwrap();
     let error = crate::commit::snapshot::check_version(&table.ident, &table.metadata);
     assert_eq!(error.err().map(|error| error.kind), Some(Kind::Unsupported));
+}
+
+/// Manifests of deletes do not count as small ones to be merged: each of our commits would write the data's anew.
+#[test]
+fn deletes_by_others_do_not_make_us_rewrite_manifests() {
+    let world = World::new();
+    let mut pipeline = pipeline(&world);
+    world.set_property("commit.manifest.min-count-to-merge", "4");
+    pipeline.epoch([6, 6]);
+    let engine = Engine {
+        catalog: &world.catalog,
+        ids: &world.ids,
+        totals: true,
+    };
+    for off in 0..6 {
+        engine.commit(&Change::Delete(vec![(0, off)])).unwrap();
+    }
+    let listed = || {
+        let metadata = world.metadata();
+        let head = metadata.current_snapshot().expect("a head");
+        let list = manifests::load_list(world.catalog.files(), &metadata, head).unwrap();
+        let paths = list.into_iter().map(|manifest| manifest.manifest_path);
+        paths.collect::<BTreeSet<_>>()
+    };
+    let before = listed();
+    pipeline.epoch([1, 1]);
+    assert!(
+        listed().is_superset(&before),
+        "all of theirs stay as they are"
+    );
+    assert_eq!(listed().len(), before.len() + 1);
 }

@@ -482,3 +482,31 @@ fn odd_column_names_are_stored_as_iceberg_stores_them() {
         Some("sepal.length")
     );
 }
+
+/// Merged manifests are not merged into ever larger ones: what a merge reads and writes is bounded.
+#[test]
+fn merged_manifests_stay_below_the_target_size() {
+    let world = World::new();
+    let mut pipeline = Pipeline::new(&world, world.network(), TableChain::default(), [0, 0]);
+    pipeline.epoch([1, 1]);
+    let lengths = || {
+        let metadata = world.metadata();
+        let head = metadata.current_snapshot().expect("a head");
+        let list =
+            crate::commit::manifests::load_list(world.catalog.files(), &metadata, head).unwrap();
+        let lengths = list.iter().map(|manifest| manifest.manifest_length);
+        lengths.collect::<Vec<_>>()
+    };
+    let one = lengths()[0];
+    // A manifest is mostly its schema: so many entries fit into three times one.
+    world.set_property("commit.manifest.target-size-bytes", &(3 * one).to_string());
+    world.set_property("commit.manifest.min-count-to-merge", "4");
+    for _ in 0..60 {
+        pipeline.epoch([1, 1]);
+    }
+    let lengths = lengths();
+    let large = lengths.iter().filter(|length| **length > 3 * one).count();
+    assert_eq!(large, 0, "{lengths:?} of {one}");
+    assert!(lengths.len() < 60, "{} manifests", lengths.len());
+    assert_eq!(world.rows(), pipeline.expected());
+}

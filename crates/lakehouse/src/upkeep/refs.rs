@@ -24,11 +24,14 @@ impl Refs {
         self.0.get(name)
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &SnapshotReference)> {
+        let all = self.0.iter();
+        all.map(|(name, reference)| (name.as_str(), reference))
+    }
+
     /// All but `main`.
     pub(crate) fn others(&self) -> impl Iterator<Item = (&str, &SnapshotReference)> {
-        let all = self.0.iter();
-        all.filter(|(name, _)| *name != MAIN_BRANCH)
-            .map(|(name, reference)| (name.as_str(), reference))
+        self.all().filter(|(name, _)| *name != MAIN_BRANCH)
     }
 }
 

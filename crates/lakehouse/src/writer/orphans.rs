@@ -24,6 +24,7 @@ use crate::storage::Files;
 use crate::upkeep::expiry::is_inside;
 use iceberg::spec::TableMetadata;
 use lw_runtime::manifest::Manifest;
+use lw_stdx::disk::Entry;
 use std::collections::HashSet;
 
 /// What a sweep removed.
@@ -52,11 +53,8 @@ pub(super) fn sweep(
     if abandoned.is_empty() {
         return Ok(swept);
     }
-    let named = named(files, table, manifest)?;
+    spare_named(&mut abandoned, files, table, manifest)?;
     for entry in abandoned {
-        if named.contains(whole_name(&entry.name)) {
-            continue;
-        }
         let file = format!("{folder}/{}", entry.name);
         assert!(
             is_inside(&table.metadata, &file),
@@ -90,30 +88,34 @@ fn whole_name(name: &str) -> &str {
     part.unwrap_or(name)
 }
 
-/// Names of all files that the manifest or a kept snapshot lists. Names are unique, so folders need not be compared.
-fn named(
+/// Takes out what the manifest or a kept snapshot lists. Names are unique, so folders need not be compared. Only the names of
+/// candidates are held, however many files the table has.
+fn spare_named(
+    candidates: &mut Vec<Entry>,
     files: &Files,
     table: &LoadedTable,
     manifest: &Manifest,
-) -> Result<HashSet<String>, CatalogError> {
-    let mut named = HashSet::new();
+) -> Result<(), CatalogError> {
+    let names = candidates.iter().map(|entry| whole_name(&entry.name));
+    let mut unnamed: HashSet<String> = names.map(str::to_owned).collect();
     let pending = manifest.tables.values().flat_map(|chain| &chain.chain);
     for file in pending.flat_map(|pending| &pending.files) {
-        named.insert(last_name(&StagedFile::from_json(file)?.path));
+        unnamed.remove(last_name(&StagedFile::from_json(file)?.path));
     }
     let mut read = HashSet::new();
     for snapshot in table.metadata.snapshots() {
         for list in manifests::load_list(files, &table.metadata, snapshot)? {
             if read.insert(list.manifest_path.clone()) {
-                let entries = manifests::load(files, &list)?;
-                let paths = entries.entries().iter().map(|entry| entry.file_path());
-                named.extend(paths.map(last_name));
+                for entry in manifests::load(files, &list)?.entries() {
+                    unnamed.remove(last_name(entry.file_path()));
+                }
             }
         }
     }
-    Ok(named)
+    candidates.retain(|entry| unnamed.contains(whole_name(&entry.name)));
+    Ok(())
 }
 
-fn last_name(path: &str) -> String {
-    path.rsplit('/').next().unwrap_or(path).to_owned()
+fn last_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
