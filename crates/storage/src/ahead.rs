@@ -14,12 +14,13 @@ use bytes::Bytes;
 use lw_protocol::{Batch, BatchHeader};
 use uuid::Uuid;
 
+use crate::batches::{MAX_BATCHES, for_each_batch};
 use crate::config::Fault;
 use crate::frame::MAX_PAYLOAD;
 use crate::ops::{AppendError, Appended, CommitError, Expect, Op, Table, TooLarge};
 use crate::producers::{Producer, Verdict, judge};
 use crate::record::{LogId, Record};
-use crate::state::{MAX_BATCHES, State};
+use crate::state::State;
 use crate::time::Now;
 use crate::topic::Topic;
 
@@ -495,7 +496,7 @@ fn hole(header: &BatchHeader, expected: i32) -> AppendError {
 /// The headers of a record set that is whole batches and nothing else.
 fn headers(batches: &[u8]) -> Result<Vec<BatchHeader>, AppendError> {
     let mut headers = Vec::new();
-    crate::state::for_each_batch(batches, |header, _| headers.push(header))
+    for_each_batch(batches, |header, _| headers.push(header))
         .map_err(|damaged| AppendError::Malformed(damaged.0.to_owned()))?;
     if headers.is_empty() {
         return Err(AppendError::Malformed("there is no batch".to_owned()));

@@ -3,173 +3,26 @@
 //! The `lw-wal` thread takes everything that is queued, writes it as one group, syncs, applies, answers; it starts the next
 //! sync as soon as the last has ended, so an idle server acknowledges after one sync and a busy one lets hundreds of
 //! requests share it. What can be done beside the way to an answer is left to `upkeep.rs`.
-//!
-//! Lock order: `wal` or `round` → `sealing` → `core` → small ones. No lock is held while a callback runs.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use lw_stdx::clock::Clock;
-use parking_lot::{Condvar, Mutex, RwLock};
 
-use crate::ahead::{Accepted, Ahead, MAX_APPEND, Placed, accept, restamp};
-use crate::cache::IndexCache;
-use crate::config::{Config, Fault};
-use crate::folder::Folder;
+use crate::ahead::{MAX_APPEND, restamp};
+use crate::config::Fault;
+use crate::engine::Engine;
 use crate::frame::{FRAME_HEADER, Place};
-use crate::holds::Holds;
-use crate::ops::{AppendError, Appended, CommitError, Committed, Op, StorageFull, Table};
-use crate::record::Record;
+use crate::listeners::guarded;
+use crate::ops::{AppendError, CommitError, Committed, Op, StorageFull};
+use crate::queue::{Done, Pending, Victims};
 use crate::snapshot::Snapshot;
-use crate::state::State;
-use crate::storage::Stats;
-use crate::tail::Tail;
-use crate::time::{LogTime, Now};
+use crate::time::Now;
 use crate::wal::{Room, Wal, WriteError};
 
-pub(crate) type Done = Box<dyn FnOnce(Result<Committed, CommitError>) + Send>;
-pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
-
-pub(crate) struct Shared {
-    // Configuration.
-    pub(crate) config: Config,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) time: LogTime,
-    pub(crate) folder: Arc<Folder>,
-    pub(crate) cluster_id: String,
-    // State.
-    pub(crate) core: Mutex<Core>,
-    pub(crate) wal: Mutex<Wal>,
-    /// Of sealed files whose sidecar and checkpoint are still to be written; their entries are pinned in the cache.
-    pub(crate) sealing: Mutex<VecDeque<Snapshot>>,
-    pub(crate) index_cache: IndexCache,
-    pub(crate) holds: Mutex<Holds>,
-    pub(crate) listeners: Mutex<BTreeMap<u64, Listener>>,
-    /// Whether some topic is of `LogAppendTime`, for those who do not hold `core`.
-    pub(crate) stamps: AtomicBool,
-    // Signals.
-    pub(crate) work: Condvar,
-    pub(crate) upkeep: Condvar,
-    pub(crate) spare_work: Condvar,
-    pub(crate) progressed: Condvar,
-    /// Readers hold it shared from looking up a place to having read it; a file is recycled only when nobody does.
-    pub(crate) readers: RwLock<()>,
-    /// Held during a round of upkeep: two must not rewrite the same files. When producers are looked through next.
-    pub(crate) round: Mutex<Duration>,
-    /// Held while the name of the spare file is given or taken.
-    pub(crate) spare: Mutex<()>,
-    pub(crate) lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
-}
-
-pub(crate) struct Core {
-    pub(crate) state: State,
-    pub(crate) tail: Tail,
-    pub(crate) active_file: u64,
-    pub(crate) ahead: Ahead,
-    pub(crate) queue: VecDeque<Pending>,
-    pub(crate) ticket: u64,
-    /// Requests accepted and not yet durable or refused.
-    pub(crate) in_flight: usize,
-    /// Bytes used and there in the active file.
-    pub(crate) active_fill: (u64, u64),
-    /// The WAL file in which replay begins after the newest checkpoint.
-    pub(crate) checkpoint_file: u64,
-    /// The same after the one before it: files before this one may go.
-    pub(crate) keep_from: u64,
-    pub(crate) spare_wanted: bool,
-    /// Files that cannot be rewritten: something in them is damaged.
-    pub(crate) stuck: BTreeSet<u64>,
-    pub(crate) full: Option<StorageFull>,
-    pub(crate) failed: Option<String>,
-    pub(crate) stop: bool,
-    pub(crate) next_listener: u64,
-    pub(crate) stats: Stats,
-}
-
-/// A request on its way to the disk.
-pub(crate) struct Pending {
-    pub(crate) ticket: u64,
-    pub(crate) records: Vec<Placed>,
-    pub(crate) appended: Vec<Appended>,
-    pub(crate) size: usize,
-    /// Which part of the reserve it may use on a full disk.
-    pub(crate) room: Room,
-    pub(crate) done: Done,
-}
-
-impl Pending {
-    /// Whether its answer holds offsets: it appends, or waits for the append that it repeats.
-    fn appends(&self) -> bool {
-        !self.appended.is_empty()
-    }
-
-    fn changes_more_than_logs(&self) -> bool {
-        let mut records = self.records.iter();
-        records.any(|placed| !matches!(placed.record, Record::Append { .. }))
-    }
-
-    /// Whether it is right whatever became of the requests before it: it only takes away, and only what is durable.
-    fn only_frees(&self) -> bool {
-        let mut records = self.records.iter();
-        let frees = |record: &Record<_>| {
-            matches!(record, Record::LogStart { .. } | Record::DeleteTopic { .. })
-        };
-        !self.appends() && records.all(|placed| frees(&placed.record))
-    }
-}
-
-/// Of a frame with several records the one that matters least decides.
-fn room_of(records: &[Placed], repeats: bool) -> Room {
-    let room = |placed: &Placed| match &placed.record {
-        Record::Append { .. } => Room::Append,
-        Record::Put { value: None, .. } | Record::LogStart { .. } => Room::Free,
-        Record::Put {
-            table: Table::Manifests | Table::Pipelines | Table::Catalog,
-            ..
-        } => Room::Checkpoint,
-        Record::DeleteTopic { .. } => Room::Last,
-        _ => Room::Small,
-    };
-    match repeats {
-        true => Room::Append,
-        false => records.iter().map(room).min().unwrap_or(Room::Last),
-    }
-}
-
-pub(crate) struct Threads {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) handles: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Threads {
-    pub(crate) fn end(&self) {
-        self.shared.core.lock().stop = true;
-        self.shared.work.notify_all();
-        self.shared.upkeep.notify_all();
-        self.shared.spare_work.notify_all();
-        self.shared.progressed.notify_all();
-        for handle in std::mem::take(&mut *self.handles.lock()) {
-            // The last handle may be dropped inside a callback: a thread cannot wait for itself.
-            if handle.thread().id() != thread::current().id() {
-                let _ = handle.join();
-            }
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl Shared {
+impl Engine {
     pub(crate) fn submit(&self, ops: Vec<Op>, done: Done) {
         self.submit_with(ops, None, done);
     }
@@ -184,35 +37,29 @@ impl Shared {
             Ok(ops) => ops,
             Err(error) => return done(Err(CommitError::Append(error))),
         };
-        let mut core = self.core.lock();
-        let accepted = match core.judge(ops, now, self.config.fault) {
+        let mut guard = self.core.lock();
+        let core = &mut *guard;
+        let judged = core
+            .is_open()
+            .and_then(|()| core.queue.judge(&core.state, ops, now, self.config.fault));
+        let accepted = match judged {
             Ok(accepted) => accepted,
             Err(error) => {
-                drop(core);
+                drop(guard);
                 return done(Err(error));
             }
         };
-        if accepted.records.is_empty() && core.in_flight == 0 {
+        if accepted.records.is_empty() && core.queue.is_idle() {
             // Nothing to write, and nothing on its way that the answer depends on.
             let committed = Committed {
                 lsn: core.state.lsn,
                 appended: accepted.appended,
             };
-            drop(core);
+            drop(guard);
             return done(Ok(committed));
         }
-        let ticket = core.ticket;
-        core.in_flight += 1;
-        let of_records = room_of(&accepted.records, !accepted.appended.is_empty());
-        core.queue.push_back(Pending {
-            ticket,
-            size: accepted.size,
-            records: accepted.records,
-            appended: accepted.appended,
-            room: room.unwrap_or(of_records),
-            done,
-        });
-        drop(core);
+        core.queue.push(accepted, room, done);
+        drop(guard);
         self.work.notify_one();
     }
 
@@ -234,10 +81,6 @@ impl Shared {
             }
         }
         Ok(ops)
-    }
-
-    pub(crate) fn log_now(&self) -> i64 {
-        self.time.now(&*self.clock)
     }
 
     pub(crate) fn wal_thread(&self) {
@@ -278,7 +121,7 @@ impl Shared {
 
     fn write_queued(&self, hand: &mut VecDeque<Pending>) -> bool {
         let mut wal = self.wal.lock();
-        *hand = self.core.lock().take_group(self.config.group_bytes);
+        *hand = self.core.lock().queue.take_group(self.config.group_bytes);
         if hand.is_empty() {
             return false;
         }
@@ -333,7 +176,7 @@ impl Shared {
             .write_sealed()
             .map_err(|error| wal.classify(error, "write an index or the checkpoint"))
             .and_then(|()| {
-                let _spare = self.spare.lock();
+                let _spare = self.spare.name();
                 wal.rotate(payload)
             });
         match rotated {
@@ -341,15 +184,14 @@ impl Shared {
                 let mut core = self.core.lock();
                 let snapshot = Snapshot::sealing(&mut core.state, ended, self.log_now());
                 if self.config.fault != Some(Fault::ForgetSealedPlaces) {
-                    self.index_cache.pin(snapshot.file, snapshot.entries());
+                    self.sealing.pin(&snapshot);
                 }
-                core.active_file = wal.place().file;
-                core.active_fill = (wal.place().position, wal.capacity());
+                core.files.active = wal.place().file;
+                core.files.fill = (wal.place().position, wal.capacity());
                 core.full = None;
-                core.spare_wanted = true;
                 drop(core);
-                self.sealing.lock().push_back(snapshot);
-                self.spare_work.notify_one();
+                self.sealing.push(snapshot);
+                self.spare.want();
                 self.upkeep.notify_one();
             }
             Err(WriteError::Failed(reason)) => self.fail(frames, reason),
@@ -370,11 +212,7 @@ impl Shared {
         if wal.fits(0, front.size, front.room) {
             return;
         }
-        let victims = match (front.appends(), front.only_frees()) {
-            (true, _) => Victims::Appends,
-            (false, false) => Victims::AllButFrees,
-            (false, true) => Victims::All,
-        };
+        let victims = front.victims();
         self.refuse(frames, &CommitError::Full(full), victims);
     }
 
@@ -457,19 +295,16 @@ impl Shared {
                     "more idempotent producers than are remembered: the oldest are unknown now"
                 );
             }
-            let (used, capacity) = core.active_fill;
-            core.active_fill.0 = start;
-            // Early enough for the slowest disk, late enough that an idle server does not pay for it.
-            if used <= capacity / 8 && start > capacity / 8 {
-                core.spare_wanted = true;
-                self.spare_work.notify_one();
+            let wanted = core.files.want_spare();
+            core.files.fill.0 = start;
+            if !wanted && core.files.want_spare() {
+                self.spare.want();
             }
             if !bytes.is_empty() {
                 let keep = self.config.tail_bytes;
                 core.tail.push(before.file, base, bytes.clone(), keep);
             }
-            core.in_flight = core.in_flight.saturating_sub(count);
-            core.ahead.settle(frames[count - 1].ticket);
+            core.queue.settle(frames, count);
             core.stats.groups += 1;
             core.stats.frames += places.len() as u64;
             core.stats.group_bytes += bytes.len() as u64;
@@ -485,38 +320,12 @@ impl Shared {
             answer(frame.done, Ok(committed));
         }
         self.progressed.notify_all();
-        let listeners: Vec<Listener> = self.listeners.lock().values().cloned().collect();
-        for listener in listeners {
-            guarded(|| listener());
-        }
+        self.listeners.call();
     }
 
     /// Refuses frames, here and in the queue; those that go on stay in `frames`.
     fn refuse(&self, frames: &mut VecDeque<Pending>, error: &CommitError, victims: Victims) {
-        let refused = {
-            let mut core = self.core.lock();
-            frames.append(&mut core.queue);
-            // What was judged after a refused change may have been judged by it.
-            let changes = |frame: &Pending| frame.appends() && frame.changes_more_than_logs();
-            let victims = match victims {
-                Victims::Appends if frames.iter().any(changes) => Victims::AllButFrees,
-                victims => victims,
-            };
-            let is_victim = |frame: &Pending| match victims {
-                Victims::Appends => frame.appends(),
-                Victims::AllButFrees => !frame.only_frees(),
-                Victims::All => true,
-            };
-            match victims {
-                Victims::Appends => core.ahead.forget_appends(),
-                Victims::AllButFrees | Victims::All => core.ahead.forget_all(),
-            }
-            let (refused, kept): (VecDeque<_>, _) =
-                std::mem::take(frames).into_iter().partition(is_victim);
-            *frames = kept;
-            core.in_flight = frames.len();
-            refused
-        };
+        let refused = self.core.lock().queue.refuse(frames, victims);
         for frame in refused {
             answer(frame.done, Err(error.clone()));
         }
@@ -536,47 +345,6 @@ impl Shared {
     }
 }
 
-/// Whom a refusal takes along.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victims {
-    Appends,
-    /// All but those that are right whatever becomes of the others.
-    AllButFrees,
-    All,
-}
-
-impl Core {
-    fn judge(
-        &mut self,
-        ops: Vec<Op>,
-        now: Now,
-        fault: Option<Fault>,
-    ) -> Result<Accepted, CommitError> {
-        if let Some(reason) = &self.failed {
-            return Err(CommitError::Failed(reason.clone()));
-        }
-        if self.stop {
-            return Err(CommitError::Failed("the storage is closed".to_owned()));
-        }
-        self.ticket += 1;
-        accept(&self.state, &mut self.ahead, ops, self.ticket, now, fault)
-    }
-
-    fn take_group(&mut self, bound: usize) -> VecDeque<Pending> {
-        let mut size = 0;
-        let count = self
-            .queue
-            .iter()
-            .take_while(|frame| {
-                let room = size < bound;
-                size += frame.size;
-                room
-            })
-            .count();
-        self.queue.drain(..count).collect()
-    }
-}
-
 /// What a thread's panic said.
 fn panicked(thread: &str, panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -587,11 +355,4 @@ fn panicked(thread: &str, panic: &(dyn Any + Send)) -> String {
 
 fn answer(done: Done, result: Result<Committed, CommitError>) {
     guarded(|| done(result));
-}
-
-/// A callback's panic is its owner's bug; the log must go on for everyone else.
-fn guarded(callback: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(callback)).is_err() {
-        tracing::error!("a callback of the log panicked");
-    }
 }

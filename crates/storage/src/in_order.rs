@@ -14,7 +14,7 @@ use parking_lot::MutexGuard;
 use uuid::Uuid;
 
 use crate::cache::Entries;
-use crate::commit::{Core, Shared};
+use crate::engine::{Core, Engine};
 use crate::index::Entry;
 use crate::ops::ReadError;
 use crate::read::Located;
@@ -34,7 +34,7 @@ struct Cursor {
 /// One cursor's batches in the file that is being merged.
 type Lane = (usize, Entries, usize);
 
-impl Shared {
+impl Engine {
     /// Merges the partitions file by file: all of a file's batches come before all of the next one's.
     fn read_in_order<'a>(
         &self,
@@ -69,7 +69,7 @@ impl Shared {
                         _ => None,
                     });
                     let taken = merge(lanes, left);
-                    let file = core.active_file;
+                    let file = core.files.active;
                     (self.take(core, file, taken)?, true)
                 }
             };
@@ -240,7 +240,7 @@ fn unreadable(error: ReadError) -> SourceError {
 
 impl LogSource for Storage {
     fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError> {
-        let core = self.shared.core.lock();
+        let core = self.engine.core.lock();
         let topic = core.topic(topic)?;
         let partitions = 0..core.state.topics[&topic].partitions;
         Ok(partitions
@@ -256,7 +256,7 @@ impl LogSource for Storage {
     }
 
     fn topic_id(&self, topic: &str) -> Result<Uuid, SourceError> {
-        self.shared.core.lock().topic(topic)
+        self.engine.core.lock().topic(topic)
     }
 
     fn read(
@@ -266,13 +266,13 @@ impl LogSource for Storage {
         max_bytes: usize,
     ) -> Result<Vec<SourceBatch>, SourceError> {
         let read = self
-            .shared
+            .engine
             .read_in_order([(topic, from)].into_iter(), max_bytes)?;
         Ok(read.into_iter().map(|read| read.batch).collect())
     }
 
     fn wait(&self, topic: &str, from: &BTreeMap<i32, i64>, timeout: Duration) -> bool {
-        self.shared.wait(timeout, |core| core.has_news(topic, from))
+        self.engine.wait(timeout, |core| core.has_news(topic, from))
     }
 
     fn read_topics(
@@ -281,18 +281,18 @@ impl LogSource for Storage {
         max_bytes: usize,
     ) -> Result<Vec<TopicBatch>, SourceError> {
         let topics = from.iter().map(|(topic, from)| (topic.as_str(), from));
-        self.shared.read_in_order(topics, max_bytes)
+        self.engine.read_in_order(topics, max_bytes)
     }
 
     fn wait_topics(&self, from: &TopicOffsets, timeout: Duration) -> bool {
-        self.shared.wait(timeout, |core| {
+        self.engine.wait(timeout, |core| {
             let mut topics = from.iter();
             topics.any(|(topic, from)| core.has_news(topic, from))
         })
     }
 }
 
-impl Shared {
+impl Engine {
     /// Waits until `condition` holds of the log, but not longer than `timeout`; whether it holds.
     fn wait(&self, timeout: Duration, condition: impl Fn(&Core) -> bool) -> bool {
         let deadline = self.clock.elapsed() + timeout;

@@ -32,23 +32,30 @@ mod storage;
 mod topic;
 
 mod ahead;
+mod batches;
 mod cache;
 mod checkpoint;
 mod codec;
 mod commit;
+mod engine;
 mod folder;
 mod frame;
 mod in_order;
 mod index;
+mod listeners;
 mod producers;
+mod queue;
 mod read;
 mod record;
 mod recovery;
 mod retention;
 mod rewrite;
 mod scan;
+mod sealing;
 mod snapshot;
+mod spare;
 mod state;
+mod stats;
 mod tail;
 mod time;
 mod upkeep;
@@ -59,6 +66,7 @@ mod roundtrip_tests;
 
 pub use config::{Config, Fault};
 pub use holds::Hold;
+pub use listeners::Subscription;
 pub use open::OpenError;
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,
@@ -67,6 +75,7 @@ pub use ops::{
 pub use read::FetchFrom;
 pub use record::LEADER_EPOCH;
 pub use recovery::Damage;
-pub use storage::{Bounds, Fetched, Stats, Storage, Subscription};
+pub use stats::Stats;
+pub use storage::{Bounds, Fetched, Storage};
 pub use topic::Topic;
 pub use uuid::Uuid;

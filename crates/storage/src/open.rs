@@ -1,26 +1,28 @@
 //! Opening and closing a folder: who may, whether we can read it, and what must be durable before anyone is served.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use base64::Engine;
+use base64::Engine as _;
 use lw_stdx::clock::Clock;
 use lw_stdx::disk::{Disk, Lock, read_all, write_atomic};
 use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
-use crate::ahead::Ahead;
-use crate::cache::IndexCache;
-use crate::commit::{Core, Shared, Threads};
 use crate::config::{Config, Fault};
+use crate::engine::{Core, Engine, Files, Threads};
 use crate::folder::{FOLDER_FORMAT, Folder, Meta, OLDEST_FORMAT};
 use crate::frame::MAX_FILE;
 use crate::holds::Holds;
+use crate::queue::Queue;
 use crate::recovery::{Damage, RecoveryError, recover};
+use crate::sealing::Sealing;
 use crate::snapshot::Snapshot;
-use crate::storage::{Stats, Storage};
+use crate::spare::Spare;
+use crate::stats::Stats;
+use crate::storage::Storage;
 use crate::tail::Tail;
 use crate::time::LogTime;
 use crate::wal::Wal;
@@ -59,14 +61,14 @@ impl Storage {
         let storage = Storage::open_stepped(disk, clock, config)?;
         let mut handles = Vec::new();
         for (name, body) in [
-            ("lw-wal", Shared::wal_thread as fn(&Shared)),
-            ("lw-upkeep", Shared::upkeep_thread),
-            ("lw-spare", Shared::spare_thread),
+            ("lw-wal", Engine::wal_thread as fn(&Engine)),
+            ("lw-upkeep", Engine::upkeep_thread),
+            ("lw-spare", Engine::spare_thread),
         ] {
-            let shared = storage.shared.clone();
+            let engine = storage.engine.clone();
             let thread = thread::Builder::new().name(name.to_owned());
             let handle = thread
-                .spawn(move || body(&shared))
+                .spawn(move || body(&engine))
                 .map_err(|error| io("start a thread", &error))?;
             handles.push(handle);
         }
@@ -118,34 +120,28 @@ impl Storage {
         state.bound_producers(config.max_producers);
         let stamps = AtomicBool::new(state.stamps);
         let time = LogTime::after(state.time, &*clock);
+        let sealing = Sealing::new(config.index_cache_bytes);
+        for snapshot in recovered.unwritten {
+            sealing.pin(&snapshot);
+            sealing.push(snapshot);
+        }
         let core = Core {
             state,
             tail: Tail::default(),
-            active_file: wal.place().file,
-            ahead: Ahead::default(),
-            queue: VecDeque::new(),
-            ticket: 0,
-            in_flight: 0,
-            active_fill: (wal.place().position, wal.capacity()),
-            checkpoint_file: recovered.checkpoint_file,
-            keep_from: recovered.keep_from,
-            spare_wanted: false,
-            stuck: BTreeSet::new(),
+            queue: Queue::default(),
+            files: Files {
+                active: wal.place().file,
+                fill: (wal.place().position, wal.capacity()),
+                checkpoint: recovered.checkpoint_file,
+                keep_from: recovered.keep_from,
+                stuck: BTreeSet::new(),
+            },
             full: None,
             failed: None,
             stop: false,
-            next_listener: 0,
             stats: Stats::default(),
         };
-        let index_cache = IndexCache::new(config.index_cache_bytes);
-        let mut sealing = VecDeque::new();
-        for snapshot in recovered.unwritten {
-            index_cache.pin(snapshot.file, snapshot.entries());
-            sealing.push_back(snapshot);
-        }
-        let shared = Arc::new(Shared {
-            index_cache,
-            sealing: Mutex::new(sealing),
+        let engine = Arc::new(Engine {
             config,
             clock,
             time,
@@ -153,24 +149,24 @@ impl Storage {
             cluster_id,
             core: Mutex::new(core),
             wal: Mutex::new(wal),
+            sealing,
+            spare: Spare::default(),
             holds: Mutex::new(Holds::default()),
+            listeners: Arc::default(),
             stamps,
-            listeners: Mutex::default(),
             work: Condvar::new(),
             upkeep: Condvar::new(),
-            spare_work: Condvar::new(),
             progressed: Condvar::new(),
             readers: RwLock::new(()),
             round: Mutex::default(),
-            spare: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
         let threads = Threads {
-            shared: shared.clone(),
+            engine: engine.clone(),
             handles: Mutex::default(),
         };
         Ok(Storage {
-            shared,
+            engine,
             threads: Arc::new(threads),
         })
     }
@@ -178,19 +174,19 @@ impl Storage {
     /// Writes everything queued, then a checkpoint, and lets go of the folder. Other handles find it closed.
     pub fn close(self) {
         self.threads.end();
-        while self.shared.step() {}
-        let wal = self.shared.wal.lock();
-        let sealed = self.shared.write_sealed();
-        let mut core = self.shared.core.lock();
+        while self.engine.step() {}
+        let wal = self.engine.wal.lock();
+        let sealed = self.engine.write_sealed();
+        let mut core = self.engine.core.lock();
         if core.failed.is_none() {
             // A checkpoint that cannot be written costs the next start a replay, nothing else.
-            let snapshot = Snapshot::closing(&core.state, wal.place(), self.shared.log_now());
-            if let Err(error) = sealed.and_then(|()| snapshot.write(&self.shared.folder)) {
+            let snapshot = Snapshot::closing(&core.state, wal.place(), self.engine.log_now());
+            if let Err(error) = sealed.and_then(|()| snapshot.write(&self.engine.folder)) {
                 tracing::warn!(?error, "no checkpoint on close");
             }
             core.failed = Some("the storage is closed".to_owned());
         }
-        self.shared.lock.lock().take();
+        self.engine.lock.lock().take();
     }
 }
 

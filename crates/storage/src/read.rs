@@ -13,7 +13,7 @@ use lw_stdx::disk::read_full;
 use uuid::Uuid;
 
 use crate::cache::Entries;
-use crate::commit::{Core, Shared};
+use crate::engine::{Core, Engine};
 use crate::index::{Entry, Segment};
 use crate::ops::ReadError;
 use crate::record::LogId;
@@ -114,7 +114,7 @@ impl Storage {
         offset: i64,
         max_bytes: usize,
     ) -> Result<Fetched, ReadError> {
-        self.shared.fetch(&FetchFrom {
+        self.engine.fetch(&FetchFrom {
             topic,
             partition,
             offset,
@@ -130,7 +130,7 @@ impl Storage {
         asked: &[FetchFrom],
         max_bytes: usize,
     ) -> Vec<Result<Fetched, ReadError>> {
-        let fetched = self.shared.fetch_many(asked, max_bytes, Reach::Disk);
+        let fetched = self.engine.fetch_many(asked, max_bytes, Reach::Disk);
         fetched.expect("the disk may be read")
     }
 
@@ -140,7 +140,7 @@ impl Storage {
         asked: &[FetchFrom],
         max_bytes: usize,
     ) -> Option<Vec<Result<Fetched, ReadError>>> {
-        self.shared.fetch_many(asked, max_bytes, Reach::Memory)
+        self.engine.fetch_many(asked, max_bytes, Reach::Memory)
     }
 
     /// The first record at or after `timestamp`: (offset, its timestamp).
@@ -157,7 +157,7 @@ impl Storage {
         let bounds = self.bounds(topic, partition);
         let start = bounds.ok_or(ReadError::UnknownPartition)?.log_start;
         let is_due = |at: i64| at >= timestamp;
-        self.shared.first_record(id, start, is_due, is_due)
+        self.engine.first_record(id, start, is_due, is_due)
     }
 
     /// The record with the largest timestamp, the first of equals: (offset, timestamp).
@@ -170,15 +170,15 @@ impl Storage {
         partition: i32,
     ) -> Result<Option<(i64, i64)>, ReadError> {
         let id = LogId { topic, partition };
-        let Some((start, largest)) = self.shared.largest_timestamp(id)? else {
+        let Some((start, largest)) = self.engine.largest_timestamp(id)? else {
             return Ok(None);
         };
         let is_it = |at: i64| at >= largest;
-        self.shared.first_record(id, start, is_it, is_it)
+        self.engine.first_record(id, start, is_it, is_it)
     }
 }
 
-impl Shared {
+impl Engine {
     fn fetch(&self, asked: &FetchFrom) -> Result<Fetched, ReadError> {
         let mut fetched = self.fetch_many(slice::from_ref(asked), asked.max_bytes, Reach::Disk);
         fetched
@@ -212,7 +212,8 @@ impl Shared {
                 Picked::Sealed(_) if budget.is_spent() => continue,
                 Picked::Sealed(segment) => {
                     let id = asked[n].log();
-                    if reach == Reach::Memory && self.index_cache.get(segment.file, id).is_none() {
+                    if reach == Reach::Memory && self.sealing.index.get(segment.file, id).is_none()
+                    {
                         return None;
                     }
                     self.entries(id, &segment).map(|entries| {
@@ -260,7 +261,7 @@ impl Shared {
                 Located::Active(first) => {
                     let entries = budget.take(&log.active[first..], from.max_bytes);
                     if !entries.is_empty() {
-                        places.push((n, Picked::Active(core.active_file, entries.to_vec())));
+                        places.push((n, Picked::Active(core.files.active, entries.to_vec())));
                     }
                 }
             }
@@ -314,7 +315,7 @@ impl Shared {
                     None => {
                         let is_it = |e: &&Entry| e.last >= from && batch(e.max_timestamp);
                         let entry = log.active.iter().find(is_it);
-                        return Ok(entry.map(|entry| (core.active_file, *entry)));
+                        return Ok(entry.map(|entry| (core.files.active, *entry)));
                     }
                 }
             };
@@ -412,7 +413,7 @@ impl Shared {
 
     /// The entries of a sealed segment, from the cache or the sidecar.
     pub(crate) fn entries(&self, id: LogId, segment: &Segment) -> Result<Entries, ReadError> {
-        if let Some(entries) = self.index_cache.get(segment.file, id) {
+        if let Some(entries) = self.sealing.index.get(segment.file, id) {
             return Ok(entries);
         }
         let read = self
@@ -424,7 +425,7 @@ impl Shared {
             position: segment.entries_at,
             reason: damaged.0.to_owned(),
         })?);
-        self.index_cache.put(segment.file, id, entries.clone());
+        self.sealing.index.put(segment.file, id, entries.clone());
         Ok(entries)
     }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use lw_stdx::disk::read_all;
 
+use crate::batches::entries_of;
 use crate::checkpoint;
 use crate::codec::Damaged;
 use crate::config::Fault;
@@ -29,7 +30,7 @@ use crate::index::{Entry, Head};
 use crate::record::LogId;
 use crate::scan::{Trust, evidence, scan};
 use crate::snapshot::Snapshot;
-use crate::state::{State, entries_of};
+use crate::state::State;
 use crate::wal::is_full;
 
 /// What is known of a WAL file before its frames are read.

@@ -2,18 +2,20 @@
 //!
 //! Opening is in `open.rs`, writing in `commit.rs`, reading in `read.rs` and `in_order.rs`, the housekeeping in `upkeep.rs`.
 
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::commit::{Listener, Shared, Threads};
+use crate::engine::{Engine, Threads};
 use crate::holds::Hold;
+use crate::listeners::{Listener, Listeners, Subscription};
 use crate::ops::{AppendError, Appended, CommitError, Committed, Op, Table, TooLarge};
 use crate::record::LogId;
 use crate::retention;
+use crate::stats::Stats;
 use crate::topic::Topic;
 
 /// The durable state of one server. Cheap to clone; all methods may be called from any thread.
@@ -22,7 +24,7 @@ use crate::topic::Topic;
 /// is durable already, gets its answer at once, on the caller's thread: hold no lock that the callback takes.
 #[derive(Clone)]
 pub struct Storage {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Arc<Engine>,
     /// Ends the threads when the last handle goes.
     pub(crate) threads: Arc<Threads>,
 }
@@ -65,63 +67,26 @@ impl Fetched {
     }
 }
 
-/// Counters since open, and the state of the disk.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Stats {
-    pub fsyncs: u64,
-    pub fsync_time: Duration,
-    pub fsync_max: Duration,
-    /// Group commits, the frames in them and their bytes.
-    pub groups: u64,
-    pub frames: u64,
-    pub group_bytes: u64,
-    pub largest_group_frames: u64,
-    pub disk_free: u64,
-    pub disk_total: u64,
-    /// Appends are refused: the disk is full or failed.
-    pub write_blocked: bool,
-    /// Why nothing is written any more until a restart: a failed sync, or a panic of one of the storage's threads.
-    pub failed: Option<String>,
-    /// Idempotent producers known, once for each partition that they write to.
-    pub producers: u64,
-    pub wal_files: u64,
-    pub wal_bytes: u64,
-}
-
-/// Keeps a progress callback alive; dropping it unsubscribes.
-pub struct Subscription {
-    id: u64,
-    shared: Weak<Shared>,
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.listeners.lock().remove(&self.id);
-        }
-    }
-}
-
 impl Storage {
     /// 22 characters, the same for the folder's whole life.
     pub fn cluster_id(&self) -> String {
-        self.shared.cluster_id.clone()
+        self.engine.cluster_id.clone()
     }
 
     pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
-        let core = self.shared.core.lock();
+        let core = self.engine.core.lock();
         let id = core.state.names.get(name)?;
         core.state.topics.get(id).cloned()
     }
 
     pub fn topic_by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
-        self.shared.core.lock().state.topics.get(&id).cloned()
+        self.engine.core.lock().state.topics.get(&id).cloned()
     }
 
     /// All topics, by name.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         let mut topics: Vec<Arc<Topic>> = {
-            let core = self.shared.core.lock();
+            let core = self.engine.core.lock();
             core.state.topics.values().cloned().collect()
         };
         topics.sort_by(|a, b| a.name.cmp(&b.name));
@@ -134,7 +99,7 @@ impl Storage {
         ops: Vec<Op>,
         done: impl FnOnce(Result<Committed, CommitError>) + Send + 'static,
     ) {
-        self.shared.submit(ops, Box::new(done));
+        self.engine.submit(ops, Box::new(done));
     }
 
     /// [`Storage::commit`], waiting for its end. Not to be called from a callback: the WAL thread would wait for itself.
@@ -147,7 +112,7 @@ impl Storage {
             let _ = sender.send(result);
         });
         if self.threads.handles.lock().is_empty() {
-            while self.shared.step() {}
+            while self.engine.step() {}
         }
         receiver
             .recv()
@@ -189,7 +154,7 @@ impl Storage {
     }
 
     pub fn bounds(&self, topic: Uuid, partition: i32) -> Option<Bounds> {
-        let core = self.shared.core.lock();
+        let core = self.engine.core.lock();
         let log = core.state.logs.get(&LogId { topic, partition })?;
         Some(Bounds {
             log_start: log.start,
@@ -199,13 +164,13 @@ impl Storage {
     }
 
     pub fn get(&self, table: Table, key: &[u8]) -> Option<Bytes> {
-        let core = self.shared.core.lock();
+        let core = self.engine.core.lock();
         core.state.tables.get(&table)?.get(key).cloned()
     }
 
     /// All entries whose key begins with `prefix`, in key order.
     pub fn scan(&self, table: Table, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
-        let core = self.shared.core.lock();
+        let core = self.engine.core.lock();
         let Some(entries) = core.state.tables.get(&table) else {
             return Vec::new();
         };
@@ -219,22 +184,13 @@ impl Storage {
 
     /// Calls `f` after every durable advance of anything, on the WAL thread.
     pub fn on_progress(&self, f: Listener) -> Subscription {
-        let id = {
-            let mut core = self.shared.core.lock();
-            core.next_listener += 1;
-            core.next_listener
-        };
-        self.shared.listeners.lock().insert(id, f);
-        Subscription {
-            id,
-            shared: Arc::downgrade(&self.shared),
-        }
+        Listeners::subscribe(&self.engine.listeners, f)
     }
 
     pub fn stats(&self) -> Stats {
-        let folder = &self.shared.folder;
+        let folder = &self.engine.folder;
         let mut stats = {
-            let core = self.shared.core.lock();
+            let core = self.engine.core.lock();
             let mut stats = core.stats.clone();
             stats.write_blocked = core.full.is_some() || core.failed.is_some();
             stats.failed = core.failed.clone();
@@ -255,31 +211,31 @@ impl Storage {
     /// Keeps retention from taking what `holder` still has to read; replaces all that it held before. In memory: a holder
     /// states it anew after a start, before [`Storage::holds_ready`].
     pub fn hold(&self, holder: &str, at: Vec<Hold>) {
-        let mut holds = self.shared.holds.lock();
+        let mut holds = self.engine.holds.lock();
         holds.by_holder.insert(holder.to_owned(), at);
     }
 
     /// What `holder` holds; `None` when it has said nothing.
     pub fn held(&self, holder: &str) -> Option<Vec<Hold>> {
-        self.shared.holds.lock().by_holder.get(holder).cloned()
+        self.engine.holds.lock().by_holder.get(holder).cloned()
     }
 
     /// `holder` needs nothing any more.
     pub fn release(&self, holder: &str) {
-        self.shared.holds.lock().by_holder.remove(holder);
+        self.engine.holds.lock().by_holder.remove(holder);
     }
 
     /// Everyone who needs something after a start has said so: retention begins.
     pub fn holds_ready(&self) {
-        self.shared.holds.lock().ready = true;
+        self.engine.holds.lock().ready = true;
     }
 
     /// How long until retention would have taken something that `holder` needs, were it not held: zero when only the hold
     /// keeps it already; `None` when nothing of it is ever to go.
     pub fn time_to_loss(&self, holder: &str) -> Option<Duration> {
-        let held = self.shared.holds.lock().by_holder.get(holder)?.clone();
-        let now = self.shared.clock.now_ms();
-        let core = self.shared.core.lock();
+        let held = self.engine.holds.lock().by_holder.get(holder)?.clone();
+        let now = self.engine.clock.now_ms();
+        let core = self.engine.core.lock();
         let state = &core.state;
         held.iter()
             .filter_map(|hold| {
@@ -292,19 +248,19 @@ impl Storage {
 
     /// Advances log starts by time and size now; the timer does the same. Nothing before [`Storage::holds_ready`].
     pub fn run_retention(&self) {
-        self.shared.run_retention();
+        self.engine.run_retention();
     }
 
     /// One group commit, when there are no threads; false when nothing was queued.
     #[doc(hidden)]
     pub fn step(&self) -> bool {
-        self.shared.step()
+        self.engine.step()
     }
 
     /// One round of the upkeep thread, and of the one that makes the spare.
     #[doc(hidden)]
     pub fn upkeep(&self) {
-        self.shared.upkeep();
-        self.shared.prepare_spare();
+        self.engine.upkeep();
+        self.engine.prepare_spare();
     }
 }

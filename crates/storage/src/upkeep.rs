@@ -9,8 +9,8 @@ mod copying;
 use std::io;
 use std::time::Duration;
 
-use crate::commit::Shared;
 use crate::config::Fault;
+use crate::engine::Engine;
 use crate::folder::Folder;
 use crate::ops::{CommitError, Committed, Op};
 use crate::record::LogId;
@@ -22,7 +22,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often producers are let go that have not been seen for a day; Kafka's interval.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
-impl Shared {
+impl Engine {
     pub(crate) fn upkeep_thread(&self) {
         let every = Duration::from_millis(self.config.retention_check_ms);
         let mut next_retention = self.clock.elapsed() + every;
@@ -75,42 +75,30 @@ impl Shared {
             tracing::info!("there is space again");
             core.full = None;
         }
-        let (used, capacity) = core.active_fill;
-        core.spare_wanted |= used > capacity / 8;
+        let wanted = core.files.want_spare();
         drop(core);
-        self.spare_work.notify_one();
+        if wanted {
+            self.spare.want();
+        }
     }
 
     /// Writes sidecar and checkpoint of what was sealed; a file before the checkpoint's may go from here on.
     pub(crate) fn write_sealed(&self) -> io::Result<()> {
-        let mut sealing = self.sealing.lock();
-        while let Some(snapshot) = sealing.front() {
-            snapshot.write(&self.folder)?;
-            if snapshot.has_checkpoint() {
-                let mut core = self.core.lock();
-                core.keep_from = core.checkpoint_file;
-                core.checkpoint_file = snapshot.file;
-                if self.config.fault == Some(Fault::ForgetOlderCheckpoint) {
-                    core.keep_from = snapshot.file;
-                }
+        self.sealing.write(&self.folder, |snapshot| {
+            if !snapshot.has_checkpoint() {
+                return;
             }
-            self.index_cache.unpin(snapshot.file);
-            sealing.pop_front();
-        }
-        Ok(())
+            let mut core = self.core.lock();
+            core.files.keep_from = core.files.checkpoint;
+            core.files.checkpoint = snapshot.file;
+            if self.config.fault == Some(Fault::ForgetOlderCheckpoint) {
+                core.files.keep_from = snapshot.file;
+            }
+        })
     }
 
     pub(crate) fn spare_thread(&self) {
-        loop {
-            {
-                let mut core = self.core.lock();
-                while !core.spare_wanted && !core.stop {
-                    self.spare_work.wait(&mut core);
-                }
-                if core.stop {
-                    return;
-                }
-            }
+        while self.spare.wait() {
             let round = || {
                 self.plant(Fault::PanicInSpare);
                 self.prepare_spare();
@@ -123,7 +111,7 @@ impl Shared {
 
     /// Makes the spare if it is wanted and not there. Rotation never waits for this: it takes what has the name.
     pub(crate) fn prepare_spare(&self) {
-        if !std::mem::take(&mut self.core.lock().spare_wanted) {
+        if !self.spare.take_wish() {
             return;
         }
         let folder = &self.folder;
@@ -133,8 +121,8 @@ impl Shared {
             if !room || folder.disk.exists(&folder.spare()) {
                 return Ok(());
             }
-            let (path, _) = allocate(folder, len, || !self.core.lock().stop)?;
-            let _spare = self.spare.lock();
+            let (path, _) = allocate(folder, len, || !self.spare.is_stopped())?;
+            let _spare = self.spare.name();
             match folder.disk.exists(&folder.spare()) {
                 true => folder.disk.remove(&path),
                 false => folder.disk.rename(&path, &folder.spare()),
@@ -155,7 +143,7 @@ impl Shared {
         }
         let dead: Vec<u64> = {
             let mut core = self.core.lock();
-            let before = core.keep_from;
+            let before = core.files.keep_from;
             let dead = core
                 .state
                 .sealed
@@ -171,7 +159,7 @@ impl Shared {
             tracing::info!(file = id, "log file is past retention");
             let rewritten = self.folder.is_rewritten(id);
             self.folder.forget(id);
-            self.index_cache.forget(id);
+            self.sealing.index.forget(id);
             self.discard(id, rewritten)?;
         }
         Ok(())
@@ -187,7 +175,7 @@ impl Shared {
             disk.sync_dir(dir)?;
         }
         let mut core = self.core.lock();
-        core.keep_from = core.checkpoint_file;
+        core.files.keep_from = core.files.checkpoint;
         Ok(())
     }
 
@@ -197,7 +185,7 @@ impl Shared {
         let Some(path) = folder.remove_index(id, rewritten)? else {
             return Ok(());
         };
-        let _spare = self.spare.lock();
+        let _spare = self.spare.name();
         let len = folder.disk.open(&path)?.len()?;
         if len != self.config.wal_file_bytes || folder.disk.exists(&folder.spare()) {
             return folder.disk.remove(&path);
@@ -234,7 +222,7 @@ impl Shared {
         let due = retention::due(&core.state, &holds.lowest(), now);
         let through = match self.config.fault {
             Some(Fault::IgnoreHolds) => u64::MAX,
-            _ => retention::sacrifice(&core.state, &due, core.keep_from, self.below_floor()),
+            _ => retention::sacrifice(&core.state, &due, core.files.keep_from, self.below_floor()),
         };
         let mut kept_some = false;
         let start = |due: Due| {

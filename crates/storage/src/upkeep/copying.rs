@@ -16,8 +16,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::commit::Shared;
 use crate::config::Fault;
+use crate::engine::Engine;
 use crate::index::{self, Entry, Head};
 use crate::ops::ReadError;
 use crate::read::Found;
@@ -34,14 +34,14 @@ struct Alive {
     entry: Entry,
 }
 
-impl Shared {
+impl Engine {
     /// Rewrites the next run of files that is worth it, if there is one and the disk has room for it.
     pub(super) fn rewrite_thin_files(&self) -> io::Result<()> {
         let (run, through, logs) = {
             let core = self.core.lock();
             let files = &core.state.sealed;
             let full = self.config.wal_file_bytes;
-            let Some(run) = due(files, core.keep_from, full, &core.stuck) else {
+            let Some(run) = due(files, core.files.keep_from, full, &core.files.stuck) else {
                 return Ok(());
             };
             let through = files[run.end()].through;
@@ -68,6 +68,7 @@ impl Shared {
                 let stuck = run.clone().find(is_it);
                 self.core
                     .lock()
+                    .files
                     .stuck
                     .extend(stuck.map_or(run, |id| id..=id));
                 Ok(())
@@ -184,7 +185,8 @@ impl Shared {
             core.state.replace(run, head);
             if self.config.fault != Some(Fault::KeepOldPlaces) {
                 core.tail.forget(run);
-                old.iter().for_each(|(id, _)| self.index_cache.forget(*id));
+                old.iter()
+                    .for_each(|(id, _)| self.sealing.index.forget(*id));
             }
         }
         folder.disk.sync_dir(&folder.wal)?;
