@@ -2,11 +2,14 @@
 import csv
 import io
 import json
+import os
+import pty
 import shutil
 import subprocess
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from confluent_kafka import Producer
+from kafka import KafkaConsumer, TopicPartition
 
 import inventory
 import tables
@@ -44,12 +47,12 @@ def test_formats_are_kcats(server):
     if not shutil.which("kcat"):
         pytest.skip("kcat is not installed: its formats were not compared with ours")
     server.create_topic("odd", 2)
-    producer = KafkaProducer(bootstrap_servers=server.kafka)
+    producer = Producer({"bootstrap.servers": server.kafka})
     for number in range(100):
         key = [None, b"", b"k%d" % number][number % 3]
         value = [b"v%d" % number, None, b"", b"\xff\xfe|"][number % 4]
-        producer.send("odd", value, key, headers=[("h", b"1"), ("g", None), ("h", b"")][: number % 4], partition=number % 2)
-    producer.close()
+        producer.produce("odd", value, key, headers=[("h", b"1"), ("g", None), ("h", b"")][: number % 4], partition=number % 2)
+    assert producer.flush(30) == 0
     for form in (r"%t %p %o %k %s %T %S %K %h\n", r"%o%%\t%s\x41\n", r"%p:%K:%S\n"):
         theirs = subprocess.run(["kcat", "-b", server.kafka, "-C", "-t", "odd", "-e", "-q", "-f", form], capture_output=True, timeout=60)
         ours = subprocess.run([BINARY, "topic", "consume", "odd", "-e", "-f", form, "--server", server.ready["http"]], capture_output=True, timeout=60)
@@ -131,6 +134,19 @@ def test_queries_from_files_as_csv_and_bounded(serve, folder):
     assert endless.returncode == 1 and ("longer than 1 s" in endless.stderr or "more memory" in endless.stderr), endless.stderr
     assert server.json("sql", "-e", f"SELECT count(*) AS n FROM {inventory.TABLE}")["rows"] == [[300]]
     assert server.alive()
+
+
+def test_a_prompt_on_a_terminal(server):
+    """A query may take several lines, a mistake is told and the next query asked for, \\q leaves."""
+    ours, theirs = pty.openpty()
+    prompt = subprocess.Popen([BINARY, "sql", "--server", server.ready["http"]], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    os.write(ours, b"SHOW TABLES;\nSELECT nothing;\nSELECT 6 *\n  7 AS answer; SELECT 'a;b' AS t;\n\\q\n")
+    out, told = prompt.communicate(timeout=60)
+    os.close(ours)
+    assert prompt.returncode == 0, told
+    assert [line.strip() for line in out.splitlines()] == ["table", "answer", "42", "t", "a;b"], out
+    assert "error: No field named nothing" in told and told.count("sql> ") == 4 and told.count("  -> ") == 1, told
 
 
 def test_a_configuration_that_was_named_must_be_there(folder):

@@ -221,7 +221,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "retention.ms",
         "log.retention.ms",
         Kind::Long,
-        "604800000",
+        lw_storage::DEFAULT_RETENTION_MS,
         -1,
     ),
     setting(

@@ -77,5 +77,5 @@ pub use record::LEADER_EPOCH;
 pub use recovery::Damage;
 pub use stats::Stats;
 pub use storage::{Bounds, Fetched, Storage};
-pub use topic::Topic;
+pub use topic::{DEFAULT_RETENTION_MS, Topic};
 pub use uuid::Uuid;

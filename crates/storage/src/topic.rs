@@ -16,14 +16,19 @@ pub struct Topic {
     pub internal: bool,
 }
 
-/// Kafka's default `retention.ms`: seven days.
-const DEFAULT_RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
+/// Kafka's default `retention.ms`, as text since settings are: seven days. What the broker shows is what is done here.
+pub const DEFAULT_RETENTION_MS: &str = "604800000";
 
 impl Topic {
     /// Milliseconds that records are kept; `None` = for ever. A text that is no number counts as not set: the broker
     /// refuses it before it gets here.
     pub fn retention_ms(&self) -> Option<i64> {
-        let ms = self.number("retention.ms").unwrap_or(DEFAULT_RETENTION_MS);
+        let default = || {
+            DEFAULT_RETENTION_MS
+                .parse()
+                .expect("the constant is a number")
+        };
+        let ms = self.number("retention.ms").unwrap_or_else(default);
         (ms >= 0).then_some(ms)
     }
 
