@@ -96,13 +96,13 @@ fn a_table_that_cannot_be_read_says_why_beside_the_others() {
     let world = written();
     let deep = iceberg::NamespaceIdent::from_vec(vec!["a".into(), "b".into()]).unwrap();
     world.catalog.ensure_namespace(&deep).unwrap();
-    let new = crate::catalog::NewTable {
+    let new = NewTable {
         schema: iceberg::spec::Schema::builder().build().unwrap(),
         properties: Default::default(),
         format_version: iceberg::spec::FormatVersion::V2,
         location: None,
     };
-    let broken = iceberg::TableIdent::new(deep, "t".into());
+    let broken = TableIdent::new(deep, "t".into());
     let made = world.catalog.create(&broken, new).unwrap();
     std::fs::remove_file(local_path(&made.metadata_location.unwrap()).unwrap()).unwrap();
     // Another catalog over the same pointers: it has not read the metadata before.
