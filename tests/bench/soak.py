@@ -19,6 +19,7 @@ from sides import Lakeward, Sides, cpu_seconds, print_machine, resident_mib
 import article
 import inventory
 import tables
+from lakeward import wait_until
 
 BALLAST = "ballast"
 
@@ -110,8 +111,9 @@ def main():
         script = sides.folder / "soak.sql"
         script.write_text(article.SCRIPT)
         side.server.ok("run", script, "--detach")
-        sent, consumed, until, going = (multiprocessing.Value("q", value) for value in (0, 0, -1, 1))
-        start = [multiprocessing.Process(target=target, args=words) for target, words in (
+        own = multiprocessing.get_context("spawn")  # librdkafka's threads do not come through a fork
+        sent, consumed, until, going = (own.Value("q", value) for value in (0, 0, -1, 1))
+        start = [own.Process(target=target, args=words) for target, words in (
             (send, (side.bootstrap, args.partitions, args.rate, seconds, sent)), (send_ballast, (side.bootstrap, args.ballast, seconds)),
             (read, (side.bootstrap, args.partitions, consumed, until)), (churn, (side.bootstrap, going)), (scrape, (side.server.ready["http"].rstrip("/"), going)))]
         for process in start:
@@ -123,13 +125,16 @@ def main():
             start[0].join(min(60, max(1, seconds / 12)))
         until.value, going.value = sent.value, 0
         for process in start:
-            process.join(300)
+            process.join(120)
+            process.kill()
         assert all(process.exitcode == 0 for process in start), [process.exitcode for process in start]
         print(f"sent {sent.value:,} = consumed {consumed.value:,}; {resident_mib(side.pid):.1f} MiB")
+        wait_until(lambda: side.server.audit(inventory.TABLE)["totals"]["verified"] == sent.value, "every record in the table", 60)
         for number in range(args.audits):
             begun = time.monotonic()
-            report = side.server.audit(inventory.TABLE, 600)
-            print(f"audit {number + 1}: {time.monotonic() - begun:.1f} s, {resident_mib(side.pid):.1f} MiB", report if number == 0 else "", flush=True)
+            totals = side.server.audit(inventory.TABLE, 600)["totals"]
+            assert totals["verified"] == sent.value, totals
+            print(f"audit {number + 1:2} of {totals['verified']:,} offsets: {time.monotonic() - begun:.1f} s, {resident_mib(side.pid):.1f} MiB", flush=True)
 
 
 if __name__ == "__main__":
