@@ -23,7 +23,7 @@ cargo xtask years                  all crates' tests a year ahead and a year bac
 cargo xtask e2e [NAME]...          the end-to-end cases, or those whose name contains a NAME
 cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built
 cargo xtask sim [--seed N | --seeds N]        simulated crashes under one seed, or under N fresh ones
-cargo xtask bench start|restart|produce|consume|pipeline [ARG]...     Lakeward beside the real systems";
+cargo xtask bench start|restart|produce|consume|pipeline|resident|soak [ARG]...   Lakeward beside the real systems";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
