@@ -148,7 +148,9 @@ pub(crate) fn bench(args: &[String]) -> Result<bool> {
     };
     let script = crate::steps::workspace().join(format!("tests/bench/{name}.py"));
     if !script.exists() {
-        bail!("no benchmark {name}: there are start, restart, produce, consume, pipeline, resident and soak");
+        bail!(
+            "no benchmark {name}: there are start, restart, produce, consume, pipeline, resident and soak"
+        );
     }
     let built = binary().run()?;
     if !built.ok {
