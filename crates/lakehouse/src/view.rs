@@ -10,6 +10,7 @@ mod listed;
 
 pub use accounted::Accounted;
 pub use footers::Footers;
+pub use letters::LetterView;
 pub use listed::{Listed, list};
 
 use crate::catalog::{LoadedTable, TableCatalog};

@@ -27,7 +27,7 @@ mod table;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use ledger::{Entry, Ledger};
-pub use letters::Letters;
+pub use letters::{Letter, Letters};
 use lw_runtime::chain::{Chain, ChainError};
 use lw_runtime::connector::{ConnectorError, Source};
 use replay::Replay;

@@ -14,8 +14,8 @@ use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
 use lw_ops::audit::ahead::{Ends, next_look};
 use lw_ops::audit::ledger::Ledger;
 use lw_ops::audit::{
-    AuditError, AuditedFile, Evidence, Executable, Extent, Letters, MarkedRange, Query, RolledBack,
-    Run, Verdict, audit, audit_for_ledger,
+    AuditError, AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Query,
+    RolledBack, Run, Verdict, audit, audit_for_ledger,
 };
 use lw_ops::metrics::Filled;
 use lw_runtime::chain::Chain;
@@ -266,7 +266,14 @@ impl Tables {
         let planned = |pipeline: Uuid, plan: Option<String>| {
             move || {
                 let job = match &plan {
-                    Some(plan) => self.pipelines.job_of_plan(pipeline, plan)?,
+                    // A plan's id is what its query means, whichever pipeline executes it.
+                    Some(plan) => match self.pipelines.job_of_plan(pipeline, plan) {
+                        Ok(job) => job,
+                        Err(reason) => {
+                            let mine = self.pipelines.job_of_plan(writer.pipeline, plan);
+                            mine.map_err(|_| reason)?
+                        }
+                    },
                     None => writer.job.clone(),
                 };
                 self.executable(&job, &writer.name)
@@ -338,14 +345,19 @@ impl Tables {
         let catalog = self.catalog_of(&name).map_err(refused)?;
         let mut letters = Letters {
             table: name,
-            offsets: BTreeMap::new(),
+            rows: BTreeMap::new(),
             pending,
         };
         let view = match TableView::open_with(&*catalog, &ident, &self.footers) {
             Err(error) if error.kind == Kind::NoSuchTable => return Ok(letters),
             other => other.map_err(refused)?,
         };
-        letters.offsets = view.letter_offsets().map_err(refused)?;
+        let shown = view.letters(|letter| {
+            let split = (letter.topic.to_owned(), letter.partition);
+            let rows = letters.rows.entry(split).or_default();
+            rows.push(Letter::new(letter.offset, letter.key, letter.value));
+        });
+        shown.map_err(refused)?;
         Ok(letters)
     }
 }

@@ -89,6 +89,15 @@ pub(super) fn row_hashes(columns: &[(u64, ArrayRef)], rows: usize) -> Result<Vec
     Ok(sums.into_iter().map(scramble).collect())
 }
 
+/// One hash for a record's key and value.
+pub(super) fn record_hash(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
+    let part = |part: Option<&[u8]>| match part {
+        Some(part) => bytes(Kind::Bytes, part),
+        None => Kind::Null as u64,
+    };
+    word(part(key), part(value))
+}
+
 /// What kind of value a hash is of, so that `1` and `'1'` differ.
 #[derive(Clone, Copy)]
 enum Kind {

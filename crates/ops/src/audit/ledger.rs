@@ -318,9 +318,9 @@ impl Entry {
             return;
         };
         let mut found = Sum::default();
-        for offset in letters.offsets.get(key).into_iter().flatten() {
-            if (self.start..self.end).contains(offset) {
-                found.add(offset_hash(*offset));
+        for letter in letters.rows.get(key).into_iter().flatten() {
+            if (self.start..self.end).contains(&letter.offset) {
+                found.add(offset_hash(letter.offset));
             }
         }
         let pending = letters.pending.get(key).into_iter().flatten();

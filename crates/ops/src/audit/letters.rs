@@ -1,8 +1,10 @@
-//! The table of dead letters, audited against the log: a letter for each record that fails, and none for any other.
+//! The table of dead letters, audited against the log: a letter for each record that fails, with that record's key and value,
+//! and none for any other.
 //!
 //! Its commits may be behind those of the main table for a moment. What the pipeline's manifest still has to commit there is
 //! not missing yet: such offsets are `unverified`.
 
+use super::hash::record_hash;
 use super::{Key, PartitionReport};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,36 +14,67 @@ use std::ops::Range;
 pub struct Letters {
     /// Name of the table of dead letters.
     pub table: String,
-    /// Offsets of its rows, by topic and partition, in any order: eight bytes a letter.
-    pub offsets: BTreeMap<(String, i32), Vec<i64>>,
+    /// Its rows, by topic and partition, in any order.
+    pub rows: BTreeMap<(String, i32), Vec<Letter>>,
     /// What the pipeline has yet to commit there.
     pub pending: BTreeMap<(String, i32), Vec<Range<i64>>>,
+}
+
+/// A dead letter, as far as it is compared: 24 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Letter {
+    pub(super) offset: i64,
+    /// `None`: it has neither key nor value. The log may have lost the record while it was written.
+    record: Option<u64>,
+}
+
+impl Letter {
+    pub fn new(offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Letter {
+        let there = key.is_some() || value.is_some();
+        Letter {
+            offset,
+            record: there.then(|| record_hash(key, value)),
+        }
+    }
+
+    /// Both are of one record, as far as they tell.
+    fn agrees(&self, other: &Letter) -> bool {
+        self.record.is_none() || other.record.is_none() || self.record == other.record
+    }
 }
 
 impl Letters {
     /// Compares with the offsets of the records that fail, which are in `partitions` as dead letters.
     pub(super) fn compare(
         mut self,
-        mut failed: BTreeMap<Key, Vec<i64>>,
+        mut failed: BTreeMap<Key, Vec<Letter>>,
         partitions: &mut BTreeMap<Key, PartitionReport>,
         findings: &mut Vec<String>,
     ) {
         for (key, span) in partitions {
             let mut expected = failed.remove(key).unwrap_or_default();
             expected.sort_unstable();
-            let mut found = self.offsets.remove(key).unwrap_or_default();
-            found.retain(|offset| span.holds(*offset));
+            expected.dedup_by_key(|letter| letter.offset);
+            let mut found = self.rows.remove(key).unwrap_or_default();
+            found.retain(|letter| span.holds(letter.offset));
             found.sort_unstable();
             let all = found.len();
-            found.dedup();
+            found.dedup_by_key(|letter| letter.offset);
             let pending = self.pending.remove(key).unwrap_or_default();
-            let is_pending = |offset: &i64| pending.iter().any(|range| range.contains(offset));
-            let (open, missing): (Vec<i64>, Vec<i64>) = expected
+            let is_pending =
+                |letter: &Letter| pending.iter().any(|range| range.contains(&letter.offset));
+            let (open, missing): (Vec<Letter>, Vec<Letter>) = expected
                 .iter()
                 .copied()
-                .filter(|offset| found.binary_search(offset).is_err())
+                .filter(|letter| at(&found, letter).is_none())
                 .partition(is_pending);
-            found.retain(|offset| expected.binary_search(offset).is_err());
+            let other = |letter: &&Letter| {
+                let wanted = at(&expected, letter);
+                wanted.is_some_and(|wanted| !wanted.agrees(letter))
+            };
+            let others = found.iter().filter(other).count();
+            let first_other = found.iter().find(other).copied();
+            found.retain(|letter| at(&expected, letter).is_none());
             span.dead_letters -= (open.len() + missing.len()) as u64;
             span.unverified += open.len() as u64;
             span.gaps += missing.len() as u64;
@@ -49,10 +82,16 @@ impl Letters {
             let table = &self.table;
             if let Some(first) = missing.first() {
                 let count = missing.len();
+                let first = first.offset;
                 findings.push(format!("{place}: {count} records fail and are not in {table}, the first at offset {first}"));
+            }
+            if let Some(first) = first_other {
+                let first = first.offset;
+                findings.push(format!("{place}: {others} letters in {table} do not hold the record that failed, the first at offset {first}"));
             }
             if let Some(first) = found.first() {
                 let count = found.len();
+                let first = first.offset;
                 findings.push(format!("{place}: {table} holds {count} records that do not fail, the first at offset {first}"));
             }
             let doubled = all - found.len() - (expected.len() - open.len() - missing.len());
@@ -62,4 +101,10 @@ impl Letters {
             }
         }
     }
+}
+
+/// The letter of the same offset, in a sorted list.
+fn at<'a>(letters: &'a [Letter], letter: &Letter) -> Option<&'a Letter> {
+    let place = letters.binary_search_by_key(&letter.offset, |other| other.offset);
+    place.ok().map(|place| &letters[place])
 }

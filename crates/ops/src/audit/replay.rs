@@ -12,14 +12,15 @@
 use super::hash::{key_of, offset_hash, row_hashes};
 use super::ledger::Truth;
 use super::table::Table;
-use super::{AuditError, Evidence, Executable, Key, PartitionReport, Query, Said};
+use super::{AuditError, Evidence, Executable, Key, Letter, PartitionReport, Query, Said};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{Field, Schema};
 use lw_graph::name_in_files;
-use lw_runtime::connector::Polled;
+use lw_runtime::chain::Chain;
+use lw_runtime::connector::{Polled, Source};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::{Batch, Origin};
+use lw_runtime::{Batch, DeadLetter, Origin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub(super) struct Replay<'a> {
     pub(super) partitions: &'a mut BTreeMap<Key, PartitionReport>,
     pub(super) table: &'a mut Table,
     /// Offsets whose record fails, as they come: each must stand among the dead letters.
-    pub(super) failed: BTreeMap<Key, Vec<i64>>,
+    pub(super) failed: BTreeMap<Key, Vec<Letter>>,
     /// What the log says of the offsets that were read, whatever the table holds.
     pub(super) truths: BTreeMap<Key, Truth>,
 }
@@ -159,7 +160,7 @@ impl<'a> Replay<'a> {
                 return Ok(());
             }
             let finished = polled.finished;
-            self.take(&reading, polled, &mut chain)?;
+            self.take(&reading, polled, &mut chain, &mut *source)?;
             if finished {
                 return Ok(());
             }
@@ -170,7 +171,8 @@ impl<'a> Replay<'a> {
         &mut self,
         reading: &Reading,
         polled: Polled,
-        chain: &mut lw_runtime::chain::Chain,
+        chain: &mut Chain,
+        source: &mut dyn Source,
     ) -> Result<(), AuditError> {
         for progress in &polled.progress {
             let key = &reading.keys[progress.split as usize];
@@ -183,17 +185,22 @@ impl<'a> Replay<'a> {
             }
         }
         for letter in &polled.dead_letters {
-            self.fail(&(letter.topic.to_string(), letter.partition), letter.offset);
+            self.fail(&(letter.topic.to_string(), letter.partition), letter);
         }
         for batch in polled.batches {
             let decoded = batch.origins.clone();
             let done = chain.process(batch)?;
             let mut outcomes: BTreeSet<At> = BTreeSet::new();
+            let mut failed: Vec<Origin> = Vec::new();
             for failure in &done.failures {
-                let at = (failure.origin.split, failure.origin.offset);
-                if outcomes.insert(at) {
-                    let key = &reading.keys[failure.origin.split as usize];
-                    self.fail(key, failure.origin.offset);
+                if outcomes.insert((failure.origin.split, failure.origin.offset)) {
+                    failed.push(failure.origin);
+                }
+            }
+            if !failed.is_empty() {
+                let letters = source.records(&failed).map_err(AuditError::Log)?;
+                for (origin, letter) in failed.iter().zip(&letters) {
+                    self.fail(&reading.keys[origin.split as usize], letter);
                 }
             }
             let landed = done.batch.origins.iter();
@@ -209,10 +216,13 @@ impl<'a> Replay<'a> {
         span.holds(offset).then_some(span)
     }
 
-    fn fail(&mut self, key: &Key, offset: i64) {
+    fn fail(&mut self, key: &Key, letter: &DeadLetter) {
+        let offset = letter.offset;
         if let Some(span) = self.in_span(key, offset) {
             span.dead_letters += 1;
-            self.failed.entry(key.clone()).or_default().push(offset);
+            let (at, record) = (letter.key.as_deref(), letter.value.as_deref());
+            let letter = Letter::new(offset, at, record);
+            self.failed.entry(key.clone()).or_default().push(letter);
             let truth = self.truths.entry(key.clone()).or_default();
             truth.letters.add(offset_hash(offset));
         }
