@@ -8,14 +8,19 @@ use lw_query::{Budget, Engine, Limits, QueryError, Rows, rows_as_json};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// One engine for all queries over `tables`.
-pub fn parts(tables: Arc<Tables>, memory_bytes: usize) -> anyhow::Result<Box<Ask>> {
+/// One engine for all queries.
+pub fn start(memory_bytes: usize) -> anyhow::Result<Arc<Engine>> {
     let budget = Budget {
         memory_bytes,
         ..Budget::default()
     };
     let engine = Engine::start(budget).context("queries cannot be started")?;
-    Ok(Box::new(move |question| {
+    Ok(Arc::new(engine))
+}
+
+/// Queries over `tables`.
+pub fn parts(tables: Arc<Tables>, engine: Arc<Engine>) -> Box<Ask> {
+    Box::new(move |question| {
         let session = engine.session(tables.clone());
         Box::pin(async move {
             let limits = Limits {
@@ -25,7 +30,7 @@ pub fn parts(tables: Arc<Tables>, memory_bytes: usize) -> anyhow::Result<Box<Ask
             let rows = session.query(&question.sql, limits).await;
             Ok(Box::new(Streamed(rows.map_err(refused)?)) as Box<dyn Answer>)
         })
-    }))
+    })
 }
 
 struct Streamed(Rows);

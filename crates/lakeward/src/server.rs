@@ -14,7 +14,8 @@ use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::shell::{self, Dialect, Policy, Token};
 use lw_gateway::{Parts, Planned, Refusal, Script, Status};
 use lw_lakehouse::{Catalog, Files, Ids};
-use lw_ops::metrics::{Disk, Observed};
+use lw_ops::metrics::{Disk, Observed, Queries};
+use lw_query::Engine;
 use lw_registry::Registry;
 use lw_runtime::job::Surroundings;
 use lw_runtime::pipelines::Pipelines;
@@ -209,6 +210,7 @@ impl Loaded {
             wiring,
             pipelines,
             tables: tables.clone(),
+            engine: crate::query::start(options.query_memory)?,
             clock: self.clock.clone(),
         };
         let health = Health {
@@ -217,8 +219,7 @@ impl Loaded {
             registry: self.registry.clone(),
             fallen: self.fallen.clone(),
         };
-        let memory = options.query_memory;
-        let parts = parts(scraped, world, tables.clone(), status, memory, health)?;
+        let parts = parts(scraped, world, tables.clone(), status, health);
         Ok((parts, tables))
     }
 }
@@ -246,14 +247,13 @@ fn parts(
     world: Arc<World>,
     tables: Arc<Tables>,
     status: Status,
-    query_memory: usize,
     health: Health,
-) -> anyhow::Result<Parts> {
+) -> Parts {
     let wiring = scraped.wiring.clone();
     let pipelines = scraped.pipelines.clone();
-    Ok(Parts {
+    Parts {
         plan: Box::new(move |script| plan(script, &world)),
-        query: crate::query::parts(tables.clone(), query_memory)?,
+        query: crate::query::parts(tables.clone(), scraped.engine.clone()),
         tables: {
             let tables = tables.clone();
             Box::new(move || tables.list())
@@ -268,7 +268,7 @@ fn parts(
         trouble: Box::new(move || health.trouble()),
         pipelines,
         status,
-    })
+    }
 }
 
 /// The parts whose end must not go unnoticed.
@@ -513,10 +513,19 @@ struct Scraped {
     wiring: Arc<Wiring>,
     pipelines: Arc<Pipelines>,
     tables: Arc<Tables>,
+    engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
 }
 
 impl Scraped {
+    fn queries(&self) -> Queries {
+        let (used, limit) = self.engine.memory();
+        Queries {
+            used_bytes: used as u64,
+            limit_bytes: limit as u64,
+        }
+    }
+
     fn render(&self) -> String {
         let stats = self.storage.stats();
         lw_ops::metrics::render(&Observed {
@@ -524,6 +533,8 @@ impl Scraped {
             uptime_seconds: self.clock.elapsed().as_secs_f64(),
             now_ms: self.clock.now_ms(),
             broker: self.broker.metrics(),
+            memory: self.broker.memory(),
+            queries: self.queries(),
             registry: self.registry.metrics(),
             pipelines: &self.pipelines.list(),
             filled: &self.tables.filled(),

@@ -4,6 +4,7 @@
 //! dropped pipeline leaves no series behind. Most families are a row of a table: [`of_server`] for the whole server,
 //! [`of_each_job`] for each job of each pipeline.
 
+use lw_broker::Memory;
 use lw_broker::metrics::BrokerMetrics;
 use lw_registry::RegistryMetrics;
 use lw_runtime::job::{JobState, Status};
@@ -26,12 +27,21 @@ pub struct Observed<'a> {
     /// Wall clock, milliseconds since 1970.
     pub now_ms: i64,
     pub broker: &'a BrokerMetrics,
+    pub memory: Memory,
+    pub queries: Queries,
     pub registry: &'a RegistryMetrics,
     pub pipelines: &'a [View],
     pub filled: &'a [Filled],
     pub ignored: &'a [IgnoredValues],
     pub lags: &'a [Lag],
     pub disk: Disk,
+}
+
+/// Memory of the queries that run, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queries {
+    pub used_bytes: u64,
+    pub limit_bytes: u64,
 }
 
 /// What is known of a table beside the job that fills it.
@@ -237,6 +247,11 @@ fn of_server<'a>() -> Vec<Row<Observed<'a>>> { vec![
     counter("produced", "Bytes of record batches produced", BYTES, |it| Some(it.broker.produced_bytes.get() as f64)),
     counter("fetched", "Bytes of record batches fetched", BYTES, |it| Some(it.broker.fetched_bytes.get() as f64)),
     gauge("kafka_connections", "Open connections", PLAIN, |it| Some(it.broker.open_connections() as f64)),
+    gauge("kafka_request_memory", "Large requests that are under way", BYTES, |it| Some(it.memory.requests as f64)),
+    gauge("kafka_reply_memory", "Replies that are under way", BYTES, |it| Some(it.memory.replies as f64)),
+    gauge("kafka_memory_limit", "What requests, and again replies, may be: then sockets wait", BYTES, |it| Some(it.memory.limit as f64)),
+    gauge("query_memory", "Memory of the queries that run", BYTES, |it| Some(it.queries.used_bytes as f64)),
+    gauge("query_memory_limit", "What all queries may hold: then they spill or end", BYTES, |it| Some(it.queries.limit_bytes as f64)),
     counter("registry_requests", "Requests answered, over HTTP and in process", PLAIN, |it| count(&it.registry.requests)),
     counter("registry_registrations", "New versions of subjects", PLAIN, |it| count(&it.registry.registrations)),
     counter("registry_incompatible", "Schemas refused because an earlier version forbids them", PLAIN, |it| count(&it.registry.incompatible)),

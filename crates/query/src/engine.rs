@@ -96,6 +96,12 @@ impl Engine {
         }
     }
 
+    /// Bytes that all queries hold at the moment, and how many they may.
+    pub fn memory(&self) -> (usize, usize) {
+        let reserved = self.env.memory_pool.reserved();
+        (reserved, self.budget.memory_bytes)
+    }
+
     /// Waits for a future on the engine's threads: for callers that have no runtime.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.handle().block_on(future)

@@ -151,6 +151,15 @@ fn scrape(pipelines: &[View], lags: &[Lag], ignored: &[IgnoredValues]) -> String
         uptime_seconds: 1.5,
         now_ms: 10_000,
         broker: &broker,
+        memory: Memory {
+            requests: 3,
+            replies: 5,
+            limit: 8,
+        },
+        queries: Queries {
+            used_bytes: 13,
+            limit_bytes: 21,
+        },
         registry: &registry,
         pipelines,
         filled: &[Filled {
@@ -198,6 +207,11 @@ fn a_scrape_says_what_the_parts_know() {
             "lakeward_kafka_requests_total{api=\"Produce\"}".to_string(),
             0.0,
         ),
+        ("lakeward_kafka_request_memory_bytes".to_string(), 3.0),
+        ("lakeward_kafka_reply_memory_bytes".to_string(), 5.0),
+        ("lakeward_kafka_memory_limit_bytes".to_string(), 8.0),
+        ("lakeward_query_memory_bytes".to_string(), 13.0),
+        ("lakeward_query_memory_limit_bytes".to_string(), 21.0),
         ("lakeward_registry_incompatible_total".to_string(), 5.0),
         ("lakeward_disk_write_blocked".to_string(), 1.0),
         (
