@@ -6,6 +6,7 @@
 //! | `wal` | the active file | whoever writes a group |
 //! | `sealing` | what of sealed files is still to be written, and their entries in memory | WAL and upkeep |
 //! | `spare` | the next file | the spare's thread |
+//! | `readers` | who reads, so that no file is used again under them | readers, upkeep |
 //! | `holds`, `listeners` | readers of our own, and who is called | their owners |
 //!
 //! What it does stands in `commit.rs` (writing), `read.rs` and `in_order.rs` (reading) and `upkeep.rs`.
@@ -20,7 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lw_stdx::clock::Clock;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex};
 
 use crate::config::Config;
 use crate::folder::Folder;
@@ -28,6 +29,7 @@ use crate::holds::Holds;
 use crate::listeners::Listeners;
 use crate::ops::{CommitError, StorageFull};
 use crate::queue::Queue;
+use crate::readers::Readers;
 use crate::sealing::Sealing;
 use crate::spare::Spare;
 use crate::state::State;
@@ -56,8 +58,7 @@ pub(crate) struct Engine {
     pub(crate) work: Condvar,
     pub(crate) upkeep: Condvar,
     pub(crate) progressed: Condvar,
-    /// Readers hold it shared from looking up a place to having read it; a file is recycled only when nobody does.
-    pub(crate) readers: RwLock<()>,
+    pub(crate) readers: Readers,
     /// Held during a round of upkeep: two must not rewrite the same files. When producers are looked through next.
     pub(crate) round: Mutex<Duration>,
     /// The folder is ours.

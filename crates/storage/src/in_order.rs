@@ -41,7 +41,7 @@ impl Engine {
         from: impl Iterator<Item = (&'a str, &'a BTreeMap<i32, i64>)>,
         max_bytes: usize,
     ) -> Result<Vec<TopicBatch>, SourceError> {
-        let _reading = self.readers.read();
+        let _reading = self.readers.enter();
         let mut cursors = self.cursors(from)?;
         let mut out = Vec::new();
         let mut left = max_bytes;

@@ -46,6 +46,7 @@ mod listeners;
 mod producers;
 mod queue;
 mod read;
+mod readers;
 mod record;
 mod recovery;
 mod retention;

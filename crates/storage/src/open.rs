@@ -8,7 +8,7 @@ use std::thread;
 use base64::Engine as _;
 use lw_stdx::clock::Clock;
 use lw_stdx::disk::{Disk, Lock, read_all, write_atomic};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
 use crate::config::{Config, Fault};
@@ -17,6 +17,7 @@ use crate::folder::{FOLDER_FORMAT, Folder, Meta, OLDEST_FORMAT};
 use crate::frame::MAX_FILE;
 use crate::holds::Holds;
 use crate::queue::Queue;
+use crate::readers::Readers;
 use crate::recovery::{Damage, RecoveryError, recover};
 use crate::sealing::Sealing;
 use crate::snapshot::Snapshot;
@@ -157,7 +158,7 @@ impl Storage {
             work: Condvar::new(),
             upkeep: Condvar::new(),
             progressed: Condvar::new(),
-            readers: RwLock::new(()),
+            readers: Readers::default(),
             round: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });

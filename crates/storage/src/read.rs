@@ -195,7 +195,7 @@ impl Engine {
         max_bytes: usize,
         reach: Reach,
     ) -> Option<Vec<Result<Fetched, ReadError>>> {
-        let _reading = self.readers.read();
+        let _reading = self.readers.enter();
         let (mut fetched, places) = self.places(asked, max_bytes);
         let mut budget = Budget {
             left: max_bytes,
@@ -285,7 +285,7 @@ impl Engine {
         batch: impl Fn(i64) -> bool,
         record: impl Fn(i64) -> bool,
     ) -> Result<Option<(i64, i64)>, ReadError> {
-        let _reading = self.readers.read();
+        let _reading = self.readers.enter();
         while let Some((file, entry)) = self.next_batch(id, from, &batch)? {
             let found = self.record_in(file, &entry, from, &record)?;
             if found.is_some() {
@@ -371,7 +371,7 @@ impl Engine {
     /// The largest timestamp of what is not past the log's start. The batch that the start cuts, and the file that it
     /// stands in, may have had larger ones.
     fn largest_timestamp(&self, id: LogId) -> Result<Option<(i64, i64)>, ReadError> {
-        let _reading = self.readers.read();
+        let _reading = self.readers.enter();
         let (start, cut) = {
             let core = self.core.lock();
             let log = core.state.logs.get(&id);

@@ -141,6 +141,18 @@ impl Engine {
         if self.core.lock().full.is_some() {
             self.give_up_older_checkpoint()?;
         }
+        let is_dead = {
+            let core = self.core.lock();
+            let mut files = core.state.sealed.range(..core.files.keep_from);
+            files.any(|(_, file)| file.logs == 0)
+        };
+        if !is_dead {
+            return Ok(());
+        }
+        // Whoever looked up a place in one of them has read it by now, and nobody finds one any more.
+        let Some(alone) = self.readers.alone(|| !self.core.lock().stop) else {
+            return Ok(());
+        };
         let dead: Vec<u64> = {
             let mut core = self.core.lock();
             let before = core.files.keep_from;
@@ -150,11 +162,7 @@ impl Engine {
                 .extract_if(..before, |_, file| file.logs == 0);
             dead.map(|(id, _)| id).collect()
         };
-        if dead.is_empty() {
-            return Ok(());
-        }
-        // Whoever looked up a place before it was dead has read it after this.
-        drop(self.readers.write());
+        drop(alone);
         for id in dead {
             tracing::info!(file = id, "log file is past retention");
             let rewritten = self.folder.is_rewritten(id);

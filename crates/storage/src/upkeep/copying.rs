@@ -175,8 +175,10 @@ impl Engine {
                 .collect()
         };
         {
-            let _alone = self.readers.write();
             let temporary = folder.wal.join("rewrite.tmp");
+            let Some(_alone) = self.readers.alone(|| !self.core.lock().stop) else {
+                return folder.disk.remove(&temporary);
+            };
             folder
                 .disk
                 .rename(&temporary, &folder.rewritten(head.file))?;
