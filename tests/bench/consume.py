@@ -29,7 +29,8 @@ def fill(bootstrap, records, size, partitions):
 
 
 def consume(bootstrap, records, partitions, topic=TOPIC):
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 100,
+    # A queue that was full once makes librdkafka wait a second before its next fetch, which is as long as a round takes.
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 1,
                          "queued.min.messages": 100_000, "queued.max.messages.kbytes": 262_144, "fetch.message.max.bytes": 4 << 20})
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     seen = 0
