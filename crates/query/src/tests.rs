@@ -206,7 +206,7 @@ fn queries_and_their_answers() {
 fn timestamps_reach_as_far_as_a_tables() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = catalog(folder.path());
-    let rows = "(SELECT CAST(column1 AS TIMESTAMP) AS ts FROM (VALUES ('0001-01-01 00:00:00'), ('2026-01-01 10:11:12.5'), ('9999-12-31 23:59:59')))";
+    let rows = "(SELECT CAST(column1 AS TIMESTAMP) AS ts FROM (VALUES ('0001-01-01 00:00:00'), ('2001-01-01 10:11:12.5'), ('9999-12-31 23:59:59')))";
     let cases = [
         (
             "SELECT TIMESTAMP '2300-01-01 00:00:00'".to_owned(),

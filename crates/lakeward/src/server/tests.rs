@@ -6,8 +6,12 @@ use clap::Parser;
 use lw_stdx::clock::SystemClock;
 
 fn health(folder: &Path, fault: Option<lw_registry::Fault>) -> Health {
+    let storage = open_storage(folder, Arc::new(SystemClock::new())).unwrap();
+    health_over(storage, fault)
+}
+
+fn health_over(storage: Storage, fault: Option<lw_registry::Fault>) -> Health {
     let clock = Arc::new(SystemClock::new());
-    let storage = open_storage(folder, clock.clone()).unwrap();
     let options = lw_registry::Options {
         fault,
         ..lw_registry::Options::default()
@@ -56,14 +60,23 @@ fn a_panic_of_the_registry_is_trouble() {
 #[test]
 fn a_panic_on_the_logs_thread_is_trouble() {
     let folder = tempfile::tempdir().unwrap();
-    let health = health(folder.path(), None);
+    // What the parts write when they first meet a folder is written; the next write panics.
+    let before = health(folder.path(), None);
+    before.storage.clone().close();
+    drop(before);
+    let config = lw_storage::Config {
+        fault: Some(lw_storage::Fault::PanicInWal),
+        ..lw_storage::Config::new(folder.path())
+    };
+    let clock = Arc::new(SystemClock::new());
+    let storage = Storage::open(Arc::new(RealDisk), clock, config).unwrap();
+    let health = health_over(storage, None);
     let put = || lw_storage::Op::Put {
         table: lw_storage::Table::Cluster,
         key: "k".into(),
         value: Some("v".into()),
         expect: lw_storage::Expect::Any,
     };
-    health.storage.commit(vec![put()], |_| panic!("planted"));
     assert!(health.storage.commit_blocking(vec![put()]).is_err());
     let trouble = health.trouble().unwrap();
     assert!(
