@@ -89,3 +89,12 @@ def test_what_went_before_it_was_audited_is_not_verified(filled):
     delete_all_records(filled)
     report = filled.audit(TABLE)
     assert report["verdict"] == "right_as_far_as_verified" and report["totals"]["verified"] == 0, report
+
+
+def test_retention_does_not_wait_for_a_table_that_is_damaged(filled, folder):
+    files = [file for file in (folder / "warehouse").rglob("*.parquet") if "dead_letters" not in str(file)]
+    assert files
+    files[0].write_bytes(b"no parquet")
+    filled.ok("topic", "alter", "orders", "--config", "retention.ms=1")
+    said = wait_until(lambda: "retention does not wait" in filled.log_text() and filled.log_text(), "an audit that cannot be made")
+    assert files[0].name in said or "cannot be read" in said

@@ -122,7 +122,6 @@ pub struct Query<'a> {
     /// The commits name it. Otherwise it is only what there is to go by.
     pub stated: bool,
     /// Makes it executable, or says why that cannot be done any more.
-    #[expect(clippy::type_complexity, reason = "one seam, spelled out")]
     pub make: Box<dyn FnOnce() -> Result<Executable, String> + 'a>,
 }
 

@@ -1,10 +1,5 @@
 //! The thread that audits ahead of retention.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a shell: it owns its thread and the time between two looks"
-)]
-
 use super::Tables;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -33,6 +33,9 @@ use std::time::Duration;
 /// An audit begins this long before retention would take what it is about.
 const MARGIN: Duration = Duration::from_secs(120);
 
+/// The status of what may be there again later.
+const UNAVAILABLE: u16 = 503;
+
 type Split = (String, i32);
 
 /// One audit at a time: each reads a table and its log. One that somebody waits for goes before one ahead of retention.
@@ -40,6 +43,8 @@ type Split = (String, i32);
 pub(super) struct Turns {
     one: Mutex<()>,
     waiting: AtomicUsize,
+    /// Why an audit ahead of retention was not made, by table, as it was told last.
+    told: Mutex<BTreeMap<String, String>>,
 }
 
 impl Turns {
@@ -48,6 +53,17 @@ impl Turns {
         let turn = self.one.lock();
         self.waiting.fetch_sub(1, Ordering::AcqRel);
         turn
+    }
+
+    /// Says a reason once, and again when it is another.
+    fn tell(&self, table: &str, reason: String) {
+        if self.told.lock().insert(table.to_string(), reason.clone()) != Some(reason.clone()) {
+            tracing::warn!(
+                table,
+                reason,
+                "what retention is to take could not be audited"
+            );
+        }
     }
 
     fn is_wanted(&self) -> bool {
@@ -103,14 +119,11 @@ impl Tables {
                 return false;
             };
             match self.look(&writer, &|| cancelled() || self.turns.is_wanted()) {
-                Ok(more) => again |= more,
-                Err(reason) => {
-                    tracing::warn!(
-                        table,
-                        reason,
-                        "retention waits: what it is to take could not be audited"
-                    );
+                Ok(more) => {
+                    again |= more;
+                    self.turns.told.lock().remove(table);
                 }
+                Err(reason) => self.turns.tell(table, reason),
             }
         }
         if let Err(error) = ledgers::keep_only(self.wiring.storage(), &filled) {
@@ -160,7 +173,14 @@ impl Tables {
     /// Looks at the next offsets of a table, and keeps the log's word on them. Says whether there was something to look at.
     fn look(&self, writer: &Writer, cancelled: &dyn Fn() -> bool) -> Result<bool, String> {
         let (storage, table) = (self.wiring.storage(), writer.job.table.as_str());
-        let view = self.view(table).map_err(|refusal| refusal.message)?;
+        let view = match self.view(table) {
+            Err(refusal) if refusal.status != UNAVAILABLE => {
+                // It was dropped, or is damaged: waiting mends neither.
+                ledgers::release(storage, writer.pipeline, table);
+                return Err(format!("{}; retention does not wait", refusal.message));
+            }
+            view => view.map_err(|refusal| refusal.message)?,
+        };
         let mut ledger = self.ledger(&view, writer);
         let Some(marker) = &view.marker else {
             return Ok(false);
@@ -184,14 +204,22 @@ impl Tables {
             cancelled,
             ..self.evidence(table, &view, writer, manifest.as_ref())
         };
-        let (report, entries) = match audit_for_ledger(evidence) {
+        let entries = match audit_for_ledger(evidence) {
+            Ok((report, entries)) => {
+                if report.verdict == Verdict::Wrong {
+                    let findings = report.findings.join("; ");
+                    tracing::error!(table, findings, "the table does not hold what the log says");
+                }
+                entries
+            }
             Err(AuditError::Cancelled) => return Ok(false),
-            other => other.map_err(|error| error.to_string())?,
+            Err(error @ AuditError::Log(_)) => return Err(error.to_string()),
+            Err(error) => {
+                // It would fail again: retention does not wait for that.
+                tracing::error!(table, %error, "what retention is to take stays unverified");
+                Vec::new()
+            }
         };
-        if report.verdict == Verdict::Wrong {
-            let findings = report.findings.join("; ");
-            tracing::error!(table, findings, "the table does not hold what the log says");
-        }
         let kept: u64 = entries
             .iter()
             .map(|entry| (entry.end - entry.start).unsigned_abs())
@@ -200,12 +228,7 @@ impl Tables {
         ledger.keep(entries, &looked_at.collect());
         let stored = ledgers::store(storage, writer.pipeline, table, &ledger);
         stored.map_err(|error| format!("the ledger cannot be written: {error}"))?;
-        tracing::info!(
-            table,
-            offsets = report.totals.offsets,
-            kept,
-            "audited before retention takes it"
-        );
+        tracing::info!(table, kept, "audited before retention takes it");
         self.hold(writer);
         Ok(true)
     }

@@ -60,6 +60,11 @@ pub(super) fn hold(
     storage.hold(&place(pipeline, table), holds.collect());
 }
 
+/// Nothing is needed of the table's log for now.
+pub(super) fn release(storage: &Storage, pipeline: Uuid, table: &str) {
+    storage.release(&place(pipeline, table));
+}
+
 /// How long until retention would take what no audit has looked at yet, if it did not wait for it.
 pub(super) fn time_to_loss(storage: &Storage, pipeline: Uuid, table: &str) -> Option<Duration> {
     storage.time_to_loss(&place(pipeline, table))

@@ -122,6 +122,14 @@ mod tests {
             ),
             ("wrong", 5, 5, 1, "verified 5 of 5 offsets; NOT clean"),
         ];
+        let noted = json!({
+            "verdict": "right_as_far_as_verified", "notes": ["the script is gone"],
+            "totals": { "verified": 3, "offsets": 5 },
+        });
+        assert_eq!(
+            verdict(&noted),
+            "verified 3 of 5 offsets, right as far as verified; what could not be known follows"
+        );
         for (word, verified, offsets, code, expected) in cases {
             let report =
                 json!({ "verdict": word, "totals": { "verified": verified, "offsets": offsets } });

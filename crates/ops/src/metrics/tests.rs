@@ -54,7 +54,7 @@ fn check(text: &str) -> Result<BTreeMap<String, f64>, String> {
             check_labels(labels).map_err(|why| format!("{why}: {line}"))?;
         }
         let value: f64 = value.parse().map_err(|_| format!("no number: {line}"))?;
-        if family.kind == "counter" && !(value >= 0.0) {
+        if family.kind == "counter" && (value.is_nan() || value < 0.0) {
             return fail("a counter below 0");
         }
         if samples.insert(series.to_string(), value).is_some() {
