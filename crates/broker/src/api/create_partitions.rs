@@ -1,6 +1,6 @@
 //! CreatePartitions (37): more partitions for a topic. Never fewer: offsets would be lost.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use lw_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use lw_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
@@ -15,16 +15,20 @@ use crate::topics::{MAX_PARTITIONS, Refusal};
 
 pub(crate) async fn handle(cx: Cx, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut changes = cx.broker.begin_changes().await;
-    let mut growing = BTreeSet::new();
-    let mut outcomes = Vec::with_capacity(request.topics.len());
+    let mut times = BTreeMap::new();
+    for topic in &request.topics {
+        *times.entry(topic.name.clone()).or_insert(0) += 1;
+    }
+    let mut outcomes = Vec::with_capacity(times.len());
     for asked in &request.topics {
-        let outcome = match growing.insert(asked.name.clone()) {
-            true => grow(&cx, asked),
-            // As Kafka's controller has it.
-            false => Err(Refusal::new(
+        let outcome = match times.remove(&asked.name) {
+            Some(1) => grow(&cx, asked),
+            // Named twice: one answer for all of them.
+            Some(_) => Err(Refusal::new(
                 ErrorCode::InvalidRequest,
                 "Duplicate topic name.",
             )),
+            None => continue,
         };
         if let Ok(op) = &outcome
             && !request.validate_only

@@ -3,7 +3,7 @@
 //! Durable when it is answered, all of them in one frame. A topic created later under the same name has another id, so that whoever still speaks
 //! the old id is told UNKNOWN_TOPIC_ID instead of reading someone else's records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lw_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -25,8 +25,23 @@ pub(crate) async fn handle(cx: Cx, request: DeleteTopicsRequest) -> DeleteTopics
     let mut changes = cx.broker.begin_changes().await;
     let mut deleting = BTreeSet::new();
     let mut outcomes = Vec::new();
-    for asked in request.topics.into_iter().chain(named) {
-        let outcome = find(&cx, &asked, &deleting);
+    let asked: Vec<_> = request.topics.into_iter().chain(named).collect();
+    let mut times = BTreeMap::new();
+    for asked in &asked {
+        *times
+            .entry((asked.name.clone(), asked.topic_id))
+            .or_insert(0) += 1;
+    }
+    for asked in asked {
+        let outcome = match times.remove(&(asked.name.clone(), asked.topic_id)) {
+            Some(1) => find(&cx, &asked, &deleting),
+            // Named twice: one answer for all of them.
+            Some(_) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "Duplicate topic name or id.",
+            )),
+            None => continue,
+        };
         if let Ok(topic) = &outcome {
             deleting.insert(topic.id);
             changes.push(Op::DeleteTopic { id: topic.id });
@@ -73,10 +88,10 @@ fn find(
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
     if deleting.contains(&topic.id) {
-        return Err(match asked.topic_id.is_nil() {
-            true => ErrorCode::UnknownTopicOrPartition.into(),
-            false => ErrorCode::UnknownTopicId.into(),
-        });
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "The topic was named before, by its name or by its id.",
+        ));
     }
     Ok(topic)
 }

@@ -13,8 +13,8 @@ use lw_protocol::messages::incremental_alter_configs_request::{
 use lw_protocol::messages::metadata_request::MetadataRequestTopic;
 use lw_protocol::messages::{
     ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest,
-    IncrementalAlterConfigsRequest, MetadataRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, MetadataRequest,
 };
 use lw_protocol::{ErrorCode, apis};
 
@@ -331,4 +331,31 @@ fn an_unknown_version_of_api_versions_is_told_what_we_speak() {
         (0, 13),
         "0 keeps old librdkafka compressing"
     );
+}
+
+/// As Kafka's controller has it: one answer, and nothing is done to that topic. The others are not concerned.
+#[test]
+fn who_names_a_topic_twice_is_refused_once() {
+    let server = Server::start();
+    let mut socket = server.with_topic("t", 1, &[]);
+    server.with_topic("u", 1, &[]);
+    let twice = ["t", "t", "u"];
+    let grow = |name| {
+        CreatePartitionsTopic::default()
+            .with_name(topic_name(name))
+            .with_count(2)
+            .with_assignments(None)
+    };
+    let request = CreatePartitionsRequest::default().with_topics(twice.map(grow).to_vec());
+    let reply = socket.call(3, &request);
+    let codes = reply.results.iter().map(|result| result.error_code);
+    assert!(codes.eq([ErrorCode::InvalidRequest.code(), 0]));
+    let partitions = |name| server.storage.topic(name).map(|topic| topic.partitions);
+    assert_eq!((partitions("t"), partitions("u")), (Some(1), Some(2)));
+    let names = twice.map(topic_name).to_vec();
+    let request = DeleteTopicsRequest::default().with_topic_names(names);
+    let reply = socket.call(1, &request);
+    let codes = reply.responses.iter().map(|result| result.error_code);
+    assert!(codes.eq([ErrorCode::InvalidRequest.code(), 0]));
+    assert_eq!((partitions("t"), partitions("u")), (Some(1), None));
 }
