@@ -8,6 +8,7 @@ import time
 import pytest
 import requests
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 import inventory
 import tables
@@ -361,6 +362,30 @@ def test_an_adopted_rollback_stays_and_the_audit_says_so(rolled_back):
     assert not report["ok"] and report["totals"]["gaps"] == 300 and report["totals"]["duplicates"] == 0
     assert any("adopted" in finding for finding in report["findings"]), report["findings"]
     assert job(rolled_back)["state"] == "running"
+
+
+def test_a_pipeline_that_the_log_has_overtaken_says_what_is_lost_and_goes_on_when_it_is_told_to(running):
+    running.ok("pipeline", "stop", "inventory")
+    inventory.send(running.kafka, range(300, 400), partitions=3)
+    everything = [TopicPartition(inventory.TOPIC, partition, -1) for partition in range(3)]
+    admin = AdminClient({"bootstrap.servers": running.kafka})
+    for deleted in admin.delete_records(everything).values():
+        deleted.result(10)
+    for words in ([], ["--adopt"]):
+        running.ok("pipeline", "resume", "inventory", *words)
+        wait_until(lambda: job(running)["state"] == "paused", "the pipeline pauses")
+    said = running.ok("pipeline", "show", "inventory")
+    assert "were removed before this pipeline read them" in said and "--skip-lost" in said, said
+    assert "--adopt" not in said and "--rewind" not in said, said
+    running.ok("pipeline", "resume", "inventory", "--skip-lost")
+    inventory.send(running.kafka, range(400, 450), partitions=3)
+    wait_until(lambda: tables.rows(running.catalog, TABLE) == 350, "what came after")
+    assert tables.quantities(running.catalog, TABLE) == [*range(300), *range(400, 450)]
+    report = running.audit(TABLE)
+    assert not report["ok"] and report["totals"]["duplicates"] == 0, report
+    for partition in report["partitions"]:
+        parts = ("rows", "filtered", "late", "dead_letters", "control", "open", "unverified", "gaps")
+        assert partition["end"] - partition["start"] == sum(partition[name] for name in parts), partition
 
 
 def test_a_dropped_pipeline_with_dead_letters_can_be_adopted_and_meets_more_of_them(rolled_back):
