@@ -500,13 +500,13 @@ fn merged_manifests_stay_below_the_target_size() {
     let one = lengths()[0];
     // A manifest is mostly its schema: so many entries fit into three times one.
     world.set_property("commit.manifest.target-size-bytes", &(3 * one).to_string());
-    world.set_property("commit.manifest.min-count-to-merge", "4");
-    for _ in 0..60 {
+    world.set_property("commit.manifest.min-count-to-merge", "200");
+    for _ in 0..210 {
         pipeline.epoch([1, 1]);
     }
     let lengths = lengths();
     let large = lengths.iter().filter(|length| **length > 3 * one).count();
     assert_eq!(large, 0, "{lengths:?} of {one}");
-    assert!(lengths.len() < 60, "{} manifests", lengths.len());
+    assert!(lengths.len() < 120, "{} manifests", lengths.len());
     assert_eq!(world.rows(), pipeline.expected());
 }
