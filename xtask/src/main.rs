@@ -18,7 +18,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask tidy                   what a reviewer would count: layers, file heads, banned words, links, rustfmt
 cargo xtask clippy                 clippy over all targets of all crates, every warning denied
-cargo xtask test                   tidy, all crates' tests, release build, short simulation, end-to-end cases
+cargo xtask test                   tidy, clippy, all crates' tests, release build, short simulation, end-to-end cases
 cargo xtask years                  all crates' tests a year ahead and a year back, by faketime
 cargo xtask e2e [NAME]...          the end-to-end cases, or those whose name contains a NAME
 cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built

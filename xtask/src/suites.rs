@@ -44,6 +44,7 @@ const SHORT_SIM_SEEDS: &str = "20";
 
 pub(crate) fn test() -> Result<bool> {
     let mut outcomes = vec![tidy::outcome()];
+    outcomes.extend(lints()?);
     outcomes.push(crates("light crates (dev)", &LIGHT, false).run()?);
     // The binary comes with the tests of `lakeward`: cargo builds it for them.
     outcomes.push(crates("heavy crates (release)", &HEAVY, true).run()?);
