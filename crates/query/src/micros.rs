@@ -103,7 +103,7 @@ fn cast_dates(expressions: Vec<&mut Expr>, schema: &DFSchema) -> bool {
     let ty = |expr: &Expr| expr.get_type(schema).ok();
     let micros = expressions
         .iter()
-        .find_map(|expr| ty(&**expr).filter(is_micros));
+        .find_map(|expr| ty(expr).filter(is_micros));
     let Some(micros) = micros else {
         return false;
     };
