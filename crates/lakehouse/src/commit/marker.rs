@@ -506,6 +506,15 @@ mod tests {
         check(&marker(Some(&old), 7, &[next]), "0@2 1@4 | 7:a 0@5 1@4");
     }
 
+    /// A property as it was written before it told the history.
+    #[test]
+    fn a_property_of_an_older_version_is_read_as_knowing_no_history() {
+        let text = r#"{"pipeline":"00000000-0000-0000-0000-000000000007","name":"p","sequence":2,"uuid":"00000000-0000-0000-0000-000000000009","previous":null,"snapshot_id":5,"ends":{"t":{"0":9}}}"#;
+        let marker: Marker = serde_json::from_str(text).expect("a marker");
+        check(&marker, "");
+        assert_eq!(marker.to_property(), text);
+    }
+
     #[test]
     fn an_older_marker_gets_the_history_up_to_itself() {
         let first = marker(None, 7, &[commit("a", "0@0-5")]);
