@@ -122,7 +122,7 @@ def main():
         print(f"{'minute':>8} {'resident MiB':>13} {'WAL file':>9} {'sent':>11} {'consumed':>11} {'server CPU s':>13}")
         while any(process.is_alive() for process in start[:2]):
             print(f"{(time.monotonic() - begun) / 60:8.1f} {resident_mib(side.pid):13.1f} {sealed_files(side.server.data):9} {sent.value:11,} {consumed.value:11,} {cpu_seconds(side.pid):13.1f}", flush=True)
-            start[0].join(min(60, max(1, seconds / 12)))
+            time.sleep(min(60, max(1, seconds / 12)))
         until.value, going.value = sent.value, 0
         for process in start:
             process.join(120)
