@@ -25,6 +25,7 @@ mod system;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod truncate;
 
 pub use engine::{Budget, Engine, Session};
 pub use error::QueryError;

@@ -4,13 +4,14 @@
 //! and so would a comparison of a table's row of such a year with a date. These places choose that unit, and all are told otherwise:
 //! a `TIMESTAMP` in the text that says no precision; the common type of a timestamp and a DATE, in comparisons, differences, `CASE`,
 //! functions like `COALESCE`, and the branches of a `UNION`; `to_timestamp`, of a text or of whole seconds.
-//! (Not `to_timestamp` with a format or of a fraction, nor `date_trunc`: these end in 2262.)
+//! `date_trunc` has a module of its own. (Not `to_timestamp` with a format or of a fraction: these end in 2262.)
 
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -23,12 +24,15 @@ use datafusion::sql::sqlparser::ast::{self, visit_expressions_mut};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::truncate::DateTrunc;
+
 /// Plans a query.
 ///
 /// # Errors
 /// As DataFusion plans it.
 pub(crate) async fn plan(context: &SessionContext, sql: &str) -> Result<LogicalPlan> {
     context.add_analyzer_rule(Arc::new(CompareInMicros));
+    context.register_udf(DateTrunc::before(context.udf("date_trunc")?));
     let state = context.state();
     let dialect = state.config_options().sql_parser.dialect;
     let mut statement = state.sql_to_statement(sql, &dialect)?;
