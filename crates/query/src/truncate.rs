@@ -157,7 +157,6 @@ fn outside(micros: i64) -> DataFusionError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use datafusion::prelude::SessionContext;
 
     async fn text(sql: &str) -> String {
