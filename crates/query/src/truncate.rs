@@ -1,7 +1,7 @@
 //! `date_trunc` of timestamps in microseconds, in every year that a table holds.
 //!
 //! DataFusion's own counts months and weeks in nanoseconds, and beyond 1677 to 2262 it wraps without a word: the month of
-//! `2300-05-17` was one of 1715. Here the calendar is asked. Other types, and time zones other than UTC, are left to DataFusion's.
+//! `2300-05-17` was one of 1715; before 1970 it rounds parts of a day up. Here the calendar is asked. Other types, and time zones other than UTC, are left to DataFusion's.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -180,6 +180,11 @@ mod tests {
             ("week", "2026-11-23 00:00:00", "2026-11-23T00:00:00"),
             ("week", "1969-12-31 23:00:00", "1969-12-29T00:00:00"),
             ("day", "1500-02-28 23:59:59", "1500-02-28T00:00:00"),
+            (
+                "second",
+                "1960-02-29 23:59:59.999999",
+                "1960-02-29T23:59:59",
+            ),
             ("hour", "9999-12-31 23:59:59", "9999-12-31T23:00:00"),
             ("second", "0001-01-01 00:00:00.5", "0001-01-01T00:00:00"),
             (
@@ -197,7 +202,7 @@ mod tests {
         }
     }
 
-    /// What DataFusion's own answers near today is what ours answers.
+    /// What DataFusion's own answers near today is what ours answers. (Before 1970 it takes the end of a unit for its beginning.)
     #[tokio::test]
     async fn near_today_it_is_datafusions() {
         let context = SessionContext::new();
@@ -214,7 +219,7 @@ mod tests {
             "year",
         ] {
             for moment in [
-                "1960-02-29 23:59:59.999999",
+                "2000-02-29 23:59:59.999999",
                 "1970-01-01 00:00:00",
                 "2024-02-29 12:34:56.789012",
                 "2026-12-31 23:00:00",
