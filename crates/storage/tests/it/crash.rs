@@ -120,7 +120,8 @@ fn run(seed: u64, fault: Option<Fault>) -> Result<String, Violation> {
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The power went while opening, or while the disk was at work.
+    /// The power went while opening, or while the disk was at work; or nothing could be written in the whole life, on a
+    /// disk that was full: neither the mark behind the newest group nor a checkpoint.
     Unknown,
     Closed,
     /// Between two steps: what was written is still there.
@@ -185,6 +186,7 @@ impl World {
         }
         self.settle(&storage)?;
         let is_off = self.disk.is_off();
+        let wrote_nothing = storage.stats().frames == 0 && self.is_full();
         let end = match self.rng.random_range(0..4) {
             0 if !is_off => End::Closed,
             0 | 1 => End::Killed,
@@ -203,10 +205,16 @@ impl World {
             _ => self.disk.revive(),
         }
         self.forget_requests();
-        Ok(match is_off {
+        Ok(match is_off || wrote_nothing {
             true => End::Unknown,
             false => end,
         })
+    }
+
+    /// Whether there is no room for one more log file.
+    fn is_full(&self) -> bool {
+        let free = self.disk.free_bytes("/sim".as_ref());
+        free.is_ok_and(|free| free < self.config.wal_file_bytes + self.config.min_free_bytes)
     }
 
     /// A calm end: everything in flight is sent again, everything known must be there.
