@@ -165,6 +165,15 @@ pub struct IcebergSink {
 }
 
 impl JobGraph {
+    /// The sinks, in the order of the nodes.
+    pub fn sinks(&self) -> impl Iterator<Item = (NodeId, &SinkSpec)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(|(id, node)| match &node.operator {
+            Operator::Sink(sink) => Some((id, sink)),
+            _ => None,
+        })
+    }
+
     pub fn sink(&self) -> Option<&SinkSpec> {
         match &self.nodes.last()?.operator {
             Operator::Sink(sink) => Some(sink),

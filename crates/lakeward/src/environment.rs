@@ -31,16 +31,17 @@ impl Planner for World {
 
 /// The planner's jobs as pipelines have them.
 pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
-    let jobs = planned.into_iter().map(|job| {
+    let jobs = planned.into_iter().flat_map(|job| {
         let group = job.graph.sources().find_map(|source| match source {
             lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
         });
-        PlannedJob {
-            group,
-            query: Some(query_id(&job.definition)),
-            graph: job.graph,
-            table: job.sink_table,
-        }
+        let inserts = job.inserts.into_iter();
+        inserts.map(move |insert| PlannedJob {
+            group: group.clone(),
+            query: Some(query_id(&insert.definition)),
+            graph: job.graph.clone(),
+            table: insert.table,
+        })
     });
     jobs.collect()
 }

@@ -55,11 +55,40 @@ impl Table {
     }
 }
 
+impl Column {
+    /// What a reference to the column means, over what a record of the table holds (by positions in the table). `None` for a
+    /// column whose declaration was refused.
+    pub(crate) fn expr(&self, position: usize) -> Option<Expr> {
+        let own = |ty: LogicalType| Expr::Column {
+            index: position,
+            name: self.name.clone(),
+            ty,
+        };
+        Some(match &self.source {
+            ColumnSource::Broken => return None,
+            ColumnSource::Physical => own(self.ty.clone()),
+            ColumnSource::Computed(expr) => expr.clone(),
+            ColumnSource::Metadata(key) => {
+                let ty = key.ty();
+                if ty.kind == self.ty.kind {
+                    return Some(own(ty));
+                }
+                let nullable = ty.nullable;
+                Expr::Cast {
+                    expr: Box::new(own(ty)),
+                    ty: self.ty.kind.clone().nullable().with_nullable(nullable),
+                    or_null: false,
+                }
+            }
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum ColumnSource {
     Physical,
     Metadata(MetadataKey),
-    /// Over the table's columns, by their positions.
+    /// Over what a record holds, by positions in the table.
     Computed(Expr),
     /// Its declaration was refused; expressions over it are not looked at. Where not even its name could be read, that is empty.
     Broken,
@@ -68,6 +97,7 @@ pub(crate) enum ColumnSource {
 #[derive(Debug)]
 pub(crate) struct Watermark {
     pub column: usize,
+    /// Over the columns as they are declared, by their positions.
     pub expression: Expr,
 }
 

@@ -2,22 +2,58 @@
 //!
 //! One operator per line, the sink first and its input below it, as Flink prints a plan.
 
-use lw_graph::{FormatSpec, JobGraph, KafkaSource, Node, Operator, SinkSpec, SourceColumn};
+use lw_graph::{FormatSpec, JobGraph, KafkaSource, Node, NodeId, Operator, SinkSpec, SourceColumn};
 use lw_graph::{SourceSpec, StartupMode};
-use std::fmt::Write;
 
-/// The plan, one operator per line.
+/// The plan, one operator per line. What several operators read stands below the first of them.
 pub fn explain(graph: &JobGraph) -> String {
-    let mut out = String::new();
-    for (depth, node) in graph.nodes.iter().rev().enumerate() {
-        let indent = match depth {
-            0 => String::new(),
-            depth => format!("{}+- ", "   ".repeat(depth - 1)),
-        };
-        let line = operator(node);
-        writeln!(out, "{indent}{line}").expect("writing to a String cannot fail");
+    let mut readers = vec![0; graph.nodes.len()];
+    for input in graph.nodes.iter().flat_map(|node| &node.inputs) {
+        readers[*input] += 1;
     }
-    out
+    let mut text = Text {
+        graph,
+        readers,
+        reused: Vec::new(),
+        out: String::new(),
+    };
+    for (at, (sink, _)) in graph.sinks().enumerate() {
+        if at > 0 {
+            text.out.push('\n');
+        }
+        text.tree(sink, 0);
+    }
+    text.out
+}
+
+struct Text<'a> {
+    graph: &'a JobGraph,
+    readers: Vec<usize>,
+    /// Operators of several readers, in the order in which they were written.
+    reused: Vec<NodeId>,
+    out: String,
+}
+
+impl Text<'_> {
+    fn tree(&mut self, id: NodeId, depth: usize) {
+        if let Some(depth) = depth.checked_sub(1) {
+            self.out += &"   ".repeat(depth);
+            self.out += "+- ";
+        }
+        if let Some(known) = self.reused.iter().position(|node| *node == id) {
+            self.out += &format!("Reused(reference_id=[{}])\n", known + 1);
+            return;
+        }
+        self.out += &operator(&self.graph.nodes[id]);
+        if self.readers[id] > 1 {
+            self.reused.push(id);
+            self.out += &format!("(reuse_id=[{}])", self.reused.len());
+        }
+        self.out.push('\n');
+        for input in &self.graph.nodes[id].inputs {
+            self.tree(*input, depth + 1);
+        }
+    }
 }
 
 fn operator(node: &Node) -> String {

@@ -1,8 +1,8 @@
 //! Flink SQL: a script's text in, job graphs or messages out.
 //!
 //! A script is tokenised once (`script`), its statements are read by recursive descent (`parse`), names and types are resolved
-//! against the script's own tables and the caller's [`Environment`] (`plan`, `connector`), and each `INSERT` becomes a
-//! [`lw_graph::JobGraph`]. What this version cannot run exactly as Flink would is refused with its place in the script; nothing
+//! against the script's own tables and the caller's [`Environment`] into relational algebra (`plan`, `connector`), and fixed rules
+//! make a [`lw_graph::JobGraph`] of that (`plan/lower.rs`; `docs/internals/planner.md`). What this version cannot run exactly as Flink would is refused with its place in the script; nothing
 //! is ignored.
 //!
 //! What it is not: it executes nothing, reads no files and opens no sockets; what exists in the world it learns from
@@ -31,7 +31,7 @@ mod suggest;
 pub use diagnostic::{Diagnostic, Diagnostics, Located, Severity, Span};
 pub use environment::{CatalogPlace, Cluster, Environment, Missing};
 pub use explain::explain;
-pub use plan::{Explanation, Job, Plan, plan_script};
+pub use plan::{Explanation, Job, JobInsert, Plan, plan_script};
 pub use script::{MAX_SCRIPT_BYTES, StatementKind, StatementText, statements};
 
 type Result<T> = std::result::Result<T, Diagnostic>;

@@ -5,12 +5,15 @@
 //! depends on something that was refused is passed over in silence: a column whose type is unknown is there, but nothing is said
 //! of expressions over it, and a table that could not be read at all is remembered as broken.
 
+mod algebra;
+mod arena;
 mod coerce;
 mod describe;
 mod expr;
 mod function;
 mod insert;
 mod literal;
+mod lower;
 mod query;
 mod refuse;
 mod scope;
@@ -25,7 +28,9 @@ use crate::explain::explain;
 use crate::parse::{Cursor, Insert, OptionText, Statement};
 use crate::script::{Script, is_word};
 use crate::settings;
-use lw_graph::{JobGraph, SinkSpec};
+use insert::Planned;
+use lower::lower;
+use lw_graph::{JobGraph, NodeId, SinkSpec};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Plan {
     /// `SET 'key' = 'value'`, as they stand at the end of the script.
     pub settings: BTreeMap<String, String>,
-    /// One per INSERT, in the order of the script.
+    /// In the order of the script.
     pub jobs: Vec<Job>,
     /// Answers to EXPLAIN, DESCRIBE and SHOW, in order.
     pub explanations: Vec<Explanation>,
@@ -44,12 +49,21 @@ pub struct Plan {
     pub pipeline_name: Option<String>,
 }
 
-/// One `INSERT INTO … SELECT …`.
+/// What is read, computed and written as one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     pub graph: JobGraph,
+    /// One for each sink of the graph, in the order of the script.
+    pub inserts: Vec<JobInsert>,
+}
+
+/// One `INSERT INTO … SELECT …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobInsert {
+    /// The node that writes its rows.
+    pub sink: NodeId,
     /// `namespace.table` of an Iceberg sink, `database.table` of any other.
-    pub sink_table: String,
+    pub table: String,
     /// Where the INSERT stands.
     pub text_span: Span,
     /// All of the script that says what the INSERT means: its own text and that of every table and view that it reads or
@@ -89,6 +103,32 @@ pub fn plan_script(
         planner.told.tell(nothing_to_run(&script, name));
     }
     planner.finish()
+}
+
+/// INSERTs that read the same scan, as one job.
+fn job(inserts: Vec<Planned>) -> Result<Job> {
+    let mut source = None;
+    let mut branches = Vec::new();
+    let mut written = Vec::new();
+    for planned in inserts {
+        written.push(JobInsert {
+            sink: 0,
+            table: planned.branch.table.clone(),
+            text_span: planned.branch.span,
+            definition: planned.definition,
+        });
+        source.get_or_insert(planned.source);
+        branches.push(planned.branch);
+    }
+    let source = source.expect("a job has at least one INSERT");
+    let (graph, sinks) = lower(source, branches)?;
+    for (insert, sink) in written.iter_mut().zip(sinks) {
+        insert.sink = sink;
+    }
+    Ok(Job {
+        graph,
+        inserts: written,
+    })
 }
 
 /// Nobody reads further.
@@ -239,11 +279,11 @@ impl<'a> Planner<'a> {
     }
 
     fn insert(&mut self, insert: Insert) -> Result<()> {
-        let job = self.plan_insert(&insert)?;
-        if let Some(SinkSpec::Iceberg(_)) = job.graph.sink()
-            && !self.targets.insert(job.sink_table.clone())
+        let planned = self.plan_insert(&insert)?;
+        if let SinkSpec::Iceberg(_) = planned.branch.sink
+            && !self.targets.insert(planned.branch.table.clone())
         {
-            let message = format!("table '{}' is written by two INSERTs", job.sink_table);
+            let message = format!("table '{}' is written by two INSERTs", planned.branch.table);
             return Err(Diagnostic::unsupported(
                 insert.target.span,
                 format!("{message}, which is"),
@@ -251,15 +291,20 @@ impl<'a> Planner<'a> {
             .detail("Exactly-once needs one writer per table.")
             .hint("give each INSERT its own table"));
         }
-        self.plan.jobs.push(job);
+        self.plan.jobs.push(job(vec![planned])?);
         Ok(())
     }
 
     fn explain(&mut self, insert: Insert) -> Result<()> {
-        let job = self.plan_insert(&insert)?;
+        let planned = self.plan_insert(&insert)?;
+        let bound = planned.branch.to_string();
+        let job = job(vec![planned])?;
         self.plan.explanations.push(Explanation {
-            text: explain(&job.graph),
-            text_span: job.text_span,
+            text: format!(
+                "== Abstract Syntax Tree ==\n{bound}\n== Optimized Execution Plan ==\n{}",
+                explain(&job.graph)
+            ),
+            text_span: insert.span,
         });
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! `DESCRIBE` and `SHOW`: what a script has declared so far, as Flink's columns of text.
 
+use super::algebra::Attribute;
 use super::{Explanation, Planner};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Object, Table};
 use crate::connector::key_name;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Name, Shown};
-use lw_graph::LogicalType;
 
 impl Planner<'_> {
     /// `DESCRIBE t`: name, type, whether NULL is in it, key, where it comes from, watermark.
@@ -20,7 +20,7 @@ impl Planner<'_> {
             }
             Object::View(view) => {
                 let columns = self.view_columns(&view)?;
-                rows.extend(columns.into_iter().map(|(name, ty)| typed(name, &ty)));
+                rows.extend(columns.iter().map(typed));
             }
             Object::Broken => {
                 return Err(Diagnostic::told_before(name.span));
@@ -58,12 +58,15 @@ impl Planner<'_> {
     }
 }
 
-fn typed(name: String, ty: &LogicalType) -> [String; 6] {
+fn typed(column: &Attribute) -> [String; 6] {
+    let ty = column.ty.as_ref();
+    let ty = ty.expect("whoever describes a column has looked whether it was refused");
+    let rowtime = if column.rowtime { " *ROWTIME*" } else { "" };
     let null = if ty.nullable { "TRUE" } else { "FALSE" };
     let none = String::new;
     [
-        name,
-        ty.kind.to_string(),
+        column.name.clone(),
+        format!("{}{rowtime}", ty.kind),
         null.to_string(),
         none(),
         none(),
@@ -72,7 +75,13 @@ fn typed(name: String, ty: &LogicalType) -> [String; 6] {
 }
 
 fn row(table: &Table, position: usize, column: &Column) -> [String; 6] {
-    let mut row = typed(column.name.clone(), &column.ty);
+    let watermark = table.watermark.as_ref().filter(|w| w.column == position);
+    let mut row = typed(&Attribute {
+        name: column.name.clone(),
+        ty: Some(column.ty.clone()),
+        rowtime: watermark.is_some(),
+        span: column.span,
+    });
     if table
         .primary_key
         .iter()
@@ -90,7 +99,7 @@ fn row(table: &Table, position: usize, column: &Column) -> [String; 6] {
         ColumnSource::Metadata(key) => format!("METADATA FROM '{}'", key_name(*key)),
         ColumnSource::Computed(expr) => format!("AS {expr}"),
     };
-    if let Some(watermark) = table.watermark.as_ref().filter(|w| w.column == position) {
+    if let Some(watermark) = watermark {
         row[5] = watermark.expression.to_string();
     }
     row

@@ -1,29 +1,29 @@
-//! One INSERT into a job graph: Source → [Project] → [Watermark] → [Filter] → Project → Sink.
-//!
-//! 1. The query is one scan with filters and output columns (`query`).
-//! 2. Output columns meet the sink's columns by position, and are cast where Flink casts by itself.
-//! 3. Of the scanned table only the columns that something reads are asked from the source.
+//! One INSERT: its query (`query`), whose columns meet the sink's by position and are cast where Flink casts by itself, over
+//! the source that it reads.
 
+use super::Planner;
+use super::algebra::{Attribute, Output, Relation};
 use super::literal::{self, cast};
-use super::query::{OutputColumn, Relation};
+use super::lower::Branch;
 use super::scope::unknown_column;
-use super::table::scope_column;
-use super::{Job, Planner};
 use crate::Result;
-use crate::catalog::{Column, ColumnSource, Object, Table, Watermark};
+use crate::catalog::{Column, ColumnSource, Object, Table};
 use crate::connector::{self, Use};
 use crate::diagnostic::{Diagnostic, Told};
 use crate::parse::{Ident, Insert};
-use lw_graph::{
-    Expr, Field, JobGraph, KafkaSource, Node, Operator, Schema, SinkSpec, SourceColumn, SourceSpec,
-};
-use lw_graph::{TypeKind, Value};
-use std::collections::{BTreeSet, HashMap};
+use lw_graph::{Expr, Field, KafkaSource, Schema, SinkSpec, TypeKind, Value};
 use std::rc::Rc;
+
+/// An INSERT that nothing is wrong with.
+pub(super) struct Planned {
+    pub source: KafkaSource,
+    pub branch: Branch,
+    pub definition: String,
+}
 
 impl Planner<'_> {
     /// Source, sink and columns are checked each by itself, so that one run tells what is wrong with all of them.
-    pub(super) fn plan_insert(&mut self, insert: &Insert) -> Result<Job> {
+    pub(super) fn plan_insert(&mut self, insert: &Insert) -> Result<Planned> {
         self.catalog.forget_asked();
         let target = self.sink_table(insert);
         let target = self.told.settle(target);
@@ -40,19 +40,26 @@ impl Planner<'_> {
             return Err(told_before());
         };
         let matched = match_columns(&target, insert, &relation, &mut self.told);
-        let (schema, projection) = matched?;
+        let (schema, outputs) = matched?;
         let (Some(source), Some(sink)) = (source, sink) else {
             return Err(told_before());
         };
-        let sink_table = match &sink {
+        if relation.source().table.is_broken() {
+            return Err(told_before());
+        }
+        let table = match &sink {
             SinkSpec::Iceberg(iceberg) => format!("{}.{}", iceberg.namespace, iceberg.table),
             _ => format!("{}.{}", target.path.database, target.path.object),
         };
-        let graph = Assembly::new(&relation, projection).build(source, schema, sink);
-        Ok(Job {
-            graph,
-            sink_table,
-            text_span: insert.span,
+        Ok(Planned {
+            source,
+            branch: Branch {
+                relation: relation.project(outputs),
+                schema,
+                sink,
+                table,
+                span: insert.span,
+            },
             definition: self.definition(insert),
         })
     }
@@ -86,16 +93,17 @@ impl Planner<'_> {
     }
 
     fn source(&mut self, relation: &Relation) -> Option<KafkaSource> {
-        self.checked.insert(relation.table.path.clone());
+        let scan = relation.source();
+        self.checked.insert(scan.table.path.clone());
         let used = Use {
-            table: &relation.table,
-            options: &relation.options,
-            span: relation.table_span,
+            table: &scan.table,
+            options: &scan.options,
+            span: scan.span,
             env: self.env,
         };
         let source = connector::source(&used, &mut self.told);
         let source = self.told.settle(source);
-        self.told.settle(refuse_key(relation))?;
+        self.told.settle(refuse_key(&scan.table))?;
         source
     }
 
@@ -113,8 +121,8 @@ impl Planner<'_> {
 }
 
 /// A Kafka topic cannot promise a key.
-fn refuse_key(relation: &Relation) -> Result<()> {
-    match relation.table.primary_key.first() {
+fn refuse_key(table: &Table) -> Result<()> {
+    match table.primary_key.first() {
         None => Ok(()),
         Some(key) => Err(Diagnostic::error(
             "primary-key",
@@ -132,7 +140,7 @@ fn match_columns(
     insert: &Insert,
     relation: &Relation,
     told: &mut Told,
-) -> Result<(Schema, Vec<Expr>)> {
+) -> Result<(Schema, Vec<Output>)> {
     let columns: Vec<&Column> = target.stored().collect();
     if let Some(metadata) = target
         .columns
@@ -160,13 +168,13 @@ fn match_columns(
             .detail(both_schemas(relation, &columns)));
     }
     let fitted = columns.iter().zip(&order).map(|(column, from)| match from {
-        Some(from) => fit(&relation.columns[*from], column, relation, &columns),
+        Some(from) => fit(*from, column, relation, &columns),
         None => Ok(literal::literal(Value::Null, column.ty.kind.clone())),
     });
     let fitted: Vec<Result<Expr>> = fitted.collect();
-    let mut projection = Vec::new();
+    let mut outputs = Vec::new();
     let mut schemas_shown = false;
-    for fitted in fitted {
+    for (fitted, column) in fitted.into_iter().zip(&columns) {
         let fitted = fitted.map_err(|mut error| {
             // The same for all of them, and as long as the table is wide.
             if error.detail.is_some() && std::mem::replace(&mut schemas_shown, true) {
@@ -174,15 +182,23 @@ fn match_columns(
             }
             error
         });
-        projection.extend(told.settle(fitted));
+        outputs.extend(told.settle(fitted).map(|expr| {
+            let attribute = Attribute {
+                name: column.name.clone(),
+                ty: Some(expr.ty().clone()),
+                rowtime: false,
+                span: column.span,
+            };
+            (attribute, Some(expr))
+        }));
     }
-    if projection.len() < columns.len() {
+    if outputs.len() < columns.len() {
         return Err(Diagnostic::told_before(insert.span));
     }
     let fields = columns
         .iter()
         .map(|c| Field::new(c.name.clone(), c.ty.clone()));
-    Ok((Schema::new(fields.collect()), projection))
+    Ok((Schema::new(fields.collect()), outputs))
 }
 
 /// For each column of the sink the position in the query that fills it.
@@ -228,16 +244,13 @@ fn target_order(
 }
 
 /// An output column in the sink column's type.
-fn fit(
-    output: &OutputColumn,
-    column: &Column,
-    relation: &Relation,
-    columns: &[&Column],
-) -> Result<Expr> {
-    let (Some(expr), false) = (&output.expr, matches!(column.source, ColumnSource::Broken)) else {
+fn fit(from: usize, column: &Column, relation: &Relation, columns: &[&Column]) -> Result<Expr> {
+    let output = &relation.columns[from];
+    let expr = relation.column(from);
+    let (Some(expr), false) = (expr, matches!(column.source, ColumnSource::Broken)) else {
         return Err(Diagnostic::told_before(output.span));
     };
-    let (from, to) = (expr.ty(), &column.ty);
+    let (from, to) = (expr.ty().clone(), &column.ty);
     if !assignable(&from.kind, &to.kind) {
         let message = format!(
             "'{}' is {}, sink column '{}' is {}",
@@ -251,7 +264,7 @@ fn fit(
             error.hint("columns meet by position, not by name: check their order")
         });
     }
-    let fitted = cast(expr.clone(), &to.kind);
+    let fitted = cast(expr, &to.kind);
     if fitted.ty().nullable && !to.nullable {
         let message = format!(
             "'{}' may be NULL, sink column '{}' is NOT NULL",
@@ -276,8 +289,8 @@ fn written(name: &str) -> &str {
 }
 
 fn both_schemas(relation: &Relation, columns: &[&Column]) -> String {
-    let query = relation.columns.iter().map(|c| match &c.expr {
-        Some(expr) => format!("{}: {}", c.name, expr.ty()),
+    let query = relation.columns.iter().map(|c| match &c.ty {
+        Some(ty) => format!("{}: {ty}", c.name),
         None => format!("{}: ?", c.name),
     });
     let sink = columns.iter().map(|c| match c.source {
@@ -321,154 +334,6 @@ fn assignable(from: &TypeKind, to: &TypeKind) -> bool {
         (Map(ak, av), Map(bk, bv)) => ak.kind == bk.kind && av.kind == bv.kind,
         _ => false,
     }
-}
-
-/// The nodes of a job while they are put in a row.
-struct Assembly<'a> {
-    relation: &'a Relation,
-    projection: Vec<Expr>,
-    /// Positions of the scanned table that something reads, ascending: the source's output.
-    read: Vec<usize>,
-    nodes: Vec<Node>,
-}
-
-impl<'a> Assembly<'a> {
-    fn new(relation: &'a Relation, projection: Vec<Expr>) -> Assembly<'a> {
-        let mut read = BTreeSet::new();
-        let mut visit = |index| {
-            read.insert(index);
-        };
-        for expr in projection.iter().chain(&relation.filters) {
-            expr.visit_columns(&mut visit);
-        }
-        if let Some(watermark) = &relation.table.watermark {
-            watermark.expression.visit_columns(&mut visit);
-            time_column(&relation.table, watermark).visit_columns(&mut visit);
-        }
-        if read.is_empty() {
-            // A query of constants still has one row per record.
-            let physical = |c: &Column| matches!(c.source, ColumnSource::Physical);
-            read.extend(relation.table.columns.iter().position(physical));
-        }
-        Assembly {
-            relation,
-            projection,
-            read: read.into_iter().collect(),
-            nodes: Vec::new(),
-        }
-    }
-
-    fn build(mut self, source: KafkaSource, schema: Schema, sink: SinkSpec) -> JobGraph {
-        self.source(source);
-        self.watermark();
-        let filters = self.relation.filters.iter().map(|f| self.local(f));
-        let all = filters.reduce(|a, b| {
-            Expr::call(lw_graph::Function::And, vec![a, b]).expect("conditions are BOOLEAN")
-        });
-        let input = self
-            .nodes
-            .last()
-            .map(|n| n.schema.clone())
-            .unwrap_or_default();
-        if let Some(condition) = all {
-            self.push(Operator::Filter(condition), input);
-        }
-        let columns = self.projection.iter().map(|e| self.local(e)).collect();
-        self.push(Operator::Project(columns), schema.clone());
-        self.push(Operator::Sink(sink), schema);
-        JobGraph { nodes: self.nodes }
-    }
-
-    fn source(&mut self, mut source: KafkaSource) {
-        let table = &self.relation.table;
-        let mut fields = Vec::new();
-        let values: HashMap<&str, usize> = source.value_schema.names().zip(0..).collect();
-        let mut read = Vec::new();
-        for &position in &self.read {
-            let column = &table.columns[position];
-            let (from, ty) = match &column.source {
-                ColumnSource::Metadata(key) => (SourceColumn::Metadata(*key), key.ty()),
-                _ => {
-                    let index = values.get(column.name.as_str());
-                    let index = index.expect("a physical column is in the value's schema");
-                    (SourceColumn::Value(*index), column.ty.clone())
-                }
-            };
-            read.push(from);
-            fields.push(Field::new(column.name.clone(), ty));
-        }
-        drop(values);
-        source.columns = read;
-        self.push(
-            Operator::Source(SourceSpec::Kafka(source)),
-            Schema::new(fields),
-        );
-    }
-
-    /// The watermark, over the source's own column or over one computed for it.
-    fn watermark(&mut self) {
-        let Some(watermark) = &self.relation.table.watermark else {
-            return;
-        };
-        let column = &self.relation.table.columns[watermark.column];
-        let time = self.local(&time_column(&self.relation.table, watermark));
-        let expression = self.local(&watermark.expression);
-        let mut schema = self
-            .nodes
-            .last()
-            .map(|n| n.schema.clone())
-            .unwrap_or_default();
-        let at = match &time {
-            Expr::Column { index, .. } => *index,
-            _ => {
-                let fields = schema.fields.iter().enumerate();
-                let mut all: Vec<Expr> = fields
-                    .map(|(index, field)| Expr::Column {
-                        index,
-                        name: field.name.clone(),
-                        ty: field.ty.clone(),
-                    })
-                    .collect();
-                schema
-                    .fields
-                    .push(Field::new(column.name.clone(), time.ty().clone()));
-                all.push(time);
-                self.push(Operator::Project(all), schema.clone());
-                schema.fields.len() - 1
-            }
-        };
-        let operator = Operator::Watermark {
-            column: at,
-            expression,
-        };
-        self.push(operator, schema);
-    }
-
-    /// An expression over the table's positions, over the source's output instead.
-    fn local(&self, expr: &Expr) -> Expr {
-        expr.map_columns(&mut |index| {
-            self.read
-                .binary_search(&index)
-                .expect("every column that is read was collected")
-        })
-    }
-
-    fn push(&mut self, operator: Operator, schema: Schema) {
-        let inputs = self.nodes.len().checked_sub(1).into_iter().collect();
-        self.nodes.push(Node {
-            operator,
-            inputs,
-            schema,
-        });
-    }
-}
-
-/// The column that a watermark is declared for, over the table's positions.
-fn time_column(table: &Table, watermark: &Watermark) -> Expr {
-    let column = scope_column(watermark.column, &table.columns[watermark.column]);
-    column
-        .expr
-        .expect("a watermark is bound only to a column with a type")
 }
 
 #[cfg(test)]

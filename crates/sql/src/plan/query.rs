@@ -1,37 +1,19 @@
-//! A query as one scan, one condition and one list of columns.
+//! A query, read clause by clause into relational algebra.
 //!
-//! Subqueries, views and `WITH` of projections and filters are folded into that shape by substitution: a column of the inner
-//! query *is* its expression. Everything that needs state (joins, groups, windows, order) is refused (`refuse`).
+//! A subquery, a view and a `WITH` name are the relation that their query is. Everything that needs state (joins, groups,
+//! windows, order) is refused (`refuse`).
 
 use super::Planner;
+use super::algebra::{Attribute, Output, Relation};
 use super::coerce::must_be_boolean;
 use super::expr::{Binder, joined};
 use super::scope::{Scope, ScopeColumn};
-use super::table::scope_column;
 use crate::Result;
-use crate::catalog::{Object, Table, View};
+use crate::catalog::{Object, View};
 use crate::diagnostic::{Diagnostic, Span, Told};
-use crate::parse::{Ident, Name, OptionText, Query};
-use lw_graph::{Expr, Function, LogicalType, TypeKind};
+use crate::parse::{Ident, Name, Query};
+use lw_graph::{Expr, Function, TypeKind};
 use sqlparser::ast::{self, SetExpr, TableFactor};
-use std::rc::Rc;
-
-/// A planned query; all expressions are over the positions of the scanned table.
-pub(super) struct Relation {
-    pub table: Rc<Table>,
-    pub options: Vec<OptionText>,
-    /// Where the table is named.
-    pub table_span: Span,
-    pub filters: Vec<Expr>,
-    pub columns: Vec<OutputColumn>,
-}
-
-pub(super) struct OutputColumn {
-    pub name: String,
-    /// `None` where it was refused.
-    pub expr: Option<Expr>,
-    pub span: Span,
-}
 
 /// Views, subqueries and `WITH` queries within each other; planning them is recursive.
 const MOST_QUERIES: usize = 16;
@@ -134,19 +116,18 @@ impl Planner<'_> {
         if let Some(join) = from.joins.first() {
             return Err(self.refuse_join(join, around));
         }
-        let (mut relation, scope) = self.table_factor(&from.relation, around)?;
-        self.rows_and_columns(select, &mut relation, &scope, around)?;
-        Ok(relation)
+        let (relation, scope) = self.table_factor(&from.relation, around)?;
+        self.rows_and_columns(select, relation, &scope, around)
     }
 
     /// What WHERE and SELECT make of a relation. (Not in `select`, which is recursive: its frame must be small.)
     fn rows_and_columns(
         &mut self,
         select: &ast::Select,
-        relation: &mut Relation,
+        mut relation: Relation,
         scope: &Scope,
         around: &Around,
-    ) -> Result<()> {
+    ) -> Result<Relation> {
         let binder = Binder::new(self.script, scope, around.span);
         if let Some(condition) = &select.selection {
             let mut parts = Vec::new();
@@ -158,11 +139,17 @@ impl Planner<'_> {
             }
             if !parts.is_empty() {
                 let all = joined(Function::And, parts, binder.place(condition))?;
-                relation.filters.push(all);
+                relation = relation.filter(all);
             }
         }
-        relation.columns = project(&binder, scope, &select.projection, &mut self.told);
-        Ok(())
+        let outputs = project(
+            &binder,
+            scope,
+            &relation,
+            &select.projection,
+            &mut self.told,
+        );
+        Ok(relation.project(outputs))
     }
 
     fn table_factor(&mut self, factor: &TableFactor, around: &Around) -> Result<(Relation, Scope)> {
@@ -238,13 +225,7 @@ impl Planner<'_> {
                 let hinted = self.options_hint(span)?;
                 options.retain(|o| hinted.iter().all(|h| h.key.value != o.key.value));
                 options.extend(hinted);
-                let relation = Relation {
-                    columns: scan_columns(&table),
-                    table,
-                    options,
-                    table_span: span,
-                    filters: Vec::new(),
-                };
+                let relation = Relation::of_table(table, options, span);
                 let qualifier = match alias_name {
                     Some(alias) => vec![alias],
                     None => vec!["default_catalog".to_string(), path.database, path.object],
@@ -267,17 +248,16 @@ impl Planner<'_> {
         relation
     }
 
-    /// Names and types of a view's columns.
-    pub(super) fn view_columns(&mut self, view: &View) -> Result<Vec<(String, LogicalType)>> {
-        let relation = self.view(view, &Around::default())?;
-        let named = relation.columns.into_iter().enumerate();
-        named
-            .map(|(at, column)| {
-                let given = view.columns.get(at).map(|name| name.value.clone());
-                let expr = column.expr.ok_or(Diagnostic::told_before(column.span))?;
-                Ok((given.unwrap_or(column.name), expr.ty().clone()))
-            })
-            .collect()
+    /// The columns of a view under the names that it gives them.
+    pub(super) fn view_columns(&mut self, view: &View) -> Result<Vec<Attribute>> {
+        let mut columns = self.view(view, &Around::default())?.columns;
+        for (column, given) in columns.iter_mut().zip(&view.columns) {
+            column.name.clone_from(&given.value);
+        }
+        match columns.iter().find(|column| column.ty.is_none()) {
+            Some(refused) => Err(Diagnostic::told_before(refused.span)),
+            None => Ok(columns),
+        }
     }
 
     fn over(
@@ -293,7 +273,7 @@ impl Planner<'_> {
     /// The names under which a relation's columns are known outside.
     fn scoped(
         &self,
-        relation: Relation,
+        mut relation: Relation,
         qualifier: Vec<String>,
         renamed: &[Ident],
         span: Span,
@@ -306,14 +286,14 @@ impl Planner<'_> {
             );
             return Err(Diagnostic::error("type", span, message));
         }
+        for (column, name) in relation.columns.iter_mut().zip(renamed) {
+            column.name.clone_from(&name.value);
+        }
         let columns = relation.columns.iter().enumerate();
-        let columns = columns.map(|(i, column)| ScopeColumn {
-            name: renamed
-                .get(i)
-                .map_or(&column.name, |name| &name.value)
-                .clone(),
+        let columns = columns.map(|(index, column)| ScopeColumn {
+            name: column.name.clone(),
             qualifier: qualifier.clone(),
-            expr: column.expr.clone(),
+            expr: relation.column(index),
         });
         let scope = Scope::new(columns.collect());
         Ok((relation, scope))
@@ -336,17 +316,6 @@ impl Planner<'_> {
     }
 }
 
-fn scan_columns(table: &Table) -> Vec<OutputColumn> {
-    let columns = table.columns.iter().enumerate();
-    columns
-        .map(|(position, column)| OutputColumn {
-            name: column.name.clone(),
-            expr: scope_column(position, column).expr,
-            span: column.span,
-        })
-        .collect()
-}
-
 /// The conditions that must all hold, each to be checked by itself.
 fn conditions(expr: &ast::Expr) -> Vec<&ast::Expr> {
     let mut found = Vec::new();
@@ -365,31 +334,41 @@ fn conditions(expr: &ast::Expr) -> Vec<&ast::Expr> {
     found
 }
 
-/// The SELECT list. A column without a name is `EXPR$` and its position, as in Flink. One that is refused is told and keeps
-/// its place.
+/// The SELECT list over a relation. A column without a name is `EXPR$` and its position, as in Flink. One that is refused is
+/// told and keeps its place.
 fn project(
     binder: &Binder<'_>,
     scope: &Scope,
+    relation: &Relation,
     items: &[ast::SelectItem],
     told: &mut Told,
-) -> Vec<OutputColumn> {
-    let mut columns = Vec::new();
+) -> Vec<Output> {
+    let mut outputs: Vec<Output> = Vec::new();
     for item in items {
         let span = binder.place(item);
+        // A column that is only named hands its event time on; whatever is computed from it is a time like any other.
+        let named = |(name, expr): (String, Option<Expr>)| {
+            let mut output = output(name, expr, span);
+            output.0.rowtime = is_rowtime(relation, &output.1);
+            output
+        };
         match item {
             ast::SelectItem::UnnamedExpr(expr) => {
-                let name = name_of(expr).unwrap_or_else(|| format!("EXPR${}", columns.len()));
-                columns.push(output(binder, expr, name, told));
+                let name = name_of(expr).unwrap_or_else(|| format!("EXPR${}", outputs.len()));
+                outputs.push(selected(binder, relation, expr, name, told));
             }
             ast::SelectItem::ExprWithAlias { expr, alias } => {
                 if alias.quote_style.is_none() {
                     let span = binder.script.span(alias.span);
                     told.settle(crate::reserved::check(&alias.value, span));
                 }
-                columns.push(output(binder, expr, alias.value.clone(), told));
+                let name = alias.value.clone();
+                outputs.push(selected(binder, relation, expr, name, told));
             }
             ast::SelectItem::Wildcard(_) => {
-                columns.extend(scope.columns().iter().map(|column| star(column, span)));
+                let all = scope.columns().iter();
+                let all = all.map(|column| (column.name.clone(), column.expr.clone()));
+                outputs.extend(all.map(named));
             }
             ast::SelectItem::QualifiedWildcard(
                 ast::SelectItemQualifiedWildcardKind::ObjectName(name),
@@ -400,36 +379,46 @@ fn project(
                     .iter()
                     .filter_map(|p| p.as_ident().cloned())
                     .collect();
-                let starred = scope.star(&parts, span);
-                columns.extend(told.settle(starred).unwrap_or_else(|| vec![refused(span)]));
+                match told.settle(scope.star(&parts, span)) {
+                    Some(starred) => outputs.extend(starred.into_iter().map(named)),
+                    None => outputs.push(refused(span)),
+                }
             }
             ast::SelectItem::QualifiedWildcard(..) => {
                 told.tell(Diagnostic::unsupported(span, "this `*` is"));
-                columns.push(refused(span));
+                outputs.push(refused(span));
             }
         }
     }
-    columns
+    outputs
 }
 
 /// Nameless, so that nobody is told that a column is missing which may be meant to be here.
-fn refused(span: Span) -> OutputColumn {
-    OutputColumn {
-        name: String::new(),
-        expr: None,
-        span,
-    }
+fn refused(span: Span) -> Output {
+    output(String::new(), None, span)
 }
 
-pub(super) fn star(column: &ScopeColumn, span: Span) -> OutputColumn {
-    OutputColumn {
-        name: column.name.clone(),
-        expr: column.expr.clone(),
+fn output(name: String, expr: Option<Expr>, span: Span) -> Output {
+    let attribute = Attribute {
+        name,
+        ty: expr.as_ref().map(|expr| expr.ty().clone()),
+        rowtime: false,
         span,
-    }
+    };
+    (attribute, expr)
 }
 
-fn output(binder: &Binder<'_>, expr: &ast::Expr, name: String, told: &mut Told) -> OutputColumn {
+fn is_rowtime(relation: &Relation, expr: &Option<Expr>) -> bool {
+    matches!(expr, Some(Expr::Column { index, .. }) if relation.columns[*index].rowtime)
+}
+
+fn selected(
+    binder: &Binder<'_>,
+    relation: &Relation,
+    expr: &ast::Expr,
+    name: String,
+    told: &mut Told,
+) -> Output {
     let span = binder.place(expr);
     let typed = |expr: Expr| match expr.ty().kind {
         TypeKind::Null => {
@@ -438,8 +427,11 @@ fn output(binder: &Binder<'_>, expr: &ast::Expr, name: String, told: &mut Told) 
         }
         _ => Ok(expr),
     };
-    let expr = told.settle(binder.bind(expr).and_then(typed));
-    OutputColumn { name, expr, span }
+    let bound = told.settle(binder.bind(expr).and_then(typed));
+    let mut output = output(name, bound, span);
+    // `CAST(ts AS TIMESTAMP(3))` is the same column without its event time.
+    output.0.rowtime = name_of(expr).is_some() && is_rowtime(relation, &output.1);
+    output
 }
 
 fn name_of(expr: &ast::Expr) -> Option<String> {

@@ -1,6 +1,5 @@
 //! What names mean at one place of a query.
 
-use super::query::{OutputColumn, star};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::reserved;
@@ -22,7 +21,7 @@ pub(crate) struct ScopeColumn {
     pub name: String,
     /// What may stand before it: an alias, or the parts of the table's path.
     pub qualifier: Vec<String>,
-    /// What it means in terms of the scanned table; `None` where that was refused.
+    /// What it means over the relation that the names are of; `None` where that was refused.
     pub expr: Option<Expr>,
 }
 
@@ -91,11 +90,17 @@ impl Scope {
         }
     }
 
-    /// `table.*`, and `row.*`: the fields of a ROW as columns.
-    pub(super) fn star(&self, parts: &[ast::Ident], span: Span) -> Result<Vec<OutputColumn>> {
+    /// `table.*`, and `row.*`: the fields of a ROW as columns. Each with its name.
+    pub(super) fn star(
+        &self,
+        parts: &[ast::Ident],
+        span: Span,
+    ) -> Result<Vec<(String, Option<Expr>)>> {
         let of_table = self.columns.iter();
         let of_table = of_table.filter(|column| ends_with(&column.qualifier, parts));
-        let columns: Vec<OutputColumn> = of_table.map(|column| star(column, span)).collect();
+        let columns: Vec<_> = of_table
+            .map(|column| (column.name.clone(), column.expr.clone()))
+            .collect();
         if !columns.is_empty() {
             return Ok(columns);
         }
@@ -105,14 +110,10 @@ impl Scope {
             let message = format!("'{name}' is {}, which has no fields", row.ty().kind);
             return Err(Diagnostic::error("type", span, message));
         };
-        let columns = fields
-            .iter()
-            .enumerate()
-            .map(|(index, field)| OutputColumn {
-                name: field.name.clone(),
-                expr: Some(Expr::field(row.clone(), index)),
-                span,
-            });
+        let columns = fields.iter().enumerate().map(|(index, field)| {
+            let value = Expr::field(row.clone(), index);
+            (field.name.clone(), Some(value))
+        });
         Ok(columns.collect())
     }
 

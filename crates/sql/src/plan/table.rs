@@ -147,39 +147,13 @@ fn bind_computed(
     }
 }
 
-/// What a reference to a column of the table means, over the table's positions.
-pub(super) fn scope_column(position: usize, column: &Column) -> ScopeColumn {
+/// A column under its name, as what a record holds gives it.
+fn scope_column(position: usize, column: &Column) -> ScopeColumn {
     ScopeColumn {
         name: column.name.clone(),
         qualifier: Vec::new(),
-        expr: column_expr(position, column),
+        expr: column.expr(position),
     }
-}
-
-/// `None` for a column whose declaration was refused.
-fn column_expr(position: usize, column: &Column) -> Option<Expr> {
-    let own = |ty: LogicalType| Expr::Column {
-        index: position,
-        name: column.name.clone(),
-        ty,
-    };
-    Some(match &column.source {
-        ColumnSource::Broken => return None,
-        ColumnSource::Physical => own(column.ty.clone()),
-        ColumnSource::Computed(expr) => expr.clone(),
-        ColumnSource::Metadata(key) => {
-            let ty = key.ty();
-            if ty.kind == column.ty.kind {
-                return Some(own(ty));
-            }
-            let nullable = ty.nullable;
-            Expr::Cast {
-                expr: Box::new(own(ty)),
-                ty: column.ty.kind.clone().nullable().with_nullable(nullable),
-                or_null: false,
-            }
-        }
-    })
 }
 
 fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
@@ -249,9 +223,15 @@ fn bind_watermark(
             .detail("An event time is TIMESTAMP(p) or TIMESTAMP_LTZ(p) with p from 0 to 3.")
             .hint(watermark_hint(&ty.kind, &def.column.value)));
     }
-    let all = columns.iter().enumerate();
-    let all = all.map(|(position, column)| scope_column(position, column));
-    let scope = Scope::new(all.collect());
+    let declared = columns.iter().enumerate().map(|(index, column)| {
+        let ty = column.expr(index).map(|expr| expr.ty().clone());
+        let name = column.name.clone();
+        ScopeColumn {
+            expr: ty.map(|ty| Expr::Column { index, name, ty }),
+            ..scope_column(index, column)
+        }
+    });
+    let scope = Scope::new(declared.collect());
     let expression = Binder::new(script, &scope, def.span).bind(&def.expression)?;
     if !is_time(&expression.ty().kind) {
         let message = format!(

@@ -11,6 +11,7 @@
 mod hostile;
 mod types;
 
+use lw_graph::NodeId;
 use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
 use lw_sql::{Located, Plan, StatementKind, explain, plan_script, statements};
 use std::fmt::Write;
@@ -259,7 +260,17 @@ fn show(plan: &Plan, name: &str, text: &str) -> String {
         writeln!(out, "pipeline {name}").unwrap();
     }
     for job in &plan.jobs {
-        writeln!(out, "job into {}\n{}", job.sink_table, explain(&job.graph)).unwrap();
+        let tables: Vec<&str> = job.inserts.iter().map(|i| i.table.as_str()).collect();
+        writeln!(
+            out,
+            "job into {}\n{}",
+            tables.join(", "),
+            explain(&job.graph)
+        )
+        .unwrap();
+        let sinks: Vec<NodeId> = job.graph.sinks().map(|(sink, _)| sink).collect();
+        let inserts: Vec<NodeId> = job.inserts.iter().map(|insert| insert.sink).collect();
+        assert_eq!(sinks, inserts);
         let json = serde_json::to_string(&job.graph).unwrap();
         assert_eq!(
             serde_json::from_str::<lw_graph::JobGraph>(&json).unwrap(),
@@ -323,12 +334,10 @@ fn a_definition_is_what_the_insert_means() {
     let definition = |parts: &[&str]| {
         let text = parts.join("\n");
         let plan = plan_script(&text, "d.sql", &World).map_err(|d| d.render("d.sql", &text));
-        let mut jobs = plan
-            .unwrap_or_else(|error| panic!("{error}"))
-            .jobs
-            .into_iter();
-        let job = jobs.find(|job| job.sink_table.ends_with("snk"));
-        job.expect("an INSERT INTO snk").definition
+        let jobs = plan.unwrap_or_else(|error| panic!("{error}")).jobs;
+        let mut inserts = jobs.into_iter().flat_map(|job| job.inserts);
+        let insert = inserts.find(|insert| insert.table.ends_with("snk"));
+        insert.expect("an INSERT INTO snk").definition
     };
     let view = "CREATE VIEW v AS SELECT a FROM src WHERE a > 1;";
     let insert = "INSERT INTO snk SELECT a FROM v;";

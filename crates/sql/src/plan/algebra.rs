@@ -1,0 +1,274 @@
+//! A query as relational algebra: which operator stands on which, and the columns that each gives.
+//!
+//! It is bound and typed, and no rule has touched it: an operator stands for a clause of the script, a view is its query, and a
+//! column is a position of the operator below it. What may be moved, merged and shared is `lower`'s business.
+//!
+//! A table is read as `Scan → Project → Watermark`: the scan gives what a record holds, the projection adds what is computed
+//! from it (and casts metadata to the declared type), the watermark makes one column the event time. An operator hands the
+//! event time on as long as the column is not changed.
+
+use crate::catalog::{ColumnSource, Table};
+use crate::diagnostic::Span;
+use crate::parse::OptionText;
+use lw_graph::{Expr, LogicalType, TypeKind, Value};
+use std::fmt::{self, Write};
+use std::rc::Rc;
+
+/// An operator over others, with what it gives.
+#[derive(Debug)]
+pub(super) struct Relation {
+    pub operator: Algebra,
+    pub columns: Vec<Attribute>,
+}
+
+#[derive(Debug)]
+pub(super) enum Algebra {
+    Scan(Scan),
+    /// One expression per column, over the input's columns.
+    Project(Box<Relation>, Vec<Expr>),
+    /// Rows for which the condition is TRUE.
+    Filter(Box<Relation>, Expr),
+    /// `max(expression)` over the rows so far is the watermark of the column.
+    Watermark {
+        input: Box<Relation>,
+        column: usize,
+        expression: Expr,
+    },
+}
+
+/// A table, where a query reads it.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub table: Rc<Table>,
+    /// The table's options, with those of a hint over them.
+    pub options: Vec<OptionText>,
+    /// Where the table is named.
+    pub span: Span,
+    /// The columns that are read, by their position in the table: all that are not computed.
+    pub positions: Vec<usize>,
+}
+
+/// A column that an operator gives.
+#[derive(Clone, Debug)]
+pub(super) struct Attribute {
+    pub name: String,
+    /// `None` where it was refused.
+    pub ty: Option<LogicalType>,
+    /// Whether the watermark is about it (Flink's `*ROWTIME*`).
+    pub rowtime: bool,
+    pub span: Span,
+}
+
+/// A column of a projection, and what it is computed by; `None` where that was refused.
+pub(super) type Output = (Attribute, Option<Expr>);
+
+impl Relation {
+    /// What reads a table: its scan, its computed columns, its watermark.
+    pub(super) fn of_table(table: Rc<Table>, options: Vec<OptionText>, span: Span) -> Relation {
+        let scan = Relation::scan(table.clone(), options, span);
+        let plain = table.columns.iter();
+        let mut plain = plain.map(|column| matches!(column.source, ColumnSource::Physical));
+        let declared = if plain.all(|plain| plain) {
+            scan
+        } else {
+            Relation::declared(scan, &table)
+        };
+        let Some(watermark) = &table.watermark else {
+            return declared;
+        };
+        let mut columns = declared.columns.clone();
+        columns[watermark.column].rowtime = true;
+        Relation {
+            operator: Algebra::Watermark {
+                input: Box::new(declared),
+                column: watermark.column,
+                expression: watermark.expression.clone(),
+            },
+            columns,
+        }
+    }
+
+    fn scan(table: Rc<Table>, options: Vec<OptionText>, span: Span) -> Relation {
+        let held = table.columns.iter().enumerate();
+        let held = held.filter(|(_, c)| !matches!(c.source, ColumnSource::Computed(_)));
+        let (positions, columns) = held
+            .map(|(position, column)| {
+                let ty = match &column.source {
+                    ColumnSource::Metadata(key) => Some(key.ty()),
+                    ColumnSource::Physical => Some(column.ty.clone()),
+                    ColumnSource::Computed(_) | ColumnSource::Broken => None,
+                };
+                let attribute = Attribute {
+                    name: column.name.clone(),
+                    ty,
+                    rowtime: false,
+                    span: column.span,
+                };
+                (position, attribute)
+            })
+            .unzip();
+        Relation {
+            operator: Algebra::Scan(Scan {
+                table,
+                options,
+                span,
+                positions,
+            }),
+            columns,
+        }
+    }
+
+    /// The columns as the table declares them.
+    fn declared(scan: Relation, table: &Table) -> Relation {
+        let Algebra::Scan(Scan { positions, .. }) = &scan.operator else {
+            unreachable!("the caller has made a scan");
+        };
+        let given = |position: usize| {
+            let given = positions.binary_search(&position);
+            given.expect("an expression of a table is over columns that are not computed")
+        };
+        let declared = table.columns.iter().enumerate().map(|(position, column)| {
+            let expr = column.expr(position);
+            let attribute = Attribute {
+                name: column.name.clone(),
+                ty: expr.as_ref().map(|expr| expr.ty().clone()),
+                rowtime: false,
+                span: column.span,
+            };
+            let expr = expr.map(|expr| expr.map_columns(&mut |at| given(at)));
+            (expr.unwrap_or_else(refused), attribute)
+        });
+        let (exprs, columns) = declared.unzip();
+        Relation {
+            operator: Algebra::Project(Box::new(scan), exprs),
+            columns,
+        }
+    }
+
+    pub(super) fn filter(self, condition: Expr) -> Relation {
+        Relation {
+            columns: self.columns.clone(),
+            operator: Algebra::Filter(Box::new(self), condition),
+        }
+    }
+
+    pub(super) fn project(self, outputs: Vec<Output>) -> Relation {
+        let outputs = outputs.into_iter();
+        let (columns, exprs) = outputs
+            .map(|(attribute, expr)| (attribute, expr.unwrap_or_else(refused)))
+            .unzip();
+        Relation {
+            operator: Algebra::Project(Box::new(self), exprs),
+            columns,
+        }
+    }
+
+    /// A reference to a column; the constant itself where the column is one, so that what asks for a constant finds it.
+    pub(super) fn column(&self, index: usize) -> Option<Expr> {
+        let Attribute { name, ty, .. } = &self.columns[index];
+        let ty = ty.clone()?;
+        if let Some(constant) = self.constant(index) {
+            return Some(constant.clone());
+        }
+        let name = name.clone();
+        Some(Expr::Column { index, name, ty })
+    }
+
+    fn constant(&self, index: usize) -> Option<&Expr> {
+        match &self.operator {
+            Algebra::Scan(_) => None,
+            Algebra::Filter(input, _) | Algebra::Watermark { input, .. } => input.constant(index),
+            Algebra::Project(_, exprs) => {
+                Some(&exprs[index]).filter(|expr| matches!(expr, Expr::Literal { .. }))
+            }
+        }
+    }
+
+    /// The one table that is read.
+    pub(super) fn source(&self) -> &Scan {
+        match &self.operator {
+            Algebra::Scan(scan) => scan,
+            Algebra::Project(input, _)
+            | Algebra::Filter(input, _)
+            | Algebra::Watermark { input, .. } => input.source(),
+        }
+    }
+}
+
+/// Stands where an expression was refused; a statement that was refused is never run.
+fn refused() -> Expr {
+    Expr::Literal {
+        value: Value::Null,
+        ty: TypeKind::Null.nullable(),
+    }
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.ty {
+            Some(ty) if self.rowtime && !ty.nullable => {
+                write!(f, "{} {} *ROWTIME* NOT NULL", self.name, ty.kind)
+            }
+            Some(ty) if self.rowtime => write!(f, "{} {} *ROWTIME*", self.name, ty.kind),
+            Some(ty) => write!(f, "{} {ty}", self.name),
+            None => write!(f, "{} ?", self.name),
+        }
+    }
+}
+
+/// One operator per line, its input below it; behind an operator the columns that it makes or changes.
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut relation = Some(self);
+        let mut depth = 0;
+        while let Some(Relation { operator, columns }) = relation {
+            if let Some(indents) = usize::checked_sub(depth, 1) {
+                write!(f, "{}+- ", "   ".repeat(indents))?;
+            }
+            depth += 1;
+            let (input, made) = match operator {
+                Algebra::Scan(_) => (None, &columns[..]),
+                Algebra::Project(input, _) => (Some(&**input), &columns[..]),
+                Algebra::Filter(input, _) => (Some(&**input), &[][..]),
+                Algebra::Watermark { input, column, .. } => {
+                    (Some(&**input), &columns[*column..=*column])
+                }
+            };
+            relation = input;
+            let made: Vec<String> = made.iter().map(Attribute::to_string).collect();
+            match made.is_empty() {
+                true => writeln!(f, "{operator}")?,
+                false => writeln!(f, "{operator} -> [{}]", made.join(", "))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Algebra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Algebra::Scan(scan) => {
+                let path = &scan.table.path;
+                write!(f, "Scan({}.{}", path.database, path.object)?;
+                if scan.options.len() != scan.table.options.len() {
+                    f.write_str(", with hints")?;
+                }
+                f.write_char(')')
+            }
+            Algebra::Project(_, exprs) => {
+                let exprs: Vec<String> = exprs.iter().map(Expr::to_string).collect();
+                write!(f, "Project({})", exprs.join(", "))
+            }
+            Algebra::Filter(_, condition) => write!(f, "Filter({condition})"),
+            Algebra::Watermark {
+                column,
+                expression,
+                input,
+            } => {
+                let name = &input.columns[*column].name;
+                write!(f, "Watermark({name} AS {expression})")
+            }
+        }
+    }
+}
