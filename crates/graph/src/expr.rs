@@ -7,7 +7,7 @@ mod steps;
 
 pub use self::steps::BadSteps;
 use self::steps::Step;
-use crate::{Function, LogicalType, SignatureError, TypeKind, Value};
+use crate::{Function, LogicalType, SignatureError, Syntax, TypeKind, Value};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -197,19 +197,12 @@ impl fmt::Display for Expr {
 
 /// Operators as a script writes them (in parentheses, so that no precedence is needed), the rest as functions.
 fn write_call(f: &mut fmt::Formatter<'_>, function: Function, args: &[Expr]) -> fmt::Result {
-    use Function::*;
-    match (function, args) {
-        (IsNull | IsNotNull | IsTrue | IsNotTrue | IsFalse | IsNotFalse, [a]) => {
-            write!(f, "({a} {function})")
-        }
-        (Not, [a]) => write!(f, "(NOT {a})"),
-        (Negate, [a]) => write!(f, "(-{a})"),
-        (Like, [a, b, escape]) => write!(f, "({a} LIKE {b} ESCAPE {escape})"),
-        (
-            Plus | Minus | Times | Divide | Equal | NotEqual | Less | LessOrEqual | Greater
-            | GreaterOrEqual | IsDistinctFrom | IsNotDistinctFrom | And | Or | Like | Append,
-            [a, b],
-        ) => write!(f, "({a} {function} {b})"),
+    match (function.definition().syntax, args) {
+        (Syntax::Postfix(sign), [a]) => write!(f, "({a} {sign})"),
+        (Syntax::Prefix(sign), [a]) if function == Function::Negate => write!(f, "({sign}{a})"),
+        (Syntax::Prefix(sign), [a]) => write!(f, "({sign} {a})"),
+        (Syntax::Infix(sign), [a, b]) => write!(f, "({a} {sign} {b})"),
+        (Syntax::Infix(sign), [a, b, escape]) => write!(f, "({a} {sign} {b} ESCAPE {escape})"),
         _ => {
             write!(f, "{function}(")?;
             for (i, arg) in args.iter().enumerate() {

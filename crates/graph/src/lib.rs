@@ -21,7 +21,9 @@ mod types;
 mod value;
 
 pub use expr::{BadSteps, Expr};
-pub use function::{Function, SignatureError};
+pub use function::{
+    Definition, Family, Function, MISSING, Missing, SignatureError, Syntax, UnknownFunction,
+};
 pub use job::{
     FormatSpec, IcebergSink, JobGraph, KafkaSource, MetadataKey, Node, NodeId, Operator, SinkSpec,
     SourceColumn, SourceSpec, StartupMode,

@@ -19,9 +19,18 @@ use lw_graph::{Function, TypeKind};
 
 /// A compiled operation over operands that [`operands`] prepared.
 pub(super) struct Arithmetic {
-    function: Function,
+    operation: Operation,
     kernel: Kernel,
     ty: DataType,
+}
+
+#[derive(Clone, Copy)]
+enum Operation {
+    Plus,
+    Minus,
+    Times,
+    Divide,
+    Mod,
 }
 
 enum Kernel {
@@ -106,9 +115,16 @@ pub(super) fn plan(
             )));
         }
     };
+    let operation = match function {
+        Function::Plus => Operation::Plus,
+        Function::Minus => Operation::Minus,
+        Function::Times => Operation::Times,
+        Function::Divide => Operation::Divide,
+        _ => Operation::Mod,
+    };
     let ty = arrow_type(&to.clone().nullable());
     Ok(Arithmetic {
-        function,
+        operation,
         kernel,
         ty,
     })
@@ -154,15 +170,15 @@ impl Arithmetic {
                 binary::<T, T, T>(left, right, &self.ty, active, $f)
             };
         }
-        match self.function {
-            Function::Plus => run!(|a, b| Ok(Some(a.add_wrapping(b)))),
-            Function::Minus => run!(|a, b| Ok(Some(a.sub_wrapping(b)))),
-            Function::Times => run!(|a, b| Ok(Some(a.mul_wrapping(b)))),
-            Function::Divide => run!(|a, b| match b.is_zero() {
+        match self.operation {
+            Operation::Plus => run!(|a, b| Ok(Some(a.add_wrapping(b)))),
+            Operation::Minus => run!(|a, b| Ok(Some(a.sub_wrapping(b)))),
+            Operation::Times => run!(|a, b| Ok(Some(a.mul_wrapping(b)))),
+            Operation::Divide => run!(|a, b| match b.is_zero() {
                 true => Err(Fault::divide("/ by zero")),
                 false => Ok(Some(a.div_wrapping(b))),
             }),
-            _ => run!(|a, b| match b.is_zero() {
+            Operation::Mod => run!(|a, b| match b.is_zero() {
                 true => Err(Fault::divide("/ by zero")),
                 false => Ok(Some(a.mod_wrapping(b))),
             }),
@@ -176,14 +192,14 @@ impl Arithmetic {
         active: &Active,
         narrow: impl Fn(T::Native) -> R::Native,
     ) -> Result<Operand, RowError> {
-        let function = self.function;
+        let operation = self.operation;
         binary::<T, T, R>(left, right, &self.ty, active, |a, b| {
-            let value = match function {
-                Function::Plus => a.add_wrapping(b),
-                Function::Minus => a.sub_wrapping(b),
-                Function::Times => a.mul_wrapping(b),
-                Function::Divide => a.div_wrapping(b),
-                _ => a.mod_wrapping(b),
+            let value = match operation {
+                Operation::Plus => a.add_wrapping(b),
+                Operation::Minus => a.sub_wrapping(b),
+                Operation::Times => a.mul_wrapping(b),
+                Operation::Divide => a.div_wrapping(b),
+                Operation::Mod => a.mod_wrapping(b),
             };
             Ok(Some(narrow(value)))
         })
@@ -198,22 +214,22 @@ impl Arithmetic {
         s2: u8,
         result: Shape,
     ) -> Result<Operand, RowError> {
-        let function = self.function;
+        let operation = self.operation;
         binary::<Decimal128Type, Decimal128Type, Decimal128Type>(
             left,
             right,
             &self.ty,
             active,
             |a, b| {
-                if b == 0 && matches!(function, Function::Divide | Function::Mod) {
+                if b == 0 && matches!(operation, Operation::Divide | Operation::Mod) {
                     return Err(Fault::divide("Division by zero"));
                 }
-                Ok(match function {
-                    Function::Plus => decimal::add(a, s1, b, s2, result),
-                    Function::Minus => decimal::add(a, s1, -b, s2, result),
-                    Function::Times => decimal::multiply(a, s1, b, s2, result),
-                    Function::Divide => decimal::divide(a, s1, b, s2, result),
-                    _ => decimal::remainder(a, s1, b, s2, result),
+                Ok(match operation {
+                    Operation::Plus => decimal::add(a, s1, b, s2, result),
+                    Operation::Minus => decimal::add(a, s1, -b, s2, result),
+                    Operation::Times => decimal::multiply(a, s1, b, s2, result),
+                    Operation::Divide => decimal::divide(a, s1, b, s2, result),
+                    Operation::Mod => decimal::remainder(a, s1, b, s2, result),
                 })
             },
         )

@@ -32,8 +32,9 @@ pub(super) enum Comparison {
     NotDistinct,
 }
 
-pub(super) fn comparison(function: Function) -> Comparison {
-    match function {
+/// The comparison that a function is, if it is one.
+pub(super) fn comparison(function: Function) -> Option<Comparison> {
+    Some(match function {
         Function::Equal => Comparison::Equal,
         Function::NotEqual => Comparison::NotEqual,
         Function::Less => Comparison::Less,
@@ -42,8 +43,8 @@ pub(super) fn comparison(function: Function) -> Comparison {
         Function::GreaterOrEqual => Comparison::GreaterOrEqual,
         Function::IsDistinctFrom => Comparison::Distinct,
         Function::IsNotDistinctFrom => Comparison::NotDistinct,
-        other => unreachable!("{other} is not a comparison"),
-    }
+        _ => return None,
+    })
 }
 
 /// What each side must be converted to before it is compared; `None` stays as it is.

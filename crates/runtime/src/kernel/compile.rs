@@ -6,8 +6,10 @@
 use super::arithmetic::{self, Arithmetic};
 use super::cast::{self, Cast};
 use super::compare::{self, Comparison};
+use super::functions::Scalar;
+use super::like::Like;
 use super::operand::{Active, Operand, RowError};
-use super::{KernelError, literal, logic, strings, time};
+use super::{KernelError, literal, logic, time};
 use arrow_array::cast::AsArray;
 use arrow_array::{RecordBatch, new_null_array};
 use arrow_buffer::BooleanBuffer;
@@ -50,7 +52,8 @@ enum Op {
     /// The value, how it is converted to be compared, and with what.
     NullIf(Box<Node>, Option<Cast>, Box<Node>),
     Case(Vec<(Node, Node)>, Box<Node>),
-    Text(strings::Function, Vec<Node>),
+    Like(Like, Vec<Node>),
+    Scalar(Scalar, Vec<Node>),
 }
 
 pub(super) fn compile(expr: &Expr) -> Result<Node, KernelError> {
@@ -121,38 +124,59 @@ fn convert(node: Node, to: &LogicalType) -> Result<Node, KernelError> {
 }
 
 fn call(function: Function, args: Vec<Node>, ty: &LogicalType) -> Result<Op, KernelError> {
-    use Function::*;
+    type F = Function;
     let given = args.len();
     let wrong = || KernelError::new(format!("{function} does not take {given} arguments"));
     let mut args = args.into_iter();
     let mut next = || args.next().ok_or_else(wrong);
     Ok(match function {
-        Plus | Minus | Times | Divide | Mod => binary(function, next()?, next()?, ty)?,
-        Negate => Op::Negate(Box::new(next()?)),
-        Abs => Op::Abs(Box::new(next()?)),
-        Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual | IsDistinctFrom
-        | IsNotDistinctFrom => {
-            let (left, right) = comparable(next()?, next()?)?;
-            Op::Compare(compare::comparison(function), left, right)
+        F::Plus | F::Minus | F::Times | F::Divide | F::Mod => {
+            binary(function, next()?, next()?, ty)?
         }
-        IsNull => Op::IsNull(Box::new(next()?)),
-        IsNotNull => Op::IsNotNull(Box::new(next()?)),
-        IsTrue | IsNotTrue | IsFalse | IsNotFalse => Op::Truth {
+        F::Negate => Op::Negate(Box::new(next()?)),
+        F::Abs => Op::Abs(Box::new(next()?)),
+        F::IsNull => Op::IsNull(Box::new(next()?)),
+        F::IsNotNull => Op::IsNotNull(Box::new(next()?)),
+        F::IsTrue | F::IsNotTrue | F::IsFalse | F::IsNotFalse => Op::Truth {
             value: boolean(next()?)?,
-            truth: matches!(function, IsTrue | IsNotTrue),
-            negated: matches!(function, IsNotTrue | IsNotFalse),
+            truth: matches!(function, F::IsTrue | F::IsNotTrue),
+            negated: matches!(function, F::IsNotTrue | F::IsNotFalse),
         },
-        And => Op::And(boolean(next()?)?, boolean(next()?)?),
-        Or => Op::Or(boolean(next()?)?, boolean(next()?)?),
-        Not => Op::Not(boolean(next()?)?),
-        Coalesce => Op::Coalesce(args.map(|arg| convert(arg, ty)).collect::<Result<_, _>>()?),
-        NullIf => null_if(next()?, next()?)?,
-        Upper | Lower | Trim | TrimLeading | TrimTrailing | Substring | Concat | Append | Like
-        | CharLength => {
-            let args = args.map(strings::argument).collect::<Result<Vec<_>, _>>()?;
-            Op::Text(strings::compile(function, &args)?, args)
+        F::And => Op::And(boolean(next()?)?, boolean(next()?)?),
+        F::Or => Op::Or(boolean(next()?)?, boolean(next()?)?),
+        F::Not => Op::Not(boolean(next()?)?),
+        F::Coalesce => Op::Coalesce(args.map(|arg| convert(arg, ty)).collect::<Result<_, _>>()?),
+        F::NullIf => null_if(next()?, next()?)?,
+        F::Like => {
+            let args: Vec<Node> = args.collect();
+            Op::Like(Like::new(&args)?, args)
         }
+        _ => match compare::comparison(function) {
+            Some(comparison) => {
+                let (left, right) = comparable(next()?, next()?)?;
+                Op::Compare(comparison, left, right)
+            }
+            None => Op::Scalar(
+                Scalar::new(function, ty)?,
+                brought(function, args.collect())?,
+            ),
+        },
     })
+}
+
+/// The arguments as the function's row wants them. The planner writes these casts; plans that an earlier version stored have none.
+fn brought(function: Function, args: Vec<Node>) -> Result<Vec<Node>, KernelError> {
+    let types: Vec<&LogicalType> = args.iter().map(|arg| &arg.ty).collect();
+    let wanted = function.definition().conversions(&types).ok_or_else(|| {
+        KernelError::new(format!("{function} does not take arguments of these types"))
+    })?;
+    args.into_iter()
+        .zip(wanted)
+        .map(|(arg, kind)| match kind {
+            Some(kind) => arg.converted(kind),
+            None => Ok(arg),
+        })
+        .collect()
 }
 
 impl Node {
@@ -286,9 +310,13 @@ impl Node {
                 Ok(logic::null_where(&value, &equal))
             }
             Op::Case(branches, otherwise) => self.case(branches, otherwise, batch, active),
-            Op::Text(function, args) => {
+            Op::Like(like, args) => {
                 let args = args.iter().map(run).collect::<Result<Vec<_>, _>>()?;
-                function.run(&args, active)
+                like.run(&args, active)
+            }
+            Op::Scalar(scalar, args) => {
+                let args = args.iter().map(run).collect::<Result<Vec<_>, _>>()?;
+                scalar.run(&args, active)
             }
         }
     }

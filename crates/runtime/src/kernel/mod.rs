@@ -18,10 +18,11 @@ mod arithmetic;
 mod cast;
 mod compare;
 mod decimal;
+mod functions;
+mod like;
 mod literal;
 mod logic;
 mod show;
-mod strings;
 mod time;
 
 pub use operand::RowError;

@@ -129,8 +129,28 @@ impl Active {
         }
     }
 
+    /// A fault in a row that is not active is a NULL that nobody looks at.
+    pub(super) fn settle<T>(
+        &self,
+        value: Result<Option<T>, Fault>,
+        index: usize,
+        constant: bool,
+    ) -> Result<Option<T>, RowError> {
+        match value {
+            Ok(value) => Ok(value),
+            Err(fault) => match self.owner(index, constant) {
+                Some(row) => Err(RowError {
+                    row,
+                    code: fault.code,
+                    message: fault.message,
+                }),
+                None => Ok(None),
+            },
+        }
+    }
+
     /// The row that a fault of the value at `index` of an operand belongs to; `None` when no active row needs it.
-    pub(super) fn owner(&self, index: usize, constant: bool) -> Option<usize> {
+    fn owner(&self, index: usize, constant: bool) -> Option<usize> {
         if constant {
             (0..self.rows).find(|row| self.has(*row))
         } else {

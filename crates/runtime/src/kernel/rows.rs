@@ -28,19 +28,7 @@ pub(super) fn collect<T: Default>(
     let mut values = Vec::with_capacity(len);
     let mut nulls = NullBufferBuilder::new(len);
     for index in 0..len {
-        let result = match f(index) {
-            Ok(result) => result,
-            Err(fault) => match active.owner(index, constant) {
-                Some(row) => {
-                    return Err(RowError {
-                        row,
-                        code: fault.code,
-                        message: fault.message,
-                    });
-                }
-                None => None,
-            },
-        };
+        let result = active.settle(f(index), index, constant)?;
         nulls.append(result.is_some());
         values.push(result.unwrap_or_default());
     }

@@ -19,6 +19,19 @@ pub(super) fn call(function: Function, args: Vec<Expr>, span: Span) -> Result<Ex
     })
 }
 
+/// A call with every argument brought to what the function's parameter takes.
+pub(super) fn call_with(function: Function, args: Vec<Expr>, span: Span) -> Result<Expr> {
+    let types: Vec<_> = args.iter().map(Expr::ty).collect();
+    let Some(wanted) = function.definition().conversions(&types) else {
+        return call(function, args, span);
+    };
+    let brought = args.into_iter().zip(wanted).map(|(arg, kind)| match kind {
+        Some(kind) => cast(arg, &kind),
+        None => arg,
+    });
+    call(function, brought.collect(), span)
+}
+
 /// A negative number is one literal, not a negated one.
 pub(super) fn negate(value: Expr, span: Span) -> Result<Expr> {
     if let Expr::Literal { value: held, ty } = &value {

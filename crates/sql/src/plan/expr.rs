@@ -4,7 +4,7 @@
 //! found by `function`; here is only the walk.
 
 use super::coerce::arithmetic;
-use super::coerce::{call, case, comparison, must_be_boolean, negate, refuse_cast};
+use super::coerce::{call, call_with, case, comparison, must_be_boolean, negate, refuse_cast};
 use super::function;
 use super::literal;
 use super::scope::{Scope, field_of};
@@ -158,7 +158,7 @@ impl<'a> Binder<'a> {
                 if let Some(length) = substring_for {
                     args.push(self.bind(length)?);
                 }
-                call(Function::Substring, args, span)
+                call_with(Function::Substring, args, span)
             }
             E::Trim {
                 expr,

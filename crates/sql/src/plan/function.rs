@@ -1,35 +1,16 @@
 //! Functions by name. A name is one that is planned here, one that Flink has and this version does not, or none.
 
-use super::coerce::{arithmetic, call, case, must_be_boolean, unify};
+use super::coerce::{arithmetic, call, call_with, case, must_be_boolean, unify};
 use super::expr::{Binder, run_on_flink};
 use super::literal;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::did_you_mean;
-use lw_graph::{Expr, Function, TypeKind};
+use lw_graph::{Expr, Function, MISSING, Syntax, TypeKind};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-const PLANNED: &[&str] = &[
-    "COALESCE",
-    "IFNULL",
-    "NULLIF",
-    "IF",
-    "UPPER",
-    "LOWER",
-    "TRIM",
-    "LTRIM",
-    "RTRIM",
-    "BTRIM",
-    "SUBSTRING",
-    "SUBSTR",
-    "CONCAT",
-    "CHAR_LENGTH",
-    "CHARACTER_LENGTH",
-    "MOD",
-    "ABS",
-    "CAST",
-    "TRY_CAST",
-];
+/// Planned as something else: IF as CASE, IFNULL as COALESCE; CAST is a form of syntax.
+const REWRITTEN: &[&str] = &["IF", "IFNULL", "CAST", "TRY_CAST"];
 
 const AGGREGATES: &[&str] = &[
     "COUNT",
@@ -95,100 +76,12 @@ const CLOCKS: &[&str] = &[
     "CURRENT_WATERMARK",
 ];
 
-/// Other built-in functions of Flink 2.3.
-const NOT_YET: &[&str] = &[
-    "POWER",
-    "SQRT",
-    "LN",
-    "LOG",
-    "LOG10",
-    "LOG2",
-    "EXP",
-    "CEIL",
-    "CEILING",
-    "FLOOR",
-    "SIN",
-    "COS",
-    "TAN",
-    "ROUND",
-    "TRUNCATE",
-    "SIGN",
-    "PI",
-    "GREATEST",
-    "LEAST",
-    "BIN",
-    "HEX",
-    "REPLACE",
-    "POSITION",
-    "LOCATE",
-    "INSTR",
-    "LEFT",
-    "RIGHT",
-    "LPAD",
-    "RPAD",
-    "REPEAT",
-    "REVERSE",
-    "REGEXP",
-    "REGEXP_REPLACE",
-    "REGEXP_EXTRACT",
-    "INITCAP",
-    "CONCAT_WS",
-    "SPLIT",
-    "SPLIT_INDEX",
-    "STR_TO_MAP",
-    "PARSE_URL",
-    "MD5",
-    "SHA1",
-    "SHA2",
-    "SHA256",
-    "SHA512",
-    "TO_BASE64",
-    "FROM_BASE64",
-    "ASCII",
-    "CHR",
-    "ENCODE",
-    "DECODE",
-    "TO_DATE",
-    "TO_TIMESTAMP",
-    "TO_TIMESTAMP_LTZ",
-    "DATE_FORMAT",
-    "FROM_UNIXTIME",
-    "TIMESTAMPDIFF",
-    "TIMESTAMPADD",
-    "EXTRACT",
-    "YEAR",
-    "MONTH",
-    "DAYOFMONTH",
-    "HOUR",
-    "MINUTE",
-    "SECOND",
-    "CONVERT_TZ",
-    "JSON_VALUE",
-    "JSON_QUERY",
-    "JSON_EXISTS",
-    "JSON_OBJECT",
-    "JSON_ARRAY",
-    "JSON_STRING",
-    "CARDINALITY",
-    "ELEMENT",
-    "ARRAY_CONTAINS",
-    "ARRAY_DISTINCT",
-    "ARRAY_JOIN",
-    "ELT",
-    "OVERLAY",
-    "TRANSLATE",
-    "TYPEOF",
-    "IS_DECIMAL",
-    "IS_DIGIT",
-    "IS_ALPHA",
-    "LENGTH",
-];
-
 pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Expr> {
     let parts: Vec<&ast::Ident> = f.name.0.iter().filter_map(|part| part.as_ident()).collect();
     let name = parts.last().map_or("", |ident| ident.value.as_str());
     let upper = name.to_ascii_uppercase();
-    if parts.len() != 1 || !PLANNED.contains(&upper.as_str()) || f.over.is_some() {
+    let planned = REWRITTEN.contains(&upper.as_str()) || Function::named(&upper).is_some();
+    if parts.len() != 1 || !planned || f.over.is_some() {
         return Err(refuse(&f.name.to_string(), &upper, f.over.is_some(), span));
     }
     if f.filter.is_some() || f.null_treatment.is_some() || !f.within_group.is_empty() {
@@ -265,34 +158,50 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
             }
             Ok(chosen)
         }
-        ("UPPER", 1) => call(Function::Upper, args, span),
-        ("LOWER", 1) => call(Function::Lower, args, span),
-        ("TRIM", 1) | ("LTRIM" | "RTRIM" | "BTRIM", 1 | 2) => {
-            if count == 1 {
-                args.push(literal::text(" "));
-            }
-            let function = match name {
-                "LTRIM" => Function::TrimLeading,
-                "RTRIM" => Function::TrimTrailing,
-                _ => Function::Trim,
-            };
-            call(function, args, span)
+        ("LTRIM" | "RTRIM" | "BTRIM", 1) | ("TRIM", 1) => {
+            args.push(literal::text(" "));
+            scalar(name, args, span)
         }
-        ("SUBSTRING" | "SUBSTR", 2 | 3) => call(Function::Substring, args, span),
-        ("CONCAT", 1..) => call(Function::Concat, args, span),
-        ("CHAR_LENGTH" | "CHARACTER_LENGTH", 1) => call(Function::CharLength, args, span),
         ("MOD", 2) => {
             let b = args.remove(1);
             arithmetic(Function::Mod, args.remove(0), b, span)
         }
-        ("ABS", 1) => call(Function::Abs, args, span),
-        ("COALESCE" | "CONCAT", _) => Err(takes("at least one argument")),
+        ("COALESCE", _) => Err(takes("at least one argument")),
         ("IFNULL" | "NULLIF" | "MOD", _) => Err(takes("two arguments")),
         ("IF", _) => Err(takes("three arguments")),
-        ("LTRIM" | "RTRIM" | "BTRIM", _) => Err(takes("one or two arguments")),
-        ("SUBSTRING" | "SUBSTR", _) => Err(takes("two or three arguments")),
-        _ => Err(takes("one argument")),
+        ("LTRIM" | "RTRIM" | "BTRIM", 0 | 3..) => Err(takes("one or two arguments")),
+        ("TRIM" | "ABS", 0 | 2..) => Err(takes("one argument")),
+        _ => scalar(name, args, span),
     }
+}
+
+/// A function that is no more than its row says.
+fn scalar(name: &str, args: Vec<Expr>, span: Span) -> Result<Expr> {
+    let function = Function::named(name).expect("the caller looked it up");
+    let (least, most) = function.definition().arity();
+    let given = args.len();
+    if given < least || most.is_some_and(|most| given > most) {
+        let takes = match (least, most) {
+            (0, Some(0)) => "no arguments".to_string(),
+            (1, Some(1)) => "one argument".to_string(),
+            (least, None) => format!("at least {}", counted(least)),
+            (least, Some(most)) if least == most => counted(least),
+            (least, Some(most)) if least + 1 == most => {
+                format!("{} or {}", NUMBERS[least], counted(most))
+            }
+            (least, Some(most)) => format!("{} to {}", NUMBERS[least], counted(most)),
+        };
+        let message = format!("{name} takes {takes}, {given} given");
+        return Err(Diagnostic::error("type", span, message));
+    }
+    call_with(function, args, span)
+}
+
+const NUMBERS: [&str; 6] = ["no", "one", "two", "three", "four", "five"];
+
+fn counted(arguments: usize) -> String {
+    let plural = if arguments == 1 { "" } else { "s" };
+    format!("{} argument{plural}", NUMBERS[arguments])
 }
 
 fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
@@ -319,13 +228,20 @@ fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
             .detail("Its value depends on when the row is read, so a replay would give other rows.")
             .hint("use the record's own time: a column `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'");
     }
-    if NOT_YET.contains(&upper) {
-        return run_on_flink(Diagnostic::unsupported(
-            span,
-            format!("the function {upper} is"),
-        ));
+    if let Some(missing) = MISSING.iter().find(|missing| missing.name == upper) {
+        let error = Diagnostic::unsupported(span, format!("the function {upper} is"));
+        return run_on_flink(match missing.why {
+            "" => error,
+            why => error.detail(why),
+        });
     }
-    let known = PLANNED.iter().chain(AGGREGATES).chain(NOT_YET).copied();
+    let rows = Function::all().filter(|row| row.syntax == Syntax::Call);
+    let known = rows
+        .flat_map(|row| row.aliases.iter().chain([&row.name]))
+        .chain(REWRITTEN)
+        .chain(AGGREGATES)
+        .copied()
+        .chain(MISSING.iter().map(|missing| missing.name));
     Diagnostic::error("unknown-function", span, format!("there is no function {written}"))
         .hint_if(did_you_mean(upper, known).or_else(|| {
             Some("user-defined functions are not supported yet; run this script on an Apache Flink cluster".to_string())
