@@ -9,13 +9,14 @@
 //! - manifest = (generation, offset, last, chain): the only write-ahead record; a checkpoint swaps it by generation.
 //! - table = snapshots, oldest first, each (sequence, parent, marker); `expired` counts the oldest that are gone.
 //! - property = (uuid, sequence) of the newest marker, set with it atomically; a rollback does not undo it.
-//! - attempts: what a process sent and was not told to have landed; the files of the dead are removed at the next look.
+//! - attempts: what a process sent and was not told to have landed; their files are followed in `fates`.
 //!
-//! The invariants are the functions `i1_…` to `i7_…`. [`MUTANTS`] and [`FATE_MUTANTS`] are plausible shortcuts; each must be
-//! caught.
+//! The invariants are the functions `i1_…` to `i7_…`. Each `MUTANTS` are plausible shortcuts, and every one must be caught.
 
-use super::attempt::Fate;
+mod fates;
+
 use super::decide::{Decision, Facts, decide};
+use fates::{Attempts, FateRule, Files, Written, settled, the_fate};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 type Uuid = u16;
@@ -47,10 +48,6 @@ struct Snapshot {
     files: Option<Files>,
 }
 
-/// The manifests of one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Files(u8);
-
 /// A request under way to the catalog: it was made against `base` snapshots, is to be the `sequence`th, and confirms the first
 /// `confirms` of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,21 +59,6 @@ struct Request {
     files: Option<Files>,
 }
 
-/// What a process was told of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Told {
-    Nothing,
-    Conflict,
-}
-
-/// A request that was sent and not confirmed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Attempt {
-    files: Files,
-    sequence: Sequence,
-    told: Told,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Process {
     generation: u8,
@@ -86,7 +68,7 @@ struct Process {
     last: Option<Uuid>,
     confirmed: usize,
     request: Option<Request>,
-    attempts: Vec<Attempt>,
+    attempts: Attempts,
 }
 
 /// How often each fault may still strike.
@@ -170,10 +152,7 @@ struct State {
     processes: Vec<Process>,
     network: Vec<(usize, u8, Request)>,
     next_uuid: Uuid,
-    next_files: u8,
-    /// Files that processes removed, and those that a crash left to nobody.
-    removed: BTreeSet<Files>,
-    forgotten: BTreeSet<Files>,
+    written: Written,
     budget: Budget,
     paused: bool,
     /// A pause is in order: an older checkpoint was restored, or a foreign expiry cut off our newest marker.
@@ -293,7 +272,7 @@ fn started(manifest: &Manifest) -> Process {
         last: manifest.last,
         confirmed: 0,
         request: None,
-        attempts: Vec::new(),
+        attempts: Attempts::default(),
     }
 }
 
@@ -389,8 +368,7 @@ fn process_moves(state: &State, index: usize, rows: Row, rules: Rules, moves: &m
                 let mut next = state.clone();
                 let files = (state.budget.files > 0).then(|| {
                     next.budget.files -= 1;
-                    next.next_files += 1;
-                    Files(next.next_files)
+                    next.written.by_another_attempt()
                 });
                 let request = Request {
                     base: state.table.len(),
@@ -399,13 +377,8 @@ fn process_moves(state: &State, index: usize, rows: Row, rules: Rules, moves: &m
                     commits: process.chain[done..confirms].to_vec(),
                     files,
                 };
-                next.processes[index]
-                    .attempts
-                    .extend(files.map(|files| Attempt {
-                        files,
-                        sequence: request.sequence,
-                        told: Told::Nothing,
-                    }));
+                let attempts = &mut next.processes[index].attempts;
+                attempts.sent(files, request.sequence);
                 next.network
                     .push((index, process.generation, request.clone()));
                 next.processes[index].request = Some(request);
@@ -462,7 +435,7 @@ fn catalog_moves(state: &State, index: usize, moves: &mut Moves) {
     }
     if request.base != state.table.len() || request.sequence != state.sequence + 1 {
         if owner {
-            tell(&mut next.processes[*sender], request);
+            next.processes[*sender].attempts.conflict(request.files);
         }
         moves.protocol("catalog answers 409".to_owned(), next);
         return;
@@ -487,7 +460,7 @@ fn catalog_moves(state: &State, index: usize, moves: &mut Moves) {
     if state.budget.twice > 0 && owner {
         let mut twice = next.clone();
         twice.budget.twice -= 1;
-        tell(&mut twice.processes[*sender], request);
+        twice.processes[*sender].attempts.conflict(request.files);
         moves.protocol("commit, sent again, 409".to_owned(), twice);
     }
     if state.budget.lost_replies > 0 && owner {
@@ -498,8 +471,7 @@ fn catalog_moves(state: &State, index: usize, moves: &mut Moves) {
     if owner {
         let me = &mut next.processes[*sender];
         me.confirmed = request.confirms;
-        me.attempts
-            .retain(|attempt| Some(attempt.files) != request.files);
+        me.attempts.confirmed(request.files);
     }
     moves.protocol(
         format!("catalog commits {}..{}", first.start, last.end),
@@ -514,8 +486,9 @@ fn world_moves(state: &State, moves: &mut Moves) {
         next.budget.crashes -= 1;
         next.manifest = taken_over(&state.manifest);
         let crashed = next.processes.pop();
-        let left = crashed.into_iter().flat_map(|process| process.attempts);
-        next.forgotten.extend(left.map(|attempt| attempt.files));
+        if let Some(crashed) = crashed {
+            next.written.forget(&crashed.attempts);
+        }
         next.processes.push(started(&next.manifest));
         moves.world("crash and restart", next);
     }
@@ -585,86 +558,6 @@ fn world_moves(state: &State, moves: &mut Moves) {
     }
 }
 
-fn tell(process: &mut Process, request: &Request) {
-    for attempt in &mut process.attempts {
-        if Some(attempt.files) == request.files {
-            attempt.told = Told::Conflict;
-        }
-    }
-}
-
-/// What a process sees of an attempt when it has loaded the table.
-struct Seen<'a> {
-    attempt: &'a Attempt,
-    /// Kept, oldest first.
-    kept: &'a [Snapshot],
-    /// Snapshots list the files of all before them.
-    listed: bool,
-    last_sequence: Sequence,
-}
-
-type FateRule = fn(&Seen<'_>) -> Fate;
-
-fn the_fate(seen: &Seen<'_>) -> Fate {
-    if seen.listed {
-        Fate::Landed
-    } else if seen.last_sequence >= seen.attempt.sequence {
-        Fate::Dead
-    } else {
-        Fate::Open
-    }
-}
-
-const FATE_MUTANTS: [(&str, FateRule); 4] = [
-    ("a conflict is believed", |seen| match seen.attempt.told {
-        Told::Conflict => Fate::Dead,
-        Told::Nothing => the_fate(seen),
-    }),
-    ("no answer means that nothing happened", |seen| {
-        match seen.attempt.told {
-            Told::Nothing => Fate::Dead,
-            Told::Conflict => the_fate(seen),
-        }
-    }),
-    ("what is not there will not come", |seen| {
-        match seen.listed {
-            true => Fate::Landed,
-            false => Fate::Dead,
-        }
-    }),
-    ("only its own snapshot is looked for", |seen| {
-        let own = |snapshot: &Snapshot| snapshot.files == Some(seen.attempt.files);
-        the_fate(&Seen {
-            listed: seen.kept.iter().any(own),
-            ..*seen
-        })
-    }),
-];
-
-/// Removes the files of the dead.
-fn settled(state: &State, index: usize, fate: FateRule) -> State {
-    let mut next = state.clone();
-    for attempt in &state.processes[index].attempts {
-        let fate = fate(&Seen {
-            attempt,
-            kept: &state.table[state.expired..],
-            listed: state
-                .table
-                .iter()
-                .any(|snapshot| snapshot.files == Some(attempt.files)),
-            last_sequence: state.sequence,
-        });
-        if fate == Fate::Dead {
-            next.removed.insert(attempt.files);
-        }
-        if fate != Fate::Open {
-            let attempts = &mut next.processes[index].attempts;
-            attempts.retain(|other| other.files != attempt.files);
-        }
-    }
-    next
-}
-
 fn on_branch(state: &State, expired: usize) -> bool {
     let Some((_, at)) = state.property else {
         return false;
@@ -709,23 +602,6 @@ fn i5_pauses_only_for_a_reason(state: &State) -> bool {
     !state.paused || !state.rolled.is_empty() || state.excused
 }
 
-fn i6_no_listed_file_is_removed(state: &State) -> bool {
-    let mut files = state.table.iter().filter_map(|snapshot| snapshot.files);
-    !files.any(|files| state.removed.contains(&files))
-}
-
-fn i7_at_rest_only_the_open_stay(state: &State) -> bool {
-    let attempts = state.processes.iter().flat_map(|process| &process.attempts);
-    let open = attempts.map(|attempt| attempt.files);
-    let open: BTreeSet<Files> = open.collect();
-    let listed = state.table.iter().filter_map(|snapshot| snapshot.files);
-    let listed: BTreeSet<Files> = listed.collect();
-    let sets = [&open, &listed, &state.removed, &state.forgotten];
-    (1..=state.next_files)
-        .map(Files)
-        .all(|one| sets.iter().any(|set| set.contains(&one)))
-}
-
 fn violated(state: &State, at_rest: bool, rows: Row) -> Option<&'static str> {
     let got = rows_in(state);
     if !i1_no_row_is_doubled(&got) {
@@ -740,10 +616,10 @@ fn violated(state: &State, at_rest: bool, rows: Row) -> Option<&'static str> {
     if at_rest && !i4_at_rest_all_rows_landed_or_it_paused(state, &got, rows) {
         return Some("I4: rows are lost without a word");
     }
-    if !i6_no_listed_file_is_removed(state) {
-        return Some("I6: a file that a snapshot lists was removed");
+    if !fates::i6_no_listed_file_is_removed(state) {
+        return Some(fates::I6);
     }
-    if at_rest && !i7_at_rest_only_the_open_stay(state) {
+    if at_rest && !fates::i7_at_rest_only_the_open_stay(state) {
         return Some("I7: files of an attempt were forgotten");
     }
     if at_rest && !i5_pauses_only_for_a_reason(state) {
@@ -788,9 +664,7 @@ fn explore(rules: Rules, rows: Row, budget: Budget) -> Explored {
         property: None,
         network: Vec::new(),
         next_uuid: 1,
-        next_files: 0,
-        removed: BTreeSet::new(),
-        forgotten: BTreeSet::new(),
+        written: Written::default(),
         budget,
         paused: false,
         excused: false,
@@ -860,58 +734,5 @@ fn every_mutant_is_caught() {
             .iter()
             .any(|(_, rows, budget, _)| explore(rules, *rows, *budget).broken.is_some());
         assert!(caught, "no scope catches: {name}");
-    }
-}
-
-/// Scopes in which the files of requests are followed: the faults as above, then commits to another branch, requests that
-/// arrive late, requests that are sent twice, and how many requests are followed.
-const FILE_SCOPES: [(&str, Row, Budget); 4] = [
-    (
-        "lost, late and doubled requests",
-        3,
-        budget_of_files([0, 0, 0, 0, 0, 0, 1], [0, 1, 1, 4]),
-    ),
-    (
-        "others on main and on a branch",
-        2,
-        budget_of_files([1, 0, 0, 0, 0, 0, 1], [1, 1, 0, 4]),
-    ),
-    (
-        "a doubled request and expiry",
-        2,
-        budget_of_files([1, 0, 0, 0, 0, 1, 1], [0, 0, 1, 4]),
-    ),
-    (
-        "a late request and a crash",
-        2,
-        budget_of_files([1, 1, 0, 0, 0, 0, 0], [0, 1, 0, 3]),
-    ),
-];
-
-#[test]
-fn no_file_of_a_commit_that_landed_is_removed() {
-    for (name, rows, budget) in FILE_SCOPES {
-        let explored = explore(OURS, rows, budget);
-        if let Some((invariant, history)) = explored.broken {
-            panic!("{name}: {invariant}\n    {}", history.join("\n    "));
-        }
-        assert!(
-            explored.states > 500,
-            "{name}: only {} states",
-            explored.states
-        );
-    }
-}
-
-#[test]
-fn every_shortcut_to_a_fate_is_caught() {
-    for (name, fate) in FATE_MUTANTS {
-        let rules = Rules { fate, ..OURS };
-        let caught = FILE_SCOPES.iter().find_map(|(_, rows, budget)| {
-            let (invariant, _) = explore(rules, *rows, *budget).broken?;
-            Some(invariant)
-        });
-        let expected = Some("I6: a file that a snapshot lists was removed");
-        assert_eq!(caught, expected, "{name}");
     }
 }
