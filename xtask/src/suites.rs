@@ -9,10 +9,11 @@ use anyhow::{Result, bail};
 use crate::steps::{Outcome, Step, cache_dir, summary, target_dir};
 use crate::{e2e, tidy};
 
-const LIGHT: [&str; 10] = [
+const LIGHT: [&str; 11] = [
     "xtask",
     "lw-stdx",
     "lw-protocol",
+    "lw-client",
     "lw-schemas",
     "lw-graph",
     "lw-storage",

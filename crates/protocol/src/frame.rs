@@ -23,7 +23,7 @@ pub use produce::check_produce_counts;
 /// Why a frame is not a request that we can read. The connection cannot go on after it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    #[error("the request header ends early")]
+    #[error("the header ends early")]
     ShortHeader,
     #[error("the client id is not UTF-8")]
     ClientId,
@@ -79,7 +79,7 @@ pub fn take_client_id(
     Ok(client_id)
 }
 
-pub(crate) fn skip_tagged_fields(frame: &mut Bytes) -> Result<(), FrameError> {
+fn skip_tagged_fields(frame: &mut Bytes) -> Result<(), FrameError> {
     let mut rest = frame.as_ref();
     let count = read_unsigned(&mut rest).ok_or(FrameError::ShortHeader)?;
     for _ in 0..count {
@@ -272,6 +272,18 @@ pub fn put_response_header(frame: &mut BytesMut, correlation_id: i32, header_ver
     if header_version >= 1 {
         frame.put_u8(0);
     }
+}
+
+/// What [`put_response_header`] wrote, for clients: the correlation id.
+///
+/// # Errors
+/// When it ends early.
+pub fn take_response_header(frame: &mut Bytes, header_version: i16) -> Result<i32, FrameError> {
+    let correlation_id = frame.try_get_i32().map_err(|_| FrameError::ShortHeader)?;
+    if header_version >= 1 {
+        skip_tagged_fields(frame)?;
+    }
+    Ok(correlation_id)
 }
 
 /// An unsigned varint: how flexible versions write lengths and counts.

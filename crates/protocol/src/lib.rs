@@ -1,7 +1,6 @@
 //! The Kafka wire protocol as a broker needs it: frames, record batches, codecs, the table of served APIs.
 //!
-//! It is not a client library (only [`client`], the small blocking one behind our own command line) and it knows no
-//! sockets of a server, no topics and no disk. Message bodies are `kafka_protocol`'s generated structs; what that crate
+//! It knows no sockets, no topics and no disk. Message bodies are `kafka_protocol`'s generated structs; what that crate
 //! drops or does not guard is ours: the 61-byte batch header with all its fields, patching a batch in place, bounded
 //! decompression, bounded array counts, duplicate record headers.
 //!
@@ -15,7 +14,6 @@
 
 pub mod apis;
 pub mod batch;
-pub mod client;
 pub mod codec;
 pub mod frame;
 pub mod record;

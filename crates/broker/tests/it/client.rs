@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lw_protocol::client::{Client, ClientError};
+use lw_client::{Client, ClientError};
 use lw_protocol::{BatchBuilder, Compression, ErrorCode};
 
 use crate::server::Server;

@@ -11,7 +11,7 @@
 //! - property = (uuid, sequence) of the newest marker, set with it atomically; a rollback does not undo it.
 //! - attempts: what a process sent and was not told to have landed; their files are followed in `fates`.
 //!
-//! The invariants are the functions `i1_…` to `i7_…`. Each `MUTANTS` are plausible shortcuts, and every one must be caught.
+//! The invariants are the functions `i1_…` to `i7_…`. The `MUTANTS` here and there are plausible shortcuts; each must be caught.
 
 mod fates;
 

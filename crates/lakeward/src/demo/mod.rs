@@ -167,7 +167,7 @@ fn in_short(message: &str) -> String {
 }
 
 fn create_topic(server: &Server) -> anyhow::Result<()> {
-    let mut kafka = lw_protocol::client::Client::connect(&server.kafka)?;
+    let mut kafka = lw_client::Client::connect(&server.kafka)?;
     let config = [
         ("retention.ms", "259200000"),
         ("cleanup.policy", "delete"),

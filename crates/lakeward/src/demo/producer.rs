@@ -5,8 +5,8 @@
 
 use super::events::Event;
 use anyhow::Context;
+use lw_client::Client;
 use lw_protocol::batch::Batch;
-use lw_protocol::client::Client;
 use lw_protocol::{BatchBuilder, Compression};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};

@@ -3,7 +3,7 @@
 use super::say;
 use crate::args::{Codec, Consume, Output, Produce};
 use crate::failure::failure;
-use lw_protocol::client::Client as Kafka;
+use lw_client::Client as Kafka;
 use lw_protocol::record::Record;
 use lw_protocol::{BatchBuilder, Compression};
 use lw_stdx::clock::{Clock, SystemClock};

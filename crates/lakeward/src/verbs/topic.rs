@@ -5,7 +5,7 @@ use super::{say, show};
 use crate::args::{Output, Topic, TopicVerb};
 use crate::client::Client;
 use crate::failure::failure;
-use lw_protocol::client::Client as Kafka;
+use lw_client::Client as Kafka;
 use serde_json::json;
 use std::process::ExitCode;
 

@@ -118,3 +118,20 @@ proptest! {
         let _ = decode::<FetchRequest>(bytes, version.max(4));
     }
 }
+
+#[test]
+fn a_response_header_is_read_as_it_was_put() {
+    for header_version in [0, 1] {
+        let mut frame = BytesMut::new();
+        put_response_header(&mut frame, 7, header_version);
+        frame.put_u8(9);
+        let mut frame = frame.freeze();
+        let mut cut = frame.slice(..frame.len() - 2);
+        assert_eq!(
+            take_response_header(&mut cut, header_version),
+            Err(FrameError::ShortHeader)
+        );
+        assert_eq!(take_response_header(&mut frame, header_version), Ok(7));
+        assert_eq!(frame.as_ref(), [9], "version {header_version}");
+    }
+}

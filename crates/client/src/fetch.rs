@@ -3,10 +3,12 @@
 //! Only what a transaction committed is given, as by any consumer with `isolation.level=read_committed`: an aborted one is
 //! known by its producer and first offset, and ends at its marker.
 
-use super::{Client, ClientError, leader, refused, topic_name};
-use crate::batch::{Batch, batches};
-use crate::messages::*;
 use std::collections::{BTreeMap, HashSet};
+
+use lw_protocol::batch::{Batch, batches};
+use lw_protocol::messages::*;
+
+use crate::{Client, ClientError, leader, refused, topic_name};
 
 const READ_COMMITTED: i8 = 1;
 const PARTITION_BYTES: i32 = 1 << 20;
@@ -122,3 +124,6 @@ fn readable(data: fetch_response::PartitionData, from: i64) -> Result<Fetched, C
     }
     Ok(fetched)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,13 @@
 //! It speaks the newest version that both sides know, reconnects never, retries nothing, and follows partition leaders:
 //! produce and fetch go to the broker that leads, group calls to the coordinator. It is not a consumer (no group
 //! membership: the caller keeps the offsets) and not a batching producer: the caller builds batches.
+//!
+//! Read first: [`Client`], all of whose calls block the thread; no server may call it where it serves others.
+//!
+//! Invariants: no reply is read into memory beyond a fixed bound, and memory comes as its bytes do, not as they are declared.
+//! The tests against a broker are that one's (`crates/broker/tests/it/client.rs`).
+//!
+//! Layer L1: uses `protocol`; std sockets.
 
 mod admin;
 mod connection;
@@ -14,14 +21,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use kafka_protocol::protocol::{Decodable, StrBytes};
+use lw_protocol::batch::{Batch, BatchError};
+use lw_protocol::frame::FrameError;
+use lw_protocol::messages::*;
+use lw_protocol::{Decodable, ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use crate::ErrorCode;
-use crate::batch::{Batch, BatchError};
-use crate::client::connection::Connection;
-use crate::frame::FrameError;
-use crate::messages::*;
+use crate::connection::Connection;
 
 pub use fetch::Fetched;
 

@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
+use bytes::Bytes;
+use lw_protocol::frame::{self, FrameError};
+use lw_protocol::messages::{ApiKey, ApiVersionsRequest};
+use lw_protocol::{Decodable, HeaderVersion, Request};
 
-use super::{ClientError, TIMEOUT, refused};
-use crate::frame::{self, FrameError};
-use crate::messages::{ApiKey, ApiVersionsRequest};
+use crate::{ClientError, TIMEOUT, refused};
 
 const CLIENT_ID: &str = "lakeward";
 /// Longer replies than this are not ours.
@@ -105,14 +105,11 @@ impl Connection {
             .write_all(&frame)
             .map_err(|source| self.io(source))?;
         let mut reply = self.read_frame()?;
-        let wrong = |text: &str| ClientError::Reply(FrameError::Body(text.into()));
-        let correlation_id = reply.try_get_i32().map_err(|_| wrong("it has no header"))?;
+        let header_version = R::Response::header_version(version);
+        let correlation_id = frame::take_response_header(&mut reply, header_version)?;
         if correlation_id != self.correlation_id {
-            return Err(wrong("it answers another request"));
-        }
-        let header = R::Response::header_version(version);
-        if header >= 1 {
-            frame::skip_tagged_fields(&mut reply)?;
+            let another = FrameError::Body("it answers another request".into());
+            return Err(ClientError::Reply(another));
         }
         Ok(R::Response::decode(&mut reply, version)
             .map_err(|error| FrameError::Body(error.to_string()))?)

@@ -1,8 +1,10 @@
 //! What changes topics and groups: settings, partitions, committed offsets.
 
-use super::{Client, ClientError, refused, text, timeout_ms, topic_name};
-use crate::messages::*;
 use std::collections::BTreeMap;
+
+use lw_protocol::messages::*;
+
+use crate::{Client, ClientError, refused, text, timeout_ms, topic_name};
 
 const TOPIC: i8 = 2;
 const SET: i8 = 0;
