@@ -1,6 +1,6 @@
 //! The broker: Kafka's protocol on top of the shared log.
 //!
-//! It owns sockets, API handlers, the group coordinator and topic configuration. It is not the log: every durable byte
+//! It owns sockets, API handlers and the group coordinator. It is not the log: every durable byte
 //! goes through [`lw_storage::Storage`], which alone decides what is written and what may be read. Nothing here keeps
 //! state that a restart would miss, except group members, who join again by themselves.
 //!
@@ -20,7 +20,6 @@ mod net;
 mod producer_ids;
 mod progress;
 mod seldom;
-mod topic_config;
 mod topics;
 mod turns;
 mod wire;

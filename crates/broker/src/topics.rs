@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lw_protocol::ErrorCode;
-use lw_storage::{CommitError, Op, Topic};
+use lw_storage::settings::InvalidSetting;
+use lw_storage::{CommitError, Op, Topic, TopicConfig};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
-use crate::{Broker, topic_config};
+use crate::Broker;
 
 /// More than any sensible topic has; each partition costs memory for ever.
 pub(crate) const MAX_PARTITIONS: i32 = 10_000;
@@ -53,6 +54,12 @@ impl From<ErrorCode> for Refusal {
             }
             other => Refusal::new(other, other.to_string()),
         }
+    }
+}
+
+impl From<InvalidSetting> for Refusal {
+    fn from(invalid: InvalidSetting) -> Refusal {
+        Refusal::new(ErrorCode::InvalidConfig, invalid.to_string())
     }
 }
 
@@ -243,10 +250,7 @@ pub(crate) fn check_new_topic(topic: &NewTopic, taken: &TakenNames) -> Result<()
         let message = format!("A topic may have at most {MAX_PARTITIONS} partitions.");
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    for (name, value) in &topic.config {
-        topic_config::check(name, value)
-            .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
-    }
+    TopicConfig::parse(topic.config.clone())?;
     Ok(())
 }
 
@@ -255,6 +259,7 @@ pub(crate) fn commit_code(error: &CommitError) -> ErrorCode {
     match error {
         CommitError::TopicExists(_) => ErrorCode::TopicAlreadyExists,
         CommitError::UnknownTopic(_) => ErrorCode::UnknownTopicId,
+        CommitError::InvalidConfig(_) => ErrorCode::InvalidConfig,
         CommitError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
         CommitError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         CommitError::Conflict { .. } => ErrorCode::UnknownServerError,

@@ -6,7 +6,7 @@
 //!
 //! No I/O, no clock: `accept(state, ahead, ops, now) → records to write, answers to give, or a refusal`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::producers::{Producer, Verdict, judge};
 use crate::record::{LogId, Record};
 use crate::state::State;
 use crate::time::Now;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicConfig};
 
 /// Largest record set of one append.
 pub(crate) const MAX_APPEND: usize = 128 << 20;
@@ -141,16 +141,19 @@ impl Request<'_> {
                 partitions,
                 config,
                 internal,
-            } => self.create_topic(Topic {
-                id,
-                name,
-                partitions,
-                config,
-                internal,
-            }),
+            } => {
+                let config = configured(config, internal)?;
+                self.create_topic(Topic {
+                    id,
+                    name,
+                    partitions,
+                    config,
+                    internal,
+                })
+            }
             Op::DeleteTopic { id } => self.delete_topic(id),
             Op::CreatePartitions { id, total } => self.create_partitions(id, total),
-            Op::AlterConfig { id, config } => self.alter_config(id, config),
+            Op::AlterConfig { id, config: given } => self.alter_config(id, given),
             Op::DeleteRecords {
                 topic,
                 partition,
@@ -215,7 +218,7 @@ impl Request<'_> {
             name: topic.name.clone(),
             partitions: topic.partitions,
             internal: topic.internal,
-            config: topic.config.clone(),
+            config: topic.config.given().clone(),
         });
         let (ticket, id) = (self.ticket, topic.id);
         self.staged
@@ -261,13 +264,13 @@ impl Request<'_> {
     fn alter_config(
         &mut self,
         id: Uuid,
-        config: std::collections::BTreeMap<String, String>,
+        given: BTreeMap<String, String>,
     ) -> Result<(), CommitError> {
         let topic = self.topic(id).ok_or(CommitError::UnknownTopic(id))?;
         let mut topic = Topic::clone(&topic);
-        topic.config = config.clone();
+        topic.config = configured(given.clone(), topic.internal)?;
         self.stage_topic(topic);
-        self.write(Record::AlterConfig { id, config });
+        self.write(Record::AlterConfig { id, config: given });
         Ok(())
     }
 
@@ -329,7 +332,7 @@ impl Request<'_> {
         }
         let topic = self.topic(log.topic).expect("has_partition saw it");
         let mut log_append_time = -1;
-        if topic.is_log_append_time() {
+        if topic.config.produce().is_log_append_time {
             log_append_time = self.now.wall;
             batches = restamp(batches, self.now.wall)?;
         }
@@ -483,6 +486,14 @@ impl Request<'_> {
             None => self.state.tables.get(&table)?.get(key).cloned(),
         }
     }
+}
+
+/// Of a topic of ours the configuration is shown and not obeyed: it may promise what no other topic is given.
+fn configured(given: BTreeMap<String, String>, internal: bool) -> Result<TopicConfig, CommitError> {
+    if internal {
+        return Ok(TopicConfig::recorded(given));
+    }
+    TopicConfig::parse(given).map_err(CommitError::InvalidConfig)
 }
 
 fn hole(header: &BatchHeader, expected: i32) -> AppendError {

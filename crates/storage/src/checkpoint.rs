@@ -22,7 +22,7 @@ use crate::ops::Table;
 use crate::producers::Producer;
 use crate::record::LogId;
 use crate::state::State;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicConfig};
 
 const MAGIC: &[u8; 8] = b"LWCKP\0\0\0";
 const FORMAT: u32 = 3;
@@ -45,7 +45,7 @@ pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
         out.bytes(topic.name.as_bytes());
         out.i32(topic.partitions);
         out.u8(u8::from(topic.internal));
-        out.text_map(&topic.config);
+        out.text_map(topic.config.given());
     }
     out.count(state.tables.len());
     for (table, entries) in &state.tables {
@@ -103,7 +103,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
             name: reader.text("topic name")?,
             partitions: reader.i32("partitions")?,
             internal: reader.bool("internal")?,
-            config: reader.text_map("configs")?,
+            config: TopicConfig::recorded(reader.text_map("configs")?),
         });
     }
     for _ in 0..reader.u32("table count")? {

@@ -76,7 +76,7 @@ impl Engine {
             let topic = self.core.lock().state.topics.get(topic).cloned();
             // What is too large is refused, and not copied before.
             let fits = batches.len() <= MAX_APPEND;
-            if fits && topic.is_some_and(|topic| topic.is_log_append_time()) {
+            if fits && topic.is_some_and(|topic| topic.config.produce().is_log_append_time) {
                 *batches = restamp(std::mem::take(batches), now)?;
             }
         }

@@ -6,6 +6,8 @@ use std::fmt;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::settings::InvalidSetting;
+
 /// The key-value tables. Small state only: they live whole in memory and are snapshotted with each checkpoint.
 /// The numbers stand in files and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,6 +178,8 @@ pub enum CommitError {
     TopicExists(String),
     #[error("there is no topic with id {0}")]
     UnknownTopic(Uuid),
+    #[error("{0}")]
+    InvalidConfig(InvalidSetting),
     #[error("a topic's partitions can only grow: it has {has}, {asked} were asked for")]
     InvalidPartitions { has: i32, asked: i32 },
     /// `before` of [`Op::DeleteRecords`] lies outside the log.

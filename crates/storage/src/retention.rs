@@ -12,7 +12,7 @@ use crate::index::Segment;
 use crate::record::LogId;
 use crate::rewrite::Use;
 use crate::state::{Log, State};
-use crate::topic::Topic;
+use crate::topic::{Retention, Topic};
 
 /// What retention would do to one log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,10 +114,9 @@ fn new_start(topic: &Topic, log: &Log, now: i64) -> Option<i64> {
     if topic.internal {
         return None;
     }
-    let too_old = topic
-        .retention_ms()
-        .map_or(i64::MIN, |keep| now.saturating_sub(keep));
-    let keep_bytes = topic.retention_bytes().unwrap_or(u64::MAX);
+    let keep = topic.config.retention();
+    let too_old = keep.ms.map_or(i64::MIN, |keep| now.saturating_sub(keep));
+    let keep_bytes = keep.bytes.unwrap_or(u64::MAX);
     let mut left = log.bytes;
     let mut start = None;
     for piece in pieces(log) {
@@ -138,15 +137,15 @@ pub(crate) fn until_taken(topic: &Topic, log: &Log, offset: i64, now: i64) -> Op
     if topic.internal || offset >= log.end {
         return None;
     }
-    let keep_ms = topic.retention_ms();
-    let keep_bytes = topic.retention_bytes().unwrap_or(u64::MAX);
+    let Retention { ms, bytes } = topic.config.retention();
+    let keep_bytes = bytes.unwrap_or(u64::MAX);
     let mut left = log.bytes;
     let mut until = 0;
     for piece in pieces(log) {
         let over_size = left.saturating_sub(piece.bytes) >= keep_bytes;
         left -= piece.bytes;
         if !over_size {
-            let keep = keep_ms.filter(|_| piece.max_timestamp >= 0)?;
+            let keep = ms.filter(|_| piece.max_timestamp >= 0)?;
             // The oldest go first: none goes before all those in front of it.
             until = until.max(piece.max_timestamp.saturating_add(keep).saturating_sub(now));
         }

@@ -19,7 +19,7 @@ use crate::ops::Table;
 use crate::producers::Producer;
 use crate::record::{LogId, Record, decode};
 use crate::rewrite::Use;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicConfig};
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -134,7 +134,7 @@ impl State {
                     id,
                     name,
                     partitions,
-                    config,
+                    config: TopicConfig::recorded(config),
                     internal,
                 });
             }
@@ -143,7 +143,7 @@ impl State {
                 self.alter_topic(id, |topic| topic.partitions = total);
             }
             Record::AlterConfig { id, config } => {
-                self.alter_topic(id, |topic| topic.config = config);
+                self.alter_topic(id, |topic| topic.config = TopicConfig::recorded(config));
             }
             Record::LogStart { log, offset } => self.advance_start(log, offset),
         }
@@ -157,7 +157,7 @@ impl State {
             };
             self.logs.entry(log).or_default();
         }
-        self.stamps |= topic.is_log_append_time();
+        self.stamps |= topic.config.produce().is_log_append_time;
         self.names.insert(topic.name.clone(), topic.id);
         self.topics.insert(topic.id, Arc::new(topic));
     }

@@ -12,11 +12,11 @@ use lw_protocol::StrBytes;
 use lw_protocol::messages::create_topics_request::CreatableTopic;
 use lw_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use lw_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use lw_storage::settings::{SETTINGS, value};
 use uuid::Uuid;
 
 use super::Cx;
 use crate::NODE_ID;
-use crate::topic_config::{SETTINGS, value};
 use crate::topics::{NewTopic, Refusal, check_new_topic};
 
 pub(crate) async fn handle(cx: Cx, request: CreateTopicsRequest) -> CreateTopicsResponse {

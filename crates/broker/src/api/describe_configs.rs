@@ -10,10 +10,10 @@ use lw_protocol::messages::describe_configs_response::{
 use lw_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use lw_protocol::{ErrorCode, StrBytes};
 use lw_storage::Topic;
+use lw_storage::settings::{Kind, SETTINGS, Setting};
 use uuid::Uuid;
 
 use super::Cx;
-use crate::topic_config::{Kind, SETTINGS, Setting};
 use crate::topics::Refusal;
 use crate::{Broker, NODE_ID};
 
@@ -96,7 +96,7 @@ fn topic_setting(
     setting: &Setting,
     synonyms: bool,
 ) -> DescribeConfigsResourceResult {
-    let own = topic.config.get(setting.name).map(String::as_str);
+    let own = topic.config.given().get(setting.name).map(String::as_str);
     let mut result = DescribeConfigsResourceResult::default()
         .with_name(StrBytes::from_static_str(setting.name))
         .with_value(Some(text(own.unwrap_or(setting.default))))

@@ -9,12 +9,12 @@ use lw_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use lw_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use lw_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use lw_protocol::{ErrorCode, StrBytes};
-use lw_storage::Op;
+use lw_storage::settings::{self, Kind};
+use lw_storage::{Op, TopicConfig};
 use uuid::Uuid;
 
 use super::Cx;
 use super::describe_configs::{BROKER, TOPIC};
-use crate::topic_config::{self, Kind};
 use crate::topics::{Changes, Refusal};
 
 const SET: i8 = 0;
@@ -113,12 +113,10 @@ impl<'a> Alterations<'a> {
             let message = format!("topic '{name}' is internal: its configuration is fixed");
             return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
         }
-        let old = self.configs.get(&topic.id).unwrap_or(&topic.config);
+        let old = self.configs.get(&topic.id);
+        let old = old.unwrap_or(topic.config.given());
         let config = change(old.clone())?;
-        for (name, value) in &config {
-            topic_config::check(name, value)
-                .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
-        }
+        TopicConfig::parse(config.clone())?;
         self.configs.insert(topic.id, config);
         Ok(())
     }
@@ -127,7 +125,7 @@ impl<'a> Alterations<'a> {
     pub(super) async fn end(mut self, validate_only: bool) -> Vec<Result<(), Refusal>> {
         for (id, config) in self.configs {
             let topic = self.cx.broker.storage.topic_by_id(id);
-            let differs = topic.is_some_and(|topic| topic.config != config);
+            let differs = topic.is_some_and(|topic| *topic.config.given() != config);
             if differs && !validate_only {
                 self.changes.push(Op::AlterConfig { id, config });
             }
@@ -162,7 +160,7 @@ fn changed(
             }
             (SET, Some(value)) => value.to_owned(),
             (operation @ (APPEND | SUBTRACT), Some(value)) => {
-                if topic_config::find(name).is_some_and(|setting| setting.kind != Kind::List) {
+                if settings::find(name).is_some_and(|setting| setting.kind != Kind::List) {
                     let verb = if operation == APPEND {
                         "APPEND"
                     } else {
@@ -172,11 +170,7 @@ fn changed(
                         format!("Can't {verb} to key {name} because its type is not LIST.");
                     return Err(Refusal::new(ErrorCode::InvalidConfig, message));
                 }
-                edit_list(
-                    topic_config::value(&config, name),
-                    value,
-                    operation == APPEND,
-                )
+                edit_list(settings::value(&config, name), value, operation == APPEND)
             }
             (_, None) => {
                 let message = format!("Null value not supported for config: {name}");

@@ -21,13 +21,12 @@ use lw_protocol::messages::produce_request::PartitionProduceData;
 use lw_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use lw_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse};
 use lw_protocol::{Compression, ErrorCode, StrBytes};
-use lw_storage::{AppendError, Appended, Topic};
+use lw_storage::{AppendError, Appended, ProduceRules, Topic};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use super::{Cx, read_body, refuse, write_reply};
 use crate::Fault;
-use crate::topic_config::ProduceRules;
 use crate::topics::Refusal;
 use crate::wire::{Answer, Hangup};
 
@@ -85,12 +84,11 @@ pub(crate) fn handle(
             Some(refusal) => Err(refusal.clone()),
             None => writable_topic(&cx, &data.name, data.topic_id),
         };
-        let topic = topic.map(|topic| (ProduceRules::of(&topic), topic));
         let started: Vec<Started> = data
             .partition_data
             .into_iter()
             .map(|partition| match &topic {
-                Ok((rules, topic)) => start(&cx, topic, rules, partition),
+                Ok(topic) => start(&cx, topic, partition),
                 Err(refusal) => Started::refused(partition.index, refusal.clone()),
             })
             .collect();
@@ -230,9 +228,9 @@ fn log_refusal(cx: &Cx, partition: i32, refusal: &Refusal) {
 
 /// Checks one partition's batch and hands it to storage. It stays on the thread that reads the connection until then: the
 /// next request of the connection must not overtake it.
-fn start(cx: &Cx, topic: &Topic, rules: &ProduceRules, data: PartitionProduceData) -> Started {
+fn start(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Started {
     let index = data.index;
-    let batch = match prepare(cx, topic, rules, data) {
+    let batch = match prepare(cx, topic, data) {
         Ok(prepared) => prepared,
         Err(refusal) => return Started::refused(index, refusal),
     };
@@ -262,12 +260,8 @@ fn start(cx: &Cx, topic: &Topic, rules: &ProduceRules, data: PartitionProduceDat
 }
 
 /// The batch as the topic wants it stored. (A log-append time is storage's to write: it knows the moment.)
-fn prepare(
-    cx: &Cx,
-    topic: &Topic,
-    rules: &ProduceRules,
-    data: PartitionProduceData,
-) -> Result<Batch, Refusal> {
+fn prepare(cx: &Cx, topic: &Topic, data: PartitionProduceData) -> Result<Batch, Refusal> {
+    let rules = &topic.config.produce();
     if data.index < 0 || data.index >= topic.partitions {
         let code = ErrorCode::UnknownTopicOrPartition;
         let message = format!(

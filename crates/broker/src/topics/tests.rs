@@ -77,7 +77,8 @@ fn a_setting_survives_the_hang_up_of_its_client_and_the_next_setting() {
     while storage.step() {}
     let reply = second.now_or_never().expect("it is durable");
     assert_eq!(reply.responses[0].error_code, 0);
-    let config = &storage.topic("t").expect("there").config;
+    let topic = storage.topic("t").expect("there");
+    let config = topic.config.given();
     let expected = [("retention.ms", "1000"), ("segment.bytes", "2000000")];
     assert!(
         config

@@ -134,7 +134,11 @@ fn the_topic_is_internal_and_has_one_partition() {
         .unwrap();
     assert_eq!((topic.partitions, topic.internal), (1, true));
     assert_eq!(
-        topic.config.get("cleanup.policy").map(String::as_str),
+        topic
+            .config
+            .given()
+            .get("cleanup.policy")
+            .map(String::as_str),
         Some("compact")
     );
 }

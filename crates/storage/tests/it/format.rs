@@ -108,7 +108,7 @@ fn check(storage: &Storage) {
     let events = storage.topic("events").unwrap();
     assert_eq!((events.partitions, events.internal), (2, false));
     assert_eq!(
-        events.config,
+        *events.config.given(),
         BTreeMap::from([("retention.bytes".to_owned(), "77".to_owned())])
     );
     assert!(storage.topic("_schemas").unwrap().internal);

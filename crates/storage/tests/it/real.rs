@@ -699,3 +699,40 @@ fn several_topics_are_read_in_one_order_and_partitions_can_be_left_out() {
     assert!(!storage.wait_topics(&silent, Duration::ZERO));
     assert!(storage.wait_topics(&all(), Duration::ZERO));
 }
+
+#[test]
+fn a_configuration_is_judged_where_it_is_set_and_read_again_at_a_restart() {
+    let dir = tempdir().unwrap();
+    let storage = open(dir.path());
+    let given = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    let create = |name: &str, internal, config| Op::CreateTopic {
+        name: name.to_owned(),
+        id: Uuid::new_v4(),
+        partitions: 1,
+        config,
+        internal,
+    };
+    let refused = |op: Op| match storage.commit_blocking(vec![op]) {
+        Err(CommitError::InvalidConfig(invalid)) => invalid.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let compact = given("cleanup.policy", "compact");
+    assert!(
+        refused(create("t", false, compact.clone())).contains("compact is not supported yet"),
+        "it would never be done"
+    );
+    assert!(storage.topic("t").is_none());
+    let topic = create_with(&storage, "t", 1, &[("retention.ms", "5")]);
+    let config = given("retention.ms", "a week");
+    let refusal = refused(Op::AlterConfig { id: topic, config });
+    assert!(refusal.ends_with("Not a number of type LONG"), "{refusal}");
+    // What a topic of ours says of itself is not obeyed.
+    storage
+        .commit_blocking(vec![create("_ours", true, compact.clone())])
+        .unwrap();
+    drop(storage);
+    let storage = open(dir.path());
+    let config = |name: &str| storage.topic(name).unwrap().config.clone();
+    assert_eq!(config("t").retention().ms, Some(5));
+    assert_eq!(*config("_ours").given(), compact);
+}

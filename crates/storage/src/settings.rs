@@ -6,13 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use lw_protocol::Compression;
 use lw_stdx::suggest;
-use lw_storage::Topic;
 
 /// The kinds of values, by the numbers that DescribeConfigs uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Boolean = 1,
     String = 2,
     Int = 3,
@@ -23,11 +21,12 @@ pub(crate) enum Kind {
 
 /// One configuration: its name for a topic, the broker's name for the default, and that default.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Setting {
-    pub(crate) name: &'static str,
-    pub(crate) broker_name: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) default: &'static str,
+pub struct Setting {
+    pub name: &'static str,
+    /// Empty where a broker has none.
+    pub broker_name: &'static str,
+    pub kind: Kind,
+    pub default: &'static str,
     /// The least value of a number.
     min: i64,
 }
@@ -51,7 +50,7 @@ const fn setting(
 }
 
 /// Sorted by name.
-pub(crate) const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &[
     setting(
         "cleanup.policy",
         "log.cleanup.policy",
@@ -221,7 +220,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "retention.ms",
         "log.retention.ms",
         Kind::Long,
-        lw_storage::DEFAULT_RETENTION_MS,
+        "604800000",
         -1,
     ),
     setting(
@@ -255,16 +254,42 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
 ];
 
-pub(crate) fn find(name: &str) -> Option<&'static Setting> {
+pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// Checks one name and value; the error is the text for the client, Kafka's where Kafka has one.
-pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
-    let setting = find(name).ok_or_else(|| unknown(name))?;
+/// A setting that a topic cannot have, in Kafka's words where Kafka has some.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSetting {
+    #[error("Unknown topic config name: {name}{}", near.map_or(String::new(), |near| format!(". Did you mean {near}?")))]
+    Unknown {
+        name: String,
+        near: Option<&'static str>,
+    },
+    #[error("Invalid value {value} for configuration {name}: {why}")]
+    Value {
+        name: String,
+        value: String,
+        why: String,
+    },
+}
+
+/// Checks one name and value.
+///
+/// # Errors
+/// When there is no such setting, when it cannot have this value, or when we would not do what the value promises.
+pub fn check(name: &str, value: &str) -> Result<(), InvalidSetting> {
+    let setting = find(name).ok_or_else(|| InvalidSetting::Unknown {
+        name: name.to_owned(),
+        near: suggest::nearest(name, SETTINGS.iter().map(|setting| setting.name)),
+    })?;
     check_kind(setting, value.trim())
         .and_then(|()| check_words(name, value))
-        .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"))
+        .map_err(|why| InvalidSetting::Value {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            why,
+        })
 }
 
 fn check_kind(setting: &Setting, value: &str) -> Result<(), String> {
@@ -340,52 +365,11 @@ fn at_most(value: &str, max: i64) -> Result<(), String> {
     }
 }
 
-fn unknown(name: &str) -> String {
-    match suggest::nearest(name, SETTINGS.iter().map(|setting| setting.name)) {
-        Some(near) => format!("Unknown topic config name: {name}. Did you mean {near}?"),
-        None => format!("Unknown topic config name: {name}"),
-    }
-}
-
 /// The value in force.
-pub(crate) fn value<'a>(config: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+pub fn value<'a>(config: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     match config.get(name) {
         Some(value) => value,
         None => find(name).map_or("", |setting| setting.default),
-    }
-}
-
-/// A number in force; the names asked for are numbers in [`SETTINGS`], and values were checked when they were set.
-fn number(config: &BTreeMap<String, String>, name: &str) -> i64 {
-    value(config, name).trim().parse().unwrap_or(i64::MAX)
-}
-
-/// What a topic asks of the batches that are produced to it, read from its texts once for all of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ProduceRules {
-    /// `compression.type`; `None` is `producer`: the bytes are left alone.
-    pub(crate) compression: Option<Compression>,
-    /// `max.message.bytes`.
-    pub(crate) max_bytes: i64,
-    /// `message.timestamp.type` is LogAppendTime.
-    pub(crate) is_log_append_time: bool,
-    /// `message.timestamp.before.max.ms`; `None` where every timestamp lies within it, which is the default.
-    pub(crate) before_max_ms: Option<i64>,
-    /// `message.timestamp.after.max.ms`.
-    pub(crate) after_max_ms: i64,
-}
-
-impl ProduceRules {
-    pub(crate) fn of(topic: &Topic) -> ProduceRules {
-        let config = &topic.config;
-        let before = number(config, "message.timestamp.before.max.ms");
-        ProduceRules {
-            compression: Compression::from_topic_config(value(config, "compression.type")),
-            max_bytes: number(config, "max.message.bytes"),
-            is_log_append_time: topic.is_log_append_time(),
-            before_max_ms: (before != i64::MAX).then_some(before),
-            after_max_ms: number(config, "message.timestamp.after.max.ms"),
-        }
     }
 }
 
@@ -399,7 +383,7 @@ mod tests {
             .iter()
             .map(|(name, value)| match check(name, value) {
                 Ok(()) => format!("{name}={value}: ok"),
-                Err(message) => message,
+                Err(refusal) => refusal.to_string(),
             })
             .collect();
         expected.assert_eq(&lines.join("\n"));
@@ -416,44 +400,6 @@ mod tests {
                 setting.name
             );
         }
-    }
-
-    #[test]
-    fn rules_are_what_the_texts_say_and_the_defaults_otherwise() {
-        let rules = |pairs: &[(&str, &str)]| {
-            let pairs = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
-            ProduceRules::of(&Topic {
-                id: uuid::Uuid::nil(),
-                name: "t".into(),
-                partitions: 1,
-                config: pairs.collect(),
-                internal: false,
-            })
-        };
-        let defaults = ProduceRules {
-            compression: None,
-            max_bytes: 1_048_588,
-            is_log_append_time: false,
-            before_max_ms: None,
-            after_max_ms: 3_600_000,
-        };
-        assert_eq!(rules(&[]), defaults);
-        assert_eq!(rules(&[("compression.type", "producer")]), defaults);
-        let told = [
-            ("compression.type", "lz4"),
-            ("max.message.bytes", " 7 "),
-            ("message.timestamp.type", "LogAppendTime"),
-            ("message.timestamp.before.max.ms", "8"),
-            ("message.timestamp.after.max.ms", "9"),
-        ];
-        let expected = ProduceRules {
-            compression: Some(Compression::Lz4),
-            max_bytes: 7,
-            is_log_append_time: true,
-            before_max_ms: Some(8),
-            after_max_ms: 9,
-        };
-        assert_eq!(rules(&told), expected);
     }
 
     #[test]
