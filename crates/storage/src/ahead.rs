@@ -14,11 +14,12 @@ use bytes::Bytes;
 use lw_protocol::{Batch, BatchHeader};
 use uuid::Uuid;
 
-use crate::batches::{MAX_BATCHES, for_each_batch};
+use crate::batches::for_each_batch;
 use crate::config::Fault;
 use crate::frame::MAX_PAYLOAD;
+use crate::numbers::{Offset, Order};
 use crate::ops::{AppendError, Appended, CommitError, Expect, Op, Table, TooLarge};
-use crate::producers::{Producer, Verdict, judge};
+use crate::producers::{Producer, Sent, Verdict, judge};
 use crate::record::{LogId, Record};
 use crate::state::State;
 use crate::time::Now;
@@ -30,8 +31,8 @@ pub(crate) const MAX_APPEND: usize = 128 << 20;
 /// Facts of requests in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    ends: HashMap<LogId, (u64, i64)>,
-    starts: HashMap<LogId, (u64, i64)>,
+    ends: HashMap<LogId, (u64, Offset)>,
+    starts: HashMap<LogId, (u64, Offset)>,
     producers: HashMap<(LogId, i64), (u64, Producer)>,
     values: HashMap<(Table, Bytes), (u64, Option<Bytes>)>,
     topics: HashMap<Uuid, (u64, Option<Arc<Topic>>)>,
@@ -42,7 +43,7 @@ pub(crate) struct Ahead {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) record: Record<Bytes>,
-    pub(crate) base_offset: i64,
+    pub(crate) base_offset: Offset,
 }
 
 /// An accepted request.
@@ -177,10 +178,10 @@ impl Request<'_> {
     }
 
     fn write(&mut self, record: Record<Bytes>) {
-        self.place(record, 0);
+        self.place(record, Offset::FIRST);
     }
 
-    fn place(&mut self, record: Record<Bytes>, base_offset: i64) {
+    fn place(&mut self, record: Record<Bytes>, base_offset: Offset) {
         self.accepted.size += record.size();
         self.accepted.records.push(Placed {
             record,
@@ -193,7 +194,7 @@ impl Request<'_> {
         let Accepted { size, batches, .. } = self.accepted;
         for (what, found, limit) in [
             (TooLarge::Bytes, size, MAX_PAYLOAD),
-            (TooLarge::Batches, batches, MAX_BATCHES),
+            (TooLarge::Batches, batches, Order::MAX_BATCHES),
         ] {
             if found > limit {
                 return Err(CommitError::TooLarge { what, found, limit });
@@ -279,14 +280,15 @@ impl Request<'_> {
             return Err(CommitError::UnknownTopic(log.topic));
         }
         // Only what is durable may go: the log start must not pass the high watermark.
-        let end = self.state.logs.get(&log).map_or(0, |durable| durable.end);
+        let durable = self.state.logs.get(&log);
+        let end = durable.map_or(Offset::FIRST, |durable| durable.end);
         let start = self.start(log);
-        let offset = if before == -1 { end } else { before };
-        if offset < 0 || offset > end {
+        let offset = if before == -1 { end } else { Offset(before) };
+        if !(Offset::FIRST..=end).contains(&offset) {
             return Err(CommitError::OffsetOutOfRange {
                 asked: before,
-                start,
-                end,
+                start: start.0,
+                end: end.0,
             });
         }
         if offset > start {
@@ -339,12 +341,15 @@ impl Request<'_> {
         let headers = headers(&batches)?;
         let base_offset = self.end(log);
         let log_start = self.start(log);
-        if let Some((base, last, timestamp)) = self.judge_all(log, &headers, base_offset)? {
+        if let Some(sent) = self.judge_all(log, &headers, base_offset)? {
             self.accepted.appended.push(Appended {
-                base_offset: base,
-                last_offset: last,
-                log_append_time: if log_append_time >= 0 { timestamp } else { -1 },
-                log_start,
+                base_offset: sent.base_offset.0,
+                last_offset: sent.last_offset.0,
+                log_append_time: match log_append_time {
+                    0.. => sent.timestamp,
+                    _ => -1,
+                },
+                log_start: log_start.0,
                 duplicate: true,
             });
             return Ok(());
@@ -353,7 +358,7 @@ impl Request<'_> {
             .iter()
             .map(|header| i64::from(header.last_offset_delta) + 1)
             .sum();
-        let end = base_offset + count;
+        let end = base_offset.plus(count);
         self.staged.ends.insert(log, (self.ticket, end));
         self.accepted.batches += headers.len();
         let record = Record::Append {
@@ -363,24 +368,24 @@ impl Request<'_> {
         };
         self.place(record, base_offset);
         self.accepted.appended.push(Appended {
-            base_offset,
-            last_offset: end - 1,
+            base_offset: base_offset.0,
+            last_offset: end.0 - 1,
             log_append_time,
-            log_start,
+            log_start: log_start.0,
             duplicate: false,
         });
         Ok(())
     }
 
-    /// Takes each batch into its producer's state, or finds that all of them were here: (base, last, timestamp) then.
+    /// Takes each batch into its producer's state, or finds that all of them were here: as one that was sent, then.
     fn judge_all(
         &mut self,
         log: LogId,
         headers: &[BatchHeader],
-        base_offset: i64,
-    ) -> Result<Option<(i64, i64, i64)>, AppendError> {
+        base_offset: Offset,
+    ) -> Result<Option<Sent>, AppendError> {
         let mut offset = base_offset;
-        let mut repeated: Option<(i64, i64, i64)> = None;
+        let mut repeated: Option<Sent> = None;
         for (n, header) in headers.iter().enumerate() {
             let id = header.producer_id;
             let mut verdict = Verdict::New;
@@ -403,11 +408,13 @@ impl Request<'_> {
                             .producers
                             .insert((log, id), (self.ticket, after));
                     }
-                    offset += i64::from(header.last_offset_delta) + 1;
+                    offset = offset.plus(i64::from(header.last_offset_delta) + 1);
                 }
-                Verdict::Repeat(sent) => {
-                    let base = repeated.map_or(sent.base_offset, |(base, ..)| base);
-                    repeated = Some((base, sent.last_offset, sent.timestamp));
+                Verdict::Repeat(mut sent) => {
+                    if let Some(first) = repeated {
+                        sent.base_offset = first.base_offset;
+                    }
+                    repeated = Some(sent);
                 }
                 Verdict::OutOfOrder { expected } => return Err(hole(header, expected)),
                 Verdict::OldEpoch { current } => {
@@ -445,19 +452,25 @@ impl Request<'_> {
             .is_some_and(|topic| (0..topic.partitions).contains(&log.partition))
     }
 
-    fn end(&self, log: LogId) -> i64 {
+    fn end(&self, log: LogId) -> Offset {
         let fact = self.staged.ends.get(&log).or(self.ahead.ends.get(&log));
         match fact {
             Some((_, end)) => *end,
-            None => self.state.logs.get(&log).map_or(0, |durable| durable.end),
+            None => {
+                let durable = self.state.logs.get(&log);
+                durable.map_or(Offset::FIRST, |durable| durable.end)
+            }
         }
     }
 
-    fn start(&self, log: LogId) -> i64 {
+    fn start(&self, log: LogId) -> Offset {
         let fact = self.staged.starts.get(&log).or(self.ahead.starts.get(&log));
         match fact {
             Some((_, start)) => *start,
-            None => self.state.logs.get(&log).map_or(0, |durable| durable.start),
+            None => {
+                let durable = self.state.logs.get(&log);
+                durable.map_or(Offset::FIRST, |durable| durable.start)
+            }
         }
     }
 
@@ -507,8 +520,11 @@ fn hole(header: &BatchHeader, expected: i32) -> AppendError {
 /// The headers of a record set that is whole batches and nothing else.
 fn headers(batches: &[u8]) -> Result<Vec<BatchHeader>, AppendError> {
     let mut headers = Vec::new();
-    for_each_batch(batches, |header, _| headers.push(header))
-        .map_err(|damaged| AppendError::Malformed(damaged.0.to_owned()))?;
+    for_each_batch(batches, |header, _| {
+        headers.push(header);
+        Ok(())
+    })
+    .map_err(|damaged| AppendError::Malformed(damaged.0.to_owned()))?;
     if headers.is_empty() {
         return Err(AppendError::Malformed("there is no batch".to_owned()));
     }

@@ -4,17 +4,13 @@ use lw_protocol::BatchHeader;
 
 use crate::codec::{Damaged, Reader};
 use crate::index::Entry;
+use crate::numbers::{Lsn, Offset, Order};
 use crate::record::{LogId, Record, decode};
-
-/// Bits of an [`Entry::order`] that number the batches of one frame; the lsn stands above them.
-pub(crate) const ORDER_BITS: u32 = 20;
-/// Batches of one frame.
-pub(crate) const MAX_BATCHES: usize = 1 << ORDER_BITS;
 
 /// Walks the headers of a record set, each with its position in it.
 pub(crate) fn for_each_batch(
     batches: &[u8],
-    mut visit: impl FnMut(BatchHeader, u64),
+    mut visit: impl FnMut(BatchHeader, u64) -> Result<(), Damaged>,
 ) -> Result<(), Damaged> {
     let mut at = 0;
     while at < batches.len() {
@@ -23,16 +19,16 @@ pub(crate) fn for_each_batch(
         if len > batches.len() - at {
             return Err(Damaged("batch length"));
         }
-        visit(header, at as u64);
+        visit(header, at as u64)?;
         at += len;
     }
     Ok(())
 }
 
-pub(crate) fn entry(header: &BatchHeader, position: u64, order: u64) -> Entry {
+pub(crate) fn entry(header: &BatchHeader, position: u64, order: Order) -> Entry {
     Entry {
-        base: header.base_offset,
-        last: header.last_offset(),
+        base: Offset(header.base_offset),
+        last: Offset(header.last_offset()),
         max_timestamp: header.max_timestamp,
         order,
         position: u32::try_from(position).expect("a WAL file is under 4 GiB"),
@@ -42,19 +38,20 @@ pub(crate) fn entry(header: &BatchHeader, position: u64, order: u64) -> Entry {
 
 /// The batches of a frame as index entries, without a state: for rebuilding a sealed file's sidecar.
 pub(crate) fn entries_of(
-    lsn: u64,
+    lsn: Lsn,
     position: u64,
     payload: &[u8],
     mut visit: impl FnMut(LogId, Entry),
 ) -> Result<(), Damaged> {
-    let mut order = lsn << ORDER_BITS;
+    let mut count = 0;
     let mut reader = Reader::new(payload);
     while !reader.is_empty() {
         if let Record::Append { log, batches, .. } = decode(&mut reader)? {
             let start = position + (reader.position() - batches.len()) as u64;
             for_each_batch(batches, |header, at| {
-                visit(log, entry(&header, start + at, order));
-                order += 1;
+                visit(log, entry(&header, start + at, Order::of(lsn, count)?));
+                count += 1;
+                Ok(())
             })?;
         }
     }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::index::{ENTRY_LEN, Entry};
+use crate::numbers::FileNumber;
 use crate::record::LogId;
 
 /// The entries of one log in one sealed file: moved here from the active file as they are, never copied.
 pub(crate) type Entries = Arc<Vec<Entry>>;
 
 /// A file and a log in it.
-type Key = (u64, LogId);
+type Key = (FileNumber, LogId);
 
 /// Entries by file and log. What is pinned stays; of the rest the least recently used go first.
 pub(crate) struct IndexCache {
@@ -44,7 +45,7 @@ impl IndexCache {
         }
     }
 
-    pub(crate) fn get(&self, file: u64, log: LogId) -> Option<Entries> {
+    pub(crate) fn get(&self, file: FileNumber, log: LogId) -> Option<Entries> {
         let key = (file, log);
         let mut held = self.held.lock();
         if let Some(entries) = held.pinned.get(&key) {
@@ -55,7 +56,7 @@ impl IndexCache {
         Some(entries)
     }
 
-    pub(crate) fn put(&self, file: u64, log: LogId, entries: Entries) {
+    pub(crate) fn put(&self, file: FileNumber, log: LogId, entries: Entries) {
         let mut held = self.held.lock();
         held.use_now((file, log), entries);
         while held.bytes > self.bound && held.by_use.len() > 1 {
@@ -66,13 +67,13 @@ impl IndexCache {
     }
 
     /// Keeps a sealed file's entries until [`IndexCache::unpin`].
-    pub(crate) fn pin(&self, file: u64, logs: impl Iterator<Item = (LogId, Entries)>) {
+    pub(crate) fn pin(&self, file: FileNumber, logs: impl Iterator<Item = (LogId, Entries)>) {
         let logs = logs.map(|(log, entries)| ((file, log), entries));
         self.held.lock().pinned.extend(logs);
     }
 
     /// The file's sidecar is durable.
-    pub(crate) fn unpin(&self, file: u64) {
+    pub(crate) fn unpin(&self, file: FileNumber) {
         let mut held = self.held.lock();
         held.pinned.retain(|(of, _), _| *of != file);
         // The map of a start on a full disk, with hundreds of files in it, is not to stay that large.
@@ -81,7 +82,7 @@ impl IndexCache {
         }
     }
 
-    pub(crate) fn forget(&self, file: u64) {
+    pub(crate) fn forget(&self, file: FileNumber) {
         let mut held = self.held.lock();
         let of_file = held.entries.keys().filter(|(of, _)| *of == file);
         let keys: Vec<Key> = of_file.copied().collect();
@@ -110,6 +111,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numbers::{Offset, Order};
     use uuid::Uuid;
 
     #[test]
@@ -120,10 +122,10 @@ mod tests {
         };
         let entries = |count: usize| -> Entries {
             let entry = Entry {
-                base: 0,
-                last: 0,
+                base: Offset::FIRST,
+                last: Offset::FIRST,
                 max_timestamp: 0,
-                order: 0,
+                order: Order::default(),
                 position: 0,
                 len: 0,
             };
@@ -135,24 +137,24 @@ mod tests {
             assert_eq!(held.by_use.len(), held.entries.len());
             let sizes = held.entries.values().map(|used| used.entries.len());
             assert_eq!(held.bytes, sizes.sum::<usize>() * ENTRY_LEN);
-            held.by_use.values().map(|(file, _)| *file).collect()
+            held.by_use.values().map(|(file, _)| file.0).collect()
         };
-        cache.pin(9, [(log, entries(100))].into_iter());
+        cache.pin(FileNumber(9), [(log, entries(100))].into_iter());
         for file in 1..=3 {
-            cache.put(file, log, entries(3));
+            cache.put(FileNumber(file), log, entries(3));
         }
-        assert!(cache.get(1, log).is_some());
-        cache.put(4, log, entries(4));
+        assert!(cache.get(FileNumber(1), log).is_some());
+        cache.put(FileNumber(4), log, entries(4));
         assert_eq!(kept(&cache), [3, 1, 4]);
-        cache.put(1, log, entries(1));
+        cache.put(FileNumber(1), log, entries(1));
         assert_eq!(kept(&cache), [3, 4, 1]);
         // One that is larger than all the room takes it alone.
-        cache.put(5, log, entries(11));
+        cache.put(FileNumber(5), log, entries(11));
         assert_eq!(kept(&cache), [5]);
-        assert!(cache.get(9, log).is_some());
-        cache.unpin(9);
-        assert!(cache.get(9, log).is_none());
-        cache.forget(5);
+        assert!(cache.get(FileNumber(9), log).is_some());
+        cache.unpin(FileNumber(9));
+        assert!(cache.get(FileNumber(9), log).is_none());
+        cache.forget(FileNumber(5));
         assert_eq!(kept(&cache), [0_u64; 0]);
     }
 }

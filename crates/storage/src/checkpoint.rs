@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::codec::{Damaged, Reader, Writer, seal, unseal};
 use crate::frame::Place;
+use crate::numbers::{FileNumber, Lsn, Offset};
 use crate::ops::Table;
 use crate::producers::Producer;
 use crate::record::LogId;
@@ -33,11 +34,11 @@ pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
     let mut out = Writer::default();
     out.0.extend_from_slice(MAGIC);
     out.u32(FORMAT);
-    out.u64(place.file);
+    out.u64(place.file.0);
     out.u32(place.life);
     out.u64(place.position);
     out.u32(place.link);
-    out.u64(place.lsn);
+    out.u64(place.lsn.0);
     out.i64(now);
     out.count(state.topics.len());
     for topic in state.topics.values() {
@@ -60,8 +61,8 @@ pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
     for (id, log) in &state.logs {
         out.uuid(id.topic);
         out.i32(id.partition);
-        out.i64(log.start);
-        out.i64(log.end);
+        out.i64(log.start.0);
+        out.i64(log.end.0);
         let alive = || log.producers.iter().filter(|(_, p)| !p.is_expired(now));
         out.count(alive().count());
         for (id, producer) in alive() {
@@ -83,11 +84,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
         return Err(Damaged("the checkpoint format is unknown"));
     }
     let place = Place {
-        file: reader.u64("file id")?,
+        file: FileNumber(reader.u64("file id")?),
         life: reader.u32("life")?,
         position: reader.u64("position")?,
         link: reader.u32("link")?,
-        lsn: reader.u64("lsn")?,
+        lsn: Lsn(reader.u64("lsn")?),
     };
     let mut state = State {
         lsn: place.lsn,
@@ -120,8 +121,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
             partition: reader.i32("partition")?,
         };
         let log = state.logs.get_mut(&id).ok_or(Damaged("log of no topic"))?;
-        log.start = reader.i64("log start")?;
-        log.end = reader.i64("log end")?;
+        log.start = Offset(reader.i64("log start")?);
+        log.end = Offset(reader.i64("log end")?);
         for _ in 0..reader.u32("producer count")? {
             let producer = reader.i64("producer id")?;
             let known = Producer::decode(&mut reader)?;

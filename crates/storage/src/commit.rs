@@ -312,7 +312,9 @@ impl Engine {
                 core.stats.largest_group_frames.max(places.len() as u64);
         }
         for frame in frames.drain(..count) {
-            lsn += u64::from(!frame.records.is_empty());
+            if !frame.records.is_empty() {
+                lsn = lsn.next();
+            }
             let committed = Committed {
                 lsn,
                 appended: frame.appended,

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::folder::Folder;
 use crate::holds::Holds;
 use crate::listeners::Listeners;
+use crate::numbers::FileNumber;
 use crate::ops::{CommitError, StorageFull};
 use crate::queue::Queue;
 use crate::readers::Readers;
@@ -79,15 +80,15 @@ pub(crate) struct Core {
 
 /// Which files do what.
 pub(crate) struct Files {
-    pub(crate) active: u64,
+    pub(crate) active: FileNumber,
     /// Bytes used and there in the active file.
     pub(crate) fill: (u64, u64),
     /// The one in which replay begins after the newest checkpoint.
-    pub(crate) checkpoint: u64,
+    pub(crate) checkpoint: FileNumber,
     /// The same after the one before it: files before this one may go.
-    pub(crate) keep_from: u64,
+    pub(crate) keep_from: FileNumber,
     /// Those that cannot be rewritten: something in them is damaged.
-    pub(crate) stuck: BTreeSet<u64>,
+    pub(crate) stuck: BTreeSet<FileNumber>,
 }
 
 impl Files {

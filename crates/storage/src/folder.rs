@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Damaged;
 use crate::index::{ENTRY_LEN, Entry, Head, Segment};
+use crate::numbers::FileNumber;
 
 /// Open WAL files kept; the log may have far more files than a process may have descriptors.
 const OPEN_FILES: usize = 64;
@@ -64,18 +65,18 @@ impl Meta {
 #[derive(Default)]
 struct OpenFiles {
     uses: u64,
-    files: BTreeMap<u64, (u64, Arc<dyn File>)>,
+    files: BTreeMap<FileNumber, (u64, Arc<dyn File>)>,
 }
 
 impl OpenFiles {
-    fn get(&mut self, id: u64) -> Option<Arc<dyn File>> {
+    fn get(&mut self, id: FileNumber) -> Option<Arc<dyn File>> {
         self.uses += 1;
         let (used, file) = self.files.get_mut(&id)?;
         *used = self.uses;
         Some(file.clone())
     }
 
-    fn put(&mut self, id: u64, file: Arc<dyn File>) {
+    fn put(&mut self, id: FileNumber, file: Arc<dyn File>) {
         self.uses += 1;
         self.files.insert(id, (self.uses, file));
         if self.files.len() > OPEN_FILES {
@@ -92,7 +93,7 @@ pub(crate) struct Folder {
     pub(crate) wal: PathBuf,
     open: Mutex<OpenFiles>,
     /// Which ids are rewritten files.
-    rewritten: Mutex<BTreeSet<u64>>,
+    rewritten: Mutex<BTreeSet<FileNumber>>,
 }
 
 impl Folder {
@@ -139,24 +140,24 @@ impl Folder {
         self.disk.sync_dir(&self.dir)
     }
 
-    pub(crate) fn file(&self, id: u64) -> PathBuf {
-        self.wal.join(format!("{id:020}.wal"))
+    pub(crate) fn file(&self, id: FileNumber) -> PathBuf {
+        self.wal.join(format!("{:020}.wal", id.0))
     }
 
-    fn sidecar(&self, id: u64) -> PathBuf {
-        self.wal.join(format!("{id:020}.idx"))
+    fn sidecar(&self, id: FileNumber) -> PathBuf {
+        self.wal.join(format!("{:020}.idx", id.0))
     }
 
-    pub(crate) fn rewritten(&self, id: u64) -> PathBuf {
-        self.wal.join(format!("{id:020}.seg"))
+    pub(crate) fn rewritten(&self, id: FileNumber) -> PathBuf {
+        self.wal.join(format!("{:020}.seg", id.0))
     }
 
-    pub(crate) fn is_rewritten(&self, id: u64) -> bool {
+    pub(crate) fn is_rewritten(&self, id: FileNumber) -> bool {
         self.rewritten.lock().contains(&id)
     }
 
     /// The file with a sealed file's batches.
-    pub(crate) fn batches(&self, id: u64) -> PathBuf {
+    pub(crate) fn batches(&self, id: FileNumber) -> PathBuf {
         match self.is_rewritten(id) {
             true => self.rewritten(id),
             false => self.file(id),
@@ -164,7 +165,7 @@ impl Folder {
     }
 
     /// The file that begins with the index of them.
-    pub(crate) fn index(&self, id: u64) -> PathBuf {
+    pub(crate) fn index(&self, id: FileNumber) -> PathBuf {
         match self.is_rewritten(id) {
             true => self.rewritten(id),
             false => self.sidecar(id),
@@ -177,13 +178,13 @@ impl Folder {
 
     /// Ids of the log's files, ascending. What interrupted work left behind is removed: half-written files, sidecars of no
     /// file, and files whose batches a rewritten one holds; an inner error names a rewritten file that is damaged.
-    pub(crate) fn tidy_and_list(&self) -> io::Result<Result<Vec<u64>, (PathBuf, Damaged)>> {
+    pub(crate) fn tidy_and_list(&self) -> io::Result<Result<Vec<FileNumber>, (PathBuf, Damaged)>> {
         let [mut files, mut sidecars, mut rewritten] = [const { BTreeSet::new() }; 3];
         for entry in self.disk.list(&self.wal)? {
             let Some((stem, kind)) = entry.name.rsplit_once('.') else {
                 continue;
             };
-            match (stem.parse::<u64>(), kind) {
+            match (stem.parse().map(FileNumber), kind) {
                 (Ok(id), "wal") => drop(files.insert(id)),
                 (Ok(id), "idx") => drop(sidecars.insert(id)),
                 (Ok(id), "seg") => drop(rewritten.insert(id)),
@@ -214,7 +215,7 @@ impl Folder {
     }
 
     /// One rewritten file, in its place already, stands for all of these from now on.
-    pub(crate) fn replace(&self, files: &RangeInclusive<u64>) {
+    pub(crate) fn replace(&self, files: &RangeInclusive<FileNumber>) {
         self.open.lock().files.retain(|id, _| !files.contains(id));
         let mut rewritten = self.rewritten.lock();
         rewritten.retain(|id| !files.contains(id));
@@ -222,7 +223,11 @@ impl Folder {
     }
 
     /// Takes a sealed file's index away, and a rewritten file whole; returns what is left to remove or to use again.
-    pub(crate) fn remove_index(&self, id: u64, rewritten: bool) -> io::Result<Option<PathBuf>> {
+    pub(crate) fn remove_index(
+        &self,
+        id: FileNumber,
+        rewritten: bool,
+    ) -> io::Result<Option<PathBuf>> {
         if rewritten {
             self.disk.remove(&self.rewritten(id))?;
             return Ok(None);
@@ -233,7 +238,7 @@ impl Folder {
         Ok(Some(self.file(id)))
     }
 
-    pub(crate) fn handle(&self, id: u64) -> io::Result<Arc<dyn File>> {
+    pub(crate) fn handle(&self, id: FileNumber) -> io::Result<Arc<dyn File>> {
         let mut open = self.open.lock();
         if let Some(file) = open.get(id) {
             return Ok(file);
@@ -243,25 +248,25 @@ impl Folder {
         Ok(file)
     }
 
-    pub(crate) fn adopt(&self, id: u64, file: Arc<dyn File>) {
+    pub(crate) fn adopt(&self, id: FileNumber, file: Arc<dyn File>) {
         self.open.lock().put(id, file);
     }
 
-    pub(crate) fn forget(&self, id: u64) {
+    pub(crate) fn forget(&self, id: FileNumber) {
         self.open.lock().files.remove(&id);
         self.rewritten.lock().remove(&id);
     }
 
     pub(crate) fn write_sidecar(
         &self,
-        id: u64,
+        id: FileNumber,
         write: impl FnOnce(&dyn File) -> io::Result<()>,
     ) -> io::Result<()> {
         write_atomic_with(&*self.disk, &self.sidecar(id), write)
     }
 
     /// The head of a sealed file's index; an inner error when it is missing, damaged or another file's.
-    pub(crate) fn read_head(&self, id: u64) -> io::Result<Result<Head, Damaged>> {
+    pub(crate) fn read_head(&self, id: FileNumber) -> io::Result<Result<Head, Damaged>> {
         let path = self.index(id);
         if !self.disk.exists(&path) {
             return Ok(Err(Damaged("there is no index")));

@@ -33,6 +33,7 @@ use bytes::{BufMut, BytesMut};
 use lw_stdx::disk::{File, read_full};
 
 use crate::codec::{Damaged, Reader, Writer};
+use crate::numbers::{FileNumber, Lsn};
 
 pub(crate) const FILE_HEADER: u64 = 64;
 pub(crate) const FRAME_HEADER: usize = 28;
@@ -47,8 +48,8 @@ pub(crate) const MAX_FILE: u64 = u32::MAX as u64;
 /// What a WAL file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileHeader {
-    pub(crate) id: u64,
-    pub(crate) first_lsn: u64,
+    pub(crate) id: FileNumber,
+    pub(crate) first_lsn: Lsn,
     /// Check of the last frame of the file before this one, and where it ends; both 0 for the first file.
     pub(crate) link: u32,
     pub(crate) previous_end: u64,
@@ -58,8 +59,8 @@ impl FileHeader {
     /// The header of the file that follows one whose frames end at `end`.
     pub(crate) fn after(end: &Place) -> FileHeader {
         FileHeader {
-            id: end.file + 1,
-            first_lsn: end.lsn + 1,
+            id: end.file.next(),
+            first_lsn: end.lsn.next(),
             link: end.link,
             previous_end: end.position,
         }
@@ -71,8 +72,8 @@ impl FileHeader {
         out.0.extend_from_slice(MAGIC);
         out.u32(FORMAT);
         out.u32(self.link);
-        out.u64(self.id);
-        out.u64(self.first_lsn);
+        out.u64(self.id.0);
+        out.u64(self.first_lsn.0);
         out.u64(self.previous_end);
         out.0.resize(60, 0);
         let crc = crc32c::crc32c(&out.0);
@@ -94,8 +95,8 @@ impl FileHeader {
         }
         let link = reader.u32("link")?;
         let header = FileHeader {
-            id: reader.u64("file id")?,
-            first_lsn: reader.u64("first lsn")?,
+            id: FileNumber(reader.u64("file id")?),
+            first_lsn: Lsn(reader.u64("first lsn")?),
             link,
             previous_end: reader.u64("previous end")?,
         };
@@ -105,7 +106,7 @@ impl FileHeader {
             return Err(Damaged("the header's checksum does not hold"));
         }
         // Zero is no lsn: the place before the first frame has the one before.
-        if header.first_lsn == 0 {
+        if header.first_lsn == Lsn(0) {
             return Err(Damaged("the first lsn is 0"));
         }
         Ok((header, header.begin(crc)))
@@ -123,7 +124,7 @@ impl FileHeader {
             life: crc,
             position: FILE_HEADER,
             link: crc,
-            lsn: self.first_lsn - 1,
+            lsn: Lsn(self.first_lsn.0 - 1),
         }
     }
 }
@@ -131,14 +132,14 @@ impl FileHeader {
 /// A place between two frames, and all that the next frame depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place {
-    pub(crate) file: u64,
+    pub(crate) file: FileNumber,
     /// CRC of the file's header.
     pub(crate) life: u32,
     pub(crate) position: u64,
     /// Check of the frame (or header) before.
     pub(crate) link: u32,
     /// Lsn of the last frame before.
-    pub(crate) lsn: u64,
+    pub(crate) lsn: Lsn,
 }
 
 /// The fixed part of a frame.
@@ -148,7 +149,7 @@ pub(crate) struct FrameHead {
     link: u32,
     pub(crate) len: u32,
     payload_crc: u32,
-    pub(crate) lsn: u64,
+    pub(crate) lsn: Lsn,
     /// The file was synced up to here when this head was written.
     pub(crate) synced: u32,
 }
@@ -159,7 +160,7 @@ impl FrameHead {
         bytes[4..8].copy_from_slice(&self.link.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.len.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.payload_crc.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.lsn.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.lsn.0.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.synced.to_le_bytes());
         let check = check(life, position, &bytes);
         bytes[..4].copy_from_slice(&check.to_le_bytes());
@@ -188,13 +189,15 @@ impl FrameHead {
     }
 
     /// The lsn that a head in these bytes would have: what a search looks at first.
-    pub(crate) fn peek_lsn(bytes: &[u8; FRAME_HEADER]) -> u64 {
-        u64::from_le_bytes(*bytes[16..].first_chunk().expect("in 28"))
+    pub(crate) fn peek_lsn(bytes: &[u8; FRAME_HEADER]) -> Lsn {
+        Lsn(u64::from_le_bytes(
+            *bytes[16..].first_chunk().expect("in 28"),
+        ))
     }
 
     /// Whether this is the frame that was written next at `place`.
     pub(crate) fn follows(&self, place: &Place) -> bool {
-        self.link == place.link && self.lsn == place.lsn + 1
+        self.link == place.link && self.lsn == place.lsn.next()
     }
 
     pub(crate) fn is_mark(&self) -> bool {
@@ -273,7 +276,7 @@ fn head_at(place: &Place, synced: u64, payload: &[u8]) -> [u8; FRAME_HEADER] {
         link: place.link,
         len: payload.len() as u32,
         payload_crc: crc32c::crc32c(payload),
-        lsn: place.lsn + 1,
+        lsn: place.lsn.next(),
         synced: u32::try_from(synced).expect("a WAL file is under 4 GiB"),
     };
     head.encode(place.life, place.position)

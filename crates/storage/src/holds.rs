@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
+use crate::numbers::Offset;
 use crate::record::LogId;
 
 /// The first offset of a partition that its holder still needs.
@@ -41,13 +42,14 @@ pub(crate) struct Holds {
 
 impl Holds {
     /// The lowest held offset of each log, and who holds it.
-    pub(crate) fn lowest(&self) -> HashMap<LogId, (i64, &str)> {
-        let mut lowest: HashMap<LogId, (i64, &str)> = HashMap::new();
+    pub(crate) fn lowest(&self) -> HashMap<LogId, (Offset, &str)> {
+        let mut lowest: HashMap<LogId, (Offset, &str)> = HashMap::new();
         for (holder, holds) in &self.by_holder {
             for hold in holds {
-                let held = lowest.entry(hold.log()).or_insert((hold.offset, holder));
-                if hold.offset < held.0 {
-                    *held = (hold.offset, holder);
+                let offset = Offset(hold.offset);
+                let held = lowest.entry(hold.log()).or_insert((offset, holder));
+                if offset < held.0 {
+                    *held = (offset, holder);
                 }
             }
         }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::cache::Entries;
 use crate::engine::{Core, Engine};
 use crate::index::Entry;
+use crate::numbers::{FileNumber, Offset, Order};
 use crate::ops::ReadError;
 use crate::read::Located;
 use crate::record::LogId;
@@ -28,7 +29,7 @@ use crate::storage::Storage;
 struct Cursor {
     topic: Arc<str>,
     id: LogId,
-    offset: i64,
+    offset: Offset,
 }
 
 /// One cursor's batches in the file that is being merged.
@@ -76,7 +77,7 @@ impl Engine {
             for (cursor, entry, bytes) in taken {
                 left = left.saturating_sub(bytes.len());
                 let cursor = &mut cursors[cursor];
-                cursor.offset = entry.last + 1;
+                cursor.offset = entry.last.next();
                 out.push(TopicBatch {
                     topic: cursor.topic.clone(),
                     batch: SourceBatch {
@@ -107,17 +108,17 @@ impl Engine {
                 cursors.push(Cursor {
                     topic: name.clone(),
                     id,
-                    offset: from.get(&partition).copied().unwrap_or(start),
+                    offset: from.get(&partition).map_or(start, |offset| Offset(*offset)),
                 });
             }
         }
-        cursors.retain(|cursor| cursor.offset != NOTHING);
+        cursors.retain(|cursor| cursor.offset != Offset(NOTHING));
         Ok(cursors)
     }
 
     fn sealed_lanes(
         &self,
-        file: u64,
+        file: FileNumber,
         places: &[(usize, Located)],
         cursors: &[Cursor],
     ) -> Result<Vec<Lane>, SourceError> {
@@ -140,7 +141,7 @@ impl Engine {
     fn take(
         &self,
         core: MutexGuard<'_, Core>,
-        file: u64,
+        file: FileNumber,
         picked: Vec<(usize, Entry)>,
     ) -> Result<Vec<(usize, Entry, Bytes)>, SourceError> {
         let found = picked
@@ -174,8 +175,8 @@ fn locate_all(
                 return Err(SourceError::OutOfRange {
                     topic: cursor.topic.to_string(),
                     partition: cursor.id.partition,
-                    asked: cursor.offset,
-                    start: log.start,
+                    asked: cursor.offset.0,
+                    start: log.start.0,
                 });
             }
             Err(_) => return Ok(None),
@@ -189,7 +190,7 @@ fn merge<'a>(
     lanes: impl Iterator<Item = (usize, &'a [Entry])>,
     max_bytes: usize,
 ) -> Vec<(usize, Entry)> {
-    let mut heap: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
+    let mut heap: BinaryHeap<Reverse<(Order, usize, usize)>> = BinaryHeap::new();
     let lanes: Vec<(usize, &[Entry])> = lanes.filter(|(_, entries)| !entries.is_empty()).collect();
     for (lane, (_, entries)) in lanes.iter().enumerate() {
         heap.push(Reverse((entries[0].order, lane, 0)));
@@ -229,7 +230,8 @@ impl Core {
         };
         (0..self.state.topics[&topic].partitions).any(|partition| {
             let log = &self.state.logs[&LogId { topic, partition }];
-            from.get(&partition).copied().unwrap_or(log.start) < log.end
+            let at = from.get(&partition);
+            at.map_or(log.start, |offset| Offset(*offset)) < log.end
         })
     }
 }
@@ -248,8 +250,8 @@ impl LogSource for Storage {
                 let log = &core.state.logs[&LogId { topic, partition }];
                 PartitionBounds {
                     partition,
-                    start: log.start,
-                    end: log.end,
+                    start: log.start.0,
+                    end: log.end.0,
                 }
             })
             .collect())

@@ -19,6 +19,7 @@ use lw_stdx::disk::File;
 
 use crate::cache::Entries;
 use crate::codec::{Damaged, Reader, Writer, seal, unseal};
+use crate::numbers::{FileNumber, Offset, Order};
 use crate::record::LogId;
 
 const MAGIC: &[u8; 8] = b"LWIDX\0\0\0";
@@ -30,11 +31,11 @@ const HEAD_PER_LOG: usize = 16 + 4 + 8 + 8 + 8 + 8 + 4 + 8 + 4;
 /// One batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) base: i64,
-    pub(crate) last: i64,
+    pub(crate) base: Offset,
+    pub(crate) last: Offset,
     pub(crate) max_timestamp: i64,
     /// Place in the WAL's history: frame lsn and number in the frame.
-    pub(crate) order: u64,
+    pub(crate) order: Order,
     pub(crate) position: u32,
     pub(crate) len: u32,
 }
@@ -42,9 +43,9 @@ pub(crate) struct Entry {
 /// All batches of one log in one sealed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
-    pub(crate) file: u64,
-    pub(crate) first: i64,
-    pub(crate) last: i64,
+    pub(crate) file: FileNumber,
+    pub(crate) first: Offset,
+    pub(crate) last: Offset,
     pub(crate) max_timestamp: i64,
     pub(crate) bytes: u64,
     /// Where its entries stand in the sidecar.
@@ -56,9 +57,9 @@ pub(crate) struct Segment {
 /// A sidecar's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(crate) file: u64,
+    pub(crate) file: FileNumber,
     /// The last WAL file whose batches are in here: the file itself, unless it is a rewritten one that joins several.
-    pub(crate) through: u64,
+    pub(crate) through: FileNumber,
     /// Where the batches end that this index knows.
     pub(crate) end: u64,
     pub(crate) segments: Vec<(LogId, Segment)>,
@@ -78,7 +79,7 @@ pub(crate) type Logs = [(LogId, Entries)];
 
 impl Head {
     /// The head of the index of `file`, which is what memory keeps.
-    pub(crate) fn of(file: u64, through: u64, end: u64, logs: &Logs) -> Head {
+    pub(crate) fn of(file: FileNumber, through: FileNumber, end: u64, logs: &Logs) -> Head {
         assert!(
             logs.is_sorted_by(|(a, _), (b, _)| a < b),
             "an index has each log once, in their order"
@@ -126,15 +127,15 @@ impl Head {
         let mut out = Writer::default();
         out.0.extend_from_slice(MAGIC);
         out.u32(FORMAT);
-        out.u64(self.file);
-        out.u64(self.through);
+        out.u64(self.file.0);
+        out.u64(self.through.0);
         out.u64(self.end);
         out.count(self.segments.len());
         for (log, segment) in &self.segments {
             out.uuid(log.topic);
             out.i32(log.partition);
-            out.i64(segment.first);
-            out.i64(segment.last);
+            out.i64(segment.first.0);
+            out.i64(segment.last.0);
             out.i64(segment.max_timestamp);
             out.u64(segment.bytes);
             out.u32(segment.entries);
@@ -165,8 +166,8 @@ impl Head {
         let head = bytes.get(..len).ok_or(Damaged("the head is cut short"))?;
         let mut reader = Reader::new(unseal(head)?);
         reader.take(12, "magic and format")?;
-        let file = reader.u64("file id")?;
-        let through = reader.u64("through")?;
+        let file = FileNumber(reader.u64("file id")?);
+        let through = FileNumber(reader.u64("through")?);
         let end = reader.u64("end")?;
         let count = reader.u32("log count")?;
         let mut segments = Vec::new();
@@ -177,8 +178,8 @@ impl Head {
             };
             let segment = Segment {
                 file,
-                first: reader.i64("first offset")?,
-                last: reader.i64("last offset")?,
+                first: Offset(reader.i64("first offset")?),
+                last: Offset(reader.i64("last offset")?),
                 max_timestamp: reader.i64("max timestamp")?,
                 bytes: reader.u64("bytes")?,
                 entries: reader.u32("entries")?,
@@ -197,7 +198,7 @@ impl Head {
 }
 
 impl Segment {
-    fn of(file: u64, entries: &[Entry], (entries_at, entries_crc): (u64, u32)) -> Segment {
+    fn of(file: FileNumber, entries: &[Entry], (entries_at, entries_crc): (u64, u32)) -> Segment {
         let (first, last) = match entries {
             [first, .., last] => (first.base, last.last),
             [only] => (only.base, only.last),
@@ -242,20 +243,20 @@ fn encoded(entries: &[Entry]) -> Vec<u8> {
 
 impl Entry {
     fn encode(&self, out: &mut Writer) {
-        out.i64(self.base);
-        out.i64(self.last);
+        out.i64(self.base.0);
+        out.i64(self.last.0);
         out.i64(self.max_timestamp);
-        out.u64(self.order);
+        out.u64(self.order.0);
         out.u32(self.position);
         out.u32(self.len);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Entry, Damaged> {
         Ok(Entry {
-            base: reader.i64("base")?,
-            last: reader.i64("last")?,
+            base: Offset(reader.i64("base")?),
+            last: Offset(reader.i64("last")?),
             max_timestamp: reader.i64("max timestamp")?,
-            order: reader.u64("order")?,
+            order: Order(reader.u64("order")?),
             position: reader.u32("position")?,
             len: reader.u32("length")?,
         })

@@ -44,6 +44,7 @@ mod frame;
 mod in_order;
 mod index;
 mod listeners;
+mod numbers;
 mod producers;
 mod queue;
 mod read;
@@ -69,6 +70,7 @@ mod roundtrip_tests;
 pub use config::{Config, Fault};
 pub use holds::Hold;
 pub use listeners::Subscription;
+pub use numbers::Lsn;
 pub use open::OpenError;
 pub use ops::{
     AppendError, Appended, CommitError, Committed, Expect, Op, ReadError, StorageFull, Table,

@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::numbers::Lsn;
 use crate::settings::InvalidSetting;
 
 /// The key-value tables. Small state only: they live whole in memory and are snapshotted with each checkpoint.
@@ -96,7 +97,7 @@ pub enum Expect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// Place of the frame in the one history.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// One for each [`Op::Append`], in order.
     pub appended: Vec<Appended>,
 }

@@ -14,6 +14,7 @@ use lw_protocol::BatchHeader;
 
 use crate::codec::{Damaged, Reader, Writer};
 use crate::config::Fault;
+use crate::numbers::Offset;
 
 /// Kafka's window: a client has at most five requests in flight.
 const WINDOW: usize = 5;
@@ -64,8 +65,8 @@ impl Eq for Window {}
 pub(crate) struct Sent {
     first_sequence: i32,
     last_sequence: i32,
-    pub(crate) base_offset: i64,
-    pub(crate) last_offset: i64,
+    pub(crate) base_offset: Offset,
+    pub(crate) last_offset: Offset,
     pub(crate) timestamp: i64,
 }
 
@@ -128,7 +129,7 @@ impl Producer {
     pub(crate) fn after(
         known: Option<&Producer>,
         header: &BatchHeader,
-        base_offset: i64,
+        base_offset: Offset,
         now: i64,
     ) -> Producer {
         let mut batches = match known {
@@ -141,7 +142,7 @@ impl Producer {
                 first_sequence: header.base_sequence,
                 last_sequence: header.last_sequence(),
                 base_offset,
-                last_offset: base_offset + i64::from(header.last_offset_delta),
+                last_offset: base_offset.plus(i64::from(header.last_offset_delta)),
                 timestamp: header.max_timestamp,
             });
         }
@@ -163,8 +164,8 @@ impl Producer {
         for sent in self.batches.as_slice() {
             out.i32(sent.first_sequence);
             out.i32(sent.last_sequence);
-            out.i64(sent.base_offset);
-            out.i64(sent.last_offset);
+            out.i64(sent.base_offset.0);
+            out.i64(sent.last_offset.0);
             out.i64(sent.timestamp);
         }
     }
@@ -178,8 +179,8 @@ impl Producer {
             batches.push(Sent {
                 first_sequence: reader.i32("first sequence")?,
                 last_sequence: reader.i32("last sequence")?,
-                base_offset: reader.i64("base offset")?,
-                last_offset: reader.i64("last offset")?,
+                base_offset: Offset(reader.i64("base offset")?),
+                last_offset: Offset(reader.i64("last offset")?),
                 timestamp: reader.i64("timestamp")?,
             });
         }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::cache::Entries;
 use crate::engine::{Core, Engine};
 use crate::index::{Entry, Segment};
+use crate::numbers::{FileNumber, Offset};
 use crate::ops::ReadError;
 use crate::record::LogId;
 use crate::state::Log;
@@ -28,7 +29,7 @@ const RUN: u64 = 4 << 20;
 /// A batch to be read: in memory already, or at a place on disk.
 pub(crate) enum Found {
     Memory(Bytes),
-    Disk { file: u64, entry: Entry },
+    Disk { file: FileNumber, entry: Entry },
 }
 
 /// Where to read in one partition, and how much of it at most.
@@ -62,7 +63,7 @@ enum Reach {
 /// A partition's part in a fetch: a place in a sealed file, or entries of the active one.
 enum Picked {
     Sealed(Segment),
-    Active(u64, Vec<Entry>),
+    Active(FileNumber, Vec<Entry>),
 }
 
 /// What the partitions of a fetch share.
@@ -155,9 +156,10 @@ impl Storage {
     ) -> Result<Option<(i64, i64)>, ReadError> {
         let id = LogId { topic, partition };
         let bounds = self.bounds(topic, partition);
-        let start = bounds.ok_or(ReadError::UnknownPartition)?.log_start;
+        let start = Offset(bounds.ok_or(ReadError::UnknownPartition)?.log_start);
         let is_due = |at: i64| at >= timestamp;
-        self.engine.first_record(id, start, is_due, is_due)
+        let found = self.engine.first_record(id, start, is_due, is_due)?;
+        Ok(found.map(|(offset, timestamp)| (offset.0, timestamp)))
     }
 
     /// The record with the largest timestamp, the first of equals: (offset, timestamp).
@@ -174,7 +176,8 @@ impl Storage {
             return Ok(None);
         };
         let is_it = |at: i64| at >= largest;
-        self.engine.first_record(id, start, is_it, is_it)
+        let found = self.engine.first_record(id, start, is_it, is_it)?;
+        Ok(found.map(|(offset, timestamp)| (offset.0, timestamp)))
     }
 }
 
@@ -205,6 +208,7 @@ impl Engine {
             let FetchFrom {
                 offset, max_bytes, ..
             } = asked[n];
+            let offset = Offset(offset);
             let picked = match place {
                 Picked::Active(file, entries) => {
                     Ok((file, budget.take(&entries, max_bytes).to_vec()))
@@ -255,7 +259,7 @@ impl Engine {
         let look = |(n, from): (usize, &FetchFrom)| {
             let log = core.state.logs.get(&from.log());
             let log = log.ok_or(ReadError::UnknownPartition)?;
-            match log.locate(from.offset)? {
+            match log.locate(Offset(from.offset))? {
                 Located::End => {}
                 Located::Sealed(segment) => places.push((n, Picked::Sealed(segment))),
                 Located::Active(first) => {
@@ -267,9 +271,9 @@ impl Engine {
             }
             Ok(Fetched {
                 batches: Vec::new(),
-                log_start: log.start,
-                high_watermark: log.end,
-                last_stable_offset: log.end,
+                log_start: log.start.0,
+                high_watermark: log.end.0,
+                last_stable_offset: log.end.0,
             })
         };
         let fetched = asked.iter().enumerate().map(look).collect();
@@ -281,17 +285,17 @@ impl Engine {
     fn first_record(
         &self,
         id: LogId,
-        mut from: i64,
+        mut from: Offset,
         batch: impl Fn(i64) -> bool,
         record: impl Fn(i64) -> bool,
-    ) -> Result<Option<(i64, i64)>, ReadError> {
+    ) -> Result<Option<(Offset, i64)>, ReadError> {
         let _reading = self.readers.enter();
         while let Some((file, entry)) = self.next_batch(id, from, &batch)? {
             let found = self.record_in(file, &entry, from, &record)?;
             if found.is_some() {
                 return Ok(found);
             }
-            from = entry.last + 1;
+            from = entry.last.next();
         }
         Ok(None)
     }
@@ -300,9 +304,9 @@ impl Engine {
     fn next_batch(
         &self,
         id: LogId,
-        from: i64,
+        from: Offset,
         batch: &impl Fn(i64) -> bool,
-    ) -> Result<Option<(u64, Entry)>, ReadError> {
+    ) -> Result<Option<(FileNumber, Entry)>, ReadError> {
         let mut after = from;
         loop {
             let segment = {
@@ -324,18 +328,18 @@ impl Engine {
             if let Some(entry) = entries.iter().find(is_it) {
                 return Ok(Some((segment.file, *entry)));
             }
-            after = segment.last + 1;
+            after = segment.last.next();
         }
     }
 
     /// The first record of a batch, at or after `from`, for which `record` holds of its timestamp.
     fn record_in(
         &self,
-        file: u64,
+        file: FileNumber,
         entry: &Entry,
-        from: i64,
+        from: Offset,
         record: &impl Fn(i64) -> bool,
-    ) -> Result<Option<(i64, i64)>, ReadError> {
+    ) -> Result<Option<(Offset, i64)>, ReadError> {
         let mut found = None;
         self.each_record(file, entry, |offset, timestamp| {
             if found.is_none() && offset >= from && record(timestamp) {
@@ -348,29 +352,30 @@ impl Engine {
     /// Visits offset and timestamp of a batch's records.
     fn each_record(
         &self,
-        file: u64,
+        file: FileNumber,
         entry: &Entry,
-        mut visit: impl FnMut(i64, i64),
+        mut visit: impl FnMut(Offset, i64),
     ) -> Result<(), ReadError> {
         let found = self.core.lock().find(file, &[*entry]);
         let bytes = self.load(found)?.swap_remove(0);
         let corrupt = |reason: String| self.corrupt(file, entry, reason);
         let parsed = Batch::split_from(&mut bytes.clone()).map_err(|e| corrupt(e.to_string()))?;
         if parsed.header().is_log_append_time() {
-            (entry.base..=entry.last).for_each(|offset| visit(offset, entry.max_timestamp));
+            let offsets = entry.base.0..=entry.last.0;
+            offsets.for_each(|offset| visit(Offset(offset), entry.max_timestamp));
             return Ok(());
         }
         let records = parsed.records().map_err(|e| corrupt(e.to_string()))?;
         for each in records.iter() {
             let each = each.map_err(|e| corrupt(e.to_string()))?;
-            visit(each.offset, each.timestamp);
+            visit(Offset(each.offset), each.timestamp);
         }
         Ok(())
     }
 
     /// The largest timestamp of what is not past the log's start. The batch that the start cuts, and the file that it
     /// stands in, may have had larger ones.
-    fn largest_timestamp(&self, id: LogId) -> Result<Option<(i64, i64)>, ReadError> {
+    fn largest_timestamp(&self, id: LogId) -> Result<Option<(Offset, i64)>, ReadError> {
         let _reading = self.readers.enter();
         let (start, cut) = {
             let core = self.core.lock();
@@ -461,7 +466,7 @@ impl Engine {
 
     fn load_run(
         &self,
-        file: u64,
+        file: FileNumber,
         range: std::ops::Range<u64>,
         run: &[Entry],
         batches: &mut Vec<Bytes>,
@@ -485,7 +490,7 @@ impl Engine {
             });
             match batch {
                 Ok(batch)
-                    if batch.header().base_offset == entry.base
+                    if Offset(batch.header().base_offset) == entry.base
                         && batch.bytes().len() == slice.len() =>
                 {
                     batches.push(slice);
@@ -499,9 +504,9 @@ impl Engine {
         Ok(())
     }
 
-    fn corrupt(&self, file: u64, entry: &Entry, reason: String) -> ReadError {
+    fn corrupt(&self, file: FileNumber, entry: &Entry, reason: String) -> ReadError {
         let file = self.folder.batches(file).display().to_string();
-        tracing::error!(%file, position = entry.position, offset = entry.base, %reason, "the log is damaged");
+        tracing::error!(%file, position = entry.position, offset = %entry.base, %reason, "the log is damaged");
         ReadError::Corrupt {
             file,
             position: u64::from(entry.position),
@@ -512,14 +517,14 @@ impl Engine {
 
 impl Core {
     /// Takes what the tail has; the rest is to be read.
-    fn find(&self, file: u64, entries: &[Entry]) -> Vec<Found> {
+    fn find(&self, file: FileNumber, entries: &[Entry]) -> Vec<Found> {
         entries
             .iter()
             .map(|entry| self.find_one(file, entry))
             .collect()
     }
 
-    pub(crate) fn find_one(&self, file: u64, entry: &Entry) -> Found {
+    pub(crate) fn find_one(&self, file: FileNumber, entry: &Entry) -> Found {
         match self
             .tail
             .get(file, u64::from(entry.position), entry.len as usize)
@@ -534,12 +539,12 @@ impl Core {
 }
 
 impl Log {
-    pub(crate) fn locate(&self, offset: i64) -> Result<Located, ReadError> {
+    pub(crate) fn locate(&self, offset: Offset) -> Result<Located, ReadError> {
         if offset < self.start || offset > self.end {
             return Err(ReadError::OutOfRange {
-                asked: offset,
-                start: self.start,
-                end: self.end,
+                asked: offset.0,
+                start: self.start.0,
+                end: self.end.0,
             });
         }
         let segment = self

@@ -21,6 +21,7 @@ use lw_protocol::batch::{BatchHeader, patch};
 use uuid::Uuid;
 
 use crate::codec::{Damaged, Reader, Writer};
+use crate::numbers::Offset;
 use crate::ops::Table;
 
 /// One partition's log. Never reused: a topic created again has another id.
@@ -67,7 +68,7 @@ pub(crate) enum Record<B> {
     },
     LogStart {
         log: LogId,
-        offset: i64,
+        offset: Offset,
     },
 }
 
@@ -91,7 +92,7 @@ impl Record<Bytes> {
 
     /// Writes the record. An append's batches get their offsets here, in the copy that goes to disk: the caller's bytes
     /// stay as they came.
-    pub(crate) fn encode(&self, base_offset: i64, out: &mut BytesMut) {
+    pub(crate) fn encode(&self, base_offset: Offset, out: &mut BytesMut) {
         if let Record::Append {
             log,
             appended_at,
@@ -157,7 +158,7 @@ impl Record<Bytes> {
                 out.u8(7);
                 out.uuid(log.topic);
                 out.i32(log.partition);
-                out.i64(*offset);
+                out.i64(offset.0);
             }
         }
         out
@@ -165,11 +166,11 @@ impl Record<Bytes> {
 }
 
 /// Patches each batch of a record set with the next offsets.
-fn place(mut batches: &mut [u8], mut offset: i64) {
+fn place(mut batches: &mut [u8], mut offset: Offset) {
     while !batches.is_empty() {
         let header = BatchHeader::parse(batches).expect("accept() walked these headers");
-        patch(batches, offset, LEADER_EPOCH);
-        offset += i64::from(header.last_offset_delta) + 1;
+        patch(batches, offset.0, LEADER_EPOCH);
+        offset = offset.plus(i64::from(header.last_offset_delta) + 1);
         batches = &mut batches[header.total_len()..];
     }
 }
@@ -217,7 +218,7 @@ pub(crate) fn decode<'a>(reader: &mut Reader<'a>) -> Result<Record<&'a [u8]>, Da
         },
         7 => Record::LogStart {
             log: log_id(reader)?,
-            offset: reader.i64("offset")?,
+            offset: Offset(reader.i64("offset")?),
         },
         _ => return Err(Damaged("record tag")),
     })

@@ -27,6 +27,7 @@ use crate::config::Fault;
 use crate::folder::Folder;
 use crate::frame::{FileHeader, Place};
 use crate::index::{Entry, Head};
+use crate::numbers::{FileNumber, Offset};
 use crate::record::LogId;
 use crate::scan::{Trust, evidence, scan};
 use crate::snapshot::Snapshot;
@@ -36,7 +37,7 @@ use crate::wal::is_full;
 /// What is known of a WAL file before its frames are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileFact {
-    pub(crate) id: u64,
+    pub(crate) id: FileNumber,
     /// Header and place of the first frame, if it is sound.
     pub(crate) header: Option<(FileHeader, Place)>,
     /// Where the sidecar says that the frames end, if there is a sound one.
@@ -47,19 +48,19 @@ pub(crate) struct FileFact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Hang the sidecar's segments into the logs.
-    Attach { id: u64 },
+    Attach { id: FileNumber },
     /// Scan the file for batches, write its sidecar anew, attach it.
     Rebuild { from: Place, end: Option<u64> },
     /// A file of before the checkpoint without header or sidecar: retention was taking it away.
-    Skip { id: u64 },
+    Skip { id: FileNumber },
     /// The checkpoint's own file: its sidecar lists exactly the batches before the checkpoint.
-    LoadActive { id: u64 },
+    LoadActive { id: FileNumber },
     /// The same by scanning from the file's start.
     ScanActive { from: Place, end: u64 },
     /// Apply frames from here on.
     Replay { from: Place },
     /// The file's frames end here, another file follows.
-    Seal { id: u64, end: u64, link: u32 },
+    Seal { id: FileNumber, end: u64, link: u32 },
 }
 
 /// Decides what to do with the files that are there.
@@ -69,11 +70,11 @@ pub(crate) enum Step {
 pub(crate) fn plan(
     checkpoint: Option<Place>,
     files: &[FileFact],
-) -> Result<Vec<Step>, (u64, &'static str)> {
+) -> Result<Vec<Step>, (FileNumber, &'static str)> {
     let mut steps = Vec::new();
     let start = checkpoint.unwrap_or_default();
-    let next_of = |id: u64| files.iter().find(|file| file.id == id + 1);
-    let end_of = |id: u64| next_of(id).and_then(|next| Some(next.header?.0.previous_end));
+    let next_of = |id: FileNumber| files.iter().find(|file| file.id == id.next());
+    let end_of = |id: FileNumber| next_of(id).and_then(|next| Some(next.header?.0.previous_end));
     for file in files.iter().filter(|file| file.id < start.file) {
         let id = file.id;
         steps.push(match (file.sidecar_end, file.header) {
@@ -85,13 +86,13 @@ pub(crate) fn plan(
             (None, _) => Step::Skip { id },
         });
     }
-    let mut due = start.file.max(1);
+    let mut due = start.file.max(FileNumber::NONE.next());
     for file in files.iter().filter(|file| file.id >= start.file) {
         let id = file.id;
         if id != due {
             return Err((due, "the file is missing"));
         }
-        due += 1;
+        due = due.next();
         let from = match file.header {
             Some((header, from)) if header.id == id => from,
             _ => return Err((id, "the header is damaged")),
@@ -122,7 +123,7 @@ pub(crate) fn plan(
             });
         }
     }
-    if start.file > 0 && due == start.file {
+    if start.file > FileNumber::NONE && due == start.file {
         return Err((due, "the file is missing"));
     }
     Ok(steps)
@@ -135,9 +136,9 @@ pub(crate) struct Recovered {
     pub(crate) place: Option<Place>,
     /// Where in the last file replay began.
     pub(crate) replayed_from: u64,
-    pub(crate) checkpoint_file: u64,
+    pub(crate) checkpoint_file: FileNumber,
     /// Where the replay of the older checkpoint would begin: files from here on must stay.
-    pub(crate) keep_from: u64,
+    pub(crate) keep_from: FileNumber,
     pub(crate) is_newest_damaged: bool,
     pub(crate) replayed: u64,
     /// Of sealed files whose sidecar found no room on the disk.
@@ -201,8 +202,8 @@ fn corrupt(file: impl Into<String>, reason: impl Into<String>) -> RecoveryError 
     }
 }
 
-fn wal_name(id: u64) -> String {
-    format!("wal/{id:020}.wal")
+fn wal_name(id: FileNumber) -> String {
+    format!("wal/{:020}.wal", id.0)
 }
 
 /// Carries the plan out.
@@ -264,7 +265,7 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
         return Err(corrupt("wal", reason));
     }
     Ok(Recovered {
-        replayed: state.lsn - before,
+        replayed: state.lsn.0 - before.0,
         replayed_from,
         state,
         place,
@@ -279,7 +280,7 @@ pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered
 struct Loaded {
     state: State,
     place: Option<Place>,
-    keep_from: u64,
+    keep_from: FileNumber,
     /// Why the newest checkpoint that there should be is not the one to begin with.
     damaged: Option<Damaged>,
 }
@@ -292,7 +293,7 @@ fn load_checkpoint(folder: &Folder) -> Result<Loaded, RecoveryError> {
             return Ok(Loaded {
                 state,
                 place: Some(place),
-                keep_from: older.map_or(0, |(_, place)| place.file),
+                keep_from: older.map_or(FileNumber::NONE, |(_, place)| place.file),
                 damaged: None,
             });
         }
@@ -361,7 +362,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn head(&self, id: u64) -> Result<Head, RecoveryError> {
+    fn head(&self, id: FileNumber) -> Result<Head, RecoveryError> {
         let head = self.folder.read_head(id)?;
         head.map_err(|damaged| corrupt(self.folder.index(id).display().to_string(), damaged.0))
     }
@@ -426,7 +427,7 @@ impl Recovery<'_> {
         }
     }
 
-    fn load_active(&mut self, id: u64) -> Result<(), RecoveryError> {
+    fn load_active(&mut self, id: FileNumber) -> Result<(), RecoveryError> {
         for (log, segment) in self.head(id)?.segments {
             let entries = self.folder.read_entries(&segment)?;
             let entries = entries.map_err(|damaged| {
@@ -459,7 +460,7 @@ impl Recovery<'_> {
     }
 
     /// A file that another one follows was synced up to where that one says, and to the frame that it names.
-    fn seal(&mut self, id: u64, end: u64, link: u32) -> Result<(), RecoveryError> {
+    fn seal(&mut self, id: FileNumber, end: u64, link: u32) -> Result<(), RecoveryError> {
         let reached = self.place.expect("a file is sealed after its replay");
         if (reached.position, reached.link) != (end, link) {
             let evidence = evidence(&*self.folder.handle(id)?, reached)?;
@@ -480,10 +481,10 @@ impl Recovery<'_> {
 }
 
 /// Where the batches of a log in one file do not follow one another (I3): segments say only where they begin and end.
-fn gap(entries: &[Entry]) -> Option<i64> {
+fn gap(entries: &[Entry]) -> Option<Offset> {
     let mut pairs = entries.windows(2);
     pairs.find_map(|pair| {
-        let due = pair[0].last + 1;
+        let due = pair[0].last.next();
         (pair[1].base != due).then_some(due)
     })
 }

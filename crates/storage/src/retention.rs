@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::index::Segment;
+use crate::numbers::{FileNumber, Offset};
 use crate::record::LogId;
 use crate::rewrite::Use;
 use crate::state::{Log, State};
@@ -19,13 +20,13 @@ use crate::topic::{Retention, Topic};
 pub(crate) struct Due {
     pub(crate) log: LogId,
     /// The new log start by time and size.
-    pub(crate) start: i64,
+    pub(crate) start: Offset,
     /// Somebody still needs an offset before that one.
-    pub(crate) held: Option<(i64, String)>,
+    pub(crate) held: Option<(Offset, String)>,
 }
 
 /// New log starts as of `now`; logs that keep everything are left out.
-pub(crate) fn due(state: &State, holds: &HashMap<LogId, (i64, &str)>, now: i64) -> Vec<Due> {
+pub(crate) fn due(state: &State, holds: &HashMap<LogId, (Offset, &str)>, now: i64) -> Vec<Due> {
     let logs = state.logs.iter();
     logs.filter_map(|(id, log)| {
         let topic = state.topics.get(&id.topic)?;
@@ -42,16 +43,21 @@ pub(crate) fn due(state: &State, holds: &HashMap<LogId, (i64, &str)>, now: i64) 
 }
 
 /// Through which file what is held must go, though somebody has still to read it, so that `needed` bytes become free: the
-/// oldest files first, none beyond, and nothing that would free nothing. 0 when nothing of it must go.
+/// oldest files first, none beyond, and nothing that would free nothing. None when nothing of it must go.
 ///
 /// Files before `keep_from` can be taken off the disk. One frees its bytes when nobody needs it any more, and all but the
 /// live ones when so few are left that it is rewritten; those that are dead already, on their way off the disk, count too.
-pub(crate) fn sacrifice(state: &State, due: &[Due], keep_from: u64, needed: u64) -> u64 {
+pub(crate) fn sacrifice(
+    state: &State,
+    due: &[Due],
+    keep_from: FileNumber,
+    needed: u64,
+) -> FileNumber {
     struct Released {
         bytes: u64,
         held: bool,
     }
-    let mut released: HashMap<u64, Released> = HashMap::new();
+    let mut released: HashMap<FileNumber, Released> = HashMap::new();
     for due in due {
         let segments = state.logs[&due.log].segments.iter();
         for segment in segments.take_while(|segment| segment.last < due.start) {
@@ -64,7 +70,7 @@ pub(crate) fn sacrifice(state: &State, due: &[Due], keep_from: u64, needed: u64)
             of_file.held |= due.held.as_ref().is_some_and(|(at, _)| segment.last >= *at);
         }
     }
-    let (mut freed, mut through) = (0, 0);
+    let (mut freed, mut through) = (0, FileNumber::NONE);
     for (id, file) in state.sealed.range(..keep_from) {
         if freed >= needed {
             break;
@@ -82,16 +88,16 @@ pub(crate) fn sacrifice(state: &State, due: &[Due], keep_from: u64, needed: u64)
 }
 
 /// The new start of a log of which something is held: at the hold, or behind what of it stands in files up to `through`.
-pub(crate) fn start_through(log: &Log, due: &Due, through: u64) -> i64 {
+pub(crate) fn start_through(log: &Log, due: &Due, through: FileNumber) -> Offset {
     let held = due.held.as_ref().map_or(due.start, |(held, _)| *held);
     let goes = |segment: &&Segment| segment.file <= through && segment.last < due.start;
     let last = log.segments.iter().take_while(goes).last();
-    last.map_or(held, |segment| held.max(segment.last + 1))
+    last.map_or(held, |segment| held.max(segment.last.next()))
 }
 
 /// A part of a log that goes as a whole.
 struct Piece {
-    last: i64,
+    last: Offset,
     max_timestamp: i64,
     bytes: u64,
 }
@@ -110,7 +116,7 @@ fn pieces(log: &Log) -> impl Iterator<Item = Piece> {
     segments.chain(active)
 }
 
-fn new_start(topic: &Topic, log: &Log, now: i64) -> Option<i64> {
+fn new_start(topic: &Topic, log: &Log, now: i64) -> Option<Offset> {
     if topic.internal {
         return None;
     }
@@ -126,14 +132,14 @@ fn new_start(topic: &Topic, log: &Log, now: i64) -> Option<i64> {
             break;
         }
         left -= piece.bytes;
-        start = Some(piece.last + 1);
+        start = Some(piece.last.next());
     }
     start
 }
 
 /// How long from `now` until retention would take `offset`, if nothing more is written: zero when only a hold keeps it,
 /// `None` when it is not to go at all, or is not there.
-pub(crate) fn until_taken(topic: &Topic, log: &Log, offset: i64, now: i64) -> Option<Duration> {
+pub(crate) fn until_taken(topic: &Topic, log: &Log, offset: Offset, now: i64) -> Option<Duration> {
     if topic.internal || offset >= log.end {
         return None;
     }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::index::{Head, Segment};
+use crate::numbers::FileNumber;
 
 /// What is known of a sealed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,7 +28,7 @@ pub(crate) struct Use {
     /// Bytes of all that was written to it.
     pub(crate) end: u64,
     /// The last of the WAL files whose batches it holds; its own id unless it was rewritten.
-    pub(crate) through: u64,
+    pub(crate) through: FileNumber,
 }
 
 /// So many thin neighbours are joined though none of them is sparse.
@@ -58,12 +59,12 @@ impl Use {
 /// The next run to rewrite, of the files before the checkpoint's. `full` is the size of a WAL file, `stuck` are files that
 /// could not be rewritten.
 pub(crate) fn due(
-    files: &BTreeMap<u64, Use>,
-    checkpoint_file: u64,
+    files: &BTreeMap<FileNumber, Use>,
+    checkpoint_file: FileNumber,
     full: u64,
-    stuck: &BTreeSet<u64>,
-) -> Option<RangeInclusive<u64>> {
-    let mut run: Vec<(u64, Use)> = Vec::new();
+    stuck: &BTreeSet<FileNumber>,
+) -> Option<RangeInclusive<FileNumber>> {
+    let mut run: Vec<(FileNumber, Use)> = Vec::new();
     for (id, file) in files.range(..checkpoint_file) {
         let small = file.end <= full / 4;
         let thin =
@@ -82,8 +83,8 @@ pub(crate) fn due(
     pick(&run)
 }
 
-fn pick(run: &[(u64, Use)]) -> Option<RangeInclusive<u64>> {
-    let is_sparse = |(_, file): &&(u64, Use)| Use::is_sparse(file.live, file.end);
+fn pick(run: &[(FileNumber, Use)]) -> Option<RangeInclusive<FileNumber>> {
+    let is_sparse = |(_, file): &&(FileNumber, Use)| Use::is_sparse(file.live, file.end);
     let joined = match run.len() >= JOIN {
         true => run,
         false => {
@@ -103,7 +104,7 @@ mod tests {
     fn picked(files: &str, checkpoint_file: u64) -> String {
         let mut stuck = BTreeSet::new();
         let mut uses = BTreeMap::new();
-        for (id, text) in (1..).zip(files.split_whitespace()) {
+        for (id, text) in (1..).map(FileNumber).zip(files.split_whitespace()) {
             if text == "-" {
                 uses.insert(id, Use::default());
                 continue;
@@ -120,8 +121,9 @@ mod tests {
             };
             uses.insert(id, file);
         }
-        due(&uses, checkpoint_file, 64, &stuck)
-            .map_or("nothing".to_owned(), |run| format!("{run:?}"))
+        due(&uses, FileNumber(checkpoint_file), 64, &stuck).map_or("nothing".to_owned(), |run| {
+            format!("{}..={}", run.start(), run.end())
+        })
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::checkpoint;
 use crate::codec::Reader;
 use crate::frame::{FILE_HEADER, FileHeader, Group, Place};
 use crate::index::{ENTRY_LEN, Entry, Head};
+use crate::numbers::{FileNumber, Lsn, Offset, Order};
 use crate::ops::Table;
 use crate::record::{LogId, Record, decode};
 use crate::scan::{Frame, Trust, scan};
@@ -58,7 +59,10 @@ fn record() -> impl Strategy<Value = Record<Bytes>> {
         id.clone().prop_map(|id| Record::DeleteTopic { id }),
         (id.clone(), any::<i32>()).prop_map(|(id, total)| Record::CreatePartitions { id, total }),
         (id, config()).prop_map(|(id, config)| Record::AlterConfig { id, config }),
-        (log_id(), any::<i64>()).prop_map(|(log, offset)| Record::LogStart { log, offset }),
+        (log_id(), any::<i64>()).prop_map(|(log, offset)| {
+            let offset = Offset(offset);
+            Record::LogStart { log, offset }
+        }),
         (log_id(), any::<i64>(), 1..5i64).prop_map(|(log, appended_at, count)| {
             let mut builder = BatchBuilder::new(Compression::None);
             (0..count).for_each(|n| builder.push(n, None, Some(b"v"), &[]));
@@ -75,10 +79,10 @@ fn record() -> impl Strategy<Value = Record<Bytes>> {
 fn entry() -> impl Strategy<Value = Entry> {
     any::<(i64, i64, i64, u64, u32, u32)>().prop_map(
         |(base, last, max_timestamp, order, position, len)| Entry {
-            base,
-            last,
+            base: Offset(base),
+            last: Offset(last),
             max_timestamp,
-            order,
+            order: Order(order),
             position,
             len: len % (1 << 20),
         },
@@ -131,7 +135,7 @@ proptest! {
         let mut out = BytesMut::new();
         for record in &records {
             let before = out.len();
-            record.encode(0, &mut out);
+            record.encode(Offset::FIRST, &mut out);
             prop_assert!(out.len() - before <= record.size(), "size() is an upper bound");
         }
         let mut reader = Reader::new(&out);
@@ -152,7 +156,7 @@ proptest! {
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 1..12),
         flip in any::<prop::sample::Index>(),
     ) {
-        let header = FileHeader { id: 3, first_lsn: 41, link: 6, previous_end: 77 };
+        let header = FileHeader { id: FileNumber(3), first_lsn: Lsn(41), link: 6, previous_end: 77 };
         let (head, start) = header.encode();
         prop_assert_eq!(FileHeader::decode(&head).unwrap(), (header, start));
         let mut group = Group::at(start, BytesMut::new());
@@ -186,7 +190,7 @@ proptest! {
         logs in prop::collection::btree_map(log_id(), prop::collection::vec(entry(), 1..6), 0..5),
     ) {
         let shared: Vec<_> = logs.iter().map(|(id, e)| (*id, Arc::new(e.clone()))).collect();
-        let head = Head::of(9, 11, 1234, &shared);
+        let head = Head::of(FileNumber(9), FileNumber(11), 1234, &shared);
         let disk = SimDisk::new(1, Arc::new(SimClock::new()));
         let file = disk.create(Path::new("x.idx")).unwrap();
         head.write(&shared, &*file).unwrap();
@@ -212,10 +216,10 @@ proptest! {
                 other => other,
             };
             let mut out = BytesMut::new();
-            tame.encode(0, &mut out);
-            state.apply(state.lsn + 1, 0, &out).unwrap();
+            tame.encode(Offset::FIRST, &mut out);
+            state.apply(state.lsn.next(), 0, &out).unwrap();
         }
-        let place = Place { file: 4, life: 8, position: 99, link: 5, lsn: state.lsn };
+        let place = Place { file: FileNumber(4), life: 8, position: 99, link: 5, lsn: state.lsn };
         let (read, at) = checkpoint::decode(&checkpoint::encode(&state, place, 0)).unwrap();
         prop_assert_eq!(at, place);
         prop_assert_eq!(read.topics, state.topics);
@@ -231,6 +235,6 @@ proptest! {
         let _ = checkpoint::decode(&bytes);
         let _ = checkpoint::decode(&crate::codec::seal(bytes.clone()));
         let _ = FileHeader::decode(&bytes);
-        let _ = State::default().apply(1, 0, &bytes);
+        let _ = State::default().apply(Lsn(1), 0, &bytes);
     }
 }

@@ -14,10 +14,11 @@ use std::io;
 use lw_stdx::disk::{File, read_full};
 
 use crate::frame::{FRAME_HEADER, FrameHead, Place};
+use crate::numbers::Lsn;
 
 /// One frame as found in a file.
 pub(crate) struct Frame<'a> {
-    pub(crate) lsn: u64,
+    pub(crate) lsn: Lsn,
     /// Where the payload stands in the file.
     pub(crate) position: u64,
     pub(crate) payload: &'a [u8],
@@ -162,7 +163,8 @@ impl<'a> Window<'a> {
         mut position: u64,
     ) -> io::Result<Option<(u64, FrameHead)>> {
         // Each frame has a byte of payload at least: a bound that all but a few positions fail at.
-        let lsns = end.lsn + 1..=end.lsn + 1 + self.len / FRAME_HEADER as u64;
+        let first = end.lsn.next();
+        let lsns = first..=Lsn(first.0 + self.len / FRAME_HEADER as u64);
         while self.get(position, FRAME_HEADER)?.is_some() {
             let from = (position - self.start) as usize;
             let view = &self.bytes[from..];
@@ -175,7 +177,7 @@ impl<'a> Window<'a> {
                 {
                     return Ok(Some((here, head)));
                 }
-                at += match lsn == 0 && view[at..].starts_with(&[0; STRIDE]) {
+                at += match lsn == Lsn(0) && view[at..].starts_with(&[0; STRIDE]) {
                     true => STRIDE - FRAME_HEADER,
                     false => 1,
                 };

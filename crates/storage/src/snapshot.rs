@@ -10,11 +10,12 @@ use crate::checkpoint;
 use crate::folder::Folder;
 use crate::frame::Place;
 use crate::index::Head;
+use crate::numbers::FileNumber;
 use crate::record::LogId;
 use crate::state::State;
 
 pub(crate) struct Snapshot {
-    pub(crate) file: u64,
+    pub(crate) file: FileNumber,
     pub(crate) head: Head,
     /// What the sidecar will hold, shared with the cache, which has it pinned until then.
     logs: Vec<(LogId, Entries)>,
@@ -40,13 +41,13 @@ impl Snapshot {
     }
 
     /// Only the sidecar, of a file that recovery found to have ended: it is sealed now.
-    pub(crate) fn sidecar(state: &mut State, file: u64, end: u64) -> Snapshot {
+    pub(crate) fn sidecar(state: &mut State, file: FileNumber, end: u64) -> Snapshot {
         let snapshot = Snapshot::of(file, end, state.take_active());
         state.seal(&snapshot.head);
         snapshot
     }
 
-    pub(crate) fn of(file: u64, end: u64, logs: Vec<(LogId, Entries)>) -> Snapshot {
+    pub(crate) fn of(file: FileNumber, end: u64, logs: Vec<(LogId, Entries)>) -> Snapshot {
         Snapshot {
             file,
             head: Head::of(file, file, end, &logs),

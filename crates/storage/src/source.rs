@@ -10,6 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+pub use crate::numbers::Order;
+
 /// Next offset to read, by topic and partition.
 pub type TopicOffsets = BTreeMap<String, BTreeMap<i32, i64>>;
 
@@ -76,7 +78,7 @@ pub struct PartitionBounds {
 pub struct SourceBatch {
     pub partition: i32,
     /// Place in the WAL: grows from batch to batch, the same in every reading.
-    pub order: u64,
+    pub order: Order,
     pub bytes: Bytes,
 }
 

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::batches::{ORDER_BITS, entry, for_each_batch};
+use crate::batches::{entry, for_each_batch};
 use crate::cache::Entries;
 use crate::codec::{Damaged, Reader};
 use crate::index::{Entry, Head, Segment};
+use crate::numbers::{FileNumber, Lsn, Offset, Order};
 use crate::ops::Table;
 use crate::producers::Producer;
 use crate::record::{LogId, Record, decode};
@@ -24,7 +25,7 @@ use crate::topic::{Topic, TopicConfig};
 #[derive(Debug, Default)]
 pub(crate) struct State {
     /// Lsn of the last frame applied.
-    pub(crate) lsn: u64,
+    pub(crate) lsn: Lsn,
     /// The log's time (`time.rs`) at its newest append.
     pub(crate) time: i64,
     pub(crate) topics: BTreeMap<Uuid, Arc<Topic>>,
@@ -32,7 +33,7 @@ pub(crate) struct State {
     pub(crate) logs: BTreeMap<LogId, Log>,
     pub(crate) tables: BTreeMap<Table, BTreeMap<Bytes, Bytes>>,
     /// Who still needs each sealed file. One that nobody needs is dead; the shell takes it off the disk.
-    pub(crate) sealed: BTreeMap<u64, Use>,
+    pub(crate) sealed: BTreeMap<FileNumber, Use>,
     /// How many producers all logs know together.
     pub(crate) producers: usize,
     /// Whether some topic was of `LogAppendTime` since the start.
@@ -42,9 +43,9 @@ pub(crate) struct State {
 /// One partition's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Log {
-    pub(crate) start: i64,
+    pub(crate) start: Offset,
     /// The high watermark: one past the last durable offset.
-    pub(crate) end: i64,
+    pub(crate) end: Offset,
     pub(crate) bytes: u64,
     pub(crate) segments: VecDeque<Segment>,
     /// Batches in the active file.
@@ -57,8 +58,8 @@ impl State {
     ///
     /// # Errors
     /// When the payload is not what this version writes; its CRC held, so it is another version's or our own bug.
-    pub(crate) fn apply(&mut self, lsn: u64, position: u64, payload: &[u8]) -> Result<(), Damaged> {
-        assert_eq!(lsn, self.lsn + 1, "I5: frames apply in order, each once");
+    pub(crate) fn apply(&mut self, lsn: Lsn, position: u64, payload: &[u8]) -> Result<(), Damaged> {
+        assert_eq!(lsn, self.lsn.next(), "I5: frames apply in order, each once");
         let mut batches_in_frame = 0;
         let mut reader = Reader::new(payload);
         while !reader.is_empty() {
@@ -69,7 +70,7 @@ impl State {
                     batches,
                 } => {
                     let start = position + (reader.position() - batches.len()) as u64;
-                    let order = (lsn << ORDER_BITS) | batches_in_frame;
+                    let order = |batch| Order::of(lsn, batches_in_frame + batch);
                     batches_in_frame += self.append(log, appended_at, batches, start, order)?;
                 }
                 other => self.change(other),
@@ -85,8 +86,8 @@ impl State {
         appended_at: i64,
         batches: &[u8],
         position: u64,
-        order: u64,
-    ) -> Result<u64, Damaged> {
+        order: impl Fn(usize) -> Result<Order, Damaged>,
+    ) -> Result<usize, Damaged> {
         self.time = self.time.max(appended_at);
         // The topic may have been deleted by a frame that was accepted before this one became durable.
         let Some(log) = self.logs.get_mut(&id) else {
@@ -95,17 +96,19 @@ impl State {
         let mut count = 0;
         for_each_batch(batches, |header, at| {
             assert_eq!(
-                header.base_offset, log.end,
+                Offset(header.base_offset),
+                log.end,
                 "I3: offsets of a log are dense"
             );
             if header.is_idempotent() {
                 let known = log.producers.get(&header.producer_id);
-                let after = Producer::after(known, &header, header.base_offset, appended_at);
+                let after = Producer::after(known, &header, log.end, appended_at);
                 let newcomer = log.producers.insert(header.producer_id, after).is_none();
                 self.producers += usize::from(newcomer);
             }
-            log.push(entry(&header, position + at, order + count));
+            log.push(entry(&header, position + at, order(count)?));
             count += 1;
+            Ok(())
         })?;
         Ok(count)
     }
@@ -189,7 +192,7 @@ impl State {
         }
     }
 
-    fn advance_start(&mut self, id: LogId, offset: i64) {
+    fn advance_start(&mut self, id: LogId, offset: Offset) {
         let Some(log) = self.logs.get_mut(&id) else {
             return;
         };
@@ -266,7 +269,7 @@ impl State {
                 continue;
             };
             assert_eq!(
-                segment.last + 1,
+                segment.last.next(),
                 log.end,
                 "I3: a log's newest segment ends where the log ends"
             );
@@ -292,7 +295,10 @@ impl State {
     }
 
     /// All that is alive in some sealed files: each log with its start and its segments there.
-    pub(crate) fn in_files(&self, files: &RangeInclusive<u64>) -> Vec<(LogId, i64, Vec<Segment>)> {
+    pub(crate) fn in_files(
+        &self,
+        files: &RangeInclusive<FileNumber>,
+    ) -> Vec<(LogId, Offset, Vec<Segment>)> {
         let logs = self.logs.iter().map(|(id, log)| {
             let segments = log.segments.range(log.segments_in(files)).copied();
             (*id, log.start, segments.collect())
@@ -302,7 +308,7 @@ impl State {
     }
 
     /// Puts a rewritten file in the place of those that it was made of. What died meanwhile stays dead.
-    pub(crate) fn replace(&mut self, files: &RangeInclusive<u64>, head: &Head) {
+    pub(crate) fn replace(&mut self, files: &RangeInclusive<FileNumber>, head: &Head) {
         self.sealed.retain(|id, _| !files.contains(id));
         let file = self.sealed.entry(head.file).or_insert(Use::of(head));
         for (id, segment) in &head.segments {
@@ -327,8 +333,9 @@ impl State {
 
     /// Whether some of a sealed file's batches are not past their log's start.
     pub(crate) fn needs(&self, id: LogId, entries: &[Entry]) -> bool {
-        let newest = entries.last().map_or(-1, |entry| entry.last);
-        self.logs.get(&id).is_some_and(|log| newest >= log.start)
+        let newest = entries.last().map(|entry| entry.last);
+        let needed = |log: &Log| newest.is_some_and(|newest| newest >= log.start);
+        self.logs.get(&id).is_some_and(needed)
     }
 
     /// Hangs an entry of the active file into a log that a checkpoint restored.
@@ -345,7 +352,7 @@ impl State {
     }
 
     /// Checks that every offset from start to end has a place (I3); returns the first log that has a hole.
-    pub(crate) fn first_hole(&self) -> Option<(LogId, i64)> {
+    pub(crate) fn first_hole(&self) -> Option<(LogId, Offset)> {
         self.logs
             .iter()
             .find_map(|(id, log)| log.hole().map(|offset| (*id, offset)))
@@ -354,18 +361,18 @@ impl State {
 
 impl Log {
     /// Where the segments of these files stand.
-    fn segments_in(&self, files: &RangeInclusive<u64>) -> Range<usize> {
+    fn segments_in(&self, files: &RangeInclusive<FileNumber>) -> Range<usize> {
         let from = self.segments.partition_point(|s| s.file < *files.start());
         from..self.segments.partition_point(|s| s.file <= *files.end())
     }
 
     fn push(&mut self, entry: Entry) {
-        self.end = entry.last + 1;
+        self.end = entry.last.next();
         self.bytes += u64::from(entry.len);
         self.active.push(entry);
     }
 
-    fn hole(&self) -> Option<i64> {
+    fn hole(&self) -> Option<Offset> {
         let ranges = self.segments.iter().map(|s| (s.first, s.last));
         let mut next = None;
         for (first, last) in ranges.chain(self.active.iter().map(|e| (e.base, e.last))) {
@@ -378,14 +385,14 @@ impl Log {
             if !fits {
                 return Some(due);
             }
-            next = Some(last + 1);
+            next = Some(last.next());
         }
         let reached = next.unwrap_or(self.start);
         (reached != self.end).then_some(reached)
     }
 }
 
-fn release(sealed: &mut BTreeMap<u64, Use>, segment: &Segment) {
+fn release(sealed: &mut BTreeMap<FileNumber, Use>, segment: &Segment) {
     let file = sealed
         .get_mut(&segment.file)
         .expect("a segment's file is a known sealed file");

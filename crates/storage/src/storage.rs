@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::engine::{Engine, Threads};
 use crate::holds::Hold;
 use crate::listeners::{Listener, Listeners, Subscription};
+use crate::numbers::Offset;
 use crate::ops::{AppendError, Appended, CommitError, Committed, Op, Table, TooLarge};
 use crate::record::LogId;
 use crate::retention;
@@ -157,8 +158,8 @@ impl Storage {
         let core = self.engine.core.lock();
         let log = core.state.logs.get(&LogId { topic, partition })?;
         Some(Bounds {
-            log_start: log.start,
-            high_watermark: log.end,
+            log_start: log.start.0,
+            high_watermark: log.end.0,
             size_bytes: log.bytes,
         })
     }
@@ -241,7 +242,7 @@ impl Storage {
             .filter_map(|hold| {
                 let topic = state.topics.get(&hold.topic)?;
                 let log = state.logs.get(&hold.log())?;
-                retention::until_taken(topic, log, hold.offset, now)
+                retention::until_taken(topic, log, Offset(hold.offset), now)
             })
             .min()
     }

@@ -5,15 +5,17 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+use crate::numbers::FileNumber;
+
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     /// In WAL order: file, position, bytes.
-    groups: VecDeque<(u64, u64, Bytes)>,
+    groups: VecDeque<(FileNumber, u64, Bytes)>,
     bytes: usize,
 }
 
 impl Tail {
-    pub(crate) fn push(&mut self, file: u64, position: u64, bytes: Bytes, keep: usize) {
+    pub(crate) fn push(&mut self, file: FileNumber, position: u64, bytes: Bytes, keep: usize) {
         self.bytes += bytes.len();
         self.groups.push_back((file, position, bytes));
         while self.bytes > keep {
@@ -25,13 +27,13 @@ impl Tail {
     }
 
     /// Positions in these files mean other bytes from now on.
-    pub(crate) fn forget(&mut self, files: &RangeInclusive<u64>) {
+    pub(crate) fn forget(&mut self, files: &RangeInclusive<FileNumber>) {
         self.groups.retain(|(file, _, _)| !files.contains(file));
         self.bytes = self.groups.iter().map(|(_, _, bytes)| bytes.len()).sum();
     }
 
     /// The bytes at a place, if they are still here.
-    pub(crate) fn get(&self, file: u64, position: u64, len: usize) -> Option<Bytes> {
+    pub(crate) fn get(&self, file: FileNumber, position: u64, len: usize) -> Option<Bytes> {
         let after = self
             .groups
             .partition_point(|(f, p, _)| (*f, *p) <= (file, position));
@@ -49,9 +51,9 @@ mod tests {
     #[test]
     fn only_whole_ranges_of_kept_groups_are_found() {
         let mut tail = Tail::default();
-        tail.push(1, 64, Bytes::from_static(b"0123456789"), 24);
-        tail.push(1, 74, Bytes::from_static(b"abcdefghij"), 24);
-        tail.push(2, 64, Bytes::from_static(b"ABCD"), 24);
+        tail.push(FileNumber(1), 64, Bytes::from_static(b"0123456789"), 24);
+        tail.push(FileNumber(1), 74, Bytes::from_static(b"abcdefghij"), 24);
+        tail.push(FileNumber(2), 64, Bytes::from_static(b"ABCD"), 24);
         for (file, position, len, expected) in [
             (1, 66, 3, Some("234")),
             (1, 74, 10, Some("abcdefghij")),
@@ -61,14 +63,18 @@ mod tests {
             (3, 64, 1, None),
             (1, 10, 1, None),
         ] {
-            let got = tail.get(file, position, len);
+            let got = tail.get(FileNumber(file), position, len);
             assert_eq!(
                 got,
                 expected.map(|text| Bytes::from_static(text.as_bytes()))
             );
         }
-        tail.push(2, 68, Bytes::from_static(b"X"), 24);
-        assert_eq!(tail.get(1, 66, 3), None, "the oldest group made room");
-        assert!(tail.get(1, 74, 1).is_some());
+        tail.push(FileNumber(2), 68, Bytes::from_static(b"X"), 24);
+        assert_eq!(
+            tail.get(FileNumber(1), 66, 3),
+            None,
+            "the oldest group made room"
+        );
+        assert!(tail.get(FileNumber(1), 74, 1).is_some());
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::config::Fault;
 use crate::engine::Engine;
 use crate::folder::Folder;
+use crate::numbers::{FileNumber, Offset};
 use crate::ops::{CommitError, Committed, Op};
 use crate::record::LogId;
 use crate::retention::{self, Due};
@@ -153,7 +154,7 @@ impl Engine {
         let Some(alone) = self.readers.alone(|| !self.core.lock().stop) else {
             return Ok(());
         };
-        let dead: Vec<u64> = {
+        let dead: Vec<FileNumber> = {
             let mut core = self.core.lock();
             let before = core.files.keep_from;
             let dead = core
@@ -164,7 +165,7 @@ impl Engine {
         };
         drop(alone);
         for id in dead {
-            tracing::info!(file = id, "log file is past retention");
+            tracing::info!(file = %id, "log file is past retention");
             let rewritten = self.folder.is_rewritten(id);
             self.folder.forget(id);
             self.sealing.index.forget(id);
@@ -188,7 +189,7 @@ impl Engine {
     }
 
     /// Removes a file that nobody reads any more, or makes it the spare.
-    fn discard(&self, id: u64, rewritten: bool) -> io::Result<()> {
+    fn discard(&self, id: FileNumber, rewritten: bool) -> io::Result<()> {
         let folder = &self.folder;
         let Some(path) = folder.remove_index(id, rewritten)? else {
             return Ok(());
@@ -210,7 +211,7 @@ impl Engine {
             let ops = piece.iter().map(|(log, before)| Op::DeleteRecords {
                 topic: log.topic,
                 partition: log.partition,
-                before: *before,
+                before: before.0,
             });
             let report = |result: Result<Committed, CommitError>| match result {
                 Ok(_) => tracing::debug!("log starts advanced"),
@@ -220,7 +221,7 @@ impl Engine {
         }
     }
 
-    fn retention_due(&self) -> Vec<(LogId, i64)> {
+    fn retention_due(&self) -> Vec<(LogId, Offset)> {
         let now = self.clock.now_ms();
         let mut holds = self.holds.lock();
         if !holds.ready {
@@ -229,7 +230,7 @@ impl Engine {
         let core = self.core.lock();
         let due = retention::due(&core.state, &holds.lowest(), now);
         let through = match self.config.fault {
-            Some(Fault::IgnoreHolds) => u64::MAX,
+            Some(Fault::IgnoreHolds) => FileNumber(u64::MAX),
             _ => retention::sacrifice(&core.state, &due, core.files.keep_from, self.below_floor()),
         };
         let mut kept_some = false;
@@ -241,7 +242,7 @@ impl Engine {
             kept_some |= start < due.start;
             if start > *held {
                 tracing::warn!(
-                    holder, topic = %due.log.topic, partition = due.log.partition, from = held, to = start,
+                    holder, topic = %due.log.topic, partition = due.log.partition, from = %held, to = %start,
                     "the disk is nearly full: retention takes records that were still to be read"
                 );
             }

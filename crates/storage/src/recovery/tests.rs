@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::FILE_HEADER;
+use crate::numbers::Lsn;
 
 /// `3h` sound header, `3` none; `+80` the sidecar's end; the header says that the file before ended at 100.
 fn fact(text: &str) -> FileFact {
@@ -9,19 +10,19 @@ fn fact(text: &str) -> FileFact {
         Some((name, end)) => (name, Some(end.parse().unwrap())),
         None => (text, None),
     };
-    let id: u64 = name.trim_end_matches('h').parse().unwrap();
+    let id = FileNumber(name.trim_end_matches('h').parse().unwrap());
     let header = FileHeader {
         id,
-        first_lsn: 1,
+        first_lsn: Lsn(1),
         link: 0,
-        previous_end: if id == 1 { 0 } else { 100 },
+        previous_end: if id == FileNumber(1) { 0 } else { 100 },
     };
     let begin = Place {
         file: id,
         life: 7,
         position: FILE_HEADER,
         link: 7,
-        lsn: 0,
+        lsn: Lsn(0),
     };
     FileFact {
         id,
@@ -32,11 +33,11 @@ fn fact(text: &str) -> FileFact {
 
 fn planned(checkpoint: Option<(u64, u64)>, files: &str) -> String {
     let checkpoint = checkpoint.map(|(file, position)| Place {
-        file,
+        file: FileNumber(file),
         life: 7,
         position,
         link: 9,
-        lsn: 40,
+        lsn: Lsn(40),
     });
     let facts: Vec<FileFact> = files.split_whitespace().map(fact).collect();
     let steps = match plan(checkpoint, &facts) {

@@ -8,6 +8,7 @@ use lw_stdx::disk::Disk;
 
 use super::*;
 use crate::frame::{FILE_HEADER, FileHeader, Group, mark};
+use crate::numbers::FileNumber;
 
 /// A WAL file in memory: groups of frames with these payloads, each synced before the next begins.
 struct Log {
@@ -20,8 +21,8 @@ struct Log {
 impl Log {
     fn new(id: u64, groups: &[&[usize]]) -> Log {
         let header = FileHeader {
-            id,
-            first_lsn: 10,
+            id: FileNumber(id),
+            first_lsn: Lsn(10),
             link: 0,
             previous_end: 0,
         };

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::config::Fault;
 use crate::engine::Engine;
 use crate::index::{self, Entry, Head};
+use crate::numbers::{FileNumber, Offset};
 use crate::ops::ReadError;
 use crate::read::Found;
 use crate::record::LogId;
@@ -30,7 +31,7 @@ const PIECE: usize = 4 << 20;
 /// A batch that is alive, and where it stands.
 struct Alive {
     log: LogId,
-    file: u64,
+    file: FileNumber,
     entry: Entry,
 }
 
@@ -58,26 +59,30 @@ impl Engine {
             // Never copied and never dropped: the file stays as it is, and reading the batch says what is wrong.
             Err(damaged) => {
                 tracing::error!(%damaged, files = ?run, "log files cannot be rewritten");
-                let is_it = |id: &u64| match &damaged {
+                let is_it = |id: &FileNumber| match &damaged {
                     ReadError::Corrupt { file, .. } => {
                         let paths = [self.folder.batches(*id), self.folder.index(*id)];
                         paths.iter().any(|path| path.display().to_string() == *file)
                     }
                     _ => false,
                 };
-                let stuck = run.clone().find(is_it);
-                self.core
-                    .lock()
-                    .files
-                    .stuck
-                    .extend(stuck.map_or(run, |id| id..=id));
+                let files = (run.start().0..=run.end().0).map(FileNumber);
+                let found = files.clone().find(is_it);
+                let stuck = &mut self.core.lock().files.stuck;
+                match found {
+                    Some(file) => drop(stuck.insert(file)),
+                    None => stuck.extend(files),
+                }
                 Ok(())
             }
         }
     }
 
     /// The batches that are not past their log's start, in the WAL's order.
-    fn alive(&self, logs: Vec<(LogId, i64, Vec<index::Segment>)>) -> Result<Vec<Alive>, ReadError> {
+    fn alive(
+        &self,
+        logs: Vec<(LogId, Offset, Vec<index::Segment>)>,
+    ) -> Result<Vec<Alive>, ReadError> {
         let mut alive = Vec::new();
         for (log, start, segments) in logs {
             for segment in segments {
@@ -97,8 +102,8 @@ impl Engine {
     /// Step 1; `None` when there is no room for it now.
     fn copy(
         &self,
-        run: &RangeInclusive<u64>,
-        through: u64,
+        run: &RangeInclusive<FileNumber>,
+        through: FileNumber,
         alive: &[Alive],
     ) -> Result<Option<Head>, ReadError> {
         let mut logs: BTreeMap<LogId, Vec<Entry>> = BTreeMap::new();
@@ -165,9 +170,9 @@ impl Engine {
     }
 
     /// Steps 2 to 4.
-    fn put_in_place(&self, run: &RangeInclusive<u64>, head: &Head) -> io::Result<()> {
+    fn put_in_place(&self, run: &RangeInclusive<FileNumber>, head: &Head) -> io::Result<()> {
         let folder = &self.folder;
-        let old: Vec<(u64, bool)> = {
+        let old: Vec<(FileNumber, bool)> = {
             let core = self.core.lock();
             let files = core.state.sealed.range(run.clone());
             files

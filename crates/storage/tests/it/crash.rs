@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use lw_sim::{SimClock, SimDisk, Trouble, seeds};
 use lw_stdx::disk::{Disk, read_all};
+use lw_storage::source::Order;
 use lw_storage::{Bounds, Config, Fault, Op, OpenError, Storage, Table, Uuid};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -89,7 +90,7 @@ pub(crate) struct Model {
     floor_was_met: bool,
     high_watermarks: BTreeMap<i32, i64>,
     /// Place in the WAL's order of every batch that was read.
-    orders: BTreeMap<(i32, i64), u64>,
+    orders: BTreeMap<(i32, i64), Order>,
     /// High watermarks and counter before the newest group: what later frames prove to have been synced.
     pub(crate) proven: (BTreeMap<i32, i64>, u64),
 }

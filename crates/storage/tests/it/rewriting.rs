@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::disk::Disk;
-use lw_storage::source::LogSource;
+use lw_storage::source::{LogSource, Order};
 use lw_storage::{Config, ReadError, Storage, Uuid};
 use tempfile::tempdir;
 
@@ -49,7 +49,7 @@ fn names(disk: &SimDisk, kind: &str) -> Vec<String> {
 }
 
 /// What readers see: both logs, and the kept topic in WAL order.
-fn seen(storage: &Storage, kept: Uuid, short: Uuid) -> (Vec<String>, Vec<String>, Vec<u64>) {
+fn seen(storage: &Storage, kept: Uuid, short: Uuid) -> (Vec<String>, Vec<String>, Vec<Order>) {
     let read = storage.read("kept", &BTreeMap::new(), 1 << 20).unwrap();
     let orders = read.iter().map(|batch| batch.order).collect();
     (

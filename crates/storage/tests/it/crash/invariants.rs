@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lw_protocol::batch::batches;
-use lw_storage::source::LogSource;
+use lw_storage::source::{LogSource, Order};
 use lw_storage::{Storage, Table};
 
 use super::clients::checkpointed;
@@ -346,8 +346,8 @@ fn acked_is_in_the_log(
 
 /// The processor's view of a topic holds the same batches, in growing order, whatever the size of its reads: each batch's
 /// partition, base offset and place in the WAL's order.
-fn order_of(storage: &Storage, topic: &str) -> Result<Vec<(u64, i32, i64)>, Violation> {
-    let all = |max: usize| -> Result<Vec<(u64, i32, i64)>, Violation> {
+fn order_of(storage: &Storage, topic: &str) -> Result<Vec<(Order, i32, i64)>, Violation> {
+    let all = |max: usize| -> Result<Vec<(Order, i32, i64)>, Violation> {
         let mut from = BTreeMap::new();
         let mut order = Vec::new();
         loop {
