@@ -22,6 +22,7 @@ mod progress;
 mod seldom;
 mod topics;
 mod turns;
+mod waiting;
 mod wire;
 
 use std::sync::Arc;
@@ -30,10 +31,11 @@ use std::time::Duration;
 use lw_protocol::messages::ApiKey;
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_storage::{CommitError, Committed, Op, Storage, Subscription};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
+use crate::waiting::Waiting;
 
 pub use crate::net::Shutdown;
 pub use lw_storage::LEADER_EPOCH;
@@ -122,8 +124,8 @@ pub struct Broker {
     pub(crate) inflating: turns::Turns,
     /// Serialises read-modify-write of topics: existence checks, partition counts, configurations. See [`topics::Changes`].
     pub(crate) topic_changes: Arc<tokio::sync::Mutex<()>>,
-    /// Changes whenever some log's high watermark moved: what long polls wait for.
-    pub(crate) progress: watch::Receiver<u64>,
+    /// Long polls.
+    pub(crate) waiting: Arc<Waiting>,
     /// Memory of requests and of replies. Apart, so that consumers that do not read leave room for producers.
     pub(crate) requests: Arc<budget::Budget>,
     pub(crate) replies: Arc<budget::Budget>,
@@ -138,9 +140,9 @@ pub struct Broker {
 impl Broker {
     /// Loads what the coordinators remember; ready to serve when it returns.
     pub fn new(storage: Storage, config: BrokerConfig) -> Arc<Broker> {
-        let (moved, progress) = watch::channel(0u64);
-        let subscription =
-            storage.on_progress(Arc::new(move || moved.send_modify(|count| *count += 1)));
+        let waiting = Arc::<Waiting>::default();
+        let told = waiting.clone();
+        let subscription = storage.on_progress(Arc::new(move |moved| told.wake(moved)));
         let metrics = Arc::<BrokerMetrics>::default();
         Arc::new(Broker {
             groups: group::Groups::open(storage.clone(), config.clock.clone(), metrics.clone()),
@@ -149,7 +151,7 @@ impl Broker {
                 std::thread::available_parallelism().map_or(1, usize::from),
             ),
             topic_changes: Arc::default(),
-            progress,
+            waiting,
             requests: budget::Budget::new(config.max_bytes_in_flight),
             replies: budget::Budget::new(config.max_bytes_in_flight),
             turned_away: seldom::Seldom::default(),

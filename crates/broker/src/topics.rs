@@ -271,4 +271,4 @@ pub(crate) fn commit_code(error: &CommitError) -> ErrorCode {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -273,7 +273,7 @@ impl Engine {
     ) {
         let base = before.position;
         let mut lsn = before.lsn;
-        {
+        let moved = {
             let mut core = self.core.lock();
             let mut start = base;
             for place in places {
@@ -310,7 +310,8 @@ impl Engine {
             core.stats.group_bytes += bytes.len() as u64;
             core.stats.largest_group_frames =
                 core.stats.largest_group_frames.max(places.len() as u64);
-        }
+            core.state.take_moved()
+        };
         for frame in frames.drain(..count) {
             if !frame.records.is_empty() {
                 lsn = lsn.next();
@@ -321,8 +322,11 @@ impl Engine {
             };
             answer(frame.done, Ok(committed));
         }
-        self.progressed.notify_all();
-        self.listeners.call();
+        // Most frames of a busy server that has many groups are offsets, which nobody waits for.
+        if !moved.is_empty() {
+            self.progressed.notify_all();
+            self.listeners.call(&moved);
+        }
     }
 
     /// Refuses frames, here and in the queue; those that go on stay in `frames`.

@@ -77,7 +77,7 @@ pub use ops::{
     TooLarge,
 };
 pub use read::FetchFrom;
-pub use record::LEADER_EPOCH;
+pub use record::{LEADER_EPOCH, LogId};
 pub use recovery::Damage;
 pub use stats::Stats;
 pub use storage::{Bounds, Fetched, Storage};

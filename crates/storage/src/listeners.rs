@@ -1,4 +1,4 @@
-//! Who is called after every durable advance, and how callbacks are called at all.
+//! Who is told which logs moved, and how callbacks are called at all.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
+use crate::record::LogId;
+
+pub(crate) type Listener = Arc<dyn Fn(&[LogId]) + Send + Sync>;
 
 #[derive(Default)]
 pub(crate) struct Listeners {
@@ -38,10 +40,10 @@ impl Listeners {
     }
 
     /// Calls them all, holding nothing: one may unsubscribe in its call.
-    pub(crate) fn call(&self) {
+    pub(crate) fn call(&self, moved: &[LogId]) {
         let listeners: Vec<Listener> = self.held.lock().by_id.values().cloned().collect();
         for listener in listeners {
-            guarded(|| listener());
+            guarded(|| listener(moved));
         }
     }
 }

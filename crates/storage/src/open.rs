@@ -119,6 +119,8 @@ impl Storage {
         tracing::debug!(replayed = recovered.replayed, "storage recovered");
         let mut state = recovered.state;
         state.bound_producers(config.max_producers);
+        // Of what was replayed nobody waits to hear.
+        state.take_moved();
         let stamps = AtomicBool::new(state.stamps);
         let time = LogTime::after(state.time, &*clock);
         let sealing = Sealing::new(config.index_cache_bytes);

@@ -42,7 +42,7 @@ pub struct FetchFrom {
 }
 
 impl FetchFrom {
-    fn log(&self) -> LogId {
+    pub fn log(&self) -> LogId {
         LogId {
             topic: self.topic,
             partition: self.partition,

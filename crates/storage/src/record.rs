@@ -26,9 +26,9 @@ use crate::ops::Table;
 
 /// One partition's log. Never reused: a topic created again has another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LogId {
-    pub(crate) topic: Uuid,
-    pub(crate) partition: i32,
+pub struct LogId {
+    pub topic: Uuid,
+    pub partition: i32,
 }
 
 /// The epoch that batches carry. One node is always the leader, and what recovery cuts off was never readable, so it

@@ -4,7 +4,7 @@
 //! `replay(log) = live state` holds by construction. Nothing is in here before its fdatasync; what is still on its way
 //! lives in `ahead.rs`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) producers: usize,
     /// Whether some topic was of `LogAppendTime` since the start.
     pub(crate) stamps: bool,
+    /// Logs whose start or end is another one, or that are gone, and nobody was told yet.
+    pub(crate) moved: BTreeSet<LogId>,
 }
 
 /// One partition's log.
@@ -93,6 +95,7 @@ impl State {
         let Some(log) = self.logs.get_mut(&id) else {
             return Ok(0);
         };
+        self.moved.insert(id);
         let mut count = 0;
         for_each_batch(batches, |header, at| {
             assert_eq!(
@@ -184,6 +187,7 @@ impl State {
                 topic: id,
                 partition,
             };
+            self.moved.insert(log);
             let log = self.logs.remove(&log).unwrap_or_default();
             self.producers -= log.producers.len();
             for segment in log.segments {
@@ -196,6 +200,7 @@ impl State {
         let Some(log) = self.logs.get_mut(&id) else {
             return;
         };
+        self.moved.insert(id);
         // Two requests may have been accepted in either order; a start never goes back and never passes the end.
         log.start = offset.clamp(log.start, log.end);
         while let Some(segment) = log.segments.front().filter(|s| s.last < log.start) {
@@ -207,6 +212,11 @@ impl State {
         for entry in log.active.drain(..dead) {
             log.bytes -= u64::from(entry.len);
         }
+    }
+
+    /// What moved since this was asked last.
+    pub(crate) fn take_moved(&mut self) -> Vec<LogId> {
+        std::mem::take(&mut self.moved).into_iter().collect()
     }
 
     /// Lets go of producers that have not been seen for long; nobody can tell: they count as unknown already.

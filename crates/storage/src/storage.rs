@@ -183,7 +183,7 @@ impl Storage {
             .collect()
     }
 
-    /// Calls `f` after every durable advance of anything, on the WAL thread.
+    /// Tells `f` which logs moved, on the WAL thread: those whose end or start is another one, and those that are gone.
     pub fn on_progress(&self, f: Listener) -> Subscription {
         Listeners::subscribe(&self.engine.listeners, f)
     }

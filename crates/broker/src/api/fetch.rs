@@ -4,7 +4,7 @@
 //! - Batches are sent whole and as stored: the first may begin before the offset asked for.
 //! - Partitions are served in the order of the request until the byte limits are reached, but the first batch found is
 //!   always sent, however large: a consumer must not starve on its own limit.
-//! - With less than `min_bytes` to send, the reply waits for the log to move, at most `max_wait_ms`.
+//! - With less than `min_bytes` to send, the reply waits for one of its partitions to move, at most `max_wait_ms`.
 //! - Fetch sessions (KIP-227) are declined by answering session id 0: the client then names all partitions each time.
 //!
 //! The reply is not copied together: [`encode`] writes the few bytes between the batches, and the batches follow as the
@@ -17,7 +17,7 @@ use lw_protocol::batch::BatchHeader;
 use lw_protocol::frame::{self, RequestHead};
 use lw_protocol::messages::{FetchRequest, FetchResponse, TopicName};
 use lw_protocol::{ErrorCode, HeaderVersion};
-use lw_storage::{FetchFrom, ReadError};
+use lw_storage::{FetchFrom, LogId, ReadError};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::{Cx, read_body, refuse};
 use crate::LEADER_EPOCH;
 use crate::budget::Held;
+use crate::waiting::Waiter;
 use crate::wire::{Answer, Reply};
 
 /// The memory that a reply waits for when there is little.
@@ -81,11 +82,10 @@ async fn handle(cx: Cx, request: FetchRequest) -> (Fetched, Held) {
     }
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let deadline = Instant::now() + wait;
-    let mut progress = cx.broker.progress.clone();
     let limit = (request.max_bytes.max(0) as usize).min(cx.broker.config.max_fetch_bytes);
-    let mut last = false;
+    let mut last = wait.is_zero();
+    let mut waiter: Option<Waiter> = None;
     loop {
-        progress.mark_unchanged();
         // Without memory for a reply there is nothing to say yet, however long the client meant to wait.
         let mut held = replies.take(LEAST.min(limit)).await;
         held.grow(limit);
@@ -99,8 +99,14 @@ async fn handle(cx: Cx, request: FetchRequest) -> (Fetched, Held) {
             return (round.fetched, held);
         }
         drop(held);
-        // Woken by whichever log moved: an idle partition is looked at again for nothing, which costs a look at its bounds.
-        last = timeout_at(deadline, progress.changed()).await.is_err();
+        // A topic that was created again is another one, with other logs.
+        match waiter.take_if(|waiter| waiter.is_at(&round.logs)) {
+            Some(there) => {
+                last = timeout_at(deadline, there.moved()).await.is_err();
+                waiter = Some(there);
+            }
+            None => waiter = Some(cx.broker.waiting.at(round.logs)),
+        }
     }
 }
 
@@ -109,6 +115,8 @@ struct Round {
     fetched: Fetched,
     bytes: usize,
     failed: bool,
+    /// All logs that were looked at.
+    logs: Vec<LogId>,
 }
 
 /// One look at the log for all partitions: bounds and batches are of one moment. Only when memory does not have what is
@@ -124,6 +132,7 @@ fn read_all(cx: &Cx, request: &FetchRequest, limit: usize) -> Round {
         fetched: Fetched::default(),
         bytes: 0,
         failed: false,
+        logs: asked.iter().map(FetchFrom::log).collect(),
     };
     for (topic, places) in request.topics.iter().zip(places) {
         let answers = topic.partitions.iter().zip(places).map(|(asked, place)| {
@@ -326,76 +335,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Buf;
-    use lw_protocol::StrBytes;
-    use lw_protocol::messages::ApiKey;
-    use lw_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-
-    /// Our encoder writes what the generated one writes, in every version.
-    #[test]
-    fn the_reply_is_what_the_protocol_crate_would_write() {
-        let records = vec![Bytes::from(vec![7u8; SMALL]), Bytes::from_static(b"more")];
-        let id = Uuid::from_u128(5);
-        for version in 4..=18 {
-            let name = if version < 13 {
-                TopicName(StrBytes::from_static_str("t"))
-            } else {
-                TopicName::default()
-            };
-            let id = if version < 13 { Uuid::nil() } else { id };
-            let partition = |index, records: &[Bytes]| FetchedPartition {
-                index,
-                error_code: 0,
-                high_watermark: 9,
-                log_start: 3,
-                records: records.to_vec(),
-            };
-            let partitions = vec![
-                partition(0, &records),
-                partition(1, &[]),
-                failed(2, ErrorCode::OffsetOutOfRange),
-            ];
-            let expected = partitions.iter().map(|p| {
-                PartitionData::default()
-                    .with_partition_index(p.index)
-                    .with_error_code(p.error_code)
-                    .with_high_watermark(p.high_watermark)
-                    .with_last_stable_offset(p.high_watermark)
-                    .with_log_start_offset(p.log_start)
-                    .with_aborted_transactions(Some(Vec::new()))
-                    .with_records(Some(p.records.concat().into()))
-            });
-            let topic = FetchableTopicResponse::default()
-                .with_topic(name.clone())
-                .with_topic_id(id)
-                .with_partitions(expected.collect());
-            let expected = FetchResponse::default().with_responses(vec![topic]);
-            let expected = frame::encode_response(77, version, &expected).unwrap();
-
-            let topics = vec![FetchedTopic {
-                name,
-                id,
-                partitions,
-            }];
-            let head = RequestHead {
-                api_key: ApiKey::Fetch as i16,
-                api_version: version,
-                correlation_id: 77,
-            };
-            let mut reply = encode(
-                head,
-                &Fetched {
-                    error_code: 0,
-                    topics,
-                },
-            );
-            assert_eq!(
-                reply.copy_to_bytes(reply.remaining()),
-                expected,
-                "version {version}"
-            );
-        }
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use crate::BrokerConfig;
 use crate::api::{Cx, delete_topics, incremental_alter_configs};
 use crate::wire::Endpoint;
 
-fn cx() -> Cx {
+pub(crate) fn cx() -> Cx {
     let clock = Arc::new(SimClock::new());
     let disk = SimDisk::new(1, clock.clone());
     let storage =

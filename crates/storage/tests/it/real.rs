@@ -556,7 +556,7 @@ fn readers_are_woken_after_the_sync() {
     assert!(!storage.wait("t", &none, Duration::from_millis(1)));
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    let subscription = storage.on_progress(Arc::new(move || {
+    let subscription = storage.on_progress(Arc::new(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
     }));
     let waiter = {
