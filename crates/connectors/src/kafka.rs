@@ -52,6 +52,15 @@ pub trait EmbeddedLog: Send + Sync {
     fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64>;
 }
 
+/// What a reader made of records otherwise than they stood; kept by whoever shows it, over all attempts of the reader.
+#[derive(Debug, Default)]
+pub struct Altered {
+    /// Values set to NULL and rows left out because the script says to ignore errors.
+    pub ignored: AtomicU64,
+    /// Decimals that had more digits behind the point than their columns: they were rounded.
+    pub rounded: AtomicU64,
+}
+
 /// How often new partitions are looked for, and the lag is computed.
 const DISCOVERY: Duration = Duration::from_millis(500);
 
@@ -76,7 +85,7 @@ pub struct EmbeddedKafka {
 }
 
 impl EmbeddedKafka {
-    /// `ignored` counts the values that the format sets to NULL or leaves out, where the script asks for that.
+    /// `altered` counts the values that become others than their records have.
     ///
     /// # Errors
     /// [`ErrorKind::Fix`] when the table's format cannot decode its columns.
@@ -85,7 +94,7 @@ impl EmbeddedKafka {
         group: &str,
         log: Arc<dyn EmbeddedLog>,
         lookup: Option<Arc<dyn SchemaLookup>>,
-        ignored: Arc<AtomicU64>,
+        altered: Arc<Altered>,
     ) -> Result<EmbeddedKafka, ConnectorError> {
         Ok(EmbeddedKafka {
             topics: spec.topics.clone(),
@@ -93,7 +102,7 @@ impl EmbeddedKafka {
             to_latest: spec.bounded,
             group: group.to_string(),
             log,
-            decoding: Decoding::new(spec, lookup, ignored)?,
+            decoding: Decoding::new(spec, lookup, altered)?,
             positions: Positions::default(),
             bounded: spec.bounded,
             lag: 0,

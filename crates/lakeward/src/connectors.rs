@@ -2,14 +2,14 @@
 
 use crate::config::{CatalogPlace, Config};
 use lw_broker::Broker;
-use lw_connectors::kafka::{EmbeddedKafka, EmbeddedLog};
+use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
 use lw_graph::{IcebergSink, SinkSpec, SourceSpec};
 use lw_lakehouse::catalog::remote::{RemoteCatalog, RemoteOptions};
 use lw_lakehouse::{
     Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
 };
-use lw_ops::metrics::{IgnoredValues, Lag};
+use lw_ops::metrics::{Lag, Reader};
 use lw_registry::Registry;
 use lw_runtime::connector::{
     Committer, ConnectorError, Connectors, ErrorKind, Owner, Sink, Source,
@@ -21,7 +21,7 @@ use lw_storage::Storage;
 use lw_storage::source::{LogSource, SourceError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 /// What scripts and queries call the catalog of this server.
@@ -40,7 +40,7 @@ pub struct Wiring {
     clock: Arc<dyn Clock>,
     printed: Arc<Mutex<BTreeMap<String, Printed>>>,
     /// By consumer group and table of the script.
-    readers: Mutex<BTreeMap<(String, String), Weak<AtomicU64>>>,
+    readers: Mutex<BTreeMap<(String, String), Weak<Altered>>>,
 }
 
 /// The newest lines of a pipeline's `print` sinks.
@@ -148,14 +148,14 @@ impl EmbeddedLog for Log {
 impl Connectors for Wiring {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
         let SourceSpec::Kafka(kafka) = spec;
-        let ignored = self.counter(group, &kafka.table);
+        let altered = self.counters(group, &kafka.table);
         let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
         Ok(Box::new(EmbeddedKafka::new(
             kafka,
             group,
             self.log(),
             lookup,
-            ignored,
+            altered,
         )?))
     }
 
@@ -290,30 +290,32 @@ impl Wiring {
         }
     }
 
-    /// Values that formats set to NULL or left out, by reader, as metrics have them.
-    pub fn ignored_values(&self) -> Vec<IgnoredValues> {
+    /// Values that became others than their records have, by reader, as metrics have them.
+    pub fn readers(&self) -> Vec<Reader> {
         let mut readers = self.readers.lock();
-        readers.retain(|_, count| count.strong_count() > 0);
-        let counts = readers.iter().filter_map(|((group, table), count)| {
-            Some(IgnoredValues {
+        readers.retain(|_, altered| altered.strong_count() > 0);
+        let counts = readers.iter().filter_map(|((group, table), altered)| {
+            let altered = altered.upgrade()?;
+            Some(Reader {
                 group: group.clone(),
                 table: table.clone(),
-                count: count.upgrade()?.load(Ordering::Relaxed),
+                ignored: altered.ignored.load(Ordering::Relaxed),
+                rounded: altered.rounded.load(Ordering::Relaxed),
             })
         });
         counts.collect()
     }
 
-    /// The counter of a table's reader, which its next attempt goes on with as long as this one holds it.
-    fn counter(&self, group: &str, table: &str) -> Arc<AtomicU64> {
+    /// The counters of a table's reader, which its next attempt goes on with as long as this one holds them.
+    fn counters(&self, group: &str, table: &str) -> Arc<Altered> {
         let mut readers = self.readers.lock();
         let key = (group.to_string(), table.to_string());
-        if let Some(count) = readers.get(&key).and_then(Weak::upgrade) {
-            return count;
+        if let Some(altered) = readers.get(&key).and_then(Weak::upgrade) {
+            return altered;
         }
-        let count = Arc::new(AtomicU64::new(0));
-        readers.insert(key, Arc::downgrade(&count));
-        count
+        let altered = Arc::new(Altered::default());
+        readers.insert(key, Arc::downgrade(&altered));
+        altered
     }
 
     /// A source for whom nothing is counted and nothing committed: the audit's.

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::connectors::Wiring;
 use crate::environment::{World, jobs};
 use crate::failure::failure;
-use crate::tables::{AuditsAhead, Tables};
+use crate::tables::{AuditTrouble, AuditsAhead, Tables};
 use anyhow::Context;
 use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::shell::{self, Dialect, Policy, Token};
@@ -116,7 +116,11 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
         runtime: loaded.runtime,
         shutdown,
         pipelines,
-        audits: AuditsAhead::start(tables)?,
+        audits: AuditsAhead::start(
+            move |is_over| tables.audit_ahead(is_over),
+            AuditsAhead::EVERY,
+            loaded.audits,
+        )?,
         storage: loaded.storage,
     })
 }
@@ -132,6 +136,7 @@ struct Loaded {
     warehouse: String,
     catalog: Catalog,
     fallen: Fallen,
+    audits: AuditTrouble,
 }
 
 impl Loaded {
@@ -170,6 +175,7 @@ impl Loaded {
             warehouse,
             catalog,
             fallen: Fallen::default(),
+            audits: AuditTrouble::default(),
         })
     }
 
@@ -218,6 +224,7 @@ impl Loaded {
             broker: self.broker.clone(),
             registry: self.registry.clone(),
             fallen: self.fallen.clone(),
+            audits: self.audits.clone(),
         };
         let parts = parts(scraped, world, tables.clone(), status, health);
         Ok((parts, tables))
@@ -277,6 +284,7 @@ struct Health {
     broker: Arc<Broker>,
     registry: Arc<Registry>,
     fallen: Fallen,
+    audits: AuditTrouble,
 }
 
 /// A socket that is not served any more, though nobody ended it.
@@ -294,6 +302,7 @@ impl Health {
             .map(|what| format!("the {what} socket is not served any more"))
             .or_else(|| self.broker.trouble())
             .or_else(|| self.registry.trouble())
+            .or_else(|| self.audits.lock().clone())
             .or_else(|| {
                 stats.write_blocked.then(|| {
                     format!(
@@ -538,7 +547,7 @@ impl Scraped {
             registry: self.registry.metrics(),
             pipelines: &self.pipelines.list(),
             filled: &self.tables.filled(),
-            ignored: &self.wiring.ignored_values(),
+            readers: &self.wiring.readers(),
             lags: &crate::connectors::lags(&self.broker),
             disk: Disk {
                 free_bytes: stats.disk_free,

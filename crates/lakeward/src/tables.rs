@@ -7,7 +7,7 @@ mod ahead;
 mod audits;
 mod ledgers;
 
-pub use ahead::AuditsAhead;
+pub use ahead::{AuditTrouble, AuditsAhead};
 
 use crate::connectors::Wiring;
 use audits::Turns;

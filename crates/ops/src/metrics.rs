@@ -2,18 +2,21 @@
 //!
 //! A scrape gathers what the parts know ([`Observed`]) into a fresh registry, so that nothing is counted twice and a
 //! dropped pipeline leaves no series behind. Most families are a row of a table: [`of_server`] for the whole server,
-//! [`of_each_job`] for each job of each pipeline.
+//! [`of_each_reader`] for each reader of a topic, [`of_each_job`] for each job of each pipeline.
 
 use lw_broker::Memory;
 use lw_broker::metrics::BrokerMetrics;
 use lw_registry::RegistryMetrics;
 use lw_runtime::job::{JobState, Status};
 use lw_runtime::pipelines::View;
+use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,7 +35,7 @@ pub struct Observed<'a> {
     pub registry: &'a RegistryMetrics,
     pub pipelines: &'a [View],
     pub filled: &'a [Filled],
-    pub ignored: &'a [IgnoredValues],
+    pub readers: &'a [Reader],
     pub lags: &'a [Lag],
     pub disk: Disk,
 }
@@ -57,13 +60,16 @@ pub struct Filled {
     pub time_to_unaudited: Option<Duration>,
 }
 
-/// What the formats of a source set to NULL or left out because its script says to ignore errors.
-#[derive(Clone, Debug)]
-pub struct IgnoredValues {
+/// What a pipeline's reader of a topic made of records otherwise than they stood.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
     pub group: String,
     /// The source's name in the script.
     pub table: String,
-    pub count: u64,
+    /// Values set to NULL or left out because the script says to ignore errors.
+    pub ignored: u64,
+    /// Decimals that lost a digit because their column has fewer behind the point.
+    pub rounded: u64,
 }
 
 /// A consumer group's distance from the end of one partition.
@@ -88,71 +94,64 @@ pub struct Disk {
 }
 
 type Labels = Vec<(String, String)>;
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-type Counters = Family<Labels, Counter<f64, AtomicU64>>;
 
-/// One family of gauges in the registry.
-struct Series<'a> {
+/// A series of one of the kinds that there are, at 0 when it is made.
+trait Series: Clone + Debug + Default + EncodeMetric + Send + Sync + TypedMetric + 'static {
+    fn put(&self, value: f64);
+}
+
+impl Series for Gauge<f64, AtomicU64> {
+    fn put(&self, value: f64) {
+        self.set(value);
+    }
+}
+
+/// The encoder appends `_total` to its name.
+impl Series for Counter<f64, AtomicU64> {
+    fn put(&self, value: f64) {
+        self.inc_by(value);
+    }
+}
+
+/// The registry of one scrape.
+struct Scrape<'a> {
     registry: &'a mut Registry,
 }
 
-impl Series<'_> {
+impl Scrape<'_> {
     fn family<S: ?Sized>(&mut self, row: &Row<S>, values: impl IntoIterator<Item = (Labels, f64)>) {
         match row.kind {
-            Kind::Gauge => self.gauge(row.name, row.help, (row.unit)(), values),
-            Kind::Counter => self.counter(row.name, row.help, (row.unit)(), values),
+            Kind::Gauge => self.series::<Gauge<f64, AtomicU64>>(row, values),
+            Kind::Counter => self.series::<Counter<f64, AtomicU64>>(row, values),
         }
     }
 
-    fn gauge(
+    fn series<M: Series>(
         &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
+        row: &Row<impl ?Sized>,
         values: impl IntoIterator<Item = (Labels, f64)>,
     ) {
-        let (family, alone) = (Gauges::default(), Gauge::<f64, AtomicU64>::default());
+        let (family, alone) = (Family::<Labels, M>::default(), M::default());
         let mut labelled = true;
         for (labels, value) in values {
             labelled = !labels.is_empty();
             match labelled {
-                true => family.get_or_create(&labels).set(value),
-                false => alone.set(value),
+                true => family.get_or_create(&labels).put(value),
+                false => alone.put(value),
             };
         }
         match labelled {
-            true => self.register(name, help, unit, family),
-            false => self.register(name, help, unit, alone),
+            true => self.register(row, family),
+            false => self.register(row, alone),
         }
     }
 
-    /// The encoder appends `_total`.
-    fn counter(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        values: impl IntoIterator<Item = (Labels, f64)>,
-    ) {
-        let (family, alone) = (Counters::default(), Counter::<f64, AtomicU64>::default());
-        let mut labelled = true;
-        for (labels, value) in values {
-            labelled = !labels.is_empty();
-            match labelled {
-                true => family.get_or_create(&labels).inc_by(value),
-                false => alone.inc_by(value),
-            };
-        }
-        match labelled {
-            true => self.register(name, help, unit, family),
-            false => self.register(name, help, unit, alone),
-        }
-    }
-
-    fn register(&mut self, name: &str, help: &str, unit: Option<Unit>, metric: impl Metric) {
-        match unit {
-            Some(unit) => self.registry.register_with_unit(name, help, unit, metric),
-            None => self.registry.register(name, help, metric),
+    fn register(&mut self, row: &Row<impl ?Sized>, metric: impl Metric) {
+        match (row.unit)() {
+            Some(unit) => self
+                .registry
+                .register_with_unit(row.name, row.help, unit, metric),
+            None => self.registry.register(row.name, row.help, metric),
         }
     }
 }
@@ -160,21 +159,22 @@ impl Series<'_> {
 /// The OpenMetrics text of a scrape.
 pub fn render(observed: &Observed<'_>) -> String {
     let mut registry = Registry::with_prefix("lakeward");
-    let mut series = Series {
+    let mut scrape = Scrape {
         registry: &mut registry,
     };
     let build = [(vec![label("version", observed.version)], 1.0)];
-    series.gauge("build_info", "The version that runs", None, build);
+    scrape.family(&BUILD, build);
     let requests = observed.broker.requests();
     let requests =
         requests.map(|(api, count)| (vec![label("api", format!("{api:?}"))], count as f64));
-    series.counter("kafka_requests", "Requests by API", None, requests);
+    scrape.family(&REQUESTS, requests);
     for family in &of_server() {
         let value = (family.value)(observed);
-        series.family(family, value.map(|value| (Vec::new(), value)));
+        scrape.family(family, value.map(|value| (Vec::new(), value)));
     }
-    lag(&mut series, observed.lags);
-    pipelines(&mut series, observed);
+    lag(&mut scrape, observed.lags);
+    readers(&mut scrape, observed.readers);
+    pipelines(&mut scrape, observed);
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a String cannot fail");
     text
@@ -199,15 +199,18 @@ struct Row<S: ?Sized> {
 const PLAIN: fn() -> Option<Unit> = || None;
 const BYTES: fn() -> Option<Unit> = || Some(Unit::Bytes);
 const SECONDS: fn() -> Option<Unit> = || Some(Unit::Seconds);
+const GAUGE: Kind = Kind::Gauge;
+const COUNTER: Kind = Kind::Counter;
 
-const fn gauge<S: ?Sized>(
+const fn row<S: ?Sized>(
+    kind: Kind,
     name: &'static str,
     help: &'static str,
     unit: fn() -> Option<Unit>,
     value: fn(&S) -> Option<f64>,
 ) -> Row<S> {
     Row {
-        kind: Kind::Gauge,
+        kind,
         name,
         help,
         unit,
@@ -215,20 +218,23 @@ const fn gauge<S: ?Sized>(
     }
 }
 
-const fn counter<S: ?Sized>(
-    name: &'static str,
-    help: &'static str,
-    unit: fn() -> Option<Unit>,
-    value: fn(&S) -> Option<f64>,
-) -> Row<S> {
-    Row {
-        kind: Kind::Counter,
-        name,
-        help,
-        unit,
-        value,
-    }
+/// A family whose series come with labels of their own.
+const fn labelled(kind: Kind, name: &'static str, help: &'static str) -> Row<()> {
+    row(kind, name, help, PLAIN, |()| None)
 }
+
+const BUILD: Row<()> = labelled(GAUGE, "build_info", "The version that runs");
+const REQUESTS: Row<()> = labelled(COUNTER, "kafka_requests", "Requests by API");
+const LAG: Row<()> = labelled(
+    GAUGE,
+    "consumer_group_lag_records",
+    "Records between a group's committed offset and the high watermark",
+);
+const STATE: Row<()> = labelled(
+    GAUGE,
+    "pipeline_state",
+    "1 for the state that a pipeline is in",
+);
 
 fn count(counter: &AtomicU64) -> Option<f64> {
     Some(counter.load(Ordering::Relaxed) as f64)
@@ -237,31 +243,34 @@ fn count(counter: &AtomicU64) -> Option<f64> {
 /// What there is one of.
 #[rustfmt::skip]
 fn of_server<'a>() -> Vec<Row<Observed<'a>>> { vec![
-    gauge("uptime", "Time since the server was ready", SECONDS, |it| Some(it.uptime_seconds)),
-    gauge("process_resident_memory", "Resident memory", BYTES, |_| resident_bytes()),
-    counter("produced_records", "Records acknowledged or accepted with acks=0", PLAIN, |it| Some(it.broker.produced_records.get() as f64)),
-    counter("produce_rejected_batches", "Partition batches refused", PLAIN, |it| Some(it.broker.rejected_batches.get() as f64)),
-    counter("produce_rejected_disk_full_batches", "Partition batches refused for want of disk space", PLAIN, |it| Some(it.broker.rejected_disk_full.get() as f64)),
-    counter("fetched_records", "Records sent to consumers", PLAIN, |it| Some(it.broker.fetched_records.get() as f64)),
-    counter("kafka_connections_refused", "Connections ended because of bad bytes", PLAIN, |it| Some(it.broker.connections_refused.get() as f64)),
-    counter("produced", "Bytes of record batches produced", BYTES, |it| Some(it.broker.produced_bytes.get() as f64)),
-    counter("fetched", "Bytes of record batches fetched", BYTES, |it| Some(it.broker.fetched_bytes.get() as f64)),
-    gauge("kafka_connections", "Open connections", PLAIN, |it| Some(it.broker.open_connections() as f64)),
-    gauge("kafka_request_memory", "Large requests that are under way", BYTES, |it| Some(it.memory.requests as f64)),
-    gauge("kafka_reply_memory", "Replies that are under way", BYTES, |it| Some(it.memory.replies as f64)),
-    gauge("kafka_memory_limit", "What requests, and again replies, may be: then sockets wait", BYTES, |it| Some(it.memory.limit as f64)),
-    gauge("query_memory", "Memory of the queries that run", BYTES, |it| Some(it.queries.used_bytes as f64)),
-    gauge("query_memory_limit", "What all queries may hold: then they spill or end", BYTES, |it| Some(it.queries.limit_bytes as f64)),
-    counter("registry_requests", "Requests answered, over HTTP and in process", PLAIN, |it| count(&it.registry.requests)),
-    counter("registry_registrations", "New versions of subjects", PLAIN, |it| count(&it.registry.registrations)),
-    counter("registry_incompatible", "Schemas refused because an earlier version forbids them", PLAIN, |it| count(&it.registry.incompatible)),
-    counter("registry_skipped_records", "Records of _schemas that are not in its layout", PLAIN, |it| count(&it.registry.skipped_records)),
-    gauge("disk_free", "Free space under the data folder", BYTES, |it| Some(it.disk.free_bytes as f64)),
-    gauge("disk_size", "Size of the file system under the data folder", BYTES, |it| Some(it.disk.total_bytes as f64)),
-    gauge("disk_write_blocked", "1 while writes are refused for want of space", PLAIN, |it| Some(f64::from(it.disk.write_blocked))),
-    gauge("log_size", "Bytes of write-ahead log", BYTES, |it| Some(it.disk.log_bytes as f64)),
-    counter("log_syncs", "Syncs of the write-ahead log", PLAIN, |it| Some(it.disk.syncs as f64)),
-    counter("log_sync", "Time in syncs of the write-ahead log", SECONDS, |it| Some(it.disk.sync_seconds)),
+    row(GAUGE, "uptime", "Time since the server was ready", SECONDS, |it| Some(it.uptime_seconds)),
+    row(GAUGE, "process_resident_memory", "Resident memory", BYTES, |_| resident_bytes()),
+    row(COUNTER, "produced_records", "Records acknowledged or accepted with acks=0", PLAIN, |it| Some(it.broker.produced_records.get() as f64)),
+    row(COUNTER, "produce_rejected_batches", "Partition batches refused", PLAIN, |it| Some(it.broker.rejected_batches.get() as f64)),
+    row(COUNTER, "produce_rejected_disk_full_batches", "Partition batches refused for want of disk space", PLAIN, |it| Some(it.broker.rejected_disk_full.get() as f64)),
+    row(COUNTER, "fetched_records", "Records sent to consumers", PLAIN, |it| Some(it.broker.fetched_records.get() as f64)),
+    row(COUNTER, "kafka_connections_refused", "Connections ended because of bad bytes", PLAIN, |it| Some(it.broker.connections_refused.get() as f64)),
+    row(COUNTER, "kafka_connections_over_limit", "Connections closed as they came because there were too many", PLAIN, |it| Some(it.broker.connections_over_limit.get() as f64)),
+    row(COUNTER, "kafka_panics", "Panics of request handlers, sockets and group coordinators: every one is a bug", PLAIN, |it| Some(it.broker.panics.get() as f64)),
+    row(COUNTER, "consumer_group_refused_writes", "Writes of consumer groups that the disk refused", PLAIN, |it| Some(it.broker.refused_group_writes.get() as f64)),
+    row(COUNTER, "produced", "Bytes of record batches produced", BYTES, |it| Some(it.broker.produced_bytes.get() as f64)),
+    row(COUNTER, "fetched", "Bytes of record batches fetched", BYTES, |it| Some(it.broker.fetched_bytes.get() as f64)),
+    row(GAUGE, "kafka_connections", "Open connections", PLAIN, |it| Some(it.broker.open_connections() as f64)),
+    row(GAUGE, "kafka_request_memory", "Large requests that are under way", BYTES, |it| Some(it.memory.requests as f64)),
+    row(GAUGE, "kafka_reply_memory", "Replies that are under way", BYTES, |it| Some(it.memory.replies as f64)),
+    row(GAUGE, "kafka_memory_limit", "What requests, and again replies, may be: then sockets wait", BYTES, |it| Some(it.memory.limit as f64)),
+    row(GAUGE, "query_memory", "Memory of the queries that run", BYTES, |it| Some(it.queries.used_bytes as f64)),
+    row(GAUGE, "query_memory_limit", "What all queries may hold: then they spill or end", BYTES, |it| Some(it.queries.limit_bytes as f64)),
+    row(COUNTER, "registry_requests", "Requests answered, over HTTP and in process", PLAIN, |it| count(&it.registry.requests)),
+    row(COUNTER, "registry_registrations", "New versions of subjects", PLAIN, |it| count(&it.registry.registrations)),
+    row(COUNTER, "registry_incompatible", "Schemas refused because an earlier version forbids them", PLAIN, |it| count(&it.registry.incompatible)),
+    row(COUNTER, "registry_skipped_records", "Records of _schemas that are not in its layout", PLAIN, |it| count(&it.registry.skipped_records)),
+    row(GAUGE, "disk_free", "Free space under the data folder", BYTES, |it| Some(it.disk.free_bytes as f64)),
+    row(GAUGE, "disk_size", "Size of the file system under the data folder", BYTES, |it| Some(it.disk.total_bytes as f64)),
+    row(GAUGE, "disk_write_blocked", "1 while writes are refused for want of space", PLAIN, |it| Some(f64::from(it.disk.write_blocked))),
+    row(GAUGE, "log_size", "Bytes of write-ahead log", BYTES, |it| Some(it.disk.log_bytes as f64)),
+    row(COUNTER, "log_syncs", "Syncs of the write-ahead log", PLAIN, |it| Some(it.disk.syncs as f64)),
+    row(COUNTER, "log_sync", "Time in syncs of the write-ahead log", SECONDS, |it| Some(it.disk.sync_seconds)),
 ] }
 
 /// A job of a pipeline, and what is known of its table.
@@ -285,28 +294,28 @@ fn happened(at_ms: i64) -> Option<i64> {
 /// What each job has.
 #[rustfmt::skip]
 fn of_each_job<'a>() -> Vec<Row<Job<'a>>> { vec![
-    counter("pipeline_records_in", "Records read", PLAIN, |it| Some(it.status.records_in as f64)),
-    counter("pipeline_rows_out", "Rows written to the sink", PLAIN, |it| Some(it.status.rows_out as f64)),
-    counter("dead_letters", "Records that could not be processed", PLAIN, |it| Some(it.status.dead_letters as f64)),
-    counter("pipeline_restarts", "Restarts from the checkpoint", PLAIN, |it| Some(it.status.restarts as f64)),
-    counter("sink_commits", "Commits of the table", PLAIN, |it| Some(it.status.commits as f64)),
-    counter("sink_rows", "Rows committed to the table", PLAIN, |it| Some(it.status.committed_rows as f64)),
-    counter("sink_commit_retries", "Commits that had to be tried again", PLAIN, |it| Some(it.status.commit_retries as f64)),
-    gauge("pipeline_lag_records", "Records between the position and the end of the log", PLAIN, |it| Some(it.status.lag as f64)),
-    gauge("checkpoint_duration", "Duration of the last checkpoint", SECONDS, |it| Some(it.status.checkpoint_duration.as_secs_f64())),
-    gauge("sink_commit_duration", "Duration of the last commit", SECONDS, |it| Some(it.status.commit_duration.as_secs_f64())),
-    gauge("checkpoint_age", "Time since the last checkpoint", SECONDS, |it| it.since(happened(it.status.checkpoint_at_ms))),
-    gauge("sink_commit_age", "Time since the table's last commit", SECONDS, |it| it.since(happened(it.status.commit_at_ms))),
-    gauge("table_freshness", "Time since the newest event time that the table's commits state", SECONDS, |it| {
+    row(COUNTER, "pipeline_records_in", "Records read", PLAIN, |it| Some(it.status.records_in as f64)),
+    row(COUNTER, "pipeline_rows_out", "Rows written to the sink", PLAIN, |it| Some(it.status.rows_out as f64)),
+    row(COUNTER, "dead_letters", "Records that could not be processed", PLAIN, |it| Some(it.status.dead_letters as f64)),
+    row(COUNTER, "pipeline_restarts", "Restarts from the checkpoint", PLAIN, |it| Some(it.status.restarts as f64)),
+    row(COUNTER, "sink_commits", "Commits of the table", PLAIN, |it| Some(it.status.commits as f64)),
+    row(COUNTER, "sink_rows", "Rows committed to the table", PLAIN, |it| Some(it.status.committed_rows as f64)),
+    row(COUNTER, "sink_commit_retries", "Commits that had to be tried again", PLAIN, |it| Some(it.status.commit_retries as f64)),
+    row(GAUGE, "pipeline_lag_records", "Records between the position and the end of the log", PLAIN, |it| Some(it.status.lag as f64)),
+    row(GAUGE, "checkpoint_duration", "Duration of the last checkpoint", SECONDS, |it| Some(it.status.checkpoint_duration.as_secs_f64())),
+    row(GAUGE, "sink_commit_duration", "Duration of the last commit", SECONDS, |it| Some(it.status.commit_duration.as_secs_f64())),
+    row(GAUGE, "checkpoint_age", "Time since the last checkpoint", SECONDS, |it| it.since(happened(it.status.checkpoint_at_ms))),
+    row(GAUGE, "sink_commit_age", "Time since the table's last commit", SECONDS, |it| it.since(happened(it.status.commit_at_ms))),
+    row(GAUGE, "table_freshness", "Time since the newest event time that the table's commits state", SECONDS, |it| {
         it.since(it.table.and_then(|table| table.event_time).or(it.status.committed_event_time))
     }),
-    gauge("watermark_lag", "Time since the watermark", SECONDS, |it| {
+    row(GAUGE, "watermark_lag", "Time since the watermark", SECONDS, |it| {
         it.since(it.status.watermark.filter(|_| it.status.state == JobState::Running))
     }),
-    gauge("pipeline_time_to_loss", "Time until retention would take what the pipeline has not read; 0 while it waits for it", SECONDS, |it| {
+    row(GAUGE, "pipeline_time_to_loss", "Time until retention would take what the pipeline has not read; 0 while it waits for it", SECONDS, |it| {
         Some(it.table?.time_to_loss?.as_secs_f64())
     }),
-    gauge("table_time_to_unaudited", "Time until retention would take what no audit has looked at; 0 while it waits for it", SECONDS, |it| {
+    row(GAUGE, "table_time_to_unaudited", "Time until retention would take what no audit has looked at; 0 while it waits for it", SECONDS, |it| {
         Some(it.table?.time_to_unaudited?.as_secs_f64())
     }),
 ] }
@@ -329,7 +338,7 @@ fn resident_bytes() -> Option<f64> {
     Some(kibibytes * 1024.0)
 }
 
-fn lag(series: &mut Series<'_>, lags: &[Lag]) {
+fn lag(scrape: &mut Scrape<'_>, lags: &[Lag]) {
     let by_partition = lags.len() <= MAX_PARTITION_SERIES;
     let mut sums = std::collections::BTreeMap::<Labels, f64>::new();
     for lag in lags {
@@ -339,30 +348,32 @@ fn lag(series: &mut Series<'_>, lags: &[Lag]) {
         }
         *sums.entry(labels).or_default() += lag.records as f64;
     }
-    series.gauge(
-        "consumer_group_lag_records",
-        "Records between a group's committed offset and the high watermark",
-        None,
-        sums,
-    );
+    scrape.family(&LAG, sums);
 }
 
-fn pipelines(series: &mut Series<'_>, observed: &Observed<'_>) {
+/// What each reader of a topic has.
+#[rustfmt::skip]
+fn of_each_reader() -> Vec<Row<Reader>> { vec![
+    row(COUNTER, "source_ignored_values", "Values set to NULL or left out because the script ignores parse errors", PLAIN, |it| Some(it.ignored as f64)),
+    row(COUNTER, "source_rounded_decimals", "Decimals that lost a digit because their column has fewer behind the point", PLAIN, |it| Some(it.rounded as f64)),
+] }
+
+fn readers(scrape: &mut Scrape<'_>, readers: &[Reader]) {
+    for family in &of_each_reader() {
+        let values = readers.iter().filter_map(|reader| {
+            let labels = vec![label("group", &reader.group), label("table", &reader.table)];
+            Some((labels, (family.value)(reader)?))
+        });
+        scrape.family(family, values);
+    }
+}
+
+fn pipelines(scrape: &mut Scrape<'_>, observed: &Observed<'_>) {
     let states = observed.pipelines.iter().map(|view| {
         let labels = vec![label("pipeline", &view.name), label("state", &view.state)];
         (labels, 1.0)
     });
-    let help = "1 for the state that a pipeline is in";
-    series.gauge("pipeline_state", help, None, states);
-    let ignored = observed.ignored.iter().map(|ignored| {
-        let labels = vec![
-            label("group", &ignored.group),
-            label("table", &ignored.table),
-        ];
-        (labels, ignored.count as f64)
-    });
-    let help = "Values set to NULL or left out because the script ignores parse errors";
-    series.counter("source_ignored_values", help, None, ignored);
+    scrape.family(&STATE, states);
     for family in &of_each_job() {
         let jobs = observed.pipelines.iter().flat_map(|view| {
             let jobs = view.jobs.iter();
@@ -378,7 +389,7 @@ fn pipelines(series: &mut Series<'_>, observed: &Observed<'_>) {
             let labels = vec![label("pipeline", pipeline), label("table", &status.table)];
             Some((labels, (family.value)(&job)?))
         });
-        series.family(family, values);
+        scrape.family(family, values);
     }
 }
 

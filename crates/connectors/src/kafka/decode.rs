@@ -2,9 +2,9 @@
 //!
 //! Every offset that is passed over is accounted for: a row, a dead letter, a control record, a tombstone.
 
-use super::damaged;
 use super::metadata::MetadataColumns;
 use super::positions::Positions;
+use super::{Altered, damaged};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use lw_formats::Decoder;
 use lw_graph::{KafkaSource, SourceColumn};
@@ -17,7 +17,7 @@ use lw_schemas::SchemaLookup;
 use lw_storage::source::TopicBatch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Dead letters of damaged batches in one poll. A header of 61 bytes can claim two thousand million records; what is over
 /// this is left for the next poll.
@@ -28,9 +28,7 @@ pub(super) struct Decoding {
     spec: KafkaSource,
     decoder: Box<dyn Decoder>,
     metadata: MetadataColumns,
-    ignored: Arc<AtomicU64>,
-    /// Decimals that lost a digit, since the source was made.
-    rounded: u64,
+    altered: Arc<Altered>,
 }
 
 impl Decoding {
@@ -39,7 +37,7 @@ impl Decoding {
     pub(super) fn new(
         spec: &KafkaSource,
         lookup: Option<Arc<dyn SchemaLookup>>,
-        ignored: Arc<AtomicU64>,
+        altered: Arc<Altered>,
     ) -> Result<Decoding, ConnectorError> {
         let projection: Vec<usize> = spec
             .columns
@@ -59,8 +57,7 @@ impl Decoding {
             metadata: MetadataColumns::new(&spec.columns),
             spec: spec.clone(),
             decoder,
-            ignored,
-            rounded: 0,
+            altered,
         })
     }
 
@@ -171,8 +168,8 @@ impl Decoding {
         match self.decoder.push(record.value) {
             Ok(decoded) => {
                 if decoded.ignored > 0 {
-                    self.ignored
-                        .fetch_add(decoded.ignored as u64, Ordering::Relaxed);
+                    let ignored = decoded.ignored as u64;
+                    self.altered.ignored.fetch_add(ignored, Ordering::Relaxed);
                 }
                 if decoded.rounded > 0 {
                     self.tell_rounded(
@@ -205,10 +202,10 @@ impl Decoding {
     }
 
     /// Says that digits were lost at the first time, and again whenever they have become twice as many.
-    fn tell_rounded(&mut self, rounded: u64, split: &Split, offset: i64) {
-        let before = self.rounded;
-        self.rounded += rounded;
-        if before.checked_ilog2() == self.rounded.checked_ilog2() {
+    fn tell_rounded(&self, rounded: u64, split: &Split, offset: i64) {
+        let before = self.altered.rounded.fetch_add(rounded, Ordering::Relaxed);
+        let now = before + rounded;
+        if before.checked_ilog2() == now.checked_ilog2() {
             return;
         }
         let Split { topic, partition } = split;
@@ -217,7 +214,7 @@ impl Decoding {
             %topic,
             partition,
             offset,
-            rounded = self.rounded,
+            rounded = now,
             "decimals of the writer have more digits behind the point than their columns: they were rounded half up"
         );
     }

@@ -118,6 +118,25 @@ impl World {
         source.open(from, until).unwrap();
         rows_of(&drain(&mut source, 1 << 20))
     }
+
+    /// All that there is, and how many values were ignored and rounded.
+    fn read_counting(
+        &self,
+        spec: &KafkaSource,
+        lookup: Option<Arc<dyn SchemaLookup>>,
+    ) -> (Vec<Polled>, (u64, u64)) {
+        let log = Log {
+            storage: self.storage.clone(),
+            committed: BTreeMap::new(),
+        };
+        let altered = Arc::new(Altered::default());
+        let mut source =
+            EmbeddedKafka::new(spec, "group", Arc::new(log), lookup, altered.clone()).unwrap();
+        source.open(&[], None).unwrap();
+        let polls = drain(&mut source, 1 << 20);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (polls, (count(&altered.ignored), count(&altered.rounded)))
+    }
 }
 
 fn batch(compression: Compression, values: &[Option<&str>]) -> BatchBuilder {
@@ -532,19 +551,57 @@ fn a_damaged_batch_becomes_dead_letters_a_bounded_number_at_a_time() {
 fn what_the_script_ignores_is_counted() {
     let world = World::new(&[("t", 1)]);
     world.append("t", 0, &[r#"{"a":"x"}"#, "garbage", r#"{"a":1}"#]);
-    let ignored = Arc::new(AtomicU64::new(0));
-    let log = Log {
-        storage: world.storage.clone(),
-        committed: BTreeMap::new(),
-    };
-    let spec = json(true);
-    let mut source =
-        EmbeddedKafka::new(&spec, "group", Arc::new(log), None, ignored.clone()).unwrap();
-    source.open(&[], None).unwrap();
-    let polls = drain(&mut source, 1 << 20);
+    let (polls, altered) = world.read_counting(&json(true), None);
     assert_eq!(rows_of(&polls), "t/0@0=null t/0@2=1");
     assert_eq!(progress_of(&polls), ["0: 0..3 c0 s1"]);
-    assert_eq!(ignored.load(Ordering::Relaxed), 2);
+    assert_eq!(altered, (2, 0));
+}
+
+/// A registry of one schema, whose id is 7.
+struct OneSchema(&'static str);
+
+impl SchemaLookup for OneSchema {
+    fn schema_by_id(&self, id: u32) -> Option<Arc<str>> {
+        (id == 7).then(|| self.0.into())
+    }
+
+    fn subject_latest(&self, _: &str) -> Option<(u32, i32, Arc<str>)> {
+        None
+    }
+
+    fn has_subject(&self, _: &str) -> bool {
+        false
+    }
+}
+
+#[test]
+fn decimals_that_lose_a_digit_are_counted() {
+    let writer = r#"{"type":"record","name":"E","fields":[{"name":"a","type":
+        {"type":"bytes","logicalType":"decimal","precision":9,"scale":3}}]}"#;
+    let two_digits = TypeKind::Decimal {
+        precision: 9,
+        scale: 2,
+    };
+    let spec = KafkaSource {
+        format: FormatSpec::AvroConfluent {
+            url: None,
+            subject: None,
+        },
+        value_schema: Schema::new(vec![Field::new("a", two_digits.not_null())]),
+        ..raw(&["t"])
+    };
+    let world = World::new(&[("t", 1)]);
+    let mut builder = BatchBuilder::new(Compression::None);
+    for unscaled in [1230_i16, 1234, -5] {
+        let [high, low] = unscaled.to_be_bytes();
+        // The frame's zero, the schema's id, two bytes: Avro writes their number as twice itself.
+        let value = [0, 0, 0, 0, 7, 4, high, low];
+        builder.push(0, None, Some(&value), &[]);
+    }
+    world.append_bytes("t", 0, builder.build().unwrap().into_bytes());
+    let (polls, altered) = world.read_counting(&spec, Some(Arc::new(OneSchema(writer))));
+    assert_eq!(rows_of(&polls), "t/0@0=1.23 t/0@1=1.23 t/0@2=-0.01");
+    assert_eq!(altered, (0, 2));
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn health_over(storage: Storage, fault: Option<lw_registry::Fault>) -> Health {
         broker,
         registry: Arc::new(registry),
         fallen: Fallen::default(),
+        audits: AuditTrouble::default(),
     }
 }
 
@@ -99,6 +100,43 @@ fn a_socket_whose_server_panics_is_trouble() {
         health.trouble().as_deref(),
         Some("the kafka socket is not served any more")
     );
+}
+
+#[test]
+fn a_panic_of_the_audit_ahead_is_trouble_until_a_look_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let health = health(folder.path(), None);
+    // Each look waits until it is told how to end.
+    let (tell, told) = std::sync::mpsc::channel::<bool>();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let look = move |_: &dyn Fn() -> bool| {
+        let _ = begin.send(());
+        match told.recv() {
+            Ok(true) => panic!("planted in a {}", "look"),
+            _ => false,
+        }
+    };
+    let audits = AuditsAhead::start(look, Duration::ZERO, health.audits.clone()).unwrap();
+    let next = || begun.recv().unwrap();
+    next();
+    assert_eq!(health.trouble(), None);
+    for (panics, trouble) in [
+        (
+            true,
+            Some("retention waits for an audit that panicked: planted in a look"),
+        ),
+        (
+            true,
+            Some("retention waits for an audit that panicked: planted in a look"),
+        ),
+        (false, None),
+    ] {
+        tell.send(panics).unwrap();
+        next();
+        assert_eq!(health.trouble().as_deref(), trouble);
+    }
+    drop(tell);
+    drop(audits);
 }
 
 #[test]

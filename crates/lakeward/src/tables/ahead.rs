@@ -1,6 +1,10 @@
 //! The thread that audits ahead of retention.
+//!
+//! A look that panics is a bug of ours: what nobody has audited stays held, so retention waits and the disk fills up to its
+//! floor. The server says so where operators look, as long as no look has ended well since.
 
-use super::Tables;
+use parking_lot::Mutex;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +12,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// How often it is looked whether retention is about to take something; what nobody has audited is held meanwhile.
-const EVERY: Duration = Duration::from_secs(5);
+/// What the last look panicked with.
+pub type AuditTrouble = Arc<Mutex<Option<String>>>;
 
 /// Ends with its owner.
 pub struct AuditsAhead {
@@ -19,15 +23,27 @@ pub struct AuditsAhead {
 }
 
 impl AuditsAhead {
+    /// How often it is looked whether retention is about to take something; what nobody has audited is held meanwhile.
+    pub const EVERY: Duration = Duration::from_secs(5);
+
+    /// Looks at once, and again `every` so often: `look` learns whether it is over, and says whether it has more to do.
+    ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(tables: Arc<Tables>) -> std::io::Result<AuditsAhead> {
+    pub fn start(
+        look: impl Fn(&dyn Fn() -> bool) -> bool + Send + 'static,
+        every: Duration,
+        trouble: AuditTrouble,
+    ) -> std::io::Result<AuditsAhead> {
         let (stop, stopped) = channel();
         let ended = Arc::new(AtomicBool::new(false));
         let over = ended.clone();
         let thread = Builder::new()
             .name("audits-ahead".to_string())
-            .spawn(move || run(&tables, &over, &stopped))?;
+            .spawn(move || {
+                let is_over = || over.load(Ordering::Acquire);
+                run(|| look(&is_over), every, &trouble, &stopped);
+            })?;
         Ok(AuditsAhead {
             ended,
             stop: Some(stop),
@@ -46,20 +62,34 @@ impl Drop for AuditsAhead {
     }
 }
 
-fn run(tables: &Tables, over: &AtomicBool, stopped: &Receiver<()>) {
-    let cancelled = || over.load(Ordering::Acquire);
+fn run(
+    look: impl Fn() -> bool,
+    every: Duration,
+    trouble: &Mutex<Option<String>>,
+    stopped: &Receiver<()>,
+) {
     loop {
-        // What panics holds its offsets, and retention waits for them as long as the disk has room.
-        let looked = catch_unwind(AssertUnwindSafe(|| tables.audit_ahead(&cancelled)));
-        let again = looked.unwrap_or_else(|_| {
+        let looked = catch_unwind(AssertUnwindSafe(&look));
+        *trouble.lock() = looked.as_ref().err().map(|panic| {
+            let words = words(&**panic);
             tracing::error!(
-                "an audit ahead of retention panicked: see the message before this one"
+                words,
+                "an audit ahead of retention panicked; please report it"
             );
-            false
+            format!("retention waits for an audit that panicked: {words}")
         });
-        let pause = if again { Duration::ZERO } else { EVERY };
+        let pause = match looked {
+            Ok(true) => Duration::ZERO,
+            _ => every,
+        };
         if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return;
         }
     }
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words")
 }

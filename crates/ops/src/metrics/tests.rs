@@ -140,10 +140,13 @@ fn view(name: &str, jobs: Vec<Status>) -> View {
     }
 }
 
-fn scrape(pipelines: &[View], lags: &[Lag], ignored: &[IgnoredValues]) -> String {
+fn scrape(pipelines: &[View], lags: &[Lag], readers: &[Reader]) -> String {
     let broker = BrokerMetrics::default();
     broker.produced_records.add(7);
     broker.fetched_bytes.add(11);
+    broker.refused_group_writes.add(17);
+    broker.panics.add(19);
+    broker.connections_over_limit.add(23);
     let registry = RegistryMetrics::default();
     registry.incompatible.fetch_add(5, Ordering::Relaxed);
     render(&Observed {
@@ -169,7 +172,7 @@ fn scrape(pipelines: &[View], lags: &[Lag], ignored: &[IgnoredValues]) -> String
             time_to_loss: Some(Duration::from_secs(60)),
             time_to_unaudited: Some(Duration::ZERO),
         }],
-        ignored,
+        readers,
         lags,
         disk: Disk {
             free_bytes: 1,
@@ -190,12 +193,13 @@ fn lag(group: &str, partition: i32) -> Lag {
 
 #[test]
 fn a_scrape_says_what_the_parts_know() {
-    let ignored = IgnoredValues {
+    let reader = Reader {
         group: "g".to_string(),
         table: "orders".to_string(),
-        count: 6,
+        ignored: 6,
+        rounded: 29,
     };
-    let text = scrape(&[view("p", vec![job("a.t")])], &[lag("g", 3)], &[ignored]);
+    let text = scrape(&[view("p", vec![job("a.t")])], &[lag("g", 3)], &[reader]);
     let samples = check(&text).unwrap();
     let of_job = r#"{pipeline="p",table="a.t"}"#;
     for (series, expected) in [
@@ -206,6 +210,15 @@ fn a_scrape_says_what_the_parts_know() {
         (
             "lakeward_kafka_requests_total{api=\"Produce\"}".to_string(),
             0.0,
+        ),
+        (
+            "lakeward_consumer_group_refused_writes_total".to_string(),
+            17.0,
+        ),
+        ("lakeward_kafka_panics_total".to_string(), 19.0),
+        (
+            "lakeward_kafka_connections_over_limit_total".to_string(),
+            23.0,
         ),
         ("lakeward_kafka_request_memory_bytes".to_string(), 3.0),
         ("lakeward_kafka_reply_memory_bytes".to_string(), 5.0),
@@ -226,6 +239,10 @@ fn a_scrape_says_what_the_parts_know() {
         (
             "lakeward_source_ignored_values_total{group=\"g\",table=\"orders\"}".to_string(),
             6.0,
+        ),
+        (
+            "lakeward_source_rounded_decimals_total{group=\"g\",table=\"orders\"}".to_string(),
+            29.0,
         ),
         (format!("lakeward_dead_letters_total{of_job}"), 3.0),
         (format!("lakeward_pipeline_lag_records{of_job}"), 7.0),
