@@ -5,10 +5,11 @@
 //!
 //! Accept: application/json (default)       Accept: application/x-ndjson
 //! {"columns": ["a"], "rows": [[1]],        {"columns": [{"name": "a", "type": "Int64"}]}
-//!  "truncated": false}                     [1]
-//!                                          {"end": {"rows": 1, "truncated": false}}
+//!  "truncated": false, "notices": []}      [1]
+//!                                          {"end": {"rows": 1, "truncated": false, "notices": []}}
 //! ```
 //!
+//! A notice is a sentence about what the answer does not have though it was asked for.
 //! The whole answer is bounded, so that its status is known before its first byte. A stream that fails half way ends with
 //! `{"error": …}` in place of `end`: one that has neither was cut off. A client that goes away ends its query.
 
@@ -56,6 +57,8 @@ pub trait Answer: Send {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Vec<Value>, Refusal>>>;
     /// Whether there were more rows than were asked for; known at the end.
     fn is_truncated(&self) -> bool;
+    /// What it does not have though it was asked for, a sentence each; known at the end.
+    fn notices(&self) -> Vec<String>;
 }
 
 #[derive(Deserialize)]
@@ -109,8 +112,13 @@ async fn whole(mut answer: Box<dyn Answer>) -> Result<Response, Refusal> {
         .into_iter()
         .map(|column| column.name)
         .collect();
-    let truncated = answer.is_truncated();
-    Ok(Json(json!({ "columns": columns, "rows": rows, "truncated": truncated })).into_response())
+    let whole = json!({
+        "columns": columns,
+        "rows": rows,
+        "truncated": answer.is_truncated(),
+        "notices": answer.notices(),
+    });
+    Ok(Json(whole).into_response())
 }
 
 /// What is still to be sent.
@@ -156,6 +164,10 @@ fn lines(rows: &[Value]) -> String {
 }
 
 fn end(answer: &dyn Answer, rows: u64) -> String {
-    let end = json!({ "rows": rows, "truncated": answer.is_truncated() });
+    let end = json!({
+        "rows": rows,
+        "truncated": answer.is_truncated(),
+        "notices": answer.notices(),
+    });
     format!("{}\n", json!({ "end": end }))
 }

@@ -126,11 +126,12 @@ fn plan(script: &Script) -> Result<Planned, Refusal> {
     Ok(planned)
 }
 
-/// `SELECT n` has the rows 1 to n, `FAIL n` fails behind them.
+/// `SELECT n` has the rows 1 to n, `FAIL n` fails behind them, `SOME n` says that it has not all of them.
 struct Numbers {
     left: Vec<i64>,
     most: usize,
     fails: bool,
+    notices: Vec<String>,
 }
 
 fn numbers(question: &Question) -> Result<Box<dyn crate::Answer>, Refusal> {
@@ -142,6 +143,7 @@ fn numbers(question: &Question) -> Result<Box<dyn crate::Answer>, Refusal> {
         left: (1..=n).rev().collect(),
         most: question.max_rows.map_or(usize::MAX, |most| most as usize),
         fails: verb == "FAIL",
+        notices: Vec::from_iter((verb == "SOME").then(|| "one is left out".to_string())),
     }))
 }
 
@@ -166,6 +168,10 @@ impl crate::Answer for Numbers {
 
     fn is_truncated(&self) -> bool {
         !self.left.is_empty()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.notices.clone()
     }
 }
 
@@ -441,12 +447,17 @@ fn tables_queries_audits_and_output_pass_through() {
     let rows = server.post("/api/v1/sql", &json!({ "sql": "SELECT 1" }));
     assert_eq!(
         rows.json(),
-        json!({ "columns": ["1"], "rows": [[1]], "truncated": false })
+        json!({ "columns": ["1"], "rows": [[1]], "truncated": false, "notices": [] })
     );
     let cut = json!({ "sql": "SELECT 3", "max_rows": 2 });
     assert_eq!(
         server.post("/api/v1/sql", &cut).json(),
-        json!({ "columns": ["1"], "rows": [[1], [2]], "truncated": true })
+        json!({ "columns": ["1"], "rows": [[1], [2]], "truncated": true, "notices": [] })
+    );
+    let some = json!({ "sql": "SOME 1" });
+    assert_eq!(
+        server.post("/api/v1/sql", &some).json(),
+        json!({ "columns": ["1"], "rows": [[1]], "truncated": false, "notices": ["one is left out"] })
     );
     // A whole answer that fails has the status of its failure, a stream that does says so in its last line.
     let fails = json!({ "sql": "FAIL 1" });
@@ -460,7 +471,12 @@ fn tables_queries_audits_and_output_pass_through() {
         "{text}"
     );
     assert!(
-        text.contains(r#"{"end":{"rows":2,"truncated":true}}"#),
+        text.contains(r#"{"end":{"notices":[],"rows":2,"truncated":true}}"#),
+        "{text}"
+    );
+    let text = streamed(&some).text;
+    assert!(
+        text.contains(r#"{"end":{"notices":["one is left out"],"rows":1,"truncated":false}}"#),
         "{text}"
     );
     let text = streamed(&fails).text;

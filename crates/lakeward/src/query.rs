@@ -59,6 +59,10 @@ impl Answer for Streamed {
     fn is_truncated(&self) -> bool {
         self.0.is_truncated()
     }
+
+    fn notices(&self) -> Vec<String> {
+        self.0.notices()
+    }
 }
 
 fn refused(error: QueryError) -> Refusal {

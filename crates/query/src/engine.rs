@@ -11,18 +11,16 @@
 //! future that would have given them, ends the query.
 
 use crate::error::QueryError;
+use crate::left_out::LeftOut;
 use crate::rows::{Limits, Rows};
-use crate::tables::{Namespaces, Trouble};
+use crate::tables::Namespaces;
 use crate::{Catalogs, micros, show};
-use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::StreamExt;
 use std::sync::Arc;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -142,13 +140,18 @@ impl Session {
     /// When the text is not a query, names what is not there, or its time is up before it began.
     pub async fn query(&self, sql: &str, limits: Limits) -> Result<Rows, QueryError> {
         let (session, text) = (self.clone(), sql.to_owned());
-        let begin = async move { session.begin(&text).await };
-        Rows::start(&self.handle, begin, limits).await
+        let left_out = LeftOut::default();
+        let begin = {
+            let left_out = left_out.clone();
+            async move { session.begin(&text, &left_out).await }
+        };
+        Rows::start(&self.handle, begin, limits, left_out).await
     }
 
     async fn begin(
         self,
         sql: &str,
+        left_out: &LeftOut,
     ) -> Result<(SendableRecordBatchStream, Option<OwnedSemaphorePermit>), QueryError> {
         let turn = self.turns.clone().acquire_owned().await.ok();
         if let Some(question) = show::parse(sql) {
@@ -156,8 +159,7 @@ impl Session {
             let answer = tokio::task::spawn_blocking(move || question.answer(&*catalogs)).await;
             return Ok((answer.map_err(QueryError::panic)??, turn));
         }
-        let trouble = Trouble::default();
-        let context = self.context(&trouble);
+        let context = self.context(left_out);
         let queries_only = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -165,10 +167,11 @@ impl Session {
         let plan = micros::plan(&context, sql).await?;
         queries_only.verify_plan(&plan)?;
         let frame = context.execute_logical_plan(plan).await?;
-        Ok((unless(trouble, frame.execute_stream().await?), turn))
+        left_out.run();
+        Ok((frame.execute_stream().await?, turn))
     }
 
-    fn context(&self, trouble: &Trouble) -> SessionContext {
+    fn context(&self, left_out: &LeftOut) -> SessionContext {
         // One reader per table keeps its rows in their order; only grouping and joins spread over the threads.
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema(DEFAULT_CATALOG, "default")
@@ -185,21 +188,11 @@ impl Session {
         let context = SessionContext::new_with_config_rt(config, self.env.clone());
         for name in self.catalogs.names() {
             let namespaces =
-                Namespaces::new(self.catalogs.clone(), Some(name.clone()), trouble.clone());
+                Namespaces::new(self.catalogs.clone(), Some(name.clone()), left_out.clone());
             context.register_catalog(name, Arc::new(namespaces));
         }
-        let default = Namespaces::new(self.catalogs.clone(), None, trouble.clone());
+        let default = Namespaces::new(self.catalogs.clone(), None, left_out.clone());
         context.register_catalog(DEFAULT_CATALOG, Arc::new(default));
         context
     }
-}
-
-/// The rows, or the trouble that came up while they were made: what could not be listed is no empty list.
-fn unless(trouble: Trouble, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
-    let schema = rows.schema();
-    let rows = rows.map(move |batch| match trouble.take() {
-        Some(error) => Err(DataFusionError::External(Box::new(error))),
-        None => batch,
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }

@@ -9,7 +9,8 @@
 //! Read first: [`Engine`], [`Rows`], [`Catalogs`], [`QueryError`], [`rows_as_json`].
 //!
 //! Invariants: a query changes nothing; it takes no more memory than the [`Budget`] of all queries, and no longer than its
-//! [`Limits`]; an answer that was cut off says so; identifiers are case-sensitive, as in scripts.
+//! [`Limits`]; an answer that was cut off says so, and so does one
+//! that something was left out of; identifiers are case-sensitive, as in scripts.
 //!
 //! Layer L3.
 
@@ -17,6 +18,7 @@ mod engine;
 mod error;
 mod filter;
 mod json;
+mod left_out;
 mod micros;
 mod rows;
 mod scan;

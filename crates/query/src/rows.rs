@@ -1,6 +1,7 @@
 //! A running query: batches through a channel of one, so that nothing is computed far ahead of its reader.
 
 use crate::error::QueryError;
+use crate::left_out::LeftOut;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -41,6 +42,7 @@ pub struct Rows {
     /// Rows given so far.
     given: u64,
     state: State,
+    left_out: LeftOut,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Rows {
         handle: &Handle,
         begin: B,
         limits: Limits,
+        left_out: LeftOut,
     ) -> Result<Rows, QueryError>
     where
         B: Future<
@@ -110,6 +113,7 @@ impl Rows {
             limits,
             given: 0,
             state: State::Running,
+            left_out,
         })
     }
 
@@ -141,6 +145,11 @@ impl Rows {
     /// Whether there were more rows than the limit.
     pub fn is_truncated(&self) -> bool {
         self.state == State::Truncated
+    }
+
+    /// What the answer does not have though it was asked for, a sentence each; whole at the end.
+    pub fn notices(&self) -> Vec<String> {
+        self.left_out.notices()
     }
 
     fn within_limit(&mut self, batch: RecordBatch) -> Option<RecordBatch> {

@@ -1,6 +1,7 @@
 //! Catalogs as DataFusion asks for them: namespaces as schemas, tables as streams of Iceberg's own reader.
 
 use crate::Catalogs;
+use crate::left_out::LeftOut;
 use crate::scan::IcebergTable;
 use crate::system::{self, System};
 use async_trait::async_trait;
@@ -15,17 +16,7 @@ use lw_lakehouse::error::Kind;
 use lw_lakehouse::{CatalogError, Files};
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
-
-/// Why a catalog could not be listed, for the query that asked: DataFusion's own questions have no place for an error.
-#[derive(Clone, Default)]
-pub(crate) struct Trouble(Arc<Mutex<Option<CatalogError>>>);
-
-impl Trouble {
-    pub(crate) fn take(&self) -> Option<CatalogError> {
-        self.0.lock().expect("nothing panics here").take()
-    }
-}
+use std::sync::{Arc, OnceLock};
 
 /// A catalog: any namespace may be asked for, its tables are looked up by name.
 pub(crate) struct Namespaces {
@@ -38,20 +29,20 @@ pub(crate) struct Namespaces {
 /// What a catalog holds: asked once a query, and only if the query asks (`information_schema` does).
 struct Listing {
     tables: OnceLock<Vec<TableIdent>>,
-    trouble: Trouble,
+    left_out: LeftOut,
 }
 
 impl Namespaces {
     pub(crate) fn new(
         catalogs: Arc<dyn Catalogs>,
         name: Option<String>,
-        trouble: Trouble,
+        left_out: LeftOut,
     ) -> Namespaces {
         let tables = OnceLock::new();
         Namespaces {
             catalogs,
             name,
-            listing: Arc::new(Listing { tables, trouble }),
+            listing: Arc::new(Listing { tables, left_out }),
         }
     }
 }
@@ -67,7 +58,7 @@ impl CatalogProvider for Namespaces {
         self
     }
 
-    /// For `information_schema`. A catalog that cannot be listed ends the query that asks.
+    /// For `information_schema`. A catalog that cannot be listed is left out, and the answer says so.
     fn schema_names(&self) -> Vec<String> {
         let tables = self.listing.of(&*self.catalogs, self.name.as_deref());
         let mut names: Vec<String> = tables
@@ -95,10 +86,9 @@ impl Listing {
         // A catalog may be elsewhere, and asking it blocks.
         let ask = || tokio::task::block_in_place(|| catalogs.list(name));
         self.tables.get_or_init(|| {
-            ask().unwrap_or_else(|mut error| {
+            ask().unwrap_or_else(|error| {
                 let what = name.map_or_else(String::new, |name| format!(" of catalog '{name}'"));
-                error.message = format!("the tables{what} cannot be listed: {}", error.message);
-                *self.trouble.0.lock().expect("nothing panics here") = Some(error);
+                self.left_out.tell(&format!("the tables{what}"), &error);
                 Vec::new()
             })
         })
@@ -115,6 +105,12 @@ struct Tables {
 }
 
 impl Tables {
+    /// What a query calls the table.
+    fn full_name(&self, name: &str) -> String {
+        let within = self.catalog.iter().chain(self.namespace.iter());
+        within.map(|part| format!("{part}.")).collect::<String>() + name
+    }
+
     /// The table that a name or the name of a system table means, and which system table; `None` where there is none.
     fn find(&self, name: &str) -> Result<Option<Found>, CatalogError> {
         let (name, system) = system::split(name);
@@ -171,8 +167,17 @@ impl SchemaProvider for Tables {
         // A catalog may be elsewhere, and asking it blocks.
         let (tables, wanted) = (self.clone(), name.to_owned());
         let found = tokio::task::spawn_blocking(move || tables.find(&wanted)).await;
-        let found = found.map_err(|error| DataFusionError::External(Box::new(error)))?;
-        let Some(found) = found.map_err(external)? else {
+        let found = match found.map_err(|error| DataFusionError::External(Box::new(error)))? {
+            Ok(found) => found,
+            // A plan has its tables: now it is a list that asks, and it is about the others, too.
+            Err(error) if self.listing.left_out.is_running() => {
+                let table = format!("table '{}'", self.full_name(name));
+                self.listing.left_out.tell(&table, &error);
+                None
+            }
+            Err(error) => return Err(external(error)),
+        };
+        let Some(found) = found else {
             return Ok(None);
         };
         let loaded = found.table;

@@ -322,7 +322,7 @@ impl Catalogs for TwoCatalogs {
 }
 
 #[test]
-fn the_tables_of_every_catalog_are_listed_and_one_that_is_down_is_no_empty_list() {
+fn the_tables_of_every_catalog_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     let one = Arc::new(OneCatalog(catalog(folder.path())));
     let listed = "SELECT table_catalog, table_schema, table_name FROM information_schema.tables \
@@ -351,17 +351,85 @@ fn the_tables_of_every_catalog_are_listed_and_one_that_is_down_is_no_empty_list(
         let got = serde_json::to_string(&rows_as_json(&rows).unwrap()).unwrap();
         assert_eq!(got, expected, "{sql}");
     }
-    let two = Arc::new(TwoCatalogs(catalog(&folder.path().join("two"))));
-    for (sql, expected) in [
-        (
-            listed,
-            "the tables of catalog 'west' cannot be listed: nobody answers",
-        ),
-        ("SHOW TABLES IN west", "nobody answers"),
-    ] {
-        let error = query(two.clone(), sql).unwrap_err();
-        assert_eq!(error.to_string(), expected, "{sql}");
+}
+
+/// The rows of a list, and the notices beside them.
+fn list(catalogs: Arc<dyn Catalogs>, sql: &str) -> (String, Vec<String>) {
+    let engine = engine(64 << 20);
+    let session = engine.session(catalogs);
+    engine.block_on(async {
+        let mut rows = session.query(sql, Limits::default()).await.unwrap();
+        let mut batches = Vec::new();
+        while let Some(batch) = rows.next().await {
+            batches.push(batch.unwrap());
+        }
+        let text = serde_json::to_string(&rows_as_json(&batches).unwrap()).unwrap();
+        (text, rows.notices())
+    })
+}
+
+const LISTS: [&str; 3] = [
+    "SELECT DISTINCT table_catalog, table_schema, table_name FROM information_schema.tables \
+     WHERE table_schema = 'lake' ORDER BY table_catalog",
+    "SELECT DISTINCT table_catalog, table_schema, table_name FROM information_schema.columns \
+     WHERE table_schema = 'lake' ORDER BY table_catalog",
+    "SELECT DISTINCT catalog_name, schema_name, 'events' FROM information_schema.schemata \
+     WHERE schema_name = 'lake' ORDER BY catalog_name",
+];
+
+#[test]
+fn a_catalog_that_is_down_is_left_out_of_the_lists_of_all_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let two = Arc::new(TwoCatalogs(catalog(folder.path())));
+    let both = r#"[["east","lake","events"],["lakeward","lake","events"]]"#;
+    for sql in LISTS {
+        let (rows, notices) = list(two.clone(), sql);
+        // Columns are asked for table by table, and what stands without a catalog's name cannot be asked for here.
+        let (rows_expected, of_columns) = match sql.contains("columns") {
+            true => (r#"[["east","lake","events"]]"#, true),
+            false => (both, false),
+        };
+        assert_eq!(rows, rows_expected, "{sql}");
+        let mut expected =
+            vec!["left out of information_schema: the tables of catalog 'west': nobody answers"];
+        if of_columns {
+            expected.push("left out of information_schema: table 'lake.events': nobody answers");
+        }
+        let mut told: Vec<&str> = notices.iter().map(String::as_str).collect();
+        told.sort_unstable_by_key(|notice| notice.len());
+        expected.sort_unstable_by_key(|notice| notice.len());
+        assert_eq!(told, expected, "{sql}");
     }
+    // Who asks for that catalog alone hears of it.
+    let error = query(two.clone(), "SHOW TABLES IN west").unwrap_err();
+    assert_eq!(error.to_string(), "nobody answers");
+    assert_eq!(list(two, "SELECT 1"), ("[[1]]".to_owned(), Vec::new()));
+}
+
+/// A catalog of `n` tables that is gone when their columns are asked for.
+struct GoneAway(usize);
+
+impl Catalogs for GoneAway {
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn holding(&self, _: Option<&str>, _: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
+        Err(CatalogError::new(Kind::Unavailable, "nobody answers"))
+    }
+
+    fn list(&self, _: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
+        let tables = (0..self.0).map(|n| TableIdent::from_strs(["lake", &format!("t{n}")]));
+        Ok(tables.map(Result::unwrap).collect())
+    }
+}
+
+#[test]
+fn notices_of_what_is_left_out_are_bounded() {
+    let (rows, notices) = list(Arc::new(GoneAway(1_000)), LISTS[1]);
+    assert_eq!(rows, "[]");
+    assert_eq!(notices.len(), 11);
+    assert_eq!(notices[10], "left out of information_schema: 990 more");
 }
 
 /// A catalog that has a name of its own, and is the one that is meant without.
@@ -406,12 +474,21 @@ fn a_reader_that_goes_away_ends_its_query() {
         .block_on(session.query(&endless(), patient))
         .expect("it has columns before it has rows");
     drop(begun);
-    // The only turn, and the only thread, were the endless query's.
-    let rows = engine.block_on(async {
+    // The only turn, and the only thread, were the endless query's: the engine itself could not tell the time.
+    let rows = beside(async {
         let mut rows = session.query("SELECT 1", Limits::default()).await?;
         rows.next().await.expect("a row")
     });
     assert_eq!(rows.expect("it has its turn").num_rows(), 1);
+}
+
+/// Waits on a thread that is not the engine's, and not for ever.
+fn beside<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().unwrap();
+    let limit = std::time::Duration::from_secs(50);
+    let waited = runtime.block_on(async { tokio::time::timeout(limit, future).await });
+    waited.expect("it ends by itself")
 }
 
 #[test]

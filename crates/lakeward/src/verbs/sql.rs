@@ -197,12 +197,16 @@ impl Answer {
             ));
         };
         let truncated = end["truncated"] == true;
+        let notices = end["notices"].as_array().cloned().unwrap_or_default();
         match self.output {
             Output::Table => {
                 let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
                 say(table_text(&columns, &self.rows));
             }
-            Output::Json => self.write(&format!("],\n \"truncated\": {truncated}}}\n")),
+            Output::Json => self.write(&format!(
+                "],\n \"truncated\": {truncated},\n \"notices\": {}}}\n",
+                json!(notices)
+            )),
             Output::Csv => {}
         }
         let _ = self.out.flush();
@@ -211,6 +215,9 @@ impl Answer {
                 "only the first {} rows are shown; --max-rows 0 shows all",
                 self.given
             );
+        }
+        for notice in &notices {
+            eprintln!("notice: {}", text(notice));
         }
         Ok(())
     }
