@@ -171,7 +171,9 @@ impl Rows {
     clippy::disallowed_methods,
     reason = "the deadline of a query is the wall clock's, as its reader's patience is"
 )]
-fn deadline(handle: &Handle, timeout: Duration) -> Deadline {
-    let _entered = handle.enter();
+fn deadline(engine: &Handle, timeout: Duration) -> Deadline {
+    // On the clock of who waits: the engine's threads may all be computing, and do not look at theirs meanwhile.
+    let clock = Handle::try_current().unwrap_or_else(|_| engine.clone());
+    let _entered = clock.enter();
     Box::pin(tokio::time::sleep(timeout))
 }

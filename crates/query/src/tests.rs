@@ -482,6 +482,30 @@ fn a_reader_that_goes_away_ends_its_query() {
     assert_eq!(rows.expect("it has its turn").num_rows(), 1);
 }
 
+#[test]
+fn a_querys_time_is_told_though_the_engine_computes() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::start(Budget {
+        memory_bytes: 256 << 20,
+        threads: 1,
+        ..Budget::default()
+    })
+    .unwrap();
+    let session = engine.session(Arc::new(catalog(folder.path())));
+    let limits = Limits {
+        timeout: std::time::Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let error = beside(async {
+        let mut rows = session.query(&endless(), limits).await?;
+        rows.next().await.expect("it has no end")
+    });
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the query was ended: it took longer than 0.2 s"
+    );
+}
+
 /// Waits on a thread that is not the engine's, and not for ever.
 fn beside<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
