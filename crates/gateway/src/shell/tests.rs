@@ -7,13 +7,25 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 struct Served {
     address: SocketAddr,
     runtime: tokio::runtime::Runtime,
     ended: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    gate: Arc<Gate>,
+}
+
+/// A handler that says when it has begun, and waits.
+#[derive(Default)]
+struct Gate {
+    begun: Notify,
+    open: Notify,
 }
 
 #[derive(Deserialize)]
@@ -22,8 +34,14 @@ struct Page {
     page_size: Option<usize>,
 }
 
-fn router() -> Router {
+fn router(gate: Arc<Gate>) -> Router {
+    let wait = || async move {
+        gate.begun.notify_one();
+        gate.open.notified().await;
+        "through"
+    };
     Router::new()
+        .route("/gate", get(wait))
         .route("/ok", get(|| async { "ok" }).post(|| async { "done" }))
         .route(
             "/page",
@@ -54,11 +72,14 @@ fn served(policy: Policy) -> Served {
         .unwrap();
     let address = listener.local_addr().unwrap();
     let (ended, ending) = watch::channel(false);
-    runtime.spawn(serve(listener, router(), policy, ending));
+    let gate = Arc::new(Gate::default());
+    let serving = runtime.spawn(serve(listener, router(gate.clone()), policy, ending));
     Served {
         address,
         runtime,
         ended,
+        serving,
+        gate,
     }
 }
 
@@ -251,17 +272,51 @@ fn a_slow_head_ends_and_a_full_house_waits() {
     // The one place is taken until the slow head's time is over; then the next is served.
     let (status, _) = served.ask("GET /ok HTTP/1.1\nHost: localhost", "");
     assert_eq!(status, 200);
-    let (_, text) = answer(&mut slow);
+    slow.set_nonblocking(true).unwrap();
+    let mut bytes = Vec::new();
+    let ended = slow.read_to_end(&mut bytes);
+    assert!(ended.is_ok(), "the next came in beside it: {ended:?}");
+    let text = String::from_utf8_lossy(&bytes);
     assert!(!text.contains("200"), "{text}");
 }
 
 #[test]
 fn the_end_comes_after_the_answers() {
-    let served = served(quick(Dialect::Api));
-    let idle = TcpStream::connect(served.address).unwrap();
-    assert_eq!(served.ask("GET /ok HTTP/1.1\nHost: localhost", "").0, 200);
+    let patient = Duration::from_secs(60);
+    let mut policy = quick(Dialect::Api);
+    policy.limits.head_time = patient;
+    policy.limits.handler_time = patient;
+    let served = served(policy);
+    let connect = || {
+        let stream = TcpStream::connect(served.address).unwrap();
+        stream.set_read_timeout(Some(patient)).unwrap();
+        stream
+    };
+    // One that was served and may ask again, and one that waits for its answer.
+    let mut idle = connect();
+    let ok = "GET /ok HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    idle.write_all(ok.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    idle.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    let mut asking = connect();
+    let wait = "GET /gate HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    asking.write_all(wait.as_bytes()).unwrap();
+    let begun = async { timeout(patient, served.gate.begun.notified()).await };
+    served.runtime.block_on(begun).expect("the handler begins");
     served.ended.send(true).unwrap();
-    served.runtime.shutdown_timeout(Duration::from_secs(10));
-    drop(idle);
+    let (_, text) = answer(&mut idle);
+    assert!(text.ends_with("ok"), "{text}");
+    assert!(
+        !served.serving.is_finished(),
+        "somebody waits for an answer"
+    );
+    served.gate.open.notify_one();
+    let (status, text) = answer(&mut asking);
+    assert_eq!(status, 200, "{text}");
+    assert!(text.ends_with("through"), "{text}");
+    let ended = async { timeout(patient, served.serving).await };
+    let ended = served.runtime.block_on(ended);
+    ended.expect("it ends with the last answer").unwrap();
     assert!(TcpStream::connect(served.address).is_err(), "it is closed");
 }

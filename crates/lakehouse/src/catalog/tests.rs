@@ -1,7 +1,7 @@
 //! What a client of the catalog may not do to the disk, to other tables, and to work that others have done.
 
-use super::TableCatalog;
 use super::embedded::{Catalog, Creation, Purge, TableChange};
+use super::{TableCatalog, pointers};
 use crate::error::Kind;
 use crate::ids::Ids;
 use crate::storage::Files;
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 struct Lake {
+    storage: lw_storage::Storage,
     catalog: Catalog,
     folder: tempfile::TempDir,
 }
@@ -27,7 +28,7 @@ impl Lake {
         let storage = lw_storage::Storage::open(Arc::new(RealDisk), clock, config).unwrap();
         std::fs::create_dir_all(folder.path().join("outside")).unwrap();
         let catalog = Catalog::open_allowing(
-            storage,
+            storage.clone(),
             Files::new(Arc::new(RealDisk)),
             &at(folder.path(), "warehouse"),
             &[at(folder.path(), "allowed")],
@@ -36,7 +37,11 @@ impl Lake {
         .unwrap();
         let name = NamespaceIdent::new("n".into());
         catalog.create_namespace(&name, BTreeMap::new()).unwrap();
-        Lake { catalog, folder }
+        Lake {
+            storage,
+            catalog,
+            folder,
+        }
     }
 
     fn at(&self, place: &str) -> String {
@@ -425,6 +430,20 @@ fn a_namespace_touches_the_one_around_it() {
     assert_eq!(outer.unwrap_err().kind, Kind::NamespaceNotEmpty);
     let there = lake.catalog.namespace(&levels(&["p", "q"]));
     assert!(there.is_ok(), "parents come with their children");
+    // Who saw the outer one empty, and drops it when something has come into it, is too late.
+    let outer = levels(&["late"]);
+    let made = lake.catalog.create_namespace(&outer, BTreeMap::new());
+    made.unwrap();
+    let drop = pointers::drop_namespace(&lake.storage, &outer).unwrap();
+    let inner = lake
+        .catalog
+        .create_namespace(&levels(&["late", "inner"]), BTreeMap::new());
+    inner.unwrap();
+    let dropped = lake.storage.commit_blocking(drop);
+    assert!(
+        matches!(dropped, Err(lw_storage::CommitError::Conflict { .. })),
+        "{dropped:?}"
+    );
     let place = BTreeMap::from([("location".to_owned(), lake.at("outside"))]);
     let refused = lake.catalog.create_namespace(&levels(&["z"]), place);
     assert_eq!(refused.unwrap_err().kind, Kind::BadRequest);

@@ -9,37 +9,49 @@ use iceberg::{TableIdent, TableUpdate};
 use lw_runtime::connector::{Committer, Restate};
 use lw_runtime::manifest::TableChain;
 use lw_sim::{SimClock, SimDisk};
-use lw_stdx::disk::{Disk, Entry, File};
+use lw_stdx::disk::{Disk, Entry, File, RealDisk};
+use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 fn written() -> World {
     let world = World::new();
-    let mut pipeline = Pipeline::new(&world, world.network(), TableChain::default(), [0, 0]);
+    write(&world);
+    world
+}
+
+/// Two files, of 302 and 3 rows.
+fn write(world: &World) {
+    let mut pipeline = Pipeline::new(world, world.network(), TableChain::default(), [0, 0]);
     pipeline.epoch([300, 2]);
     pipeline.epoch([3, 0]);
-    world
 }
 
 #[test]
 fn only_the_footer_of_a_data_file_is_read() {
-    let world = written();
-    for file in &world.view().data_files {
-        let path = local_path(&file.path).unwrap();
-        let open = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-        open.write_all_at(&[0; 64], 0).unwrap();
-    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Watched::over(RealDisk);
+    let world = World::open(disk.clone(), folder.path(), HandClock::new(), Ids::random());
+    write(&world);
+    disk.forget();
     let view = world.view();
     let rows: u64 = view.data_files.iter().map(|file| file.rows).sum();
     assert_eq!(rows, 305);
-    assert!(view.data_files.iter().all(|file| file.runs.is_some()));
-    assert!(
-        view.data_files
-            .iter()
-            .any(|file| view.read_rows(file).is_err())
-    );
+    for file in &view.data_files {
+        assert!(file.runs.is_some());
+        let path = local_path(&file.path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        // A Parquet file ends with its metadata, the metadata's length in four bytes, and PAR1.
+        let (before, length) = bytes[..bytes.len() - 4].split_last_chunk::<4>().unwrap();
+        let begins = before.len() - u32::from_le_bytes(*length) as usize;
+        assert_eq!(
+            disk.lowest_read(&path),
+            Some(begins as u64),
+            "{}",
+            file.path
+        );
+    }
 }
 
 #[test]
@@ -173,14 +185,69 @@ fn a_rewind_takes_the_history_back_with_the_marker() {
 
 /// A disk that writes down what is opened.
 struct Watched {
-    disk: SimDisk,
+    disk: Arc<dyn Disk>,
     opened: Mutex<Vec<PathBuf>>,
+    /// The lowest place of each file that was read.
+    lowest: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
+}
+
+impl Watched {
+    fn over(disk: impl Disk) -> Arc<Watched> {
+        Arc::new(Watched {
+            disk: Arc::new(disk),
+            opened: Mutex::default(),
+            lowest: Arc::default(),
+        })
+    }
+
+    fn forget(&self) {
+        self.opened.lock().unwrap().clear();
+        self.lowest.lock().unwrap().clear();
+    }
+
+    fn lowest_read(&self, path: &Path) -> Option<u64> {
+        self.lowest.lock().unwrap().get(path).copied()
+    }
+}
+
+struct WatchedFile {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    lowest: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
+}
+
+impl File for WatchedFile {
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut lowest = self.lowest.lock().unwrap();
+        let lowest = lowest.entry(self.path.clone()).or_insert(position);
+        *lowest = position.min(*lowest);
+        self.file.read_at(into, position)
+    }
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.file.write_at(bytes, position)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.file.allocate(len)
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
 }
 
 impl Disk for Watched {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.opened.lock().unwrap().push(path.to_owned());
-        self.disk.open(path)
+        Ok(Arc::new(WatchedFile {
+            file: self.disk.open(path)?,
+            path: path.to_owned(),
+            lowest: self.lowest.clone(),
+        }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -244,10 +311,7 @@ fn large_table(catalog: &Catalog, ident: &TableIdent, number: i64) {
 
 #[test]
 fn a_list_of_a_thousand_tables_of_a_hundred_files_opens_a_thousand_small_files() {
-    let disk = Arc::new(Watched {
-        disk: SimDisk::new(7, Arc::new(SimClock::new())),
-        opened: Mutex::default(),
-    });
+    let disk = Watched::over(SimDisk::new(7, Arc::new(SimClock::new())));
     let (clock, ids) = (HandClock::new(), Ids::random());
     let folder = Path::new("/tables");
     let world = World::open_stepped(disk.clone(), folder, clock, ids.clone());
@@ -259,7 +323,7 @@ fn a_list_of_a_thousand_tables_of_a_hundred_files_opens_a_thousand_small_files()
     // Another catalog over the same pointers has nothing in memory.
     let files = world.catalog.files().clone();
     let fresh = Catalog::open(world.storage.clone(), files, "/tables/warehouse", ids).unwrap();
-    disk.opened.lock().unwrap().clear();
+    disk.forget();
     let tables = list(&fresh).unwrap();
     assert_eq!(tables.len(), 1000);
     let right = |table: &Listed| (table.rows, table.files) == (Some(4200), Some(100));

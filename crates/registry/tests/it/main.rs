@@ -296,6 +296,48 @@ fn refusals_are_counted() {
     assert_eq!(metrics.registrations.load(Ordering::Relaxed), 1);
 }
 
+/// The connection of a request that panics gets an answer, and its server goes on.
+#[tokio::test]
+async fn a_request_that_panics_is_answered_over_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let config = Config::new(folder.path());
+    let storage = Storage::open(Arc::new(RealDisk), clock.clone(), config).unwrap();
+    let options = lw_registry::Options {
+        fault: Some(lw_registry::Fault::PanicInHandler(
+            "/subjects/bad/versions".into(),
+        )),
+        ..lw_registry::Options::default()
+    };
+    let registry = Registry::open_with(storage, clock, options).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = registry.router();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = |path: &str, close: &str| {
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{close}\r\n")
+        };
+        // Both on one connection: the panic is the request's own affair.
+        let bad = request("/subjects/bad/versions", "");
+        let good = request("/subjects", "Connection: close\r\n");
+        stream.write_all((bad + &good).as_bytes()).unwrap();
+        let mut replies = String::new();
+        stream.read_to_string(&mut replies).unwrap();
+        replies
+    });
+    let replies = asked.await.unwrap();
+    let (bad, good) = replies.split_once("HTTP/1.1 200 OK").expect(&replies);
+    assert!(bad.starts_with("HTTP/1.1 500 "), "{replies}");
+    assert!(
+        bad.ends_with(r#"{"error_code":500,"message":"HTTP 500 Internal Server Error"}"#),
+        "{replies}"
+    );
+    assert!(good.ends_with("[]"), "{replies}");
+    serving.abort();
+}
+
 #[tokio::test]
 async fn http_speaks_the_registrys_media_types() {
     let server = Server::new();
