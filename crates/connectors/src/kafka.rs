@@ -22,7 +22,7 @@ use decode::Decoding;
 use lw_graph::{KafkaSource, StartupMode};
 use lw_protocol::batch::Batch as LogBatch;
 use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Source};
-use lw_runtime::manifest::SplitOffset;
+use lw_runtime::manifest::{Place, SplitOffset};
 use lw_runtime::{DeadLetter, Origin, Split, SplitId};
 use lw_schemas::SchemaLookup;
 use lw_storage::source::{
@@ -82,6 +82,8 @@ pub struct EmbeddedKafka {
     ids: BTreeMap<String, Uuid>,
     /// Batches of the last poll, for the dead letters of operators.
     recent: Vec<TopicBatch>,
+    /// Of the last batch since the positions were taken.
+    place: Option<Place>,
 }
 
 impl EmbeddedKafka {
@@ -109,6 +111,7 @@ impl EmbeddedKafka {
             looked: None,
             ids: BTreeMap::new(),
             recent: Vec::new(),
+            place: None,
         })
     }
 
@@ -347,6 +350,7 @@ impl Source for EmbeddedKafka {
             }
         }
         self.positions = positions;
+        self.place = None;
         self.bounded = self.to_latest || until.is_some();
         self.discover()
     }
@@ -373,6 +377,9 @@ impl Source for EmbeddedKafka {
         };
         let batches = self.read(max_bytes, timeout)?;
         self.recent.clone_from(&batches);
+        if let Some(last) = batches.last() {
+            self.place = Some(Place::of(last.batch.order.number()));
+        }
         let mut polled = self.decoding.decode(&mut self.positions, batches)?;
         polled.finished = self.done();
         Ok(polled)
@@ -416,6 +423,10 @@ impl Source for EmbeddedKafka {
 
     fn positions(&self) -> Vec<SplitOffset> {
         self.positions.offsets()
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.place
     }
 
     fn lag(&self) -> u64 {

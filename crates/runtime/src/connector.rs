@@ -3,7 +3,7 @@
 //! L3 crates implement these traits, L5 hands them in through [`Connectors`]; the runtime knows no system by name.
 
 use crate::batch::{Batch, DeadLetter, Origin, Split, SplitId};
-use crate::manifest::{Manifest, Pending, SplitOffset, TableChain};
+use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain};
 use lw_graph::{SinkSpec, SourceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -110,6 +110,10 @@ pub trait Source: Send {
     fn records(&mut self, origins: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError>;
     /// Next offset per split.
     fn positions(&self) -> Vec<SplitOffset>;
+    /// Place of the last batch that was read; `None` before the first, and where the splits have no order between them.
+    fn place(&self) -> Option<Place> {
+        None
+    }
     /// Records between the position and the end of the log, summed over the splits.
     fn lag(&self) -> u64;
 }

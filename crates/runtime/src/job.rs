@@ -10,7 +10,7 @@
 
 use crate::chain::Chain;
 use crate::connector::{ConnectorError, Connectors, ErrorKind, Owner, Pause};
-use crate::manifest::{Manifest, SplitOffset, Unreadable};
+use crate::manifest::{Manifest, SplitOffset, Unreadable, sink_name};
 use crate::pipelines::{Planner, Word};
 use crate::store::{ManifestStore, StoreError};
 use crate::task::{Attempt, Ended};
@@ -223,6 +223,11 @@ impl JobSpec {
     pub fn manifest_key(&self) -> String {
         manifest_key(self.owner.pipeline, &self.table, self.occurrence)
     }
+
+    /// What its manifest calls its sink.
+    pub fn sink_name(&self) -> String {
+        sink_name(&self.table, self.occurrence)
+    }
 }
 
 /// Key of the manifest of a pipeline's job: its sink's table is what a job is known by. (Format 1 had `pipeline/position`.)
@@ -389,6 +394,7 @@ impl Supervisor {
             committer,
             store,
             manifest,
+            name: self.spec.sink_name(),
             plan: self.spec.plan.clone(),
             settings: self.spec.settings.clone(),
             control: self.control.clone(),
@@ -415,7 +421,7 @@ fn kind(error: &StoreError) -> ErrorKind {
     match error {
         StoreError::Storage(_) | StoreError::Fenced => ErrorKind::Retry,
         StoreError::Unreadable(Unreadable::Damaged(_)) => ErrorKind::Bug,
-        StoreError::Unreadable(Unreadable::Newer { .. }) => ErrorKind::Fix,
+        StoreError::Unreadable(Unreadable::Newer { .. } | Unreadable::State) => ErrorKind::Fix,
     }
 }
 

@@ -363,19 +363,14 @@ impl Pipelines {
             if lost.is_empty() {
                 continue;
             }
-            let Some(spec) = record.jobs[index].graph.sink() else {
-                continue;
-            };
-            let opened = self.around.connectors.sink(spec, &record.owner());
-            let (sink, _) = opened.map_err(PipelineError::Connector)?;
-            let mut after = takeover::skip(&before, sink.table(), lost, (self.around.new_id)());
+            let mut after = takeover::skip(&before, &lost, self.around.new_id);
             after.created_ms = self.around.clock.now_ms();
             store.save(&after)?;
             tracing::warn!(
                 pipeline = record.name,
-                table = sink.table(),
-                from = offsets_text(&before.offsets),
-                to = offsets_text(&after.offsets),
+                table = record.jobs[index].table,
+                from = offsets_text(&before.position()),
+                to = offsets_text(&after.position()),
                 "records that were removed before they were read are passed over"
             );
         }
@@ -386,7 +381,7 @@ impl Pipelines {
     fn read_on(&self, record: &Record) -> Result<(), PipelineError> {
         for index in 0..record.jobs.len() {
             let (mut store, mut manifest) = self.manifest_of(record, index)?;
-            if manifest.ends.take().is_some() {
+            if manifest.forget_ends() {
                 store.save(&manifest)?;
             }
         }
@@ -615,7 +610,7 @@ impl Pipelines {
                 let Some(marker) = table.standing.newest() else {
                     continue;
                 };
-                let chain = manifest.tables.get(&table.name);
+                let chain = manifest.chain(&table.name);
                 let mine = marker.owner.pipeline == record.id
                     || chain.is_some_and(|chain| chain.contains(marker.uuid));
                 if !mine {
@@ -635,8 +630,8 @@ impl Pipelines {
         let mut named = BTreeSet::new();
         for index in 0..record.jobs.len() {
             let (_, manifest) = self.manifest_of(record, index)?;
-            let chains = manifest.tables.values().flat_map(|chain| &chain.chain);
-            named.extend(chains.filter_map(|pending| pending.plan.clone()));
+            let pending = manifest.chains().flat_map(|(_, chain)| &chain.chain);
+            named.extend(pending.filter_map(|pending| pending.plan.clone()));
             if let Some((tables, _)) = self.tables(record, index, &manifest)? {
                 named.extend(tables.main.standing.plans);
             }
@@ -687,7 +682,7 @@ impl Pipelines {
             if one.plan.manifest != one.before {
                 one.plan.manifest.created_ms = self.around.clock.now_ms();
                 one.store.save(&one.plan.manifest)?;
-                let offsets = offsets_text(&one.plan.manifest.offsets);
+                let offsets = offsets_text(&one.plan.manifest.position());
                 tracing::info!(
                     pipeline = record.name,
                     offsets,
@@ -726,10 +721,8 @@ impl Pipelines {
             let Some(standing) = committer.standing(name)? else {
                 return Ok(None);
             };
-            let pending = manifest
-                .tables
-                .get(name)
-                .map_or(&[][..], |chain| &chain.chain);
+            let chain = manifest.chain(name);
+            let pending = chain.map_or(&[][..], |chain| &chain.chain);
             // Only a table that knows nothing of us can be another one than the files were written for.
             let can_commit = standing.newest().is_some() || committer.can_commit(name, pending)?;
             Ok(Some(Table {

@@ -51,7 +51,8 @@ impl ManifestStore {
         let Some(bytes) = &self.current else {
             return Ok(None);
         };
-        Ok(Some(Manifest::read(bytes)?))
+        let key = String::from_utf8_lossy(&self.key);
+        Ok(Some(Manifest::read(bytes, &key)?))
     }
 
     /// Replaces the manifest; durable when it returns.
@@ -86,8 +87,8 @@ impl ManifestStore {
         let lost = open.filter_map(|(at, topic)| {
             // A topic that is gone has lost more than a range: that is told where it is read.
             let start = self.storage.bounds(topic, at.partition)?.log_start;
-            (at.next < start).then(|| SplitRange {
-                topic: at.topic.clone(),
+            (at.next < start).then_some(SplitRange {
+                topic: at.topic,
                 partition: at.partition,
                 start: at.next,
                 end: start,
@@ -134,7 +135,7 @@ pub(crate) fn hold_all(storage: &Storage, is_run: impl Fn(&str) -> bool) {
         if !is_run(&holder) {
             continue;
         }
-        match Manifest::read(&manifest) {
+        match Manifest::read(&manifest, &holder) {
             Ok(manifest) => storage.hold(&holder, unread(storage, &manifest)),
             Err(error) => {
                 tracing::error!(%holder, %error, "retention may take what this manifest has still to read")
@@ -151,7 +152,7 @@ pub(crate) fn release(storage: &Storage, key: &[u8]) {
 /// Where the manifest goes on.
 fn unread(storage: &Storage, manifest: &Manifest) -> Vec<Hold> {
     let open = still_open(storage, manifest);
-    let hold = |(at, topic): (&SplitOffset, Uuid)| Hold {
+    let hold = |(at, topic): (SplitOffset, Uuid)| Hold {
         topic,
         partition: at.partition,
         offset: at.next,
@@ -159,17 +160,18 @@ fn unread(storage: &Storage, manifest: &Manifest) -> Vec<Hold> {
     open.map(hold).collect()
 }
 
-/// The partitions that the manifest has not read to their end. Format 1 knows topics by their names only.
+/// Where the manifest goes on in the partitions that it has not read to their end. Format 1 knew topics by their names only.
 fn still_open<'a>(
     storage: &'a Storage,
     manifest: &'a Manifest,
-) -> impl Iterator<Item = (&'a SplitOffset, Uuid)> {
-    let finished = |at: &SplitOffset| {
-        let ends = manifest.ends.as_deref().unwrap_or_default();
+) -> impl Iterator<Item = (SplitOffset, Uuid)> + 'a {
+    let ends = manifest.ends().unwrap_or_default();
+    let finished = move |at: &SplitOffset| {
         let end = ends.iter().find(|end| end.same_split(at));
         end.is_some_and(|end| at.next >= end.next)
     };
-    let open = manifest.offsets.iter().filter(move |at| !finished(at));
+    let position = manifest.position().into_iter();
+    let open = position.filter(move |at| !finished(at));
     open.filter_map(|at| {
         let id = manifest.topics.get(&at.topic).copied();
         let id = id.or_else(|| storage.topic(&at.topic).map(|topic| topic.id));

@@ -29,7 +29,7 @@ use crate::chain::{Chain, source_watermark};
 use crate::connector::{Committer, ConnectorError, Pause, Sink, Source};
 use crate::job::{Control, JobStatus, Settings};
 use crate::ledger::Ledger;
-use crate::manifest::{Manifest, SplitOffset};
+use crate::manifest::{Manifest, Place, SplitOffset};
 use crate::queue::Queue;
 use crate::store::ManifestStore;
 use lw_stdx::clock::Clock;
@@ -68,6 +68,8 @@ struct Rows {
     watermarks: BTreeMap<SplitId, i64>,
     /// The source's.
     watermark: Option<i64>,
+    /// Of the last batch, in the log's readable order.
+    place: Option<Place>,
     max_event_time: Option<i64>,
 }
 
@@ -91,6 +93,8 @@ pub(crate) struct Attempt {
     pub(crate) committer: Box<dyn Committer>,
     pub(crate) store: ManifestStore,
     pub(crate) manifest: Manifest,
+    /// What the manifest calls the sink.
+    pub(crate) name: String,
     /// Id of the plan, for the commits to name.
     pub(crate) plan: String,
     pub(crate) settings: Settings,
@@ -106,7 +110,8 @@ impl Attempt {
     pub(crate) fn run(mut self) -> Result<Ended, ConnectorError> {
         self.sink.begin(&self.manifest)?;
         let mut writer = Writer {
-            buried: enlist::side_ends(&self.manifest, self.sink.table()),
+            buried: enlist::side_ends(self.manifest.sinks.get(&self.name)),
+            name: self.name,
             sink: self.sink,
             committer: self.committer,
             store: self.store,
@@ -120,6 +125,7 @@ impl Attempt {
             splits: Arc::from([]),
             watermarks: BTreeMap::new(),
             watermark: None,
+            place: None,
             max_event_time: None,
             last_seal: Instant::now(),
         };

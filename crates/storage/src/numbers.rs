@@ -76,6 +76,11 @@ impl Order {
             false => Err(Damaged("number of batches in the frame")),
         }
     }
+
+    /// For those who write it down: it stays what it is for as long as the log is there.
+    pub fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for Order {

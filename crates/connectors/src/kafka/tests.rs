@@ -399,6 +399,31 @@ fn several_topics_come_in_the_order_in_which_they_became_durable() {
 }
 
 #[test]
+fn a_place_is_the_same_however_much_a_poll_takes() {
+    let world = World::new(&[("t", 2)]);
+    for n in 0..6 {
+        world.append("t", n * n % 3 % 2, &[&n.to_string()]);
+    }
+    let places = |max_bytes| {
+        let mut source = world.source(&raw(&["t"]), &[]);
+        source.open(&[], None).unwrap();
+        assert_eq!(source.place(), None, "nothing is read yet");
+        let mut places = Vec::new();
+        while !source.poll(max_bytes, NOW).unwrap().progress.is_empty() {
+            places.push(source.place().expect("something was read"));
+        }
+        places
+    };
+    let (each, all) = (places(1), places(1 << 20));
+    assert_eq!(each.len(), 6);
+    assert!(
+        each.is_sorted_by(|before, after| before < after),
+        "{each:?}"
+    );
+    assert_eq!(all, [each[5]]);
+}
+
+#[test]
 fn a_partition_that_appears_is_read_from_its_start() {
     let world = World::new(&[("t", 1)]);
     let spec = KafkaSource {

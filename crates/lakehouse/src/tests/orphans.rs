@@ -124,7 +124,8 @@ fn what_the_table_lists_stays_whatever_the_manifest_says() {
         checkpoint_id: 0,
         ..manifest
     };
-    let pending = std::mem::take(&mut older.tables.get_mut(TABLE).expect("its chain").chain);
+    let sink = older.sinks.get_mut(TABLE).expect("its chain");
+    let pending = std::mem::take(&mut sink.chain.chain);
     Pipeline::take_over(&world, &mut older);
     assert_eq!(folder(&world).len(), known.len() - pending[0].files.len());
     assert_eq!(world.rows().len(), 4, "all committed rows can be read");

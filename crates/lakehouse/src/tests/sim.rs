@@ -28,7 +28,8 @@ mod meddling;
 
 use super::foreign::{Reader, Row};
 use super::world::{
-    Fault, HandClock, Network, TABLE, World, asked, batch, columns, offsets, owner, spec,
+    Fault, HandClock, Network, TABLE, World, asked, batch, columns, manifest, offsets, owner,
+    position, spec,
 };
 use crate::commit::rules::Rules;
 use crate::{CatalogError, IcebergCommitter, IcebergTableSink, Ids};
@@ -244,12 +245,7 @@ impl Machine {
             Some(bytes) => {
                 serde_json::from_slice(bytes).expect("a manifest that was written can be read")
             }
-            None => Manifest {
-                offsets: offsets([0, 0]),
-                begins: offsets([0, 0]),
-                tables: BTreeMap::from([(TABLE.to_owned(), TableChain::default())]),
-                ..Manifest::new(owner().pipeline)
-            },
+            None => manifest([0, 0], TableChain::default()),
         };
         manifest.generation += 1;
         let network = world.network();
@@ -267,10 +263,10 @@ impl Machine {
             world.clock.clone(),
             self.ids.clone(),
         );
-        let read = [manifest.offsets[0].next, manifest.offsets[1].next];
+        let read = position(&manifest);
         let mut process = Process {
             committer: committer.with_rules(self.rules),
-            chain: manifest.tables[TABLE].clone(),
+            chain: manifest.sinks[TABLE].chain.clone(),
             world,
             network,
             sink,
@@ -348,10 +344,7 @@ impl Machine {
     fn checkpoint(&mut self, process: &mut Process) -> Result<(), Stop> {
         self.history
             .push(format!("checkpoint at {:?}", process.read));
-        let sealed = [
-            process.manifest.offsets[0].next,
-            process.manifest.offsets[1].next,
-        ];
+        let sealed = position(&process.manifest);
         let staged = process.sink.seal()?;
         if process.read != sealed {
             let pending = Pending {
@@ -364,7 +357,7 @@ impl Machine {
             };
             process.chain.chain.push(pending);
         }
-        process.manifest.offsets = offsets(process.read);
+        process.manifest.stand_at(TABLE, &offsets(process.read));
         process.manifest.checkpoint_id += 1;
         process.store()
     }
@@ -497,10 +490,8 @@ impl Machine {
         for (table, which) in &plan.restate {
             process.committer.restate(table, *which)?;
         }
-        process.chain = plan.manifest.tables[TABLE].clone();
+        process.chain = plan.manifest.sinks[TABLE].chain.clone();
         process.manifest = plan.manifest;
-        // Partitions are found by name; here also by place.
-        process.manifest.offsets.sort_by_key(|at| at.partition);
         process.store()?;
         self.rolled_back = false;
         Ok(Next::Ends)
@@ -513,7 +504,7 @@ impl Machine {
         let present: BTreeSet<Row> = rows.iter().copied().collect();
         let ends = ends(&rows);
         for part in 0..2 {
-            let sealed = process.manifest.offsets[part].next;
+            let sealed = position(&process.manifest)[part];
             if ends[part] > sealed && !self.rolled_back {
                 return violation(format!(
                     "S2: the table has {ends:?}, the manifest only {sealed} of {part}"
@@ -586,9 +577,8 @@ impl Machine {
 impl Process {
     /// Writes the manifest, if it is still ours to write.
     fn store(&mut self) -> Result<(), Stop> {
-        self.manifest
-            .tables
-            .insert(TABLE.to_owned(), self.chain.clone());
+        let sink = self.manifest.sinks.get_mut(TABLE);
+        sink.expect("it stands there").chain = self.chain.clone();
         let bytes = Bytes::from(serde_json::to_vec(&self.manifest).expect("plain data"));
         let op = Op::Put {
             table: Table::Manifests,
@@ -619,7 +609,7 @@ pub(crate) fn few_kept() -> lw_graph::IcebergSink {
 
 /// Names of the files that pending commits name.
 fn pending_files(manifest: &Manifest) -> impl Iterator<Item = String> {
-    let pending = manifest.tables[TABLE].chain.iter();
+    let pending = manifest.sinks[TABLE].chain.chain.iter();
     let files = pending.flat_map(|pending| &pending.files);
     files.map(|file| last_name(file["path"].as_str().expect("a staged file has a path")))
 }

@@ -6,7 +6,7 @@
 //! so that a step that is no longer taken is noticed.
 
 use super::sim::few_kept;
-use super::world::{Fault, HandClock, Pipeline, TABLE, World, ident, owner};
+use super::world::{Fault, HandClock, Pipeline, TABLE, World, ident, owner, position};
 use crate::catalog::{LoadedTable, NewTable};
 use crate::error::Kind;
 use crate::{CatalogError, Files, IcebergTableSink, Ids, TableCatalog};
@@ -226,9 +226,9 @@ fn go_on(
 ) -> Result<Pipeline, ConnectorError> {
     manifest.generation += 1;
     let mut pipeline = try_open(world, catalog)?;
-    let at = [0, 1].map(|part: usize| manifest.offsets[part].next);
+    let at = position(manifest);
     (pipeline.read, pipeline.sealed) = (at, at);
-    pipeline.chain = manifest.tables[TABLE].clone();
+    pipeline.chain = manifest.sinks[TABLE].chain.clone();
     pipeline.sink.begin(manifest)?;
     Ok(pipeline)
 }
@@ -488,7 +488,7 @@ fn an_answer_that_is_lost_or_a_conflict_at_any_call_harms_nothing() {
                     ended.ok()
                 });
                 ended.unwrap_or_else(|| panic!("{what}: four processes do not get through"));
-                let begun = before.manifest.offsets[0].next;
+                let begun = position(&before.manifest)[0];
                 assert_eq!(world.rows().len() as i64, 2 * begun + 3, "{what}");
                 all_is_well(&world, &what);
                 if !flaky.struck.load(Ordering::Relaxed) {

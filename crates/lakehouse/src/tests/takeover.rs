@@ -1,7 +1,7 @@
 //! Adopt and rewind against real tables: each way in which a table is not where its pipeline left it × each word × a crash
 //! between the table's marker and the manifest. Never a doubled row, and a missing one only where adopting said so.
 
-use super::world::{Pipeline, TABLE, World, asked, columns, ident, owner, spec};
+use super::world::{Pipeline, TABLE, World, asked, columns, ident, offsets, owner, position, spec};
 use crate::catalog::embedded::Purge;
 use crate::commit::branch::Branch;
 use crate::commit::marker::PROPERTY;
@@ -127,14 +127,13 @@ fn landed(mut pipeline: Pipeline) -> Manifest {
 /// The checkpoint after the first commit.
 fn older(pipeline: &Pipeline) -> Manifest {
     let mut manifest = pipeline.manifest();
-    let chain = manifest.tables.get_mut(TABLE).expect("it has a chain");
-    chain.chain.clear();
-    let last = chain.last.as_mut().expect("two commits were made");
+    let sink = manifest.sinks.get_mut(TABLE).expect("it has a chain");
+    sink.chain.chain.clear();
+    let last = sink.chain.last.as_mut().expect("two commits were made");
     last.uuid = pipeline.first_commit.expect("it was remembered");
     last.sequence = 1;
-    for end in last.ends.iter_mut().chain(&mut manifest.offsets) {
-        end.next = 1;
-    }
+    last.ends.iter_mut().for_each(|end| end.next = 1);
+    manifest.stand_at(TABLE, &offsets([1, 1]));
     manifest
 }
 
@@ -162,7 +161,7 @@ enum Crash {
 
 /// Says a word about the manifest as it is stored.
 fn say(world: &World, word: Word, manifest: &mut Manifest, crash: Crash) -> Result<(), Refusal> {
-    let at = [0, 1].map(|part: usize| manifest.offsets[part].next);
+    let at = position(manifest);
     let mut committer = Pipeline::new(world, world.network(), Default::default(), at).committer;
     let tables = asked(&mut committer, manifest).unwrap();
     let plan = match word {

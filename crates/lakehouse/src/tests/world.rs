@@ -586,7 +586,7 @@ pub(crate) fn asked(
     manifest: &Manifest,
 ) -> Result<Tables, ConnectorError> {
     let standing = committer.standing(TABLE)?.expect("a table can be asked");
-    let pending = &manifest.tables[TABLE].chain;
+    let pending = &manifest.sinks[TABLE].chain.chain;
     let can_commit = committer.can_commit(TABLE, pending)?;
     Ok(Tables {
         main: Table {
@@ -658,6 +658,26 @@ pub(crate) fn offsets(next: [i64; 2]) -> Vec<SplitOffset> {
         next: next[partition],
     };
     vec![at(0), at(1)]
+}
+
+/// A manifest that began at the beginning and stands here.
+pub(crate) fn manifest(at: [i64; 2], chain: TableChain) -> Manifest {
+    let mut manifest = Manifest::new(owner().pipeline);
+    manifest.stand_at(TABLE, &offsets([0, 0]));
+    manifest.stand_at(TABLE, &offsets(at));
+    let sink = manifest.sinks.get_mut(TABLE);
+    sink.expect("it stands there").chain = chain;
+    manifest
+}
+
+/// Where a manifest stands, by partition.
+pub(crate) fn position(manifest: &Manifest) -> [i64; 2] {
+    let position = manifest.position();
+    [0, 1].map(|part| {
+        let mut at = position.iter();
+        let at = at.find(|at| at.partition == part);
+        at.expect("both are read").next
+    })
 }
 
 /// The rows of the log at these positions, as the processing hands them over.
@@ -732,8 +752,8 @@ impl Pipeline {
     /// A process that takes over what another one left.
     pub(crate) fn take_over(world: &World, manifest: &mut Manifest) -> Pipeline {
         manifest.generation += 1;
-        let at = [0, 1].map(|part: usize| manifest.offsets[part].next);
-        let chain = manifest.tables[TABLE].clone();
+        let at = position(manifest);
+        let chain = manifest.sinks[TABLE].chain.clone();
         let mut pipeline = Pipeline::new(world, world.network(), chain, at);
         pipeline.sink.begin(manifest).expect("the disk is well");
         pipeline
@@ -741,12 +761,7 @@ impl Pipeline {
 
     /// What the checkpoint says.
     pub(crate) fn manifest(&self) -> Manifest {
-        Manifest {
-            offsets: offsets(self.sealed),
-            begins: offsets([0, 0]),
-            tables: BTreeMap::from([(TABLE.to_owned(), self.chain.clone())]),
-            ..Manifest::new(owner().pipeline)
-        }
+        manifest(self.sealed, self.chain.clone())
     }
 
     pub(crate) fn read(&mut self, rows: [i64; 2]) {

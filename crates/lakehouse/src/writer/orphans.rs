@@ -98,7 +98,7 @@ fn spare_named(
 ) -> Result<(), CatalogError> {
     let names = candidates.iter().map(|entry| whole_name(&entry.name));
     let mut unnamed: HashSet<String> = names.map(str::to_owned).collect();
-    let pending = manifest.tables.values().flat_map(|chain| &chain.chain);
+    let pending = manifest.chains().flat_map(|(_, chain)| &chain.chain);
     for file in pending.flat_map(|pending| &pending.files) {
         unnamed.remove(last_name(&StagedFile::from_json(file)?.path));
     }

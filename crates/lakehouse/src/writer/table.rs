@@ -117,7 +117,7 @@ impl TableWriter {
     /// Takes the table over from earlier processes: files are named anew, and what those left behind goes.
     pub(super) fn begin(&mut self, manifest: &Manifest) -> Result<(), ConnectorError> {
         self.began = Began::of(manifest);
-        let chain = manifest.tables.get(&self.wanted.ident.to_string());
+        let chain = manifest.chain(&self.wanted.ident.to_string());
         if chain.is_some_and(|chain| !chain.chain.is_empty()) {
             // Someone may have dropped it, and a commit needs a table to decide about.
             self.prepare()?;

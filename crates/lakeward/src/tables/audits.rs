@@ -391,7 +391,7 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
     let Some(manifest) = manifest else {
         return pending;
     };
-    let chain = manifest.tables.get(&format!("{table}{DEAD_LETTERS}"));
+    let chain = manifest.chain(&format!("{table}{DEAD_LETTERS}"));
     let commits = chain.into_iter().flat_map(|chain| &chain.chain);
     for range in commits.flat_map(|commit| &commit.ranges) {
         let split = (range.topic.clone(), range.partition);

@@ -2,7 +2,7 @@
 //! retention from what no ledger has a word on yet.
 
 use lw_ops::audit::ledger::Ledger;
-use lw_runtime::manifest::Manifest;
+use lw_runtime::manifest::{Manifest, SinkState};
 use lw_storage::{CommitError, Expect, Hold, Op, Storage, Table, Uuid};
 use std::time::Duration;
 
@@ -46,7 +46,8 @@ pub(super) fn hold(
     manifest: &Manifest,
 ) {
     let looked_at = ledger.map(Ledger::looked_at).unwrap_or_default();
-    let begins = manifest.begins.iter();
+    let sink = manifest.sinks.get(table);
+    let begins = sink.map(SinkState::begins).unwrap_or_default().into_iter();
     let holds = begins.filter_map(|begin| {
         let key = (begin.topic.clone(), begin.partition);
         let topic = manifest.topics.get(&begin.topic).copied();

@@ -12,12 +12,16 @@
 //! A pipeline has side tables too (dead letters). Their rows come from the same reading, so they go along with the main
 //! table: reading comes by again only if the main table is rewound, and what a side table still has is not written twice.
 //!
+//! A word is about one sink at a time: where others of its job are further, they stay, and reading comes by for this one alone.
+//!
 //! Either way the table's marker is restated first and the manifest written second. A crash in between leaves a marker that
 //! the manifest knows, and then committing goes on from it, or one that it does not know, and then the pipeline pauses
 //! again and the same word can be given again.
 
 use crate::connector::{Restate, Standing, TableMarker};
-use crate::manifest::{Confirmed, Manifest, Pending, SplitOffset, SplitRange, TableChain};
+use crate::manifest::{
+    Confirmed, Manifest, Pending, SinkState, SplitOffset, SplitRange, TableChain,
+};
 use std::fmt;
 use uuid::Uuid;
 
@@ -31,7 +35,7 @@ pub struct Table {
     pub can_commit: bool,
 }
 
-/// All tables of one job.
+/// All tables of one sink.
 #[derive(Clone, Debug)]
 pub struct Tables {
     pub main: Table,
@@ -78,36 +82,41 @@ pub fn adopt(before: &Manifest, tables: &Tables) -> Plan {
         manifest: before.clone(),
     };
     let main = &tables.main;
-    let knows = adopt_table(main, &mut plan);
+    let knows = adopt_table(main, main, &mut plan);
     match main.standing.newest() {
         Some(marker) if !knows => {
-            plan.manifest.offsets = standing_at(&marker.ends, taken_back(before, &main.name));
+            let offsets = standing_at(&marker.ends, taken_back(before, &main.name));
+            plan.manifest.stand_at(&main.name, &offsets);
         }
-        None if !main.can_commit => plan.manifest.offsets = taken_back(before, &main.name),
+        None if !main.can_commit => {
+            let offsets = taken_back(before, &main.name);
+            plan.manifest.stand_at(&main.name, &offsets);
+        }
         _ => {}
     }
     for side in &tables.sides {
-        adopt_table(side, &mut plan);
+        adopt_table(side, main, &mut plan);
     }
     plan
 }
 
 /// Whether the manifest's chain knows the table's newest marker, and so stays.
-fn adopt_table(table: &Table, plan: &mut Plan) -> bool {
+fn adopt_table(table: &Table, main: &Table, plan: &mut Plan) -> bool {
     let standing = &table.standing;
     if standing.newest().is_some() && !(standing.marker.is_some() && standing.on_branch) {
         plan.restate.push((table.name.clone(), Restate::Newest));
     }
     match standing.newest() {
         Some(marker) => {
-            let knows = knows(plan.manifest.tables.get(&table.name), marker);
+            let knows = knows(plan.manifest.chain(&table.name), marker);
             if !knows {
-                plan.go_on_after(&table.name, Some(marker));
+                plan.go_on_after(table, main, Some(marker));
             }
             knows
         }
         None => {
-            if let Some(chain) = plan.manifest.tables.get_mut(&table.name) {
+            if plan.manifest.chain(&table.name).is_some() {
+                let chain = plan.chain(table, main);
                 chain.last = None;
                 if !table.can_commit {
                     chain.chain.clear();
@@ -130,22 +139,24 @@ pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
     let main = &tables.main;
     let visible = main.standing.visible.as_ref();
     let nothing_to_do = main.standing.is_intact()
-        && visible.is_some_and(|marker| knows(before.tables.get(&main.name), marker));
+        && visible.is_some_and(|marker| knows(before.chain(&main.name), marker));
     if !nothing_to_do {
         if visible.is_none() && !main.standing.complete {
             return Err(Refusal::HistoryCut {
                 table: main.name.clone(),
             });
         }
-        plan.take_back(main);
+        plan.take_back(main, main);
         let ends = visible.map_or(&[][..], |marker| &marker.ends);
-        plan.manifest.offsets = standing_at(ends, beginnings(before, main));
+        let offsets = standing_at(ends, beginnings(before, main));
+        plan.manifest.stand_at(&main.name, &offsets);
         // They were those of where reading stood.
-        plan.manifest.watermarks.clear();
+        let splits = plan.manifest.splits.iter_mut();
+        splits.for_each(|split| split.watermark = None);
     }
     for side in &tables.sides {
         if side.standing.is_intact() || side.standing.newest().is_none() && nothing_to_do {
-            adopt_table(side, &mut plan);
+            adopt_table(side, main, &mut plan);
         } else if nothing_to_do {
             return Err(Refusal::SideOnly {
                 table: side.name.clone(),
@@ -156,65 +167,91 @@ pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
                 table: side.name.clone(),
             });
         } else {
-            plan.take_back(side);
+            plan.take_back(side, main);
         }
     }
     Ok(plan)
 }
 
-/// Goes on behind what the log has lost, whatever became of the table: a commit without files accounts for the offsets, so that
-/// the chain has no hole.
+/// Goes on behind what the log has lost, whatever became of the tables: in each sink that does not have it already a commit
+/// without files accounts for the offsets, so that no chain has a hole.
 ///
 /// # Panics
-/// When a range does not begin where the manifest stands: offsets that can be read would be passed over.
-pub fn skip(before: &Manifest, main: &str, lost: Vec<SplitRange>, uuid: Uuid) -> Manifest {
+/// When a range does not begin where the job stands: offsets that can be read would be passed over.
+pub fn skip(
+    before: &Manifest,
+    lost: &[SplitRange],
+    mut new_uuid: impl FnMut() -> Uuid,
+) -> Manifest {
     let mut manifest = before.clone();
-    for range in &lost {
-        let mut offsets = manifest.offsets.iter_mut();
-        let at = offsets.find(|at| at.topic == range.topic && at.partition == range.partition);
-        let at = at.expect("only what the manifest stands at is lost to it");
+    for range in lost {
+        let mut position = before.position().into_iter();
+        let at = position.find(|at| at.topic == range.topic && at.partition == range.partition);
         assert_eq!(
-            at.next, range.start,
-            "L2: a commit begins where the manifest stands"
+            at.map(|at| at.next),
+            Some(range.start),
+            "L2: what is lost begins where the job stands"
         );
-        at.next = range.end;
     }
-    let begins = manifest.begins.clone();
-    let chain = manifest.tables.entry(main.to_string()).or_default();
-    chain.chain.push(Pending {
-        sequence: chain.next_sequence(),
-        uuid,
-        previous: chain.head(),
-        ranges: lost,
-        plan: manifest.plan.clone(),
-        begins,
-        ..Pending::default()
-    });
+    for sink in manifest.sinks.values_mut() {
+        let ranges = lost.iter().filter_map(|range| {
+            let split = sink.split(&range.topic, range.partition)?;
+            let start = split.written_until.max(range.start);
+            (start < range.end).then(|| SplitRange {
+                start,
+                ..range.clone()
+            })
+        });
+        let ranges: Vec<SplitRange> = ranges.collect();
+        if ranges.is_empty() {
+            continue;
+        }
+        ranges.iter().for_each(|range| sink.move_on(range));
+        let begins = sink.begins();
+        let chain = &mut sink.chain;
+        chain.chain.push(Pending {
+            sequence: chain.next_sequence(),
+            uuid: new_uuid(),
+            previous: chain.head(),
+            ranges,
+            plan: sink.plan.clone(),
+            begins,
+            ..Pending::default()
+        });
+    }
     manifest.checkpoint_id += 1;
     manifest
 }
 
 impl Plan {
+    /// The chain of a table that is the sink's main one or stands beside it.
+    fn chain(&mut self, table: &Table, main: &Table) -> &mut TableChain {
+        let sink = self.manifest.sinks.entry(main.name.clone()).or_default();
+        match table.name == main.name {
+            true => &mut sink.chain,
+            false => sink.sides.entry(table.name.clone()).or_default(),
+        }
+    }
+
     /// Lets the chain of a table begin after `marker`, with nothing pending.
-    fn go_on_after(&mut self, table: &str, marker: Option<&TableMarker>) {
+    fn go_on_after(&mut self, table: &Table, main: &Table, marker: Option<&TableMarker>) {
         let last = marker.map(|marker| Confirmed {
             uuid: marker.uuid,
             sequence: marker.sequence,
             ends: marker.ends.clone(),
         });
-        let chain = TableChain {
+        *self.chain(table, main) = TableChain {
             last,
             chain: Vec::new(),
         };
-        self.manifest.tables.insert(table.to_owned(), chain);
     }
 
-    fn take_back(&mut self, table: &Table) {
+    fn take_back(&mut self, table: &Table, main: &Table) {
         let standing = &table.standing;
         if standing.marker != standing.visible || standing.marker.is_some() && !standing.on_branch {
             self.restate.push((table.name.clone(), Restate::Visible));
         }
-        self.go_on_after(&table.name, standing.visible.as_ref());
+        self.go_on_after(table, main, standing.visible.as_ref());
     }
 }
 
@@ -265,24 +302,28 @@ fn standing_at(ends: &[SplitOffset], others: Vec<SplitOffset>) -> Vec<SplitOffse
     offsets
 }
 
-/// Where the manifest stood before its pending commits of a table.
-fn taken_back(manifest: &Manifest, table: &str) -> Vec<SplitOffset> {
-    let pending = manifest
-        .tables
-        .get(table)
-        .map_or(&[][..], |chain| &chain.chain);
-    let mut offsets = manifest.offsets.clone();
-    for at in &mut offsets {
+/// Where the sink stood before its pending commits.
+fn taken_back(manifest: &Manifest, sink: &str) -> Vec<SplitOffset> {
+    let Some(sink) = manifest.sinks.get(sink) else {
+        return Vec::new();
+    };
+    let pending = &sink.chain.chain;
+    let splits = sink.splits.iter().map(|at| {
         let mut ranges = pending.iter().flat_map(|pending| &pending.ranges);
         let first = ranges.find(|range| range.topic == at.topic && range.partition == at.partition);
-        at.next = first.map_or(at.next, |range| range.start);
-    }
-    offsets
+        SplitOffset {
+            topic: at.topic.clone(),
+            partition: at.partition,
+            next: first.map_or(at.written_until, |range| range.start),
+        }
+    });
+    splits.collect()
 }
 
 /// Where reading began: as the manifest remembers, or lower where a kept snapshot of an earlier owner accounts for more.
 fn beginnings(manifest: &Manifest, main: &Table) -> Vec<SplitOffset> {
-    let mut beginnings = manifest.begins.clone();
+    let sink = manifest.sinks.get(&main.name);
+    let mut beginnings = sink.map(SinkState::begins).unwrap_or_default();
     for start in &main.standing.starts {
         match beginnings.iter_mut().find(|begin| begin.same_split(start)) {
             Some(begin) => begin.next = begin.next.min(start.next),

@@ -546,7 +546,7 @@ fn a_pipeline_that_was_overtaken_pauses_until_it_is_told_to_skip() {
     assert_eq!(*world.script.committed.lock(), [(0, 5), (5, 12), (12, 15)]);
     pipelines.stop("p").expect("it ends");
     let manifest = pipelines.manifest("p", 0).expect("it can be read");
-    assert_eq!(manifest.expect("it is there").offsets, [at(15)]);
+    assert_eq!(manifest.expect("it is there").position(), [at(15)]);
 }
 
 #[test]
@@ -714,9 +714,9 @@ fn pipelines_of_format_1_go_on_under_the_names_of_their_tables() {
     for (index, table) in tables.iter().enumerate() {
         let store = ManifestStore::open(world.storage.clone(), &record.manifest_key(index));
         let manifest = store.manifest().expect("it can be read").expect("it moved");
-        assert_eq!(manifest.offsets[0], at(3));
-        assert_eq!((manifest.format, manifest.ends.is_none()), (2, true));
-        assert_eq!(manifest.tables[*table].chain.len(), 1);
+        assert_eq!(manifest.position()[0], at(3));
+        assert_eq!((manifest.format, manifest.ends()), (3, None));
+        assert_eq!(manifest.sinks[*table].chain.chain.len(), 1);
         let plan = record.plan_id(index);
         let kept = record.plans.iter().find(|text| text.ids.contains(&plan));
         assert_eq!(kept.map(|text| &text.sql), Some(&record.sql));

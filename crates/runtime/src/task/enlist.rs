@@ -1,4 +1,4 @@
-//! What a seal becomes in the manifest: a pending commit per table, and the offsets moved on. Pure.
+//! What a seal becomes in the manifest: a pending commit per table, and the sink moved on. Pure.
 //!
 //! The main table's commit accounts for every offset that was read since the last seal, also when no row came of it: a
 //! table whose offsets have a hole could not be told from one that lost a commit. A side table gets a commit only when
@@ -6,38 +6,29 @@
 
 use crate::batch::{Split, SplitId};
 use crate::connector::Staged;
-use crate::manifest::{Manifest, Pending, SplitOffset, SplitRange, SplitWatermark, TableChain};
+use crate::manifest::{Manifest, Pending, Place, SinkState, SplitRange, TableChain};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// What was read, computed and made durable since the last seal.
+/// What a sink made durable of what was read and computed since its last seal.
 pub(super) struct Sealed<'a> {
-    /// `namespace.table` of the main output.
+    /// `namespace.table` of the main output, as the sink says it.
     pub(super) main: &'a str,
     pub(super) staged: Vec<Staged>,
     pub(super) ranges: Vec<SplitRange>,
-    pub(super) splits: &'a [Split],
-    /// By split, at the ends of `ranges`.
-    pub(super) watermarks: &'a BTreeMap<SplitId, i64>,
     /// The source's.
     pub(super) watermark: Option<i64>,
     pub(super) max_event_time: Option<i64>,
 }
 
-/// Appends what was sealed to the chains of its tables, and moves the offsets on.
+/// Appends what was sealed to the chains of a sink's tables, and moves the sink on.
 ///
 /// # Panics
-/// When a range does not begin where the manifest stands (L2).
-pub(super) fn enlist(
-    manifest: &mut Manifest,
-    sealed: Sealed<'_>,
-    mut new_uuid: impl FnMut() -> Uuid,
-) {
+/// When a range does not begin where the sink stands (L2).
+pub(super) fn enlist(sink: &mut SinkState, sealed: Sealed<'_>, mut new_uuid: impl FnMut() -> Uuid) {
     let Sealed { main, ranges, .. } = sealed;
-    for range in &ranges {
-        set_offset(manifest, range);
-    }
-    let (plan, begins) = (manifest.plan.clone(), manifest.begins.clone());
+    ranges.iter().for_each(|range| sink.move_on(range));
+    let (plan, begins) = (sink.plan.clone(), sink.begins());
     let mut push = |chain: &mut TableChain, staged: Option<Staged>, ranges: Vec<SplitRange>| {
         let (files, schema_id) = match staged {
             Some(staged) => (staged.files, staged.schema_id),
@@ -63,42 +54,51 @@ pub(super) fn enlist(
         .collect();
     let main_staged = by_table.remove(main);
     for (table, staged) in by_table {
-        let chain = manifest.tables.entry(table).or_default();
+        let chain = sink.sides.entry(table).or_default();
         let ranges = letter_ranges(chain, &ranges);
         push(chain, Some(staged), ranges);
     }
-    let chain = manifest.tables.entry(main.to_string()).or_default();
-    push(chain, main_staged, ranges);
-    let watermarks = sealed.watermarks.iter().map(|(split, watermark)| {
-        let Split { topic, partition } = &sealed.splits[*split as usize];
-        SplitWatermark {
-            topic: topic.to_string(),
-            partition: *partition,
-            watermark: *watermark,
-        }
-    });
-    manifest.watermarks = watermarks.collect();
+    push(&mut sink.chain, main_staged, ranges);
+}
+
+/// What is the whole job's of a checkpoint: how far event time has come in each partition, and the place of the last batch.
+pub(super) fn pass(
+    manifest: &mut Manifest,
+    splits: &[Split],
+    watermarks: &BTreeMap<SplitId, i64>,
+    place: Option<Place>,
+) {
+    for split in splits {
+        manifest.reads(&split.topic, split.partition);
+    }
+    for state in &mut manifest.splits {
+        let split = position(splits, &state.topic, state.partition);
+        state.watermark = split.and_then(|split| watermarks.get(&split).copied());
+    }
+    manifest.place = place.max(manifest.place.filter(|_| place.is_some()));
     manifest.checkpoint_id += 1;
+}
+
+/// The split of a topic's partition.
+fn position(splits: &[Split], topic: &str, partition: i32) -> Option<SplitId> {
+    let mut splits = splits.iter();
+    let found = splits.position(|split| *split.topic == *topic && split.partition == partition);
+    found.map(|split| split as SplitId)
 }
 
 /// The checkpoint's watermarks, by split.
 pub(super) fn watermarks(manifest: &Manifest, splits: &[Split]) -> BTreeMap<SplitId, i64> {
-    let mut found = BTreeMap::new();
-    for at in &manifest.watermarks {
-        let split = splits
-            .iter()
-            .position(|split| *split.topic == *at.topic && split.partition == at.partition);
-        if let Some(split) = split {
-            found.insert(split as SplitId, at.watermark);
-        }
-    }
-    found
+    let known = manifest.splits.iter().filter_map(|state| {
+        let split = position(splits, &state.topic, state.partition)?;
+        Some((split, state.watermark?))
+    });
+    known.collect()
 }
 
-/// Where the side tables' chains end, by topic and partition.
-pub(super) fn side_ends(manifest: &Manifest, main: &str) -> BTreeMap<(String, i32), i64> {
-    let sides = manifest.tables.iter().filter(|(table, _)| *table != main);
-    sides.flat_map(|(_, chain)| chain.ends()).collect()
+/// Where the chains of a sink's side tables end, by topic and partition.
+pub(super) fn side_ends(sink: Option<&SinkState>) -> BTreeMap<(String, i32), i64> {
+    let sides = sink.into_iter().flat_map(|sink| sink.sides.values());
+    sides.flat_map(TableChain::ends).collect()
 }
 
 /// A side table's commit covers everything since its last one, so that its chain has no hole either. After a rewind of the
@@ -116,33 +116,6 @@ fn letter_ranges(chain: &TableChain, ranges: &[SplitRange]) -> Vec<SplitRange> {
         ..range.clone()
     });
     covered.filter(|range| range.start < range.end).collect()
-}
-
-/// Moves the manifest on to the range's end.
-///
-/// # Panics
-/// When the range does not begin where the manifest stands (L2).
-fn set_offset(manifest: &mut Manifest, range: &SplitRange) {
-    let split = |next| SplitOffset {
-        topic: range.topic.clone(),
-        partition: range.partition,
-        next,
-    };
-    manifest.begin_at(&[split(range.start)]);
-    let known = manifest
-        .offsets
-        .iter_mut()
-        .find(|at| at.topic == range.topic && at.partition == range.partition);
-    match known {
-        Some(at) => {
-            assert_eq!(
-                at.next, range.start,
-                "L2: a commit begins where the manifest stands"
-            );
-            at.next = range.end;
-        }
-        None => manifest.offsets.push(split(range.end)),
-    }
 }
 
 #[cfg(test)]
@@ -207,10 +180,10 @@ mod tests {
 
     #[test]
     fn where_reading_began_is_remembered_once() {
-        let mut manifest = Manifest::new(Uuid::nil());
-        set_offset(&mut manifest, &range(3, 7, 9, 0));
-        set_offset(&mut manifest, &range(3, 9, 12, 0));
-        let next = |offsets: &[SplitOffset]| offsets[0].next;
-        assert_eq!((next(&manifest.begins), next(&manifest.offsets)), (7, 12));
+        let mut sink = SinkState::default();
+        sink.move_on(&range(3, 7, 9, 0));
+        sink.move_on(&range(3, 9, 12, 0));
+        let split = sink.split("t", 3).expect("it is read");
+        assert_eq!((split.begin, split.written_until), (7, 12));
     }
 }

@@ -155,6 +155,7 @@ impl Reader {
             splits,
             watermarks: self.chain.watermarks().clone(),
             watermark,
+            place: self.source.place(),
             max_event_time: self.chain.max_event_time(),
         };
         Ok(Some((Message::Rows(rows), bytes)))

@@ -282,6 +282,7 @@ impl World {
             sink: Box::new(MemorySink::default()),
             committer: Box::new(MemoryTable(self.table.clone())),
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),
+            name: spec.sink_name(),
             store,
             plan: plan.into(),
             settings: Settings {

@@ -1,12 +1,12 @@
 //! The sink task: write … seal → manifest → commit → manifest → group offsets.
 
-use super::enlist::{Sealed, enlist};
+use super::enlist::{Sealed, enlist, pass};
 use super::{Ended, Message, POLL_TIMEOUT, Publish, Rows, SEAL_BYTES};
 use crate::batch::{Batch, DeadLetter, Split, SplitId};
 use crate::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink, Source};
 use crate::job::{Control, JobStatus, Settings};
 use crate::ledger::Ledger;
-use crate::manifest::{Manifest, SplitOffset};
+use crate::manifest::{Manifest, Place, SinkState, SplitOffset};
 use crate::queue::{Popped, Queue};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
@@ -21,6 +21,8 @@ pub(super) struct Writer {
     pub(super) committer: Box<dyn Committer>,
     pub(super) store: ManifestStore,
     pub(super) manifest: Manifest,
+    /// What the manifest calls the sink.
+    pub(super) name: String,
     pub(super) settings: Settings,
     pub(super) control: Arc<Control>,
     pub(super) status: Arc<JobStatus>,
@@ -33,6 +35,7 @@ pub(super) struct Writer {
     pub(super) watermarks: BTreeMap<SplitId, i64>,
     /// The source's, never going back.
     pub(super) watermark: Option<i64>,
+    pub(super) place: Option<Place>,
     pub(super) max_event_time: Option<i64>,
     pub(super) last_seal: Instant,
 }
@@ -45,23 +48,20 @@ impl Writer {
         source: &mut dyn Source,
         plan: String,
     ) -> Result<Option<Ended>, ConnectorError> {
+        let before = self.sink_state().plan.replace(plan.clone());
         let manifest = &mut self.manifest;
-        if manifest.plan.as_ref().is_some_and(|before| *before != plan) {
+        if before.is_some_and(|before| before != plan) {
             // Another query ends where it says, not where the one before did.
-            manifest.ends = None;
+            manifest.forget_ends();
         }
-        manifest.plan = Some(plan);
-        source.open(&manifest.offsets, manifest.ends.as_deref())?;
+        source.open(&manifest.known(), manifest.ends().as_deref())?;
         let topics = source.topics();
         for (topic, id) in &topics {
             if manifest.topics.get(topic).is_some_and(|known| known != id) {
-                return Err(recreated(topic, &manifest.offsets));
+                return Err(recreated(topic, &manifest.known()));
             }
         }
-        manifest.topics = topics;
-        manifest.ends = source.ends();
-        manifest.offsets = source.positions();
-        manifest.begin_at(&source.positions());
+        manifest.opened(topics, &source.positions(), source.ends().as_deref());
         self.save()
     }
 
@@ -105,6 +105,7 @@ impl Writer {
         self.splits = rows.splits;
         self.watermarks = rows.watermarks;
         self.watermark = rows.watermark;
+        self.place = rows.place;
         self.max_event_time = rows.max_event_time;
         Ok(())
     }
@@ -157,12 +158,17 @@ impl Writer {
             main: self.sink.table(),
             staged,
             ranges,
-            splits: &self.splits,
-            watermarks: &self.watermarks,
             watermark: self.watermark,
             max_event_time: self.max_event_time,
         };
-        enlist(&mut self.manifest, sealed, Uuid::new_v4);
+        let state = self.manifest.sinks.entry(self.name.clone()).or_default();
+        enlist(state, sealed, Uuid::new_v4);
+        pass(
+            &mut self.manifest,
+            &self.splits,
+            &self.watermarks,
+            self.place,
+        );
         self.manifest.created_ms = self.clock.now_ms();
         if let Some(ended) = self.save()? {
             return Ok(Some(ended));
@@ -174,6 +180,10 @@ impl Writer {
             status.checkpoint_duration = begun.elapsed();
         });
         self.commit()
+    }
+
+    fn sink_state(&mut self) -> &mut SinkState {
+        self.manifest.sinks.entry(self.name.clone()).or_default()
     }
 
     fn save(&mut self) -> Result<Option<Ended>, ConnectorError> {
@@ -188,13 +198,11 @@ impl Writer {
 
     /// Brings every table up to its chain's end; waits and tries again while a catalog cannot be reached.
     pub(super) fn commit(&mut self) -> Result<Option<Ended>, ConnectorError> {
-        let tables: Vec<String> = self
-            .manifest
-            .tables
-            .iter()
-            .filter(|(_, chain)| !chain.chain.is_empty())
-            .map(|(table, _)| table.clone())
-            .collect();
+        let main = self.sink.table().to_string();
+        let state = self.sink_state();
+        let chains = std::iter::once((&main, &state.chain)).chain(&state.sides);
+        let pending = chains.filter(|(_, chain)| !chain.chain.is_empty());
+        let tables: Vec<String> = pending.map(|(table, _)| table.clone()).collect();
         if tables.is_empty() {
             return Ok(None);
         }
@@ -206,12 +214,8 @@ impl Writer {
         if let Some(ended) = self.save()? {
             return Ok(Some(ended));
         }
-        if let Some(confirmed) = self
-            .manifest
-            .tables
-            .get(self.sink.table())
-            .and_then(|chain| chain.last.as_ref())
-        {
+        let confirmed = self.sink_state().chain.last.clone();
+        if let Some(confirmed) = confirmed {
             (self.publish)(&confirmed.ends);
         }
         Ok(None)
@@ -220,11 +224,11 @@ impl Writer {
     fn commit_table(&mut self, table: &str) -> Result<Option<Ended>, ConnectorError> {
         let mut backoff = Duration::from_millis(100);
         loop {
-            let chain = self
-                .manifest
-                .tables
-                .get_mut(table)
-                .expect("listed by the caller");
+            let state = self.manifest.sinks.entry(self.name.clone()).or_default();
+            let chain = match table == self.sink.table() {
+                true => &mut state.chain,
+                false => state.sides.get_mut(table).expect("listed by the caller"),
+            };
             let begun = Instant::now();
             match self.committer.commit(table, chain) {
                 Ok(CommitOutcome::Confirmed {

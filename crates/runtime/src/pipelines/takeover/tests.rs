@@ -95,11 +95,12 @@ fn manifest(main: &str, side: Option<&str>) -> Manifest {
     let mut manifest = Manifest::new(Uuid::nil());
     let chain_of_main = chain(main);
     let end = chain_of_main.ends().into_values().max().unwrap_or(5);
-    manifest.offsets = vec![at(end)];
-    manifest.begins = vec![at(5)];
-    manifest.tables.insert("main".into(), chain_of_main);
+    manifest.stand_at("main", &[at(5)]);
+    manifest.stand_at("main", &[at(end)]);
+    let sink = manifest.sinks.get_mut("main").expect("it stands there");
+    sink.chain = chain_of_main;
     if let Some(side) = side {
-        manifest.tables.insert("side".into(), chain(side));
+        sink.sides.insert("side".into(), chain(side));
     }
     manifest
 }
@@ -126,8 +127,8 @@ fn text(plan: Result<Plan, Refusal>) -> String {
         .iter()
         .map(|(table, which)| format!("{table} {which:?};"))
         .collect();
-    said.push(format!("read from {}", plan.manifest.offsets[0].next));
-    for (name, chain) in &plan.manifest.tables {
+    said.push(format!("read from {}", plan.manifest.position()[0].next));
+    for (name, chain) in plan.manifest.chains() {
         said.push(
             format!("{name}: {}", chain_text(chain))
                 .trim_end()
@@ -323,15 +324,14 @@ fn partitions_that_the_marker_does_not_name_keep_their_place() {
         ..at(next)
     };
     let mut before = manifest("last 2@20", None);
-    before.offsets.push(other(100));
-    before.begins.push(other(100));
+    before.stand_at("main", &[other(100)]);
     let tables = Tables {
         main: table("main", "marker 7@70 visible 7@70"),
         sides: Vec::new(),
     };
     for plan in [Ok(adopt(&before, &tables)), rewind(&before, &tables)] {
         assert_eq!(
-            plan.expect("nothing is cut").manifest.offsets,
+            plan.expect("nothing is cut").manifest.position(),
             [at(70), other(100)]
         );
     }
@@ -346,5 +346,5 @@ fn a_rewind_to_the_beginning_begins_where_an_earlier_owner_did() {
     };
     tables.main.standing.starts = vec![at(3)];
     let plan = rewind(&before, &tables).expect("nothing is cut");
-    assert_eq!(plan.manifest.offsets, [at(3)]);
+    assert_eq!(plan.manifest.position(), [at(3)]);
 }
