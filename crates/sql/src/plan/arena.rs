@@ -144,7 +144,7 @@ impl Arena {
 
     /// Whether the operation itself may have no value for a row. What is not known to be safe is not.
     fn may_fail(&self, form: &Form, ty: &LogicalType) -> bool {
-        use Function::*;
+        type F = Function;
         match form {
             Form::Column(..) | Form::Literal(..) | Form::Field(..) | Form::Case { .. } => false,
             Form::Cast { or_null: true, .. } => false,
@@ -153,12 +153,38 @@ impl Arena {
                 let exact = from.as_decimal().is_some() && ty.kind.is_numeric();
                 !(exact || ty.kind.is_character())
             }
-            Form::Call(Plus | Minus | Times | Negate | Abs, _) => !ty.kind.is_numeric(),
+            Form::Call(F::Plus | F::Minus | F::Times | F::Negate | F::Abs, _) => {
+                !ty.kind.is_numeric()
+            }
             Form::Call(
-                Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual | IsDistinctFrom
-                | IsNotDistinctFrom | IsNull | IsNotNull | IsTrue | IsNotTrue | IsFalse
-                | IsNotFalse | And | Or | Not | Coalesce | NullIf | Upper | Lower | Trim
-                | TrimLeading | TrimTrailing | Substring | Concat | Append | CharLength,
+                F::Equal
+                | F::NotEqual
+                | F::Less
+                | F::LessOrEqual
+                | F::Greater
+                | F::GreaterOrEqual
+                | F::IsDistinctFrom
+                | F::IsNotDistinctFrom
+                | F::IsNull
+                | F::IsNotNull
+                | F::IsTrue
+                | F::IsNotTrue
+                | F::IsFalse
+                | F::IsNotFalse
+                | F::And
+                | F::Or
+                | F::Not
+                | F::Coalesce
+                | F::NullIf
+                | F::Upper
+                | F::Lower
+                | F::Trim
+                | F::TrimLeading
+                | F::TrimTrailing
+                | F::Substring
+                | F::Concat
+                | F::Append
+                | F::CharLength,
                 _,
             ) => false,
             Form::Call(..) => true,
