@@ -75,9 +75,12 @@ fn two_aborted_transactions_of_one_producer_are_left_out() {
         marker(7, 7),
     ];
     // The broker promises no order.
-    let transactions = vec![aborted(7, 5), aborted(7, 0)];
-    let data = reply(&batches).with_aborted_transactions(Some(transactions));
-    assert_eq!(shown(data, 0), (vec![3], 8));
+    let transactions = [aborted(7, 0), aborted(7, 5)];
+    for order in [[0, 1], [1, 0]] {
+        let transactions = order.map(|n| transactions[n].clone()).to_vec();
+        let data = reply(&batches).with_aborted_transactions(Some(transactions));
+        assert_eq!(shown(data, 0), (vec![3], 8), "{order:?}");
+    }
 }
 
 #[test]

@@ -101,6 +101,10 @@ struct LongPoll {
 
 impl LongPoll {
     fn begin(cx: &Cx) -> LongPoll {
+        LongPoll::for_bytes(cx, 1)
+    }
+
+    fn for_bytes(cx: &Cx, min_bytes: i32) -> LongPoll {
         let topic = FetchTopic::default()
             .with_topic(TopicName(StrBytes::from_static_str("t")))
             .with_partitions(vec![
@@ -108,7 +112,7 @@ impl LongPoll {
             ]);
         let request = FetchRequest::default()
             .with_max_wait_ms(60_000)
-            .with_min_bytes(1)
+            .with_min_bytes(min_bytes)
             .with_max_bytes(1 << 20)
             .with_topics(vec![topic]);
         let mut runtime = Builder::new_current_thread();
@@ -119,14 +123,19 @@ impl LongPoll {
         }
     }
 
-    /// How many batches the answer has; `None` when there is no answer yet.
-    fn poll(&mut self) -> Option<usize> {
+    fn answered(&mut self) -> Option<Fetched> {
         let _clock = self.runtime.enter();
         let waker = Waker::from(self.woken.clone());
         match self.answer.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready((fetched, _)) => Some(fetched.topics[0].partitions[0].records.len()),
+            Poll::Ready((fetched, _)) => Some(fetched),
             Poll::Pending => None,
         }
+    }
+
+    /// How many batches the answer has; `None` when there is no answer yet.
+    fn poll(&mut self) -> Option<usize> {
+        let fetched = self.answered()?;
+        Some(fetched.topics[0].partitions[0].records.len())
     }
 
     fn woken(&self) -> usize {
@@ -190,6 +199,26 @@ fn a_long_poll_goes_over_to_the_topic_that_has_the_name_now() {
     append(&storage, new);
     assert_eq!(waits.woken(), 2);
     assert_eq!(waits.poll(), Some(1));
+}
+
+#[test]
+fn a_long_poll_whose_records_are_deleted_is_told() {
+    let cx = cx();
+    let storage = cx.broker.storage.clone();
+    let topic = storage.topic("t").unwrap().id;
+    append(&storage, topic);
+    let mut waits = LongPoll::for_bytes(&cx, 10_000);
+    assert_eq!(waits.poll(), None, "one record is not enough");
+    let delete = Op::DeleteRecords {
+        topic,
+        partition: 0,
+        before: -1,
+    };
+    storage.commit_blocking(vec![delete]).unwrap();
+    assert_eq!(waits.woken(), 1);
+    let fetched = waits.answered().expect("the offset is out of range");
+    let code = fetched.topics[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::OffsetOutOfRange.code());
 }
 
 #[test]
