@@ -230,7 +230,7 @@ impl JobSpec {
     }
 }
 
-/// Key of the manifest of a pipeline's job: its sink's table is what a job is known by. (Format 1 had `pipeline/position`.)
+/// Key of the manifest of a pipeline's job, which is that of its first sink. (Format 1 had `pipeline/position`.)
 pub fn manifest_key(pipeline: Uuid, table: &str, occurrence: usize) -> String {
     format!("{pipeline}/{occurrence}/{table}")
 }
@@ -272,6 +272,30 @@ impl Job {
             status,
             control,
             thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    /// A job that cannot be started, and says why.
+    pub(crate) fn failed(spec: &JobSpec, error: String, hint: String) -> Job {
+        let status = JobStatus::new(spec);
+        let detail = "Nothing of it was read or written.".to_string();
+        tracing::error!(
+            pipeline = spec.owner.name,
+            table = spec.table,
+            error,
+            "job cannot be started"
+        );
+        status.update(|status| {
+            status.state = JobState::Failed {
+                error,
+                detail,
+                hint,
+            };
+        });
+        Job {
+            status: Arc::new(status),
+            control: Arc::default(),
+            thread: Mutex::new(None),
         }
     }
 
@@ -421,7 +445,8 @@ fn kind(error: &StoreError) -> ErrorKind {
     match error {
         StoreError::Storage(_) | StoreError::Fenced => ErrorKind::Retry,
         StoreError::Unreadable(Unreadable::Damaged(_)) => ErrorKind::Bug,
-        StoreError::Unreadable(Unreadable::Newer { .. } | Unreadable::State) => ErrorKind::Fix,
+        StoreError::Unreadable(Unreadable::Newer { .. } | Unreadable::State)
+        | StoreError::Disarray(_) => ErrorKind::Fix,
     }
 }
 

@@ -11,11 +11,13 @@
 //!
 //! State: one record per pipeline in the WAL's `Pipelines` table (JSON, `format` 2), written before anything runs.
 
+mod arrange;
 mod error;
 mod plan;
 mod record;
 pub mod takeover;
 
+pub use arrange::Disarray;
 pub use error::{PipelineError, offsets_text};
 pub use plan::{PlannedScript, Planner, query_id};
 
@@ -155,6 +157,12 @@ impl Pipelines {
             changes: Mutex::new(()),
         };
         let records = pipelines.records();
+        for record in &records {
+            // Told again, and to the user, when it is started.
+            if let Err(error) = arrange::carry_out(&pipelines.around.storage, record) {
+                tracing::error!(pipeline = record.name, %error, "the checkpoints do not fit the script");
+            }
+        }
         hold_all(&pipelines.around.storage, |key| {
             !records.iter().any(|record| record.dropped(key))
         });
@@ -240,15 +248,7 @@ impl Pipelines {
             self.refuse_foreign_markers(&record)?;
         }
         let was_running = self.halt(&record.name);
-        let plans = if submission.adopt {
-            self.plans(&record, Word::Adopt)
-        } else {
-            Ok(Vec::new())
-        };
-        let taken = plans.and_then(|plans| {
-            self.carry_out(&record, plans)?;
-            self.save(&record)
-        });
+        let taken = self.take_over(&record, submission.adopt);
         if let (Err(_), Some(existing)) = (&taken, &existing)
             && was_running
         {
@@ -260,6 +260,16 @@ impl Pipelines {
         }
         self.start(&record);
         Ok(outcome)
+    }
+
+    /// Lets the pipeline be what the record says, whose jobs go on where its manifests say.
+    fn take_over(&self, record: &Record, adopt: bool) -> Result<(), PipelineError> {
+        arrange::carry_out(&self.around.storage, record)?;
+        if adopt {
+            let plans = self.plans(record, Word::Adopt)?;
+            self.carry_out(record, plans)?;
+        }
+        self.save(record)
     }
 
     /// What an `INSERT` that is in the script no more has not read need not be kept for it. Its manifest stays: should the
@@ -506,6 +516,7 @@ impl Pipelines {
 
     fn start(&self, record: &Record) {
         let unfinished = Arc::new(AtomicUsize::new(record.jobs.len()));
+        let arranged = arrange::carry_out(&self.around.storage, record);
         let jobs = record.jobs.iter().enumerate().map(|(index, job)| {
             let group = job.group.clone();
             let spec = JobSpec {
@@ -518,7 +529,10 @@ impl Pipelines {
                 settings: self.settings(record),
                 finished: self.when_finished(record, unfinished.clone()),
             };
-            Job::start(spec, self.around.clone())
+            match &arranged {
+                Ok(()) => Job::start(spec, self.around.clone()),
+                Err(error) => Job::failed(&spec, error.to_string(), error.hint()),
+            }
         });
         let jobs = jobs.collect();
         self.running.lock().insert(record.name.clone(), jobs);
@@ -601,8 +615,9 @@ impl Pipelines {
     /// Refuses tables that carry the marker of another pipeline. One that this pipeline's checkpoint knows was adopted
     /// before, whoever made it.
     fn refuse_foreign_markers(&self, record: &Record) -> Result<(), PipelineError> {
+        let manifests = arrange::arranged(&self.around.storage, record)?;
         for index in 0..record.jobs.len() {
-            let (_, manifest) = self.manifest_of(record, index)?;
+            let manifest = manifest_in(&manifests, record, index);
             let Some((tables, _)) = self.tables(record, index, &manifest)? else {
                 continue;
             };
@@ -628,8 +643,9 @@ impl Pipelines {
     /// The plans that the tables of a pipeline, or what is still to be committed to them, name.
     fn plans_named(&self, record: &Record) -> Result<BTreeSet<String>, PipelineError> {
         let mut named = BTreeSet::new();
+        let manifests = arrange::arranged(&self.around.storage, record)?;
         for index in 0..record.jobs.len() {
-            let (_, manifest) = self.manifest_of(record, index)?;
+            let manifest = manifest_in(&manifests, record, index);
             let pending = manifest.chains().flat_map(|(_, chain)| &chain.chain);
             named.extend(pending.filter_map(|pending| pending.plan.clone()));
             if let Some((tables, _)) = self.tables(record, index, &manifest)? {
@@ -775,6 +791,12 @@ impl Pipelines {
         let saved = record.save(&self.around.storage);
         saved.map_err(PipelineError::Storage)
     }
+}
+
+/// The manifest of a job, among those of its pipeline.
+fn manifest_in(manifests: &BTreeMap<String, Manifest>, record: &Record, index: usize) -> Manifest {
+    let manifest = manifests.get(&record.manifest_key(index)).cloned();
+    manifest.unwrap_or_else(|| Manifest::new(record.id))
 }
 
 /// A pipeline whose record cannot be read: it is there, it does not run, and it says why.

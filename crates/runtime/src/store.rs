@@ -7,6 +7,7 @@
 //! until it is removed, whether its job runs or not.
 
 use crate::manifest::{Manifest, SplitOffset, SplitRange, Unreadable};
+use crate::pipelines::Disarray;
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Hold, Op, Storage, Table};
 use thiserror::Error;
@@ -29,6 +30,21 @@ pub enum StoreError {
     Unreadable(#[from] Unreadable),
     #[error("the manifest cannot be written")]
     Storage(#[source] CommitError),
+    /// The script's jobs cannot be given what was done before.
+    #[error("{0}")]
+    Disarray(#[from] Disarray),
+}
+
+impl StoreError {
+    /// Something to type; may be empty.
+    pub fn hint(&self) -> String {
+        match self {
+            StoreError::Disarray(disarray) => disarray.hint().to_string(),
+            StoreError::Fenced | StoreError::Unreadable(_) | StoreError::Storage(_) => {
+                String::new()
+            }
+        }
+    }
 }
 
 impl ManifestStore {

@@ -59,7 +59,8 @@ impl PipelineError {
             PipelineError::CannotRewind { name, .. } => format!("`lakeward pipeline resume {name} --adopt` goes on without reading them again."),
             PipelineError::Connector(error) => error.hint.clone(),
             PipelineError::Nothing => "Add an INSERT INTO … SELECT statement, or use `lakeward sql -e` for a query.".into(),
-            PipelineError::Storage(_) | PipelineError::Manifest(_) => String::new(),
+            PipelineError::Manifest(error) => error.hint(),
+            PipelineError::Storage(_) => String::new(),
         }
     }
 

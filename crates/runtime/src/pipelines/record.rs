@@ -5,9 +5,11 @@
 //! A record that cannot be read is never skipped: its pipeline is there, and says why it does not run.
 
 use super::PlannedJob;
+use super::arrange::Wanted;
 use super::plan::{self, PlanText, Planner};
 use crate::connector::Owner;
 use crate::job::manifest_key;
+use crate::manifest::sink_name;
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Op, Storage, Table};
 use serde::{Deserialize, Serialize};
@@ -115,6 +117,16 @@ impl Record {
 
     pub(super) fn manifest_key(&self, index: usize) -> String {
         manifest_key(self.id, &self.jobs[index].table, self.occurrence(index))
+    }
+
+    /// Its jobs, by what their manifests are called and have.
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
+        let jobs = self.jobs.iter().enumerate();
+        let wanted = jobs.map(|(index, job)| Wanted {
+            key: self.manifest_key(index),
+            sinks: vec![sink_name(&job.table, self.occurrence(index))],
+        });
+        wanted.collect()
     }
 
     /// The keys of the manifests of all its jobs.

@@ -443,6 +443,70 @@ fn inserts_that_change_places_keep_their_offsets() {
     }
 }
 
+/// A manifest of two sinks, as a version with statement sets leaves it: each goes on where it is, in a manifest of its own.
+#[test]
+fn inserts_part_in_one_frame_and_go_on_where_each_of_them_was() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let pipelines = world.start();
+    pipelines
+        .submit(inserts(&["lake.a", "lake.b"]))
+        .expect("it is taken");
+    in_step(&world, &["lake.a", "lake.b"]);
+    pipelines.drain();
+    let record = pipelines.known("p").expect("it is there");
+    drop(pipelines);
+    let stored = |index| {
+        let key = record.manifest_key(index);
+        let bytes = world.storage.get(Kv::Manifests, key.as_bytes());
+        bytes.map(|bytes| Manifest::read(&bytes, &key).expect("it can be read"))
+    };
+    let mut both = stored(0).expect("it is there");
+    let mut b = stored(1).expect("it is there");
+    both.sinks.append(&mut b.sinks);
+    let bytes = serde_json::to_vec(&both).expect("plain data");
+    world.put(Kv::Manifests, &record.manifest_key(0), &bytes);
+    let op = Op::Put {
+        table: Kv::Manifests,
+        key: record.manifest_key(1).into(),
+        value: None,
+        expect: Expect::Any,
+    };
+    world.storage.commit_blocking(vec![op]).expect("durable");
+
+    *world.script.log_end.lock() = 9;
+    let restarted = world.start();
+    in_step(&world, &["lake.a", "lake.b"]);
+    restarted.stop("p").expect("it ends");
+    for (index, table) in ["lake.a", "lake.b"].into_iter().enumerate() {
+        assert_eq!(world.script.tables.lock()[table], [(0, 5), (5, 9)]);
+        let manifest = stored(index).expect("it has one of its own");
+        assert_eq!(manifest.sinks.keys().collect::<Vec<_>>(), [table]);
+    }
+}
+
+#[test]
+fn a_job_that_may_have_begun_elsewhere_does_not_begin_again() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let pipelines = world.start();
+    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
+    in_step(&world, &["lake.a"]);
+    let id = pipelines.known("p").expect("it is there").id;
+    // Left by a newer version, for an INSERT that is in the script no more.
+    let newer = br#"{"format":9,"sinks":{"lake.b":{}}}"#;
+    world.put(Kv::Manifests, &format!("{id}/0/lake.c"), newer);
+    let refused = pipelines.submit(inserts(&["lake.a", "lake.b"]));
+    let refused = refused.expect_err("lake.b may be in it");
+    assert_eq!(
+        refused.to_string(),
+        "where lake.b stands may be in a checkpoint that cannot be read: the manifest has format 9; this version reads formats 1 to 3"
+    );
+    assert!(refused.hint().starts_with("Start the version"));
+    *world.script.log_end.lock() = 9;
+    in_step(&world, &["lake.a"]);
+}
+
 #[test]
 fn an_insert_that_is_in_the_script_no_more_holds_nothing() {
     let world = World::new();
