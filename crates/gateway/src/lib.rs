@@ -80,6 +80,8 @@ pub type Ask =
     dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync;
 /// Plans a script.
 pub type Plan = dyn Fn(&Script) -> Result<Planned, Refusal> + Send + Sync;
+/// Looks at a script without running it: what there is to say, or why it is refused.
+pub type Check = dyn Fn(&Script) -> Result<Value, Refusal> + Send + Sync;
 /// An answer about the table of a name.
 pub type AboutTable = dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync;
 /// The audit of a table, and whether nobody waits for it any more.
@@ -91,6 +93,7 @@ pub type Output = dyn Fn(&str, u64) -> (Vec<String>, u64) + Send + Sync;
 pub struct Parts {
     pub pipelines: Arc<Pipelines>,
     pub plan: Box<Plan>,
+    pub check: Box<Check>,
     /// Dropping the future or the answer ends the query.
     pub query: Box<Ask>,
     pub tables: Box<dyn Fn() -> Result<Value, Refusal> + Send + Sync>,

@@ -23,6 +23,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/pipelines/{name}/stop", post(stop))
         .route("/api/v1/pipelines/{name}/resume", post(resume))
         .route("/api/v1/pipelines/{name}/output", get(output))
+        .route("/api/v1/check", post(check))
         .route("/api/v1/sql", post(crate::sql::sql))
         .route("/api/v1/tables", get(tables))
         .route("/api/v1/tables/{name}", get(table))
@@ -69,6 +70,24 @@ async fn metrics(State(parts): State<Arc<Parts>>) -> Result<Response, Refusal> {
 
 async fn status(State(parts): State<Arc<Parts>>) -> Json<crate::Status> {
     Json(parts.status.clone())
+}
+
+#[derive(Deserialize)]
+struct Checked {
+    file: String,
+    sql: String,
+}
+
+async fn check(State(parts): State<Arc<Parts>>, Json(request): Json<Checked>) -> Answer {
+    ask(parts, move |parts| {
+        let script = Script {
+            name: request.file.clone(),
+            file: request.file,
+            sql: request.sql,
+        };
+        Ok(Json((parts.check)(&script)?))
+    })
+    .await
 }
 
 #[derive(Deserialize)]

@@ -214,6 +214,10 @@ fn start() -> Server {
     let parts = Parts {
         pipelines: pipelines.clone(),
         plan: Box::new(plan),
+        check: Box::new(|script| {
+            let planned = plan(script)?;
+            Ok(json!({ "file": script.file, "jobs": planned.jobs.len() }))
+        }),
         query: Box::new(|question| Box::pin(async move { numbers(&question) })),
         tables: Box::new(|| Ok(json!([{ "table": "a.t" }]))),
         table: Box::new(|table| match table {
@@ -397,6 +401,18 @@ fn a_pipeline_that_is_not_there_is_said_to_be_unknown_by_every_verb() {
         assert_eq!(answer.refusal(), expected, "{method} {path}");
         assert_eq!(answer.json()["error"]["hint"], "Pipelines: known.");
     }
+}
+
+#[test]
+fn a_script_is_checked_and_not_run() {
+    let server = start();
+    let checked = json!({ "file": "dir/p.sql", "sql": "INSERT" });
+    let checked = server.post("/api/v1/check", &checked).json();
+    assert_eq!(checked, json!({ "file": "dir/p.sql", "jobs": 1 }));
+    assert_eq!(server.get("/api/v1/pipelines").json(), json!([]));
+    let bad = json!({ "file": "dir/p.sql", "sql": "nonsense" });
+    let bad = server.post("/api/v1/check", &bad);
+    assert_eq!(bad.refusal(), (400, "expected a statement".to_string()));
 }
 
 #[test]

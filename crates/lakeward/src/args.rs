@@ -28,6 +28,8 @@ pub enum Command {
     Up(Up),
     /// Submit a SQL script as a pipeline and follow it.
     Run(Run),
+    /// Say what is wrong with a SQL script, and what there is to know about it, without running it.
+    Check(Check),
     /// Run a batch query over tables.
     Sql(Sql),
     /// Topics of this server or any Kafka cluster.
@@ -134,6 +136,17 @@ fn bytes(text: &str) -> Result<usize, String> {
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     lw_stdx::duration::parse(text)
         .ok_or_else(|| format!("'{text}' is not a duration; write '10 s' or '500 ms'"))
+}
+
+#[derive(clap::Args)]
+pub struct Check {
+    /// The script.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub server: Server,
+    /// Where the names in scripts really are, if no server answers at --server; else lakeward.toml in this folder.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

@@ -48,31 +48,15 @@ pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
 
 impl Environment for World {
     fn bootstrap(&self, servers: &str) -> Result<Cluster, Missing> {
-        match self.config.bootstrap.get(servers).map(String::as_str) {
-            Some("embedded") => Ok(Cluster::Embedded),
-            Some(_) => Ok(Cluster::External),
-            None => Err(Missing {
-                known: self.config.bootstrap.keys().cloned().collect(),
-            }),
-        }
+        self.config.bootstrap(servers)
     }
 
     fn catalog(&self, name: &str) -> Result<environment::CatalogPlace, Missing> {
-        match self.config.catalogs.get(name) {
-            Some(CatalogPlace::Name(_)) => Ok(environment::CatalogPlace::Embedded),
-            Some(CatalogPlace::Rest(properties)) => Ok(environment::CatalogPlace::Rest {
-                uri: properties["uri"].clone(),
-            }),
-            None => Err(Missing {
-                known: self.config.catalogs.keys().cloned().collect(),
-            }),
-        }
+        self.config.catalog(name)
     }
 
     fn warehouse(&self, place: &str) -> Result<String, Missing> {
-        self.config.warehouse(place).ok_or_else(|| Missing {
-            known: self.config.warehouses.keys().cloned().collect(),
-        })
+        Environment::warehouse(&self.config, place)
     }
 
     fn topic_exists(&self, topic: &str) -> bool {
@@ -91,5 +75,48 @@ impl Environment for World {
     fn subject_of(&self, topic: &str) -> Option<String> {
         let subject = format!("{topic}-value");
         self.subjects.has_subject(&subject).then_some(subject)
+    }
+}
+
+/// The world as far as a file tells of it: a script that is looked at without a server may name any topic.
+impl Environment for Config {
+    fn bootstrap(&self, servers: &str) -> Result<Cluster, Missing> {
+        match self.bootstrap.get(servers).map(String::as_str) {
+            Some("embedded") => Ok(Cluster::Embedded),
+            Some(_) => Ok(Cluster::External),
+            None => Err(Missing {
+                known: self.bootstrap.keys().cloned().collect(),
+            }),
+        }
+    }
+
+    fn catalog(&self, name: &str) -> Result<environment::CatalogPlace, Missing> {
+        match self.catalogs.get(name) {
+            Some(CatalogPlace::Name(_)) => Ok(environment::CatalogPlace::Embedded),
+            Some(CatalogPlace::Rest(properties)) => Ok(environment::CatalogPlace::Rest {
+                uri: properties["uri"].clone(),
+            }),
+            None => Err(Missing {
+                known: self.catalogs.keys().cloned().collect(),
+            }),
+        }
+    }
+
+    fn warehouse(&self, place: &str) -> Result<String, Missing> {
+        Config::warehouse(self, place).ok_or_else(|| Missing {
+            known: self.warehouses.keys().cloned().collect(),
+        })
+    }
+
+    fn topic_exists(&self, _: &str) -> bool {
+        true
+    }
+
+    fn topics(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn subject_of(&self, _: &str) -> Option<String> {
+        None
     }
 }

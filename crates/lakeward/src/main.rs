@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let outcome = match args.command {
         Command::Up(up) => server::up(up),
         Command::Run(run) => verbs::run::run(run),
+        Command::Check(check) => verbs::check::check(check),
         Command::Sql(sql) => verbs::sql::sql(sql),
         Command::Topic(topic) => verbs::topic::topic(topic),
         Command::Group(group) => verbs::group::group(group),

@@ -19,9 +19,12 @@ use lw_query::Engine;
 use lw_registry::Registry;
 use lw_runtime::job::Surroundings;
 use lw_runtime::pipelines::Pipelines;
+use lw_sql::{Diagnostics, Environment};
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_stdx::disk::RealDisk;
 use lw_storage::{OpenError, Storage, Uuid};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -259,6 +262,10 @@ fn parts(
     let wiring = scraped.wiring.clone();
     let pipelines = scraped.pipelines.clone();
     Parts {
+        check: {
+            let world = world.clone();
+            Box::new(move |script| check(script, &*world))
+        },
         plan: Box::new(move |script| plan(script, &world)),
         query: crate::query::parts(tables.clone(), scraped.engine.clone()),
         tables: {
@@ -484,16 +491,35 @@ fn plan(script: &Script, world: &World) -> Result<Planned, Refusal> {
             .into_iter()
             .map(|explanation| explanation.text)
             .collect(),
-        notices: plan
-            .notices
-            .iter()
-            .map(|notice| notice.render(file, sql))
-            .collect(),
+        notices: {
+            let notices = plan.notices.iter();
+            let notices = notices.map(|notice| notice.render(file, sql));
+            let more = plan.advice.len();
+            let more = (more > 0).then(|| format!("{more} more to know: lakeward check {file}"));
+            notices.chain(more).collect()
+        },
     })
 }
 
+/// What there is to say about a script that could run.
+pub fn check(script: &Script, world: &dyn Environment) -> Result<Value, Refusal> {
+    let Script { sql, file, .. } = script;
+    let plan = lw_sql::plan_script(sql, file, world)
+        .map_err(|diagnostics| refused(&diagnostics, file, sql))?;
+    let said = Diagnostics(plan.notices.into_iter().chain(plan.advice).collect());
+    let messages = said.located(file, sql).into_iter().map(|message| {
+        let rendered = message.diagnostic.render(file, sql);
+        let mut message = serde_json::to_value(message).expect("text and numbers");
+        message["rendered"] = rendered.into();
+        message
+    });
+    let inserts = plan.jobs.iter().flat_map(|job| &job.inserts);
+    let tables: BTreeSet<&str> = inserts.map(|insert| insert.table.as_str()).collect();
+    Ok(json!({ "tables": tables, "messages": messages.collect::<Vec<_>>() }))
+}
+
 /// The first diagnostic as the message, all of them rendered with their places in the script.
-fn refused(diagnostics: &lw_sql::Diagnostics, file: &str, text: &str) -> Refusal {
+fn refused(diagnostics: &Diagnostics, file: &str, text: &str) -> Refusal {
     let first = diagnostics.0.first();
     let mut refusal = Refusal::new(
         400,

@@ -124,6 +124,8 @@ pub(crate) struct Catalog {
     objects: BTreeMap<Path, Declared>,
     /// The objects that were asked for since the last [`Catalog::forget_asked`].
     asked: RefCell<BTreeSet<Path>>,
+    /// Databases that no statement has created, with the name that took them for granted.
+    assumed: Vec<(String, Span)>,
 }
 
 #[derive(Debug)]
@@ -140,6 +142,7 @@ impl Catalog {
             current: DATABASE.to_string(),
             objects: BTreeMap::new(),
             asked: RefCell::default(),
+            assumed: Vec::new(),
         }
     }
 
@@ -223,7 +226,9 @@ impl Catalog {
             return Err(Diagnostic::error("exists", name.span, message)
                 .hint("give it another name, or write CREATE TABLE IF NOT EXISTS"));
         }
-        self.databases.insert(path.database.clone());
+        if self.databases.insert(path.database.clone()) {
+            self.assumed.push((path.database.clone(), name.span));
+        }
         Ok(Some(path))
     }
 
@@ -252,6 +257,10 @@ impl Catalog {
             return Ok(());
         }
         Err(self.unknown(&path, name.span))
+    }
+
+    pub(crate) fn assumed_databases(&self) -> &[(String, Span)] {
+        &self.assumed
     }
 
     pub(crate) fn databases(&self) -> Vec<String> {

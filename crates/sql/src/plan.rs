@@ -5,6 +5,7 @@
 //! depends on something that was refused is passed over in silence: a column whose type is unknown is there, but nothing is said
 //! of expressions over it, and a table that could not be read at all is remembered as broken.
 
+mod advice;
 mod algebra;
 mod arena;
 mod coerce;
@@ -43,8 +44,10 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// Answers to EXPLAIN, DESCRIBE and SHOW, in order.
     pub explanations: Vec<Explanation>,
-    /// What the script's author should know although nothing is wrong.
+    /// What the script's author should know although nothing is wrong: what was given and does nothing here.
     pub notices: Vec<Diagnostic>,
+    /// What `lakeward check` says besides: what is missing, and what a Flink cluster would not take.
+    pub advice: Vec<Diagnostic>,
     /// `SET 'pipeline.name'`.
     pub pipeline_name: Option<String>,
 }
@@ -152,6 +155,7 @@ pub(crate) struct Planner<'a> {
     targets: BTreeSet<String>,
     /// Mistakes and notices.
     pub told: Told,
+    advice: Vec<Diagnostic>,
     /// Tables whose options were checked.
     checked: BTreeSet<Path>,
     /// The statement that is being read.
@@ -169,24 +173,30 @@ impl<'a> Planner<'a> {
                 jobs: Vec::new(),
                 explanations: Vec::new(),
                 notices: Vec::new(),
+                advice: Vec::new(),
                 pipeline_name: None,
             },
             read_hints: BTreeSet::new(),
             targets: BTreeSet::new(),
             told: Told::default(),
+            advice: Vec::new(),
             checked: BTreeSet::new(),
             statement: Span::default(),
         }
     }
 
     fn finish(mut self) -> std::result::Result<Plan, Diagnostics> {
-        let (mut errors, notices) = self.told.sorted();
+        let (mut errors, notices) = std::mem::take(&mut self.told).sorted();
         if !errors.is_empty() {
             errors.truncate(MOST_ERRORS);
             return Err(Diagnostics(errors));
         }
         self.plan.pipeline_name = self.plan.settings.get("pipeline.name").cloned();
         self.plan.notices = notices;
+        self.advise_on_script();
+        let mut advice = Told::default();
+        self.advice.into_iter().for_each(|said| advice.tell(said));
+        self.plan.advice = advice.sorted().1;
         Ok(self.plan)
     }
 
@@ -291,6 +301,7 @@ impl<'a> Planner<'a> {
             .detail("Exactly-once needs one writer per table.")
             .hint("give each INSERT its own table"));
         }
+        self.advise(&insert, &planned);
         self.plan.jobs.push(job(vec![planned])?);
         Ok(())
     }

@@ -18,6 +18,8 @@ pub(crate) struct Script<'a> {
     pub hints: Vec<Hint>,
     /// Tokens that are not Flink's; in their place stands what was meant.
     pub mistakes: Vec<Diagnostic>,
+    /// Where comments begin that Flink does not have.
+    pub slash_comments: Vec<usize>,
     /// Byte at which each line begins, and the number of letters before it.
     lines: Vec<(usize, usize)>,
     /// Byte at which each letter begins; empty where letters are bytes.
@@ -104,6 +106,7 @@ impl<'a> Script<'a> {
             tokens: Vec::new(),
             hints: Vec::new(),
             mistakes: Vec::new(),
+            slash_comments: Vec::new(),
             lines: vec![(0, 0)],
             letters: Vec::new(),
         };
@@ -117,7 +120,8 @@ impl<'a> Script<'a> {
         {
             script.lines.push((at + 1, letter + 1));
         }
-        for token in script.tokenize(&blank_slash_comments(text), Location::new(1, 1))? {
+        let blanked = blank_slash_comments(text, &mut script.slash_comments);
+        for token in script.tokenize(&blanked, Location::new(1, 1))? {
             script.keep(token)?;
         }
         Ok(script)
@@ -388,8 +392,9 @@ fn kind_of(tokens: &[TokenWithSpan]) -> StatementKind {
     }
 }
 
-/// Replaces each line that begins with `//`, and the mark with which some editors begin a file, by spaces: all places stay.
-fn blank_slash_comments(text: &str) -> String {
+/// Replaces each line that begins with `//`, and the mark with which some editors begin a file, by spaces: all places stay. Says
+/// where the comments begin.
+fn blank_slash_comments(text: &str, comments: &mut Vec<usize>) -> String {
     #[derive(PartialEq)]
     enum In {
         Sql,
@@ -401,13 +406,16 @@ fn blank_slash_comments(text: &str) -> String {
     let mut state = In::Sql;
     let mut at_line_start = true;
     let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
+    let mut chars = text.char_indices().peekable();
     let mut previous = ' ';
-    while let Some(c) = chars.next() {
-        let next = chars.peek().copied();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
         state = match state {
             In::Sql => match (c, next) {
-                ('/', Some('/')) if at_line_start => In::Slashes,
+                ('/', Some('/')) if at_line_start => {
+                    comments.push(at);
+                    In::Slashes
+                }
                 ('/', Some('*')) => In::Block,
                 ('-', Some('-')) => In::Line,
                 ('\'' | '`' | '"', _) => In::Quote(c),

@@ -1,6 +1,7 @@
 //! The verbs that ask a server: each turns arguments into a request and the answer into a table or JSON.
 
 pub mod audit;
+pub mod check;
 pub mod group;
 pub mod pipeline;
 pub mod records;

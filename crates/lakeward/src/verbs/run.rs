@@ -55,7 +55,7 @@ pub fn run(args: Run) -> anyhow::Result<ExitCode> {
     Ok(ended.unwrap_or(ExitCode::SUCCESS))
 }
 
-fn read_script(file: &Path) -> anyhow::Result<String> {
+pub(super) fn read_script(file: &Path) -> anyhow::Result<String> {
     let sql =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     if sql.len() > lw_sql::MAX_SCRIPT_BYTES {
@@ -114,7 +114,7 @@ fn submit(client: &Client, args: &Run, sql: &str) -> anyhow::Result<Value> {
 }
 
 /// With `-o json` a refusal is data too: `{"error": {…}}`, where each message has its file, line and column.
-fn tell_programs(error: &anyhow::Error, output: Output) {
+pub(super) fn tell_programs(error: &anyhow::Error, output: Output) {
     if let (Output::Json, Some(Failure(refusal))) = (output, error.downcast_ref()) {
         say(format!("{:#}", json!({ "error": refusal })));
     }

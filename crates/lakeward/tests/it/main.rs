@@ -227,3 +227,57 @@ fn every_verb_sends_the_token() {
         "{error}"
     );
 }
+
+/// What a script is told by a server that has its topics, and by nobody but the configuration.
+#[test]
+fn a_script_is_checked_with_a_server_and_without() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = "[bootstrap]\n\"kafka:9092\" = \"embedded\"\n";
+    std::fs::write(path("lakeward.toml"), config).expect("written");
+    let script = "CREATE TABLE o (id BIGINT) WITH ('connector' = 'kafka', 'topic' = 'orders',
+        'properties.bootstrap.servers' = 'kafka:9092', 'scan.startup.mode' = 'earliest-offset', 'format' = 'json');
+        CREATE TABLE b (id BIGINT) WITH ('connector' = 'blackhole');
+        INSERT INTO b SELECT id FROM o;";
+    std::fs::write(path("job.sql"), script).expect("written");
+    let check = |server: &str, more: &[&str]| {
+        let (script, config) = (path("job.sql"), path("lakeward.toml"));
+        lakeward(
+            &[
+                &["check", &script, "--server", server, "--config", &config],
+                more,
+            ]
+            .concat(),
+        )
+    };
+    let alone = check("http://127.0.0.1:1", &[]);
+    let said = text(&alone.stdout);
+    assert!(alone.status.success(), "{}", text(&alone.stderr));
+    assert!(said.contains("table 'o' has no watermark"), "{said}");
+    assert!(
+        said.ends_with("job.sql: writes 1 table, 1 notice\n"),
+        "{said}"
+    );
+    let aside = "no server at http://127.0.0.1:1: topics and schemas were not looked up\n";
+    assert_eq!(text(&alone.stderr), aside);
+    let json = check("http://127.0.0.1:1", &["-o", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["messages"][0]["code"], "no-watermark");
+    assert_eq!(json["messages"][0]["line"], 1);
+    assert_eq!(json["tables"][0], "default_database.b");
+    let server = folder.path().join("server");
+    std::fs::create_dir(&server).expect("a folder");
+    let _server = Server::start_with(&server, &["--config", &path("lakeward.toml")]);
+    let http = address(&server, "http");
+    let refused = check(&http, &[]);
+    let error = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{error}");
+    assert!(error.contains("there is no topic 'orders'"), "{error}");
+    let created = lakeward(&["topic", "create", "orders", "--server", &http]);
+    assert!(created.status.success(), "{}", text(&created.stderr));
+    let checked = check(&http, &[]);
+    assert_eq!(text(&checked.stderr), "");
+    assert_eq!(text(&checked.stdout), said);
+    let pipelines = lakeward(&["pipeline", "list", "--server", &http, "-o", "json"]);
+    assert_eq!(text(&pipelines.stdout).trim(), "[]");
+}

@@ -2,7 +2,8 @@
 //!
 //! `tests/plan/*.sql` is a whole script; its `.plan` holds settings, job graphs, explanations and notices.
 //! `tests/errors/*.sql` holds many scripts, each begun by a line `-- case: a fact`; what stands before the first case is put in
-//! front of each of them. Its `.err` holds the rendered messages. `UPDATE_EXPECT=1` rewrites both; their diff is reviewed as code.
+//! front of each of them. Its `.err` holds the rendered messages. `tests/check/*.sql` is a script that runs; its `.check` holds what
+//! there is to say about it. `UPDATE_EXPECT=1` rewrites all of them; their diff is reviewed as code.
 //!
 //! The world of all cases: topics `orders`, `inventory-events` and `framed` (which has a registered schema); `lakeward.toml`
 //! maps `localhost:9092` and `kafka-1:9092,kafka-2:9092` to this server, `elsewhere:9092` to another cluster, the catalogs
@@ -71,6 +72,17 @@ fn plans_are_as_written() {
             Ok(plan) => show(&plan, name, text),
             Err(diagnostics) => format!("refused:\n{}", diagnostics.render(name, text)),
         }
+    });
+}
+
+#[test]
+fn advice_is_as_written() {
+    check_folder("tests/check", "check", |name, text| {
+        let plan = plan_script(text, name, &World).map_err(|d| d.render(name, text));
+        let plan = plan.unwrap_or_else(|refused| panic!("{refused}"));
+        assert!(plan.notices.is_empty(), "{:?}", plan.notices);
+        let said = plan.advice.iter().map(|said| said.render(name, text));
+        said.collect::<Vec<_>>().join("\n")
     });
 }
 

@@ -1,0 +1,129 @@
+//! What the author of a script should know although it runs: what `lakeward check` says besides mistakes.
+//!
+//! Two kinds. *About the result*: a source without a watermark, times without a zone. *About Apache Flink*: what this planner takes
+//! and a Flink cluster does not, so that a script that must run on both can be made to. Each is told once, however often it is met.
+
+use super::Planner;
+use super::insert::Planned;
+use crate::catalog::{Object, Table};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::parse::{Insert, OptionText};
+use lw_graph::{IcebergSink, KafkaSource, SinkSpec, StartupMode, TypeKind};
+
+impl Planner<'_> {
+    /// About an INSERT that nothing is wrong with.
+    pub(super) fn advise(&mut self, insert: &Insert, planned: &Planned) {
+        let scan = planned.branch.relation.source();
+        let source = scan.table.clone();
+        let startup = group_without_name(&planned.source, &scan.options, scan.span);
+        self.advice.extend(no_watermark(&source));
+        self.advice.extend(startup);
+        let SinkSpec::Iceberg(iceberg) = &planned.branch.sink else {
+            return;
+        };
+        let never = "execution.checkpointing.interval";
+        if !self.plan.settings.contains_key(never) {
+            let message = "on Flink this INSERT never commits";
+            self.advice.push(
+                Diagnostic::notice("flink", insert.target.span, message)
+                    .detail("Flink's Iceberg sink commits with checkpoints, and takes none without an interval.")
+                    .hint(format!("SET '{never}' = '10 s';")),
+            );
+        }
+        if let Ok((_, Object::Table(table))) = self.catalog.get(&insert.target) {
+            self.advice.extend(without_zone(&table));
+            self.advice.extend(hive(iceberg, &table));
+        }
+    }
+
+    /// About the script as a whole.
+    pub(super) fn advise_on_script(&mut self) {
+        for (database, name) in self.catalog.assumed_databases() {
+            let message = format!("Flink has no database '{database}' here");
+            self.advice.push(
+                Diagnostic::notice("flink", *name, message)
+                    .detail(
+                        "A database that a CREATE names is made here; Flink refuses the statement.",
+                    )
+                    .hint(format!("CREATE DATABASE IF NOT EXISTS `{database}`;")),
+            );
+        }
+        for comment in &self.script.slash_comments {
+            let span = Span::new(*comment, *comment + "//".len());
+            self.advice.push(
+                Diagnostic::notice("flink", span, "Flink does not know `//`")
+                    .detail(
+                        "A line that begins with it is a comment here, and a syntax error there.",
+                    )
+                    .hint("begin the comment with --"),
+            );
+        }
+    }
+}
+
+fn no_watermark(table: &Table) -> Option<Diagnostic> {
+    if table.watermark.is_some() {
+        return None;
+    }
+    let is_time = |kind: &TypeKind| matches!(kind, TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p <= 3);
+    let time = table.columns.iter().find(|c| is_time(&c.ty.kind));
+    let hint = match time {
+        Some(time) => format!(
+            "WATERMARK FOR `{0}` AS `{0}` - INTERVAL '5' SECOND",
+            time.name
+        ),
+        None => "`time` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp', WATERMARK FOR `time` AS `time` - INTERVAL '5' SECOND".to_string(),
+    };
+    let message = format!("table '{}' has no watermark", table.path.object);
+    let notice = Diagnostic::notice("no-watermark", table.span, message);
+    Some(notice.detail("What is made of it has no event time: commits do not say how far it has come, and windows need it.").hint(hint))
+}
+
+fn without_zone(table: &Table) -> Option<Diagnostic> {
+    let mut stored = table.stored();
+    let column = stored.find(|c| matches!(c.ty.kind, TypeKind::Timestamp(_)))?;
+    let message = format!("column '{}' is a time without a zone", column.name);
+    let notice = Diagnostic::notice("zone", column.span, message);
+    Some(notice.detail("A TIMESTAMP is what a clock shows, wherever it hangs. Whoever compares it with an instant, or with another zone's clock, must know the zone.")
+        .hint("TIMESTAMP_LTZ(3) for an instant"))
+}
+
+/// Where a Flink job that has no offsets yet would begin.
+fn group_without_name(
+    source: &KafkaSource,
+    options: &[OptionText],
+    span: Span,
+) -> Option<Diagnostic> {
+    if source.startup != StartupMode::GroupOffsets || source.group_id.is_some() {
+        return None;
+    }
+    let mode = options.iter().find(|o| o.key.value == "scan.startup.mode");
+    let span = mode.map_or(span, |mode| mode.value.span);
+    let message = "on Flink this read fails: it has no group to begin at the offsets of";
+    let notice = Diagnostic::notice("flink", span, message);
+    Some(
+        notice
+            .detail("'scan.startup.mode' is 'group-offsets' where it is not given.")
+            .hint("'properties.group.id' = '…', or 'scan.startup.mode' = 'earliest-offset'"),
+    )
+}
+
+fn hive(sink: &IcebergSink, table: &Table) -> Option<Diagnostic> {
+    let option = |key: &str| table.options.iter().find(|o| o.key.value == key);
+    if option("catalog-type").is_some() {
+        return None;
+    }
+    let name = option("catalog-name")?;
+    let message = format!(
+        "Flink takes catalog '{}' for a Hive metastore",
+        sink.catalog
+    );
+    let notice = Diagnostic::notice("flink", name.value.span, message);
+    Some(
+        notice
+            .detail(
+                "Here lakeward.toml says where a catalog is; Flink knows only the table's options.",
+            )
+            .hint("'catalog-type' = 'rest', 'uri' = 'http://…'"),
+    )
+}
