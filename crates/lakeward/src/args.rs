@@ -16,9 +16,14 @@ pub struct Args {
 }
 
 impl Args {
-    /// Commands that only ask something say nothing on standard error unless it fails.
-    pub fn quiet(&self) -> bool {
-        !matches!(self.command, Command::Up(_) | Command::Run(_))
+    /// What is logged on standard error. Commands that only ask something say nothing unless it fails; the failures of cases are
+    /// meant, or told as results.
+    pub fn logs(&self) -> &'static str {
+        match self.command {
+            Command::Up(_) | Command::Run(_) => "info",
+            Command::Test(_) => "off",
+            _ => "error",
+        }
     }
 }
 
@@ -30,6 +35,8 @@ pub enum Command {
     Run(Run),
     /// Say what is wrong with a SQL script, and what there is to know about it, without running it.
     Check(Check),
+    /// Run the cases of pipelines: records in, rows and dead letters out; no server is needed.
+    Test(Test),
     /// Run a batch query over tables.
     Sql(Sql),
     /// Topics of this server or any Kafka cluster.
@@ -173,6 +180,22 @@ pub struct Run {
     /// How often that server commits.
     #[arg(long, default_value = "10 s", value_parser = duration)]
     pub commit_interval: std::time::Duration,
+}
+
+#[derive(clap::Args)]
+pub struct Test {
+    /// Files that end with .case, or folders of them.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Write the results where build servers look for them, as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write what comes out into the cases.
+    #[arg(long, conflicts_with = "list")]
+    pub update: bool,
+    /// Print the cases as JSON, for tools that run them elsewhere, and run none.
+    #[arg(long)]
+    pub list: bool,
 }
 
 #[derive(clap::Args)]

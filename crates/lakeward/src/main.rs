@@ -6,6 +6,7 @@
 )]
 
 mod args;
+mod cases;
 mod client;
 mod config;
 mod connectors;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    start_logging(args.quiet());
+    start_logging(args.logs());
     if let Some(file) = &args.token_file
         && let Err(error) = client::read_token(file)
     {
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Up(up) => server::up(up),
         Command::Run(run) => verbs::run::run(run),
         Command::Check(check) => verbs::check::check(check),
+        Command::Test(test) => verbs::test::test(test),
         Command::Sql(sql) => verbs::sql::sql(sql),
         Command::Topic(topic) => verbs::topic::topic(topic),
         Command::Group(group) => verbs::group::group(group),
@@ -53,9 +55,8 @@ fn main() -> ExitCode {
 }
 
 /// Logs go to standard error; `RUST_LOG` chooses what.
-fn start_logging(quiet: bool) {
+fn start_logging(default: &str) {
     use std::io::IsTerminal;
-    let default = if quiet { "error" } else { "info" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()

@@ -1,4 +1,4 @@
-//! The verbs that ask a server: each turns arguments into a request and the answer into a table or JSON.
+//! The verbs that ask a server: each turns arguments into a request and the answer into a table or JSON. `test` asks none.
 
 pub mod audit;
 pub mod check;
@@ -9,6 +9,7 @@ pub mod run;
 pub mod schema;
 pub mod sql;
 pub mod table;
+pub mod test;
 pub mod topic;
 
 use crate::args::Output;

@@ -5,6 +5,8 @@
     reason = "a real process is waited for, with a limit"
 )]
 
+mod cases;
+
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
