@@ -330,14 +330,23 @@ impl State {
                 continue;
             }
             let at = places.start;
-            let replaced: u64 = log
-                .segments
-                .drain(places)
-                .map(|segment| segment.bytes)
-                .sum();
+            let replaced: Vec<Segment> = log.segments.drain(places).collect();
+            let (first, last) = (replaced[0].first, replaced[replaced.len() - 1].last);
+            assert!(
+                segment.first <= first.max(log.start) && segment.last == last,
+                "I3: a rewritten file has all offsets of a log that are alive in the files it replaces"
+            );
+            let before: u64 = replaced.iter().map(|segment| segment.bytes).sum();
             log.segments.insert(at, *segment);
-            log.bytes = log.bytes - replaced + segment.bytes;
+            log.bytes = log.bytes - before + segment.bytes;
             file.add(segment);
+        }
+        let rewritten: BTreeSet<&LogId> = head.segments.iter().map(|(id, _)| id).collect();
+        for (id, log) in &self.logs {
+            assert!(
+                log.segments_in(files).is_empty() || rewritten.contains(id),
+                "I3: a rewritten file has every log that is alive in the files it replaces"
+            );
         }
     }
 
@@ -409,3 +418,6 @@ fn release(sealed: &mut BTreeMap<FileNumber, Use>, segment: &Segment) {
     file.logs -= 1;
     file.live -= segment.bytes;
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,7 +161,14 @@ impl Engine {
                 .state
                 .sealed
                 .extract_if(..before, |_, file| file.logs == 0);
-            dead.map(|(id, _)| id).collect()
+            dead.map(|(id, file)| {
+                assert_eq!(
+                    file.live, 0,
+                    "I3: nothing is alive in a file that goes: {id}"
+                );
+                id
+            })
+            .collect()
         };
         drop(alone);
         for id in dead {
