@@ -68,9 +68,13 @@ fn replaced(mut state: State, entries: BTreeMap<LogId, Vec<Entry>>) -> Result<St
         .map(|(log, entries)| (log, Arc::new(entries)))
         .collect();
     let head = Head::of(FileNumber(1), FileNumber(2), 1000, &logs);
-    let done = catch_unwind(AssertUnwindSafe(|| state.replace(&FILES, &head)));
-    done.map(|()| state)
-        .map_err(|panic| (*panic.downcast::<&str>().unwrap()).to_owned())
+    let checked = catch_unwind(AssertUnwindSafe(|| state.assert_holds_all(&FILES, &head)));
+    checked.map_err(|panic| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast::<&str>().unwrap()).to_owned(),
+    })?;
+    state.replace(&FILES, &head);
+    Ok(state)
 }
 
 #[test]

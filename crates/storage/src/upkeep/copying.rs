@@ -184,6 +184,8 @@ impl Engine {
             let Some(_alone) = self.readers.alone(|| !self.core.lock().stop) else {
                 return folder.disk.remove(&temporary);
             };
+            // Before the rename: the name may be that of a file which was rewritten before.
+            self.core.lock().state.assert_holds_all(run, head);
             folder
                 .disk
                 .rename(&temporary, &folder.rewritten(head.file))?;
