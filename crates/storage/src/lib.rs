@@ -65,6 +65,8 @@ mod upkeep;
 mod wal;
 
 #[cfg(test)]
+mod readable_order_tests;
+#[cfg(test)]
 mod roundtrip_tests;
 
 pub use config::{Config, Fault};
