@@ -6,6 +6,7 @@
 //! conversions are the planner's alone.
 
 mod conditional;
+mod hash;
 mod merge;
 mod missing;
 mod numbers;
@@ -14,6 +15,7 @@ mod signature;
 mod text;
 
 pub use missing::{MISSING, Missing};
+pub use numbers::rounded_decimal;
 pub use signature::{Definition, Family, Syntax};
 
 use crate::LogicalType;
@@ -71,6 +73,10 @@ impl Function {
     pub const Concat: Function = Function("CONCAT");
     pub const Append: Function = Function("APPEND");
     pub const Like: Function = Function("LIKE");
+    pub const Position: Function = Function("POSITION");
+    pub const Overlay: Function = Function("OVERLAY");
+    pub const Ceil: Function = Function("CEIL");
+    pub const Floor: Function = Function("FLOOR");
     pub const CharLength: Function = Function("CHAR_LENGTH");
 }
 
@@ -148,6 +154,7 @@ fn rows() -> impl Iterator<Item = &'static Definition> {
         conditional::ROWS,
         numbers::ROWS,
         text::ROWS,
+        hash::ROWS,
     ]
     .into_iter()
     .flatten()

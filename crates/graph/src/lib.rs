@@ -23,6 +23,7 @@ mod value;
 pub use expr::{BadSteps, Expr};
 pub use function::{
     Definition, Family, Function, MISSING, Missing, SignatureError, Syntax, UnknownFunction,
+    rounded_decimal,
 };
 pub use job::{
     FormatSpec, IcebergSink, JobGraph, KafkaSource, MetadataKey, Node, NodeId, Operator, SinkSpec,

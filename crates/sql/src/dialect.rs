@@ -2,10 +2,10 @@
 //!
 //! Three forms need a hook. `CAST(e AS type)`: Flink's types (`ROW<…>`, `MAP<…>`, `TIMESTAMP_LTZ(3)`) are not sqlparser's, so the
 //! type is only skipped here and its place kept, and `parse::types` reads it from there. `TABLE t` as an argument (window table
-//! functions): parsed, so that the planner can say what is not supported instead of "syntax error". `POSITION(a IN b)`: skipped.
+//! functions): parsed, so that the planner can say what is not supported instead of "syntax error". `POSITION(a IN b)`: parsed once.
 
-use sqlparser::ast::{CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName};
-use sqlparser::dialect::Dialect;
+use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName};
+use sqlparser::dialect::{Dialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Word};
@@ -60,7 +60,7 @@ impl Dialect for FlinkDialect {
             ("CAST", Token::LParen) => Some(parse_cast(parser, CastKind::Cast)),
             ("TRY_CAST", Token::LParen) => Some(parse_cast(parser, CastKind::TryCast)),
             ("TABLE", Token::Word(_)) => Some(parse_table_argument(parser)),
-            ("POSITION", Token::LParen) => Some(skip_position(parser)),
+            ("POSITION", Token::LParen) => Some(parse_position(parser)),
             _ => None,
         }
     }
@@ -94,23 +94,20 @@ fn parse_cast(parser: &mut Parser, kind: CastKind) -> Result<Expr, ParserError> 
     })
 }
 
-/// `POSITION(a IN b)` as a function without arguments, which the planner refuses by its name. `sqlparser` would read the inside
-/// twice, and the inside of that four times.
-fn skip_position(parser: &mut Parser) -> Result<Expr, ParserError> {
-    let name = Ident::with_span(parser.next_token().span, "POSITION");
+/// `POSITION(a IN b)`. `sqlparser` would read the inside twice, and the inside of that four times.
+fn parse_position(parser: &mut Parser) -> Result<Expr, ParserError> {
     parser.next_token();
-    skip_to_closing(parser)?;
+    parser.next_token();
+    // So far that IN is left over.
+    let above_in = FlinkDialect.prec_value(Precedence::Between);
+    let expr = parser.parse_subexpr(above_in)?;
+    parser.expect_keyword(Keyword::IN)?;
+    let within = parser.parse_expr()?;
     parser.expect_token(&Token::RParen)?;
-    Ok(Expr::Function(Function {
-        name: ObjectName::from(vec![name]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::None,
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    }))
+    Ok(Expr::Position {
+        expr: Box::new(expr),
+        r#in: Box::new(within),
+    })
 }
 
 /// Everything up to the closing parenthesis, as a nameless type that only has a place.

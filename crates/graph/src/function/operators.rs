@@ -26,7 +26,8 @@ pub(super) const ROWS: &[Definition] = &[
         [a] if is_boolean(&a.kind) => Some(boolean(args)),
         _ => None,
     })
-    .written(Syntax::Prefix("NOT")),
+    .written(Syntax::Prefix("NOT"))
+    .never_fails(),
     computed("PLUS", "+", NUMBERS_OR_TIMES, |args| {
         number(Function::Plus, args)
     }),
@@ -60,6 +61,7 @@ const fn compared(name: &'static str, sign: &'static str) -> Definition {
         _ => None,
     })
     .written(Syntax::Infix(sign))
+    .never_fails()
 }
 
 const fn told_apart(name: &'static str) -> Definition {
@@ -69,6 +71,7 @@ const fn told_apart(name: &'static str) -> Definition {
         _ => None,
     })
     .written(Syntax::Infix(name))
+    .never_fails()
 }
 
 const fn known(name: &'static str) -> Definition {
@@ -76,6 +79,7 @@ const fn known(name: &'static str) -> Definition {
         (args.len() == 1).then(|| TypeKind::Boolean.not_null())
     })
     .written(Syntax::Postfix(name))
+    .never_fails()
 }
 
 const fn truth(name: &'static str) -> Definition {
@@ -84,6 +88,7 @@ const fn truth(name: &'static str) -> Definition {
         _ => None,
     })
     .written(Syntax::Postfix(name))
+    .never_fails()
 }
 
 const fn logic(name: &'static str, syntax: Syntax) -> Definition {
@@ -92,6 +97,7 @@ const fn logic(name: &'static str, syntax: Syntax) -> Definition {
         _ => None,
     })
     .written(syntax)
+    .never_fails()
 }
 
 const fn computed(

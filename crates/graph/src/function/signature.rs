@@ -15,6 +15,8 @@ pub struct Definition {
     pub takes: &'static str,
     /// Whether the same arguments always give the same value.
     pub deterministic: bool,
+    /// Whether there may be a row for which it has no value, not even NULL: a division by zero, text that is no base64.
+    pub fails: bool,
     typing: Typing,
 }
 
@@ -71,6 +73,7 @@ enum Null {
     /// Where an argument may be.
     Argument,
     Always,
+    Never,
 }
 
 /// What stands at one place of a call.
@@ -78,8 +81,20 @@ enum Null {
 pub(super) enum Parameter {
     /// CHAR, VARCHAR, STRING.
     Text,
+    /// BINARY, VARBINARY, BYTES.
+    Bytes,
+    /// TINYINT to INT, brought to INT.
+    Int,
     /// TINYINT to BIGINT, brought to BIGINT.
     BigInt,
+    /// A whole number, as it is.
+    Whole,
+    /// A DECIMAL, as it is.
+    Decimal,
+    /// FLOAT or DOUBLE, as it is.
+    Approximate,
+    /// Any number, brought to DOUBLE.
+    Double,
 }
 
 impl Parameter {
@@ -87,15 +102,22 @@ impl Parameter {
     fn takes(self, kind: &TypeKind) -> bool {
         match self {
             Parameter::Text => kind.is_character(),
-            Parameter::BigInt => kind.is_integer(),
+            Parameter::Bytes => kind.is_binary(),
+            Parameter::Int => kind.is_integer() && *kind != TypeKind::BigInt,
+            Parameter::BigInt | Parameter::Whole => kind.is_integer(),
+            Parameter::Decimal => matches!(kind, TypeKind::Decimal { .. }),
+            Parameter::Approximate => kind.is_approximate(),
+            Parameter::Double => kind.is_numeric(),
         }
     }
 
     /// What an argument is brought to before the kernel sees it; `None` is as it is.
     fn wants(self) -> Option<TypeKind> {
         match self {
+            Parameter::Int => Some(TypeKind::Int),
             Parameter::BigInt => Some(TypeKind::BigInt),
-            Parameter::Text => None,
+            Parameter::Double => Some(TypeKind::Double),
+            _ => None,
         }
     }
 }
@@ -109,6 +131,7 @@ impl Definition {
             syntax: Syntax::Call,
             takes,
             deterministic: true,
+            fails: true,
             typing,
         }
     }
@@ -133,6 +156,16 @@ impl Definition {
 
     pub(super) const fn also(mut self, aliases: &'static [&'static str]) -> Definition {
         self.aliases = aliases;
+        self
+    }
+
+    pub(super) const fn never_fails(mut self) -> Definition {
+        self.fails = false;
+        self
+    }
+
+    pub(super) const fn may_fail(mut self) -> Definition {
+        self.fails = true;
         self
     }
 
@@ -180,6 +213,7 @@ impl Definition {
                 let nullable = match form.null {
                     Null::Argument => args.iter().any(|arg| arg.nullable),
                     Null::Always => true,
+                    Null::Never => false,
                 };
                 Some((form.gives)(args).nullable().with_nullable(nullable))
             }
@@ -217,6 +251,11 @@ impl Form {
         self
     }
 
+    pub(super) const fn not_null(mut self) -> Form {
+        self.null = Null::Never;
+        self
+    }
+
     fn parameter(&self, at: usize) -> Option<Parameter> {
         match self.parameters.get(at) {
             None if self.repeats => self.parameters.last().copied(),
@@ -245,6 +284,14 @@ pub(super) fn boolean(_: &[&LogicalType]) -> TypeKind {
 
 pub(super) fn int(_: &[&LogicalType]) -> TypeKind {
     TypeKind::Int
+}
+
+pub(super) fn double(_: &[&LogicalType]) -> TypeKind {
+    TypeKind::Double
+}
+
+pub(super) fn bytes(_: &[&LogicalType]) -> TypeKind {
+    TypeKind::bytes()
 }
 
 /// The kind of the first argument.

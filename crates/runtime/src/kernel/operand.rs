@@ -31,6 +31,20 @@ impl Fault {
         }
     }
 
+    pub(super) fn out_of_range(message: &str) -> Fault {
+        Fault {
+            code: "out_of_range",
+            message: message.to_string(),
+        }
+    }
+
+    pub(super) fn too_long(function: &str) -> Fault {
+        Fault {
+            code: "too_long",
+            message: format!("the result of {function} is too long"),
+        }
+    }
+
     pub(super) fn divide(message: &str) -> Fault {
         Fault {
             code: "divide_by_zero",

@@ -153,41 +153,11 @@ impl Arena {
                 let exact = from.as_decimal().is_some() && ty.kind.is_numeric();
                 !(exact || ty.kind.is_character())
             }
+            // Numbers wrap or become NULL; a time may leave its range.
             Form::Call(F::Plus | F::Minus | F::Times | F::Negate | F::Abs, _) => {
                 !ty.kind.is_numeric()
             }
-            Form::Call(
-                F::Equal
-                | F::NotEqual
-                | F::Less
-                | F::LessOrEqual
-                | F::Greater
-                | F::GreaterOrEqual
-                | F::IsDistinctFrom
-                | F::IsNotDistinctFrom
-                | F::IsNull
-                | F::IsNotNull
-                | F::IsTrue
-                | F::IsNotTrue
-                | F::IsFalse
-                | F::IsNotFalse
-                | F::And
-                | F::Or
-                | F::Not
-                | F::Coalesce
-                | F::NullIf
-                | F::Upper
-                | F::Lower
-                | F::Trim
-                | F::TrimLeading
-                | F::TrimTrailing
-                | F::Substring
-                | F::Concat
-                | F::Append
-                | F::CharLength,
-                _,
-            ) => false,
-            Form::Call(..) => true,
+            Form::Call(function, _) => function.definition().fails,
         }
     }
 

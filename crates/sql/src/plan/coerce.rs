@@ -173,12 +173,15 @@ pub(super) fn unify(values: Vec<Expr>, what: &str, span: Span) -> Result<Vec<Exp
         .collect())
 }
 
-/// COALESCE and IFNULL follow other rules than CASE and IF in two places; in both the order matters.
+/// COALESCE and IFNULL follow other rules than CASE and IF in two places; in both the order matters. GREATEST and LEAST follow them in
+/// the second.
 fn common_of(a: &TypeKind, b: &TypeKind, what: &str) -> Option<TypeKind> {
     let coalesce = matches!(what, "COALESCE" | "IFNULL");
     match (a, b) {
         (TypeKind::Decimal { .. }, TypeKind::Float) if coalesce => Some(TypeKind::Float),
-        (TypeKind::Timestamp(p), TypeKind::TimestampLtz(q)) if !coalesce => {
+        (TypeKind::Timestamp(p), TypeKind::TimestampLtz(q))
+            if !coalesce && !matches!(what, "GREATEST" | "LEAST") =>
+        {
             Some(TypeKind::Timestamp(*p.max(q)))
         }
         (TypeKind::Timestamp(p), TypeKind::TimestampLtz(q))

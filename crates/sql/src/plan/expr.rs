@@ -160,6 +160,25 @@ impl<'a> Binder<'a> {
                 }
                 call_with(Function::Substring, args, span)
             }
+            E::Position { expr, r#in } => self.apply_with(Function::Position, &[expr, r#in], span),
+            E::Overlay {
+                expr,
+                overlay_what,
+                overlay_from,
+                overlay_for,
+            } => {
+                let mut args: Vec<&ast::Expr> = vec![expr, overlay_what, overlay_from];
+                args.extend(overlay_for.as_deref());
+                self.apply_with(Function::Overlay, &args, span)
+            }
+            E::Ceil {
+                expr,
+                field: ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime),
+            } => self.apply_with(Function::Ceil, &[expr], span),
+            E::Floor {
+                expr,
+                field: ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime),
+            } => self.apply_with(Function::Floor, &[expr], span),
             E::Trim {
                 expr,
                 trim_where,
@@ -335,6 +354,15 @@ impl<'a> Binder<'a> {
         call(function, args, span)
     }
 
+    /// As `apply`, with every argument brought to what the function's parameter takes.
+    fn apply_with(&self, function: Function, args: &[&ast::Expr], span: Span) -> Result<Expr> {
+        let args = args
+            .iter()
+            .map(|arg| self.bind(arg))
+            .collect::<Result<_>>()?;
+        call_with(function, args, span)
+    }
+
     /// `IS [NOT] UNKNOWN`: `IS [NOT] NULL` of a BOOLEAN.
     fn unknown(&self, operand: &ast::Expr, function: Function, span: Span) -> Result<Expr> {
         let operand = self.bind(operand)?;
@@ -460,10 +488,8 @@ impl<'a> Binder<'a> {
                 "a subquery inside an expression is"
             }
             E::Extract { .. } => "EXTRACT is",
-            E::Ceil { .. } => "CEIL is",
-            E::Floor { .. } => "FLOOR is",
-            E::Position { .. } => "POSITION is",
-            E::Overlay { .. } => "OVERLAY is",
+            E::Ceil { .. } => "this form of CEIL is",
+            E::Floor { .. } => "this form of FLOOR is",
             E::Trim { .. } => "this form of TRIM is",
             E::SimilarTo { .. } => "SIMILAR TO is",
             E::ILike { .. } => "ILIKE is",

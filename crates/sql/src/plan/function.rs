@@ -2,11 +2,11 @@
 
 use super::coerce::{arithmetic, call, call_with, case, must_be_boolean, unify};
 use super::expr::{Binder, run_on_flink};
-use super::literal;
+use super::literal::{self, cast};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::did_you_mean;
-use lw_graph::{Expr, Function, MISSING, Syntax, TypeKind};
+use lw_graph::{Expr, Function, MISSING, Syntax, TypeKind, Value, rounded_decimal};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 /// Planned as something else: IF as CASE, IFNULL as COALESCE; CAST is a form of syntax.
@@ -139,7 +139,7 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
             let original = args[0].clone();
             let aligned = unify(args, name, span)?;
             let equal = call(Function::Equal, aligned, span)?;
-            let null = literal::literal(lw_graph::Value::Null, TypeKind::Null);
+            let null = literal::literal(Value::Null, TypeKind::Null);
             case(vec![(equal, null)], original, span)
         }
         ("IF", 3) => {
@@ -166,7 +166,17 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
             let b = args.remove(1);
             arithmetic(Function::Mod, args.remove(0), b, span)
         }
-        ("COALESCE", _) => Err(takes("at least one argument")),
+        ("GREATEST" | "LEAST", 1..) => {
+            if args.iter().any(|arg| arg.ty().kind == TypeKind::Null) {
+                return Err(
+                    Diagnostic::error("type", span, format!("{name} takes no bare NULL"))
+                        .hint("CAST(NULL AS type)"),
+                );
+            }
+            call(named(name), unify(args, name, span)?, span)
+        }
+        ("ROUND" | "TRUNCATE", 1 | 2) => to_places(name, args, span),
+        ("COALESCE" | "GREATEST" | "LEAST", _) => Err(takes("at least one argument")),
         ("IFNULL" | "NULLIF" | "MOD", _) => Err(takes("two arguments")),
         ("IF", _) => Err(takes("three arguments")),
         ("LTRIM" | "RTRIM" | "BTRIM", 0 | 3..) => Err(takes("one or two arguments")),
@@ -175,9 +185,52 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
     }
 }
 
+fn named(name: &str) -> Function {
+    Function::named(name).expect("the caller looked it up")
+}
+
+/// ROUND and TRUNCATE. How many places a DECIMAL's result has depends on how many are asked for, so that must be a constant.
+fn to_places(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
+    let ty = args[0].ty().clone();
+    let TypeKind::Decimal { precision, scale } = ty.kind else {
+        return scalar(name, args, span);
+    };
+    let places = match args.get(1) {
+        None => 0,
+        Some(Expr::Literal {
+            value: Value::Integer(places),
+            ..
+        }) => *places,
+        Some(_) => {
+            let what = format!("{name} of a DECIMAL to places that are no constant is");
+            return Err(Diagnostic::unsupported(span, what)
+                .detail("The type of the result depends on them.")
+                .hint(format!("{name}(CAST(x AS DOUBLE), places)")));
+        }
+    };
+    let Some(to) = rounded_decimal(&ty, places) else {
+        return scalar(name, args, span);
+    };
+    // Rounding up may make a digit more.
+    let wide = TypeKind::Decimal {
+        precision: (precision + 1).min(38),
+        scale,
+    };
+    args[0] = cast(args[0].clone(), &wide);
+    let result = scalar(name, args, span)?;
+    Ok(match cast(result, &to) {
+        Expr::Cast { expr, or_null, .. } => Expr::Cast {
+            expr,
+            or_null,
+            ty: to.nullable().with_nullable(ty.nullable),
+        },
+        other => other,
+    })
+}
+
 /// A function that is no more than its row says.
 fn scalar(name: &str, args: Vec<Expr>, span: Span) -> Result<Expr> {
-    let function = Function::named(name).expect("the caller looked it up");
+    let function = named(name);
     let (least, most) = function.definition().arity();
     let given = args.len();
     if given < least || most.is_some_and(|most| given > most) {
