@@ -364,7 +364,6 @@ fn translate(a: &Args<'_>, row: usize, out: &mut String) -> Value<()> {
 }
 
 /// The second text in place of so many UTF-16 units of the first; nothing of the rest stays where the length is not positive.
-#[expect(clippy::unnecessary_wraps, reason = "a kernel")]
 fn overlay(a: &Args<'_>, row: usize, out: &mut String) -> Value<()> {
     let (text, by) = (a.text(0, row), a.text(1, row));
     let all = count_units(text);
@@ -389,7 +388,6 @@ fn overlay(a: &Args<'_>, row: usize, out: &mut String) -> Value<()> {
 }
 
 /// Parts are counted from 0; an empty separator is any white space.
-#[expect(clippy::unnecessary_wraps, reason = "a kernel")]
 fn split_index(a: &Args<'_>, row: usize, out: &mut String) -> Value<()> {
     let text = a.text(0, row);
     let Ok(index) = usize::try_from(a.whole(2, row)) else {
