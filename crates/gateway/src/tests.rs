@@ -18,6 +18,7 @@ use lw_storage::{Config, Op, Storage};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -207,7 +208,7 @@ fn start() -> Server {
         connectors: Arc::new(LogToBlackhole(storage)),
         planner: Arc::new(NeverAsked),
         clock,
-        new_id: || uuid::Uuid::from_u128(7),
+        new_id: Arc::new(|| uuid::Uuid::from_u128(7)),
     };
     let pipelines = Arc::new(Pipelines::open(around, Duration::from_secs(1)));
     let trouble = Arc::new(AtomicBool::new(false));

@@ -208,7 +208,7 @@ impl Loaded {
             connectors: wiring.clone(),
             planner: world.clone(),
             clock: self.clock.clone(),
-            new_id,
+            new_id: Arc::new(new_id),
         };
         let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
         let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));

@@ -243,7 +243,7 @@ pub struct Surroundings {
     pub planner: Arc<dyn Planner>,
     pub clock: Arc<dyn Clock>,
     /// Ids of pipelines and of commits that no reading made.
-    pub new_id: fn() -> Uuid,
+    pub new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
 }
 
 /// A job with its thread.
@@ -400,53 +400,70 @@ impl Supervisor {
     }
 
     fn attempt(&self) -> Result<Ended, ConnectorError> {
-        let mut store = ManifestStore::open(self.around.storage.clone(), &self.spec.manifest_key());
-        let manifest = match self.take_over(&mut store) {
+        match Attempt::prepare(&self.spec, &self.around, self.status.clone())? {
+            Ok(attempt) => {
+                self.status
+                    .update(|status| status.state = JobState::Running);
+                attempt.run(&self.control)
+            }
+            Err(ended) => Ok(ended),
+        }
+    }
+}
+
+impl Attempt {
+    /// Takes the job over, and makes what it runs with; `Ended` where another process was faster.
+    pub(crate) fn prepare(
+        spec: &JobSpec,
+        around: &Surroundings,
+        status: Arc<JobStatus>,
+    ) -> Result<Result<Attempt, Ended>, ConnectorError> {
+        let mut store = ManifestStore::open(around.storage.clone(), &spec.manifest_key());
+        let manifest = match take_over(&mut store, spec, &*around.clock) {
             Ok(manifest) => manifest,
-            Err(StoreError::Fenced) => return Ok(Ended::Fenced),
+            Err(StoreError::Fenced) => return Ok(Err(Ended::Fenced)),
             Err(error) => return Err(ConnectorError::new(kind(&error), &error)),
         };
-        let spec = source_spec(&self.spec.graph)?;
-        let source = self.around.connectors.source(spec, &self.spec.group)?;
-        let sink = self
-            .spec
+        let source = source_spec(&spec.graph)?;
+        let source = around.connectors.source(source, &spec.group)?;
+        let sink = spec
             .graph
             .sink()
             .ok_or_else(|| not_a_chain("it has no sink"))?;
-        let (sink, committer) = self.around.connectors.sink(sink, &self.spec.owner)?;
-        let chain = Chain::compile(&self.spec.graph)
+        let (sink, committer) = around.connectors.sink(sink, &spec.owner)?;
+        let chain = Chain::compile(&spec.graph)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
-        self.status
-            .update(|status| status.state = JobState::Running);
-        let (connectors, group) = (self.around.connectors.clone(), self.spec.group.clone());
-        Attempt {
+        let (connectors, group) = (around.connectors.clone(), spec.group.clone());
+        Ok(Ok(Attempt {
             source,
             chain,
             sink,
             committer,
             store,
             manifest,
-            name: self.spec.sink_name(),
-            plan: self.spec.plan.clone(),
-            settings: self.spec.settings.clone(),
-            control: self.control.clone(),
-            status: self.status.clone(),
-            clock: self.around.clock.clone(),
+            name: spec.sink_name(),
+            plan: spec.plan.clone(),
+            settings: spec.settings.clone(),
+            status,
+            clock: around.clock.clone(),
+            new_id: around.new_id.clone(),
             publish: Box::new(move |offsets| connectors.publish_offsets(&group, offsets)),
-        }
-        .run()
+        }))
     }
+}
 
-    /// Raises the generation, so that a process that ran this job before can no longer checkpoint.
-    fn take_over(&self, store: &mut ManifestStore) -> Result<Manifest, StoreError> {
-        let mut manifest = store
-            .manifest()?
-            .unwrap_or_else(|| Manifest::new(self.spec.owner.pipeline));
-        manifest.generation += 1;
-        manifest.created_ms = self.around.clock.now_ms();
-        store.save(&manifest)?;
-        Ok(manifest)
-    }
+/// Raises the generation, so that a process that ran this job before can no longer checkpoint.
+fn take_over(
+    store: &mut ManifestStore,
+    spec: &JobSpec,
+    clock: &dyn Clock,
+) -> Result<Manifest, StoreError> {
+    let manifest = store.manifest()?;
+    let mut manifest = manifest.unwrap_or_else(|| Manifest::new(spec.owner.pipeline));
+    manifest.generation += 1;
+    manifest.created_ms = clock.now_ms();
+    store.save(&manifest)?;
+    Ok(manifest)
 }
 
 fn kind(error: &StoreError) -> ErrorKind {

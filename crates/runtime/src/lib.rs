@@ -22,4 +22,8 @@ mod queue;
 pub mod store;
 mod task;
 
+pub use task::Ended;
+pub use task::rules::Rules;
+pub use task::stepped::{Commits, SteppedJob};
+
 pub use batch::{Batch, DeadLetter, Origin, Split, SplitId};

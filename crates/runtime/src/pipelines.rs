@@ -227,7 +227,7 @@ impl Pipelines {
             format: FORMAT,
             id: existing
                 .as_ref()
-                .map_or_else(self.around.new_id, |record| record.id),
+                .map_or_else(|| (self.around.new_id)(), |record| record.id),
             name: submission.name.clone(),
             sql: submission.sql.clone(),
             jobs: submission.jobs.clone(),
@@ -373,7 +373,7 @@ impl Pipelines {
             if lost.is_empty() {
                 continue;
             }
-            let mut after = takeover::skip(&before, &lost, self.around.new_id);
+            let mut after = takeover::skip(&before, &lost, &*self.around.new_id);
             after.created_ms = self.around.clock.now_ms();
             store.save(&after)?;
             tracing::warn!(

@@ -1,4 +1,6 @@
-//! The channel between two tasks: first in, first out, bounded by bytes. A full queue is backpressure.
+//! The channel to a task: first in, first out, bounded by bytes. A full queue is backpressure.
+//!
+//! Beside the items there is word: it is never held back, it goes before all items, and it can be asked for alone.
 
 #![expect(
     clippy::disallowed_methods,
@@ -19,6 +21,7 @@ pub(crate) struct Queue<T> {
 struct State<T> {
     items: VecDeque<(T, usize)>,
     bytes: usize,
+    word: VecDeque<T>,
     closed: bool,
 }
 
@@ -26,14 +29,12 @@ struct State<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-/// What a consumer gets.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Popped<T> {
-    Item(T),
-    /// Nothing came within the time.
-    Nothing,
-    /// Nothing is left, and nobody puts anything in any more.
-    Closed,
+/// What a consumer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Anything,
+    /// Items stay where they are.
+    Word,
 }
 
 impl<T> Queue<T> {
@@ -43,6 +44,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State {
                 items: VecDeque::new(),
                 bytes: 0,
+                word: VecDeque::new(),
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -68,26 +70,36 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// The next item, waited for up to `timeout`.
-    pub(crate) fn pop(&self, timeout: Duration) -> Popped<T> {
-        let deadline = Instant::now() + timeout;
-        let mut state = self.state.lock();
-        loop {
-            if let Some((item, bytes)) = state.items.pop_front() {
-                state.bytes -= bytes;
-                self.changed.notify_all();
-                return Popped::Item(item);
-            }
-            if state.closed {
-                return Popped::Closed;
-            }
-            if self.changed.wait_until(&mut state, deadline).timed_out() && state.items.is_empty() {
-                return Popped::Nothing;
-            }
-        }
+    /// Sends word.
+    pub(crate) fn tell(&self, word: T) {
+        self.state.lock().word.push_back(word);
+        self.changed.notify_all();
     }
 
-    /// Nothing more goes in; what is in can still be taken.
+    /// What comes next, waited for up to `timeout`; nothing of a closed queue.
+    pub(crate) fn pop(&self, wanted: Wanted, timeout: Duration) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.state.lock();
+        while !state.closed {
+            if let Some(word) = state.word.pop_front() {
+                return Some(word);
+            }
+            if wanted == Wanted::Anything
+                && let Some((item, bytes)) = state.items.pop_front()
+            {
+                state.bytes -= bytes;
+                self.changed.notify_all();
+                return Some(item);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            let _ = self.changed.wait_until(&mut state, deadline);
+        }
+        None
+    }
+
+    /// Nobody takes anything any more.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
@@ -104,6 +116,8 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    const SOON: Duration = Duration::from_secs(5);
+
     #[test]
     fn a_full_queue_holds_its_producer_back() {
         let queue = Arc::new(Queue::new(10));
@@ -112,18 +126,31 @@ mod tests {
             let queue = queue.clone();
             move || queue.push(2, 1)
         });
-        assert_eq!(queue.pop(Duration::from_secs(5)), Popped::Item(1));
-        assert_eq!(queue.pop(Duration::from_secs(5)), Popped::Item(2));
+        assert_eq!(queue.pop(Wanted::Anything, SOON), Some(1));
+        assert_eq!(queue.pop(Wanted::Anything, SOON), Some(2));
         assert_eq!(producer.join().expect("no panic"), Ok(()));
     }
 
     #[test]
-    fn a_closed_queue_gives_out_what_it_holds() {
+    fn word_goes_before_items_and_past_a_full_queue() {
         let queue = Queue::new(10);
-        queue.push(1, 1).expect("open");
+        queue.push(1, 100).expect("the first item always fits");
+        queue.tell(2);
+        assert_eq!(queue.pop(Wanted::Anything, SOON), Some(2));
+        assert_eq!(queue.pop(Wanted::Word, Duration::ZERO), None);
+        assert_eq!(queue.pop(Wanted::Anything, SOON), Some(1));
+    }
+
+    #[test]
+    fn who_pushes_into_a_closed_queue_is_told() {
+        let queue = Arc::new(Queue::new(10));
+        queue.push(1, 100).expect("the first item always fits");
+        let producer = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.push(2, 1)
+        });
         queue.close();
-        assert_eq!(queue.push(2, 1), Err(Closed));
-        assert_eq!(queue.pop(Duration::ZERO), Popped::Item(1));
-        assert_eq!(queue.pop(Duration::from_secs(60)), Popped::Closed);
+        assert_eq!(producer.join().expect("no panic"), Err(Closed));
+        assert!(queue.is_closed());
     }
 }

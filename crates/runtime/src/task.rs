@@ -1,8 +1,13 @@
-//! One attempt to run a job: a source task and a sink task with a byte-bounded queue between them.
+//! One attempt to run a job: a source task, a driver with the sink, and a committer, each in a thread of its own.
 //!
 //! ```text
-//! source task:  poll → decode → operators → queue ──► sink task:  write … seal → manifest → commit → manifest → group offsets
+//! source task: poll → decode → operators ─queue─► driver: write … seal → manifest ─order─► committer: commit
+//!                                                   ▲   └─► manifest → group offsets            │
+//!                                                   └───────────────── word ────────────────────┘
 //! ```
+//!
+//! When what happens is the coordinator's ([`coordinator`]), and it is pure; the driver carries it out; the threads are here
+//! and in [`reader`] and [`committing`]. [`stepped::SteppedJob`] runs the same source task, driver and committer in one thread.
 //!
 //! The order on the right is the exactly-once protocol of DESIGN §5.5: files are durable before the manifest names them,
 //! the manifest is durable before a catalog hears of them, and nothing is forgotten before the table confirmed it. A crash
@@ -13,35 +18,36 @@
 //! memory only, and a restart reads them again from the log. (Sealing each second would leave ten small files where one
 //! does.)
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a shell: it owns the threads of an attempt, their deadlines and the uuids of its commits"
-)]
-
+mod committing;
+mod coordinator;
+mod driver;
 mod enlist;
 mod reader;
+pub(crate) mod rules;
+pub(crate) mod stepped;
 #[cfg(test)]
 mod tests;
-mod writer;
 
-use crate::batch::{Batch, DeadLetter, Split, SplitId};
-use crate::chain::{Chain, source_watermark};
+use crate::batch::{Batch, DeadLetter};
+use crate::chain::Chain;
 use crate::connector::{Committer, ConnectorError, Pause, Sink, Source};
 use crate::job::{Control, JobStatus, Settings};
-use crate::ledger::Ledger;
-use crate::manifest::{Manifest, Place, SplitOffset};
-use crate::queue::Queue;
+use crate::manifest::{Manifest, SplitOffset};
+use crate::queue::{Queue, Wanted};
 use crate::store::ManifestStore;
+use committing::Committing;
+use coordinator::{Account, Coordinator, End, Input};
+use driver::{Answer, Driver, Order};
 use lw_stdx::clock::Clock;
 use reader::{Reader, Reading};
-use std::collections::BTreeMap;
+use rules::Rules;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use writer::Writer;
+use std::time::Duration;
+use uuid::Uuid;
 
 /// How an attempt ended without an error.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
     /// A bounded source is read to its end and everything is committed.
     Finished,
     /// Asked to stop; everything read is committed.
@@ -52,30 +58,24 @@ pub(crate) enum Ended {
     Fenced,
 }
 
-/// What the source task hands to the sink task.
+/// What the other threads hand to the driver.
 enum Message {
     Rows(Rows),
     End { finished: bool },
     Failed(ConnectorError),
+    Committed(Answer),
 }
 
 /// What one poll became.
 struct Rows {
     batches: Vec<Batch>,
     dead_letters: Vec<DeadLetter>,
-    ledger: Ledger,
-    splits: Arc<[Split]>,
-    watermarks: BTreeMap<SplitId, i64>,
-    /// The source's.
-    watermark: Option<i64>,
-    /// Of the last batch, in the log's readable order.
-    place: Option<Place>,
-    max_event_time: Option<i64>,
+    account: Account,
 }
 
 /// Bytes of records that one poll decodes.
 const POLL_BYTES: usize = 1 << 20;
-/// Bytes between the source task and the sink task.
+/// Bytes between the source task and the driver.
 const QUEUE_BYTES: usize = 16 << 20;
 /// A sink that holds more is sealed before its table is due.
 const SEAL_BYTES: usize = 128 << 20;
@@ -98,59 +98,99 @@ pub(crate) struct Attempt {
     /// Id of the plan, for the commits to name.
     pub(crate) plan: String,
     pub(crate) settings: Settings,
-    pub(crate) control: Arc<Control>,
     pub(crate) status: Arc<JobStatus>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Ids of commits.
+    pub(crate) new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
     /// Publishes confirmed offsets for lag tools.
     pub(crate) publish: Publish,
 }
 
 impl Attempt {
-    /// Runs until the source ends, a stop is asked for, or something fails.
-    pub(crate) fn run(mut self) -> Result<Ended, ConnectorError> {
+    /// The driver, what it reads by, and who commits. `order` takes the driver's orders.
+    fn parts(
+        mut self,
+        rules: Rules,
+        order: impl FnOnce(Box<dyn Committer>) -> Result<Box<dyn FnMut(Order)>, ConnectorError>,
+    ) -> Result<(Driver, Unread), ConnectorError> {
         self.sink.begin(&self.manifest)?;
-        let mut writer = Writer {
+        let main = self.sink.table().to_string();
+        let interval = self.settings.commit_interval;
+        let driver = Driver {
+            rules,
             buried: enlist::side_ends(self.manifest.sinks.get(&self.name)),
-            name: self.name,
+            coordinator: Coordinator::new(self.manifest, &self.name, &main, interval, rules),
             sink: self.sink,
-            committer: self.committer,
             store: self.store,
-            manifest: self.manifest,
-            settings: self.settings,
-            control: self.control.clone(),
-            status: self.status.clone(),
+            status: self.status,
             clock: self.clock,
+            new_id: self.new_id,
             publish: self.publish,
-            ledger: Ledger::default(),
-            splits: Arc::from([]),
-            watermarks: BTreeMap::new(),
-            watermark: None,
-            place: None,
-            max_event_time: None,
-            last_seal: Instant::now(),
+            order: order(self.committer)?,
         };
-        // What a crash left pending is decided before anything is read: its rows need no log any more.
-        if let Some(ended) = writer.commit()? {
-            return Ok(ended);
-        }
-        if let Some(ended) = writer.position(&mut *self.source, self.plan)? {
-            return Ok(ended);
-        }
-        let splits = self.source.splits();
-        let watermarks = enlist::watermarks(&writer.manifest, &splits);
-        let done = reader::done(&*self.source, &splits);
-        let watermark = source_watermark(&watermarks, splits.len(), &done);
-        self.chain.go_on_from(watermarks);
-        let queue = Arc::new(Queue::new(QUEUE_BYTES));
-        let reader = Reader {
+        let unread = Unread {
             source: self.source,
             chain: self.chain,
-            queue: queue.clone(),
-            control: self.control,
-            status: self.status,
-            watermark,
+            plan: self.plan,
         };
-        let _reading = Reading::start(reader, queue.clone())?;
-        writer.run(&queue)
+        Ok((driver, unread))
+    }
+
+    /// Runs until the source ends, a stop is asked for, or something fails.
+    pub(crate) fn run(self, control: &Arc<Control>) -> Result<Ended, ConnectorError> {
+        let queue = Arc::new(Queue::new(QUEUE_BYTES));
+        let (clock, answers) = (self.clock.clone(), queue.clone());
+        let (mut driver, unread) = self.parts(Rules::OURS, |committer| {
+            let committing = Committing::start(committer, clock, answers)?;
+            Ok(Box::new(move |order| committing.order(order)))
+        })?;
+        let mut unread = Some(unread);
+        let mut _reading = None;
+        let mut stopping = false;
+        let mut ended = driver.handle(Input::Begin)?;
+        while ended.is_none() {
+            ended = if control.stopping() && !stopping {
+                stopping = true;
+                driver.handle(Input::Stop)?
+            } else if driver.coordinator.wants_position()
+                && let Some(mut unread) = unread.take()
+            {
+                let ended = driver.position(&mut unread)?;
+                let reader = Reader::new(unread, driver.manifest(), driver.status.clone());
+                _reading = Some(Reading::start(reader, queue.clone(), control.clone())?);
+                ended
+            } else {
+                driver.next(&queue)?
+            };
+        }
+        Ok(ended.expect("the loop ends with it"))
+    }
+}
+
+/// What reads, before it is positioned.
+struct Unread {
+    source: Box<dyn Source>,
+    chain: Chain,
+    /// Id of the plan.
+    plan: String,
+}
+
+impl Driver {
+    /// Waits for whatever comes next, and takes it.
+    fn next(&mut self, queue: &Queue<Message>) -> Result<Option<Ended>, ConnectorError> {
+        let wakes = self.coordinator.wakes();
+        let wait = wakes.saturating_sub(self.clock.elapsed()).min(POLL_TIMEOUT);
+        let wanted = match self.coordinator.wants_rows() {
+            true => Wanted::Anything,
+            false => Wanted::Word,
+        };
+        match queue.pop(wanted, wait) {
+            Some(Message::Rows(rows)) => self.take(rows),
+            Some(Message::Committed(answer)) => self.answered(answer),
+            Some(Message::End { finished: true }) => self.handle(Input::Ended(End::Finished)),
+            Some(Message::End { finished: false }) => self.handle(Input::Ended(End::Stopped)),
+            Some(Message::Failed(error)) => self.handle(Input::Ended(End::Failed(error))),
+            None => self.handle(Input::Tick),
+        }
     }
 }

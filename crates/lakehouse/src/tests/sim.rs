@@ -1,7 +1,9 @@
-//! The simulation: writer → manifest → commit under power cuts, lost replies, foreign writers, rollbacks and words, from a seed.
+//! The simulation: a whole job, from the log to its table, under power cuts, lost replies, foreign writers, rollbacks and words,
+//! from a seed.
 //!
-//! One seed is one history, over the real storage, catalog and files on a simulated disk. A pipeline reads, seals, writes its
-//! manifest (compare-and-swap in the log) and commits; a user rolls its table back and then says adopt or rewind. Other engines
+//! One seed is one history, over the real storage, catalog and files on a simulated disk. The job is the runtime's own
+//! ([`SteppedJob`]): it polls the log, decodes, filters, seals, writes its manifest and commits, with the next epoch begun or
+//! without; a user rolls its table back and then says adopt or rewind. Other engines
 //! append, overwrite, delete and compact, commit to a branch and tag, before the pipeline came and since. The power
 //! may go at any disk operation in between, and requests and replies may get lost. After a cut everything is opened again
 //! from what the disk kept. After each step the table is read back, file by file, and the invariants are asked:
@@ -18,39 +20,43 @@
 //! - S9: every snapshot holds what it must: one of ours what its parent held and the offsets that it lists, no row of others
 //!   more or less;
 //! - S10: a snapshot that others made stays;
-//! - S11: a table of version 3 is left alone, in words.
+//! - S11: a table of version 3 is left alone, in words;
+//! - S12: a record that cannot be decoded is in the table of dead letters once, and no other is.
 //!
 //! Planted bugs (`defects`) must be caught, each by its invariant, or the simulation proves nothing. Seeds come from
 //! `LAKEWARD_SIM_SEED` (one) or `LAKEWARD_SIM_SEEDS` (how many); a failure prints the seed and the history.
 
 mod defects;
+mod job;
 mod meddling;
 
 use super::foreign::{Reader, Row};
-use super::world::{
-    Fault, HandClock, Network, TABLE, World, asked, batch, columns, manifest, offsets, owner,
-    position, spec,
-};
+use super::world::{Fault, HandClock, Network, TABLE, World, asked, columns, ident, owner, spec};
 use crate::commit::rules::Rules;
-use crate::{CatalogError, IcebergCommitter, IcebergTableSink, Ids};
-use bytes::Bytes;
-use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink};
-use lw_runtime::manifest::{Manifest, Pending, SplitOffset, SplitRange, TableChain};
+use crate::{CatalogError, IcebergCommitter, Ids, TableView};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use job::{Fate, fate};
+use lw_runtime::connector::{Committer, ConnectorError};
+use lw_runtime::manifest::{Manifest, SplitOffset};
 use lw_runtime::pipelines::takeover;
+use lw_runtime::store::ManifestStore;
+use lw_runtime::{Commits, Ended, SteppedJob};
 use lw_sim::{SimClock, SimDisk, Trouble};
-use lw_storage::{Expect, Op, Storage, Table};
+use lw_storage::CommitError;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use uuid::Uuid;
 
-const STEPS: usize = 60;
+const STEPS: usize = 80;
 const POWER_STAYS: Trouble = Trouble::PowerOff {
     after: u64::MAX / 2,
 };
-const MANIFEST: &[u8] = b"pipeline";
+const LETTERS: &str = "lake.events__dead_letters";
 
 /// The machine, and what outlives a power cut.
 struct Machine {
@@ -59,6 +65,8 @@ struct Machine {
     clock: Arc<HandClock>,
     ids: Ids,
     rules: Rules,
+    /// The runtime's.
+    engine: lw_runtime::Rules,
     history: Vec<String>,
     /// Another catalog than ours: it removes tagged snapshots when it is told to.
     careless: bool,
@@ -109,13 +117,11 @@ impl Said {
 struct Process {
     world: World,
     network: Arc<Network>,
-    sink: IcebergTableSink,
-    committer: IcebergCommitter,
-    manifest: Manifest,
-    stored: Option<Bytes>,
-    read: [i64; 2],
-    /// Of the chain in memory, how many the table is known to have.
-    chain: TableChain,
+    /// `None` once it has ended.
+    job: Option<SteppedJob>,
+    /// The newest commit that it was told of.
+    last: Option<Uuid>,
+    /// Its user has to decide.
     paused: bool,
 }
 
@@ -148,14 +154,21 @@ impl From<CatalogError> for Stop {
     }
 }
 
+impl From<CommitError> for Stop {
+    fn from(error: CommitError) -> Stop {
+        Stop::Violation(format!("S0: the log refuses without a cause: {error}"))
+    }
+}
+
 impl Machine {
-    fn new(seed: u64, rules: Rules) -> Machine {
+    fn new(seed: u64, rules: Rules, engine: lw_runtime::Rules) -> Machine {
         Machine {
             random: StdRng::seed_from_u64(seed),
             disk: SimDisk::new(seed, Arc::new(SimClock::new())),
             clock: HandClock::at(1_700_000_000_000),
             ids: Ids::seeded(seed),
             rules,
+            engine,
             history: Vec::new(),
             careless: seed % 2 == 1,
             confirmed: [0, 0],
@@ -229,6 +242,30 @@ impl Machine {
 
     fn start(&mut self) -> Result<Process, Stop> {
         let first = self.history.is_empty();
+        let mut process = self.open()?;
+        if first && self.random.random_bool(0.3) {
+            self.history_of_others(&process.world)?;
+        }
+        if self.random.random_bool(0.2) {
+            let after = self.random.random_range(0..20);
+            self.disk.cause(Trouble::PowerOff { after });
+        }
+        let commits = match self.random.random_bool(0.5) {
+            true => Commits::AtOnce,
+            false => Commits::WhenAsked,
+        };
+        self.start_job(&mut process, commits)?;
+        if self.disk.is_off() {
+            return Err(Stop::Power);
+        }
+        self.disk.cause(POWER_STAYS);
+        self.swept(&process)?;
+        self.look(&mut process)?;
+        Ok(process)
+    }
+
+    /// The server, before its job begins.
+    fn open(&mut self) -> Result<Process, Stop> {
         self.history.push("start".to_owned());
         let folder = Path::new("/server");
         let world = World::open_stepped(
@@ -237,56 +274,24 @@ impl Machine {
             self.clock.clone(),
             self.ids.clone(),
         );
-        if first && self.random.random_bool(0.3) {
-            self.history_of_others(&world)?;
-        }
-        let stored = world.storage.get(Table::Manifests, MANIFEST);
-        let mut manifest: Manifest = match &stored {
-            Some(bytes) => {
-                serde_json::from_slice(bytes).expect("a manifest that was written can be read")
-            }
-            None => manifest([0, 0], TableChain::default()),
-        };
-        manifest.generation += 1;
+        job::create_topic(&world.storage, &self.ids)?;
         let network = world.network();
         network.careless.store(self.careless, Ordering::Relaxed);
-        let sink = IcebergTableSink::open(
-            &few_kept(),
-            network.clone(),
-            &owner(),
-            world.clock.clone(),
-            self.ids.clone(),
-        )?;
-        let committer = IcebergCommitter::new(
-            network.clone(),
-            owner(),
-            world.clock.clone(),
-            self.ids.clone(),
-        );
-        let read = position(&manifest);
-        let mut process = Process {
-            committer: committer.with_rules(self.rules),
-            chain: manifest.sinks[TABLE].chain.clone(),
+        Ok(Process {
+            last: last_commit(&world),
             world,
             network,
-            sink,
-            manifest,
-            stored,
-            read,
+            job: None,
             paused: false,
-        };
-        if self.random.random_bool(0.2) {
-            let after = self.random.random_range(0..20);
-            self.disk.cause(Trouble::PowerOff { after });
-        }
-        process.store()?;
-        process.sink.begin(&process.manifest)?;
-        if self.disk.is_off() {
-            return Err(Stop::Power);
-        }
-        self.disk.cause(POWER_STAYS);
-        self.swept(&process)?;
-        Ok(process)
+        })
+    }
+
+    fn start_job(&mut self, process: &mut Process, commits: Commits) -> Result<(), Stop> {
+        self.history.push(format!("a job begins: {commits:?}"));
+        let around = job::around(&process.world, &process.network, self.rules);
+        let job = SteppedJob::start(&job::spec(), &around, commits, self.engine)?;
+        process.job = Some(job);
+        Ok(())
     }
 
     fn start_for_good(&mut self) -> Result<Process, Stop> {
@@ -323,77 +328,75 @@ impl Machine {
         Ok(next)
     }
 
+    /// Records come, and the job polls.
     fn read(&mut self, process: &mut Process) -> Result<(), Stop> {
-        let rows = [
-            self.random.random_range(0..4),
-            self.random.random_range(0..4),
-        ];
-        self.history.push(format!("read {rows:?}"));
-        let mut positions = Vec::new();
-        for (part, count) in rows.into_iter().enumerate() {
-            let from = process.read[part];
-            positions.extend((from..from + count).map(|off| (part as i32, off)));
-            process.read[part] += count;
+        for part in 0..2 {
+            let count = self.random.random_range(0..4);
+            if count > 0 {
+                self.history.push(format!("{count} records to {part}"));
+                job::produce(&process.world.storage, part, count)?;
+            }
         }
-        if !positions.is_empty() {
-            process.sink.write(batch(&positions))?;
+        let Some(job) = &mut process.job else {
+            return Ok(());
+        };
+        let max_bytes = if self.random.random_bool(0.5) {
+            1
+        } else {
+            1 << 20
+        };
+        if job.poll(max_bytes)? {
+            self.history.push(format!("polls {max_bytes} bytes"));
         }
-        Ok(())
+        self.look(process)
     }
 
     fn checkpoint(&mut self, process: &mut Process) -> Result<(), Stop> {
-        self.history
-            .push(format!("checkpoint at {:?}", process.read));
-        let sealed = position(&process.manifest);
-        let staged = process.sink.seal()?;
-        if process.read != sealed {
-            let pending = Pending {
-                sequence: process.chain.next_sequence(),
-                uuid: self.ids.next(),
-                previous: process.chain.head(),
-                files: staged.into_iter().flat_map(|staged| staged.files).collect(),
-                ranges: ranges(sealed, process.read),
-                ..Pending::default()
-            };
-            process.chain.chain.push(pending);
+        if let Some(job) = &mut process.job {
+            job.checkpoint()?;
+            let sealed = job.manifest().position();
+            let sealed: Vec<i64> = sealed.iter().map(|at| at.next).collect();
+            self.history.push(format!("checkpoint at {sealed:?}"));
         }
-        process.manifest.stand_at(TABLE, &offsets(process.read));
-        process.manifest.checkpoint_id += 1;
-        process.store()
+        self.look(process)
     }
 
     fn commit(&mut self, process: &mut Process) -> Result<(), Stop> {
-        if process.paused || process.chain.chain.is_empty() {
-            return Ok(());
-        }
-        let outcome = match process.committer.commit(TABLE, &process.chain) {
-            // No reply, and it had not landed: the runtime comes back later.
-            Err(error) if error.kind == ErrorKind::Retry && !self.disk.is_off() => {
-                self.history.push("commit gets no reply".to_owned());
-                return Ok(());
-            }
-            other => other?,
-        };
-        match outcome {
-            CommitOutcome::Confirmed { confirmed, .. } => {
-                self.history.push(format!("commit confirms {confirmed}"));
-                process.chain.confirm(confirmed);
-                for end in &process
-                    .chain
-                    .last
-                    .as_ref()
-                    .expect("something was confirmed")
-                    .ends
-                {
-                    let confirmed =
-                        &mut self.confirmed[usize::try_from(end.partition).expect("0 or 1")];
-                    *confirmed = end.next.max(*confirmed);
+        if let Some(job) = &mut process.job {
+            // What got no reply is tried again when it is time.
+            job.tick()?;
+            let all = self.random.random_bool(0.7);
+            while job.commit()? {
+                self.history.push("commit".to_owned());
+                if !all {
+                    break;
                 }
-                self.rolled_back = false;
             }
-            CommitOutcome::Paused(pause) => {
-                self.history
-                    .push(format!("commit pauses: {}", pause.reason));
+        }
+        self.look(process)
+    }
+
+    /// What the job was told of its commits.
+    fn look(&mut self, process: &mut Process) -> Result<(), Stop> {
+        let Some(job) = &process.job else {
+            return Ok(());
+        };
+        let last = job.manifest().chain(TABLE);
+        if let Some(last) = last.and_then(|chain| chain.last.as_ref())
+            && process.last != Some(last.uuid)
+        {
+            self.history.push(format!("{} is confirmed", last.sequence));
+            process.last = Some(last.uuid);
+            for end in &last.ends {
+                let part = usize::try_from(end.partition).expect("0 or 1");
+                self.confirmed[part] = end.next.max(self.confirmed[part]);
+            }
+            self.rolled_back = false;
+        }
+        match job.ended() {
+            None => {}
+            Some(Ended::Paused(pause)) => {
+                self.history.push(format!("pauses: {}", pause.reason));
                 if !self.rolled_back {
                     return Err(Stop::Violation(format!(
                         "S5: paused though nobody meddled: {}",
@@ -401,6 +404,12 @@ impl Machine {
                     )));
                 }
                 process.paused = true;
+                process.job = None;
+            }
+            Some(ended) => {
+                return Err(Stop::Violation(format!(
+                    "S5: it ended by itself: {ended:?}"
+                )));
             }
         }
         Ok(())
@@ -468,8 +477,16 @@ impl Machine {
         self.history.push(format!("user says {word}"));
         self.words += 1;
         let rows = self.rows(&process.world)?;
-        let before = process.manifest.clone();
-        let tables = asked(&mut process.committer, &before)?;
+        let mut store =
+            ManifestStore::open(process.world.storage.clone(), &job::spec().manifest_key());
+        let before = stored(&store);
+        let mut committer = IcebergCommitter::new(
+            process.network.clone(),
+            owner(),
+            process.world.clock.clone(),
+            self.ids.clone(),
+        );
+        let tables = asked(&mut committer, &before)?;
         // Reading comes by again where the visible table ends, and not before.
         let visible = tables.main.standing.visible.as_ref();
         let ends = visible
@@ -488,11 +505,10 @@ impl Machine {
         };
         self.given_up.extend(pending_files(&before));
         for (table, which) in &plan.restate {
-            process.committer.restate(table, *which)?;
+            committer.restate(table, *which)?;
         }
-        process.chain = plan.manifest.sinks[TABLE].chain.clone();
-        process.manifest = plan.manifest;
-        process.store()?;
+        let saved = store.save(&plan.manifest);
+        saved.map_err(|error| Stop::Violation(format!("S0: the word is not taken: {error}")))?;
         self.rolled_back = false;
         Ok(Next::Ends)
     }
@@ -504,7 +520,7 @@ impl Machine {
         let present: BTreeSet<Row> = rows.iter().copied().collect();
         let ends = ends(&rows);
         for part in 0..2 {
-            let sealed = position(&process.manifest)[part];
+            let sealed = process.sealed(part);
             if ends[part] > sealed && !self.rolled_back {
                 return violation(format!(
                     "S2: the table has {ends:?}, the manifest only {sealed} of {part}"
@@ -512,6 +528,7 @@ impl Machine {
             }
         }
         let top = [0, 1].map(|part: usize| ends[part].max(self.confirmed[part]));
+        self.letters(process)?;
         for row in prefix(top) {
             match (present.contains(&row), self.taken.get(&row)) {
                 (true, Some(said)) if !said.rewind => {
@@ -529,7 +546,7 @@ impl Machine {
     /// Asked when a process has begun and not written yet.
     fn swept(&mut self, process: &Process) -> Result<(), Stop> {
         self.harmless(process)?;
-        let pending: BTreeSet<String> = pending_files(&process.manifest).collect();
+        let pending: BTreeSet<String> = pending_files(&process.manifest()).collect();
         for name in process.world.data_folder() {
             if !self.known.contains(&name)
                 && !pending.contains(&name)
@@ -553,20 +570,9 @@ impl Machine {
             .lock()
             .expect("nothing panics there")
             .clear();
-        self.checkpoint(&mut process)?;
-        self.commit(&mut process)?;
+        self.read_to_the_end(&mut process)?;
         self.check(&process)?;
-        let rows = self.rows(&process.world)?;
-        for row in prefix(process.read) {
-            let given_up = self.taken.get(&row);
-            let given_up = given_up.is_some_and(|said| said.adopt || said.deleted);
-            if !process.paused && !self.rolled_back && !given_up && !rows.contains(&row) {
-                return Err(Stop::Violation(format!(
-                    "S5: {row:?} was sealed, the table has {:?}",
-                    ends(&rows)
-                )));
-            }
-        }
+        self.complete(&process)?;
         if self.random.random_bool(0.2) {
             self.upgraded(&mut process)?;
         }
@@ -574,25 +580,122 @@ impl Machine {
     }
 }
 
-impl Process {
-    /// Writes the manifest, if it is still ours to write.
-    fn store(&mut self) -> Result<(), Stop> {
-        let sink = self.manifest.sinks.get_mut(TABLE);
-        sink.expect("it stands there").chain = self.chain.clone();
-        let bytes = Bytes::from(serde_json::to_vec(&self.manifest).expect("plain data"));
-        let op = Op::Put {
-            table: Table::Manifests,
-            key: Bytes::from_static(MANIFEST),
-            value: Some(bytes.clone()),
-            expect: self.stored.clone().map_or(Expect::Absent, Expect::Value),
-        };
-        let storage: &Storage = &self.world.storage;
-        storage
-            .commit_blocking(vec![op])
-            .map_err(|error| Stop::Violation(format!("S0: the manifest was not taken: {error}")))?;
-        self.stored = Some(bytes);
+impl Machine {
+    /// Reads all that there is, and commits it.
+    fn read_to_the_end(&mut self, process: &mut Process) -> Result<(), Stop> {
+        self.history.push("undisturbed from here on".to_owned());
+        loop {
+            // What got no reply waits some seconds at most.
+            self.clock.go(60_000);
+            let Some(job) = &mut process.job else {
+                return Ok(());
+            };
+            job.tick()?;
+            let mut moved = job.commit()?;
+            moved |= job.poll(1 << 20)?;
+            job.checkpoint()?;
+            let chain = job.manifest().chain(TABLE);
+            moved |= chain.is_some_and(|chain| !chain.chain.is_empty());
+            self.look(process)?;
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// All of the log is in the table, but for what users took out.
+    fn complete(&mut self, process: &Process) -> Result<(), Stop> {
+        let rows = self.rows(&process.world)?;
+        let ends_of_log = [0, 1].map(|part| job::end(&process.world.storage, part));
+        for row in prefix(ends_of_log) {
+            let given_up = self.taken.get(&row);
+            let given_up = given_up.is_some_and(|said| said.adopt || said.deleted);
+            if !process.paused && !self.rolled_back && !given_up && !rows.contains(&row) {
+                return Err(Stop::Violation(format!(
+                    "S5: {row:?} is in the log to {ends_of_log:?}, the table has {:?}",
+                    ends(&rows)
+                )));
+            }
+        }
         Ok(())
     }
+
+    /// The dead letters are those of the records that cannot be decoded, each once, as far as they were committed.
+    fn letters(&mut self, process: &Process) -> Result<(), Stop> {
+        let world = &process.world;
+        let mut kept = BTreeSet::new();
+        if !world.catalog.table_exists(&ident(LETTERS))? {
+            return Ok(());
+        }
+        let view = TableView::open(&world.catalog, &ident(LETTERS))?;
+        for file in &view.data_files {
+            for batch in view.read_rows(file)? {
+                let column = |name| batch.column_by_name(name).expect("letters have it");
+                let partitions = column("partition").as_primitive::<Int32Type>();
+                let offsets = column("offset").as_primitive::<Int64Type>();
+                for (part, off) in partitions.values().iter().zip(offsets.values()) {
+                    let bad = fate(*off) == Fate::DeadLetter;
+                    if !bad || !kept.insert((*part, *off)) {
+                        return Err(Stop::Violation(format!(
+                            "S12: a letter too many, of {part}@{off}"
+                        )));
+                    }
+                }
+            }
+        }
+        let chain = process.manifest().chain(LETTERS).cloned();
+        let ends = chain.and_then(|chain| chain.last).map(|last| last.ends);
+        for end in ends.into_iter().flatten() {
+            let bad = (0..end.next).filter(|off| fate(*off) == Fate::DeadLetter);
+            let missing = bad
+                .map(|off| (end.partition, off))
+                .find(|at| !kept.contains(at));
+            if let Some((part, off)) = missing {
+                return Err(Stop::Violation(format!(
+                    "S12: the letter of {part}@{off} is missing, of {} to {}",
+                    end.partition, end.next
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Process {
+    /// The running job's, or the one on disk.
+    fn manifest(&self) -> Manifest {
+        match &self.job {
+            Some(job) => job.manifest().clone(),
+            None => {
+                let key = job::spec().manifest_key();
+                stored(&ManifestStore::open(self.world.storage.clone(), &key))
+            }
+        }
+    }
+
+    /// Up to where a partition is in the manifest.
+    fn sealed(&self, part: usize) -> i64 {
+        let manifest = self.manifest();
+        let position = manifest.position();
+        let mut position = position.iter();
+        let at = position.find(|at| usize::try_from(at.partition) == Ok(part));
+        at.map_or(0, |at| at.next)
+    }
+}
+
+fn stored(store: &ManifestStore) -> Manifest {
+    let manifest = store
+        .manifest()
+        .expect("a manifest that was written can be read");
+    manifest.unwrap_or_else(|| Manifest::new(owner().pipeline))
+}
+
+/// The newest commit that the manifest knows to be in the table.
+fn last_commit(world: &World) -> Option<Uuid> {
+    let key = job::spec().manifest_key();
+    let manifest = stored(&ManifestStore::open(world.storage.clone(), &key));
+    let last = manifest.chain(TABLE)?.last.as_ref();
+    last.map(|last| last.uuid)
 }
 
 /// A table that keeps few snapshots, so that expiry strikes within a history.
@@ -609,8 +712,10 @@ pub(crate) fn few_kept() -> lw_graph::IcebergSink {
 
 /// Names of the files that pending commits name.
 fn pending_files(manifest: &Manifest) -> impl Iterator<Item = String> {
-    let pending = manifest.sinks[TABLE].chain.chain.iter();
-    let files = pending.flat_map(|pending| &pending.files);
+    let chain = manifest.chain(TABLE).into_iter();
+    let files = chain
+        .flat_map(|chain| &chain.chain)
+        .flat_map(|pending| &pending.files);
     files.map(|file| last_name(file["path"].as_str().expect("a staged file has a path")))
 }
 
@@ -618,25 +723,11 @@ fn last_name(path: &str) -> String {
     path.rsplit('/').next().unwrap_or(path).to_owned()
 }
 
-fn ranges(from: [i64; 2], to: [i64; 2]) -> Vec<SplitRange> {
-    (0..2)
-        .filter(|part| to[*part] > from[*part])
-        .map(|part| SplitRange {
-            topic: "in".to_owned(),
-            partition: part as i32,
-            start: from[part],
-            end: to[part],
-            rows: (to[part] - from[part]).unsigned_abs(),
-            filtered: 0,
-            dead_letters: 0,
-            control: 0,
-        })
-        .collect()
-}
-
+/// The rows below these ends.
 fn prefix(ends: [i64; 2]) -> Vec<(i32, i64)> {
     (0..2)
         .flat_map(|part: usize| (0..ends[part]).map(move |off| (part as i32, off)))
+        .filter(|(_, off)| fate(*off) == Fate::Row)
         .collect()
 }
 
@@ -656,7 +747,7 @@ fn sim_rows_land_exactly_once() {
     let (mut foreign, mut tagged, mut deleted) = (0, 0, 0);
     let seeds = lw_sim::seeds(60);
     for seed in &seeds {
-        match Machine::new(*seed, Rules::OURS).run() {
+        match Machine::new(*seed, Rules::OURS, lw_runtime::Rules::OURS).run() {
             Ok(machine) => {
                 cuts += machine.cuts;
                 rollbacks += machine.rollbacks;
@@ -683,9 +774,86 @@ fn sim_rows_land_exactly_once() {
     }
 }
 
+impl Machine {
+    /// A fixed history of three epochs, in which the power goes after so many changes of the disk. Says whether it did.
+    fn cut_at(mut self, after: u64, commits: Commits) -> Result<bool, (String, Vec<String>)> {
+        let ended = self.cut(after, commits);
+        let cut = match ended {
+            Ok(cut) => cut,
+            Err(Stop::Power) => return Err(("S0: the power went twice".to_owned(), self.history)),
+            Err(Stop::Violation(what)) => return Err((what, self.history)),
+        };
+        Ok(cut)
+    }
+
+    fn cut(&mut self, after: u64, commits: Commits) -> Result<bool, Stop> {
+        let mut process = self.open()?;
+        self.disk.cause(Trouble::PowerOff { after });
+        let run = self.three_epochs(&mut process, commits);
+        let cut = self.disk.is_off();
+        if cut {
+            self.power_cycle(Some(process));
+        } else {
+            run?;
+            drop(process);
+            self.disk.cause(POWER_STAYS);
+        }
+        let mut process = self.open()?;
+        self.start_job(&mut process, commits)?;
+        self.swept(&process)?;
+        self.look(&mut process)?;
+        self.check(&process)?;
+        self.read_to_the_end(&mut process)?;
+        self.check(&process)?;
+        self.complete(&process)?;
+        Ok(cut)
+    }
+
+    fn three_epochs(&mut self, process: &mut Process, commits: Commits) -> Result<(), Stop> {
+        self.start_job(process, commits)?;
+        for epoch in 0..3 {
+            self.history.push(format!("epoch {epoch}"));
+            for part in 0..2 {
+                job::produce(&process.world.storage, part, 4)?;
+            }
+            let job = process.job.as_mut().expect("nothing ends it");
+            // The last two epochs are sealed before the one before them is committed.
+            job.poll(1)?;
+            job.checkpoint()?;
+            job.poll(1 << 20)?;
+            if epoch != 1 {
+                while job.commit()? {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The power goes at every change of the disk that a job makes, from its first manifest to the commit of its third epoch.
+fn cut_everywhere(rules: Rules, engine: lw_runtime::Rules) -> Result<u64, (String, Vec<String>)> {
+    let mut cuts = 0;
+    for commits in [Commits::WhenAsked, Commits::AtOnce] {
+        for after in 0.. {
+            if !Machine::new(1, rules, engine).cut_at(after, commits)? {
+                break;
+            }
+            cuts += 1;
+        }
+    }
+    Ok(cuts)
+}
+
+#[test]
+fn sim_a_cut_at_every_change_loses_and_doubles_nothing() {
+    match cut_everywhere(Rules::OURS, lw_runtime::Rules::OURS) {
+        Ok(cuts) => assert!(cuts > 200, "only {cuts} places to be cut at"),
+        Err((what, history)) => panic!("{what}\n    {}", history.join("\n    ")),
+    }
+}
+
 #[test]
 fn sim_is_a_function_of_its_seed() {
-    let run = |seed| match Machine::new(seed, Rules::OURS).run() {
+    let run = |seed| match Machine::new(seed, Rules::OURS, lw_runtime::Rules::OURS).run() {
         Ok(machine) => machine.history,
         Err((what, _)) => panic!("{what}"),
     };

@@ -27,13 +27,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) const TABLE: &str = "lake.events";
 
-/// A clock that only the test moves; it may also jump back.
-pub(crate) struct HandClock(AtomicI64);
+/// A clock that only the test moves; its wall clock may also jump back.
+pub(crate) struct HandClock {
+    now_ms: AtomicI64,
+    elapsed_ms: AtomicU64,
+}
 
 impl HandClock {
     /// Iceberg's library stamps tables with the machine's clock, and a table's times must not go back: so this one begins
@@ -43,21 +46,26 @@ impl HandClock {
     }
 
     pub(crate) fn at(now_ms: i64) -> Arc<HandClock> {
-        Arc::new(HandClock(AtomicI64::new(now_ms)))
+        Arc::new(HandClock {
+            now_ms: AtomicI64::new(now_ms),
+            elapsed_ms: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn go(&self, ms: i64) {
-        self.0.fetch_add(ms, Ordering::Relaxed);
+        self.now_ms.fetch_add(ms, Ordering::Relaxed);
+        let passed = u64::try_from(ms).unwrap_or(0);
+        self.elapsed_ms.fetch_add(passed, Ordering::Relaxed);
     }
 }
 
 impl Clock for HandClock {
     fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.now_ms.load(Ordering::Relaxed)
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_millis(self.now_ms().unsigned_abs())
+        Duration::from_millis(self.elapsed_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -586,7 +594,8 @@ pub(crate) fn asked(
     manifest: &Manifest,
 ) -> Result<Tables, ConnectorError> {
     let standing = committer.standing(TABLE)?.expect("a table can be asked");
-    let pending = &manifest.sinks[TABLE].chain.chain;
+    let sink = manifest.sinks.get(TABLE);
+    let pending = sink.map_or(&[][..], |sink| &sink.chain.chain);
     let can_commit = committer.can_commit(TABLE, pending)?;
     Ok(Tables {
         main: Table {

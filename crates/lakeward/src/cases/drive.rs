@@ -9,6 +9,7 @@ use super::world::{Batching, Log, PlannedOnce, World};
 use crate::failure::failure;
 use lw_connectors::kafka::EmbeddedKafka;
 use lw_graph::{JobGraph, Operator, Schema, SinkSpec, SourceSpec, StartupMode};
+use lw_lakehouse::Ids;
 use lw_runtime::connector::{ConnectorError, Connectors, ErrorKind, Output, Owner, Polled, Source};
 use lw_runtime::job::{Job, JobSpec, JobState, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
@@ -203,13 +204,13 @@ impl Run<'_> {
             },
             finished: Arc::new(|| ()),
         };
+        let ids = Ids::random();
         let around = Surroundings {
             storage: self.world.storage.clone(),
             connectors: metered.clone(),
             planner: Arc::new(PlannedOnce),
             clock: self.world.clock.clone(),
-            // Nothing here makes a pipeline.
-            new_id: Uuid::nil,
+            new_id: Arc::new(move || ids.next()),
         };
         match Job::start(spec, around).ended() {
             JobState::Finished => Ok(metered.drained.load(Ordering::Acquire)),

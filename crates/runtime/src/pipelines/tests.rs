@@ -227,7 +227,7 @@ impl World {
             connectors: Arc::new(Fakes(self.script.clone())),
             planner: self.script.clone(),
             clock: Arc::new(SystemClock::new()),
-            new_id,
+            new_id: Arc::new(new_id),
         };
         let pipelines = Pipelines::open(around, LEAST_INTERVAL);
         pipelines.resume_all();

@@ -1,18 +1,20 @@
 //! The source task: poll → decode → operators → queue.
 //!
-//! It runs ahead of the sink task by what the queue holds, in a thread of its own. Whatever ends it (a stop, the end of a
-//! bounded read, a failure, a panic) is the last message of the queue: the sink task never waits for a dead thread.
+//! It runs ahead of the driver by what the queue holds, in a thread of its own ([`Reading`]). Whatever ends it (a stop, the end
+//! of a bounded read, a failure, a panic) is the last message of the queue: the driver never waits for a dead thread.
 
-use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows};
+use super::coordinator::Account;
+use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows, Unread, enlist};
 use crate::batch::{DeadLetter, Origin, Split, SplitId};
 use crate::chain::{Chain, Failure, source_watermark};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, panicked};
 use crate::ledger::Ledger;
-use crate::manifest::SplitOffset;
+use crate::manifest::{Manifest, SplitOffset};
 use crate::queue::Queue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The source task's thread. Whoever holds this may return or panic: the thread is told, and waited for.
 pub(super) struct Reading {
@@ -24,16 +26,18 @@ impl Reading {
     pub(super) fn start(
         reader: Reader,
         queue: Arc<Queue<Message>>,
+        control: Arc<Control>,
     ) -> Result<Reading, ConnectorError> {
         let into = queue.clone();
         let thread = std::thread::Builder::new()
             .name("source".into())
             .spawn(move || {
-                let run = std::panic::AssertUnwindSafe(|| reader.run());
-                if let Err(payload) = std::panic::catch_unwind(run) {
-                    let _ = into.push(Message::Failed(panicked("the source", &*payload)), 1);
-                }
-                into.close();
+                let run = std::panic::AssertUnwindSafe(|| read_all(reader, &into, &control));
+                let last = match std::panic::catch_unwind(run) {
+                    Ok(last) => last,
+                    Err(payload) => Message::Failed(panicked("the source", &*payload)),
+                };
+                let _ = into.push(last, 1);
             })
             .map_err(|error| {
                 let message = format!("no thread for the source: {error}");
@@ -55,48 +59,74 @@ impl Drop for Reading {
     }
 }
 
+/// Reads until there is no more, or nobody wants more; returns the last message.
+fn read_all(mut reader: Reader, queue: &Queue<Message>, control: &Control) -> Message {
+    while !queue.is_closed() && !control.stopping() {
+        let read = match reader.step(POLL_BYTES, POLL_TIMEOUT) {
+            Ok(read) => read,
+            Err(error) => return Message::Failed(error),
+        };
+        if let Some((rows, bytes)) = read.rows
+            && queue.push(Message::Rows(rows), bytes).is_err()
+        {
+            break;
+        }
+        if read.finished {
+            return Message::End { finished: true };
+        }
+    }
+    Message::End { finished: false }
+}
+
+/// What a step of the source task gave.
+pub(super) struct Read {
+    /// With their size in bytes; `None` when nothing was passed over.
+    pub(super) rows: Option<(Rows, usize)>,
+    /// A bounded source is read to its end.
+    pub(super) finished: bool,
+}
+
 /// The source task.
 pub(super) struct Reader {
-    pub(super) source: Box<dyn Source>,
-    pub(super) chain: Chain,
-    pub(super) queue: Arc<Queue<Message>>,
-    pub(super) control: Arc<Control>,
-    pub(super) status: Arc<JobStatus>,
+    source: Box<dyn Source>,
+    chain: Chain,
+    status: Arc<JobStatus>,
     /// The source's watermark so far: it never goes back.
-    pub(super) watermark: Option<i64>,
+    watermark: Option<i64>,
 }
 
 impl Reader {
-    fn run(mut self) {
-        let last = loop {
-            if self.queue.is_closed() {
-                return;
-            }
-            if self.control.stopping() {
-                break Message::End { finished: false };
-            }
-            let polled = match self.source.poll(POLL_BYTES, POLL_TIMEOUT) {
-                Ok(polled) => polled,
-                Err(error) => break Message::Failed(error),
-            };
-            let finished = polled.finished;
-            match self.process(polled) {
-                Ok(Some((message, bytes))) => {
-                    if self.queue.push(message, bytes).is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => break Message::Failed(error),
-            }
-            if finished {
-                break Message::End { finished: true };
-            }
-        };
-        let _ = self.queue.push(last, 1);
+    /// Goes on where the manifest stands, at which the source was positioned.
+    pub(super) fn new(unread: Unread, manifest: &Manifest, status: Arc<JobStatus>) -> Reader {
+        let Unread {
+            source, mut chain, ..
+        } = unread;
+        let splits = source.splits();
+        let watermarks = enlist::watermarks(manifest, &splits);
+        let done = done(&*source, &splits);
+        let watermark = source_watermark(&watermarks, splits.len(), &done);
+        chain.go_on_from(watermarks);
+        Reader {
+            source,
+            chain,
+            status,
+            watermark,
+        }
     }
 
-    fn process(&mut self, polled: Polled) -> Result<Option<(Message, usize)>, ConnectorError> {
+    /// Polls once, waiting for records up to `timeout`.
+    pub(super) fn step(
+        &mut self,
+        max_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Read, ConnectorError> {
+        let polled = self.source.poll(max_bytes, timeout)?;
+        let finished = polled.finished;
+        let rows = self.process(polled)?;
+        Ok(Read { rows, finished })
+    }
+
+    fn process(&mut self, polled: Polled) -> Result<Option<(Rows, usize)>, ConnectorError> {
         let lag = self.source.lag();
         self.status.update(|status| status.lag = lag);
         if polled.progress.is_empty() {
@@ -148,9 +178,7 @@ impl Reader {
             status.records_in += rows_in + dead_letters.len() as u64;
             status.watermark = watermark;
         });
-        let rows = Rows {
-            batches,
-            dead_letters,
+        let account = Account {
             ledger,
             splits,
             watermarks: self.chain.watermarks().clone(),
@@ -158,7 +186,12 @@ impl Reader {
             place: self.source.place(),
             max_event_time: self.chain.max_event_time(),
         };
-        Ok(Some((Message::Rows(rows), bytes)))
+        let rows = Rows {
+            batches,
+            dead_letters,
+            account,
+        };
+        Ok(Some((rows, bytes)))
     }
 
     /// The dead letters of records that an operator could not compute: their bytes are read once more.
@@ -190,7 +223,7 @@ impl Reader {
 }
 
 /// The splits of which a bounded read has nothing more to read.
-pub(super) fn done(source: &dyn Source, splits: &[Split]) -> BTreeSet<SplitId> {
+fn done(source: &dyn Source, splits: &[Split]) -> BTreeSet<SplitId> {
     let Some(ends) = source.ends() else {
         return BTreeSet::new();
     };

@@ -1,8 +1,9 @@
-//! Whole attempts, source and sink task together, over a simulated disk: a source of timed records, and a table that
-//! remembers every commit. A record's file entry is `[partition, offset]`, so the table can say what is in it twice.
+//! Whole attempts over a simulated disk, in steps and with threads: a source of timed records, and a table that remembers
+//! every commit. A record's file entry is `[partition, offset]`, so the table can say what is in it twice.
 
+use super::stepped::SteppedJob;
 use super::*;
-use crate::batch::Origin;
+use crate::batch::{Origin, Split};
 use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged};
 use crate::job::JobSpec;
 use crate::manifest::TableChain;
@@ -16,6 +17,7 @@ use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_storage::{Config, Storage};
 use parking_lot::Mutex;
 use serde_json::json;
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// Event times in milliseconds, by partition and offset.
@@ -29,11 +31,13 @@ struct World {
     disk: SimDisk,
     records: Records,
     table: Commits,
+    /// Commits whose ids were given out.
+    ids: Arc<AtomicU64>,
 }
 
 /// How a read ends.
 #[derive(Clone, Copy, PartialEq)]
-enum End {
+enum ReadsTo {
     /// The source is bounded.
     Bounded,
     /// There is no more, and then the source fails.
@@ -43,7 +47,7 @@ enum End {
 struct TimedSource {
     records: Records,
     schema: Schema,
-    end: End,
+    end: ReadsTo,
     next: Vec<i64>,
     ends: Vec<i64>,
 }
@@ -82,7 +86,7 @@ impl Source for TimedSource {
         Ok(())
     }
     fn ends(&self) -> Option<Vec<SplitOffset>> {
-        (self.end == End::Bounded).then(|| offsets(&self.ends))
+        (self.end == ReadsTo::Bounded).then(|| offsets(&self.ends))
     }
     fn splits(&self) -> Arc<[Split]> {
         let split = |partition| Split {
@@ -126,7 +130,7 @@ impl Source for TimedSource {
             });
             *next += 1;
         }
-        polled.finished = self.end == End::Bounded && self.next == self.ends;
+        polled.finished = self.end == ReadsTo::Bounded && self.next == self.ends;
         if polled.progress.is_empty() && !polled.finished {
             return Err(ConnectorError::new(ErrorKind::Retry, "no more records"));
         }
@@ -237,6 +241,7 @@ impl World {
             clock,
             records: Arc::new(Mutex::new(records.iter().map(|p| p.to_vec()).collect())),
             table: Arc::default(),
+            ids: Arc::default(),
         }
     }
 
@@ -251,7 +256,23 @@ impl World {
     }
 
     /// One attempt, which commits after every poll.
-    fn attempt(&self, storage: &Storage, end: End, plan: &str) -> Result<Ended, ConnectorError> {
+    fn attempt(
+        &self,
+        storage: &Storage,
+        end: ReadsTo,
+        plan: &str,
+    ) -> Result<Ended, ConnectorError> {
+        let attempt = self.prepared(storage, end, plan);
+        let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS)?;
+        loop {
+            if let Some(ended) = job.ended() {
+                return Ok(ended.clone());
+            }
+            job.poll(1)?;
+        }
+    }
+
+    fn prepared(&self, storage: &Storage, end: ReadsTo, plan: &str) -> Attempt {
         let schema = Schema::new(vec![Field::new("at", TypeKind::Timestamp(3).nullable())]);
         let graph = graph(&schema);
         let pipeline = Uuid::from_u128(1);
@@ -270,6 +291,7 @@ impl World {
         };
         let store = ManifestStore::open(storage.clone(), &spec.manifest_key());
         let manifest = store.manifest().expect("it can be read");
+        let ids = self.ids.clone();
         Attempt {
             source: Box::new(TimedSource {
                 records: self.records.clone(),
@@ -288,20 +310,19 @@ impl World {
             settings: Settings {
                 commit_interval: Duration::ZERO,
             },
-            control: Arc::default(),
             status: Arc::new(JobStatus::new(&spec)),
             clock: self.clock.clone(),
+            new_id: Arc::new(move || Uuid::from_u128(ids.fetch_add(1, Ordering::Relaxed).into())),
             publish: Box::new(|_| {}),
         }
-        .run()
     }
 
     /// Reads to where the log ends now, and gives the watermark of the newest commit.
-    fn watermark_after(&self, end: End) -> Option<i64> {
+    fn watermark_after(&self, end: ReadsTo) -> Option<i64> {
         let storage = self.storage().expect("it opens");
         match (self.attempt(&storage, end, "plan"), end) {
-            (Ok(Ended::Finished), End::Bounded) => {}
-            (Err(error), End::Failure) => assert_eq!(error.message, "no more records"),
+            (Ok(Ended::Finished), ReadsTo::Bounded) => {}
+            (Err(error), ReadsTo::Failure) => assert_eq!(error.message, "no more records"),
             (other, _) => panic!("{other:?}"),
         }
         self.table.lock().last().expect("a commit").watermark
@@ -329,19 +350,19 @@ impl World {
 #[test]
 fn a_watermark_goes_on_from_its_checkpoint() {
     let world = World::new(&[&[100], &[50]]);
-    assert_eq!(world.watermark_after(End::Failure), Some(50));
+    assert_eq!(world.watermark_after(ReadsTo::Failure), Some(50));
     world.records.lock()[0].push(200);
     // Nothing new came in partition 1: how far it was is known from the checkpoint alone.
-    assert_eq!(world.watermark_after(End::Failure), Some(50));
+    assert_eq!(world.watermark_after(ReadsTo::Failure), Some(50));
     world.records.lock()[1].push(70);
-    assert_eq!(world.watermark_after(End::Failure), Some(70));
+    assert_eq!(world.watermark_after(ReadsTo::Failure), Some(70));
 }
 
 #[test]
 fn the_watermark_of_a_bounded_read_waits_for_no_partition_that_has_nothing_more() {
     // Partition 0 is empty, 2 ends before 1.
     let world = World::new(&[&[], &[100, 300, 400], &[200]]);
-    assert_eq!(world.watermark_after(End::Bounded), Some(400));
+    assert_eq!(world.watermark_after(ReadsTo::Bounded), Some(400));
     let table = world.table.lock();
     let watermarks: Vec<_> = table.iter().map(|commit| commit.watermark).collect();
     assert_eq!(watermarks, [Some(100), Some(300), Some(400)]);
@@ -355,14 +376,14 @@ fn a_kill_at_any_step_of_a_manifests_write_loses_and_doubles_nothing() {
         let world = World::new(&[&[1, 2, 3], &[4, 5]]);
         let storage = world.storage().expect("it opens");
         world.disk.cause(Trouble::PowerOff { after });
-        let ended = world.attempt(&storage, End::Bounded, "plan");
+        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
         drop(storage);
         let killed = world.disk.is_off();
         if killed {
             kills += 1;
             world.disk.crash();
             let storage = world.storage().expect("it opens again");
-            let ended = world.attempt(&storage, End::Bounded, "plan");
+            let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
             assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
         } else {
             assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
@@ -376,23 +397,129 @@ fn a_kill_at_any_step_of_a_manifests_write_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn threads_lose_and_double_nothing() {
+    let world = World::new(&[&[1; 40], &[2; 40]]);
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let ended = attempt.run(&Arc::default());
+    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    world.check_exactly_once("with threads");
+}
+
+#[test]
 fn a_disk_that_is_full_at_a_manifests_write_is_waited_out() {
     let mut refused = 0;
     for room in (4..64).map(|kib| kib * 1024) {
         let world = World::new(&[&[1; 40], &[2; 40]]);
         let storage = world.storage().expect("it opens");
         world.disk.cause(Trouble::Capacity(room));
-        let ended = world.attempt(&storage, End::Bounded, "plan");
+        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
         if let Err(error) = ended {
             refused += 1;
             assert_eq!(error.kind, ErrorKind::Retry, "{error:?}");
             assert_eq!(error.message, "the manifest cannot be written");
             assert!(error.detail.contains("full"), "{error:?}");
             world.disk.cause(Trouble::Capacity(u64::MAX));
-            let ended = world.attempt(&storage, End::Bounded, "plan");
+            let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
             assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
         }
         world.check_exactly_once(&format!("{room} bytes"));
     }
     assert!(refused >= 10, "the disk was full {refused} times only");
+}
+
+/// A table whose catalog answers only when `rows` more rows have come to the sink than were there when it was first asked.
+struct SlowTable {
+    table: MemoryTable,
+    written: Arc<Written>,
+    wants: usize,
+}
+
+#[derive(Default)]
+struct Written {
+    rows: Mutex<usize>,
+    changed: parking_lot::Condvar,
+}
+
+impl Committer for SlowTable {
+    fn commit(&mut self, table: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError> {
+        let mut rows = self.written.rows.lock();
+        while *rows < self.wants {
+            let waited = self
+                .written
+                .changed
+                .wait_for(&mut rows, Duration::from_secs(10));
+            if waited.timed_out() {
+                return Err(ConnectorError::new(
+                    ErrorKind::Fix,
+                    "nothing came meanwhile",
+                ));
+            }
+        }
+        drop(rows);
+        self.table.commit(table, chain)
+    }
+}
+
+struct CountingSink(MemorySink, Arc<Written>);
+
+impl Sink for CountingSink {
+    fn table(&self) -> &str {
+        self.0.table()
+    }
+    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+        *self.1.rows.lock() += batch.rows();
+        self.1.changed.notify_all();
+        self.0.write(batch)
+    }
+    fn dead_letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), ConnectorError> {
+        self.0.dead_letters(letters)
+    }
+    fn buffered_bytes(&self) -> usize {
+        0
+    }
+    fn seal(&mut self) -> Result<Vec<Staged>, ConnectorError> {
+        self.0.seal()
+    }
+}
+
+/// The first epoch is one record. Its commit is over when all five records are written, so the next epoch must not wait for it.
+#[test]
+fn the_next_epoch_is_computed_while_one_is_committed() {
+    let world = World::new(&[&[1, 2, 3, 4, 5]]);
+    let storage = world.storage().expect("it opens");
+    let written: Arc<Written> = Arc::default();
+    let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    attempt.sink = Box::new(CountingSink(MemorySink::default(), written.clone()));
+    attempt.committer = Box::new(SlowTable {
+        table: MemoryTable(world.table.clone()),
+        written,
+        wants: 5,
+    });
+    let ended = attempt.run(&Arc::default());
+    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    world.check_exactly_once("a slow catalog");
+    assert_eq!(world.table.lock().len(), 2, "one record, then the others");
+}
+
+struct Panics;
+
+impl Committer for Panics {
+    fn commit(&mut self, _: &str, _: &TableChain) -> Result<CommitOutcome, ConnectorError> {
+        panic!("the committer's own words")
+    }
+}
+
+#[test]
+fn a_panic_of_the_committer_fails_the_attempt_with_what_it_said() {
+    let world = World::new(&[&[1]]);
+    let storage = world.storage().expect("it opens");
+    let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    attempt.committer = Box::new(Panics);
+    let error = attempt.run(&Arc::default()).expect_err("it panicked");
+    assert_eq!(error.kind, ErrorKind::Bug);
+    assert_eq!(
+        error.message,
+        "the committer panicked: the committer's own words"
+    );
 }

@@ -1,6 +1,7 @@
-//! Planted bugs: each is one decision of the committer taken too lightly, and must break the invariant that is about it.
+//! Planted bugs: each is one decision of the committer or of the runtime taken too lightly, and must break the invariant that is
+//! about it.
 
-use super::Machine;
+use super::{Machine, cut_everywhere};
 use crate::commit::attempt::{Attempt, Fate};
 use crate::commit::branch::ancestors;
 use crate::commit::decide::Decision;
@@ -16,13 +17,34 @@ const SEEDS: u64 = 100;
 
 /// Asserts that some history ends with a violation that begins so. A broken assert of the product is one as well.
 fn is_caught(rules: Rules, by: &[&str]) {
+    let seeds = 0..SEEDS;
+    let histories = seeds.map(|seed| move || run(seed, rules, lw_runtime::Rules::OURS));
+    some_end_with(histories, by);
+}
+
+/// As [`is_caught`], for a bug of the runtime.
+fn engine_is_caught(engine: lw_runtime::Rules, by: &[&str]) {
+    let seeds = (0..SEEDS).map(Some);
+    let histories = std::iter::once(None).chain(seeds).map(|seed| {
+        move || match seed {
+            None => cut_everywhere(Rules::OURS, engine).err(),
+            Some(seed) => run(seed, Rules::OURS, engine),
+        }
+    });
+    some_end_with(histories, by);
+}
+
+type Violation = Option<(String, Vec<String>)>;
+
+fn run(seed: u64, rules: Rules, engine: lw_runtime::Rules) -> Violation {
+    Machine::new(seed, rules, engine).run().err()
+}
+
+fn some_end_with<H: FnOnce() -> Violation>(histories: impl Iterator<Item = H>, by: &[&str]) {
     let mut others = Vec::new();
-    for seed in 0..SEEDS {
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            let ended = Machine::new(seed, rules).run();
-            ended.err().map(|(what, _)| what)
-        }));
-        let what = run.unwrap_or_else(|panic| {
+    for history in histories {
+        let ended = catch_unwind(AssertUnwindSafe(|| history().map(|(what, _)| what)));
+        let what = ended.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Some(text.unwrap_or_default())
@@ -128,4 +150,41 @@ fn sim_catches_a_commit_to_version_3() {
         ..Rules::OURS
     };
     is_caught(rules, &["S11: ", "M1: "]);
+}
+
+#[test]
+fn sim_catches_a_manifest_after_its_commit() {
+    let engine = lw_runtime::Rules {
+        saves_first: false,
+        ..lw_runtime::Rules::OURS
+    };
+    engine_is_caught(engine, &["S2: ", "S5: "]);
+}
+
+#[test]
+fn sim_catches_a_letter_that_is_kept_twice() {
+    let engine = lw_runtime::Rules {
+        is_buried: |_, _| false,
+        ..lw_runtime::Rules::OURS
+    };
+    engine_is_caught(engine, &["S12: "]);
+}
+
+#[test]
+fn sim_catches_offsets_beyond_their_files() {
+    let engine = lw_runtime::Rules {
+        seal: |sink| sink.seal().map(|_| Vec::new()),
+        ..lw_runtime::Rules::OURS
+    };
+    engine_is_caught(engine, &["S1, ", "S9: "]);
+}
+
+/// Epochs that were sealed while a commit was under way go with it.
+#[test]
+fn sim_catches_a_confirmation_of_what_was_not_committed() {
+    let engine = lw_runtime::Rules {
+        dropped_by: |_, pending| pending,
+        ..lw_runtime::Rules::OURS
+    };
+    engine_is_caught(engine, &["S1, ", "S5: "]);
 }

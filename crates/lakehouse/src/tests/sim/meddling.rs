@@ -5,6 +5,7 @@
 //! by the specification and compared. So a delete that our commit undoes, a foreign file that it loses, and an entry that a
 //! merge brings back are all seen, in the snapshot where it happens.
 
+use super::job::{self, Fate, fate};
 use super::{Machine, POWER_STAYS, Process, Said, Stop, few_kept, last_name};
 use crate::catalog::NewTable;
 use crate::commit::marker::{Marker, ranges_of_snapshot};
@@ -15,7 +16,8 @@ use crate::{CatalogError, TableCatalog};
 use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, Snapshot, TableMetadata};
 use lw_graph::Schema;
-use lw_runtime::connector::{Committer, ErrorKind, Sink};
+use lw_runtime::Commits;
+use lw_runtime::connector::{ConnectorError, ErrorKind};
 use rand::Rng;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -164,7 +166,8 @@ impl Machine {
             };
             if Marker::of_snapshot(snapshot).is_some() {
                 for range in ranges_of_snapshot(snapshot) {
-                    holds.extend((range.start..range.end).map(|off| (range.partition, off)));
+                    let rows = (range.start..range.end).filter(|off| fate(*off) == Fate::Row);
+                    holds.extend(rows.map(|off| (range.partition, off)));
                 }
             }
             self.holds.insert(id, holds);
@@ -231,8 +234,12 @@ impl Machine {
             return Ok(());
         }
         let violation = |what: String| Err(Stop::Violation(what));
-        self.read(process)?;
-        self.checkpoint(process)?;
+        let Some(mut job) = process.job.take() else {
+            return Ok(());
+        };
+        job::produce(&process.world.storage, 0, 5)?;
+        job.poll(1 << 20)?;
+        job.checkpoint()?;
         self.history.push("user upgrades the table".to_owned());
         let upgrade = TableUpdate::UpgradeFormatVersion {
             format_version: FormatVersion::V3,
@@ -240,16 +247,24 @@ impl Machine {
         process.world.commit(vec![upgrade]);
         let catalog = process.world.catalog.clone();
         let before = catalog.load(&ident(TABLE))?.metadata;
-        if !process.chain.chain.is_empty() {
-            match process.committer.commit(TABLE, &process.chain) {
-                Err(error) if error.kind == ErrorKind::Fix => {}
-                other => return violation(format!("S11: version 3, and the commit: {other:?}")),
+        let refused = |what: &str, result: Result<(), ConnectorError>| match result {
+            Err(error) if error.kind == ErrorKind::Fix => Ok(()),
+            other => Err(Stop::Violation(format!(
+                "S11: version 3, and the {what}: {other:?}"
+            ))),
+        };
+        match job.commit() {
+            // It was made before the upgrade.
+            Ok(false) => {
+                job::produce(&process.world.storage, 0, 5)?;
+                refused("sink", job.poll(1 << 20).and_then(|_| job.checkpoint()))?;
             }
+            other => refused("commit", other.map(|_| ()))?,
         }
-        process.sink.write(super::batch(&[(0, process.read[0])]))?;
-        match process.sink.seal() {
-            Err(error) if error.kind == ErrorKind::Fix => {}
-            other => return violation(format!("S11: version 3, and the sink: {other:?}")),
+        drop(job);
+        match self.start_job(process, Commits::WhenAsked) {
+            Err(Stop::Violation(what)) if what.contains("version 3") => {}
+            _ => return violation("S11: version 3, and a new job begins".to_owned()),
         }
         let after = catalog.load(&ident(TABLE))?.metadata;
         if !Arc::ptr_eq(&before, &after) && before != after {

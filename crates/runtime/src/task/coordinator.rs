@@ -1,0 +1,521 @@
+//! The checkpoint coordinator: when what was read is sealed, written down and committed. Sans IO.
+//!
+//! ```text
+//! Begin ─► commit what a crash left pending ─► positioning ─► Positioned, Save ─► reading
+//!
+//!             due, nothing pending │ full │ asked for              confirmed
+//! reading ─────────────────────────────────────────► Seal ─► Save ─► Commit … ──────────► Save ─► Publish
+//! ```
+//!
+//! Inputs say what has happened, actions say what has to be done, in this order and before the next input; only
+//! [`Action::Commit`] is answered later, by [`Input::Committed`], and rows are taken meanwhile: epoch `n` is committed while
+//! `n + 1` is computed. While a catalog is slow nothing new is sealed for its time alone, so that an outage leaves no pile of
+//! small files; a sink that is full is sealed behind the pending ones, up to [`MOST_PENDING`], and then nothing is taken any
+//! more. What was read and not sealed is in memory only, and is read again after a crash.
+//!
+//! The order is the exactly-once protocol: files are durable before the manifest names them, the manifest is durable before a
+//! catalog hears of them, and nothing is dropped from it before its table confirmed it.
+
+use super::enlist::{Sealed, enlist, pass};
+use super::rules::Rules;
+use super::{Ended, SEAL_BYTES};
+use crate::batch::{Split, SplitId};
+use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
+use crate::ledger::Ledger;
+use crate::manifest::{Manifest, Place, SinkState, SplitOffset, TableChain};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How many sealed epochs may wait for their tables.
+const MOST_PENDING: usize = 16;
+/// The pause after a table's first failed commit, and the longest one.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// The time of an input.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// Never goes back.
+    pub(super) elapsed: Duration,
+    /// Wall clock, milliseconds since 1970.
+    pub(super) wall_ms: i64,
+}
+
+/// What has happened.
+pub(super) enum Input {
+    /// The attempt begins.
+    Begin,
+    /// The source stands where the manifest says.
+    Positioned(Positioned),
+    /// Rows are with the sinks, which hold so many bytes now.
+    Read { account: Account, held: usize },
+    /// What the sinks held is durable.
+    Sealed(Vec<Staged>),
+    /// A commit that was ordered is over. `mine`: this process still owns the manifest.
+    Committed {
+        table: String,
+        outcome: Result<CommitOutcome, ConnectorError>,
+        mine: bool,
+    },
+    /// Nothing more is read.
+    Ended(End),
+    /// A seal is asked for, however long ago the last one was.
+    Barrier,
+    /// A stop is asked for: no failed commit is waited out any more.
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+/// What has to be done, in this order.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Make durable what the sinks hold, and say [`Input::Sealed`].
+    Seal,
+    /// Replace the manifest; an attempt that cannot ends.
+    Save,
+    /// Commit the chain to its table, and say [`Input::Committed`] when that is over.
+    Commit { table: String, chain: TableChain },
+    /// Show confirmed offsets as a consumer group's.
+    Publish(Vec<SplitOffset>),
+    /// A table has what was pending.
+    Confirmed(Confirmation),
+    /// A commit failed and is tried again.
+    Retried {
+        table: String,
+        error: ConnectorError,
+    },
+    /// The attempt ends so.
+    End(Result<Ended, ConnectorError>),
+}
+
+/// What a main table confirmed.
+#[derive(Clone, Debug)]
+pub(super) struct Confirmation {
+    pub(super) rows: u64,
+    pub(super) event_time: Option<i64>,
+    pub(super) snapshot_id: Option<i64>,
+}
+
+/// How reading ended.
+pub(super) enum End {
+    /// A bounded source is read to its end.
+    Finished,
+    Stopped,
+    Failed(ConnectorError),
+}
+
+/// Where a source stands after it was positioned.
+pub(super) struct Positioned {
+    pub(super) topics: BTreeMap<String, Uuid>,
+    pub(super) ends: Option<Vec<SplitOffset>>,
+    pub(super) offsets: Vec<SplitOffset>,
+}
+
+/// What reading has come to since the last seal.
+#[derive(Default)]
+pub(super) struct Account {
+    pub(super) ledger: Ledger,
+    pub(super) splits: Arc<[Split]>,
+    pub(super) watermarks: BTreeMap<SplitId, i64>,
+    /// The source's, never going back.
+    pub(super) watermark: Option<i64>,
+    /// Of the last batch, in the log's readable order.
+    pub(super) place: Option<Place>,
+    pub(super) max_event_time: Option<i64>,
+}
+
+impl Account {
+    fn append(&mut self, later: Account) {
+        self.ledger.append(later.ledger);
+        self.splits = later.splits;
+        self.watermarks = later.watermarks;
+        self.watermark = later.watermark;
+        self.place = later.place;
+        self.max_event_time = later.max_event_time;
+    }
+}
+
+/// The coordinator of one attempt.
+pub(super) struct Coordinator {
+    /// The shortest time between two seals that nothing else asks for.
+    interval: Duration,
+    /// What the manifest calls the sink.
+    name: String,
+    /// `namespace.table` of the main output, as the sink says it.
+    main: String,
+    rules: Rules,
+
+    phase: Phase,
+    manifest: Manifest,
+    account: Account,
+    /// Bytes that the sinks hold.
+    held: usize,
+    sealed_at: Duration,
+    barrier: bool,
+    /// Tables with a commit under way or to be tried again.
+    commits: BTreeMap<String, Commit>,
+    /// The manifest in memory has confirmed commits that the one on disk has pending.
+    unsaved: bool,
+    stopping: bool,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// What a crash left pending is decided before anything is read: its rows need no log any more.
+    Recovering,
+    /// The source has to be positioned.
+    Positioning,
+    Reading,
+    /// A seal was ordered.
+    Sealing,
+    Over,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Commit {
+    UnderWay { backoff: Duration },
+    Waits { until: Duration, backoff: Duration },
+}
+
+impl Coordinator {
+    pub(super) fn new(
+        manifest: Manifest,
+        name: &str,
+        main: &str,
+        interval: Duration,
+        rules: Rules,
+    ) -> Coordinator {
+        Coordinator {
+            interval,
+            name: name.to_string(),
+            main: main.to_string(),
+            rules,
+            phase: Phase::Recovering,
+            manifest,
+            account: Account::default(),
+            held: 0,
+            sealed_at: Duration::ZERO,
+            barrier: false,
+            commits: BTreeMap::new(),
+            unsaved: false,
+            stopping: false,
+            end: None,
+        }
+    }
+
+    /// What is to be saved.
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The plan that computes what is read from now on.
+    pub(super) fn computes(&mut self, plan: &str) {
+        let before = self.sink_mut().plan.replace(plan.to_string());
+        if before.is_some_and(|before| before != plan) {
+            // Another query ends where it says, not where the one before did.
+            self.manifest.forget_ends();
+        }
+    }
+
+    /// The source is to be positioned now.
+    pub(super) fn wants_position(&self) -> bool {
+        self.phase == Phase::Positioning
+    }
+
+    /// Rows are taken; otherwise whoever has some keeps them.
+    pub(super) fn wants_rows(&self) -> bool {
+        self.phase == Phase::Reading && self.end.is_none() && self.held < SEAL_BYTES
+    }
+
+    fn sink_mut(&mut self) -> &mut SinkState {
+        self.manifest.sinks.entry(self.name.clone()).or_default()
+    }
+
+    /// When it wants to hear [`Input::Tick`], by [`Now::elapsed`].
+    pub(super) fn wakes(&self) -> Duration {
+        let waits = self.commits.values().filter_map(|commit| match commit {
+            Commit::Waits { until, .. } => Some(*until),
+            Commit::UnderWay { .. } => None,
+        });
+        // A seal that is due waits for the commits, which say when they are over.
+        let due = self.commits.is_empty().then_some(self.due());
+        waits.chain(due).min().unwrap_or(Duration::MAX)
+    }
+
+    fn due(&self) -> Duration {
+        self.sealed_at.saturating_add(self.interval)
+    }
+
+    /// Takes an input in, and says what has to be done.
+    ///
+    /// # Panics
+    /// When offsets would be lost or counted twice (L1, L2), or a commit is answered that was not ordered.
+    pub(super) fn handle(
+        &mut self,
+        now: Now,
+        input: Input,
+        new_id: &dyn Fn() -> Uuid,
+    ) -> Vec<Action> {
+        if self.phase == Phase::Over {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        match input {
+            Input::Begin | Input::Tick => {}
+            Input::Positioned(at) => self.positioned(now, at, &mut actions),
+            Input::Read { account, held } => {
+                self.account.append(account);
+                self.held = held;
+            }
+            Input::Sealed(staged) => self.sealed(now, staged, new_id, &mut actions),
+            Input::Committed {
+                table,
+                outcome,
+                mine,
+            } => self.committed(now, table, outcome, mine, &mut actions),
+            Input::Ended(End::Failed(error)) if error.kind == ErrorKind::Bug => {
+                self.over(Err(error), &mut actions);
+            }
+            Input::Ended(end) => self.end = Some(end),
+            Input::Barrier => self.barrier = true,
+            Input::Stop => self.stop(now),
+        }
+        self.go_on(now, &mut actions);
+        actions
+    }
+
+    /// What has to be done now that nobody said anything more.
+    fn go_on(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.order_commits(now, actions);
+        if self.unsaved && self.commits.is_empty() {
+            self.unsaved = false;
+            actions.push(Action::Save);
+            let sink = self.manifest.sinks.get(&self.name);
+            if let Some(confirmed) = sink.and_then(|sink| sink.chain.last.as_ref()) {
+                actions.push(Action::Publish(confirmed.ends.clone()));
+            }
+        }
+        let seals = self.phase == Phase::Reading && self.seals(now);
+        match self.phase {
+            Phase::Recovering if self.commits.is_empty() => self.phase = Phase::Positioning,
+            Phase::Reading if seals => {
+                self.phase = Phase::Sealing;
+                actions.push(Action::Seal);
+            }
+            Phase::Reading if self.commits.is_empty() => match self.end.take() {
+                Some(End::Finished) => self.over(Ok(Ended::Finished), actions),
+                Some(End::Stopped) => self.over(Ok(Ended::Stopped), actions),
+                // What was read before the source failed is right, and perhaps nowhere else any more: it was committed.
+                Some(End::Failed(error)) => self.over(Err(error), actions),
+                None => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// Whether what was read is sealed now.
+    fn seals(&mut self, now: Now) -> bool {
+        if self.account.ledger.is_empty() {
+            self.barrier = false;
+            if now.elapsed >= self.due() {
+                self.sealed_at = now.elapsed;
+            }
+            return false;
+        }
+        let idle = self.commits.is_empty();
+        let due = now.elapsed >= self.due() || self.end.is_some();
+        let full = self.held >= SEAL_BYTES;
+        self.barrier || due && idle || full && self.pending() < MOST_PENDING
+    }
+
+    /// Sealed epochs that the main table does not have yet.
+    fn pending(&self) -> usize {
+        let sink = self.manifest.sinks.get(&self.name);
+        sink.map_or(0, |sink| sink.chain.chain.len())
+    }
+
+    fn order_commits(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let Some(sink) = self.manifest.sinks.get(&self.name) else {
+            return;
+        };
+        for (table, chain) in std::iter::once((&self.main, &sink.chain)).chain(&sink.sides) {
+            let backoff = match self.commits.get(table) {
+                _ if chain.chain.is_empty() => continue,
+                Some(Commit::UnderWay { .. }) => continue,
+                Some(Commit::Waits { until, .. }) if *until > now.elapsed => continue,
+                Some(Commit::Waits { backoff, .. }) => *backoff,
+                None => FIRST_BACKOFF,
+            };
+            self.commits
+                .insert(table.clone(), Commit::UnderWay { backoff });
+            actions.push(Action::Commit {
+                table: table.clone(),
+                chain: chain.clone(),
+            });
+        }
+    }
+
+    /// Writes down what must be decided once and never again: where reading begins, where a bounded read ends, which topics
+    /// these offsets are of.
+    fn positioned(&mut self, now: Now, at: Positioned, actions: &mut Vec<Action>) {
+        assert_eq!(
+            self.phase,
+            Phase::Positioning,
+            "K1: a source is positioned once, when nothing is pending any more"
+        );
+        let manifest = &mut self.manifest;
+        for (topic, id) in &at.topics {
+            if manifest.topics.get(topic).is_some_and(|known| known != id) {
+                let error = recreated(topic, &manifest.known());
+                return self.over(Err(error), actions);
+            }
+        }
+        manifest.opened(at.topics, &at.offsets, at.ends.as_deref());
+        self.phase = Phase::Reading;
+        self.sealed_at = now.elapsed;
+        actions.push(Action::Save);
+    }
+
+    fn sealed(
+        &mut self,
+        now: Now,
+        staged: Vec<Staged>,
+        new_id: &dyn Fn() -> Uuid,
+        actions: &mut Vec<Action>,
+    ) {
+        assert_eq!(
+            self.phase,
+            Phase::Sealing,
+            "K2: what was not asked for is not sealed"
+        );
+        let splits = self.account.splits.clone();
+        let sealed = Sealed {
+            main: &self.main,
+            staged,
+            ranges: self.account.ledger.take(&splits),
+            watermark: self.account.watermark,
+            max_event_time: self.account.max_event_time,
+        };
+        let sink = self.manifest.sinks.entry(self.name.clone()).or_default();
+        enlist(sink, sealed, new_id);
+        let (watermarks, place) = (&self.account.watermarks, self.account.place);
+        pass(&mut self.manifest, &splits, watermarks, place);
+        self.manifest.created_ms = now.wall_ms;
+        self.phase = Phase::Reading;
+        self.held = 0;
+        self.barrier = false;
+        self.sealed_at = now.elapsed;
+        // Whatever was confirmed meanwhile is saved with it.
+        self.unsaved = false;
+        if self.rules.saves_first {
+            actions.push(Action::Save);
+            self.order_commits(now, actions);
+        } else {
+            self.order_commits(now, actions);
+            actions.push(Action::Save);
+        }
+    }
+
+    fn committed(
+        &mut self,
+        now: Now,
+        table: String,
+        outcome: Result<CommitOutcome, ConnectorError>,
+        mine: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(Commit::UnderWay { backoff }) = self.commits.remove(&table) else {
+            panic!("K3: only a commit that was ordered is answered, {table} was not");
+        };
+        match outcome {
+            Ok(CommitOutcome::Confirmed {
+                confirmed,
+                snapshot_id,
+            }) => self.confirmed(&table, confirmed, snapshot_id, actions),
+            // A fenced process must not bother its user: the new owner decides.
+            Ok(CommitOutcome::Paused(_)) if !mine => self.over(Ok(Ended::Fenced), actions),
+            Ok(CommitOutcome::Paused(pause)) => self.over(Ok(Ended::Paused(pause)), actions),
+            Err(error) if error.kind == ErrorKind::Retry && !self.stopping => {
+                let waits = Commit::Waits {
+                    until: now.elapsed + backoff,
+                    backoff: (backoff * 2).min(LONGEST_BACKOFF),
+                };
+                self.commits.insert(table.clone(), waits);
+                actions.push(Action::Retried { table, error });
+            }
+            Err(error) => self.over(Err(error), actions),
+        }
+    }
+
+    fn confirmed(
+        &mut self,
+        table: &str,
+        confirmed: usize,
+        snapshot_id: Option<i64>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (is_main, dropped_by) = (table == self.main, self.rules.dropped_by);
+        let sink = self.sink_mut();
+        let chain = match is_main {
+            true => Some(&mut sink.chain),
+            false => sink.sides.get_mut(table),
+        };
+        let chain = chain.expect("K3: a commit that was ordered has its chain");
+        let done = &chain.chain[..confirmed];
+        if is_main {
+            let ranges = done.iter().flat_map(|pending| &pending.ranges);
+            let event_time = done.iter().filter_map(|pending| pending.max_event_time);
+            actions.push(Action::Confirmed(Confirmation {
+                rows: ranges.map(|range| range.rows).sum(),
+                event_time: event_time.max(),
+                snapshot_id,
+            }));
+        }
+        // Epochs that were sealed since the commit was ordered stay.
+        chain.confirm(dropped_by(confirmed, chain.chain.len()));
+        self.unsaved = true;
+    }
+
+    /// What waits is tried once more, and at once.
+    fn stop(&mut self, now: Now) {
+        self.stopping = true;
+        for commit in self.commits.values_mut() {
+            if let Commit::Waits { until, .. } = commit {
+                *until = now.elapsed;
+            }
+        }
+    }
+
+    fn over(&mut self, end: Result<Ended, ConnectorError>, actions: &mut Vec<Action>) {
+        self.phase = Phase::Over;
+        actions.push(Action::End(end));
+    }
+}
+
+/// The checkpoint's offsets are of a topic that is gone; one of the same name is there now.
+fn recreated(topic: &str, offsets: &[SplitOffset]) -> ConnectorError {
+    let of_topic: Vec<SplitOffset> = offsets
+        .iter()
+        .filter(|at| at.topic == topic)
+        .cloned()
+        .collect();
+    ConnectorError::new(
+        ErrorKind::Fix,
+        format!("topic '{topic}' was deleted and created again"),
+    )
+    .detail(format!(
+        "The checkpoint stands at {} of the topic that is gone; nothing was read of the new one.",
+        crate::pipelines::offsets_text(&of_topic)
+    ))
+    .hint("To read the new topic from its beginning, drop the pipeline (`lakeward pipeline drop`) and run its script with another table.")
+}
+
+#[cfg(test)]
+mod tests;

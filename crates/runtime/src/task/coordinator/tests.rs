@@ -1,0 +1,283 @@
+//! The coordinator as a table: what happens, and what it wants done. Time is in seconds, the interval is 10.
+
+use super::*;
+use crate::connector::{Pause, Progress};
+
+const TABLE: &str = "lake.t";
+
+struct Case {
+    coordinator: Coordinator,
+    seconds: u64,
+    read: i64,
+    ids: std::cell::Cell<u128>,
+}
+
+impl Case {
+    /// Positioned, with nothing read.
+    fn reading() -> Case {
+        let mut case = Case::over(Manifest::new(Uuid::nil()));
+        assert_eq!(case.says(Input::Begin), "");
+        assert!(case.coordinator.wants_position());
+        assert_eq!(case.positioned(), "save");
+        case
+    }
+
+    fn over(manifest: Manifest) -> Case {
+        let interval = Duration::from_secs(10);
+        Case {
+            coordinator: Coordinator::new(manifest, TABLE, TABLE, interval, Rules::OURS),
+            seconds: 100,
+            read: 0,
+            ids: std::cell::Cell::new(0),
+        }
+    }
+
+    fn says(&mut self, input: Input) -> String {
+        let now = Now {
+            elapsed: Duration::from_secs(self.seconds),
+            wall_ms: 0,
+        };
+        let ids = &self.ids;
+        let new_id = || {
+            ids.set(ids.get() + 1);
+            Uuid::from_u128(ids.get())
+        };
+        let actions = self.coordinator.handle(now, input, &new_id);
+        let actions: Vec<String> = actions.iter().map(text).collect();
+        actions.join(", ")
+    }
+
+    fn positioned(&mut self) -> String {
+        self.says(Input::Positioned(Positioned {
+            topics: BTreeMap::new(),
+            ends: None,
+            offsets: Vec::new(),
+        }))
+    }
+
+    /// One more record of the one partition.
+    fn reads(&mut self, held: usize) -> String {
+        let mut ledger = Ledger::default();
+        ledger.advance(&Progress {
+            split: 0,
+            from: self.read,
+            to: self.read + 1,
+            control: 0,
+            skipped: 1,
+        });
+        self.read += 1;
+        let split = Split {
+            topic: "in".into(),
+            partition: 0,
+        };
+        let account = Account {
+            ledger,
+            splits: Arc::new([split]),
+            ..Account::default()
+        };
+        self.says(Input::Read { account, held })
+    }
+
+    fn sealed(&mut self) -> String {
+        self.says(Input::Sealed(Vec::new()))
+    }
+
+    fn after(&mut self, seconds: u64) -> String {
+        self.seconds += seconds;
+        self.says(Input::Tick)
+    }
+
+    /// An epoch of one record is sealed and its commit ordered.
+    fn epoch(&mut self) {
+        assert_eq!(self.reads(1), "");
+        assert_eq!(self.after(10), "seal");
+        let ordered = self.sealed();
+        assert!(ordered.starts_with("save, commit"), "{ordered}");
+    }
+
+    fn confirmed(&mut self, confirmed: usize) -> String {
+        self.answered(Ok(CommitOutcome::Confirmed {
+            confirmed,
+            snapshot_id: None,
+        }))
+    }
+
+    fn answered(&mut self, outcome: Result<CommitOutcome, ConnectorError>) -> String {
+        self.says(Input::Committed {
+            table: TABLE.to_string(),
+            outcome,
+            mine: true,
+        })
+    }
+
+    /// Sequence numbers of what is pending.
+    fn pending(&self) -> Vec<u64> {
+        let chain = &self.coordinator.manifest.sinks[TABLE].chain.chain;
+        chain.iter().map(|pending| pending.sequence).collect()
+    }
+}
+
+fn text(action: &Action) -> String {
+    match action {
+        Action::Seal => "seal".to_string(),
+        Action::Save => "save".to_string(),
+        Action::Commit { table, chain } => {
+            let sequences: Vec<u64> = chain.chain.iter().map(|p| p.sequence).collect();
+            format!("commit {sequences:?} to {table}")
+        }
+        Action::Publish(ends) => format!("publish {}", ends[0].next),
+        Action::Confirmed(_) => "confirmed".to_string(),
+        Action::Retried { error, .. } => format!("retried after \"{error}\""),
+        Action::End(Ok(ended)) => format!("end: {ended:?}"),
+        Action::End(Err(error)) => format!("end: {error}"),
+    }
+}
+
+fn down() -> ConnectorError {
+    ConnectorError::new(ErrorKind::Retry, "the catalog is down")
+}
+
+#[test]
+fn the_manifest_is_saved_before_the_table_hears_of_it() {
+    let mut case = Case::reading();
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.after(9), "");
+    assert_eq!(case.after(1), "seal");
+    assert_eq!(case.sealed(), "save, commit [1] to lake.t");
+    assert_eq!(case.confirmed(1), "confirmed, save, publish 1");
+    assert_eq!(case.pending(), [0; 0]);
+}
+
+#[test]
+fn what_a_crash_left_is_committed_before_anything_is_read() {
+    let mut before = Case::reading();
+    before.epoch();
+    let mut case = Case::over(before.coordinator.manifest.clone());
+    assert_eq!(case.says(Input::Begin), "commit [1] to lake.t");
+    assert!(!case.coordinator.wants_position() && !case.coordinator.wants_rows());
+    assert_eq!(case.confirmed(1), "confirmed, save, publish 1");
+    assert!(case.coordinator.wants_position());
+    assert_eq!(case.positioned(), "save");
+    assert!(case.coordinator.wants_rows());
+}
+
+#[test]
+fn rows_are_taken_while_a_commit_is_under_way_and_sealed_once_it_is_over() {
+    let mut case = Case::reading();
+    case.epoch();
+    assert!(case.coordinator.wants_rows());
+    assert_eq!(case.reads(1), "");
+    // Due, but the catalog takes its time: no pile of small files.
+    assert_eq!(case.after(3600), "");
+    assert_eq!(case.confirmed(1), "confirmed, save, publish 1, seal");
+    assert_eq!(case.sealed(), "save, commit [2] to lake.t");
+}
+
+#[test]
+fn a_full_sink_is_sealed_behind_the_pending_commits_up_to_a_bound() {
+    let mut case = Case::reading();
+    case.epoch();
+    for _ in 1..MOST_PENDING {
+        assert_eq!(case.reads(SEAL_BYTES), "seal");
+        // The one commit goes on alone; the others follow it together.
+        assert_eq!(case.sealed(), "save");
+    }
+    assert_eq!(case.reads(SEAL_BYTES), "");
+    assert!(!case.coordinator.wants_rows(), "the sink is full");
+    let confirmed = case.confirmed(1);
+    let all: Vec<u64> = (2..=MOST_PENDING as u64).collect();
+    assert_eq!(
+        confirmed,
+        format!("confirmed, commit {all:?} to lake.t, seal")
+    );
+    assert_eq!(case.pending(), all, "what was not confirmed stays");
+}
+
+#[test]
+fn a_failed_commit_is_tried_again_with_growing_pauses() {
+    let mut case = Case::reading();
+    case.epoch();
+    let retried = "retried after \"the catalog is down\"";
+    for wait in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
+        assert_eq!(case.answered(Err(down())), retried);
+        let now = Duration::from_secs(case.seconds);
+        assert_eq!(case.coordinator.wakes() - now, Duration::from_millis(wait));
+        assert_eq!(case.after(10), "commit [1] to lake.t");
+    }
+    assert_eq!(case.confirmed(1), "confirmed, save, publish 1");
+}
+
+#[test]
+fn a_stop_commits_what_was_read_and_waits_out_no_outage() {
+    let mut case = Case::reading();
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.says(Input::Stop), "");
+    assert_eq!(case.says(Input::Ended(End::Stopped)), "seal");
+    assert_eq!(case.sealed(), "save, commit [1] to lake.t");
+    assert_eq!(case.answered(Err(down())), "end: the catalog is down");
+
+    let mut case = Case::reading();
+    case.epoch();
+    case.answered(Err(down()));
+    assert_eq!(case.says(Input::Stop), "commit [1] to lake.t");
+    assert_eq!(case.says(Input::Ended(End::Stopped)), "");
+    assert_eq!(
+        case.confirmed(1),
+        "confirmed, save, publish 1, end: Stopped"
+    );
+}
+
+#[test]
+fn a_source_that_fails_leaves_what_it_gave_and_a_bug_nothing() {
+    let mut case = Case::reading();
+    assert_eq!(case.reads(1), "");
+    let gone = ConnectorError::new(ErrorKind::Fix, "the topic is gone");
+    assert_eq!(case.says(Input::Ended(End::Failed(gone))), "seal");
+    assert_eq!(case.sealed(), "save, commit [1] to lake.t");
+    assert_eq!(
+        case.confirmed(1),
+        "confirmed, save, publish 1, end: the topic is gone"
+    );
+
+    let mut case = Case::reading();
+    assert_eq!(case.reads(1), "");
+    let bug = ConnectorError::new(ErrorKind::Bug, "the source panicked");
+    let ended = case.says(Input::Ended(End::Failed(bug)));
+    assert_eq!(ended, "end: the source panicked");
+}
+
+#[test]
+fn a_pause_is_for_the_owner_of_the_manifest() {
+    let pause = || Pause {
+        table: TABLE.to_string(),
+        reason: "rolled back".to_string(),
+        table_offsets: Vec::new(),
+        marker_offsets: Vec::new(),
+        checkpoint_offsets: Vec::new(),
+    };
+    for (mine, ends) in [(true, "end: Paused"), (false, "end: Fenced")] {
+        let mut case = Case::reading();
+        case.epoch();
+        let said = case.says(Input::Committed {
+            table: TABLE.to_string(),
+            outcome: Ok(CommitOutcome::Paused(pause())),
+            mine,
+        });
+        assert!(said.starts_with(ends), "{said}");
+    }
+}
+
+#[test]
+fn a_topic_of_another_id_is_not_read() {
+    let topics = |id| BTreeMap::from([("in".to_string(), Uuid::from_u128(id))]);
+    let mut manifest = Manifest::new(Uuid::nil());
+    manifest.topics = topics(1);
+    let mut case = Case::over(manifest);
+    case.says(Input::Begin);
+    let said = case.says(Input::Positioned(Positioned {
+        topics: topics(2),
+        ends: None,
+        offsets: Vec::new(),
+    }));
+    assert_eq!(said, "end: topic 'in' was deleted and created again");
+}

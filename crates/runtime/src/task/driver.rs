@@ -1,0 +1,215 @@
+//! The driver: carries out what the coordinator says, with the sinks and the manifest of one job.
+//!
+//! It has no thread and waits for nothing. Commits are for others to make: it hands out orders, and is told what came of them.
+//! [`super::Attempt::run`] gives it threads, [`super::stepped::SteppedJob`] is the same job in the caller's hands.
+
+use super::coordinator::{Account, Action, Coordinator, Input, Now, Positioned};
+use super::rules::Rules;
+use super::{Ended, Publish, Rows, Unread};
+use crate::batch::{Batch, DeadLetter};
+use crate::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink};
+use crate::job::JobStatus;
+use crate::manifest::{Manifest, TableChain};
+use crate::store::{ManifestStore, StoreError};
+use lw_stdx::clock::Clock;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A commit to be made.
+pub(super) struct Order {
+    table: String,
+    chain: TableChain,
+}
+
+/// What came of it.
+pub(super) struct Answer {
+    table: String,
+    outcome: Result<CommitOutcome, ConnectorError>,
+    took: Duration,
+}
+
+impl Order {
+    pub(super) fn carry_out(self, committer: &mut dyn Committer, clock: &dyn Clock) -> Answer {
+        let begun = clock.elapsed();
+        let outcome = committer.commit(&self.table, &self.chain);
+        Answer {
+            table: self.table,
+            outcome,
+            took: clock.elapsed().saturating_sub(begun),
+        }
+    }
+}
+
+pub(super) struct Driver {
+    pub(super) rules: Rules,
+    pub(super) coordinator: Coordinator,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) store: ManifestStore,
+    pub(super) status: Arc<JobStatus>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    pub(super) publish: Publish,
+    /// Takes the orders.
+    pub(super) order: Box<dyn FnMut(Order)>,
+    /// Below these offsets dead letters are kept already: only after a rewind does reading come by there again.
+    pub(super) buried: BTreeMap<(String, i32), i64>,
+}
+
+impl Driver {
+    pub(super) fn manifest(&self) -> &Manifest {
+        self.coordinator.manifest()
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now {
+            elapsed: self.clock.elapsed(),
+            wall_ms: self.clock.now_ms(),
+        }
+    }
+
+    /// Tells the coordinator, and does what it wants. `Some` when the attempt ends here.
+    pub(super) fn handle(&mut self, input: Input) -> Result<Option<Ended>, ConnectorError> {
+        let mut inputs = VecDeque::from([input]);
+        let mut sealing = None;
+        while let Some(input) = inputs.pop_front() {
+            let now = self.now();
+            for action in self.coordinator.handle(now, input, &*self.new_id) {
+                match action {
+                    Action::Seal => {
+                        sealing = Some(now.elapsed);
+                        let staged = (self.rules.seal)(&mut *self.sink)?;
+                        inputs.push_back(Input::Sealed(staged));
+                    }
+                    Action::Save => {
+                        if let Some(fenced) = self.save()? {
+                            return Ok(Some(fenced));
+                        }
+                        if let Some(begun) = sealing.take() {
+                            self.show_checkpoint(begun);
+                        }
+                    }
+                    Action::Commit { table, chain } => (self.order)(Order { table, chain }),
+                    Action::Publish(ends) => (self.publish)(&ends),
+                    Action::Confirmed(confirmation) => {
+                        let now = self.clock.now_ms();
+                        self.status.update(|status| {
+                            status.commits += 1;
+                            status.committed_rows += confirmation.rows;
+                            status.commit_at_ms = now;
+                            status.snapshot_id = confirmation.snapshot_id.or(status.snapshot_id);
+                            status.committed_event_time =
+                                status.committed_event_time.max(confirmation.event_time);
+                        });
+                    }
+                    Action::Retried { table, error } => {
+                        tracing::warn!(table, error = %error, detail = error.detail, "commit failed; trying again");
+                        self.status.update(|status| {
+                            status.commit_retries += 1;
+                            status.last_error = Some(error.to_string());
+                        });
+                    }
+                    Action::End(end) => return end.map(Some),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A commit that was ordered is over.
+    pub(super) fn answered(&mut self, answer: Answer) -> Result<Option<Ended>, ConnectorError> {
+        if answer.table == self.sink.table() && answer.outcome.is_ok() {
+            let took = answer.took;
+            self.status.update(|status| status.commit_duration = took);
+        }
+        let mine = self.store.is_mine();
+        self.handle(Input::Committed {
+            table: answer.table,
+            outcome: answer.outcome,
+            mine,
+        })
+    }
+
+    /// Positions the source where the manifest stands.
+    pub(super) fn position(
+        &mut self,
+        unread: &mut Unread,
+    ) -> Result<Option<Ended>, ConnectorError> {
+        let source = &mut unread.source;
+        self.coordinator.computes(&unread.plan);
+        let manifest = self.coordinator.manifest();
+        source.open(&manifest.known(), manifest.ends().as_deref())?;
+        self.handle(Input::Positioned(Positioned {
+            topics: source.topics(),
+            ends: source.ends(),
+            offsets: source.positions(),
+        }))
+    }
+
+    /// Hands rows to the sink.
+    pub(super) fn take(&mut self, rows: Rows) -> Result<Option<Ended>, ConnectorError> {
+        let Rows {
+            batches,
+            dead_letters,
+            account,
+        } = rows;
+        self.write(batches, dead_letters)?;
+        self.read(account)
+    }
+
+    fn read(&mut self, account: Account) -> Result<Option<Ended>, ConnectorError> {
+        let held = self.sink.buffered_bytes();
+        self.handle(Input::Read { account, held })
+    }
+
+    fn write(
+        &mut self,
+        batches: Vec<Batch>,
+        mut letters: Vec<DeadLetter>,
+    ) -> Result<(), ConnectorError> {
+        let rows: usize = batches.iter().map(Batch::rows).sum();
+        letters.retain(|letter| {
+            let end = self
+                .buried
+                .get(&(letter.topic.to_string(), letter.partition));
+            !end.is_some_and(|end| (self.rules.is_buried)(letter.offset, *end))
+        });
+        let dead = letters.len() as u64;
+        for batch in batches {
+            self.sink.write(batch)?;
+        }
+        if !letters.is_empty() {
+            self.sink.dead_letters(letters)?;
+        }
+        self.status.update(|status| {
+            status.rows_out += rows as u64;
+            status.dead_letters += dead;
+        });
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<Option<Ended>, ConnectorError> {
+        match self.store.save(self.coordinator.manifest()) {
+            Ok(()) => Ok(None),
+            Err(StoreError::Fenced) => Ok(Some(Ended::Fenced)),
+            Err(error) => {
+                Err(ConnectorError::new(ErrorKind::Retry, &error).detail(source_text(&error)))
+            }
+        }
+    }
+
+    fn show_checkpoint(&self, begun: Duration) {
+        let (id, at) = (self.manifest().checkpoint_id, self.clock.now_ms());
+        let took = self.clock.elapsed().saturating_sub(begun);
+        self.status.update(|status| {
+            status.checkpoint_id = id;
+            status.checkpoint_at_ms = at;
+            status.checkpoint_duration = took;
+        });
+    }
+}
+
+fn source_text(error: &dyn std::error::Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
+}

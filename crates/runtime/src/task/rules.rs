@@ -1,0 +1,26 @@
+//! The decisions of an attempt that must not be taken lightly, as a table: a simulation plants wrong ones, and shows that it
+//! notices. Whoever runs a job for good uses [`Rules::OURS`].
+
+use crate::connector::{ConnectorError, Sink, Staged};
+
+/// What the exactly-once protocol stands on.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// The manifest is durable before a catalog hears of what it names.
+    pub saves_first: bool,
+    /// How many pending commits go, when so many were confirmed and so many are pending.
+    pub dropped_by: fn(usize, usize) -> usize,
+    /// Makes durable what a sink holds, and says what has to be committed.
+    pub seal: fn(&mut dyn Sink) -> Result<Vec<Staged>, ConnectorError>,
+    /// Whether a dead letter is kept already: its offset, and where its partition's letters end.
+    pub is_buried: fn(i64, i64) -> bool,
+}
+
+impl Rules {
+    pub const OURS: Rules = Rules {
+        saves_first: true,
+        dropped_by: |confirmed, _| confirmed,
+        seal: |sink| sink.seal(),
+        is_buried: |offset, end| offset < end,
+    };
+}

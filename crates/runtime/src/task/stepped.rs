@@ -1,0 +1,221 @@
+//! A whole job in the caller's hands: source, operators, sink, manifest and committer of [`super::Attempt`], and no thread.
+//!
+//! Nothing happens between two calls, and what happens is a function of the calls: simulations and cases put a barrier, a
+//! restart or a power cut wherever they like. A call that fails is the end of the attempt, as it is with threads: the job is
+//! dropped, and the next one starts from the manifest.
+
+use super::coordinator::{End, Input};
+use super::driver::{Answer, Driver, Order};
+use super::reader::Reader;
+use super::rules::Rules;
+use super::{Attempt, Ended, Unread};
+use crate::connector::{Committer, ConnectorError, ErrorKind};
+use crate::job::{JobSpec, JobStatus, Surroundings};
+use crate::manifest::Manifest;
+use crate::store::StoreError;
+use lw_stdx::clock::Clock;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When commits are made. With a thread it can be any time from the order on; these are the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commits {
+    /// At [`SteppedJob::commit`], one by one.
+    WhenAsked,
+    /// In the moment of the order, before anything else is done.
+    AtOnce,
+}
+
+/// A job without threads.
+pub struct SteppedJob {
+    driver: Driver,
+    unread: Option<Unread>,
+    reader: Option<Reader>,
+    commits: Arc<Mutex<Committing>>,
+    status: Arc<JobStatus>,
+    ended: Option<Ended>,
+}
+
+struct Committing {
+    committer: Box<dyn Committer>,
+    clock: Arc<dyn Clock>,
+    when: Commits,
+    orders: VecDeque<Order>,
+    answers: VecDeque<Answer>,
+}
+
+impl Committing {
+    fn carry_out(&mut self, order: Order) {
+        let answer = order.carry_out(&mut *self.committer, &*self.clock);
+        self.answers.push_back(answer);
+    }
+}
+
+impl SteppedJob {
+    /// Takes the job over. What a crash left pending is ordered to be committed, and nothing is read before that is done.
+    ///
+    /// # Errors
+    /// What keeps a job from beginning.
+    pub fn start(
+        spec: &JobSpec,
+        around: &Surroundings,
+        commits: Commits,
+        rules: Rules,
+    ) -> Result<SteppedJob, ConnectorError> {
+        let status = Arc::new(JobStatus::new(spec));
+        let attempt = match Attempt::prepare(spec, around, status.clone())? {
+            Ok(attempt) => attempt,
+            Err(_) => return Err(ConnectorError::new(ErrorKind::Retry, StoreError::Fenced)),
+        };
+        SteppedJob::of(attempt, commits, rules)
+    }
+
+    pub(super) fn of(
+        attempt: Attempt,
+        when: Commits,
+        rules: Rules,
+    ) -> Result<SteppedJob, ConnectorError> {
+        let (clock, status) = (attempt.clock.clone(), attempt.status.clone());
+        let mut commits = None;
+        let (driver, unread) = attempt.parts(rules, |committer| {
+            let committing = Arc::new(Mutex::new(Committing {
+                committer,
+                clock,
+                when,
+                orders: VecDeque::new(),
+                answers: VecDeque::new(),
+            }));
+            commits = Some(committing.clone());
+            Ok(Box::new(move |order| {
+                let mut committing = committing.lock();
+                match committing.when {
+                    Commits::AtOnce => committing.carry_out(order),
+                    Commits::WhenAsked => committing.orders.push_back(order),
+                }
+            }))
+        })?;
+        let mut job = SteppedJob {
+            driver,
+            unread: Some(unread),
+            reader: None,
+            commits: commits.expect("the driver was given it"),
+            status,
+            ended: None,
+        };
+        job.handle(Input::Begin)?;
+        Ok(job)
+    }
+
+    /// How the job ended, once it has.
+    pub fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
+    }
+
+    /// What the next save would write: what is on disk, and what was confirmed since.
+    pub fn manifest(&self) -> &Manifest {
+        self.driver.manifest()
+    }
+
+    /// What the job shows of itself.
+    pub fn status(&self) -> &JobStatus {
+        &self.status
+    }
+
+    /// Polls the source once for about `max_bytes` and hands what came of it to the sink; whether there was anything. Nothing is
+    /// read while what a crash left is not committed, or too much waits for the catalog.
+    ///
+    /// # Errors
+    /// What ends the attempt.
+    pub fn poll(&mut self, max_bytes: usize) -> Result<bool, ConnectorError> {
+        if !self.driver.coordinator.wants_rows() || self.ended.is_some() {
+            return Ok(false);
+        }
+        let Some(reader) = &mut self.reader else {
+            return Ok(false);
+        };
+        let read = match reader.step(max_bytes, Duration::ZERO) {
+            Ok(read) => read,
+            Err(error) => {
+                self.handle(Input::Ended(End::Failed(error)))?;
+                return Ok(false);
+            }
+        };
+        let any = read.rows.is_some();
+        if let Some((rows, _)) = read.rows {
+            let ended = self.driver.take(rows)?;
+            self.settle(ended)?;
+        }
+        if read.finished {
+            self.handle(Input::Ended(End::Finished))?;
+        }
+        Ok(any)
+    }
+
+    /// A barrier: what was read is sealed and written down, and its commits are ordered.
+    ///
+    /// # Errors
+    /// What ends the attempt.
+    pub fn checkpoint(&mut self) -> Result<(), ConnectorError> {
+        self.handle(Input::Barrier)
+    }
+
+    /// Makes the commit that was ordered first; whether there was one.
+    ///
+    /// # Errors
+    /// What ends the attempt. A commit that can be tried again does not: it is ordered anew when it is time ([`SteppedJob::tick`]).
+    pub fn commit(&mut self) -> Result<bool, ConnectorError> {
+        let mut commits = self.commits.lock();
+        let Some(order) = commits.orders.pop_front() else {
+            return Ok(false);
+        };
+        commits.carry_out(order);
+        drop(commits);
+        self.settle(None)?;
+        Ok(true)
+    }
+
+    /// The job looks at its clock.
+    ///
+    /// # Errors
+    /// What ends the attempt.
+    pub fn tick(&mut self) -> Result<(), ConnectorError> {
+        self.handle(Input::Tick)
+    }
+
+    /// Ends the job once all that was read is committed.
+    ///
+    /// # Errors
+    /// What ends the attempt.
+    pub fn stop(&mut self) -> Result<(), ConnectorError> {
+        self.handle(Input::Stop)?;
+        self.handle(Input::Ended(End::Stopped))
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), ConnectorError> {
+        let ended = self.driver.handle(input)?;
+        self.settle(ended)
+    }
+
+    /// Does what is to be done before the caller has his turn.
+    fn settle(&mut self, mut ended: Option<Ended>) -> Result<(), ConnectorError> {
+        while ended.is_none() {
+            let answer = self.commits.lock().answers.pop_front();
+            ended = if let Some(answer) = answer {
+                self.driver.answered(answer)?
+            } else if self.driver.coordinator.wants_position()
+                && let Some(mut unread) = self.unread.take()
+            {
+                let ended = self.driver.position(&mut unread)?;
+                let status = self.status.clone();
+                self.reader = Some(Reader::new(unread, self.driver.manifest(), status));
+                ended
+            } else {
+                return Ok(());
+            };
+        }
+        self.ended = ended;
+        Ok(())
+    }
+}
