@@ -5,7 +5,7 @@
 
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::parse::{Ident, Name, Noun, OptionText, Query};
+use crate::parse::{ColumnDef, Ident, Lifetime, Name, Noun, OptionText, Query, WatermarkDef};
 use crate::suggest::{did_you_mean, near_or_all};
 use lw_graph::{Expr, LogicalType, MetadataKey};
 use std::cell::RefCell;
@@ -30,6 +30,14 @@ pub(crate) struct Table {
     pub primary_key: Vec<Ident>,
     pub options: Vec<OptionText>,
     pub span: Span,
+    /// What was declared, for tables LIKE this one.
+    pub declared: Declared,
+}
+
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub columns: Vec<ColumnDef>,
+    pub watermark: Option<WatermarkDef>,
 }
 
 #[derive(Debug)]
@@ -121,7 +129,9 @@ pub(crate) enum Object {
 pub(crate) struct Catalog {
     databases: BTreeSet<String>,
     pub current: String,
-    objects: BTreeMap<Path, Declared>,
+    objects: BTreeMap<Path, Entry>,
+    /// Those that were declared TEMPORARY: they stand before the others.
+    temporary: BTreeMap<Path, Entry>,
     /// The objects that were asked for since the last [`Catalog::forget_asked`].
     asked: RefCell<BTreeSet<Path>>,
     /// Databases that no statement has created, with the name that took them for granted.
@@ -129,11 +139,14 @@ pub(crate) struct Catalog {
 }
 
 #[derive(Debug)]
-struct Declared {
+struct Entry {
     object: Object,
-    /// The statement that did it.
-    statement: Span,
+    /// The statement that declared it; before it, those of the tables that it is like.
+    statements: Vec<Statement>,
 }
+
+/// A CREATE, with the name under which it made something.
+pub(crate) type Statement = (Path, Span);
 
 impl Catalog {
     pub(crate) fn new() -> Catalog {
@@ -141,6 +154,7 @@ impl Catalog {
             databases: BTreeSet::from([DATABASE.to_string()]),
             current: DATABASE.to_string(),
             objects: BTreeMap::new(),
+            temporary: BTreeMap::new(),
             asked: RefCell::default(),
             assumed: Vec::new(),
         }
@@ -216,9 +230,14 @@ impl Catalog {
     }
 
     /// Whether a CREATE has something to do; its database is created where it is missing.
-    pub(crate) fn prepare(&mut self, name: &Name, if_not_exists: bool) -> Result<Option<Path>> {
+    pub(crate) fn prepare(
+        &mut self,
+        name: &Name,
+        lifetime: Lifetime,
+        if_not_exists: bool,
+    ) -> Result<Option<Path>> {
         let path = self.path(name)?;
-        if self.objects.contains_key(&path) {
+        if self.of(lifetime).contains_key(&path) {
             if if_not_exists {
                 return Ok(None);
             }
@@ -232,68 +251,164 @@ impl Catalog {
         Ok(Some(path))
     }
 
-    pub(crate) fn insert(&mut self, path: Path, object: Object, statement: Span) {
-        self.objects.insert(path, Declared { object, statement });
+    /// `like` is what the object is made of besides the statement.
+    pub(crate) fn insert(
+        &mut self,
+        path: Path,
+        lifetime: Lifetime,
+        object: Object,
+        statement: Span,
+        like: Vec<Statement>,
+    ) {
+        let mut statements = like;
+        statements.push((path.clone(), statement));
+        let entry = Entry { object, statements };
+        self.of(lifetime).insert(path, entry);
     }
 
-    pub(crate) fn remove(&mut self, noun: Noun, name: &Name, if_exists: bool) -> Result<()> {
-        if noun == Noun::Database {
-            let database = self.database_of(name)?;
-            if database != DATABASE && self.databases.remove(&database) {
-                self.objects.retain(|path, _| path.database != database);
-                return Ok(());
-            }
-            if if_exists && database != DATABASE {
-                return Ok(());
-            }
-            if database == DATABASE {
-                let message = "the default database cannot be dropped";
-                return Err(Diagnostic::error("unsupported", name.span, message));
-            }
-            return Err(self.unknown_database(&database, name.span));
+    fn of(&mut self, lifetime: Lifetime) -> &mut BTreeMap<Path, Entry> {
+        match lifetime {
+            Lifetime::Permanent => &mut self.objects,
+            Lifetime::Temporary => &mut self.temporary,
+        }
+    }
+
+    fn entry(&self, path: &Path) -> Option<&Entry> {
+        self.temporary.get(path).or_else(|| self.objects.get(path))
+    }
+
+    /// All that a name may mean now, by name.
+    fn entries(&self) -> BTreeMap<&Path, &Entry> {
+        self.objects.iter().chain(&self.temporary).collect()
+    }
+
+    pub(crate) fn remove(
+        &mut self,
+        noun: Noun,
+        lifetime: Lifetime,
+        name: &Name,
+        if_exists: bool,
+    ) -> Result<()> {
+        if let Noun::Database { cascade } = noun {
+            return self.remove_database(cascade, name, if_exists);
         }
         let path = self.path(name)?;
-        if self.objects.remove(&path).is_some() || if_exists {
-            return Ok(());
+        let what = if noun == Noun::View { "view" } else { "table" };
+        if lifetime == Lifetime::Permanent && self.temporary.contains_key(&path) {
+            let message = format!("'{}' is a temporary {what}", path.object);
+            return Err(Diagnostic::error("temporary", name.span, message)
+                .hint(format!("DROP TEMPORARY {}", what.to_uppercase())));
         }
-        Err(self.unknown(&path, name.span))
+        let entries = match lifetime {
+            Lifetime::Permanent => &self.objects,
+            Lifetime::Temporary => &self.temporary,
+        };
+        let object = entries.get(&path).map(|entry| &entry.object);
+        let fits = match object {
+            Some(Object::Table(_)) => noun == Noun::Table,
+            Some(Object::View(_)) => noun == Noun::View,
+            Some(Object::Broken) => true,
+            None => false,
+        };
+        match object {
+            _ if fits => {
+                self.of(lifetime).remove(&path);
+                Ok(())
+            }
+            _ if if_exists => Ok(()),
+            Some(_) => {
+                let message = format!("'{}' is no {what}", path.object);
+                Err(Diagnostic::error("unknown-table", name.span, message))
+            }
+            None if lifetime == Lifetime::Temporary && self.objects.contains_key(&path) => {
+                let message = format!("there is no temporary {what} '{}'", path.object);
+                Err(Diagnostic::error("unknown-table", name.span, message)
+                    .hint(format!("DROP {}", what.to_uppercase())))
+            }
+            None => Err(self.unknown(&path, name.span)),
+        }
     }
 
-    pub(crate) fn assumed_databases(&self) -> &[(String, Span)] {
-        &self.assumed
+    fn remove_database(&mut self, cascade: bool, name: &Name, if_exists: bool) -> Result<()> {
+        let database = self.database_of(name)?;
+        if database == DATABASE {
+            let message = "the default database cannot be dropped";
+            return Err(Diagnostic::error("unsupported", name.span, message));
+        }
+        if !self.databases.contains(&database) {
+            return match if_exists {
+                true => Ok(()),
+                false => Err(self.unknown_database(&database, name.span)),
+            };
+        }
+        if !cascade && self.entries().keys().any(|path| path.database == database) {
+            let message = format!("database '{database}' is not empty");
+            return Err(Diagnostic::error("not-empty", name.span, message)
+                .hint(format!("DROP DATABASE {database} CASCADE")));
+        }
+        self.databases.remove(&database);
+        self.objects.retain(|path, _| path.database != database);
+        self.temporary.retain(|path, _| path.database != database);
+        Ok(())
     }
 
     pub(crate) fn databases(&self) -> Vec<String> {
         self.databases.iter().cloned().collect()
     }
 
-    /// Names in the current database of what is wanted.
-    pub(crate) fn names(&self, wanted: impl Fn(&Object) -> bool) -> Vec<String> {
-        let here = self.objects.iter().filter(|(path, object)| {
-            let object = &object.object;
-            path.database == self.current && wanted(object) && !matches!(object, Object::Broken)
+    /// Names in a database, the current one where none is given, of what is wanted.
+    pub(crate) fn names(
+        &self,
+        database: Option<&Name>,
+        wanted: impl Fn(&Object) -> bool,
+    ) -> Result<Vec<String>> {
+        let database = match database {
+            None => self.current.clone(),
+            Some(name) => {
+                let database = self.database_of(name)?;
+                if !self.databases.contains(&database) {
+                    return Err(self.unknown_database(&database, name.span));
+                }
+                database
+            }
+        };
+        let entries = self.entries();
+        let here = entries.iter().filter(|(path, entry)| {
+            let object = &entry.object;
+            path.database == database && wanted(object) && !matches!(object, Object::Broken)
         });
-        here.map(|(path, _)| path.object.clone()).collect()
+        Ok(here.map(|(path, _)| path.object.clone()).collect())
+    }
+
+    pub(crate) fn assumed_databases(&self) -> &[(String, Span)] {
+        &self.assumed
     }
 
     /// The tables whose own name, without its database, is one of these.
     pub(crate) fn tables_named(&self, names: &BTreeSet<&str>) -> Vec<Rc<Table>> {
-        let named = |(path, declared): (&Path, &Declared)| match &declared.object {
+        let all = self.objects.iter().chain(&self.temporary);
+        let named = |(path, entry): (&Path, &Entry)| match &entry.object {
             Object::Table(table) if names.contains(path.object.as_str()) => Some(table.clone()),
             _ => None,
         };
-        self.objects.iter().filter_map(named).collect()
+        all.filter_map(named).collect()
     }
 
     pub(crate) fn get(&self, name: &Name) -> Result<(Path, Object)> {
         let path = self.path(name)?;
-        match self.objects.get(&path) {
-            Some(declared) => {
+        match self.entry(&path) {
+            Some(entry) => {
                 self.asked.borrow_mut().insert(path.clone());
-                Ok((path, declared.object.clone()))
+                Ok((path, entry.object.clone()))
             }
             None => Err(self.unknown(&path, name.span)),
         }
+    }
+
+    /// The statements that a table is made of: its own, and those of the tables that it is like.
+    pub(crate) fn statements_of(&self, path: &Path) -> Vec<Statement> {
+        self.entry(path)
+            .map_or_else(Vec::new, |entry| entry.statements.clone())
     }
 
     /// From here on [`Catalog::asked`] counts anew.
@@ -301,14 +416,17 @@ impl Catalog {
         self.asked.borrow_mut().clear();
     }
 
-    /// What was asked for, each with the statement that declared it.
-    pub(crate) fn asked(&self) -> Vec<(Path, Span)> {
-        let asked = self.asked.borrow();
-        let declared = asked.iter().filter_map(|path| {
-            let declared = self.objects.get(path)?;
-            Some((path.clone(), declared.statement))
-        });
-        declared.collect()
+    /// The statements that declared what was asked for, each once.
+    pub(crate) fn asked(&self) -> Vec<Statement> {
+        let mut statements: Vec<Statement> = Vec::new();
+        for path in self.asked.borrow().iter() {
+            for statement in self.statements_of(path) {
+                if !statements.contains(&statement) {
+                    statements.push(statement);
+                }
+            }
+        }
+        statements
     }
 
     fn unknown(&self, path: &Path, span: Span) -> Diagnostic {
@@ -317,15 +435,12 @@ impl Catalog {
         }
         let message = format!("there is no table '{}'", path.object);
         let error = Diagnostic::error("unknown-table", span, message);
-        let elsewhere = self
-            .objects
-            .keys()
-            .find(|other| other.object == path.object);
+        let entries = self.entries();
+        let elsewhere = entries.keys().find(|other| other.object == path.object);
         if let Some(other) = elsewhere {
             return error.hint(format!("did you mean {}.{}?", other.database, other.object));
         }
-        let known: Vec<&str> = self
-            .objects
+        let known: Vec<&str> = entries
             .keys()
             .filter(|other| other.database == path.database)
             .map(|other| other.object.as_str())

@@ -54,6 +54,7 @@ pub(crate) enum Statement {
     Reset(Option<Ident>),
     Drop {
         noun: Noun,
+        lifetime: Lifetime,
         name: Name,
         if_exists: bool,
     },
@@ -61,7 +62,7 @@ pub(crate) enum Statement {
     Inserts(Vec<crate::Result<Insert>>),
     Explain(Vec<crate::Result<Insert>>),
     Describe(Name),
-    Show(Shown, Span),
+    Show(Show),
     /// A question to tables (`SELECT`, `EXPLAIN SELECT`).
     Query(Span),
 }
@@ -70,18 +71,46 @@ pub(crate) enum Statement {
 pub(crate) enum Noun {
     Table,
     View,
-    Database,
+    Database { cascade: bool },
+}
+
+/// Whether a table or view was declared as TEMPORARY. One of each may have the same name; the temporary one is the one that is
+/// meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lifetime {
+    Permanent,
+    Temporary,
+}
+
+/// `SHOW …`, and `SET` alone.
+#[derive(Debug)]
+pub(crate) struct Show {
+    pub what: Shown,
+    /// Only the names that are like this.
+    pub like: Option<Pattern>,
+    pub span: Span,
 }
 
 /// What `SHOW` lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Shown {
-    Tables,
-    Views,
+    /// Of the current database, or of another.
+    Tables(Option<Name>),
+    Views(Option<Name>),
+    Columns(Name),
     Databases,
     Catalogs,
     CurrentDatabase,
     CurrentCatalog,
+    Settings,
+}
+
+/// `[NOT] LIKE 'pattern'`, or `ILIKE` without regard to case.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    pub text: String,
+    pub ignore_case: bool,
+    pub negated: bool,
 }
 
 #[derive(Debug)]
@@ -92,19 +121,56 @@ pub(crate) struct CreateTable {
     pub watermark: Option<WatermarkDef>,
     pub primary_key: Vec<Ident>,
     pub options: Vec<OptionText>,
+    pub like: Option<Like>,
+    pub lifetime: Lifetime,
     /// Where `WITH` would stand, for messages about options that are missing.
     pub span: Span,
     /// What was refused in it; the columns and options that could be read are there nevertheless.
     pub mistakes: Told,
 }
 
+/// `LIKE table (…)`: the other table is the beginning of this one.
 #[derive(Debug)]
+pub(crate) struct Like {
+    pub table: Name,
+    pub rules: Vec<LikeRule>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LikeRule {
+    pub merge: Merge,
+    /// `None` for ALL.
+    pub feature: Option<Feature>,
+}
+
+/// What becomes of the other table's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merge {
+    Including,
+    Excluding,
+    /// As `Including`, and this table's own counts where both have one.
+    Overwriting,
+}
+
+/// A part of a table's declaration that LIKE may treat by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    Constraints,
+    Distribution,
+    Generated,
+    Metadata,
+    Options,
+    Partitions,
+    Watermarks,
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct ColumnDef {
     pub name: Ident,
     pub kind: ColumnKind,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum ColumnKind {
     Physical(LogicalType),
     Metadata {
@@ -117,7 +183,7 @@ pub(crate) enum ColumnKind {
     Broken,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct WatermarkDef {
     pub column: Ident,
     pub expression: ast::Expr,
@@ -130,6 +196,7 @@ pub(crate) struct CreateView {
     pub if_not_exists: bool,
     pub columns: Vec<Ident>,
     pub query: Query,
+    pub lifetime: Lifetime,
 }
 
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ mod describe;
 mod expr;
 mod function;
 mod insert;
+mod like;
 mod literal;
 mod lower;
 mod query;
@@ -26,7 +27,7 @@ use crate::connector::{self, Use};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Told};
 use crate::environment::Environment;
 use crate::explain::explain;
-use crate::parse::{Cursor, Insert, OptionText, Statement};
+use crate::parse::{Cursor, Insert, Lifetime, OptionText, Statement};
 use crate::script::{Script, is_word};
 use crate::settings;
 use insert::Planned;
@@ -219,11 +220,18 @@ impl<'a> Planner<'a> {
     fn statement(&mut self, statement: Statement) -> Result<()> {
         match statement {
             Statement::CreateTable(create) => {
-                if let Some(path) = self.catalog.prepare(&create.name, create.if_not_exists)? {
-                    let table = table::bind(self.script, &path, *create, &mut self.told);
-                    let table = Object::Table(table.into());
-                    self.catalog.insert(path, table, self.statement);
-                }
+                let (lifetime, if_not_exists) = (create.lifetime, create.if_not_exists);
+                let path = self
+                    .catalog
+                    .prepare(&create.name, lifetime, if_not_exists)?;
+                let Some(path) = path else {
+                    return Ok(());
+                };
+                let (create, like) = self.like(*create)?;
+                let table = table::bind(self.script, &path, create, &mut self.told);
+                let table = Object::Table(table.into());
+                self.catalog
+                    .insert(path, lifetime, table, self.statement, like);
                 Ok(())
             }
             Statement::CreateView(create) => self.create_view(create),
@@ -248,16 +256,14 @@ impl<'a> Planner<'a> {
             }
             Statement::Drop {
                 noun,
+                lifetime,
                 name,
                 if_exists,
-            } => self.catalog.remove(noun, &name, if_exists),
+            } => self.catalog.remove(noun, lifetime, &name, if_exists),
             Statement::Inserts(inserts) => self.each(inserts, Self::insert),
             Statement::Explain(inserts) => self.each(inserts, Self::explain),
             Statement::Describe(name) => self.describe(&name),
-            Statement::Show(shown, span) => {
-                self.show(shown, span);
-                Ok(())
-            }
+            Statement::Show(show) => self.show(&show),
             Statement::Query(span) => Err(Diagnostic::error(
                 "not-a-pipeline",
                 span,
@@ -359,19 +365,22 @@ impl<'a> Planner<'a> {
     fn remember_broken(&mut self, tokens: &[TokenWithSpan]) {
         let mut cursor = Cursor::new(self.script, tokens);
         let starts = [
-            &["CREATE", "TABLE"][..],
-            &["CREATE", "TEMPORARY", "TABLE"],
-            &["CREATE", "VIEW"],
-            &["CREATE", "TEMPORARY", "VIEW"],
+            (&["CREATE", "TABLE"][..], Lifetime::Permanent),
+            (&["CREATE", "TEMPORARY", "TABLE"], Lifetime::Temporary),
+            (&["CREATE", "VIEW"], Lifetime::Permanent),
+            (&["CREATE", "TEMPORARY", "VIEW"], Lifetime::Temporary),
         ];
-        if !starts.iter().any(|words| cursor.eat_words(words)) {
+        let start = starts.iter().find(|(words, _)| cursor.eat_words(words));
+        let Some((_, lifetime)) = start else {
             return;
-        }
+        };
         cursor.eat_words(&["IF", "NOT", "EXISTS"]);
         if let Ok(name) = cursor.name("a name")
-            && let Ok(Some(path)) = self.catalog.prepare(&name, true)
+            && let Ok(Some(path)) = self.catalog.prepare(&name, *lifetime, true)
         {
-            self.catalog.insert(path, Object::Broken, self.statement);
+            let (broken, statement) = (Object::Broken, self.statement);
+            self.catalog
+                .insert(path, *lifetime, broken, statement, Vec::new());
         }
     }
 

@@ -1,7 +1,7 @@
 //! `CREATE TABLE`, `CREATE VIEW`, `CREATE DATABASE`.
 
-use super::{ColumnDef, ColumnKind, CreateTable, CreateView, Cursor, Ident, Statement};
-use super::{WatermarkDef, parse_type};
+use super::{ColumnDef, ColumnKind, CreateTable, CreateView, Cursor, Feature, Ident, Lifetime};
+use super::{Like, LikeRule, Merge, Statement, WatermarkDef, parse_type};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::script::is_word;
@@ -17,15 +17,15 @@ pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
         return Err(Diagnostic::unsupported(cursor.span(), what)
             .hint("write DROP … IF EXISTS before CREATE"));
     }
-    let temporary = cursor.eat_word("TEMPORARY");
+    let lifetime = lifetime(cursor);
     if cursor.eat_word("TABLE") {
-        let table = parse_table(cursor, start)?;
+        let table = parse_table(cursor, start, lifetime)?;
         return Ok(Statement::CreateTable(Box::new(table)));
     }
     if cursor.eat_word("VIEW") {
-        return parse_view(cursor).map(Statement::CreateView);
+        return parse_view(cursor, lifetime).map(Statement::CreateView);
     }
-    if !temporary && cursor.eat_word("DATABASE") {
+    if lifetime == Lifetime::Permanent && cursor.eat_word("DATABASE") {
         let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
         let name = cursor.name("a database's name")?;
         skip_comment(cursor)?;
@@ -39,6 +39,13 @@ pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
         });
     }
     Err(refuse_noun(cursor))
+}
+
+pub(super) fn lifetime(cursor: &mut Cursor<'_>) -> Lifetime {
+    match cursor.eat_word("TEMPORARY") {
+        true => Lifetime::Temporary,
+        false => Lifetime::Permanent,
+    }
 }
 
 fn refuse_noun(cursor: &Cursor<'_>) -> Diagnostic {
@@ -81,7 +88,7 @@ fn refuse_noun(cursor: &Cursor<'_>) -> Diagnostic {
     }
 }
 
-fn parse_table(cursor: &mut Cursor<'_>, start: Span) -> Result<CreateTable> {
+fn parse_table(cursor: &mut Cursor<'_>, start: Span, lifetime: Lifetime) -> Result<CreateTable> {
     let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
     let name = cursor.name("a table's name")?;
     let mut table = CreateTable {
@@ -92,11 +99,16 @@ fn parse_table(cursor: &mut Cursor<'_>, start: Span) -> Result<CreateTable> {
         watermark: None,
         primary_key: Vec::new(),
         options: Vec::new(),
+        like: None,
+        lifetime,
         mistakes: Told::default(),
     };
     if !cursor.is(&Token::LParen) {
         // `CREATE TABLE t [WITH (…)] LIKE …` and `… AS SELECT`: the columns come from elsewhere.
         parse_clauses(cursor, &mut table)?;
+        if table.like.is_some() {
+            return Ok(table);
+        }
         let message = format!("table '{}' has no columns", table.name.parts[0].value);
         return Err(Diagnostic::error("syntax", cursor.span(), message)
             .hint("list them: CREATE TABLE t (a STRING, b INT) WITH (…)"));
@@ -142,9 +154,6 @@ fn parse_element(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
         return Err(Diagnostic::unsupported(start, "UNIQUE is")
             .detail("Rows are appended; none is refused for its values.")
             .hint("remove the constraint"));
-    }
-    if cursor.is_word("LIKE") {
-        return Err(refuse_like(cursor.span()));
     }
     let before = table.columns.len();
     parse_column(cursor, table).inspect_err(|_| {
@@ -292,7 +301,10 @@ fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()>
         table.options = cursor.options(&mut table.mistakes)?;
     }
     match cursor.peek() {
-        Some(token) if is_word(token, "LIKE") => Err(refuse_like(cursor.span())),
+        Some(token) if is_word(token, "LIKE") => {
+            table.like = Some(parse_like(cursor)?);
+            Ok(())
+        }
         Some(token) if is_word(token, "AS") => Err(Diagnostic::unsupported(
             cursor.span(),
             "CREATE TABLE … AS SELECT is",
@@ -322,9 +334,63 @@ fn pass_clause(cursor: &mut Cursor<'_>, table: &mut CreateTable, error: Diagnost
     Ok(())
 }
 
-fn refuse_like(span: Span) -> Diagnostic {
-    Diagnostic::unsupported(span, "CREATE TABLE … LIKE is")
-        .hint("write the columns and options of the table out")
+fn parse_like(cursor: &mut Cursor<'_>) -> Result<Like> {
+    cursor.expect_words(&["LIKE"])?;
+    let table = cursor.name("a table's name")?;
+    let mut rules: Vec<LikeRule> = Vec::new();
+    if cursor.eat(&Token::LParen) {
+        while !cursor.eat(&Token::RParen) {
+            let start = cursor.span();
+            let rule = parse_rule(cursor)?;
+            if rules.iter().any(|other| other.feature == rule.feature) {
+                let message = "LIKE says twice what becomes of a part";
+                let span = cursor.span_since(start);
+                return Err(Diagnostic::error("like", span, message));
+            }
+            rules.push(rule);
+        }
+    }
+    Ok(Like { table, rules })
+}
+
+fn parse_rule(cursor: &mut Cursor<'_>) -> Result<LikeRule> {
+    let start = cursor.span();
+    let merges = [
+        ("INCLUDING", Merge::Including),
+        ("EXCLUDING", Merge::Excluding),
+        ("OVERWRITING", Merge::Overwriting),
+    ];
+    let merge = merges.iter().find(|(word, _)| cursor.eat_word(word));
+    let Some((word, merge)) = merge else {
+        return Err(cursor.unexpected("`INCLUDING`, `EXCLUDING`, `OVERWRITING` or `)`"));
+    };
+    let features = [
+        ("ALL", None),
+        ("CONSTRAINTS", Some(Feature::Constraints)),
+        ("DISTRIBUTION", Some(Feature::Distribution)),
+        ("GENERATED", Some(Feature::Generated)),
+        ("METADATA", Some(Feature::Metadata)),
+        ("OPTIONS", Some(Feature::Options)),
+        ("PARTITIONS", Some(Feature::Partitions)),
+        ("WATERMARKS", Some(Feature::Watermarks)),
+    ];
+    let Some((part, feature)) = features.iter().find(|(part, _)| cursor.eat_word(part)) else {
+        let parts: Vec<&str> = features.iter().map(|(part, _)| *part).collect();
+        return Err(cursor.unexpected(&format!("one of {}", parts.join(", "))));
+    };
+    let one_of_two = matches!(
+        feature,
+        None | Some(Feature::Constraints | Feature::Distribution | Feature::Partitions)
+    );
+    if *merge == Merge::Overwriting && one_of_two {
+        let message = format!("{word} {part} is not a rule of LIKE");
+        let error = Diagnostic::error("like", cursor.span_since(start), message);
+        return Err(error.hint(format!("INCLUDING {part} or EXCLUDING {part}")));
+    }
+    Ok(LikeRule {
+        merge: *merge,
+        feature: *feature,
+    })
 }
 
 fn skip_comment(cursor: &mut Cursor<'_>) -> Result<()> {
@@ -334,7 +400,7 @@ fn skip_comment(cursor: &mut Cursor<'_>) -> Result<()> {
     Ok(())
 }
 
-fn parse_view(cursor: &mut Cursor<'_>) -> Result<CreateView> {
+fn parse_view(cursor: &mut Cursor<'_>, lifetime: Lifetime) -> Result<CreateView> {
     let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
     let name = cursor.name("a view's name")?;
     let columns = if cursor.is(&Token::LParen) {
@@ -349,5 +415,6 @@ fn parse_view(cursor: &mut Cursor<'_>) -> Result<CreateView> {
         if_not_exists,
         columns,
         query: cursor.query()?,
+        lifetime,
     })
 }

@@ -1,6 +1,6 @@
 //! Statements other than `CREATE`.
 
-use super::{Cursor, Ident, Insert, Noun, Shown, Statement, ddl};
+use super::{Cursor, Ident, Insert, Name, Noun, Pattern, Show, Shown, Statement, ddl};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::did_you_mean;
@@ -207,12 +207,14 @@ fn parse_explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
 }
 
 fn parse_set(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let start = cursor.span();
     cursor.expect_words(&["SET"])?;
     if cursor.at_end() {
-        return Err(
-            Diagnostic::unsupported(cursor.span(), "SET without a key is")
-                .hint("write SET 'key' = 'value'"),
-        );
+        return Ok(Statement::Show(Show {
+            what: Shown::Settings,
+            like: None,
+            span: start,
+        }));
     }
     let key = setting(cursor, "a key in single quotes")?;
     cursor.expect(&Token::Eq)?;
@@ -254,23 +256,61 @@ fn setting(cursor: &mut Cursor<'_>, what: &str) -> Result<Ident> {
 fn parse_show(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let start = cursor.span();
     cursor.expect_words(&["SHOW"])?;
-    let shown = [
-        (&["TABLES"][..], Shown::Tables),
-        (&["VIEWS"], Shown::Views),
-        (&["DATABASES"], Shown::Databases),
-        (&["CATALOGS"], Shown::Catalogs),
-        (&["CURRENT", "DATABASE"], Shown::CurrentDatabase),
-        (&["CURRENT", "CATALOG"], Shown::CurrentCatalog),
-    ];
-    for (words, what) in shown {
-        if cursor.eat_words(words) {
-            return Ok(Statement::Show(what, cursor.span_since(start)));
+    let what = if cursor.eat_word("TABLES") {
+        Shown::Tables(database(cursor)?)
+    } else if cursor.eat_word("VIEWS") {
+        Shown::Views(database(cursor)?)
+    } else if cursor.eat_word("COLUMNS") {
+        if !cursor.eat_word("FROM") && !cursor.eat_word("IN") {
+            return Err(cursor.unexpected("`FROM` or `IN`"));
         }
+        Shown::Columns(cursor.name("a table's name")?)
+    } else if cursor.eat_word("DATABASES") {
+        Shown::Databases
+    } else if cursor.eat_word("CATALOGS") {
+        Shown::Catalogs
+    } else if cursor.eat_words(&["CURRENT", "DATABASE"]) {
+        Shown::CurrentDatabase
+    } else if cursor.eat_words(&["CURRENT", "CATALOG"]) {
+        Shown::CurrentCatalog
+    } else {
+        let word = cursor.peek().map(|token| token.token.to_string());
+        let what = format!("SHOW {} is", word.unwrap_or_default().to_ascii_uppercase());
+        return Err(Diagnostic::unsupported(cursor.span(), what).hint(
+            "SHOW TABLES, VIEWS, COLUMNS FROM table, DATABASES, CATALOGS, CURRENT DATABASE or CURRENT CATALOG",
+        ));
+    };
+    let like = match what {
+        Shown::CurrentDatabase | Shown::CurrentCatalog => None,
+        Shown::Databases | Shown::Catalogs => pattern(cursor)?,
+        // As in Flink.
+        _ if cursor.is_word("ILIKE") => return Err(cursor.unexpected("`LIKE`")),
+        _ => pattern(cursor)?,
+    };
+    let span = cursor.span_since(start);
+    Ok(Statement::Show(Show { what, like, span }))
+}
+
+/// `FROM [catalog.]database`.
+fn database(cursor: &mut Cursor<'_>) -> Result<Option<Name>> {
+    let named = cursor.eat_word("FROM") || cursor.eat_word("IN");
+    named.then(|| cursor.name("a database's name")).transpose()
+}
+
+fn pattern(cursor: &mut Cursor<'_>) -> Result<Option<Pattern>> {
+    let negated = cursor.eat_word("NOT");
+    let ignore_case = cursor.eat_word("ILIKE");
+    if !ignore_case && !cursor.eat_word("LIKE") {
+        return match negated {
+            true => Err(cursor.unexpected("`LIKE`")),
+            false => Ok(None),
+        };
     }
-    let word = cursor.peek().map(|token| token.token.to_string());
-    let what = format!("SHOW {} is", word.unwrap_or_default().to_ascii_uppercase());
-    Err(Diagnostic::unsupported(cursor.span(), what)
-        .hint("SHOW TABLES, VIEWS, DATABASES, CATALOGS, CURRENT DATABASE or CURRENT CATALOG"))
+    Ok(Some(Pattern {
+        text: cursor.text("a pattern in single quotes")?.value,
+        ignore_case,
+        negated,
+    }))
 }
 
 fn parse_describe(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -300,23 +340,29 @@ fn parse_use(cursor: &mut Cursor<'_>) -> Result<Statement> {
 
 fn parse_drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect_words(&["DROP"])?;
-    cursor.eat_word("TEMPORARY");
+    let lifetime = ddl::lifetime(cursor);
     let noun = if cursor.eat_word("TABLE") {
         Noun::Table
     } else if cursor.eat_word("VIEW") {
         Noun::View
     } else if cursor.eat_word("DATABASE") {
-        Noun::Database
+        Noun::Database { cascade: false }
     } else {
         return Err(cursor.unexpected("`TABLE`, `VIEW` or `DATABASE`"));
     };
     let if_exists = cursor.eat_words(&["IF", "EXISTS"]);
     let name = cursor.name("a name")?;
-    if noun == Noun::Database && !cursor.eat_word("CASCADE") {
-        cursor.eat_word("RESTRICT");
-    }
+    let noun = match noun {
+        Noun::Database { .. } if cursor.eat_word("CASCADE") => Noun::Database { cascade: true },
+        Noun::Database { .. } => {
+            cursor.eat_word("RESTRICT");
+            noun
+        }
+        _ => noun,
+    };
     Ok(Statement::Drop {
         noun,
+        lifetime,
         name,
         if_exists,
     })

@@ -36,7 +36,11 @@ struct Cte {
 
 impl Planner<'_> {
     pub(super) fn create_view(&mut self, create: crate::parse::CreateView) -> Result<()> {
-        let Some(path) = self.catalog.prepare(&create.name, create.if_not_exists)? else {
+        let (lifetime, if_not_exists) = (create.lifetime, create.if_not_exists);
+        let path = self
+            .catalog
+            .prepare(&create.name, lifetime, if_not_exists)?;
+        let Some(path) = path else {
             return Ok(());
         };
         let relation = self.relation(&create.query)?;
@@ -54,7 +58,8 @@ impl Planner<'_> {
             database: self.catalog.current.clone(),
         };
         let view = Object::View(view.into());
-        self.catalog.insert(path, view, self.statement);
+        self.catalog
+            .insert(path, lifetime, view, self.statement, Vec::new());
         Ok(())
     }
 

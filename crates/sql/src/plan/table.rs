@@ -3,7 +3,7 @@
 use super::expr::Binder;
 use super::scope::{Scope, ScopeColumn};
 use crate::Result;
-use crate::catalog::{Column, ColumnSource, Path, Table, Watermark};
+use crate::catalog::{Column, ColumnSource, Declared, Path, Table, Watermark};
 use crate::connector::metadata_key;
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::{ColumnKind, CreateTable, Ident, WatermarkDef};
@@ -29,6 +29,10 @@ pub(super) fn bind(
     told: &mut Told,
 ) -> Table {
     told.append(create.mistakes);
+    let declared = Declared {
+        columns: create.columns.clone(),
+        watermark: create.watermark.clone(),
+    };
     let mut columns = Vec::new();
     let mut computed = Vec::new();
     for (position, def) in create.columns.into_iter().enumerate() {
@@ -76,6 +80,7 @@ pub(super) fn bind(
         primary_key: create.primary_key,
         options: create.options,
         span: create.span,
+        declared,
     }
 }
 

@@ -66,10 +66,6 @@ CREATE TABLE t (h INT METADATA FROM 'headers') WITH ('connector' = 'kafka');
 CREATE TABLE t (o BIGINT METADATA FROM 'offset') WITH ('connector' = 'print');
 -- case: partitions
 CREATE TABLE t (a INT, b STRING) PARTITIONED BY (b) WITH ('connector' = 'print');
--- case: LIKE
-CREATE TABLE t LIKE u;
--- case: LIKE with columns
-CREATE TABLE t (a INT) WITH ('connector' = 'print') LIKE u;
 -- case: create table as
 CREATE TABLE t WITH ('connector' = 'print') AS SELECT 1;
 -- case: or replace

@@ -7,10 +7,6 @@ CREATE TABLE p (id BIGINT, dt STRING) PARTITIONED BY (dt) WITH ('connector' = 'b
 CREATE TABLE p (id BIGINT) DISTRIBUTED BY HASH(id) INTO 4 BUCKETS WITH ('connector' = 'blackhole');
 -- case: DISTRIBUTED INTO
 CREATE TABLE p (id BIGINT) DISTRIBUTED INTO 4 BUCKETS WITH ('connector' = 'blackhole');
--- case: LIKE behind the options
-CREATE TABLE p WITH ('connector' = 'blackhole') LIKE orders;
--- case: LIKE with its options
-CREATE TABLE p (extra INT) WITH ('connector' = 'blackhole') LIKE orders (EXCLUDING ALL INCLUDING CONSTRAINTS);
 -- case: CREATE TABLE AS
 CREATE TABLE p WITH ('connector' = 'blackhole') AS SELECT id FROM orders;
 -- case: CREATE OR REPLACE TABLE
@@ -54,8 +50,6 @@ SHOW CREATE TABLE orders;
 DESCRIBE order;
 -- case: DESCRIBE of a database
 DESCRIBE DATABASE default_database;
--- case: SET without a key
-SET;
 -- case: USE MODULES
 USE MODULES core;
 -- case: LOAD MODULE

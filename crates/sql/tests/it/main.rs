@@ -380,7 +380,11 @@ fn a_definition_is_what_the_insert_means() {
     let hinted =
         "INSERT INTO snk SELECT a FROM src /*+ OPTIONS('scan.startup.mode'='latest-offset') */;";
     let plain = "INSERT INTO snk SELECT a FROM src;";
+    // What a table is like is part of it, also when that is gone.
+    let alike = "CREATE TABLE copy LIKE src; DROP TABLE src; CREATE VIEW v AS SELECT a FROM copy;";
+    let copied = definition(&[SRC, SINK, alike, insert]);
     for (one, other) in [
+        (vec![&wider, SINK, alike, insert], copied),
         (vec![&wider, SINK, view, insert], base.clone()),
         (vec![SRC, SINK, fewer, insert], base.clone()),
         (
