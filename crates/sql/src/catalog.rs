@@ -1,6 +1,7 @@
 //! The tables, views and databases that a script has declared so far.
 //!
-//! Everything lives in Flink's `default_catalog`. A `CREATE TABLE` checks its columns here; its options are checked where the
+//! A script begins in Flink's `default_catalog`; `CREATE CATALOG` makes others, which hold tables by name alone or are an Iceberg
+//! catalog, whose tables need no connector. All are known by what the script declares. A `CREATE TABLE` checks its columns here; its options are checked where the
 //! table is used, because only then it is known whether it is read or written (Flink does the same).
 
 use crate::Result;
@@ -10,16 +11,40 @@ use crate::suggest::{did_you_mean, near_or_all};
 use lw_graph::{Expr, LogicalType, MetadataKey};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::rc::Rc;
 
-pub(crate) const CATALOG: &str = "default_catalog";
+const CATALOG: &str = "default_catalog";
 const DATABASE: &str = "default_database";
 
-/// `database.object` within the one catalog.
+/// `catalog.database`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub catalog: String,
+    pub database: String,
+}
+
+/// `catalog.database.object`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Path {
-    pub database: String,
+    pub place: Place,
     pub object: String,
+}
+
+/// Without the catalog where that is the first one: so the definitions of INSERTs have been written since there are others.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.catalog.as_str() {
+            CATALOG => f.write_str(&self.database),
+            catalog => write!(f, "{catalog}.{}", self.database),
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.place, self.object)
+    }
 }
 
 #[derive(Debug)]
@@ -114,7 +139,7 @@ pub(crate) struct View {
     pub columns: Vec<Ident>,
     pub query: Query,
     /// The database in which the view's own names are looked up.
-    pub database: String,
+    pub place: Place,
 }
 
 #[derive(Clone, Debug)]
@@ -127,8 +152,9 @@ pub(crate) enum Object {
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    databases: BTreeSet<String>,
-    pub current: String,
+    catalogs: BTreeMap<String, Mounted>,
+    databases: BTreeSet<Place>,
+    pub current: Place,
     objects: BTreeMap<Path, Entry>,
     /// Those that were declared TEMPORARY: they stand before the others.
     temporary: BTreeMap<Path, Entry>,
@@ -136,6 +162,16 @@ pub(crate) struct Catalog {
     asked: RefCell<BTreeSet<Path>>,
     /// Databases that no statement has created, with the name that took them for granted.
     assumed: Vec<(String, Span)>,
+}
+
+/// What a CREATE CATALOG made.
+#[derive(Debug)]
+struct Mounted {
+    default_database: String,
+    /// The options that every table of an Iceberg catalog has.
+    iceberg: Option<Vec<OptionText>>,
+    /// `None` for the catalog that is there from the start.
+    statement: Option<Span>,
 }
 
 #[derive(Debug)]
@@ -150,9 +186,19 @@ pub(crate) type Statement = (Path, Span);
 
 impl Catalog {
     pub(crate) fn new() -> Catalog {
+        let current = Place {
+            catalog: CATALOG.to_string(),
+            database: DATABASE.to_string(),
+        };
+        let first = Mounted {
+            default_database: DATABASE.to_string(),
+            iceberg: None,
+            statement: None,
+        };
         Catalog {
-            databases: BTreeSet::from([DATABASE.to_string()]),
-            current: DATABASE.to_string(),
+            catalogs: BTreeMap::from([(CATALOG.to_string(), first)]),
+            databases: BTreeSet::from([current.clone()]),
+            current,
             objects: BTreeMap::new(),
             temporary: BTreeMap::new(),
             asked: RefCell::default(),
@@ -162,29 +208,106 @@ impl Catalog {
 
     /// Completes a name by the current database.
     pub(crate) fn path(&self, name: &Name) -> Result<Path> {
-        let (database, object) = match name.parts.as_slice() {
+        let (place, object) = match name.parts.as_slice() {
             [object] => (self.current.clone(), object),
-            [database, object] => (database.value.clone(), object),
-            [catalog, database, object] => {
-                self.check_catalog(catalog)?;
-                (database.value.clone(), object)
-            }
+            [database, object] => (self.place(None, database)?, object),
+            [catalog, database, object] => (self.place(Some(catalog), database)?, object),
             _ => unreachable!("a name has one to three parts"),
         };
         Ok(Path {
-            database,
+            place,
             object: object.value.clone(),
         })
     }
 
-    pub(crate) fn check_catalog(&self, catalog: &Ident) -> Result<()> {
-        if catalog.value == CATALOG {
-            return Ok(());
+    fn place(&self, catalog: Option<&Ident>, database: &Ident) -> Result<Place> {
+        if let Some(catalog) = catalog {
+            self.mounted(catalog)?;
+        }
+        let catalog = catalog.map_or(&self.current.catalog, |catalog| &catalog.value);
+        Ok(Place {
+            catalog: catalog.clone(),
+            database: database.value.clone(),
+        })
+    }
+
+    fn mounted(&self, catalog: &Ident) -> Result<&Mounted> {
+        if let Some(mounted) = self.catalogs.get(&catalog.value) {
+            return Ok(mounted);
         }
         let message = format!("there is no catalog '{}'", catalog.value);
+        let known = self.catalogs.keys().map(String::as_str);
         Err(Diagnostic::error("unknown-catalog", catalog.span, message)
-            .detail("A script's own tables live in default_catalog.")
-            .hint("write database.table; the lakehouse's catalog is the table's option 'catalog-name'"))
+            .detail("A catalog is there once the script has created it; default_catalog is there from the start.")
+            .hint(format!("CREATE CATALOG {} WITH ('type' = 'iceberg', …)", catalog.value))
+            .hint_if(did_you_mean(&catalog.value, known)))
+    }
+
+    pub(crate) fn create_catalog(
+        &mut self,
+        name: &Ident,
+        default_database: String,
+        iceberg: Option<Vec<OptionText>>,
+        statement: Span,
+    ) {
+        self.databases.insert(Place {
+            catalog: name.value.clone(),
+            database: default_database.clone(),
+        });
+        let mounted = Mounted {
+            default_database,
+            iceberg,
+            statement: Some(statement),
+        };
+        self.catalogs.insert(name.value.clone(), mounted);
+    }
+
+    pub(crate) fn has_catalog(&self, name: &str) -> bool {
+        self.catalogs.contains_key(name)
+    }
+
+    pub(crate) fn use_catalog(&mut self, name: &Ident) -> Result<()> {
+        let database = self.mounted(name)?.default_database.clone();
+        let catalog = name.value.clone();
+        self.current = Place { catalog, database };
+        Ok(())
+    }
+
+    pub(crate) fn catalogs(&self) -> Vec<String> {
+        self.catalogs.keys().cloned().collect()
+    }
+
+    /// The options that a table has from its catalog, and the statement that says so.
+    pub(crate) fn of_iceberg(&self, path: &Path) -> Option<(Vec<OptionText>, Statement)> {
+        let mounted = self.catalogs.get(&path.place.catalog)?;
+        let created = Path {
+            place: path.place.clone(),
+            object: String::new(),
+        };
+        let statement = (created, mounted.statement?);
+        Some((mounted.iceberg.clone()?, statement))
+    }
+
+    fn remove_catalog(&mut self, name: &Name, if_exists: bool) -> Result<()> {
+        let [catalog] = name.parts.as_slice() else {
+            let message = "a catalog's name has one part";
+            return Err(Diagnostic::error("syntax", name.span, message));
+        };
+        if let Err(unknown) = self.mounted(catalog) {
+            return if if_exists { Ok(()) } else { Err(unknown) };
+        }
+        if self.current.catalog == catalog.value {
+            let message = format!("catalog '{}' is in use", catalog.value);
+            return Err(Diagnostic::error("in-use", name.span, message)
+                .hint(format!("USE CATALOG {CATALOG};")));
+        }
+        self.catalogs.remove(&catalog.value);
+        self.databases
+            .retain(|place| place.catalog != catalog.value);
+        let stays = |path: &Path, _: &mut Entry| path.place.catalog != catalog.value;
+        self.objects.retain(stays);
+        self.temporary.retain(stays);
+        Ok(())
     }
 
     pub(crate) fn create_database(&mut self, name: &Name, if_not_exists: bool) -> Result<()> {
@@ -206,13 +329,10 @@ impl Catalog {
         Ok(())
     }
 
-    fn database_of(&self, name: &Name) -> Result<String> {
+    fn database_of(&self, name: &Name) -> Result<Place> {
         match name.parts.as_slice() {
-            [database] => Ok(database.value.clone()),
-            [catalog, database] => {
-                self.check_catalog(catalog)?;
-                Ok(database.value.clone())
-            }
+            [database] => self.place(None, database),
+            [catalog, database] => self.place(Some(catalog), database),
             _ => Err(Diagnostic::error(
                 "syntax",
                 name.span,
@@ -221,12 +341,13 @@ impl Catalog {
         }
     }
 
-    fn unknown_database(&self, database: &str, span: Span) -> Diagnostic {
-        let message = format!("there is no database '{database}'");
-        let known = self.databases.iter().map(String::as_str);
+    fn unknown_database(&self, place: &Place, span: Span) -> Diagnostic {
+        let message = format!("there is no database '{place}'");
+        let known = self.databases.iter().filter(|p| p.catalog == place.catalog);
+        let known = known.map(|place| place.database.as_str());
         Diagnostic::error("unknown-database", span, message)
-            .hint(format!("CREATE DATABASE {database}"))
-            .hint_if(did_you_mean(database, known))
+            .hint(format!("CREATE DATABASE {place}"))
+            .hint_if(did_you_mean(&place.database, known))
     }
 
     /// Whether a CREATE has something to do; its database is created where it is missing.
@@ -245,8 +366,10 @@ impl Catalog {
             return Err(Diagnostic::error("exists", name.span, message)
                 .hint("give it another name, or write CREATE TABLE IF NOT EXISTS"));
         }
-        if self.databases.insert(path.database.clone()) {
-            self.assumed.push((path.database.clone(), name.span));
+        // An Iceberg catalog has databases that no script has made.
+        let is_new = self.databases.insert(path.place.clone());
+        if is_new && self.catalogs[&path.place.catalog].iceberg.is_none() {
+            self.assumed.push((path.place.to_string(), name.span));
         }
         Ok(Some(path))
     }
@@ -292,6 +415,9 @@ impl Catalog {
         if let Noun::Database { cascade } = noun {
             return self.remove_database(cascade, name, if_exists);
         }
+        if noun == Noun::Catalog {
+            return self.remove_catalog(name, if_exists);
+        }
         let path = self.path(name)?;
         let what = if noun == Noun::View { "view" } else { "table" };
         if lifetime == Lifetime::Permanent && self.temporary.contains_key(&path) {
@@ -331,7 +457,8 @@ impl Catalog {
 
     fn remove_database(&mut self, cascade: bool, name: &Name, if_exists: bool) -> Result<()> {
         let database = self.database_of(name)?;
-        if database == DATABASE {
+        let is_default = |mounted: &Mounted| mounted.default_database == database.database;
+        if self.catalogs.get(&database.catalog).is_some_and(is_default) {
             let message = "the default database cannot be dropped";
             return Err(Diagnostic::error("unsupported", name.span, message));
         }
@@ -341,19 +468,22 @@ impl Catalog {
                 false => Err(self.unknown_database(&database, name.span)),
             };
         }
-        if !cascade && self.entries().keys().any(|path| path.database == database) {
+        if !cascade && self.entries().keys().any(|path| path.place == database) {
             let message = format!("database '{database}' is not empty");
             return Err(Diagnostic::error("not-empty", name.span, message)
                 .hint(format!("DROP DATABASE {database} CASCADE")));
         }
         self.databases.remove(&database);
-        self.objects.retain(|path, _| path.database != database);
-        self.temporary.retain(|path, _| path.database != database);
+        self.objects.retain(|path, _| path.place != database);
+        self.temporary.retain(|path, _| path.place != database);
         Ok(())
     }
 
+    /// Of the current catalog.
     pub(crate) fn databases(&self) -> Vec<String> {
-        self.databases.iter().cloned().collect()
+        let here = self.databases.iter();
+        let here = here.filter(|place| place.catalog == self.current.catalog);
+        here.map(|place| place.database.clone()).collect()
     }
 
     /// Names in a database, the current one where none is given, of what is wanted.
@@ -375,7 +505,7 @@ impl Catalog {
         let entries = self.entries();
         let here = entries.iter().filter(|(path, entry)| {
             let object = &entry.object;
-            path.database == database && wanted(object) && !matches!(object, Object::Broken)
+            path.place == database && wanted(object) && !matches!(object, Object::Broken)
         });
         Ok(here.map(|(path, _)| path.object.clone()).collect())
     }
@@ -430,19 +560,29 @@ impl Catalog {
     }
 
     fn unknown(&self, path: &Path, span: Span) -> Diagnostic {
-        if !self.databases.contains(&path.database) {
-            return self.unknown_database(&path.database, span);
+        let is_iceberg = |mounted: &Mounted| mounted.iceberg.is_some();
+        let is_iceberg = self
+            .catalogs
+            .get(&path.place.catalog)
+            .is_some_and(is_iceberg);
+        if !is_iceberg && !self.databases.contains(&path.place) {
+            return self.unknown_database(&path.place, span);
         }
         let message = format!("there is no table '{}'", path.object);
         let error = Diagnostic::error("unknown-table", span, message);
+        if is_iceberg {
+            return error
+                .detail("A table of an Iceberg catalog is known by its declaration in the script, also where it exists.")
+                .hint(format!("CREATE TABLE IF NOT EXISTS {path} (…);"));
+        }
         let entries = self.entries();
         let elsewhere = entries.keys().find(|other| other.object == path.object);
         if let Some(other) = elsewhere {
-            return error.hint(format!("did you mean {}.{}?", other.database, other.object));
+            return error.hint(format!("did you mean {other}?"));
         }
         let known: Vec<&str> = entries
             .keys()
-            .filter(|other| other.database == path.database)
+            .filter(|other| other.place == path.place)
             .map(|other| other.object.as_str())
             .collect();
         if known.is_empty() {

@@ -10,6 +10,7 @@ mod kafka;
 mod options;
 mod print;
 
+pub(crate) use iceberg::CATALOG_OPTIONS as ICEBERG_CATALOG;
 pub(crate) use kafka::key_name;
 
 use crate::Result;

@@ -45,6 +45,7 @@ pub(crate) enum Statement {
         name: Name,
         if_not_exists: bool,
     },
+    CreateCatalog(CreateCatalog),
     Use(Name),
     UseCatalog(Ident),
     Set {
@@ -72,6 +73,7 @@ pub(crate) enum Noun {
     Table,
     View,
     Database { cascade: bool },
+    Catalog,
 }
 
 /// Whether a table or view was declared as TEMPORARY. One of each may have the same name; the temporary one is the one that is
@@ -188,6 +190,14 @@ pub(crate) struct WatermarkDef {
     pub column: Ident,
     pub expression: ast::Expr,
     pub span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) struct CreateCatalog {
+    pub name: Ident,
+    pub if_not_exists: bool,
+    pub options: Vec<OptionText>,
+    pub mistakes: Told,
 }
 
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 mod advice;
 mod algebra;
 mod arena;
+mod catalog;
 mod coerce;
 mod describe;
 mod expr;
@@ -227,7 +228,7 @@ impl<'a> Planner<'a> {
                 let Some(path) = path else {
                     return Ok(());
                 };
-                let (create, like) = self.like(*create)?;
+                let (create, like) = self.declaration(&path, *create)?;
                 let table = table::bind(self.script, &path, create, &mut self.told);
                 let table = Object::Table(table.into());
                 self.catalog
@@ -240,7 +241,8 @@ impl<'a> Planner<'a> {
                 if_not_exists,
             } => self.catalog.create_database(&name, if_not_exists),
             Statement::Use(name) => self.catalog.use_database(&name),
-            Statement::UseCatalog(catalog) => self.catalog.check_catalog(&catalog),
+            Statement::UseCatalog(catalog) => self.catalog.use_catalog(&catalog),
+            Statement::CreateCatalog(create) => self.create_catalog(create),
             Statement::Set { key, value } => {
                 let value = settings::check(&key, &value, &mut self.told)?;
                 self.plan.settings.insert(key.value, value);

@@ -24,6 +24,15 @@ const OWN: &[&str] = &[
     "format-version",
 ];
 
+/// Options of `CREATE CATALOG … WITH ('type' = 'iceberg')`.
+pub(crate) const CATALOG_OPTIONS: &[&str] = &[
+    "type",
+    "catalog-type",
+    "uri",
+    "warehouse",
+    "default-database",
+];
+
 /// Options of Flink's sink that change what is written.
 const NOT_YET: &[&str] = &[
     "catalog-impl",
@@ -58,7 +67,8 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
                 .hint("remove the PRIMARY KEY, and deduplicate when reading"),
         );
     }
-    let (database, object) = (&used.table.path.database, &used.table.path.object);
+    let path = &used.table.path;
+    let (database, object) = (&path.place.database, &path.object);
     let name = |key: &str, default: &String| {
         let value = options.value(key).map(|value| value.value.clone());
         value.unwrap_or_else(|| default.clone())

@@ -1,6 +1,8 @@
-//! `CREATE TABLE`, `CREATE VIEW`, `CREATE DATABASE`.
+//! `CREATE TABLE`, `CREATE VIEW`, `CREATE DATABASE`, `CREATE CATALOG`.
 
-use super::{ColumnDef, ColumnKind, CreateTable, CreateView, Cursor, Feature, Ident, Lifetime};
+use super::{
+    ColumnDef, ColumnKind, CreateCatalog, CreateTable, CreateView, Cursor, Feature, Ident, Lifetime,
+};
 use super::{Like, LikeRule, Merge, Statement, WatermarkDef, parse_type};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span, Told};
@@ -38,7 +40,27 @@ pub(super) fn parse_create(cursor: &mut Cursor<'_>) -> Result<Statement> {
             if_not_exists,
         });
     }
+    if lifetime == Lifetime::Permanent && cursor.eat_word("CATALOG") {
+        return parse_catalog(cursor).map(Statement::CreateCatalog);
+    }
     Err(refuse_noun(cursor))
+}
+
+fn parse_catalog(cursor: &mut Cursor<'_>) -> Result<CreateCatalog> {
+    let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.ident("a catalog's name")?;
+    skip_comment(cursor)?;
+    let mut mistakes = Told::default();
+    let options = match cursor.eat_word("WITH") {
+        true => cursor.options(&mut mistakes)?,
+        false => Vec::new(),
+    };
+    Ok(CreateCatalog {
+        name,
+        if_not_exists,
+        options,
+        mistakes,
+    })
 }
 
 pub(super) fn lifetime(cursor: &mut Cursor<'_>) -> Lifetime {
@@ -50,11 +72,6 @@ pub(super) fn lifetime(cursor: &mut Cursor<'_>) -> Lifetime {
 
 fn refuse_noun(cursor: &Cursor<'_>) -> Diagnostic {
     let advice = [
-        (
-            "CATALOG",
-            "CREATE CATALOG is",
-            "name the catalog in the table: 'connector' = 'iceberg', 'catalog-name' = '…'",
-        ),
         (
             "FUNCTION",
             "a user-defined function is",
@@ -80,9 +97,9 @@ fn refuse_noun(cursor: &Cursor<'_>) -> Diagnostic {
         Some((_, what, hint)) => Diagnostic::unsupported(cursor.span(), *what).hint(*hint),
         None => {
             let written = cursor.peek().map(|token| token.token.to_string());
-            let nouns = ["TABLE", "VIEW", "DATABASE", "TEMPORARY"];
+            let nouns = ["TABLE", "VIEW", "DATABASE", "CATALOG", "TEMPORARY"];
             cursor
-                .unexpected("`TABLE`, `VIEW` or `DATABASE`")
+                .unexpected("`TABLE`, `VIEW`, `DATABASE` or `CATALOG`")
                 .hint_if(did_you_mean(&written.unwrap_or_default(), nouns))
         }
     }

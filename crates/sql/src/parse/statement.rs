@@ -347,8 +347,10 @@ fn parse_drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
         Noun::View
     } else if cursor.eat_word("DATABASE") {
         Noun::Database { cascade: false }
+    } else if cursor.eat_word("CATALOG") {
+        Noun::Catalog
     } else {
-        return Err(cursor.unexpected("`TABLE`, `VIEW` or `DATABASE`"));
+        return Err(cursor.unexpected("`TABLE`, `VIEW`, `DATABASE` or `CATALOG`"));
     };
     let if_exists = cursor.eat_words(&["IF", "EXISTS"]);
     let name = cursor.name("a name")?;

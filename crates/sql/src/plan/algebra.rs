@@ -249,8 +249,7 @@ impl fmt::Display for Algebra {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Algebra::Scan(scan) => {
-                let path = &scan.table.path;
-                write!(f, "Scan({}.{}", path.database, path.object)?;
+                write!(f, "Scan({}", scan.table.path)?;
                 if scan.options.len() != scan.table.options.len() {
                     f.write_str(", with hints")?;
                 }

@@ -3,7 +3,7 @@
 use super::algebra::Attribute;
 use super::{Explanation, Planner};
 use crate::Result;
-use crate::catalog::{CATALOG, Column, ColumnSource, Object, Table};
+use crate::catalog::{Column, ColumnSource, Object, Table};
 use crate::connector::key_name;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Name, Show, Shown};
@@ -35,9 +35,15 @@ impl Planner<'_> {
             Shown::Tables(database) => ("table name", catalog.names(database.as_ref(), |_| true)?),
             Shown::Views(database) => ("view name", catalog.names(database.as_ref(), is_view)?),
             Shown::Databases => ("database name", catalog.databases()),
-            Shown::Catalogs => ("catalog name", vec![CATALOG.to_string()]),
-            Shown::CurrentDatabase => ("current database name", vec![catalog.current.clone()]),
-            Shown::CurrentCatalog => ("current catalog name", vec![CATALOG.to_string()]),
+            Shown::Catalogs => ("catalog name", catalog.catalogs()),
+            Shown::CurrentDatabase => {
+                let current = catalog.current.database.clone();
+                ("current database name", vec![current])
+            }
+            Shown::CurrentCatalog => {
+                let current = catalog.current.catalog.clone();
+                ("current catalog name", vec![current])
+            }
             Shown::Columns(table) => {
                 let mut rows = self.described(table)?;
                 rows.retain(|[name, ..]| is_shown(show, name));

@@ -49,7 +49,7 @@ impl Planner<'_> {
         }
         let table = match &sink {
             SinkSpec::Iceberg(iceberg) => format!("{}.{}", iceberg.namespace, iceberg.table),
-            _ => format!("{}.{}", target.path.database, target.path.object),
+            _ => target.path.to_string(),
         };
         Ok(Planned {
             source,
@@ -69,7 +69,7 @@ impl Planner<'_> {
         let mut definition = String::new();
         for (path, statement) in self.catalog.asked() {
             let text = self.script.plain_text(statement);
-            definition += &format!("{}.{}: {text};\n", path.database, path.object);
+            definition += &format!("{path}: {text};\n");
         }
         let text = self.script.plain_text(insert.span);
         definition + &format!("{}: {text}", self.catalog.current)

@@ -55,7 +55,7 @@ impl Planner<'_> {
         let view = View {
             columns: create.columns,
             query: create.query,
-            database: self.catalog.current.clone(),
+            place: self.catalog.current.clone(),
         };
         let view = Object::View(view.into());
         self.catalog
@@ -233,7 +233,7 @@ impl Planner<'_> {
                 let relation = Relation::of_table(table, options, span);
                 let qualifier = match alias_name {
                     Some(alias) => vec![alias],
-                    None => vec!["default_catalog".to_string(), path.database, path.object],
+                    None => vec![path.place.catalog, path.place.database, path.object],
                 };
                 self.scoped(relation, qualifier, &renamed, span)
             }
@@ -242,14 +242,14 @@ impl Planner<'_> {
 
     /// A view's query, in the database in which it was written.
     fn view(&mut self, view: &View, around: &Around) -> Result<Relation> {
-        let database = std::mem::replace(&mut self.catalog.current, view.database.clone());
+        let place = std::mem::replace(&mut self.catalog.current, view.place.clone());
         let inner = Around {
             span: view.query.span,
             ctes: Vec::new(),
             depth: around.depth,
         };
         let relation = self.query(&view.query.ast, &inner);
-        self.catalog.current = database;
+        self.catalog.current = place;
         relation
     }
 

@@ -11,9 +11,6 @@ CREATE TABLE p (id BIGINT) DISTRIBUTED INTO 4 BUCKETS WITH ('connector' = 'black
 CREATE TABLE p WITH ('connector' = 'blackhole') AS SELECT id FROM orders;
 -- case: CREATE OR REPLACE TABLE
 CREATE OR REPLACE TABLE p (id BIGINT) WITH ('connector' = 'blackhole');
--- case: CREATE CATALOG and its use
-CREATE CATALOG lake WITH ('type' = 'iceberg', 'catalog-type' = 'rest', 'uri' = 'http://localhost:8181');
-USE CATALOG lake;
 -- case: a table of another catalog
 INSERT INTO lake.db.t SELECT id FROM orders;
 -- case: a database with options

@@ -21,8 +21,6 @@ ALTER TABLE t ADD b INT;
 ADD JAR 'x.jar';
 -- case: a function of one's own
 CREATE FUNCTION f AS 'com.example.F';
--- case: a catalog of one's own
-CREATE CATALOG c WITH ('type' = 'iceberg');
 -- case: another catalog
 USE CATALOG hive;
 -- case: an unknown database

@@ -383,7 +383,16 @@ fn a_definition_is_what_the_insert_means() {
     // What a table is like is part of it, also when that is gone.
     let alike = "CREATE TABLE copy LIKE src; DROP TABLE src; CREATE VIEW v AS SELECT a FROM copy;";
     let copied = definition(&[SRC, SINK, alike, insert]);
+    // And what a table has from its catalog.
+    let catalog =
+        "CREATE CATALOG lake WITH ('type' = 'iceberg'); CREATE TABLE lake.db.snk (a INT);";
+    let elsewhere = "CREATE CATALOG lake WITH ('type' = 'iceberg', 'catalog-type' = 'rest', 'uri' = 'http://c'); CREATE TABLE lake.db.snk (a INT);";
+    let landed = "INSERT INTO lake.db.snk SELECT a FROM src;";
     for (one, other) in [
+        (
+            vec![SRC, elsewhere, landed],
+            definition(&[SRC, catalog, landed]),
+        ),
         (vec![&wider, SINK, alike, insert], copied),
         (vec![&wider, SINK, view, insert], base.clone()),
         (vec![SRC, SINK, fewer, insert], base.clone()),
