@@ -9,6 +9,7 @@ use crate::manifest::{SplitOffset, TableChain};
 use lw_graph::{
     FormatSpec, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec, StartupMode,
 };
+use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use lw_storage::{Config, Storage};
@@ -483,6 +484,64 @@ fn inserts_part_in_one_frame_and_go_on_where_each_of_them_was() {
         let manifest = stored(index).expect("it has one of its own");
         assert_eq!(manifest.sinks.keys().collect::<Vec<_>>(), [table]);
     }
+}
+
+/// The power goes at every step of the frame that lets two `INSERT`s part.
+#[test]
+fn a_kill_while_inserts_part_leaves_all_as_it_was_or_as_it_is_to_be() {
+    let both = inserts(&["lake.a", "lake.b"]);
+    let record = Record {
+        format: FORMAT,
+        id: Uuid::from_u128(1),
+        name: both.name,
+        sql: both.sql,
+        jobs: both.jobs,
+        settings: BTreeMap::new(),
+        desired: Desired::Stopped,
+        created_ms: 0,
+        plans: Vec::new(),
+    };
+    let keys = [0, 1].map(|index| record.manifest_key(index));
+    let mut together = Manifest::new(record.id);
+    together.stand_at("lake.a", &[at(5)]);
+    together.stand_at("lake.b", &[at(9)]);
+    let sinks = |storage: &Storage| {
+        keys.clone().map(|key| {
+            let bytes = storage.get(Kv::Manifests, key.as_bytes());
+            let manifest = bytes.map(|b| Manifest::read(&b, &key).expect("it can be read"));
+            manifest.map_or(0, |manifest| manifest.sinks.len())
+        })
+    };
+    let (mut kills, mut seen) = (0, BTreeSet::new());
+    for after in 1.. {
+        let clock = Arc::new(SimClock::new());
+        let disk = SimDisk::new(7, clock.clone());
+        let open = || {
+            let (disk, config) = (Arc::new(disk.clone()), Config::new("/data"));
+            Storage::open_stepped(disk, clock.clone(), config).expect("it opens")
+        };
+        let storage = open();
+        let mut store = ManifestStore::open(storage.clone(), &keys[0]);
+        store.save(&together).expect("durable");
+        disk.cause(Trouble::PowerOff { after });
+        let done = arrange::carry_out(&storage, &record);
+        if !disk.is_off() {
+            done.expect("nothing was in its way");
+            seen.insert(sinks(&storage));
+            break;
+        }
+        kills += 1;
+        drop((storage, store));
+        disk.crash();
+        let storage = open();
+        let left = sinks(&storage);
+        assert!([[2, 0], [1, 1]].contains(&left), "{left:?}");
+        seen.insert(left);
+        arrange::carry_out(&storage, &record).expect("the next start does it");
+        assert_eq!(sinks(&storage), [1, 1]);
+    }
+    assert!(kills >= 3, "only {kills} places to be killed at");
+    assert_eq!(seen.len(), 2, "{seen:?}");
 }
 
 #[test]

@@ -348,3 +348,67 @@ fn a_rewind_to_the_beginning_begins_where_an_earlier_owner_did() {
     let plan = rewind(&before, &tables).expect("nothing is cut");
     assert_eq!(plan.manifest.position(), [at(3)]);
 }
+
+/// A job with another sink, which stands where its chain ends.
+fn beside(main: &str, other: &str) -> Manifest {
+    let mut manifest = manifest(main, None);
+    let other = chain(other);
+    let end = other.ends().into_values().max().expect("it has one");
+    manifest.stand_at("other", &[at(end)]);
+    let sink = manifest.sinks.get_mut("other").expect("it stands there");
+    sink.chain = other;
+    manifest
+}
+
+#[test]
+fn a_word_about_one_sink_leaves_the_others_as_they_are() {
+    let before = beside("last 2@20", "last 9@20");
+    let tables = |says| Tables {
+        main: table("main", says),
+        sides: Vec::new(),
+    };
+    let rolled_back = tables("marker 2@20 visible 1@10 off");
+    let rewound = rewind(&before, &rolled_back).expect("nothing is cut");
+    assert_eq!(
+        text(Ok(rewound.clone())),
+        "main Visible; read from 10 main: last 1 other: last 9"
+    );
+    assert_eq!(rewound.manifest.sinks["other"], before.sinks["other"]);
+    rewound.manifest.check();
+    // The other one is not asked to read what the adopted table has.
+    let ahead = adopt(&before, &tables("marker 7@70 visible 7@70"));
+    assert_eq!(
+        text(Ok(ahead.clone())),
+        "read from 20 main: last 7 other: last 9"
+    );
+    assert_eq!(ahead.manifest.sinks["other"], before.sinks["other"]);
+    ahead.manifest.check();
+}
+
+#[test]
+fn what_is_lost_is_accounted_for_by_each_sink_that_does_not_have_it() {
+    let skipped = |end| {
+        let before = beside("last 1@10", "last 9@30");
+        let lost = SplitRange {
+            topic: "t".into(),
+            partition: 0,
+            start: 10,
+            end,
+            rows: 0,
+            filtered: 0,
+            dead_letters: 0,
+            control: 0,
+        };
+        let after = skip(&before, &[lost], || Uuid::from_u128(77));
+        after.check();
+        let ranges = after.sinks.iter().map(|(name, sink)| {
+            let pending = sink.chain.chain.iter().flat_map(|pending| &pending.ranges);
+            let ranges: Vec<String> = pending.map(|r| format!("{}-{}", r.start, r.end)).collect();
+            format!("{name} {}", ranges.join(" "))
+        });
+        let ranges: Vec<String> = ranges.collect();
+        format!("{}; from {}", ranges.join(", "), after.position()[0].next)
+    };
+    assert_eq!(skipped(25), "main 10-25, other ; from 25");
+    assert_eq!(skipped(40), "main 10-40, other 30-40; from 40");
+}
