@@ -358,6 +358,28 @@ fn a_watermark_goes_on_from_its_checkpoint() {
     assert_eq!(world.watermark_after(ReadsTo::Failure), Some(70));
 }
 
+/// As when a topic leaves the script and comes back.
+#[test]
+fn a_partition_that_is_read_again_goes_on_where_it_was() {
+    let world = World::new(&[&[1, 2, 3], &[4, 5]]);
+    let storage = world.storage().expect("it opens");
+    let finish = || {
+        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+        assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    };
+    finish();
+    let key = crate::job::manifest_key(Uuid::from_u128(1), "lake.t", 0);
+    let mut store = ManifestStore::open(storage.clone(), &key);
+    let manifest = store.manifest().expect("it can be read");
+    let mut manifest = manifest.expect("it is there");
+    manifest.forget_ends();
+    manifest.splits.retain(|split| split.partition == 0);
+    store.save(&manifest).expect("durable");
+    world.records.lock()[1].push(6);
+    finish();
+    world.check_exactly_once("partition 1 came back");
+}
+
 #[test]
 fn the_watermark_of_a_bounded_read_waits_for_no_partition_that_has_nothing_more() {
     // Partition 0 is empty, 2 ends before 1.
