@@ -483,6 +483,34 @@ fn a_reader_that_goes_away_ends_its_query() {
 }
 
 #[test]
+fn a_query_waits_for_its_turn_within_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::start(Budget {
+        threads: 2,
+        queries: 1,
+        ..Budget::default()
+    })
+    .unwrap();
+    let session = engine.session(Arc::new(catalog(folder.path())));
+    let first_row = async |sql: &str, seconds| {
+        let limits = Limits {
+            timeout: std::time::Duration::from_secs(seconds),
+            ..Limits::default()
+        };
+        let mut rows = session.query(sql, limits).await?;
+        rows.next().await.expect("it has a row")?;
+        Ok::<_, QueryError>(rows)
+    };
+    // Its reader takes one batch and no more: it holds its turn and computes nothing.
+    let numbers = format!("SELECT x FROM {}", numbers(1_000_000_000_000));
+    let held = beside(first_row(&numbers, 600)).unwrap();
+    let waited = beside(first_row("SELECT 1", 1));
+    assert!(matches!(waited, Err(QueryError::Time(_))), "it has a turn");
+    drop(held);
+    assert!(beside(first_row("SELECT 1", 60)).is_ok());
+}
+
+#[test]
 fn a_querys_time_is_told_though_the_engine_computes() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::start(Budget {

@@ -206,7 +206,6 @@ async fn shaped(dialect: Dialect, method: &Method, path: &str, response: Respons
     if !failed || is_json(&response) || *method == Method::HEAD {
         return response;
     }
-    let allow = response.headers().get(header::ALLOW).cloned();
     let reason = to_bytes(response.into_body(), LONGEST_REASON).await;
     let reason = String::from_utf8_lossy(&reason.unwrap_or_default()).into_owned();
     let refusal = match status {
@@ -226,11 +225,8 @@ async fn shaped(dialect: Dialect, method: &Method, path: &str, response: Respons
     } else {
         refusal
     };
-    let mut response = dialect.refuse(refusal);
-    if let Some(allow) = allow {
-        response.headers_mut().insert(header::ALLOW, allow);
-    }
-    response
+    // (The header Allow of a 405 is the router's own, and comes to whatever passes here.)
+    dialect.refuse(refusal)
 }
 
 fn is_json(response: &Response) -> bool {

@@ -117,6 +117,8 @@ fn a_panic_of_the_audit_ahead_is_trouble_until_a_look_ends_well() {
         }
     };
     let audits = AuditsAhead::start(look, Duration::ZERO, health.audits.clone()).unwrap();
+    // Gone before the thread is waited for, whatever fails here.
+    let tell = tell;
     let next = || begun.recv().unwrap();
     next();
     assert_eq!(health.trouble(), None);
