@@ -30,12 +30,11 @@ use std::time::Duration;
 
 use lw_protocol::messages::ApiKey;
 use lw_stdx::clock::{Clock, SystemClock};
-use lw_storage::{CommitError, Committed, Op, Storage, Subscription};
+use lw_storage::{CommitError, Committed, Op, Storage};
 use tokio::sync::oneshot;
 
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
-use crate::waiting::Waiting;
 
 pub use crate::net::Shutdown;
 pub use lw_storage::LEADER_EPOCH;
@@ -124,8 +123,6 @@ pub struct Broker {
     pub(crate) inflating: turns::Turns,
     /// Serialises read-modify-write of topics: existence checks, partition counts, configurations. See [`topics::Changes`].
     pub(crate) topic_changes: Arc<tokio::sync::Mutex<()>>,
-    /// Long polls.
-    pub(crate) waiting: Arc<Waiting>,
     /// Memory of requests and of replies. Apart, so that consumers that do not read leave room for producers.
     pub(crate) requests: Arc<budget::Budget>,
     pub(crate) replies: Arc<budget::Budget>,
@@ -134,15 +131,11 @@ pub struct Broker {
     /// Refused batches in the log.
     pub(crate) refusals_said: seldom::Seldom,
     metrics: Arc<BrokerMetrics>,
-    _subscription: Subscription,
 }
 
 impl Broker {
     /// Loads what the coordinators remember; ready to serve when it returns.
     pub fn new(storage: Storage, config: BrokerConfig) -> Arc<Broker> {
-        let waiting = Arc::<Waiting>::default();
-        let told = waiting.clone();
-        let subscription = storage.on_progress(Arc::new(move |moved| told.wake(moved)));
         let metrics = Arc::<BrokerMetrics>::default();
         Arc::new(Broker {
             groups: group::Groups::open(storage.clone(), config.clock.clone(), metrics.clone()),
@@ -151,13 +144,11 @@ impl Broker {
                 std::thread::available_parallelism().map_or(1, usize::from),
             ),
             topic_changes: Arc::default(),
-            waiting,
             requests: budget::Budget::new(config.max_bytes_in_flight),
             replies: budget::Budget::new(config.max_bytes_in_flight),
             turned_away: seldom::Seldom::default(),
             refusals_said: seldom::Seldom::default(),
             metrics,
-            _subscription: subscription,
             storage,
             config,
         })

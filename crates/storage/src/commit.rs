@@ -15,12 +15,12 @@ use crate::ahead::{MAX_APPEND, restamp};
 use crate::config::Fault;
 use crate::engine::Engine;
 use crate::frame::{FRAME_HEADER, Place};
-use crate::listeners::guarded;
 use crate::ops::{AppendError, CommitError, Committed, Op, StorageFull};
 use crate::queue::{Done, Pending, Victims};
 use crate::snapshot::Snapshot;
 use crate::time::Now;
 use crate::wal::{Room, Wal, WriteError};
+use crate::watches::guarded;
 
 impl Engine {
     pub(crate) fn submit(&self, ops: Vec<Op>, done: Done) {
@@ -322,11 +322,7 @@ impl Engine {
             };
             answer(frame.done, Ok(committed));
         }
-        // Most frames of a busy server that has many groups are offsets, which nobody waits for.
-        if !moved.is_empty() {
-            self.progressed.notify_all();
-            self.listeners.call(&moved);
-        }
+        self.watches.call(&moved);
     }
 
     /// Refuses frames, here and in the queue; those that go on stay in `frames`.

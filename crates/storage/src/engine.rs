@@ -7,7 +7,7 @@
 //! | `sealing` | what of sealed files is still to be written, and their entries in memory | WAL and upkeep |
 //! | `spare` | the next file | the spare's thread |
 //! | `readers` | who reads, so that no file is used again under them | readers, upkeep |
-//! | `holds`, `listeners` | readers of our own, and who is called | their owners |
+//! | `holds`, `watches` | readers of our own, and who waits at which logs | their owners |
 //!
 //! What it does stands in `commit.rs` (writing), `read.rs` and `in_order.rs` (reading) and `upkeep.rs`.
 //!
@@ -26,7 +26,6 @@ use parking_lot::{Condvar, Mutex};
 use crate::config::Config;
 use crate::folder::Folder;
 use crate::holds::Holds;
-use crate::listeners::Listeners;
 use crate::numbers::FileNumber;
 use crate::ops::{CommitError, StorageFull};
 use crate::queue::Queue;
@@ -38,6 +37,7 @@ use crate::stats::Stats;
 use crate::tail::Tail;
 use crate::time::LogTime;
 use crate::wal::Wal;
+use crate::watches::Watches;
 
 pub(crate) struct Engine {
     // Configuration.
@@ -52,13 +52,12 @@ pub(crate) struct Engine {
     pub(crate) sealing: Sealing,
     pub(crate) spare: Spare,
     pub(crate) holds: Mutex<Holds>,
-    pub(crate) listeners: Arc<Listeners>,
+    pub(crate) watches: Arc<Watches>,
     /// Whether some topic is of `LogAppendTime`, for those who do not hold `core`.
     pub(crate) stamps: AtomicBool,
     // Signals.
     pub(crate) work: Condvar,
     pub(crate) upkeep: Condvar,
-    pub(crate) progressed: Condvar,
     pub(crate) readers: Readers,
     /// Held during a round of upkeep: two must not rewrite the same files. When producers are looked through next.
     pub(crate) round: Mutex<Duration>,
@@ -128,7 +127,6 @@ impl Threads {
         self.engine.work.notify_all();
         self.engine.upkeep.notify_all();
         self.engine.spare.stop();
-        self.engine.progressed.notify_all();
         for handle in std::mem::take(&mut *self.handles.lock()) {
             // The last handle may be dropped inside a callback: a thread cannot wait for itself.
             if handle.thread().id() != thread::current().id() {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::MutexGuard;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::cache::Entries;
@@ -24,6 +24,7 @@ use crate::source::{
     LogSource, NOTHING, PartitionBounds, SourceBatch, SourceError, TopicBatch, TopicOffsets,
 };
 use crate::storage::Storage;
+use crate::watches::{Watch, Watches};
 
 /// Where a reader in WAL order is in one partition.
 struct Cursor {
@@ -223,6 +224,12 @@ impl Core {
         })
     }
 
+    /// The logs of those topics that are there.
+    fn logs_of<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Vec<LogId> {
+        let known = topics.filter_map(|topic| self.state.names.get(topic));
+        known.flat_map(|id| self.state.logs_of(*id)).collect()
+    }
+
     /// Whether something lies past the given offsets, or the topic is gone.
     fn has_news(&self, topic: &str, from: &BTreeMap<i32, i64>) -> bool {
         let Ok(topic) = self.topic(topic) else {
@@ -274,7 +281,7 @@ impl LogSource for Storage {
     }
 
     fn wait(&self, topic: &str, from: &BTreeMap<i32, i64>, timeout: Duration) -> bool {
-        self.engine.wait(timeout, |core| core.has_news(topic, from))
+        self.engine.wait(&[(topic, from)], timeout)
     }
 
     fn read_topics(
@@ -287,27 +294,67 @@ impl LogSource for Storage {
     }
 
     fn wait_topics(&self, from: &TopicOffsets, timeout: Duration) -> bool {
-        self.engine.wait(timeout, |core| {
-            let mut topics = from.iter();
-            topics.any(|(topic, from)| core.has_news(topic, from))
-        })
+        let topics = from.iter().map(|(topic, from)| (topic.as_str(), from));
+        let topics: Vec<_> = topics.collect();
+        self.engine.wait(&topics, timeout)
     }
 }
 
 impl Engine {
-    /// Waits until `condition` holds of the log, but not longer than `timeout`; whether it holds.
-    fn wait(&self, timeout: Duration, condition: impl Fn(&Core) -> bool) -> bool {
+    /// Waits until something lies past the given offsets of some topic, or one is gone, but not longer than `timeout`;
+    /// whether that is so.
+    fn wait(&self, from: &[(&str, &BTreeMap<i32, i64>)], timeout: Duration) -> bool {
         let deadline = self.clock.elapsed() + timeout;
-        let mut core = self.core.lock();
+        let signal = Arc::<Signal>::default();
+        let mut watch: Option<Watch> = None;
+        let mut last = timeout.is_zero();
         loop {
-            if condition(&core) {
-                return true;
+            let logs = {
+                let core = self.core.lock();
+                let mut topics = from.iter();
+                if topics.any(|(topic, from)| core.has_news(topic, from)) {
+                    return true;
+                }
+                core.logs_of(from.iter().map(|(topic, _)| *topic))
+            };
+            if last {
+                return false;
             }
-            let left = deadline.saturating_sub(self.clock.elapsed());
-            let waited = self.progressed.wait_for(&mut core, left);
-            if waited.timed_out() {
-                return condition(&core);
+            // A topic that has grown, or was created again, has other logs.
+            match watch.take_if(|watch| watch.is_at(&logs)) {
+                Some(there) => {
+                    let left = deadline.saturating_sub(self.clock.elapsed());
+                    last = !signal.wait(left);
+                    watch = Some(there);
+                }
+                None => {
+                    let told = signal.clone();
+                    let moved = Arc::new(move || told.give());
+                    watch = Some(Watches::begin(&self.watches, logs, moved));
+                }
             }
         }
+    }
+}
+
+/// That something moved, for one thread.
+#[derive(Default)]
+struct Signal {
+    given: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    fn give(&self) {
+        *self.given.lock() = true;
+        self.changed.notify_one();
+    }
+
+    /// Takes the signal, when it is given or after `timeout` at most; whether there was one.
+    fn wait(&self, timeout: Duration) -> bool {
+        let mut given = self.given.lock();
+        self.changed
+            .wait_while_for(&mut given, |given| !*given, timeout);
+        std::mem::take(&mut *given)
     }
 }

@@ -43,7 +43,6 @@ mod folder;
 mod frame;
 mod in_order;
 mod index;
-mod listeners;
 mod numbers;
 mod producers;
 mod queue;
@@ -63,6 +62,7 @@ mod tail;
 mod time;
 mod upkeep;
 mod wal;
+mod watches;
 
 #[cfg(test)]
 mod readable_order_tests;
@@ -71,7 +71,6 @@ mod roundtrip_tests;
 
 pub use config::{Config, Fault};
 pub use holds::Hold;
-pub use listeners::Subscription;
 pub use numbers::Lsn;
 pub use open::OpenError;
 pub use ops::{
@@ -85,3 +84,4 @@ pub use stats::Stats;
 pub use storage::{Bounds, Fetched, Storage};
 pub use topic::{ProduceRules, Retention, Topic, TopicConfig};
 pub use uuid::Uuid;
+pub use watches::Watch;

@@ -146,6 +146,8 @@ impl State {
             }
             Record::DeleteTopic { id } => self.delete_topic(id),
             Record::CreatePartitions { id, total } => {
+                // Who waits at the topic's logs does not wait at the new ones.
+                self.moved.extend(self.logs_of(id));
                 self.alter_topic(id, |topic| topic.partitions = total);
             }
             Record::AlterConfig { id, config } => {
@@ -212,6 +214,12 @@ impl State {
         for entry in log.active.drain(..dead) {
             log.bytes -= u64::from(entry.len);
         }
+    }
+
+    pub(crate) fn logs_of(&self, topic: Uuid) -> Vec<LogId> {
+        let log = |partition| LogId { topic, partition };
+        let logs = self.logs.range(log(0)..=log(i32::MAX));
+        logs.map(|(id, _)| *id).collect()
     }
 
     /// What moved since this was asked last.

@@ -11,17 +11,17 @@ use uuid::Uuid;
 
 use crate::engine::{Engine, Threads};
 use crate::holds::Hold;
-use crate::listeners::{Listener, Listeners, Subscription};
 use crate::numbers::Offset;
 use crate::ops::{AppendError, Appended, CommitError, Committed, Op, Table, TooLarge};
 use crate::record::LogId;
 use crate::retention;
 use crate::stats::Stats;
 use crate::topic::Topic;
+use crate::watches::{Watch, Watches};
 
 /// The durable state of one server. Cheap to clone; all methods may be called from any thread.
 ///
-/// Callbacks (`done`, progress) run on the WAL thread and must be short. A request that is refused, or that repeats what
+/// Callbacks (`done`, watches) run on the WAL thread and must be short. A request that is refused, or that repeats what
 /// is durable already, gets its answer at once, on the caller's thread: hold no lock that the callback takes.
 #[derive(Clone)]
 pub struct Storage {
@@ -183,9 +183,10 @@ impl Storage {
             .collect()
     }
 
-    /// Tells `f` which logs moved, on the WAL thread: those whose end or start is another one, and those that are gone.
-    pub fn on_progress(&self, f: Listener) -> Subscription {
-        Listeners::subscribe(&self.engine.listeners, f)
+    /// Calls `moved` on the WAL thread when one of these logs has another end or start, or is gone, or its topic has grown.
+    /// Who looks at the logs before this misses what moves in between: look again after it.
+    pub fn watch(&self, logs: Vec<LogId>, moved: impl Fn() + Send + Sync + 'static) -> Watch {
+        Watches::begin(&self.engine.watches, logs, Arc::new(moved))
     }
 
     pub fn stats(&self) -> Stats {

@@ -105,7 +105,7 @@ async fn handle(cx: Cx, request: FetchRequest) -> (Fetched, Held) {
                 last = timeout_at(deadline, there.moved()).await.is_err();
                 waiter = Some(there);
             }
-            None => waiter = Some(cx.broker.waiting.at(round.logs)),
+            None => waiter = Some(Waiter::at(&cx.broker.storage, round.logs)),
         }
     }
 }

@@ -117,3 +117,30 @@ fn nothing_that_is_alive_is_replaced_by_a_file_without_it() {
         assert!(panic.contains(&format!("has {what}")), "{panic}");
     }
 }
+
+#[test]
+fn logs_move_when_their_ends_do_when_their_topic_grows_and_when_they_go() {
+    let (mut state, _) = state();
+    assert_eq!(state.take_moved(), [log(0), log(1)]);
+    append(&mut state, 1);
+    assert_eq!(state.take_moved(), [log(1)]);
+    let grow = Record::CreatePartitions {
+        id: TOPIC,
+        total: 3,
+    };
+    apply(&mut state, &grow, Offset::FIRST);
+    assert_eq!(state.take_moved(), [log(0), log(1)], "the old ones");
+    let put = Record::Put {
+        table: Table::Groups,
+        key: Bytes::from_static(b"k"),
+        value: None,
+    };
+    apply(&mut state, &put, Offset::FIRST);
+    assert_eq!(state.take_moved(), []);
+    apply(
+        &mut state,
+        &Record::DeleteTopic { id: TOPIC },
+        Offset::FIRST,
+    );
+    assert_eq!(state.take_moved(), [log(0), log(1), log(2)]);
+}

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lw_storage::source::{LogSource, NOTHING, SourceError, TopicBatch, TopicOffsets};
 use lw_storage::{
-    AppendError, CommitError, Expect, FetchFrom, Fetched, Op, OpenError, ReadError, Storage, Table,
-    Uuid,
+    AppendError, CommitError, Expect, FetchFrom, Fetched, LogId, Op, OpenError, ReadError, Storage,
+    Table, Uuid,
 };
 use tempfile::tempdir;
 
@@ -556,9 +556,10 @@ fn readers_are_woken_after_the_sync() {
     assert!(!storage.wait("t", &none, Duration::from_millis(1)));
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    let subscription = storage.on_progress(Arc::new(move |_| {
+    let logs = [0, 1].map(|partition| LogId { topic, partition });
+    let watch = storage.watch(logs.to_vec(), move || {
         counted.fetch_add(1, Ordering::SeqCst);
-    }));
+    });
     let waiter = {
         let storage = storage.clone();
         std::thread::spawn(move || {
@@ -573,7 +574,7 @@ fn readers_are_woken_after_the_sync() {
     assert!(waiter.join().unwrap());
     assert!(storage.wait("t", &none, Duration::ZERO));
     assert!(!storage.wait("t", &BTreeMap::from([(1, 1)]), Duration::from_millis(1)));
-    drop(subscription);
+    drop(watch);
     let before = calls.load(Ordering::SeqCst);
     append(&storage, topic, 1, batch(&["y"])).unwrap();
     assert!(
@@ -698,6 +699,22 @@ fn several_topics_are_read_in_one_order_and_partitions_can_be_left_out() {
     let silent = TopicOffsets::from([("b".into(), BTreeMap::from([(0, NOTHING)]))]);
     assert!(!storage.wait_topics(&silent, Duration::ZERO));
     assert!(storage.wait_topics(&all(), Duration::ZERO));
+}
+
+#[test]
+fn a_reader_hears_of_a_partition_that_was_added_while_it_waited() {
+    let dir = tempdir().unwrap();
+    let storage = open(dir.path());
+    let id = create(&storage, "t", 1);
+    let waiter = {
+        let storage = storage.clone();
+        let at_the_end = BTreeMap::from([(0, 0)]);
+        std::thread::spawn(move || storage.wait("t", &at_the_end, Duration::from_secs(60)))
+    };
+    let grow = Op::CreatePartitions { id, total: 2 };
+    storage.commit_blocking(vec![grow]).unwrap();
+    append(&storage, id, 1, batch(&["x"])).unwrap();
+    assert!(waiter.join().unwrap());
 }
 
 #[test]
