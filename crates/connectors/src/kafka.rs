@@ -355,6 +355,14 @@ impl Source for EmbeddedKafka {
         self.discover()
     }
 
+    fn cut_at(&mut self, cuts: &[SplitOffset]) {
+        for cut in cuts {
+            if let Some(split) = self.positions.find(&cut.topic, cut.partition) {
+                self.positions.cut_at(split, cut.next);
+            }
+        }
+    }
+
     fn topics(&self) -> BTreeMap<String, Uuid> {
         self.ids.clone()
     }

@@ -1,4 +1,7 @@
-//! The operators between a source and a sink, chained in one thread: watermark, filter, projection.
+//! The operators between a source and its sinks, in one thread: watermark, filter, projection.
+//!
+//! What several sinks need is computed once: the graph is a tree, whose stem and branches a batch passes in the order of its
+//! nodes. A failure in the stem is every sink's, one in a branch only of the sinks behind it.
 //!
 //! Semantics: rows pass in order; a filter keeps rows for which its condition is TRUE; a projection computes one column per
 //! expression; a partition's watermark is `max(expression)` over its rows so far and only ever rises (Flink `WATERMARK FOR`),
@@ -17,16 +20,31 @@ use arrow_array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use lw_formats::arrow_schema;
-use lw_graph::{JobGraph, Operator};
+use lw_graph::{JobGraph, NodeId, Operator};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The compiled operators of one job.
 pub struct Chain {
-    steps: Vec<Step>,
+    /// In the order of the graph; a node stands behind its input.
+    nodes: Vec<Compiled>,
     /// By split, milliseconds since 1970; without those that had no row with an event time yet.
     watermarks: BTreeMap<SplitId, i64>,
     max_event_time: Option<i64>,
+}
+
+struct Compiled {
+    /// `None` for the source.
+    input: Option<NodeId>,
+    work: Work,
+    /// How many nodes it is the input of.
+    consumers: usize,
+}
+
+enum Work {
+    Source,
+    Step(Step),
+    Sink,
 }
 
 enum Step {
@@ -38,7 +56,8 @@ enum Step {
     },
 }
 
-/// What a batch became.
+/// What a batch became at one sink.
+#[derive(Clone)]
 pub struct Processed {
     pub batch: Batch,
     /// Records that failed, by where they came from.
@@ -56,8 +75,10 @@ pub struct Failure {
 /// A job graph that this runtime cannot execute. The planner refuses such scripts first; seeing one is a bug.
 #[derive(Debug, Error)]
 pub enum ChainError {
-    #[error("the job graph is not a chain from one source to one sink")]
-    NotAChain,
+    #[error("the job graph is not a tree from one source to its sinks")]
+    NotATree,
+    #[error("the job graph has two watermarks for one source")]
+    TwoWatermarks,
     #[error("an expression cannot be compiled: {0}")]
     Expression(String),
     #[error("columns do not fit together: {0}")]
@@ -65,34 +86,55 @@ pub enum ChainError {
 }
 
 impl Chain {
-    /// Compiles the operators between the source and the sink of `graph`.
+    /// Compiles the operators between the source and the sinks of `graph`.
     ///
     /// # Errors
-    /// [`ChainError`] when the graph is not linear or an expression has no kernel.
+    /// [`ChainError`] when the graph is no tree or an expression has no kernel.
     pub fn compile(graph: &JobGraph) -> Result<Chain, ChainError> {
-        let mut steps = Vec::new();
+        let mut nodes: Vec<Compiled> = Vec::with_capacity(graph.nodes.len());
         for (id, node) in graph.nodes.iter().enumerate() {
-            let expected: &[usize] = if id == 0 { &[] } else { &[id - 1] };
-            if node.inputs != expected {
-                return Err(ChainError::NotAChain);
+            let input = match (id, node.inputs.as_slice()) {
+                (0, []) => None,
+                (_, [input]) if *input < id => Some(*input),
+                _ => return Err(ChainError::NotATree),
+            };
+            if let Some(input) = input {
+                nodes[input].consumers += 1;
             }
-            match &node.operator {
-                Operator::Source(_) if id == 0 => {}
-                Operator::Sink(_) if id + 1 == graph.nodes.len() => {}
-                Operator::Source(_) | Operator::Sink(_) => return Err(ChainError::NotAChain),
-                Operator::Filter(condition) => steps.push(Step::Filter(compile(condition)?)),
-                Operator::Project(expressions) => {
+            let work = match (&node.operator, id) {
+                (Operator::Source(_), 0) => Work::Source,
+                (Operator::Source(_), _) | (_, 0) => return Err(ChainError::NotATree),
+                (Operator::Sink(_), _) => Work::Sink,
+                (Operator::Filter(condition), _) => Work::Step(Step::Filter(compile(condition)?)),
+                (Operator::Project(expressions), _) => {
                     let compiled = expressions.iter().map(compile).collect::<Result<_, _>>()?;
-                    steps.push(Step::Project(compiled, arrow_schema(&node.schema)));
+                    Work::Step(Step::Project(compiled, arrow_schema(&node.schema)))
                 }
-                Operator::Watermark { column, expression } => steps.push(Step::Watermark {
+                (Operator::Watermark { column, expression }, _) => Work::Step(Step::Watermark {
                     column: *column,
                     expression: compile(expression)?,
                 }),
-            }
+            };
+            nodes.push(Compiled {
+                input,
+                work,
+                consumers: 0,
+            });
+        }
+        // What ends in nothing would be computed for nobody, and its failures would be nobody's.
+        let ends = |node: &Compiled| node.consumers == 0;
+        if !nodes
+            .iter()
+            .all(|node| ends(node) == matches!(node.work, Work::Sink))
+        {
+            return Err(ChainError::NotATree);
+        }
+        let times = |node: &&Compiled| matches!(node.work, Work::Step(Step::Watermark { .. }));
+        if nodes.iter().filter(times).count() > 1 {
+            return Err(ChainError::TwoWatermarks);
         }
         Ok(Chain {
-            steps,
+            nodes,
             watermarks: BTreeMap::new(),
             max_event_time: None,
         })
@@ -113,37 +155,68 @@ impl Chain {
         self.max_event_time
     }
 
-    /// Takes the batch through all operators.
+    /// Takes the batch through all operators: what it became at each sink, in their order.
     ///
     /// # Errors
     /// [`ChainError::Arrow`] when arrays do not fit together, which is a bug.
-    pub fn process(&mut self, batch: Batch) -> Result<Processed, ChainError> {
-        let mut failures = Vec::new();
-        let mut current = batch;
-        for step in &self.steps {
-            let times = &mut self.watermarks;
-            let done = apply_to_all(step, current, &mut failures, times)?;
-            current = done;
-            if let Step::Watermark { column, .. } = step {
-                let event_time = greatest_millis(current.columns.column(*column));
-                self.max_event_time = self.max_event_time.max(event_time);
+    pub fn process(&mut self, batch: Batch) -> Result<Vec<Processed>, ChainError> {
+        let mut sinks = Vec::new();
+        // By node: what it gave, with all that failed on the way, and how many still want it.
+        let mut given: Vec<Option<(Processed, usize)>> = Vec::with_capacity(self.nodes.len());
+        let mut source = Some(batch);
+        for node in &self.nodes {
+            let mut current = match node.input {
+                None => Processed {
+                    batch: source.take().expect("there is one source"),
+                    failures: Vec::new(),
+                },
+                Some(input) => take(&mut given[input]),
+            };
+            if let Work::Step(step) = &node.work {
+                let (failures, times) = (&mut current.failures, &mut self.watermarks);
+                current.batch = apply_to_all(step, current.batch, failures, times)?;
+                if let Step::Watermark { column, .. } = step {
+                    let event_time = greatest_millis(current.batch.columns.column(*column));
+                    self.max_event_time = self.max_event_time.max(event_time);
+                }
             }
-        }
-        if !failures.is_empty() {
-            current = without_failed(current, &failures)?;
-            // Rows of one record can fail in different steps: the first failure is the record's.
-            let mut buried = BTreeSet::new();
-            failures.retain(|failure| {
-                let Origin { split, offset } = failure.origin;
-                buried.insert((split, offset))
+            given.push(match node.work {
+                Work::Sink => {
+                    sinks.push(settled(current)?);
+                    None
+                }
+                Work::Source | Work::Step(_) => Some((current, node.consumers)),
             });
-            failures.sort_by_key(|failure| (failure.origin.split, failure.origin.offset));
         }
-        Ok(Processed {
-            batch: current,
-            failures,
-        })
+        Ok(sinks)
     }
+}
+
+/// What a node gave, for one of those that want it.
+fn take(given: &mut Option<(Processed, usize)>) -> Processed {
+    match given.take() {
+        Some((last, 1)) => last,
+        Some((shared, wanted)) => {
+            *given = Some((shared.clone(), wanted - 1));
+            shared
+        }
+        None => unreachable!("a node has as many consumers as were counted"),
+    }
+}
+
+/// A record fails as a whole, and once: rows of it can fail in different steps, and the first failure is the record's.
+fn settled(mut done: Processed) -> Result<Processed, ChainError> {
+    if !done.failures.is_empty() {
+        done.batch = without_failed(done.batch, &done.failures)?;
+        let mut buried = BTreeSet::new();
+        done.failures.retain(|failure| {
+            let Origin { split, offset } = failure.origin;
+            buried.insert((split, offset))
+        });
+        let place = |failure: &Failure| (failure.origin.split, failure.origin.offset);
+        done.failures.sort_by_key(place);
+    }
+    Ok(done)
 }
 
 /// The watermark of a source of `splits` partitions: the least of those that still have something to read, none before each
@@ -309,18 +382,21 @@ fn concat(mut parts: Vec<Batch>) -> Result<Batch, ChainError> {
     Ok(Batch::new(columns, origins, parts[0].splits.clone()))
 }
 
+/// The rows of a batch that are wanted.
+pub(crate) fn kept(batch: Batch, wanted: impl Fn(&Origin) -> bool) -> Result<Batch, ChainError> {
+    let mask: BooleanArray = batch.origins.iter().map(|at| Some(wanted(at))).collect();
+    keep(&batch, &mask)
+}
+
 /// Drops the rows of failed records that other rows of the same record left behind.
 fn without_failed(batch: Batch, failures: &[Failure]) -> Result<Batch, ChainError> {
     let failed: BTreeSet<(u32, i64)> = failures
         .iter()
         .map(|failure| (failure.origin.split, failure.origin.offset))
         .collect();
-    let mask: BooleanArray = batch
-        .origins
-        .iter()
-        .map(|origin| Some(!failed.contains(&(origin.split, origin.offset))))
-        .collect();
-    keep(&batch, &mask)
+    kept(batch, |origin| {
+        !failed.contains(&(origin.split, origin.offset))
+    })
 }
 
 /// Raises each split's watermark to the greatest of its rows'.

@@ -93,6 +93,9 @@ pub trait Source: Send {
         offsets: &[SplitOffset],
         until: Option<&[SplitOffset]>,
     ) -> Result<(), ConnectorError>;
+    /// From its positioning on, no poll reads over one of these offsets: it ends there, and the next one begins there. Who does
+    /// not want all of what a poll gave needs to know what its counts are of.
+    fn cut_at(&mut self, cuts: &[SplitOffset]);
     /// The ids of the topics that it was positioned in; a later poll fails when one of them is another topic by then.
     fn topics(&self) -> BTreeMap<String, Uuid> {
         BTreeMap::new()

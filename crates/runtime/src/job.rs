@@ -13,7 +13,7 @@ use crate::connector::{ConnectorError, Connectors, ErrorKind, Owner, Pause};
 use crate::manifest::{Manifest, SplitOffset, Unreadable, sink_name};
 use crate::pipelines::{Planner, Word};
 use crate::store::{ManifestStore, StoreError};
-use crate::task::{Attempt, Ended};
+use crate::task::{Attempt, Ended, Output};
 use lw_graph::{JobGraph, Operator};
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
@@ -145,7 +145,7 @@ impl JobStatus {
             status: Mutex::new(Status {
                 topics: spec.topics(),
                 group: spec.group.clone(),
-                ..Status::of(spec.table.clone(), JobState::Starting)
+                ..Status::of(spec.tables(), JobState::Starting)
             }),
             changed: Condvar::new(),
         }
@@ -191,22 +191,36 @@ impl Control {
     }
 }
 
-/// One `INSERT INTO` of a pipeline. It is the same job as long as pipeline and table are the same, wherever the `INSERT` stands.
+/// The `INSERT`s of a pipeline that read one scan.
 #[derive(Clone)]
 pub struct JobSpec {
     pub owner: Owner,
-    /// Which of the `INSERT`s into the same sink it is; 0 wherever the sink is a table.
-    pub occurrence: usize,
-    /// Id of the plan, which the commits name.
-    pub plan: String,
+    /// In the order of the graph's sinks, at least one. The job's manifest stands under the key of the first.
+    pub inserts: Vec<InsertSpec>,
     pub graph: JobGraph,
-    /// `namespace.table` of the sink.
-    pub table: String,
     /// Consumer group under which offsets are published.
     pub group: String,
     pub settings: Settings,
     /// Called once when a bounded source is read to its end.
     pub finished: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// One `INSERT INTO`. It is the same one as long as pipeline and table are the same, wherever it stands.
+#[derive(Clone, Debug)]
+pub struct InsertSpec {
+    /// `namespace.table` of the sink.
+    pub table: String,
+    /// Which of the `INSERT`s into the same sink it is; 0 wherever the sink is a table.
+    pub occurrence: usize,
+    /// Id of the plan, which the commits name.
+    pub plan: String,
+}
+
+impl InsertSpec {
+    /// What manifests call its sink.
+    pub fn sink_name(&self) -> String {
+        sink_name(&self.table, self.occurrence)
+    }
 }
 
 impl JobSpec {
@@ -220,13 +234,20 @@ impl JobSpec {
     }
 
     /// Key of the job's manifest.
+    ///
+    /// # Panics
+    /// Without an `INSERT`.
     pub fn manifest_key(&self) -> String {
-        manifest_key(self.owner.pipeline, &self.table, self.occurrence)
+        let InsertSpec {
+            table, occurrence, ..
+        } = &self.inserts[0];
+        manifest_key(self.owner.pipeline, table, *occurrence)
     }
 
-    /// What its manifest calls its sink.
-    pub fn sink_name(&self) -> String {
-        sink_name(&self.table, self.occurrence)
+    /// The tables that it fills, as they are shown.
+    fn tables(&self) -> String {
+        let tables: Vec<&str> = self.inserts.iter().map(|one| &*one.table).collect();
+        tables.join(", ")
     }
 }
 
@@ -281,7 +302,7 @@ impl Job {
         let detail = "Nothing of it was read or written.".to_string();
         tracing::error!(
             pipeline = spec.owner.name,
-            table = spec.table,
+            table = spec.tables(),
             error,
             "job cannot be started"
         );
@@ -334,7 +355,7 @@ impl Supervisor {
                 Ok(Ended::Paused(pause)) => JobState::Paused(view(pause)),
                 Ok(Ended::Fenced) => JobState::Fenced,
                 Err(error) if error.kind == ErrorKind::Pause => JobState::Paused(PauseView {
-                    table: self.spec.table.clone(),
+                    table: self.spec.tables(),
                     reason: format!("{}. {} {}", error.message, error.detail, error.hint),
                     table_offsets: Vec::new(),
                     marker_offsets: Vec::new(),
@@ -371,7 +392,7 @@ impl Supervisor {
     }
 
     fn restart_after(&self, error: &ConnectorError, backoff: Duration) {
-        tracing::warn!(pipeline = self.spec.owner.name, table = self.spec.table, %error, detail = error.detail, "job failed; restarting from its checkpoint");
+        tracing::warn!(pipeline = self.spec.owner.name, table = self.spec.tables(), %error, detail = error.detail, "job failed; restarting from its checkpoint");
         self.status.update(|status| {
             status.restarts += 1;
             status.last_error = Some(error.to_string());
@@ -383,7 +404,7 @@ impl Supervisor {
     }
 
     fn report(&self, state: &JobState) {
-        let (pipeline, table) = (&self.spec.owner.name, &self.spec.table);
+        let (pipeline, table) = (&self.spec.owner.name, self.spec.tables());
         match state {
             JobState::Failed {
                 error,
@@ -426,23 +447,28 @@ impl Attempt {
         };
         let source = source_spec(&spec.graph)?;
         let source = around.connectors.source(source, &spec.group)?;
-        let sink = spec
-            .graph
-            .sink()
-            .ok_or_else(|| not_a_chain("it has no sink"))?;
-        let (sink, committer) = around.connectors.sink(sink, &spec.owner)?;
+        let mut outputs = Vec::new();
+        for (insert, (_, sink)) in spec.inserts.iter().zip(spec.graph.sinks()) {
+            let (sink, committer) = around.connectors.sink(sink, &spec.owner)?;
+            outputs.push(Output {
+                name: insert.sink_name(),
+                plan: insert.plan.clone(),
+                sink,
+                committer,
+            });
+        }
+        if outputs.is_empty() || spec.graph.sinks().count() != spec.inserts.len() {
+            return Err(not_a_chain("it has not one sink for each INSERT"));
+        }
         let chain = Chain::compile(&spec.graph)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         let (connectors, group) = (around.connectors.clone(), spec.group.clone());
         Ok(Ok(Attempt {
             source,
             chain,
-            sink,
-            committer,
+            outputs,
             store,
             manifest,
-            name: spec.sink_name(),
-            plan: spec.plan.clone(),
             settings: spec.settings.clone(),
             status,
             clock: around.clock.clone(),

@@ -22,7 +22,7 @@ pub use error::{PipelineError, offsets_text};
 pub use plan::{PlannedScript, Planner, query_id};
 
 use crate::connector::{Committer, ConnectorError};
-use crate::job::{Job, JobSpec, JobState, JobStatus, Settings, Status, Surroundings};
+use crate::job::{InsertSpec, Job, JobSpec, JobState, JobStatus, Settings, Status, Surroundings};
 use crate::manifest::Manifest;
 use crate::store::{ManifestStore, hold_all, release};
 use bytes::Bytes;
@@ -521,10 +521,12 @@ impl Pipelines {
             let group = job.group.clone();
             let spec = JobSpec {
                 owner: record.owner(),
-                occurrence: record.occurrence(index),
-                plan: record.plan_id(index),
+                inserts: vec![InsertSpec {
+                    table: job.table.clone(),
+                    occurrence: record.occurrence(index),
+                    plan: record.plan_id(index),
+                }],
                 graph: job.graph.clone(),
-                table: job.table.clone(),
                 group: group.unwrap_or_else(|| format!("lakeward-{}", record.name)),
                 settings: self.settings(record),
                 finished: self.when_finished(record, unfinished.clone()),

@@ -36,10 +36,10 @@ use crate::manifest::{Manifest, SplitOffset};
 use crate::queue::{Queue, Wanted};
 use crate::store::ManifestStore;
 use committing::Committing;
-use coordinator::{Account, Coordinator, End, Input};
+use coordinator::{Account, Coordinator, End, Input, Insert};
 use driver::{Answer, Driver, Order};
 use lw_stdx::clock::Clock;
-use reader::{Reader, Reading};
+use reader::Reading;
 use rules::Rules;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,9 +68,16 @@ enum Message {
 
 /// What one poll became.
 struct Rows {
+    /// By sink.
+    sinks: Vec<SinkRows>,
+    account: Account,
+}
+
+/// What one poll became at one sink.
+#[derive(Default)]
+struct SinkRows {
     batches: Vec<Batch>,
     dead_letters: Vec<DeadLetter>,
-    account: Account,
 }
 
 /// Bytes of records that one poll decodes.
@@ -89,14 +96,10 @@ pub(crate) type Publish = Box<dyn Fn(&[SplitOffset]) + Send>;
 pub(crate) struct Attempt {
     pub(crate) source: Box<dyn Source>,
     pub(crate) chain: Chain,
-    pub(crate) sink: Box<dyn Sink>,
-    pub(crate) committer: Box<dyn Committer>,
+    /// In the order of the graph's sinks, at least one.
+    pub(crate) outputs: Vec<Output>,
     pub(crate) store: ManifestStore,
     pub(crate) manifest: Manifest,
-    /// What the manifest calls the sink.
-    pub(crate) name: String,
-    /// Id of the plan, for the commits to name.
-    pub(crate) plan: String,
     pub(crate) settings: Settings,
     pub(crate) status: Arc<JobStatus>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -106,32 +109,51 @@ pub(crate) struct Attempt {
     pub(crate) publish: Publish,
 }
 
+/// Where the rows of one `INSERT` go.
+pub(crate) struct Output {
+    /// What the manifest calls the sink.
+    pub(crate) name: String,
+    /// Id of the plan, for the commits to name.
+    pub(crate) plan: String,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) committer: Box<dyn Committer>,
+}
+
 impl Attempt {
     /// The driver, what it reads by, and who commits. `order` takes the driver's orders.
     fn parts(
-        mut self,
+        self,
         rules: Rules,
-        order: impl FnOnce(Box<dyn Committer>) -> Result<Box<dyn FnMut(Order)>, ConnectorError>,
+        order: impl FnOnce(Committers) -> Result<Box<dyn FnMut(Order)>, ConnectorError>,
     ) -> Result<(Driver, Unread), ConnectorError> {
-        self.sink.begin(&self.manifest)?;
-        let main = self.sink.table().to_string();
+        let (mut sinks, mut committers, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
+        for mut output in self.outputs {
+            output.sink.begin(&self.manifest)?;
+            inserts.push(Insert {
+                main: output.sink.table().to_string(),
+                name: output.name,
+                plan: output.plan,
+            });
+            sinks.push(output.sink);
+            committers.push(output.committer);
+        }
+        let buried = |insert: &Insert| enlist::side_ends(self.manifest.sinks.get(&insert.name));
         let interval = self.settings.commit_interval;
         let driver = Driver {
             rules,
-            buried: enlist::side_ends(self.manifest.sinks.get(&self.name)),
-            coordinator: Coordinator::new(self.manifest, &self.name, &main, interval, rules),
-            sink: self.sink,
+            buried: inserts.iter().map(buried).collect(),
+            coordinator: Coordinator::new(self.manifest, inserts, interval, rules),
+            sinks,
             store: self.store,
             status: self.status,
             clock: self.clock,
             new_id: self.new_id,
             publish: self.publish,
-            order: order(self.committer)?,
+            order: order(committers)?,
         };
         let unread = Unread {
             source: self.source,
             chain: self.chain,
-            plan: self.plan,
         };
         Ok((driver, unread))
     }
@@ -140,8 +162,8 @@ impl Attempt {
     pub(crate) fn run(self, control: &Arc<Control>) -> Result<Ended, ConnectorError> {
         let queue = Arc::new(Queue::new(QUEUE_BYTES));
         let (clock, answers) = (self.clock.clone(), queue.clone());
-        let (mut driver, unread) = self.parts(Rules::OURS, |committer| {
-            let committing = Committing::start(committer, clock, answers)?;
+        let (mut driver, unread) = self.parts(Rules::OURS, |committers| {
+            let committing = Committing::start(committers, clock, answers)?;
             Ok(Box::new(move |order| committing.order(order)))
         })?;
         let mut unread = Some(unread);
@@ -156,7 +178,7 @@ impl Attempt {
                 && let Some(mut unread) = unread.take()
             {
                 let ended = driver.position(&mut unread)?;
-                let reader = Reader::new(unread, driver.manifest(), driver.status.clone());
+                let reader = driver.reader(unread);
                 _reading = Some(Reading::start(reader, queue.clone(), control.clone())?);
                 ended
             } else {
@@ -171,9 +193,10 @@ impl Attempt {
 struct Unread {
     source: Box<dyn Source>,
     chain: Chain,
-    /// Id of the plan.
-    plan: String,
 }
+
+/// By sink.
+type Committers = Vec<Box<dyn Committer>>;
 
 impl Driver {
     /// Waits for whatever comes next, and takes it.

@@ -74,6 +74,7 @@ impl Decoding {
             progress: BTreeMap::new(),
             may_bury: BURIED_AT_ONCE,
         };
+        let mut limits = BTreeMap::new();
         for TopicBatch { topic, batch } in batches {
             let Some(split) = positions.find(&topic, batch.partition) else {
                 continue;
@@ -82,6 +83,10 @@ impl Decoding {
             if from >= end {
                 continue;
             }
+            // Where this poll began, so that it reads over no cut in two steps.
+            let end = *limits
+                .entry(split)
+                .or_insert_with(|| positions.limit(split));
             let mut bytes = batch.bytes;
             let log_batch = LogBatch::split_from(&mut bytes).map_err(damaged)?;
             let passed = log_batch.header().last_offset() + 1;
@@ -92,7 +97,7 @@ impl Decoding {
                 &mut chunk,
             );
             positions.advance(split, to);
-            if to < passed.min(end) {
+            if to < passed.min(positions.end(split)) {
                 break;
             }
         }

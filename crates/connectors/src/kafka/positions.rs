@@ -5,7 +5,7 @@
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::{Split, SplitId};
 use lw_storage::source::{NOTHING, TopicOffsets};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub(super) struct Positions {
     next: Vec<i64>,
     /// By split; [`NOTHING`] where there is no end.
     ends: Vec<i64>,
+    /// Offsets that no poll reads over.
+    cuts: BTreeSet<(SplitId, i64)>,
     /// The end is in a partition that does not exist.
     never_done: bool,
 }
@@ -68,6 +70,17 @@ impl Positions {
 
     pub(super) fn end_at(&mut self, split: SplitId, end: i64) {
         self.ends[split as usize] = end;
+    }
+
+    pub(super) fn cut_at(&mut self, split: SplitId, offset: i64) {
+        self.cuts.insert((split, offset));
+    }
+
+    /// Up to where one poll reads that begins here.
+    pub(super) fn limit(&self, split: SplitId) -> i64 {
+        let ahead = (split, self.next(split).saturating_add(1))..=(split, i64::MAX);
+        let cut = self.cuts.range(ahead).next();
+        cut.map_or(self.end(split), |(_, cut)| self.end(split).min(*cut))
     }
 
     pub(super) fn never_done(&mut self) {

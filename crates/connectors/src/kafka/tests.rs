@@ -793,3 +793,33 @@ fn a_letter_whose_record_is_gone_has_no_bytes() {
     assert_eq!(letters[0].value, None);
     assert_eq!(letters[1].value.as_deref(), Some(&b"b"[..]));
 }
+
+/// In the middle of a batch, at its end, and where nothing is.
+#[test]
+fn no_poll_reads_over_a_cut() {
+    let world = World::new(&[("t", 2)]);
+    world.append("t", 0, &["a", "b", "c"]);
+    world.append("t", 1, &["x"]);
+    world.append("t", 0, &["d", "e"]);
+    world.append("t", 1, &["y"]);
+    let read = |cuts: &[SplitOffset]| {
+        let mut source = world.source(&raw(&["t"]), &[]);
+        source.open(&[], None).unwrap();
+        source.cut_at(cuts);
+        let polls = drain(&mut source, 1 << 20);
+        let polls = polls.iter().map(|poll| rows_of(std::slice::from_ref(poll)));
+        polls.filter(|rows| !rows.is_empty()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        read(&[at("t", 0, 1), at("t", 0, 3), at("t", 1, 7)]),
+        [
+            "t/0@0=a",
+            "t/0@1=b t/0@2=c t/1@0=x",
+            "t/0@3=d t/0@4=e t/1@1=y"
+        ]
+    );
+    assert_eq!(
+        read(&[]),
+        ["t/0@0=a t/0@1=b t/0@2=c t/1@0=x t/0@3=d t/0@4=e t/1@1=y"]
+    );
+}

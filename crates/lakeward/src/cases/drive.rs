@@ -11,7 +11,7 @@ use lw_connectors::kafka::EmbeddedKafka;
 use lw_graph::{JobGraph, Operator, Schema, SinkSpec, SourceSpec, StartupMode};
 use lw_lakehouse::Ids;
 use lw_runtime::connector::{ConnectorError, Connectors, ErrorKind, Output, Owner, Polled, Source};
-use lw_runtime::job::{Job, JobSpec, JobState, Settings, Surroundings};
+use lw_runtime::job::{InsertSpec, Job, JobSpec, JobState, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::PlannedJob;
 use lw_runtime::{DeadLetter, Origin, Split};
@@ -194,10 +194,12 @@ impl Run<'_> {
         });
         let spec = JobSpec {
             owner: self.owner.clone(),
-            occurrence: self.occurrence,
-            plan: self.job.query.clone().unwrap_or_default(),
+            inserts: vec![InsertSpec {
+                table: self.job.table.clone(),
+                occurrence: self.occurrence,
+                plan: self.job.query.clone().unwrap_or_default(),
+            }],
             graph: bounded(&self.job.graph),
-            table: self.job.table.clone(),
             group: "case".to_string(),
             settings: Settings {
                 commit_interval: FOREVER,
@@ -336,6 +338,10 @@ impl Source for MeteredSource {
         until: Option<&[SplitOffset]>,
     ) -> Result<(), ConnectorError> {
         self.inner.open(offsets, until).map_err(for_good)
+    }
+
+    fn cut_at(&mut self, cuts: &[SplitOffset]) {
+        self.inner.cut_at(cuts);
     }
 
     fn topics(&self) -> BTreeMap<String, Uuid> {

@@ -189,7 +189,9 @@ impl<'a> Replay<'a> {
         }
         for batch in polled.batches {
             let decoded = batch.origins.clone();
-            let done = chain.process(batch)?;
+            let Some(done) = chain.process(batch)?.pop() else {
+                continue;
+            };
             let mut outcomes: BTreeSet<At> = BTreeSet::new();
             let mut failed: Vec<Origin> = Vec::new();
             for failure in &done.failures {

@@ -32,6 +32,7 @@ struct Log {
 }
 
 impl Source for Log {
+    fn cut_at(&mut self, _: &[SplitOffset]) {}
     fn open(
         &mut self,
         offsets: &[SplitOffset],

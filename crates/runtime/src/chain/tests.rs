@@ -78,7 +78,8 @@ fn run(values: Vec<Option<i32>>) -> (String, Vec<i64>) {
     let mut chain = Chain::compile(&graph).expect("a chain");
     let done = chain
         .process(Batch::new(columns, origins, splits))
-        .expect("arrays fit");
+        .expect("arrays fit")
+        .remove(0);
     let column: &Int32Array = done.batch.columns.column(0).as_primitive();
     let rows: Vec<String> = done
         .batch
@@ -160,7 +161,8 @@ fn a_null_in_a_column_without_null_is_the_failure_of_its_record() {
     let done = Chain::compile(&graph)
         .expect("a chain")
         .process(Batch::new(columns, origins, splits))
-        .expect("the record fails, not the job");
+        .expect("the record fails, not the job")
+        .remove(0);
     let offsets: Vec<i64> = done.batch.origins.iter().map(|o| o.offset).collect();
     assert_eq!(offsets, [0, 2]);
     let failed: Vec<String> = done
@@ -199,7 +201,8 @@ fn a_record_that_fails_in_two_steps_fails_once() {
     let done = Chain::compile(&graph)
         .expect("a chain")
         .process(batch)
-        .expect("arrays fit");
+        .expect("arrays fit")
+        .remove(0);
     let failed: Vec<i64> = done.failures.iter().map(|f| f.origin.offset).collect();
     assert_eq!((done.batch.rows(), failed), (0, vec![0, 1]));
 }
@@ -251,4 +254,100 @@ fn a_partition_that_is_read_to_its_end_holds_no_watermark_back() {
     assert_eq!(after(&[1, 2]), Some(9), "1 had less than 0");
     assert_eq!(after(&[0, 1, 2]), Some(9));
     assert_eq!(after(&[0, 1]), None);
+}
+
+/// What becomes of `1, 0, 4` at each sink of a graph over one column: rows and failures, by offset.
+fn at_each_sink(operators: Vec<(Operator, Vec<NodeId>)>) -> Vec<(Vec<i64>, Vec<i64>)> {
+    let mut graph = graph();
+    let node = |(operator, inputs)| Node {
+        operator,
+        inputs,
+        schema: graph.nodes[0].schema.clone(),
+    };
+    let nodes: Vec<Node> = operators.into_iter().map(node).collect();
+    graph.nodes.splice(1.., nodes);
+    let columns = RecordBatch::try_new(
+        arrow_schema(&graph.nodes[0].schema),
+        vec![Arc::new(Int32Array::from(vec![1, 0, 4]))],
+    )
+    .expect("one column");
+    let splits: Arc<[Split]> = Arc::from([Split {
+        topic: "t".into(),
+        partition: 0,
+    }]);
+    let origins = (0..3).map(|offset| Origin { split: 0, offset }).collect();
+    let mut chain = Chain::compile(&graph).expect("a tree");
+    let done = chain.process(Batch::new(columns, origins, splits));
+    let offsets = |done: &Processed| {
+        let rows = done.batch.origins.iter().map(|at| at.offset).collect();
+        let failed = done.failures.iter().map(|failure| failure.origin.offset);
+        (rows, failed.collect())
+    };
+    done.expect("arrays fit").iter().map(offsets).collect()
+}
+
+fn divides() -> Operator {
+    Operator::Project(vec![call(Function::Divide, vec![literal(12), column()])])
+}
+
+fn sink() -> Operator {
+    Operator::Sink(SinkSpec::Blackhole)
+}
+
+#[test]
+fn a_failure_in_the_stem_is_every_sinks_and_one_in_a_branch_its_own() {
+    let without_four = Operator::Filter(call(Function::NotEqual, vec![column(), literal(4)]));
+    let branch = vec![
+        (divides(), vec![0]),
+        (sink(), vec![1]),
+        (without_four.clone(), vec![0]),
+        (sink(), vec![3]),
+    ];
+    assert_eq!(
+        at_each_sink(branch),
+        [(vec![0, 2], vec![1]), (vec![0, 1], vec![])]
+    );
+    let stem = vec![
+        (divides(), vec![0]),
+        (sink(), vec![1]),
+        (without_four, vec![1]),
+        (sink(), vec![3]),
+    ];
+    assert_eq!(
+        at_each_sink(stem),
+        [(vec![0, 2], vec![1]), (vec![0, 2], vec![1])]
+    );
+}
+
+#[test]
+fn what_is_no_tree_to_sinks_is_refused() {
+    let refused = |operators: Vec<(Operator, Vec<NodeId>)>| {
+        let mut graph = graph();
+        let node = |(operator, inputs)| Node {
+            operator,
+            inputs,
+            schema: graph.nodes[0].schema.clone(),
+        };
+        let nodes: Vec<Node> = operators.into_iter().map(node).collect();
+        graph.nodes.splice(1.., nodes);
+        let error = Chain::compile(&graph).err().expect("it is refused");
+        error.to_string()
+    };
+    let no_tree = "the job graph is not a tree from one source to its sinks";
+    assert_eq!(refused(vec![]), no_tree);
+    assert_eq!(refused(vec![(divides(), vec![0])]), no_tree, "no sink");
+    assert_eq!(refused(vec![(sink(), vec![0]), (sink(), vec![1])]), no_tree);
+    assert_eq!(refused(vec![(sink(), vec![1])]), no_tree, "of itself");
+    let watermark = Operator::Watermark {
+        column: 0,
+        expression: column(),
+    };
+    assert_eq!(
+        refused(vec![
+            (watermark.clone(), vec![0]),
+            (watermark, vec![1]),
+            (sink(), vec![2])
+        ]),
+        "the job graph has two watermarks for one source"
+    );
 }

@@ -56,6 +56,7 @@ fn at(next: i64) -> SplitOffset {
 }
 
 impl Source for FakeSource {
+    fn cut_at(&mut self, _: &[SplitOffset]) {}
     fn open(
         &mut self,
         offsets: &[SplitOffset],

@@ -2,9 +2,9 @@
 //!
 //! What came of an order is word in the driver's queue, a panic too: the driver never waits for a dead thread.
 
-use super::Message;
 use super::driver::Order;
-use crate::connector::{Committer, ConnectorError, ErrorKind};
+use super::{Committers, Message};
+use crate::connector::{ConnectorError, ErrorKind};
 use crate::job::panicked;
 use crate::queue::{Queue, Wanted};
 use lw_stdx::clock::Clock;
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 impl Committing {
     pub(super) fn start(
-        committer: Box<dyn Committer>,
+        committers: Committers,
         clock: Arc<dyn Clock>,
         driver: Arc<Queue<Message>>,
     ) -> Result<Committing, ConnectorError> {
@@ -32,7 +32,7 @@ impl Committing {
         let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || {
-                let run = || carry_out_all(committer, &*clock, &from, &driver);
+                let run = || carry_out_all(committers, &*clock, &from, &driver);
                 let run = std::panic::AssertUnwindSafe(run);
                 if let Err(payload) = std::panic::catch_unwind(run) {
                     driver.tell(Message::Failed(panicked("the committer", &*payload)));
@@ -54,14 +54,14 @@ impl Committing {
 }
 
 fn carry_out_all(
-    mut committer: Box<dyn Committer>,
+    mut committers: Committers,
     clock: &dyn Clock,
     orders: &Queue<Order>,
     driver: &Queue<Message>,
 ) {
     while !orders.is_closed() {
         if let Some(order) = orders.pop(Wanted::Word, IDLE) {
-            let answer = order.carry_out(&mut *committer, clock);
+            let answer = order.carry_out(&mut committers, clock);
             driver.tell(Message::Committed(answer));
         }
     }

@@ -51,10 +51,11 @@ pub(super) enum Input {
     Positioned(Positioned),
     /// Rows are with the sinks, which hold so many bytes now.
     Read { account: Account, held: usize },
-    /// What the sinks held is durable.
-    Sealed(Vec<Staged>),
+    /// What the sinks held is durable, by sink.
+    Sealed(Vec<Vec<Staged>>),
     /// A commit that was ordered is over. `mine`: this process still owns the manifest.
     Committed {
+        sink: usize,
         table: String,
         outcome: Result<CommitOutcome, ConnectorError>,
         mine: bool,
@@ -77,7 +78,11 @@ pub(super) enum Action {
     /// Replace the manifest; an attempt that cannot ends.
     Save,
     /// Commit the chain to its table, and say [`Input::Committed`] when that is over.
-    Commit { table: String, chain: TableChain },
+    Commit {
+        sink: usize,
+        table: String,
+        chain: TableChain,
+    },
     /// Show confirmed offsets as a consumer group's.
     Publish(Vec<SplitOffset>),
     /// A table has what was pending.
@@ -114,10 +119,21 @@ pub(super) struct Positioned {
     pub(super) offsets: Vec<SplitOffset>,
 }
 
+/// One `INSERT` of the job.
+pub(super) struct Insert {
+    /// What the manifest calls its sink.
+    pub(super) name: String,
+    /// `namespace.table` of the main output, as the sink says it.
+    pub(super) main: String,
+    /// Id of the plan.
+    pub(super) plan: String,
+}
+
 /// What reading has come to since the last seal.
 #[derive(Default)]
 pub(super) struct Account {
-    pub(super) ledger: Ledger,
+    /// By sink.
+    pub(super) ledgers: Vec<Ledger>,
     pub(super) splits: Arc<[Split]>,
     pub(super) watermarks: BTreeMap<SplitId, i64>,
     /// The source's, never going back.
@@ -129,7 +145,11 @@ pub(super) struct Account {
 
 impl Account {
     fn append(&mut self, later: Account) {
-        self.ledger.append(later.ledger);
+        self.ledgers
+            .resize_with(later.ledgers.len(), Ledger::default);
+        for (ledger, later) in self.ledgers.iter_mut().zip(later.ledgers) {
+            ledger.append(later);
+        }
         self.splits = later.splits;
         self.watermarks = later.watermarks;
         self.watermark = later.watermark;
@@ -142,10 +162,8 @@ impl Account {
 pub(super) struct Coordinator {
     /// The shortest time between two seals that nothing else asks for.
     interval: Duration,
-    /// What the manifest calls the sink.
-    name: String,
-    /// `namespace.table` of the main output, as the sink says it.
-    main: String,
+    /// In the order of the graph's sinks.
+    inserts: Vec<Insert>,
     rules: Rules,
 
     phase: Phase,
@@ -155,8 +173,8 @@ pub(super) struct Coordinator {
     held: usize,
     sealed_at: Duration,
     barrier: bool,
-    /// Tables with a commit under way or to be tried again.
-    commits: BTreeMap<String, Commit>,
+    /// Sinks and tables of theirs with a commit under way or to be tried again.
+    commits: BTreeMap<(usize, String), Commit>,
     /// The manifest in memory has confirmed commits that the one on disk has pending.
     unsaved: bool,
     stopping: bool,
@@ -184,15 +202,13 @@ enum Commit {
 impl Coordinator {
     pub(super) fn new(
         manifest: Manifest,
-        name: &str,
-        main: &str,
+        inserts: Vec<Insert>,
         interval: Duration,
         rules: Rules,
     ) -> Coordinator {
         Coordinator {
             interval,
-            name: name.to_string(),
-            main: main.to_string(),
+            inserts,
             rules,
             phase: Phase::Recovering,
             manifest,
@@ -212,13 +228,33 @@ impl Coordinator {
         &self.manifest
     }
 
-    /// The plan that computes what is read from now on.
-    pub(super) fn computes(&mut self, plan: &str) {
-        let before = self.sink_mut().plan.replace(plan.to_string());
-        if before.is_some_and(|before| before != plan) {
-            // Another query ends where it says, not where the one before did.
-            self.manifest.forget_ends();
+    /// The plans of this attempt compute what is read from now on.
+    pub(super) fn computes(&mut self) {
+        for Insert { name, plan, .. } in &self.inserts {
+            let state = self.manifest.sinks.entry(name.clone()).or_default();
+            let before = state.plan.replace(plan.clone());
+            if before.is_some_and(|before| before != *plan) {
+                // Another query ends where it says, not where the one before did.
+                self.manifest.forget_ends();
+            }
         }
+    }
+
+    /// By sink: where it stands in the partitions of which it has more than the job's position says.
+    pub(super) fn ahead(&self) -> Vec<Vec<SplitOffset>> {
+        let position = self.manifest.position();
+        let of_sink = |insert: &Insert| {
+            let state = &self.manifest.sinks[&insert.name];
+            let ahead = position.iter().filter_map(|at| {
+                let split = state.split(&at.topic, at.partition)?;
+                (split.written_until > at.next).then(|| SplitOffset {
+                    next: split.written_until,
+                    ..at.clone()
+                })
+            });
+            ahead.collect()
+        };
+        self.inserts.iter().map(of_sink).collect()
     }
 
     /// The source is to be positioned now.
@@ -229,10 +265,6 @@ impl Coordinator {
     /// Rows are taken; otherwise whoever has some keeps them.
     pub(super) fn wants_rows(&self) -> bool {
         self.phase == Phase::Reading && self.end.is_none() && self.held < SEAL_BYTES
-    }
-
-    fn sink_mut(&mut self) -> &mut SinkState {
-        self.manifest.sinks.entry(self.name.clone()).or_default()
     }
 
     /// When it wants to hear [`Input::Tick`], by [`Now::elapsed`].
@@ -273,10 +305,11 @@ impl Coordinator {
             }
             Input::Sealed(staged) => self.sealed(now, staged, new_id, &mut actions),
             Input::Committed {
+                sink,
                 table,
                 outcome,
                 mine,
-            } => self.committed(now, table, outcome, mine, &mut actions),
+            } => self.committed(now, (sink, table), outcome, mine, &mut actions),
             Input::Ended(End::Failed(error)) if error.kind == ErrorKind::Bug => {
                 self.over(Err(error), &mut actions);
             }
@@ -297,9 +330,9 @@ impl Coordinator {
         if self.unsaved && self.commits.is_empty() {
             self.unsaved = false;
             actions.push(Action::Save);
-            let sink = self.manifest.sinks.get(&self.name);
-            if let Some(confirmed) = sink.and_then(|sink| sink.chain.last.as_ref()) {
-                actions.push(Action::Publish(confirmed.ends.clone()));
+            let ends = self.confirmed_by_all();
+            if !ends.is_empty() {
+                actions.push(Action::Publish(ends));
             }
         }
         let seals = self.phase == Phase::Reading && self.seals(now);
@@ -322,7 +355,7 @@ impl Coordinator {
 
     /// Whether what was read is sealed now.
     fn seals(&mut self, now: Now) -> bool {
-        if self.account.ledger.is_empty() {
+        if self.account.ledgers.iter().all(Ledger::is_empty) {
             self.barrier = false;
             if now.elapsed >= self.due() {
                 self.sealed_at = now.elapsed;
@@ -335,30 +368,55 @@ impl Coordinator {
         self.barrier || due && idle || full && self.pending() < MOST_PENDING
     }
 
-    /// Sealed epochs that the main table does not have yet.
+    /// Sealed epochs that some main table does not have yet.
     fn pending(&self) -> usize {
-        let sink = self.manifest.sinks.get(&self.name);
-        sink.map_or(0, |sink| sink.chain.chain.len())
+        let states = self.states();
+        let pending = states.map(|(_, _, state)| state.chain.chain.len());
+        pending.max().unwrap_or(0)
+    }
+
+    /// Where each partition ends in all main tables, those that have nothing of it left out.
+    fn confirmed_by_all(&self) -> Vec<SplitOffset> {
+        let mut least: Vec<SplitOffset> = Vec::new();
+        let last = self
+            .states()
+            .filter_map(|(_, _, state)| state.chain.last.as_ref());
+        for end in last.flat_map(|last| &last.ends) {
+            match least.iter_mut().find(|at| at.same_split(end)) {
+                Some(at) => at.next = at.next.min(end.next),
+                None => least.push(end.clone()),
+            }
+        }
+        least
+    }
+
+    /// The sinks that the manifest has an entry of.
+    fn states(&self) -> impl Iterator<Item = (usize, &Insert, &SinkState)> {
+        let inserts = self.inserts.iter().enumerate();
+        inserts.filter_map(|(sink, insert)| {
+            let state = self.manifest.sinks.get(&insert.name)?;
+            Some((sink, insert, state))
+        })
     }
 
     fn order_commits(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let Some(sink) = self.manifest.sinks.get(&self.name) else {
-            return;
-        };
-        for (table, chain) in std::iter::once((&self.main, &sink.chain)).chain(&sink.sides) {
-            let backoff = match self.commits.get(table) {
-                _ if chain.chain.is_empty() => continue,
-                Some(Commit::UnderWay { .. }) => continue,
-                Some(Commit::Waits { until, .. }) if *until > now.elapsed => continue,
-                Some(Commit::Waits { backoff, .. }) => *backoff,
-                None => FIRST_BACKOFF,
-            };
-            self.commits
-                .insert(table.clone(), Commit::UnderWay { backoff });
-            actions.push(Action::Commit {
-                table: table.clone(),
-                chain: chain.clone(),
-            });
+        let mut orders = Vec::new();
+        for (sink, insert, state) in self.states() {
+            let chains = std::iter::once((&insert.main, &state.chain)).chain(&state.sides);
+            for (table, chain) in chains.filter(|(_, chain)| !chain.chain.is_empty()) {
+                let backoff = match self.commits.get(&(sink, table.clone())) {
+                    Some(Commit::UnderWay { .. }) => continue,
+                    Some(Commit::Waits { until, .. }) if *until > now.elapsed => continue,
+                    Some(Commit::Waits { backoff, .. }) => *backoff,
+                    None => FIRST_BACKOFF,
+                };
+                orders.push((sink, table.clone(), chain.clone(), backoff));
+            }
+        }
+        for (sink, table, chain, backoff) in orders {
+            let under_way = Commit::UnderWay { backoff };
+            self.commits.insert((sink, table.clone()), under_way);
+            actions.push(Action::Commit { sink, table, chain });
         }
     }
 
@@ -386,7 +444,7 @@ impl Coordinator {
     fn sealed(
         &mut self,
         now: Now,
-        staged: Vec<Staged>,
+        staged: Vec<Vec<Staged>>,
         new_id: &dyn Fn() -> Uuid,
         actions: &mut Vec<Action>,
     ) {
@@ -396,15 +454,26 @@ impl Coordinator {
             "K2: what was not asked for is not sealed"
         );
         let splits = self.account.splits.clone();
-        let sealed = Sealed {
-            main: &self.main,
-            staged,
-            ranges: self.account.ledger.take(&splits),
-            watermark: self.account.watermark,
-            max_event_time: self.account.max_event_time,
-        };
-        let sink = self.manifest.sinks.entry(self.name.clone()).or_default();
-        enlist(sink, sealed, new_id);
+        let ledgers = self.account.ledgers.iter_mut();
+        for ((insert, ledger), staged) in self.inserts.iter().zip(ledgers).zip(staged) {
+            let ranges = ledger.take(&splits);
+            if ranges.is_empty() {
+                assert!(
+                    staged.iter().all(|staged| staged.files.is_empty()),
+                    "K4: no file is without the offsets that it is of"
+                );
+                continue;
+            }
+            let sealed = Sealed {
+                main: &insert.main,
+                staged,
+                ranges,
+                watermark: self.account.watermark,
+                max_event_time: self.account.max_event_time,
+            };
+            let state = self.manifest.sinks.entry(insert.name.clone()).or_default();
+            enlist(state, sealed, new_id);
+        }
         let (watermarks, place) = (&self.account.watermarks, self.account.place);
         pass(&mut self.manifest, &splits, watermarks, place);
         self.manifest.created_ms = now.wall_ms;
@@ -426,19 +495,19 @@ impl Coordinator {
     fn committed(
         &mut self,
         now: Now,
-        table: String,
+        commit: (usize, String),
         outcome: Result<CommitOutcome, ConnectorError>,
         mine: bool,
         actions: &mut Vec<Action>,
     ) {
-        let Some(Commit::UnderWay { backoff }) = self.commits.remove(&table) else {
-            panic!("K3: only a commit that was ordered is answered, {table} was not");
+        let Some(Commit::UnderWay { backoff }) = self.commits.remove(&commit) else {
+            panic!("K3: only a commit that was ordered is answered, {commit:?} was not");
         };
         match outcome {
             Ok(CommitOutcome::Confirmed {
                 confirmed,
                 snapshot_id,
-            }) => self.confirmed(&table, confirmed, snapshot_id, actions),
+            }) => self.confirmed(commit, confirmed, snapshot_id, actions),
             // A fenced process must not bother its user: the new owner decides.
             Ok(CommitOutcome::Paused(_)) if !mine => self.over(Ok(Ended::Fenced), actions),
             Ok(CommitOutcome::Paused(pause)) => self.over(Ok(Ended::Paused(pause)), actions),
@@ -447,7 +516,8 @@ impl Coordinator {
                     until: now.elapsed + backoff,
                     backoff: (backoff * 2).min(LONGEST_BACKOFF),
                 };
-                self.commits.insert(table.clone(), waits);
+                self.commits.insert(commit.clone(), waits);
+                let (_, table) = commit;
                 actions.push(Action::Retried { table, error });
             }
             Err(error) => self.over(Err(error), actions),
@@ -456,17 +526,18 @@ impl Coordinator {
 
     fn confirmed(
         &mut self,
-        table: &str,
+        (sink, table): (usize, String),
         confirmed: usize,
         snapshot_id: Option<i64>,
         actions: &mut Vec<Action>,
     ) {
-        let (is_main, dropped_by) = (table == self.main, self.rules.dropped_by);
-        let sink = self.sink_mut();
-        let chain = match is_main {
-            true => Some(&mut sink.chain),
-            false => sink.sides.get_mut(table),
-        };
+        let insert = &self.inserts[sink];
+        let (is_main, dropped_by) = (table == insert.main, self.rules.dropped_by);
+        let state = self.manifest.sinks.get_mut(&insert.name);
+        let chain = state.and_then(|state| match is_main {
+            true => Some(&mut state.chain),
+            false => state.sides.get_mut(&table),
+        });
         let chain = chain.expect("K3: a commit that was ordered has its chain");
         let done = &chain.chain[..confirmed];
         if is_main {

@@ -3,13 +3,14 @@
 //! It has no thread and waits for nothing. Commits are for others to make: it hands out orders, and is told what came of them.
 //! [`super::Attempt::run`] gives it threads, [`super::stepped::SteppedJob`] is the same job in the caller's hands.
 
-use super::coordinator::{Account, Action, Coordinator, Input, Now, Positioned};
+use super::coordinator::{Action, Coordinator, Input, Now, Positioned};
+use super::reader::Reader;
 use super::rules::Rules;
-use super::{Ended, Publish, Rows, Unread};
+use super::{Committers, Ended, Publish, Rows, Unread};
 use crate::batch::{Batch, DeadLetter};
-use crate::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink};
+use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink};
 use crate::job::JobStatus;
-use crate::manifest::{Manifest, TableChain};
+use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,22 +20,25 @@ use uuid::Uuid;
 
 /// A commit to be made.
 pub(super) struct Order {
+    sink: usize,
     table: String,
     chain: TableChain,
 }
 
 /// What came of it.
 pub(super) struct Answer {
+    sink: usize,
     table: String,
     outcome: Result<CommitOutcome, ConnectorError>,
     took: Duration,
 }
 
 impl Order {
-    pub(super) fn carry_out(self, committer: &mut dyn Committer, clock: &dyn Clock) -> Answer {
+    pub(super) fn carry_out(self, committers: &mut Committers, clock: &dyn Clock) -> Answer {
         let begun = clock.elapsed();
-        let outcome = committer.commit(&self.table, &self.chain);
+        let outcome = committers[self.sink].commit(&self.table, &self.chain);
         Answer {
+            sink: self.sink,
             table: self.table,
             outcome,
             took: clock.elapsed().saturating_sub(begun),
@@ -45,7 +49,8 @@ impl Order {
 pub(super) struct Driver {
     pub(super) rules: Rules,
     pub(super) coordinator: Coordinator,
-    pub(super) sink: Box<dyn Sink>,
+    /// In the order of the graph's sinks.
+    pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) store: ManifestStore,
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
@@ -53,8 +58,8 @@ pub(super) struct Driver {
     pub(super) publish: Publish,
     /// Takes the orders.
     pub(super) order: Box<dyn FnMut(Order)>,
-    /// Below these offsets dead letters are kept already: only after a rewind does reading come by there again.
-    pub(super) buried: BTreeMap<(String, i32), i64>,
+    /// By sink: below these offsets dead letters are kept already. Only after a rewind does reading come by there again.
+    pub(super) buried: Vec<BTreeMap<(String, i32), i64>>,
 }
 
 impl Driver {
@@ -79,8 +84,9 @@ impl Driver {
                 match action {
                     Action::Seal => {
                         sealing = Some(now.elapsed);
-                        let staged = (self.rules.seal)(&mut *self.sink)?;
-                        inputs.push_back(Input::Sealed(staged));
+                        let sinks = self.sinks.iter_mut();
+                        let staged = sinks.map(|sink| (self.rules.seal)(&mut **sink));
+                        inputs.push_back(Input::Sealed(staged.collect::<Result<_, _>>()?));
                     }
                     Action::Save => {
                         if let Some(fenced) = self.save()? {
@@ -90,7 +96,9 @@ impl Driver {
                             self.show_checkpoint(begun);
                         }
                     }
-                    Action::Commit { table, chain } => (self.order)(Order { table, chain }),
+                    Action::Commit { sink, table, chain } => {
+                        (self.order)(Order { sink, table, chain });
+                    }
                     Action::Publish(ends) => (self.publish)(&ends),
                     Action::Confirmed(confirmation) => {
                         let now = self.clock.now_ms();
@@ -119,12 +127,13 @@ impl Driver {
 
     /// A commit that was ordered is over.
     pub(super) fn answered(&mut self, answer: Answer) -> Result<Option<Ended>, ConnectorError> {
-        if answer.table == self.sink.table() && answer.outcome.is_ok() {
+        if answer.table == self.sinks[answer.sink].table() && answer.outcome.is_ok() {
             let took = answer.took;
             self.status.update(|status| status.commit_duration = took);
         }
         let mine = self.store.is_mine();
         self.handle(Input::Committed {
+            sink: answer.sink,
             table: answer.table,
             outcome: answer.outcome,
             mine,
@@ -137,7 +146,7 @@ impl Driver {
         unread: &mut Unread,
     ) -> Result<Option<Ended>, ConnectorError> {
         let source = &mut unread.source;
-        self.coordinator.computes(&unread.plan);
+        self.coordinator.computes();
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
         self.handle(Input::Positioned(Positioned {
@@ -147,40 +156,41 @@ impl Driver {
         }))
     }
 
-    /// Hands rows to the sink.
-    pub(super) fn take(&mut self, rows: Rows) -> Result<Option<Ended>, ConnectorError> {
-        let Rows {
-            batches,
-            dead_letters,
-            account,
-        } = rows;
-        self.write(batches, dead_letters)?;
-        self.read(account)
+    /// What reads, from where the source was positioned. Sinks that have more than the others get nothing of it again.
+    pub(super) fn reader(&self, mut unread: Unread) -> Reader {
+        let ahead = self.coordinator.ahead();
+        let cuts: Vec<SplitOffset> = ahead.iter().flatten().cloned().collect();
+        unread.source.cut_at(&cuts);
+        Reader::new(unread, self.manifest(), &ahead, self.status.clone())
     }
 
-    fn read(&mut self, account: Account) -> Result<Option<Ended>, ConnectorError> {
-        let held = self.sink.buffered_bytes();
+    /// Hands rows to the sinks.
+    pub(super) fn take(&mut self, rows: Rows) -> Result<Option<Ended>, ConnectorError> {
+        for (sink, rows) in rows.sinks.into_iter().enumerate() {
+            self.write(sink, rows.batches, rows.dead_letters)?;
+        }
+        let held = self.sinks.iter().map(|sink| sink.buffered_bytes()).sum();
+        let account = rows.account;
         self.handle(Input::Read { account, held })
     }
 
     fn write(
         &mut self,
+        sink: usize,
         batches: Vec<Batch>,
         mut letters: Vec<DeadLetter>,
     ) -> Result<(), ConnectorError> {
         let rows: usize = batches.iter().map(Batch::rows).sum();
         letters.retain(|letter| {
-            let end = self
-                .buried
-                .get(&(letter.topic.to_string(), letter.partition));
+            let end = self.buried[sink].get(&(letter.topic.to_string(), letter.partition));
             !end.is_some_and(|end| (self.rules.is_buried)(letter.offset, *end))
         });
         let dead = letters.len() as u64;
         for batch in batches {
-            self.sink.write(batch)?;
+            self.sinks[sink].write(batch)?;
         }
         if !letters.is_empty() {
-            self.sink.dead_letters(letters)?;
+            self.sinks[sink].dead_letters(letters)?;
         }
         self.status.update(|status| {
             status.rows_out += rows as u64;

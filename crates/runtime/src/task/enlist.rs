@@ -80,7 +80,7 @@ pub(super) fn pass(
 }
 
 /// The split of a topic's partition.
-fn position(splits: &[Split], topic: &str, partition: i32) -> Option<SplitId> {
+pub(super) fn position(splits: &[Split], topic: &str, partition: i32) -> Option<SplitId> {
     let mut splits = splits.iter();
     let found = splits.position(|split| *split.topic == *topic && split.partition == partition);
     found.map(|split| split as SplitId)

@@ -4,15 +4,15 @@
 //! of a bounded read, a failure, a panic) is the last message of the queue: the driver never waits for a dead thread.
 
 use super::coordinator::Account;
-use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows, Unread, enlist};
+use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
 use crate::batch::{DeadLetter, Origin, Split, SplitId};
-use crate::chain::{Chain, Failure, source_watermark};
+use crate::chain::{Chain, Processed, kept, source_watermark};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, panicked};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, SplitOffset};
 use crate::queue::Queue;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,23 +90,37 @@ pub(super) struct Read {
 pub(super) struct Reader {
     source: Box<dyn Source>,
     chain: Chain,
+    /// By sink: up to where it has a split already. What is read below is computed and not written to it.
+    ahead: Vec<BTreeMap<SplitId, i64>>,
     status: Arc<JobStatus>,
     /// The source's watermark so far: it never goes back.
     watermark: Option<i64>,
 }
 
 impl Reader {
-    /// Goes on where the manifest stands, at which the source was positioned.
-    pub(super) fn new(unread: Unread, manifest: &Manifest, status: Arc<JobStatus>) -> Reader {
-        let Unread {
-            source, mut chain, ..
-        } = unread;
+    /// Goes on where the manifest stands, at which the source was positioned; no poll of it reads over where a sink that is
+    /// `ahead` of the others stands.
+    pub(super) fn new(
+        unread: Unread,
+        manifest: &Manifest,
+        ahead: &[Vec<SplitOffset>],
+        status: Arc<JobStatus>,
+    ) -> Reader {
+        let Unread { source, mut chain } = unread;
         let splits = source.splits();
         let watermarks = enlist::watermarks(manifest, &splits);
         let done = done(&*source, &splits);
         let watermark = source_watermark(&watermarks, splits.len(), &done);
         chain.go_on_from(watermarks);
+        let by_split = |sink: &Vec<SplitOffset>| {
+            let ids = sink.iter().filter_map(|at| {
+                let id = enlist::position(&splits, &at.topic, at.partition)?;
+                Some((id, at.next))
+            });
+            ids.collect()
+        };
         Reader {
+            ahead: ahead.iter().map(by_split).collect(),
             source,
             chain,
             status,
@@ -133,22 +147,13 @@ impl Reader {
             return Ok(None);
         }
         let splits = self.source.splits();
-        let mut ledger = Ledger::default();
-        polled
-            .progress
+        let mut dead = polled.dead_letters.len();
+        let mut sinks: Vec<AtSink> = self
+            .ahead
             .iter()
-            .for_each(|progress| ledger.advance(progress));
-        let mut dead_letters = polled.dead_letters;
-        for letter in &dead_letters {
-            let split = splits
-                .iter()
-                .position(|split| {
-                    split.topic == letter.topic && split.partition == letter.partition
-                })
-                .expect("a dead letter comes from one of the source's splits");
-            ledger.dead_letter(split as u32);
-        }
-        let (mut batches, mut bytes, mut rows_in) = (Vec::new(), 1, 0);
+            .map(|ahead| AtSink::begin(ahead, &polled, &splits))
+            .collect();
+        let (mut bytes, mut rows_in) = (1, 0);
         for batch in polled.batches {
             let decoded = batch.origins.clone();
             rows_in += decoded.len() as u64;
@@ -156,30 +161,38 @@ impl Reader {
                 .chain
                 .process(batch)
                 .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
-            let failed: Vec<Origin> = done.failures.iter().map(|failure| failure.origin).collect();
-            ledger.processed(&decoded, &done.batch.origins, &failed);
-            dead_letters.extend(self.bury(&splits, &failed, done.failures)?);
-            if done.batch.rows() > 0 {
-                bytes += done.batch.bytes();
-                batches.push(done.batch);
+            let letters = self.bury(&splits, &done)?;
+            for (sink, done) in sinks.iter_mut().zip(done) {
+                bytes += sink.take(&decoded, done, &letters)?;
             }
         }
-        // Letters of decoding and of operators in one order: that of their offsets.
-        dead_letters.sort_by(|a, b| {
-            let place =
-                |letter: &DeadLetter| (letter.topic.clone(), letter.partition, letter.offset);
-            place(a).cmp(&place(b))
-        });
+        let (mut rows, mut ledgers) = (Vec::new(), Vec::new());
+        for sink in sinks {
+            let AtSink {
+                ledger,
+                rows: mut of_sink,
+                ..
+            } = sink;
+            // Letters of decoding and of operators in one order: that of their offsets.
+            of_sink.dead_letters.sort_by(|a, b| {
+                let place =
+                    |letter: &DeadLetter| (letter.topic.clone(), letter.partition, letter.offset);
+                place(a).cmp(&place(b))
+            });
+            dead = dead.max(of_sink.dead_letters.len());
+            rows.push(of_sink);
+            ledgers.push(ledger);
+        }
         let done = done(&*self.source, &splits);
         let watermark = source_watermark(self.chain.watermarks(), splits.len(), &done);
         self.watermark = self.watermark.max(watermark);
         let watermark = self.watermark;
         self.status.update(|status| {
-            status.records_in += rows_in + dead_letters.len() as u64;
+            status.records_in += rows_in + dead as u64;
             status.watermark = watermark;
         });
         let account = Account {
-            ledger,
+            ledgers,
             splits,
             watermarks: self.chain.watermarks().clone(),
             watermark,
@@ -187,38 +200,124 @@ impl Reader {
             max_event_time: self.chain.max_event_time(),
         };
         let rows = Rows {
-            batches,
-            dead_letters,
+            sinks: rows,
             account,
         };
         Ok(Some((rows, bytes)))
     }
 
-    /// The dead letters of records that an operator could not compute: their bytes are read once more.
+    /// The records that an operator could not compute for some sink: their bytes are read once more, and once for all sinks.
     fn bury(
         &mut self,
         splits: &[Split],
-        failed: &[Origin],
-        failures: Vec<Failure>,
-    ) -> Result<Vec<DeadLetter>, ConnectorError> {
-        if failures.is_empty() {
-            return Ok(Vec::new());
+        done: &[Processed],
+    ) -> Result<BTreeMap<At, DeadLetter>, ConnectorError> {
+        let failures = done.iter().flat_map(|done| &done.failures);
+        let failed: BTreeSet<At> = failures.map(|failure| at(failure.origin)).collect();
+        if failed.is_empty() {
+            return Ok(BTreeMap::new());
         }
-        let mut letters = self.source.records(failed)?;
+        let origins = failed.iter();
+        let origins = origins.map(|(split, offset)| Origin {
+            split: *split,
+            offset: *offset,
+        });
+        let origins: Vec<Origin> = origins.collect();
+        let mut letters = self.source.records(&origins)?;
         assert_eq!(
             letters.len(),
-            failures.len(),
+            failed.len(),
             "L4: every record that failed has its letter"
         );
-        for (letter, failure) in letters.iter_mut().zip(failures) {
-            let split = &splits[failure.origin.split as usize];
+        for (letter, origin) in letters.iter_mut().zip(origins) {
+            let split = &splits[origin.split as usize];
             letter.topic = split.topic.clone();
             letter.partition = split.partition;
             letter.stage = "evaluate";
-            letter.code = failure.code;
-            letter.error = failure.message;
         }
-        Ok(letters)
+        Ok(failed.into_iter().zip(letters).collect())
+    }
+}
+
+/// A record: its split and offset.
+type At = (SplitId, i64);
+
+fn at(origin: Origin) -> At {
+    (origin.split, origin.offset)
+}
+
+/// What a poll becomes at one sink.
+struct AtSink {
+    /// The splits of which it has what this poll read.
+    has: BTreeSet<SplitId>,
+    ledger: Ledger,
+    rows: SinkRows,
+}
+
+impl AtSink {
+    fn begin(ahead: &BTreeMap<SplitId, i64>, polled: &Polled, splits: &[Split]) -> AtSink {
+        let (mut has, mut ledger) = (BTreeSet::new(), Ledger::default());
+        for progress in &polled.progress {
+            let until = ahead.get(&progress.split).copied().unwrap_or(i64::MIN);
+            if progress.from < until {
+                assert!(
+                    progress.to <= until,
+                    "L5: no poll reads over where a sink stands"
+                );
+                has.insert(progress.split);
+            } else {
+                ledger.advance(progress);
+            }
+        }
+        let mut letters = Vec::new();
+        for letter in &polled.dead_letters {
+            let split = enlist::position(splits, &letter.topic, letter.partition);
+            let split = split.expect("a dead letter comes from one of the source's splits");
+            if !has.contains(&split) {
+                ledger.dead_letter(split);
+                letters.push(letter.clone());
+            }
+        }
+        AtSink {
+            has,
+            ledger,
+            rows: SinkRows {
+                batches: Vec::new(),
+                dead_letters: letters,
+            },
+        }
+    }
+
+    /// Takes what a batch became; returns its size in bytes.
+    fn take(
+        &mut self,
+        decoded: &[Origin],
+        mut done: Processed,
+        letters: &BTreeMap<At, DeadLetter>,
+    ) -> Result<usize, ConnectorError> {
+        let mut wanted = std::borrow::Cow::Borrowed(decoded);
+        if !self.has.is_empty() {
+            let new = |origin: &Origin| !self.has.contains(&origin.split);
+            wanted.to_mut().retain(new);
+            done.failures.retain(|failure| new(&failure.origin));
+            done.batch = kept(done.batch, new)
+                .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
+        }
+        let failed: Vec<Origin> = done.failures.iter().map(|failure| failure.origin).collect();
+        self.ledger.processed(&wanted, &done.batch.origins, &failed);
+        for failure in done.failures {
+            self.rows.dead_letters.push(DeadLetter {
+                code: failure.code,
+                error: failure.message,
+                ..letters[&at(failure.origin)].clone()
+            });
+        }
+        let mut bytes = 0;
+        if done.batch.rows() > 0 {
+            bytes = done.batch.bytes();
+            self.rows.batches.push(done.batch);
+        }
+        Ok(bytes)
     }
 }
 

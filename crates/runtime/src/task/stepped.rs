@@ -8,8 +8,8 @@ use super::coordinator::{End, Input};
 use super::driver::{Answer, Driver, Order};
 use super::reader::Reader;
 use super::rules::Rules;
-use super::{Attempt, Ended, Unread};
-use crate::connector::{Committer, ConnectorError, ErrorKind};
+use super::{Attempt, Committers, Ended, Unread};
+use crate::connector::{ConnectorError, ErrorKind};
 use crate::job::{JobSpec, JobStatus, Surroundings};
 use crate::manifest::Manifest;
 use crate::store::StoreError;
@@ -39,7 +39,7 @@ pub struct SteppedJob {
 }
 
 struct Committing {
-    committer: Box<dyn Committer>,
+    committers: Committers,
     clock: Arc<dyn Clock>,
     when: Commits,
     orders: VecDeque<Order>,
@@ -48,7 +48,7 @@ struct Committing {
 
 impl Committing {
     fn carry_out(&mut self, order: Order) {
-        let answer = order.carry_out(&mut *self.committer, &*self.clock);
+        let answer = order.carry_out(&mut self.committers, &*self.clock);
         self.answers.push_back(answer);
     }
 }
@@ -79,9 +79,9 @@ impl SteppedJob {
     ) -> Result<SteppedJob, ConnectorError> {
         let (clock, status) = (attempt.clock.clone(), attempt.status.clone());
         let mut commits = None;
-        let (driver, unread) = attempt.parts(rules, |committer| {
+        let (driver, unread) = attempt.parts(rules, |committers| {
             let committing = Arc::new(Mutex::new(Committing {
-                committer,
+                committers,
                 clock,
                 when,
                 orders: VecDeque::new(),
@@ -123,7 +123,7 @@ impl SteppedJob {
         &self.status
     }
 
-    /// Polls the source once for about `max_bytes` and hands what came of it to the sink; whether there was anything. Nothing is
+    /// Polls the source once for about `max_bytes` and hands what came of it to the sinks; whether there was anything. Nothing is
     /// read while what a crash left is not committed, or too much waits for the catalog.
     ///
     /// # Errors
@@ -208,8 +208,7 @@ impl SteppedJob {
                 && let Some(mut unread) = self.unread.take()
             {
                 let ended = self.driver.position(&mut unread)?;
-                let status = self.status.clone();
-                self.reader = Some(Reader::new(unread, self.driver.manifest(), status));
+                self.reader = Some(self.driver.reader(unread));
                 ended
             } else {
                 return Ok(());

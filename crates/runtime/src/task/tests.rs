@@ -5,7 +5,7 @@ use super::stepped::SteppedJob;
 use super::*;
 use crate::batch::{Origin, Split};
 use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged};
-use crate::job::JobSpec;
+use crate::job::{InsertSpec, JobSpec};
 use crate::manifest::TableChain;
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use lw_formats::arrow_schema;
@@ -31,6 +31,8 @@ struct World {
     disk: SimDisk,
     records: Records,
     table: Commits,
+    /// That of the second sink, where there is one.
+    other: Option<Commits>,
     /// Commits whose ids were given out.
     ids: Arc<AtomicU64>,
 }
@@ -63,6 +65,7 @@ fn offsets(next: &[i64]) -> Vec<SplitOffset> {
 }
 
 impl Source for TimedSource {
+    fn cut_at(&mut self, _: &[SplitOffset]) {}
     fn open(
         &mut self,
         offsets: &[SplitOffset],
@@ -147,14 +150,14 @@ impl Source for TimedSource {
     }
 }
 
-#[derive(Default)]
 struct MemorySink {
+    table: &'static str,
     rows: Vec<serde_json::Value>,
 }
 
 impl Sink for MemorySink {
     fn table(&self) -> &str {
-        "lake.t"
+        self.table
     }
     fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
         let rows = batch.origins.iter();
@@ -179,6 +182,15 @@ impl Sink for MemorySink {
     }
 }
 
+impl MemorySink {
+    fn new(table: &'static str) -> MemorySink {
+        MemorySink {
+            table,
+            rows: Vec::new(),
+        }
+    }
+}
+
 struct MemoryTable(Commits);
 
 impl Committer for MemoryTable {
@@ -196,7 +208,8 @@ impl Committer for MemoryTable {
     }
 }
 
-fn graph(schema: &Schema) -> JobGraph {
+/// Source, watermark, and so many sinks behind it.
+fn graph(schema: &Schema, sinks: usize) -> JobGraph {
     let source = KafkaSource {
         table: "t".into(),
         topics: vec!["in".into()],
@@ -217,15 +230,16 @@ fn graph(schema: &Schema) -> JobGraph {
         column: 0,
         expression,
     };
-    let operators = [
-        Operator::Source(SourceSpec::Kafka(source)),
-        watermark,
-        Operator::Sink(SinkSpec::Blackhole),
+    let mut operators = vec![
+        (Operator::Source(SourceSpec::Kafka(source)), Vec::new()),
+        (watermark, vec![0]),
     ];
-    let nodes = operators.into_iter().enumerate();
-    let nodes = nodes.map(|(id, operator)| Node {
+    let sink = || (Operator::Sink(SinkSpec::Blackhole), vec![1]);
+    operators.extend(std::iter::repeat_with(sink).take(sinks));
+    let nodes = operators.into_iter();
+    let nodes = nodes.map(|(operator, inputs)| Node {
         operator,
-        inputs: if id == 0 { Vec::new() } else { vec![id - 1] },
+        inputs,
         schema: schema.clone(),
     });
     JobGraph {
@@ -241,6 +255,7 @@ impl World {
             clock,
             records: Arc::new(Mutex::new(records.iter().map(|p| p.to_vec()).collect())),
             table: Arc::default(),
+            other: None,
             ids: Arc::default(),
         }
     }
@@ -274,17 +289,30 @@ impl World {
 
     fn prepared(&self, storage: &Storage, end: ReadsTo, plan: &str) -> Attempt {
         let schema = Schema::new(vec![Field::new("at", TypeKind::Timestamp(3).nullable())]);
-        let graph = graph(&schema);
+        let tables = std::iter::once(("lake.t", &self.table));
+        let tables = tables.chain(self.other.iter().map(|other| ("lake.u", other)));
+        let tables: Vec<(&'static str, &Commits)> = tables.collect();
+        let graph = graph(&schema, tables.len());
+        let inserts = tables.iter().map(|(table, _)| InsertSpec {
+            table: table.to_string(),
+            occurrence: 0,
+            plan: plan.into(),
+        });
+        let outputs = tables.iter().map(|(table, commits)| Output {
+            name: table.to_string(),
+            plan: plan.into(),
+            sink: Box::new(MemorySink::new(table)),
+            committer: Box::new(MemoryTable((*commits).clone())),
+        });
+        let outputs = outputs.collect();
         let pipeline = Uuid::from_u128(1);
         let spec = JobSpec {
             owner: Owner {
                 pipeline,
                 name: "p".into(),
             },
-            occurrence: 0,
-            plan: plan.into(),
+            inserts: inserts.collect(),
             graph: graph.clone(),
-            table: "lake.t".into(),
             group: "g".into(),
             settings: Settings::default(),
             finished: Arc::new(|| {}),
@@ -301,12 +329,9 @@ impl World {
                 ends: Vec::new(),
             }),
             chain: Chain::compile(&graph).expect("a chain"),
-            sink: Box::new(MemorySink::default()),
-            committer: Box::new(MemoryTable(self.table.clone())),
+            outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),
-            name: spec.sink_name(),
             store,
-            plan: plan.into(),
             settings: Settings {
                 commit_interval: Duration::ZERO,
             },
@@ -328,9 +353,15 @@ impl World {
         self.table.lock().last().expect("a commit").watermark
     }
 
-    /// Every record of the log is in the table, and none twice.
+    /// Every record of the log is in each table, and none twice.
     fn check_exactly_once(&self, after: &str) {
-        let table = self.table.lock();
+        for table in [&self.table].into_iter().chain(&self.other) {
+            self.check_table(table, after);
+        }
+    }
+
+    fn check_table(&self, table: &Commits, after: &str) {
+        let table = table.lock();
         let mut rows: Vec<String> = table
             .iter()
             .flat_map(|commit| &commit.files)
@@ -393,9 +424,19 @@ fn the_watermark_of_a_bounded_read_waits_for_no_partition_that_has_nothing_more(
 /// The manifest is the only thing that an attempt writes to this disk, so the power goes at every step of its writes.
 #[test]
 fn a_kill_at_any_step_of_a_manifests_write_loses_and_doubles_nothing() {
+    kills_at_any_step(None);
+}
+
+#[test]
+fn a_kill_at_any_step_leaves_two_sinks_of_one_scan_as_exact() {
+    kills_at_any_step(Some(Arc::default));
+}
+
+fn kills_at_any_step(other: Option<fn() -> Commits>) {
     let mut kills = 0;
     for after in 1.. {
-        let world = World::new(&[&[1, 2, 3], &[4, 5]]);
+        let mut world = World::new(&[&[1, 2, 3], &[4, 5]]);
+        world.other = other.map(|new| new());
         let storage = world.storage().expect("it opens");
         world.disk.cause(Trouble::PowerOff { after });
         let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
@@ -512,8 +553,8 @@ fn the_next_epoch_is_computed_while_one_is_committed() {
     let storage = world.storage().expect("it opens");
     let written: Arc<Written> = Arc::default();
     let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    attempt.sink = Box::new(CountingSink(MemorySink::default(), written.clone()));
-    attempt.committer = Box::new(SlowTable {
+    attempt.outputs[0].sink = Box::new(CountingSink(MemorySink::new("lake.t"), written.clone()));
+    attempt.outputs[0].committer = Box::new(SlowTable {
         table: MemoryTable(world.table.clone()),
         written,
         wants: 5,
@@ -537,11 +578,47 @@ fn a_panic_of_the_committer_fails_the_attempt_with_what_it_said() {
     let world = World::new(&[&[1]]);
     let storage = world.storage().expect("it opens");
     let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    attempt.committer = Box::new(Panics);
+    attempt.outputs[0].committer = Box::new(Panics);
     let error = attempt.run(&Arc::default()).expect_err("it panicked");
     assert_eq!(error.kind, ErrorKind::Bug);
     assert_eq!(
         error.message,
         "the committer panicked: the committer's own words"
+    );
+}
+
+/// `partition@start-end=files` of each range that a table's commits account for.
+fn accounted(table: &Commits) -> Vec<String> {
+    let table = table.lock();
+    let ranges = table.iter().flat_map(|commit| {
+        let files = &commit.files;
+        commit.ranges.iter().map(move |range| {
+            let of = files.iter().filter(|file| file[0] == range.partition);
+            let (partition, start, end) = (range.partition, range.start, range.end);
+            format!("{partition}@{start}-{end}={}", of.count())
+        })
+    });
+    ranges.collect()
+}
+
+/// What was read again for the sake of another sink is not in its files, and not in what its commits account for.
+#[test]
+fn a_sink_that_is_ahead_of_the_others_gets_nothing_twice() {
+    let mut world = World::new(&[&[1, 2, 3], &[4, 5]]);
+    world.other = Some(Arc::default());
+    let storage = world.storage().expect("it opens");
+    let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    attempt.manifest.stand_at("lake.t", &offsets(&[0, 0]));
+    attempt.manifest.stand_at("lake.u", &offsets(&[2, 0]));
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    while job.ended().is_none() {
+        job.poll(1).expect("it reads");
+    }
+    world.check_table(&world.table, "the sink behind");
+    let other = world.other.as_ref().expect("there are two");
+    assert_eq!(accounted(other), ["1@0-1=1", "1@1-2=1", "0@2-3=1"]);
+    assert_eq!(
+        accounted(&world.table),
+        ["0@0-1=1", "1@0-1=1", "0@1-2=1", "1@1-2=1", "0@2-3=1"]
     );
 }

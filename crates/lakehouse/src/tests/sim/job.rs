@@ -14,7 +14,7 @@ use lw_graph::{
 };
 use lw_protocol::{BatchBuilder, Compression};
 use lw_runtime::connector::{ConnectorError, Connectors, Output, Owner, Source};
-use lw_runtime::job::{JobSpec, Settings, Surroundings};
+use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::{PlannedScript, Planner};
 use lw_stdx::clock::Clock;
@@ -138,10 +138,12 @@ fn graph() -> JobGraph {
 pub(super) fn spec() -> JobSpec {
     JobSpec {
         owner: owner(),
-        occurrence: 0,
-        plan: "plan".to_owned(),
+        inserts: vec![InsertSpec {
+            table: crate::tests::world::TABLE.to_owned(),
+            occurrence: 0,
+            plan: "plan".to_owned(),
+        }],
         graph: graph(),
-        table: crate::tests::world::TABLE.to_owned(),
         group: "group".to_owned(),
         // The simulation says when.
         settings: Settings {

@@ -24,8 +24,13 @@ impl Case {
 
     fn over(manifest: Manifest) -> Case {
         let interval = Duration::from_secs(10);
+        let insert = Insert {
+            name: TABLE.to_string(),
+            main: TABLE.to_string(),
+            plan: "plan".to_string(),
+        };
         Case {
-            coordinator: Coordinator::new(manifest, TABLE, TABLE, interval, Rules::OURS),
+            coordinator: Coordinator::new(manifest, vec![insert], interval, Rules::OURS),
             seconds: 100,
             read: 0,
             ids: std::cell::Cell::new(0),
@@ -71,7 +76,7 @@ impl Case {
             partition: 0,
         };
         let account = Account {
-            ledger,
+            ledgers: vec![ledger],
             splits: Arc::new([split]),
             ..Account::default()
         };
@@ -79,7 +84,7 @@ impl Case {
     }
 
     fn sealed(&mut self) -> String {
-        self.says(Input::Sealed(Vec::new()))
+        self.says(Input::Sealed(vec![Vec::new()]))
     }
 
     fn after(&mut self, seconds: u64) -> String {
@@ -104,6 +109,7 @@ impl Case {
 
     fn answered(&mut self, outcome: Result<CommitOutcome, ConnectorError>) -> String {
         self.says(Input::Committed {
+            sink: 0,
             table: TABLE.to_string(),
             outcome,
             mine: true,
@@ -121,7 +127,7 @@ fn text(action: &Action) -> String {
     match action {
         Action::Seal => "seal".to_string(),
         Action::Save => "save".to_string(),
-        Action::Commit { table, chain } => {
+        Action::Commit { table, chain, .. } => {
             let sequences: Vec<u64> = chain.chain.iter().map(|p| p.sequence).collect();
             format!("commit {sequences:?} to {table}")
         }
@@ -259,6 +265,7 @@ fn a_pause_is_for_the_owner_of_the_manifest() {
         let mut case = Case::reading();
         case.epoch();
         let said = case.says(Input::Committed {
+            sink: 0,
             table: TABLE.to_string(),
             outcome: Ok(CommitOutcome::Paused(pause())),
             mine,
