@@ -13,6 +13,7 @@ mod numbers;
 mod operators;
 mod signature;
 mod text;
+mod time;
 
 pub use missing::{MISSING, Missing};
 pub use numbers::rounded_decimal;
@@ -77,6 +78,9 @@ impl Function {
     pub const Overlay: Function = Function("OVERLAY");
     pub const Ceil: Function = Function("CEIL");
     pub const Floor: Function = Function("FLOOR");
+    pub const Extract: Function = Function("EXTRACT");
+    pub const CeilTo: Function = Function("CEIL TO");
+    pub const FloorTo: Function = Function("FLOOR TO");
     pub const CharLength: Function = Function("CHAR_LENGTH");
 }
 
@@ -154,6 +158,7 @@ fn rows() -> impl Iterator<Item = &'static Definition> {
         conditional::ROWS,
         numbers::ROWS,
         text::ROWS,
+        time::ROWS,
         hash::ROWS,
     ]
     .into_iter()

@@ -95,6 +95,11 @@ pub(super) enum Parameter {
     Approximate,
     /// Any number, brought to DOUBLE.
     Double,
+    Date,
+    Time,
+    Timestamp,
+    /// TIMESTAMP_LTZ.
+    Instant,
 }
 
 impl Parameter {
@@ -108,6 +113,10 @@ impl Parameter {
             Parameter::Decimal => matches!(kind, TypeKind::Decimal { .. }),
             Parameter::Approximate => kind.is_approximate(),
             Parameter::Double => kind.is_numeric(),
+            Parameter::Date => *kind == TypeKind::Date,
+            Parameter::Time => matches!(kind, TypeKind::Time(_)),
+            Parameter::Timestamp => matches!(kind, TypeKind::Timestamp(_)),
+            Parameter::Instant => matches!(kind, TypeKind::TimestampLtz(_)),
         }
     }
 
@@ -284,6 +293,10 @@ pub(super) fn boolean(_: &[&LogicalType]) -> TypeKind {
 
 pub(super) fn int(_: &[&LogicalType]) -> TypeKind {
     TypeKind::Int
+}
+
+pub(super) fn bigint(_: &[&LogicalType]) -> TypeKind {
+    TypeKind::BigInt
 }
 
 pub(super) fn double(_: &[&LogicalType]) -> TypeKind {

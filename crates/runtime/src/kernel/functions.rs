@@ -8,6 +8,7 @@ mod conditional;
 mod hash;
 mod numbers;
 mod text;
+mod time;
 
 use super::KernelError;
 use super::operand::{Active, Fault, Operand, RowError};
@@ -23,6 +24,8 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use lw_formats::arrow_type;
 use lw_graph::{Function, LogicalType, TypeKind};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The value of a row: NULL is `None`.
@@ -92,6 +95,7 @@ pub(super) fn registered() -> impl Iterator<Item = &'static Registered> {
         conditional::KERNELS,
         numbers::KERNELS,
         text::KERNELS,
+        time::KERNELS,
         hash::KERNELS,
     ]
     .into_iter()
@@ -270,6 +274,8 @@ pub(super) struct Args<'a> {
     operands: &'a [Operand],
     columns: Vec<Column<'a>>,
     nulls: Vec<Option<NullBuffer>>,
+    /// The last pattern of dates that was read, which mostly is the only one.
+    pattern: RefCell<Option<(String, Rc<time::Pattern>)>>,
 }
 
 enum Column<'a> {
@@ -282,6 +288,9 @@ enum Column<'a> {
     F32(&'a PrimitiveArray<Float32Type>),
     F64(&'a PrimitiveArray<Float64Type>),
     Decimal(&'a PrimitiveArray<Decimal128Type>, u8),
+    Date(&'a PrimitiveArray<Date32Type>),
+    Time(&'a PrimitiveArray<Time64MicrosecondType>),
+    Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>),
     Other,
 }
 
@@ -300,6 +309,9 @@ impl<'a> Column<'a> {
                 let scale = u8::try_from(*scale).expect("DECIMAL has no negative scale");
                 Column::Decimal(array.as_primitive(), scale)
             }
+            DataType::Date32 => Column::Date(array.as_primitive()),
+            DataType::Time64(_) => Column::Time(array.as_primitive()),
+            DataType::Timestamp(..) => Column::Timestamp(array.as_primitive()),
             _ => Column::Other,
         }
     }
@@ -312,6 +324,7 @@ impl<'a> Args<'a> {
             operands,
             columns: operands.iter().map(|o| Column::new(&o.array)).collect(),
             nulls: nulls.collect(),
+            pattern: RefCell::new(None),
         }
     }
 
@@ -386,6 +399,50 @@ impl<'a> Args<'a> {
         match self.columns[arg] {
             Column::Decimal(array, scale) => (array.value(self.at(arg, row)), scale),
             _ => unreachable!("the function's row says that argument {arg} is DECIMAL"),
+        }
+    }
+
+    pub(super) fn is_time_of_day(&self, arg: usize) -> bool {
+        matches!(self.columns[arg], Column::Time(_))
+    }
+
+    /// A date's midnight, a time of the first day, or a timestamp.
+    pub(super) fn moment(&self, arg: usize, row: usize) -> time::Moment {
+        let at = self.at(arg, row);
+        match self.columns[arg] {
+            Column::Date(array) => time::Moment {
+                days: i64::from(array.value(at)),
+                micros: 0,
+            },
+            Column::Time(array) => time::Moment {
+                days: 0,
+                micros: array.value(at),
+            },
+            Column::Timestamp(array) => time::Moment::of_micros(array.value(at)),
+            _ => unreachable!("the function's row says that argument {arg} is a date or a time"),
+        }
+    }
+
+    /// The moment as a value of the argument's type: what a day, a time of day or a timestamp has of it.
+    pub(super) fn raw(&self, arg: usize, moment: time::Moment) -> Value<i64> {
+        let raw = match self.columns[arg] {
+            Column::Date(_) => i32::try_from(moment.days).ok().map(i64::from),
+            Column::Time(_) => Some(moment.micros),
+            _ => moment.in_micros(),
+        };
+        raw.map(Some)
+            .ok_or_else(|| Fault::out_of_range("the time is out of range"))
+    }
+
+    pub(super) fn pattern(&self, text: &str) -> Result<Rc<time::Pattern>, Fault> {
+        let mut held = self.pattern.borrow_mut();
+        match &*held {
+            Some((known, pattern)) if known == text => Ok(pattern.clone()),
+            _ => {
+                let pattern = Rc::new(time::Pattern::new(text)?);
+                *held = Some((text.to_string(), pattern.clone()));
+                Ok(pattern)
+            }
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn shift(
     }
 }
 
-fn add_months(days: i32, months: i64) -> Result<i32, Fault> {
+pub(super) fn add_months(days: i32, months: i64) -> Result<i32, Fault> {
     let (year, month, day) = civil_from_days(days);
     let total = i64::from(year) * 12 + i64::from(month) - 1 + months;
     let year = i32::try_from(total.div_euclid(12)).map_err(|_| out_of_range())?;

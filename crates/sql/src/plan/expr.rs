@@ -179,6 +179,26 @@ impl<'a> Binder<'a> {
                 expr,
                 field: ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime),
             } => self.apply_with(Function::Floor, &[expr], span),
+            E::Extract { field, expr, .. } => {
+                let args = vec![function::unit(field), self.bind(expr)?];
+                function::extract(args, span)
+            }
+            E::Ceil {
+                expr,
+                field: ast::CeilFloorKind::DateTimeField(field),
+            } => call(
+                Function::CeilTo,
+                vec![self.bind(expr)?, function::unit(field)],
+                span,
+            ),
+            E::Floor {
+                expr,
+                field: ast::CeilFloorKind::DateTimeField(field),
+            } => call(
+                Function::FloorTo,
+                vec![self.bind(expr)?, function::unit(field)],
+                span,
+            ),
             E::Trim {
                 expr,
                 trim_where,
@@ -487,7 +507,6 @@ impl<'a> Binder<'a> {
             E::Exists { .. } | E::Subquery(_) | E::InSubquery { .. } => {
                 "a subquery inside an expression is"
             }
-            E::Extract { .. } => "EXTRACT is",
             E::Ceil { .. } => "this form of CEIL is",
             E::Floor { .. } => "this form of FLOOR is",
             E::Trim { .. } => "this form of TRIM is",

@@ -90,7 +90,10 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
             format!("this clause of {upper} is"),
         ));
     }
-    let args = arguments(binder, f, span)?;
+    let args = match upper.as_str() {
+        "TIMESTAMPADD" | "TIMESTAMPDIFF" => unit_and_arguments(binder, f, span)?,
+        _ => arguments(binder, f, span)?,
+    };
     apply(&upper, args, span)
 }
 
@@ -108,8 +111,16 @@ fn arguments(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Vec<E
             format!("this clause of {} is", f.name),
         ));
     }
-    list.args
-        .iter()
+    bound(binder, f, &list.args, span)
+}
+
+fn bound(
+    binder: &Binder<'_>,
+    f: &ast::Function,
+    args: &[FunctionArg],
+    span: Span,
+) -> Result<Vec<Expr>> {
+    args.iter()
         .map(|arg| match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => binder.bind(expr),
             other => Err(Diagnostic::error(
@@ -119,6 +130,80 @@ fn arguments(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Vec<E
             )),
         })
         .collect()
+}
+
+/// `TIMESTAMPADD(DAY, 1, ts)`: the first argument is a word.
+fn unit_and_arguments(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Vec<Expr>> {
+    if let FunctionArguments::List(list) = &f.args
+        && let Some((FunctionArg::Unnamed(FunctionArgExpr::Expr(word)), rest)) =
+            list.args.split_first()
+        && let ast::Expr::Identifier(word) = word
+    {
+        let word = word.value.to_ascii_uppercase();
+        let unit = word.strip_prefix("SQL_TSI_").unwrap_or(&word);
+        if UNITS.contains(&unit) {
+            let mut args = vec![literal::text(unit)];
+            args.extend(bound(binder, f, rest, span)?);
+            return Ok(args);
+        }
+    }
+    let message = format!("the first argument of {} is a unit of time", f.name);
+    Err(Diagnostic::error("type", span, message).hint(UNITS.join(", ")))
+}
+
+const UNITS: &[&str] = &[
+    "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR",
+];
+
+/// A unit of time, as the functions take it.
+pub(super) fn unit(field: &ast::DateTimeField) -> Expr {
+    literal::text(&field.to_string().to_ascii_uppercase())
+}
+
+/// What a time of day has not, it does not give.
+pub(super) fn extract(args: Vec<Expr>, span: Span) -> Result<Expr> {
+    const OF_A_DAY: &[&str] = &[
+        "HOUR",
+        "MINUTE",
+        "SECOND",
+        "MILLISECOND",
+        "MICROSECOND",
+        "NANOSECOND",
+        "EPOCH",
+    ];
+    if let Some(Expr::Literal {
+        value: Value::String(unit),
+        ..
+    }) = args.first()
+    {
+        let of_a_day = OF_A_DAY.contains(&unit.as_str());
+        if matches!(args[1].ty().kind, TypeKind::Time(_)) && !of_a_day {
+            let message = format!("a time of day has no {unit}");
+            return Err(Diagnostic::error("type", span, message).hint(OF_A_DAY.join(", ")));
+        }
+    }
+    call(Function::Extract, args, span)
+}
+
+/// A day moved by less than a day is a time of it; a day and a timestamp are compared as timestamps.
+fn of_time(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
+    let below_a_day = matches!(&args[0], Expr::Literal { value: Value::String(unit), .. }
+        if matches!(unit.as_str(), "HOUR" | "MINUTE" | "SECOND"));
+    let kinds = [args[1].ty().kind.clone(), args[2].ty().kind.clone()];
+    let brought = match (name, &kinds) {
+        ("TIMESTAMPADD", [_, TypeKind::Date]) if below_a_day => Some((2, TypeKind::Timestamp(6))),
+        ("TIMESTAMPDIFF", [TypeKind::Date, TypeKind::Timestamp(_)]) => {
+            Some((1, TypeKind::Timestamp(3)))
+        }
+        ("TIMESTAMPDIFF", [TypeKind::Timestamp(_), TypeKind::Date]) => {
+            Some((2, TypeKind::Timestamp(3)))
+        }
+        _ => None,
+    };
+    if let Some((arg, kind)) = brought {
+        args[arg] = cast(args[arg].clone(), &kind);
+    }
+    scalar(name, args, span)
 }
 
 fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
@@ -175,6 +260,7 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
             }
             call(named(name), unify(args, name, span)?, span)
         }
+        ("TIMESTAMPADD" | "TIMESTAMPDIFF", 3) => of_time(name, args, span),
         ("ROUND" | "TRUNCATE", 1 | 2) => to_places(name, args, span),
         ("COALESCE" | "GREATEST" | "LEAST", _) => Err(takes("at least one argument")),
         ("IFNULL" | "NULLIF" | "MOD", _) => Err(takes("two arguments")),

@@ -294,11 +294,16 @@ fn calls(row: &Definition, expression: &str) -> bool {
         Syntax::Prefix(sign) => expression.starts_with(&format!("{sign} ")),
         Syntax::Infix(sign) => expression.contains(&format!(" {sign} ")),
         Syntax::Postfix(sign) => expression.ends_with(&format!(" {sign}")),
-        Syntax::Call | Syntax::Special => row
-            .aliases
-            .iter()
-            .chain([&row.name])
-            .any(|name| expression.starts_with(&format!("{name}("))),
+        Syntax::Call | Syntax::Special => {
+            // `FLOOR(t TO DAY)` is another function than `FLOOR(x)`.
+            let (called, to) = match row.name.split_once(' ') {
+                Some((called, "TO")) => (called, true),
+                _ => (row.name, false),
+            };
+            let begins = |name: &str| expression.starts_with(&format!("{name}("));
+            to == expression.contains(" TO ")
+                && (begins(called) || row.aliases.iter().any(|name| begins(name)))
+        }
     }
 }
 

@@ -1,0 +1,132 @@
+//! Functions over dates and times. Units of time are constants: the planner writes them as text.
+
+use super::signature::{
+    Definition, Family, Form, Parameter::*, Syntax, bigint, first, int, string,
+};
+use crate::{LogicalType, TypeKind};
+
+pub(super) const ROWS: &[Definition] = &[
+    // The unit, and of what.
+    row(
+        "EXTRACT",
+        "a unit and a date or a time",
+        &[
+            Form::new(&[Text, Date], bigint),
+            Form::new(&[Text, Time], bigint),
+            Form::new(&[Text, Timestamp], bigint),
+            Form::new(&[Text, Instant], bigint),
+        ],
+    )
+    .written(Syntax::Special),
+    row("YEAR", DATES, OF_A_DATE),
+    row("QUARTER", DATES, OF_A_DATE),
+    row("MONTH", DATES, OF_A_DATE),
+    row("WEEK", DATES, OF_A_DATE),
+    row("DAYOFYEAR", DATES, OF_A_DATE),
+    row("DAYOFMONTH", DATES, OF_A_DATE),
+    row("DAYOFWEEK", DATES, OF_A_DATE),
+    row("HOUR", TIMES, OF_A_TIME),
+    row("MINUTE", TIMES, OF_A_TIME),
+    row("SECOND", TIMES, OF_A_TIME),
+    row("FLOOR TO", TO_UNIT, CUT).written(Syntax::Special),
+    row("CEIL TO", TO_UNIT, CUT)
+        .written(Syntax::Special)
+        .may_fail(),
+    row(
+        "TIMESTAMPADD",
+        "a unit, an integer and a date or a time",
+        &[
+            Form::new(&[Text, BigInt, Date], third),
+            Form::new(&[Text, BigInt, Time], third),
+            Form::new(&[Text, BigInt, Timestamp], third),
+            Form::new(&[Text, BigInt, Instant], third),
+        ],
+    )
+    .may_fail(),
+    row(
+        "TIMESTAMPDIFF",
+        "a unit, and two dates or two timestamps",
+        &[
+            Form::new(&[Text, Date, Date], int),
+            Form::new(&[Text, Timestamp, Timestamp], int),
+            Form::new(&[Text, Instant, Instant], int),
+        ],
+    ),
+    row(
+        "DATE_FORMAT",
+        "a timestamp or a string, and a pattern",
+        &[
+            Form::new(&[Timestamp, Text], string).nullable(),
+            Form::new(&[Instant, Text], string).nullable(),
+            Form::new(&[Text, Text], string).nullable(),
+        ],
+    )
+    .may_fail(),
+    row(
+        "TO_DATE",
+        "a string and perhaps a pattern",
+        &[Form::new(&[Text, Text], |_| TypeKind::Date)
+            .optional(1)
+            .nullable()],
+    )
+    .may_fail(),
+    row(
+        "TO_TIMESTAMP",
+        "a string and perhaps a pattern",
+        &[Form::new(&[Text, Text], |_| TypeKind::Timestamp(3))
+            .optional(1)
+            .nullable()],
+    )
+    .may_fail(),
+    // Of a number how many digits of it are a fraction of a second.
+    row(
+        "TO_TIMESTAMP_LTZ",
+        "an integer and perhaps digits, or a string and perhaps a pattern",
+        &[
+            Form::new(&[BigInt, Int], |_| TypeKind::TimestampLtz(3))
+                .optional(1)
+                .nullable(),
+            Form::new(&[Text, Text], |_| TypeKind::TimestampLtz(3))
+                .optional(1)
+                .nullable(),
+        ],
+    )
+    .may_fail(),
+    row(
+        "FROM_UNIXTIME",
+        "an integer and perhaps a pattern",
+        &[Form::new(&[BigInt, Text], string).optional(1).nullable()],
+    )
+    .may_fail(),
+];
+
+const DATES: &str = "a date or a timestamp";
+const OF_A_DATE: &[Form] = &[
+    Form::new(&[Date], bigint),
+    Form::new(&[Timestamp], bigint),
+    Form::new(&[Instant], bigint),
+];
+
+const TIMES: &str = "a date, a time or a timestamp";
+const OF_A_TIME: &[Form] = &[
+    Form::new(&[Date], bigint),
+    Form::new(&[Time], bigint),
+    Form::new(&[Timestamp], bigint),
+    Form::new(&[Instant], bigint),
+];
+
+const TO_UNIT: &str = "a date or a time, and a unit";
+const CUT: &[Form] = &[
+    Form::new(&[Date, Text], first),
+    Form::new(&[Time, Text], first),
+    Form::new(&[Timestamp, Text], first),
+    Form::new(&[Instant, Text], first),
+];
+
+const fn row(name: &'static str, takes: &'static str, forms: &'static [Form]) -> Definition {
+    Definition::forms(Family::Time, name, takes, forms).never_fails()
+}
+
+fn third(args: &[&LogicalType]) -> TypeKind {
+    args[2].kind.clone()
+}
