@@ -136,6 +136,20 @@ def test_queries_from_files_as_csv_and_bounded(serve, folder):
     assert server.alive()
 
 
+def test_a_catalog_that_is_down_is_left_out_of_the_lists_and_told(serve):
+    server = serve('[catalogs]\nwest = { uri = "http://127.0.0.1:1" }\n')
+    server.ok("sql", "-e", "SELECT 1")
+    asked = "SELECT count(*) AS n FROM information_schema.{} WHERE table_schema <> 'information_schema'"
+    for listed in ("tables", "columns"):
+        answer = server.run("sql", "-e", asked.format(listed), "-o", "json")
+        assert answer.returncode == 0 and json.loads(answer.stdout)["rows"] == [[0]], answer.stderr
+        notice = "left out of information_schema: the tables of catalog 'west': no answer from http://127.0.0.1:1/v1/config"
+        assert json.loads(answer.stdout)["notices"] == [notice]
+        assert f"notice: {notice}\n" in answer.stderr
+    named = server.run("sql", "-e", "SHOW TABLES IN west")
+    assert named.returncode == 1 and named.stderr.startswith("error: no answer from"), named.stderr
+
+
 def test_a_prompt_on_a_terminal(server):
     """A query may take several lines, a mistake is told and the next query asked for, \\q leaves."""
     ours, theirs = pty.openpty()
