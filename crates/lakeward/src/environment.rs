@@ -29,7 +29,7 @@ impl Planner for World {
     }
 }
 
-/// The planner's jobs as pipelines have them.
+/// The planner's jobs as pipelines have them: each INSERT by itself.
 pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
     let jobs = planned.into_iter().flat_map(|job| {
         let group = job.graph.sources().find_map(|source| match source {
@@ -39,7 +39,7 @@ pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
         inserts.map(move |insert| PlannedJob {
             group: group.clone(),
             query: Some(query_id(&insert.definition)),
-            graph: job.graph.clone(),
+            graph: job.graph.path_to(insert.sink),
             table: insert.table,
         })
     });
