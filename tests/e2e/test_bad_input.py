@@ -105,7 +105,7 @@ SCRIPTS = {
     "an unknown column": (PIPELINE.read_text().replace("  sku,\n  warehouse_id,\n  event_type", "  skew,\n  warehouse_id,\n  event_type"), "skew", "sku"),
     "an unknown connector": (PIPELINE.read_text().replace("'kafka'", "'kafak'"), "'kafak'", "'kafka'"),
     "an unmapped bootstrap server": (PIPELINE.read_text().replace("kafka-1:9092,", "kafka-9:9092,"), "'kafka-9:9092,kafka-2:9092'", "[bootstrap]"),
-    "a statement that is not supported": ("CREATE CATALOG c WITH ('type' = 'iceberg');", "CATALOG", "'catalog-name'"),
+    "a statement that is not supported": ("ALTER TABLE t RENAME TO u;", "ALTER", "CREATE statement"),
 }
 
 
