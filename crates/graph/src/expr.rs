@@ -198,6 +198,7 @@ impl fmt::Display for Expr {
 /// Operators as a script writes them (in parentheses, so that no precedence is needed), the rest as functions.
 fn write_call(f: &mut fmt::Formatter<'_>, function: Function, args: &[Expr]) -> fmt::Result {
     match (function.definition().syntax, args) {
+        (_, [of, at]) if function == Function::ElementAt => write!(f, "{of}[{at}]"),
         (Syntax::Postfix(sign), [a]) => write!(f, "({a} {sign})"),
         (Syntax::Prefix(sign), [a]) if function == Function::Negate => write!(f, "({sign}{a})"),
         (Syntax::Prefix(sign), [a]) => write!(f, "({sign} {a})"),

@@ -5,6 +5,7 @@
 //! parameters take, and types the call; the runtime has a kernel under the same name. So the kernels may rely on the types, and
 //! conversions are the planner's alone.
 
+mod collection;
 mod conditional;
 mod hash;
 mod merge;
@@ -81,6 +82,7 @@ impl Function {
     pub const Extract: Function = Function("EXTRACT");
     pub const CeilTo: Function = Function("CEIL TO");
     pub const FloorTo: Function = Function("FLOOR TO");
+    pub const ElementAt: Function = Function("ELEMENT AT");
     pub const CharLength: Function = Function("CHAR_LENGTH");
 }
 
@@ -159,6 +161,7 @@ fn rows() -> impl Iterator<Item = &'static Definition> {
         numbers::ROWS,
         text::ROWS,
         time::ROWS,
+        collection::ROWS,
         hash::ROWS,
     ]
     .into_iter()

@@ -25,7 +25,6 @@ pub const MISSING: &[Missing] = &[
     missing("JSON_OBJECT", Family::Json),
     missing("JSON_ARRAY", Family::Json),
     missing("JSON_STRING", Family::Json),
-    missing("CARDINALITY", Family::Collection),
     missing("ELEMENT", Family::Collection),
     missing("ARRAY_CONTAINS", Family::Collection),
     missing("ARRAY_DISTINCT", Family::Collection),

@@ -100,6 +100,8 @@ pub(super) enum Parameter {
     Timestamp,
     /// TIMESTAMP_LTZ.
     Instant,
+    Array,
+    Map,
 }
 
 impl Parameter {
@@ -117,6 +119,8 @@ impl Parameter {
             Parameter::Time => matches!(kind, TypeKind::Time(_)),
             Parameter::Timestamp => matches!(kind, TypeKind::Timestamp(_)),
             Parameter::Instant => matches!(kind, TypeKind::TimestampLtz(_)),
+            Parameter::Array => matches!(kind, TypeKind::Array(_)),
+            Parameter::Map => matches!(kind, TypeKind::Map(..)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! loop around it, NULL in and NULL out, and which rows may fail are here. The planner has brought the arguments to the types that
 //! the function's row says, so a kernel asks for them without looking.
 
+mod collection;
 mod conditional;
 mod hash;
 mod numbers;
@@ -96,6 +97,7 @@ pub(super) fn registered() -> impl Iterator<Item = &'static Registered> {
         numbers::KERNELS,
         text::KERNELS,
         time::KERNELS,
+        collection::KERNELS,
         hash::KERNELS,
     ]
     .into_iter()

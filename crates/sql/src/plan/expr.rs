@@ -231,6 +231,9 @@ impl<'a> Binder<'a> {
         let row = self.bind(root)?;
         accesses.iter().try_fold(row, |row, access| match access {
             ast::AccessExpr::Dot(ast::Expr::Identifier(field)) => field_of(row, field, span),
+            ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => {
+                function::element_at(row, self.bind(index)?, span)
+            }
             _ => Err(self.unsupported(whole)),
         })
     }

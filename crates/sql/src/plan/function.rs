@@ -185,6 +185,29 @@ pub(super) fn extract(args: Vec<Expr>, span: Span) -> Result<Expr> {
     call(Function::Extract, args, span)
 }
 
+/// `array[index]`, `map[key]`.
+pub(super) fn element_at(of: Expr, at: Expr, span: Span) -> Result<Expr> {
+    if let (
+        TypeKind::Array(_),
+        Expr::Literal {
+            value: Value::Integer(index),
+            ..
+        },
+    ) = (&of.ty().kind, &at)
+        && *index < 1
+    {
+        let message = format!("an array's elements are counted from 1, not {index}");
+        return Err(Diagnostic::error("type", span, message));
+    }
+    let at = match &of.ty().kind {
+        TypeKind::Map(key, _) if key.kind.is_numeric() && at.ty().kind.is_numeric() => {
+            cast(at, &key.kind.clone())
+        }
+        _ => at,
+    };
+    call(Function::ElementAt, vec![of, at], span)
+}
+
 /// A day moved by less than a day is a time of it; a day and a timestamp are compared as timestamps.
 fn of_time(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
     let below_a_day = matches!(&args[0], Expr::Literal { value: Value::String(unit), .. }

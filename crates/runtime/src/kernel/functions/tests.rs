@@ -292,6 +292,7 @@ fn calls(row: &Definition, expression: &str) -> bool {
     let expression = expression.to_ascii_uppercase();
     match row.syntax {
         Syntax::Prefix(sign) => expression.starts_with(&format!("{sign} ")),
+        Syntax::Infix("[]") => expression.ends_with(']'),
         Syntax::Infix(sign) => expression.contains(&format!(" {sign} ")),
         Syntax::Postfix(sign) => expression.ends_with(&format!(" {sign}")),
         Syntax::Call | Syntax::Special => {
