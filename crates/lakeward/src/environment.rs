@@ -3,6 +3,7 @@
 use crate::config::{CatalogPlace, Config};
 use lw_runtime::pipelines::{PlannedJob, PlannedScript, Planner, query_id};
 use lw_schemas::SchemaLookup;
+use lw_sql::JobInsert;
 use lw_sql::environment::{self, Cluster, Environment, Missing};
 use lw_storage::Storage;
 use std::sync::Arc;
@@ -29,19 +30,20 @@ impl Planner for World {
     }
 }
 
-/// The planner's jobs as pipelines have them: each INSERT by itself.
+/// The planner's INSERTs as pipelines have them: each by itself, in the order of the script.
 pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
-    let jobs = planned.into_iter().flat_map(|job| {
-        let group = job.graph.sources().find_map(|source| match source {
+    let mut inserts: Vec<JobInsert> = planned.into_iter().flat_map(|job| job.inserts).collect();
+    inserts.sort_by_key(|insert| insert.text_span.start);
+    let jobs = inserts.into_iter().map(|insert| {
+        let group = insert.graph.sources().find_map(|source| match source {
             lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
         });
-        let inserts = job.inserts.into_iter();
-        inserts.map(move |insert| PlannedJob {
-            group: group.clone(),
+        PlannedJob {
+            group,
             query: Some(query_id(&insert.definition)),
-            graph: job.graph.path_to(insert.sink),
+            graph: insert.graph,
             table: insert.table,
-        })
+        }
     });
     jobs.collect()
 }
@@ -118,5 +120,36 @@ impl Environment for Config {
 
     fn subject_of(&self, _: &str) -> Option<String> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stored pipeline's jobs are compared with those that its script makes now, one by one.
+    #[test]
+    fn inserts_are_in_the_order_of_the_script_whatever_they_read() {
+        let config = Config {
+            bootstrap: [("k".to_string(), "embedded".to_string())].into(),
+            ..Config::default()
+        };
+        let source = "WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'k', 'format' = 'json')";
+        let script = format!(
+            "CREATE TABLE a (i INT) {source}; CREATE TABLE b (i INT) {source};
+             CREATE TABLE x (i INT) WITH ('connector' = 'blackhole');
+             CREATE TABLE y (i INT) WITH ('connector' = 'blackhole');
+             CREATE TABLE z (i INT) WITH ('connector' = 'blackhole');
+             EXECUTE STATEMENT SET BEGIN
+               INSERT INTO x SELECT i FROM a; INSERT INTO y SELECT i FROM b; INSERT INTO z SELECT i FROM a;
+             END;"
+        );
+        let plan = lw_sql::plan_script(&script, "s.sql", &config).expect("a script");
+        assert_eq!(plan.jobs.len(), 2);
+        let jobs = jobs(plan.jobs);
+        let tables: Vec<&str> = jobs.iter().map(|job| job.table.as_str()).collect();
+        let script = ["x", "y", "z"].map(|table| format!("default_database.{table}"));
+        assert_eq!(tables, script);
+        assert!(jobs.iter().all(|job| job.graph.sinks().count() == 1));
     }
 }

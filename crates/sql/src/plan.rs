@@ -20,6 +20,7 @@ mod lower;
 mod query;
 mod refuse;
 mod scope;
+mod set;
 mod table;
 
 use crate::Result;
@@ -27,13 +28,10 @@ use crate::catalog::{Catalog, Object, Path};
 use crate::connector::{self, Use};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Told};
 use crate::environment::Environment;
-use crate::explain::explain;
-use crate::parse::{Cursor, Insert, Lifetime, OptionText, Statement};
+use crate::parse::{Cursor, Lifetime, OptionText, Statement};
 use crate::script::{Script, is_word};
 use crate::settings;
-use insert::Planned;
-use lower::lower;
-use lw_graph::{JobGraph, NodeId, SinkSpec};
+use lw_graph::{JobGraph, NodeId};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,10 +61,12 @@ pub struct Job {
 }
 
 /// One `INSERT INTO … SELECT …`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JobInsert {
-    /// The node that writes its rows.
+    /// The node of the job's graph that writes its rows.
     pub sink: NodeId,
+    /// The INSERT alone, as an audit runs it again; and as it is run until a pipeline runs a whole job as one.
+    pub graph: JobGraph,
     /// `namespace.table` of an Iceberg sink, `database.table` of any other.
     pub table: String,
     /// Where the INSERT stands.
@@ -108,32 +108,6 @@ pub fn plan_script(
         planner.told.tell(nothing_to_run(&script, name));
     }
     planner.finish()
-}
-
-/// INSERTs that read the same scan, as one job.
-fn job(inserts: Vec<Planned>) -> Result<Job> {
-    let mut source = None;
-    let mut branches = Vec::new();
-    let mut written = Vec::new();
-    for planned in inserts {
-        written.push(JobInsert {
-            sink: 0,
-            table: planned.branch.table.clone(),
-            text_span: planned.branch.span,
-            definition: planned.definition,
-        });
-        source.get_or_insert(planned.source);
-        branches.push(planned.branch);
-    }
-    let source = source.expect("a job has at least one INSERT");
-    let (graph, sinks) = lower(source, branches)?;
-    for (insert, sink) in written.iter_mut().zip(sinks) {
-        insert.sink = sink;
-    }
-    Ok(Job {
-        graph,
-        inserts: written,
-    })
 }
 
 /// Nobody reads further.
@@ -262,8 +236,8 @@ impl<'a> Planner<'a> {
                 name,
                 if_exists,
             } => self.catalog.remove(noun, lifetime, &name, if_exists),
-            Statement::Inserts(inserts) => self.each(inserts, Self::insert),
-            Statement::Explain(inserts) => self.each(inserts, Self::explain),
+            Statement::Inserts(inserts) => self.inserts(inserts),
+            Statement::Explain(inserts) => self.explain(inserts),
             Statement::Describe(name) => self.describe(&name),
             Statement::Show(show) => self.show(&show),
             Statement::Query(span) => Err(Diagnostic::error(
@@ -275,57 +249,6 @@ impl<'a> Planner<'a> {
                 "ask tables with `lakeward sql -e \"…\"`, or write INSERT INTO before the query",
             )),
         }
-    }
-
-    /// Plans every member of a statement set, also behind one that is refused.
-    fn each(
-        &mut self,
-        inserts: Vec<Result<Insert>>,
-        plan: fn(&mut Self, Insert) -> Result<()>,
-    ) -> Result<()> {
-        let mut refused = None;
-        for insert in inserts {
-            let span = insert
-                .as_ref()
-                .map_or_else(|error| error.span, |insert| insert.span);
-            let done = insert.and_then(|insert| plan(self, insert));
-            if self.told.settle(done).is_none() {
-                refused = Some(Diagnostic::told_before(span));
-            }
-        }
-        refused.map_or(Ok(()), Err)
-    }
-
-    fn insert(&mut self, insert: Insert) -> Result<()> {
-        let planned = self.plan_insert(&insert)?;
-        if let SinkSpec::Iceberg(_) = planned.branch.sink
-            && !self.targets.insert(planned.branch.table.clone())
-        {
-            let message = format!("table '{}' is written by two INSERTs", planned.branch.table);
-            return Err(Diagnostic::unsupported(
-                insert.target.span,
-                format!("{message}, which is"),
-            )
-            .detail("Exactly-once needs one writer per table.")
-            .hint("give each INSERT its own table"));
-        }
-        self.advise(&insert, &planned);
-        self.plan.jobs.push(job(vec![planned])?);
-        Ok(())
-    }
-
-    fn explain(&mut self, insert: Insert) -> Result<()> {
-        let planned = self.plan_insert(&insert)?;
-        let bound = planned.branch.to_string();
-        let job = job(vec![planned])?;
-        self.plan.explanations.push(Explanation {
-            text: format!(
-                "== Abstract Syntax Tree ==\n{bound}\n== Optimized Execution Plan ==\n{}",
-                explain(&job.graph)
-            ),
-            text_span: insert.span,
-        });
-        Ok(())
     }
 
     /// The options of the hint that stands behind a table's name, if there is one.

@@ -49,7 +49,7 @@ const MOST_LEVELS: usize = 200;
 ///
 /// # Errors
 /// An expression that grows beyond all bounds where its parts cannot be shared.
-pub(super) fn lower(source: KafkaSource, branches: Vec<Branch>) -> Result<(JobGraph, Vec<NodeId>)> {
+pub(super) fn lower(source: &KafkaSource, branches: &[&Branch]) -> Result<(JobGraph, Vec<NodeId>)> {
     let mut fused = Fused::default();
     let computed: Vec<Computed> = branches
         .iter()
@@ -57,10 +57,16 @@ pub(super) fn lower(source: KafkaSource, branches: Vec<Branch>) -> Result<(JobGr
         .collect();
     let mut assembly = Assembly::new(&fused.arena, branches[0].span);
     let later: Vec<Id> = computed.iter().flat_map(Computed::roots).collect();
-    let stem = assembly.source(source, &branches[0].relation, fused.watermark, &later);
+    let stem = assembly.source(
+        source.clone(),
+        &branches[0].relation,
+        fused.watermark,
+        &later,
+    );
     let stem = assembly.watermark(stem, fused.watermark, &later)?;
+    let stem = assembly.fork(stem, &computed)?;
     let mut sinks = Vec::new();
-    for (branch, computed) in branches.into_iter().zip(&computed) {
+    for (branch, computed) in branches.iter().zip(&computed) {
         assembly.begin(branch.span);
         sinks.push(assembly.branch(stem.clone(), computed, branch)?);
     }
@@ -172,6 +178,30 @@ struct Assembly<'a> {
     copies: usize,
 }
 
+/// What is computed from one place upwards.
+#[derive(Clone, Copy)]
+struct Ahead<'a> {
+    /// By the operators that come next.
+    now: &'a [Id],
+    /// By those behind them.
+    later: &'a [Id],
+    /// Whether those that come next compute all of it for every row.
+    every_row: bool,
+    /// What is a column in any case.
+    must: Option<Id>,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(now: &'a [Id], later: &'a [Id]) -> Ahead<'a> {
+        Ahead {
+            now,
+            later,
+            every_row: true,
+            must: None,
+        }
+    }
+}
+
 /// How a node is used from one place upwards.
 #[derive(Default)]
 struct Uses {
@@ -253,7 +283,13 @@ impl<'a> Assembly<'a> {
             return Ok(stem);
         };
         let now = [column, expression];
-        let stem = self.share(stem, &now, later, Some(column))?;
+        let stem = self.share(
+            stem,
+            &Ahead {
+                must: Some(column),
+                ..Ahead::new(&now, later)
+            },
+        )?;
         let operator = Operator::Watermark {
             column: stem.at[&column],
             expression: self.expr(expression, &stem)?,
@@ -261,19 +297,20 @@ impl<'a> Assembly<'a> {
         self.over(stem, operator)
     }
 
-    fn branch(&mut self, stem: Place, computed: &Computed, branch: Branch) -> Result<NodeId> {
+    fn branch(&mut self, stem: Place, computed: &Computed, branch: &Branch) -> Result<NodeId> {
         let mut place = stem;
         if let Some(condition) = computed.condition {
-            place = self.share(place, &[condition], &computed.columns, None)?;
+            place = self.share(place, &Ahead::new(&[condition], &computed.columns))?;
             let operator = Operator::Filter(self.expr(condition, &place)?);
             place = self.over(place, operator)?;
         }
-        place = self.share(place, &computed.columns, &[], None)?;
+        place = self.share(place, &Ahead::new(&computed.columns, &[]))?;
         let columns = computed.columns.iter();
         let columns = columns.map(|id| self.expr(*id, &place));
         let project = Operator::Project(columns.collect::<Result<_>>()?);
         let node = self.push(project, Some(place.node), branch.schema.clone());
-        Ok(self.push(Operator::Sink(branch.sink), Some(node), branch.schema))
+        let sink = Operator::Sink(branch.sink.clone());
+        Ok(self.push(sink, Some(node), branch.schema.clone()))
     }
 
     /// An operator that gives what it is given.
@@ -283,16 +320,34 @@ impl<'a> Assembly<'a> {
         Ok(Place { node, ..place })
     }
 
-    /// Makes columns of what `now`, the expressions of the operator that comes next, and `later` use more than once; and of `must`
-    /// in any case. What is made of another such column takes a projection of its own.
-    fn share(
-        &mut self,
-        mut place: Place,
-        now: &[Id],
-        later: &[Id],
-        must: Option<Id>,
-    ) -> Result<Place> {
-        let picked = self.picked(&place, now, later, must);
+    /// What several branches need is computed below the place where they part, if it cannot fail: a row that one of them has no use
+    /// for must not be lost to the others.
+    fn fork(&mut self, stem: Place, branches: &[Computed]) -> Result<Place> {
+        if branches.len() == 1 {
+            return Ok(stem);
+        }
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for branch in branches {
+            match branch.condition {
+                Some(condition) => {
+                    now.push(condition);
+                    later.extend(&branch.columns);
+                }
+                None => now.extend(&branch.columns),
+            }
+        }
+        let ahead = Ahead {
+            every_row: false,
+            ..Ahead::new(&now, &later)
+        };
+        self.share(stem, &ahead)
+    }
+
+    /// Makes columns of what is used more than once ahead of a place, and by the operators that come next. What is made of another
+    /// such column takes a projection of its own.
+    fn share(&mut self, mut place: Place, ahead: &Ahead<'_>) -> Result<Place> {
+        let Ahead { now, later, .. } = *ahead;
+        let picked = self.picked(&place, ahead);
         let mut levels: BTreeMap<usize, Vec<Id>> = BTreeMap::new();
         for (id, level) in self.levels(&place, &picked) {
             levels.entry(level).or_default().push(id);
@@ -336,14 +391,14 @@ impl<'a> Assembly<'a> {
         Ok(Place::new(node, columns))
     }
 
-    fn picked(&self, place: &Place, now: &[Id], later: &[Id], must: Option<Id>) -> BTreeSet<Id> {
+    fn picked(&self, place: &Place, ahead: &Ahead<'_>) -> BTreeSet<Id> {
         let mut uses: BTreeMap<Id, Uses> = BTreeMap::new();
-        for (roots, next) in [(now, true), (later, false)] {
+        for (roots, next) in [(ahead.now, true), (ahead.later, false)] {
             for id in roots {
                 let of = uses.entry(*id).or_default();
                 of.count += 1;
                 of.now |= next;
-                of.certain |= next;
+                of.certain |= next && ahead.every_row;
             }
         }
         let mut picked = BTreeSet::new();
@@ -354,7 +409,7 @@ impl<'a> Assembly<'a> {
                 continue;
             }
             let shared = of.count > 1 && of.now && node.computed && (of.certain || !node.fails);
-            let pick = shared || must == Some(id);
+            let pick = shared || ahead.must == Some(id);
             if pick {
                 picked.insert(id);
             }

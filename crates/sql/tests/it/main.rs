@@ -12,7 +12,7 @@
 mod hostile;
 mod types;
 
-use lw_graph::NodeId;
+use lw_graph::{NodeId, Operator};
 use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
 use lw_sql::{Located, Plan, StatementKind, explain, plan_script, statements};
 use std::fmt::Write;
@@ -283,6 +283,15 @@ fn show(plan: &Plan, name: &str, text: &str) -> String {
         let sinks: Vec<NodeId> = job.graph.sinks().map(|(sink, _)| sink).collect();
         let inserts: Vec<NodeId> = job.inserts.iter().map(|insert| insert.sink).collect();
         assert_eq!(sinks, inserts);
+        for insert in &job.inserts {
+            // Alone an INSERT writes the same rows.
+            let (_, spec) = insert.graph.sinks().next().unwrap();
+            assert_eq!(insert.graph.sinks().count(), 1);
+            assert_eq!(
+                Operator::Sink(spec.clone()),
+                job.graph.nodes[insert.sink].operator
+            );
+        }
         let json = serde_json::to_string(&job.graph).unwrap();
         assert_eq!(
             serde_json::from_str::<lw_graph::JobGraph>(&json).unwrap(),
