@@ -196,7 +196,7 @@ fn run(graph: &JobGraph, mut batch: RecordBatch) -> Result<Vec<String>, String> 
 /// The reference page is what the registry and the cases say.
 #[test]
 fn the_reference_page_is_true() {
-    let mut page = String::from(include_str!("../testdata/functions/page.md"));
+    let mut page = String::from(include_str!("../testdata/functions/page.head"));
     let cases = cases();
     for (family, title) in FAMILIES {
         let mut lines: BTreeMap<&str, String> = BTreeMap::new();
