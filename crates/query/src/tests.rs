@@ -9,9 +9,9 @@ use lw_lakehouse::error::Kind;
 use lw_lakehouse::{
     Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
 };
-use lw_runtime::batch::{Batch, Origin, Split};
 use lw_runtime::connector::{Committer, Owner, Sink};
 use lw_runtime::manifest::{Pending, SplitRange, TableChain};
+use lw_runtime::{Batch, Origin, Split};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //! Origins travel with rows through filters and projections, because the sink writes them down (DESIGN: every offset is
 //! traceable). A `Batch` in this version is insert-only; changelog row kinds join it with the first updating operator.
 
+use crate::origins::Runs;
 use arrow_array::RecordBatch;
 use std::sync::Arc;
 
@@ -16,28 +17,21 @@ pub struct Split {
 /// Index of a [`Split`] in [`Batch::splits`]. Stable while a task runs; new partitions are appended.
 pub type SplitId = u32;
 
-/// Where a row came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    pub split: SplitId,
-    pub offset: i64,
-}
-
-/// Rows and their origins: `columns.num_rows() == origins.len()`.
+/// Rows and their origins: `columns.num_rows() == origins.rows()`.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub columns: RecordBatch,
-    pub origins: Vec<Origin>,
+    pub origins: Runs,
     pub splits: Arc<[Split]>,
 }
 
 impl Batch {
     /// # Panics
     /// When the number of origins is not the number of rows.
-    pub fn new(columns: RecordBatch, origins: Vec<Origin>, splits: Arc<[Split]>) -> Batch {
+    pub fn new(columns: RecordBatch, origins: Runs, splits: Arc<[Split]>) -> Batch {
         assert_eq!(
             columns.num_rows(),
-            origins.len(),
+            origins.rows(),
             "every row has exactly one origin"
         );
         Batch {
@@ -48,11 +42,11 @@ impl Batch {
     }
 
     pub fn rows(&self) -> usize {
-        self.origins.len()
+        self.origins.rows()
     }
 
     pub fn bytes(&self) -> usize {
-        self.columns.get_array_memory_size() + self.origins.len() * size_of::<Origin>()
+        self.columns.get_array_memory_size() + self.origins.bytes()
     }
 }
 

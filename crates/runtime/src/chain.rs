@@ -12,8 +12,9 @@
 //! tried at once grows with how many passed since the last failure. So `n` rows cost `O(n)`, however many of them fail. A
 //! record that became several rows fails as a whole.
 
-use crate::batch::{Batch, Origin, SplitId};
+use crate::batch::{Batch, SplitId};
 use crate::kernel::{Evaluator, RowError, filter_mask};
+use crate::origins::{Origin, Run, Runs};
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -21,7 +22,9 @@ use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use lw_formats::arrow_schema;
 use lw_graph::{JobGraph, NodeId, Operator};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use thiserror::Error;
 
 /// The compiled operators of one job.
@@ -251,10 +254,12 @@ fn apply_to_all(
     let mut parts = Vec::new();
     // A row that is known to fail, with its error.
     let mut bad: Option<(usize, RowError)> = None;
+    // By row, once some of them have to be told apart.
+    let origins = LazyCell::new(|| batch.origins.iter().collect::<Vec<Origin>>());
     loop {
         if let Some((_, error)) = bad.take_if(|(row, _)| *row == at) {
             failures.push(Failure {
-                origin: batch.origins[at],
+                origin: origins[at],
                 code: error.code.to_string(),
                 message: error.message,
             });
@@ -271,7 +276,7 @@ fn apply_to_all(
         let part = if whole {
             batch.clone()
         } else {
-            slice(&batch, at, take)
+            part_of(&batch, &origins, at..at + take)
         };
         match apply(step, &part, watermarks)? {
             Ok(done) if whole => return Ok(done),
@@ -293,7 +298,7 @@ fn apply_to_all(
     }
     match parts.is_empty() {
         true if rows == 0 => apply(step, &batch, watermarks)?.or_else(|_| empty_like(step, batch)),
-        true => empty_like(step, slice(&batch, 0, 0)),
+        true => empty_like(step, part_of(&batch, &[], 0..0)),
         false => concat(parts),
     }
 }
@@ -341,7 +346,7 @@ fn empty_like(step: &Step, empty: Batch) -> Result<Batch, ChainError> {
     match step {
         Step::Project(_, schema) => Ok(Batch::new(
             RecordBatch::new_empty(schema.clone()),
-            Vec::new(),
+            Runs::default(),
             empty.splits,
         )),
         Step::Filter(_) | Step::Watermark { .. } => Ok(empty),
@@ -353,18 +358,15 @@ fn keep(batch: &Batch, mask: &BooleanArray) -> Result<Batch, ChainError> {
         return Ok(batch.clone());
     }
     let columns = filter_record_batch(&batch.columns, mask)?;
-    let origins = mask
-        .values()
-        .set_indices()
-        .map(|row| batch.origins[row])
-        .collect();
+    let origins = batch.origins.filter(mask.values());
     Ok(Batch::new(columns, origins, batch.splits.clone()))
 }
 
-fn slice(batch: &Batch, from: usize, rows: usize) -> Batch {
+/// Some rows of a batch, whose rows came from `origins`.
+fn part_of(batch: &Batch, origins: &[Origin], rows: Range<usize>) -> Batch {
     Batch::new(
-        batch.columns.slice(from, rows),
-        batch.origins[from..from + rows].to_vec(),
+        batch.columns.slice(rows.start, rows.len()),
+        origins[rows].iter().copied().collect(),
         batch.splits.clone(),
     )
 }
@@ -377,14 +379,14 @@ fn concat(mut parts: Vec<Batch>) -> Result<Batch, ChainError> {
     }
     let columns = parts.iter().map(|part| &part.columns);
     let columns = arrow_select::concat::concat_batches(&parts[0].columns.schema(), columns)?;
-    let origins = parts.iter().flat_map(|part| part.origins.iter().copied());
-    let origins = origins.collect();
+    let mut origins = Runs::default();
+    parts.iter().for_each(|part| origins.extend(&part.origins));
     Ok(Batch::new(columns, origins, parts[0].splits.clone()))
 }
 
 /// The rows of a batch that are wanted.
 pub(crate) fn kept(batch: Batch, wanted: impl Fn(&Origin) -> bool) -> Result<Batch, ChainError> {
-    let mask: BooleanArray = batch.origins.iter().map(|at| Some(wanted(at))).collect();
+    let mask: BooleanArray = batch.origins.iter().map(|at| Some(wanted(&at))).collect();
     keep(&batch, &mask)
 }
 
@@ -400,14 +402,12 @@ fn without_failed(batch: Batch, failures: &[Failure]) -> Result<Batch, ChainErro
 }
 
 /// Raises each split's watermark to the greatest of its rows'.
-fn rise(watermarks: &mut BTreeMap<SplitId, i64>, times: &dyn Array, origins: &[Origin]) {
+fn rise(watermarks: &mut BTreeMap<SplitId, i64>, times: &dyn Array, origins: &Runs) {
     let mut from = 0;
-    while from < origins.len() {
-        let split = origins[from].split;
-        let run = origins[from..].iter().take_while(|at| at.split == split);
-        let rows = run.count();
+    for of_split in origins.runs().chunk_by(|one, next| one.split == next.split) {
+        let rows = of_split.iter().map(Run::rows).sum();
         if let Some(greatest) = greatest_millis(&*times.slice(from, rows)) {
-            let known = watermarks.entry(split).or_insert(greatest);
+            let known = watermarks.entry(of_split[0].split).or_insert(greatest);
             *known = greatest.max(*known);
         }
         from += rows;

@@ -2,8 +2,9 @@
 //!
 //! L3 crates implement these traits, L5 hands them in through [`Connectors`]; the runtime knows no system by name.
 
-use crate::batch::{Batch, DeadLetter, Origin, Split, SplitId};
+use crate::batch::{Batch, DeadLetter, Split, SplitId};
 use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain};
+use crate::origins::Origin;
 use lw_graph::{SinkSpec, SourceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

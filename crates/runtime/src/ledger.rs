@@ -3,9 +3,10 @@
 //! `end − start = rows + filtered + dead_letters + control + gaps`, where a record counts once however many rows it
 //! became. The ledger is what a commit's marker says; the audit never believes it but recomputes it from the log.
 
-use crate::batch::{Origin, Split, SplitId};
+use crate::batch::{Split, SplitId};
 use crate::connector::Progress;
 use crate::manifest::SplitRange;
+use crate::origins::Runs;
 use std::collections::BTreeMap;
 
 /// Counts per split since the last [`Ledger::take`].
@@ -46,10 +47,10 @@ impl Ledger {
 
     /// Counts the records of a processed batch: `decoded` are the origins before the operators, `landed` after them, and
     /// `failed` records were moved to the dead letters by an operator.
-    pub(crate) fn processed(&mut self, decoded: &[Origin], landed: &[Origin], failed: &[Origin]) {
-        let decoded = records(decoded);
-        let landed = records(landed);
-        let failed = records(failed);
+    pub(crate) fn processed(&mut self, decoded: &Runs, landed: &Runs, failed: &Runs) {
+        let decoded = decoded.records();
+        let landed = landed.records();
+        let failed = failed.records();
         for (split, count) in &decoded {
             let rows = landed.get(split).copied().unwrap_or(0);
             let dead = failed.get(split).copied().unwrap_or(0);
@@ -123,25 +124,17 @@ impl Ledger {
     }
 }
 
-/// Records per split; the rows of one record stand together.
-fn records(origins: &[Origin]) -> BTreeMap<SplitId, u64> {
-    let mut counts = BTreeMap::new();
-    let mut last = None;
-    for origin in origins {
-        if last != Some(*origin) {
-            *counts.entry(origin.split).or_default() += 1;
-            last = Some(*origin);
-        }
-    }
-    counts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::origins::Origin;
 
-    fn origin(split: SplitId, offset: i64) -> Origin {
-        Origin { split, offset }
+    fn of(offsets: &[i64]) -> Runs {
+        let origin = |offset: &i64| Origin {
+            split: 0,
+            offset: *offset,
+        };
+        offsets.iter().map(origin).collect()
     }
 
     #[test]
@@ -156,8 +149,7 @@ mod tests {
         };
         ledger.advance(&progress);
         // Offset 10 became two rows, 11 was filtered, 12 failed; 13 is a tombstone and 14 a marker.
-        let decoded = [origin(0, 10), origin(0, 10), origin(0, 11), origin(0, 12)];
-        ledger.processed(&decoded, &decoded[..2], &decoded[3..]);
+        ledger.processed(&of(&[10, 10, 11, 12]), &of(&[10, 10]), &of(&[12]));
         let splits = [Split {
             topic: "t".into(),
             partition: 3,

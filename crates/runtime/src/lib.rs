@@ -17,6 +17,7 @@ pub mod job;
 pub mod kernel;
 mod ledger;
 pub mod manifest;
+pub mod origins;
 pub mod pipelines;
 mod queue;
 pub mod store;
@@ -26,4 +27,5 @@ pub use task::Ended;
 pub use task::rules::Rules;
 pub use task::stepped::{Commits, SteppedJob};
 
-pub use batch::{Batch, DeadLetter, Origin, Split, SplitId};
+pub use batch::{Batch, DeadLetter, Split, SplitId};
+pub use origins::{Origin, Runs};

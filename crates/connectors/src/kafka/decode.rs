@@ -12,7 +12,7 @@ use lw_protocol::batch::Batch as LogBatch;
 use lw_protocol::record::Record;
 use lw_protocol::{BatchError, BatchHeader};
 use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Progress};
-use lw_runtime::{Batch, DeadLetter, Origin, Split, SplitId};
+use lw_runtime::{Batch, DeadLetter, Origin, Runs, Split, SplitId};
 use lw_schemas::SchemaLookup;
 use lw_storage::source::TopicBatch;
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ impl Decoding {
     ) -> Result<Polled, ConnectorError> {
         let mut chunk = Chunk {
             splits: positions.splits(),
-            origins: Vec::new(),
+            origins: Runs::default(),
             letters: Vec::new(),
             progress: BTreeMap::new(),
             may_bury: BURIED_AT_ONCE,
@@ -113,7 +113,7 @@ impl Decoding {
             .progress
             .retain(|progress| progress.from < progress.to);
         if !chunk.origins.is_empty() {
-            let columns = self.arrange(values, metadata, chunk.origins.len())?;
+            let columns = self.arrange(values, metadata, chunk.origins.rows())?;
             let batch = Batch::new(columns, chunk.origins, chunk.splits);
             polled.batches.push(batch);
         }
@@ -187,8 +187,10 @@ impl Decoding {
                     chunk.progress(split, offset).skipped += 1;
                 }
                 let Split { topic, partition } = &chunk.splits[split as usize];
+                chunk
+                    .origins
+                    .push(Origin { split, offset }, decoded.rows as u32);
                 for _ in 0..decoded.rows {
-                    chunk.origins.push(Origin { split, offset });
                     self.metadata.push(topic, *partition, record, header);
                 }
             }
@@ -253,7 +255,7 @@ impl Decoding {
 /// What one decoding pass gathered.
 struct Chunk {
     splits: Arc<[Split]>,
-    origins: Vec<Origin>,
+    origins: Runs,
     letters: Vec<DeadLetter>,
     progress: BTreeMap<SplitId, Progress>,
     may_bury: i64,

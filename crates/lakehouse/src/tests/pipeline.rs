@@ -4,6 +4,8 @@ use super::world::{
     Fault, Network, Pipeline, TABLE, World, batch, columns, ident, offsets, owner, spec,
 };
 use crate::{IcebergCommitter, IcebergTableSink, TableCatalog, TableView};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
 use lw_graph::{Field, TypeKind};
 use lw_runtime::batch::DeadLetter;
 use lw_runtime::connector::{CommitOutcome, Committer, Owner, Pause, Sink};
@@ -509,4 +511,58 @@ fn merged_manifests_stay_below_the_target_size() {
     assert_eq!(large, 0, "{lengths:?} of {one}");
     assert!(lengths.len() < 120, "{} manifests", lengths.len());
     assert_eq!(world.rows(), pipeline.expected());
+}
+
+/// Pieces that are written as they are, pieces that are brought together, and rows that are picked one by one.
+#[test]
+fn however_rows_come_a_file_has_them_by_partition_and_in_order() {
+    let blocks = |lengths: &[(i32, i64)]| {
+        let mut next = [0, 0];
+        let mut rows = Vec::new();
+        for (part, length) in lengths {
+            let from = &mut next[usize::try_from(*part).expect("0 or 1")];
+            rows.extend((*from..*from + length).map(|off| (*part, off)));
+            *from += length;
+        }
+        rows
+    };
+    let large = blocks(&[(0, 5000), (1, 4500), (0, 10)]);
+    let medium = blocks(&[(1, 300), (0, 200), (1, 100), (0, 50)]);
+    let single: Vec<(i32, i64)> = blocks(&[(0, 1), (1, 1)].repeat(60));
+    for rows in [large, medium, single] {
+        // In one batch, and in several that cut the stretches.
+        for size in [rows.len(), 7, 4999] {
+            let world = World::new();
+            let (mut pipeline, _) = pipeline(&world);
+            for part in rows.chunks(size) {
+                pipeline.sink.write(batch(part)).unwrap();
+            }
+            let in_order = |part| rows.iter().filter(move |row| row.0 == part).copied();
+            let wanted: Vec<(i32, i64)> = in_order(0).chain(in_order(1)).collect();
+            pipeline.read = [0, 1].map(|part| in_order(part).count() as i64);
+            pipeline.checkpoint();
+            pipeline.commit();
+            let view = world.view();
+            let file = &view.data_files[0];
+            let runs = file.runs.as_ref().expect("our files have runs").iter();
+            let runs: Vec<(i32, u64)> = runs.map(|run| (run.partition, run.rows)).collect();
+            let count = |part| in_order(part).count() as u64;
+            assert_eq!(runs, [(0, count(0)), (1, count(1))]);
+            let mut read = Vec::new();
+            for batch in view.read_rows(file).unwrap() {
+                let part = batch
+                    .column(0)
+                    .as_primitive::<Int32Type>()
+                    .values()
+                    .to_vec();
+                let off = batch
+                    .column(1)
+                    .as_primitive::<Int64Type>()
+                    .values()
+                    .to_vec();
+                read.extend(part.into_iter().zip(off));
+            }
+            assert!(read == wanted, "batches of {size}");
+        }
+    }
 }

@@ -14,7 +14,8 @@ use arrow_array::{Int64Array, RecordBatch, StringArray};
 use futures::executor::block_on;
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_graph::{Field, IcebergSink, Schema, TypeKind};
-use lw_runtime::batch::{Batch, Origin, Split};
+use lw_runtime::Origin;
+use lw_runtime::batch::{Batch, Split};
 use lw_runtime::connector::{
     CommitOutcome, Committer, ConnectorError, ErrorKind, Owner, Sink, Staged,
 };

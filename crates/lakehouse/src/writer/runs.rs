@@ -7,7 +7,8 @@
 //! Layout: JSON, a list in the order of the rows. `skipped` lists offsets between `first` and `last` without a row, as
 //! `[from, to)`; when those are more than [`MOST_SKIPPED`] ranges it is `null` and only `skipped_offsets` is known.
 
-use lw_runtime::batch::{Origin, Split};
+use lw_runtime::Split;
+use lw_runtime::origins;
 use serde::{Deserialize, Serialize};
 
 /// The key in the Parquet footer.
@@ -39,23 +40,23 @@ impl Runs {
     ///
     /// # Panics
     /// When the rows of one stretch are not in offset order: the audit could not tell what is missing.
-    pub(super) fn add(&mut self, origins: impl Iterator<Item = Origin>, splits: &[Split]) {
+    pub(super) fn add(&mut self, origins: &origins::Runs, splits: &[Split]) {
         let mut current = None;
-        for origin in origins {
-            if current != Some(origin.split) {
-                current = Some(origin.split);
-                let split = &splits[origin.split as usize];
+        for stretch in origins.runs() {
+            if current != Some(stretch.split) {
+                current = Some(stretch.split);
+                let split = &splits[stretch.split as usize];
                 let goes_on = self.list.last().is_some_and(|run| {
                     *run.topic == *split.topic
                         && run.partition == split.partition
-                        && run.last <= origin.offset
+                        && run.last <= stretch.first
                 });
                 if !goes_on {
                     self.list.push(Run {
                         topic: split.topic.to_string(),
                         partition: split.partition,
-                        first: origin.offset,
-                        last: origin.offset,
+                        first: stretch.first,
+                        last: stretch.first,
                         rows: 0,
                         skipped_offsets: 0,
                         skipped: Some(Vec::new()),
@@ -65,7 +66,7 @@ impl Runs {
             self.list
                 .last_mut()
                 .expect("a run was begun")
-                .push(origin.offset);
+                .append(stretch);
         }
     }
 
@@ -75,7 +76,8 @@ impl Runs {
 }
 
 impl Run {
-    fn push(&mut self, offset: i64) {
+    fn append(&mut self, stretch: &origins::Run) {
+        let offset = stretch.first;
         assert!(self.last <= offset, "rows of a run are in offset order");
         let gap = offset - self.last - 1;
         if gap > 0 {
@@ -87,14 +89,15 @@ impl Run {
                 other => *other = None,
             }
         }
-        self.last = offset;
-        self.rows += 1;
+        self.last = stretch.last();
+        self.rows += stretch.rows() as u64;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lw_runtime::Origin;
     use std::sync::Arc;
 
     fn splits() -> Vec<Split> {
@@ -110,11 +113,8 @@ mod tests {
     fn gaps_are_listed_and_several_rows_of_a_record_are_one_offset() {
         let mut runs = Runs::default();
         let rows = [(0, 5), (0, 5), (0, 6), (0, 9), (1, 0), (0, 10)];
-        runs.add(
-            rows.map(|(split, offset)| Origin { split, offset })
-                .into_iter(),
-            &splits(),
-        );
+        let rows = rows.map(|(split, offset)| Origin { split, offset });
+        runs.add(&rows.into_iter().collect(), &splits());
         expect_test::expect![[r#"[{"topic":"t","partition":0,"first":5,"last":9,"rows":4,"skipped_offsets":2,"skipped":[[7,9]]},{"topic":"t","partition":1,"first":0,"last":0,"rows":1,"skipped_offsets":0,"skipped":[]},{"topic":"t","partition":0,"first":10,"last":10,"rows":1,"skipped_offsets":0,"skipped":[]}]"#]]
         .assert_eq(&runs.to_json());
     }
@@ -126,7 +126,7 @@ mod tests {
             split: 0,
             offset: row * 2,
         });
-        runs.add(rows, &splits());
+        runs.add(&rows.collect(), &splits());
         assert_eq!(
             (runs.list[0].skipped_offsets, &runs.list[0].skipped),
             (9_999, &None)

@@ -2,6 +2,7 @@
 //!
 //! 1. Batches collect in memory.
 //! 2. When they are [`FLUSH`] bytes, their rows are brought into runs (stably, by partition) and go into the open Parquet file.
+//!    Rows that stand together already are not copied for it.
 //! 3. A file that reaches the target size is finished, durable, and described.
 //! 4. A seal does the same with what is left.
 //!
@@ -20,9 +21,10 @@ use crate::ids::Ids;
 use crate::schema::differences;
 use crate::staged::StagedFile;
 use crate::storage::{DurableFile, local_path};
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::SchemaRef;
+use arrow_select::concat::concat;
 use arrow_select::interleave::interleave;
 use iceberg::TableIdent;
 use iceberg::arrow::schema_to_arrow_schema;
@@ -30,6 +32,7 @@ use iceberg::spec::{FormatVersion, Schema, TableMetadata};
 use lw_runtime::batch::{Batch, Split};
 use lw_runtime::connector::{ConnectorError, ErrorKind};
 use lw_runtime::manifest::Manifest;
+use lw_runtime::origins;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -299,19 +302,17 @@ impl TableWriter {
         let target = self.target.as_ref().expect("it was prepared");
         let batches = std::mem::take(&mut self.buffered);
         self.buffered_bytes = 0;
-        let rows = in_runs(&batches);
-        let columns = target.write_form(&batches, &rows)?;
+        let (pieces, origins) = in_runs(&batches);
         if self.open.is_none() {
             self.open = Some(self.create(target)?);
         }
         let open = self.open.as_mut().expect("it was opened");
         let splits = &batches.last().expect("there is one").splits;
-        open.runs.add(
-            rows.iter()
-                .map(|(batch, row)| batches[*batch].origins[*row]),
-            splits,
-        );
-        open.writer.write(&columns).map_err(write_failed)?;
+        open.runs.add(&origins, splits);
+        for together in pieces.chunk_by(|one, next| one.rows.max(next.rows) < LARGE) {
+            let columns = target.write_form(&batches, together)?;
+            open.writer.write(&columns).map_err(write_failed)?;
+        }
         let length = open.writer.bytes_written() + open.writer.in_progress_size();
         if length as u64 >= target.target_bytes {
             self.finish_file()?;
@@ -374,48 +375,102 @@ impl TableWriter {
 }
 
 impl Target {
-    /// The rows, in the given order, with the table's columns and types.
+    /// The pieces, one behind the other, with the table's columns and types.
     fn write_form(
         &self,
         batches: &[Batch],
-        rows: &[(usize, usize)],
+        pieces: &[Piece],
     ) -> Result<RecordBatch, ConnectorError> {
         let options = CastOptions {
             safe: false,
             ..CastOptions::default()
         };
+        let rows = pieces.iter().map(|piece| piece.rows).sum();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         for (field, column) in self.arrow.fields().iter().zip(&self.columns) {
             let Some(column) = column else {
-                columns.push(new_null_array(field.data_type(), rows.len()));
+                columns.push(new_null_array(field.data_type(), rows));
                 continue;
             };
-            let parts: Vec<&dyn arrow_array::Array> = batches
-                .iter()
-                .map(|batch| &**batch.columns.column(*column))
-                .collect();
-            let values = interleave(&parts, rows).map_err(bad_batch)?;
+            let values = gathered(batches, *column, pieces).map_err(bad_batch)?;
             columns.push(if values.data_type() == field.data_type() {
                 values
             } else {
                 cast_with_options(&values, field.data_type(), &options).map_err(bad_batch)?
             });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(bad_batch)
     }
 }
 
-/// All rows as (batch, row), by partition; within a partition as they came.
-fn in_runs(batches: &[Batch]) -> Vec<(usize, usize)> {
+/// Rows of one batch that stand together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    batch: usize,
+    from: usize,
+    rows: usize,
+}
+
+/// A piece of so many rows is written as it is; smaller ones are brought together first.
+const LARGE: usize = 4096;
+/// Below so many rows to a piece it is quicker to pick them one by one.
+const SMALL: usize = 8;
+
+/// One column of the pieces. A single one is not copied.
+fn gathered(
+    batches: &[Batch],
+    column: usize,
+    pieces: &[Piece],
+) -> Result<ArrayRef, arrow_schema::ArrowError> {
+    let of = |batch: &Batch| batch.columns.column(column).clone();
+    let slice = |piece: &Piece| of(&batches[piece.batch]).slice(piece.from, piece.rows);
+    let rows: usize = pieces.iter().map(|piece| piece.rows).sum();
+    if let [piece] = pieces {
+        return Ok(slice(piece));
+    }
+    if rows >= SMALL * pieces.len() {
+        let slices: Vec<ArrayRef> = pieces.iter().map(slice).collect();
+        let slices: Vec<&dyn Array> = slices.iter().map(|slice| &**slice).collect();
+        return concat(&slices);
+    }
+    let places = |piece: &Piece| {
+        let Piece { batch, from, rows } = *piece;
+        (from..from + rows).map(move |row| (batch, row))
+    };
+    let places: Vec<(usize, usize)> = pieces.iter().flat_map(places).collect();
+    let arrays: Vec<ArrayRef> = batches.iter().map(of).collect();
+    let arrays: Vec<&dyn Array> = arrays.iter().map(|array| &**array).collect();
+    interleave(&arrays, &places)
+}
+
+/// All rows by partition, within a partition as they came, and where they came from.
+fn in_runs(batches: &[Batch]) -> (Vec<Piece>, origins::Runs) {
     let splits: &[Split] = &batches.last().expect("there is a batch").splits;
-    let mut by_split: Vec<Vec<(usize, usize)>> = vec![Vec::new(); splits.len()];
-    for (index, batch) in batches.iter().enumerate() {
-        for (row, origin) in batch.origins.iter().enumerate() {
-            by_split[origin.split as usize].push((index, row));
+    let mut by_split: Vec<(Vec<Piece>, origins::Runs)> = vec![Default::default(); splits.len()];
+    for (batch, rows) in batches.iter().enumerate() {
+        let mut from = 0;
+        for run in rows.origins.runs() {
+            let (pieces, origins) = &mut by_split[run.split as usize];
+            let goes_on = |last: &&mut Piece| last.batch == batch && last.from + last.rows == from;
+            match pieces.last_mut().filter(goes_on) {
+                Some(last) => last.rows += run.rows(),
+                None => pieces.push(Piece {
+                    batch,
+                    from,
+                    rows: run.rows(),
+                }),
+            }
+            origins.append(*run);
+            from += run.rows();
         }
     }
-    by_split.concat()
+    let (mut all, mut origins) = (Vec::new(), origins::Runs::default());
+    for (pieces, of_split) in by_split {
+        all.extend(pieces);
+        origins.extend(&of_split);
+    }
+    (all, origins)
 }
 
 fn compression(properties: &HashMap<String, String>) -> Result<Compression, CatalogError> {

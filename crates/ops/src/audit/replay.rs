@@ -20,7 +20,7 @@ use lw_graph::name_in_files;
 use lw_runtime::chain::Chain;
 use lw_runtime::connector::{Polled, Source};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::{Batch, DeadLetter, Origin};
+use lw_runtime::{Batch, DeadLetter, Origin, Runs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -230,9 +230,9 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn count_filtered(&mut self, reading: &Reading, decoded: &[Origin], outcomes: &BTreeSet<At>) {
+    fn count_filtered(&mut self, reading: &Reading, decoded: &Runs, outcomes: &BTreeSet<At>) {
         let mut last = None;
-        for origin in decoded {
+        for origin in decoded.iter() {
             let at = (origin.split, origin.offset);
             if last.replace(at) == Some(at) || outcomes.contains(&at) {
                 continue;
@@ -252,7 +252,7 @@ impl<'a> Replay<'a> {
         let of_none = self.table.layouts.len();
         let mut last = None;
         for (row, origin) in batch.origins.iter().enumerate() {
-            let first_row = last.replace(*origin) != Some(*origin);
+            let first_row = last.replace(origin) != Some(origin);
             let key = &reading.keys[origin.split as usize];
             let counted = u64::from(first_row);
             let span = self.partitions.get_mut(key);

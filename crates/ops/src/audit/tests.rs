@@ -81,7 +81,7 @@ impl Source for Log {
                     "x" => polled.dead_letters.push(letter(split as i32, offset)),
                     value => polled.batches.push(Batch::new(
                         rows(&[value.parse().expect("a number")]),
-                        vec![origin],
+                        [origin].into_iter().collect(),
                         self.splits(),
                     )),
                 }

@@ -197,7 +197,7 @@ fn a_record_that_fails_in_two_steps_fails_once() {
         topic: "t".into(),
         partition: 0,
     }]);
-    let batch = Batch::new(columns, origins.to_vec(), splits);
+    let batch = Batch::new(columns, origins.into_iter().collect(), splits);
     let done = Chain::compile(&graph)
         .expect("a chain")
         .process(batch)
@@ -229,13 +229,21 @@ fn a_sources_watermark_is_the_least_of_its_partitions() {
     let micros = [5_000, 9_000, 3_000, 7_000];
     let times = arrow_array::TimestampMicrosecondArray::from(micros.to_vec());
     let (mut watermarks, none) = (BTreeMap::new(), BTreeSet::new());
-    rise(&mut watermarks, &times.slice(0, 2), &origins[..2]);
+    rise(
+        &mut watermarks,
+        &times.slice(0, 2),
+        &origins[..2].iter().copied().collect(),
+    );
     assert_eq!(
         source_watermark(&watermarks, 2, &none),
         None,
         "one has no row yet"
     );
-    rise(&mut watermarks, &times.slice(2, 2), &origins[2..]);
+    rise(
+        &mut watermarks,
+        &times.slice(2, 2),
+        &origins[2..].iter().copied().collect(),
+    );
     assert_eq!(watermarks, BTreeMap::from([(0, 9), (1, 3)]));
     assert_eq!(source_watermark(&watermarks, 2, &none), Some(3));
     assert_eq!(source_watermark(&watermarks, 3, &none), None);

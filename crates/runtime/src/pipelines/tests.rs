@@ -1,11 +1,12 @@
 //! Pipelines over a real log of records and a source, sink and committer that are told where to panic.
 
 use super::*;
-use crate::batch::{Batch, DeadLetter, Origin, Split};
+use crate::batch::{Batch, DeadLetter, Split};
 use crate::connector::{
     CommitOutcome, Connectors, ErrorKind, Owner, Polled, Progress, Sink, Source, Staged,
 };
 use crate::manifest::{SplitOffset, TableChain};
+use crate::origins::Origin;
 use lw_graph::{
     FormatSpec, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec, StartupMode,
 };

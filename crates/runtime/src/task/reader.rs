@@ -5,13 +5,15 @@
 
 use super::coordinator::Account;
 use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
-use crate::batch::{DeadLetter, Origin, Split, SplitId};
+use crate::batch::{DeadLetter, Split, SplitId};
 use crate::chain::{Chain, Processed, kept, source_watermark};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, panicked};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, SplitOffset};
+use crate::origins::{Origin, Runs};
 use crate::queue::Queue;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,7 +158,7 @@ impl Reader {
         let (mut bytes, mut rows_in) = (1, 0);
         for batch in polled.batches {
             let decoded = batch.origins.clone();
-            rows_in += decoded.len() as u64;
+            rows_in += decoded.rows() as u64;
             let done = self
                 .chain
                 .process(batch)
@@ -291,19 +293,19 @@ impl AtSink {
     /// Takes what a batch became; returns its size in bytes.
     fn take(
         &mut self,
-        decoded: &[Origin],
+        decoded: &Runs,
         mut done: Processed,
         letters: &BTreeMap<At, DeadLetter>,
     ) -> Result<usize, ConnectorError> {
-        let mut wanted = std::borrow::Cow::Borrowed(decoded);
+        let mut wanted = Cow::Borrowed(decoded);
         if !self.has.is_empty() {
             let new = |origin: &Origin| !self.has.contains(&origin.split);
-            wanted.to_mut().retain(new);
+            wanted = Cow::Owned(decoded.of_splits(|split| !self.has.contains(&split)));
             done.failures.retain(|failure| new(&failure.origin));
             done.batch = kept(done.batch, new)
                 .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         }
-        let failed: Vec<Origin> = done.failures.iter().map(|failure| failure.origin).collect();
+        let failed: Runs = done.failures.iter().map(|failure| failure.origin).collect();
         self.ledger.processed(&wanted, &done.batch.origins, &failed);
         for failure in done.failures {
             self.rows.dead_letters.push(DeadLetter {

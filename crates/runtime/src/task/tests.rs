@@ -3,10 +3,11 @@
 
 use super::stepped::SteppedJob;
 use super::*;
-use crate::batch::{Origin, Split};
+use crate::batch::Split;
 use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged};
 use crate::job::{InsertSpec, JobSpec};
 use crate::manifest::TableChain;
+use crate::origins::Origin;
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use lw_formats::arrow_schema;
 use lw_graph::{
@@ -122,7 +123,7 @@ impl Source for TimedSource {
                 offset: *next,
             };
             let columns = columns.expect("one column");
-            let batch = Batch::new(columns, vec![origin], splits.clone());
+            let batch = Batch::new(columns, [origin].into_iter().collect(), splits.clone());
             polled.batches.push(batch);
             polled.progress.push(Progress {
                 split: split as u32,
