@@ -240,6 +240,21 @@ impl Coordinator {
         }
     }
 
+    /// Whether sinks that have nothing of any partition yet stand beside others that have: they do not begin where the others are.
+    pub(super) fn has_newcomers(&self) -> bool {
+        let mut sinks = self.manifest.sinks.values();
+        !self.manifest.known().is_empty() && sinks.any(|sink| sink.splits.is_empty())
+    }
+
+    /// Lets them begin there.
+    pub(super) fn newcomers_begin(&mut self, offsets: &[SplitOffset]) {
+        for Insert { name, .. } in &self.inserts {
+            if self.manifest.sinks[name].splits.is_empty() {
+                self.manifest.stand_at(name, offsets);
+            }
+        }
+    }
+
     /// By sink: where it stands in the partitions of which it has more than the job's position says.
     pub(super) fn ahead(&self) -> Vec<Vec<SplitOffset>> {
         let position = self.manifest.position();

@@ -147,6 +147,11 @@ impl Driver {
     ) -> Result<Option<Ended>, ConnectorError> {
         let source = &mut unread.source;
         self.coordinator.computes();
+        if self.coordinator.has_newcomers() {
+            // Without offsets the source stands where its startup mode says.
+            source.open(&[], None)?;
+            self.coordinator.newcomers_begin(&source.positions());
+        }
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
         self.handle(Input::Positioned(Positioned {

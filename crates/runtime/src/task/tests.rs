@@ -623,3 +623,19 @@ fn a_sink_that_is_ahead_of_the_others_gets_nothing_twice() {
         ["0@0-1=1", "1@0-1=1", "0@1-2=1", "1@1-2=1", "0@2-3=1"]
     );
 }
+
+#[test]
+fn a_sink_that_joins_others_begins_where_its_startup_mode_says() {
+    let mut world = World::new(&[&[1, 2, 3], &[4, 5]]);
+    let storage = world.storage().expect("it opens");
+    let finish = |world: &World| {
+        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+        assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    };
+    finish(&world);
+    world.other = Some(Arc::default());
+    finish(&world);
+    world.check_table(&world.table, "the sink that was there");
+    let other = world.other.as_ref().expect("there are two");
+    world.check_table(other, "the one that joined");
+}
