@@ -1,6 +1,6 @@
 //! Comparisons: Arrow's where it orders as Flink does, our own for numbers with NaN and for decimals of different scale.
 //!
-//! NaN equals itself and is greater than everything else; `-0.0` equals `0.0`. Text compares by code point, which for
+//! NaN equals nothing, itself included, and is neither less nor greater; `-0.0` equals `0.0`. Text compares by code point, which for
 //! UTF-8 is by byte, blanks included: `'a' = 'a '` is false.
 
 use super::KernelError;
@@ -11,9 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Decimal128Type, Decimal256Type, Float32Type, Float64Type,
 };
-use arrow_array::{
-    Array, ArrayRef, ArrowNativeTypeOp, BooleanArray, Decimal128Array, PrimitiveArray,
-};
+use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, PrimitiveArray};
 use arrow_ord::cmp;
 use arrow_schema::{ArrowError, DataType};
 use lw_graph::{Function, TypeKind};
@@ -131,7 +129,7 @@ fn by_order<T: ArrowPrimitiveType>(
     let (values, nulls, constant) = collect(&[left, right], &Active::all(rows), |row| {
         let (i, j) = (left.at(row), right.at(row));
         Ok(match (a.is_null(i), b.is_null(j)) {
-            (false, false) => Some(holds(comparison, order(a.value(i), b.value(j)))),
+            (false, false) => Some(holds(comparison, a.value(i).partial_cmp(&b.value(j)))),
             (x, y) => match comparison {
                 Comparison::Distinct => Some(x != y),
                 Comparison::NotDistinct => Some(x == y),
@@ -146,23 +144,15 @@ fn by_order<T: ArrowPrimitiveType>(
     }
 }
 
-/// Arrow orders `-0.0` below `0.0` and one NaN below another; Flink does neither.
-fn order<N: ArrowNativeTypeOp>(a: N, b: N) -> Ordering {
-    match a.partial_cmp(&b) {
-        Some(order) => order,
-        #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
-        None => (a != a).cmp(&(b != b)),
-    }
-}
-
-fn holds(comparison: Comparison, order: Ordering) -> bool {
+/// `None` beside a NaN, which is neither less than anything nor equal to it, itself included.
+fn holds(comparison: Comparison, order: Option<Ordering>) -> bool {
     match comparison {
-        Comparison::Equal | Comparison::NotDistinct => order.is_eq(),
-        Comparison::NotEqual | Comparison::Distinct => order.is_ne(),
-        Comparison::Less => order.is_lt(),
-        Comparison::LessOrEqual => order.is_le(),
-        Comparison::Greater => order.is_gt(),
-        Comparison::GreaterOrEqual => order.is_ge(),
+        Comparison::Equal | Comparison::NotDistinct => order == Some(Ordering::Equal),
+        Comparison::NotEqual | Comparison::Distinct => order != Some(Ordering::Equal),
+        Comparison::Less => order.is_some_and(Ordering::is_lt),
+        Comparison::LessOrEqual => order.is_some_and(Ordering::is_le),
+        Comparison::Greater => order.is_some_and(Ordering::is_gt),
+        Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`Evaluator::new`] compiles an expression once: types are checked, operands brought to the type in which Flink computes.
 //! [`Evaluator::evaluate`] then works column by column. What sets these kernels apart from a general library's:
 //!
-//! - *Flink's arithmetic*: whole numbers wrap, decimals that do not fit are NULL, `NaN = NaN`, casts cut.
+//! - *Flink's arithmetic*: whole numbers wrap, decimals that do not fit are NULL, NaN equals nothing, casts cut.
 //! - *Laziness without rows*: `CASE`, `COALESCE`, `AND` and `OR` compute both sides over whole columns but with a set of
 //!   [`Active`] rows. Only an active row can fail, so `CASE WHEN a <> 0 THEN 10 / a END` never divides by zero.
 //! - *Constants stay constants*: a literal is one value ([`Operand`]) however many rows there are.
