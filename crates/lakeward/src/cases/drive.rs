@@ -1,27 +1,25 @@
 //! Runs the jobs of a case, in four ways that must make no difference.
 //!
-//! A job is the real one, from the log to the commit: only the table at its end keeps text, see [`super::table`], and the source
-//! is metered, so that a way can say how much one poll reads and when an attempt ends.
+//! A job is the real one, from the log to the commit: only the table at its end keeps text, see [`super::table`]. It is stepped
+//! in this thread, so a way says how much one poll reads, where barriers are, and when the process is gone.
 
 use super::format::Case;
-use super::table::{CRASH, Crash, Line, Tables, TextCommitter, TextSink, letters_of};
-use super::world::{Batching, Log, PlannedOnce, World};
+use super::table::{Gone, Line, Tables, TextCommitter, TextSink, letters_of};
+use super::world::{Batching, Log, PlannedOnce, Schemas, World};
 use crate::failure::failure;
 use lw_connectors::kafka::EmbeddedKafka;
 use lw_graph::{JobGraph, Operator, Schema, SinkSpec, SourceSpec, StartupMode};
-use lw_lakehouse::Ids;
-use lw_runtime::connector::{ConnectorError, Connectors, ErrorKind, Output, Owner, Polled, Source};
-use lw_runtime::job::{InsertSpec, Job, JobSpec, JobState, Settings, Surroundings};
+use lw_runtime::connector::{ConnectorError, Connectors, ErrorKind, Output, Owner, Source};
+use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::PlannedJob;
-use lw_runtime::{DeadLetter, Origin, Split};
+use lw_runtime::{Commits, Ended, Rules, SteppedJob};
 use lw_storage::Uuid;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// How a case is run. What comes of it must be the same in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +50,13 @@ impl Way {
         }
     }
 
-    /// Bytes that a poll is asked for.
-    fn poll_bytes(self, asked: usize) -> usize {
+    /// Bytes that a poll is asked for; none where each record has its barrier.
+    fn poll_bytes(self) -> Option<usize> {
         match self {
-            Way::Plain => asked,
-            Way::PollsOfOne | Way::RestartAtEveryBarrier => 1,
-            Way::PollsOfAll => usize::MAX,
+            Way::Plain => Some(1 << 20),
+            Way::PollsOfOne => Some(1),
+            Way::PollsOfAll => Some(usize::MAX),
+            Way::RestartAtEveryBarrier => None,
         }
     }
 }
@@ -90,6 +89,8 @@ pub struct Filled {
 /// The worlds of a case, made when they are needed: one for each way to batch its records.
 pub struct Runner<'a> {
     case: &'a Case,
+    /// What jobs stand on: [`Rules::OURS`], unless a test plants others.
+    rules: Rules,
     runs: Option<World>,
     ones: Option<World>,
     /// Tells the pipelines of one world apart.
@@ -97,9 +98,10 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(case: &'a Case) -> Runner<'a> {
+    pub fn new(case: &'a Case, rules: Rules) -> Runner<'a> {
         Runner {
             case,
+            rules,
             runs: None,
             ones: None,
             pipelines: 0,
@@ -128,16 +130,15 @@ impl<'a> Runner<'a> {
         let mut outcome = Outcome::default();
         for (index, job) in jobs.iter().enumerate() {
             let before = jobs[..index].iter();
-            let occurrence = before.filter(|other| other.table == job.table).count();
             let run = Run {
                 job,
                 owner: &owner,
-                occurrence,
+                occurrence: before.filter(|other| other.table == job.table).count(),
                 world,
-                way,
                 tables: &tables,
+                rules: self.rules,
             };
-            run.to_end()?;
+            run.to_end(way)?;
             outcome.tables.entry(job.table.clone()).or_default();
         }
         let tables = tables.lock();
@@ -149,49 +150,64 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// One job, one way.
+/// One job.
 struct Run<'a> {
     job: &'a PlannedJob,
     owner: &'a Owner,
     occurrence: usize,
     world: &'a World,
-    way: Way,
     tables: &'a Arc<Mutex<Tables>>,
+    rules: Rules,
 }
 
 impl Run<'_> {
-    fn to_end(&self) -> anyhow::Result<()> {
-        if self.way != Way::RestartAtEveryBarrier {
-            return self.attempt(End::Drained).map(drop);
-        }
-        let barriers = [
-            End::Crash(Crash::BeforeSeal),
-            End::Crash(Crash::BeforeCommit),
-            End::BehindBarrier,
-            End::Crash(Crash::AfterCommit),
-        ];
-        for end in barriers.into_iter().cycle() {
-            if self.attempt(end)? {
-                break;
+    fn to_end(&self, way: Way) -> anyhow::Result<()> {
+        let Some(bytes) = way.poll_bytes() else {
+            for stop in Stop::ALL.into_iter().cycle() {
+                if self.up_to(stop)? {
+                    break;
+                }
             }
+            return Ok(());
+        };
+        let mut job = self.start(Commits::AtOnce, None).map_err(told)?;
+        let mut ended = finished(&job)?;
+        while !ended {
+            job.poll(bytes).map_err(told)?;
+            ended = finished(&job)?;
         }
         Ok(())
     }
 
-    /// Whether the source is read to its end.
-    fn attempt(&self, end: End) -> anyhow::Result<bool> {
-        let metered = Arc::new(Metered {
-            world: Parts {
-                log: Arc::new(Log(self.world.storage.clone())),
-                schemas: self.world.schemas.clone(),
-                tables: self.tables.clone(),
-            },
-            table: self.job.table.clone(),
-            schema: sink_schema(&self.job.graph),
-            way: self.way,
-            end,
-            drained: Arc::default(),
-        });
+    /// One record and its barrier, as far as the process lives; whether the job came to its end.
+    fn up_to(&self, stop: Stop) -> anyhow::Result<bool> {
+        // A commit may be made in the moment of its order: what the job has not done by then, it never does.
+        let commits = match stop {
+            Stop::InCommit => Commits::AtOnce,
+            Stop::BeforeBarrier | Stop::BeforeCommit | Stop::BehindCommit => Commits::WhenAsked,
+        };
+        let step = || -> Result<SteppedJob, ConnectorError> {
+            let mut job = self.start(commits, Some(stop))?;
+            // What the process before left is committed before anything is read.
+            while job.commit()? {}
+            job.poll(1)?;
+            if stop != Stop::BeforeBarrier && job.ended().is_none() {
+                job.checkpoint()?;
+            }
+            if stop == Stop::BehindCommit {
+                while job.commit()? {}
+            }
+            Ok(job)
+        };
+        match catch_unwind(AssertUnwindSafe(step)) {
+            Err(gone) if gone.is::<Gone>() => Ok(false),
+            Err(panic) => resume_unwind(panic),
+            Ok(Err(error)) => Err(told(error)),
+            Ok(Ok(job)) => finished(&job),
+        }
+    }
+
+    fn start(&self, commits: Commits, stop: Option<Stop>) -> Result<SteppedJob, ConnectorError> {
         let spec = JobSpec {
             owner: self.owner.clone(),
             inserts: vec![InsertSpec {
@@ -201,36 +217,68 @@ impl Run<'_> {
             }],
             graph: bounded(&self.job.graph),
             group: "case".to_string(),
-            settings: Settings {
-                commit_interval: FOREVER,
-            },
+            settings: Settings::default(),
             finished: Arc::new(|| ()),
         };
-        let ids = Ids::random();
+        let ids = self.world.ids.clone();
         let around = Surroundings {
             storage: self.world.storage.clone(),
-            connectors: metered.clone(),
+            connectors: Arc::new(Parts {
+                log: Arc::new(Log(self.world.storage.clone())),
+                schemas: self.world.schemas.clone(),
+                tables: self.tables.clone(),
+                table: self.job.table.clone(),
+                schema: sink_schema(&self.job.graph),
+                crash: stop == Some(Stop::InCommit),
+            }),
             planner: Arc::new(PlannedOnce),
             clock: self.world.clock.clone(),
             new_id: Arc::new(move || ids.next()),
         };
-        match Job::start(spec, around).ended() {
-            JobState::Finished => Ok(metered.drained.load(Ordering::Acquire)),
-            JobState::Failed { error, .. } if matches!(end, End::Crash(_)) && error == CRASH => {
-                Ok(false)
-            }
-            JobState::Failed {
-                error,
-                detail,
-                hint,
-            } => Err(failure(format!("{error}. {detail}"), hint)),
-            other => Err(failure(format!("the job ended {other:?}"), "")),
-        }
+        SteppedJob::start(&spec, &around, commits, self.rules)
     }
 }
 
-/// Checkpoints come at the end of an attempt, and at no time of its own.
-const FOREVER: Duration = Duration::from_secs(1 << 30);
+/// Where a process is gone that is to start anew at every barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// What was read since the last barrier is read again.
+    BeforeBarrier,
+    /// The manifest is durable, and the table has not heard of it.
+    BeforeCommit,
+    BehindCommit,
+    /// The table has the commit, and the manifest does not know it.
+    InCommit,
+}
+
+impl Stop {
+    const ALL: [Stop; 4] = [
+        Stop::BeforeBarrier,
+        Stop::BeforeCommit,
+        Stop::BehindCommit,
+        Stop::InCommit,
+    ];
+}
+
+/// Whether all was read and committed.
+fn finished(job: &SteppedJob) -> anyhow::Result<bool> {
+    match job.ended() {
+        None => Ok(false),
+        Some(Ended::Finished) => Ok(true),
+        Some(other) => Err(failure(format!("the job ended {other:?}"), "")),
+    }
+}
+
+/// What ended a job, as it is told.
+fn told(error: ConnectorError) -> anyhow::Error {
+    let ConnectorError {
+        message,
+        detail,
+        hint,
+        ..
+    } = error;
+    failure(format!("{message}. {detail}").trim_end(), hint)
+}
 
 /// The graph with a source that reads what is there from its beginning and then ends, as a case has no live records.
 fn bounded(graph: &JobGraph) -> JobGraph {
@@ -255,45 +303,23 @@ fn sink_schema(graph: &JobGraph) -> Option<Schema> {
     Some(graph.nodes[id].schema.clone())
 }
 
-/// When an attempt ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Drained,
-    /// After the first poll that gave something; its checkpoint is taken.
-    BehindBarrier,
-    /// As that, but the process does not live to its end.
-    Crash(Crash),
-}
-
-/// Connectors of one attempt.
-struct Metered {
-    world: Parts,
-    table: String,
-    schema: Option<Schema>,
-    way: Way,
-    end: End,
-    /// The source has nothing more to read.
-    drained: Arc<AtomicBool>,
-}
-
+/// Connectors of one job.
 struct Parts {
     log: Arc<Log>,
-    schemas: Arc<super::world::Schemas>,
+    schemas: Arc<Schemas>,
     tables: Arc<Mutex<Tables>>,
+    table: String,
+    schema: Option<Schema>,
+    /// The process is gone when the table has the commit.
+    crash: bool,
 }
 
-impl Connectors for Metered {
+impl Connectors for Parts {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
         let SourceSpec::Kafka(kafka) = spec;
-        let (log, schemas) = (self.world.log.clone(), self.world.schemas.clone());
-        let inner = EmbeddedKafka::new(kafka, group, log, Some(schemas), Arc::default());
-        let inner = inner.map_err(for_good)?;
-        Ok(Box::new(MeteredSource {
-            inner,
-            way: self.way,
-            end: self.end,
-            drained: self.drained.clone(),
-        }))
+        let (log, schemas) = (self.log.clone(), self.schemas.clone());
+        let source = EmbeddedKafka::new(kafka, group, log, Some(schemas), Arc::default())?;
+        Ok(Box::new(source))
     }
 
     fn sink(&self, _: &SinkSpec, _: &Owner) -> Result<Output, ConnectorError> {
@@ -301,80 +327,15 @@ impl Connectors for Metered {
             .schema
             .as_ref()
             .ok_or_else(|| ConnectorError::new(ErrorKind::Bug, "the job's graph has no sink"))?;
-        let crash = match self.end {
-            End::Crash(crash) => Some(crash),
-            End::Drained | End::BehindBarrier => None,
+        let committer = TextCommitter {
+            tables: self.tables.clone(),
+            crash: self.crash,
         };
-        let sink = TextSink::new(&self.table, schema, crash)?;
-        let tables = self.world.tables.clone();
-        let committer = TextCommitter { tables, crash };
-        Ok((Box::new(sink), Box::new(committer)))
+        Ok((
+            Box::new(TextSink::new(&self.table, schema)?),
+            Box::new(committer),
+        ))
     }
 
     fn publish_offsets(&self, _group: &str, _offsets: &[SplitOffset]) {}
-}
-
-/// Nothing passes by itself in a world that stands still: what a server would try again is the case's failure.
-fn for_good(error: ConnectorError) -> ConnectorError {
-    let kind = match error.kind {
-        ErrorKind::Retry => ErrorKind::Fix,
-        kind => kind,
-    };
-    ConnectorError { kind, ..error }
-}
-
-/// A source whose polls are as large as the way of running says.
-struct MeteredSource {
-    inner: EmbeddedKafka,
-    way: Way,
-    end: End,
-    drained: Arc<AtomicBool>,
-}
-
-impl Source for MeteredSource {
-    fn open(
-        &mut self,
-        offsets: &[SplitOffset],
-        until: Option<&[SplitOffset]>,
-    ) -> Result<(), ConnectorError> {
-        self.inner.open(offsets, until).map_err(for_good)
-    }
-
-    fn cut_at(&mut self, cuts: &[SplitOffset]) {
-        self.inner.cut_at(cuts);
-    }
-
-    fn topics(&self) -> BTreeMap<String, Uuid> {
-        self.inner.topics()
-    }
-
-    fn ends(&self) -> Option<Vec<SplitOffset>> {
-        self.inner.ends()
-    }
-
-    fn splits(&self) -> Arc<[Split]> {
-        self.inner.splits()
-    }
-
-    fn poll(&mut self, max_bytes: usize, timeout: Duration) -> Result<Polled, ConnectorError> {
-        let polled = self.inner.poll(self.way.poll_bytes(max_bytes), timeout);
-        let mut polled = polled.map_err(for_good)?;
-        self.drained.store(polled.finished, Ordering::Release);
-        if self.end != End::Drained && !polled.progress.is_empty() {
-            polled.finished = true;
-        }
-        Ok(polled)
-    }
-
-    fn records(&mut self, origins: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError> {
-        self.inner.records(origins).map_err(for_good)
-    }
-
-    fn positions(&self) -> Vec<SplitOffset> {
-        self.inner.positions()
-    }
-
-    fn lag(&self) -> u64 {
-        self.inner.lag()
-    }
 }

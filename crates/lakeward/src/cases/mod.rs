@@ -14,6 +14,8 @@ mod drive;
 mod expressions;
 mod format;
 mod table;
+#[cfg(test)]
+mod tests;
 mod update;
 mod world;
 
@@ -26,6 +28,7 @@ use crate::failure::failure;
 use anyhow::Context;
 use drive::{Outcome, Runner, Way};
 use format::{Expected, Script, What};
+use lw_runtime::Rules;
 use lw_runtime::pipelines::PlannedJob;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,8 +75,12 @@ impl CaseFile {
     /// # Errors
     /// When it cannot be run: the script is refused, a job fails, a record cannot be encoded.
     pub fn judge(&self) -> anyhow::Result<Vec<Finding>> {
+        self.judge_under(Rules::OURS)
+    }
+
+    fn judge_under(&self, rules: Rules) -> anyhow::Result<Vec<Finding>> {
         let jobs = self.planned()?;
-        let mut runner = Runner::new(&self.case);
+        let mut runner = Runner::new(&self.case, rules);
         let mut findings = Vec::new();
         for way in Way::ALL {
             if !jobs.is_empty() {

@@ -17,23 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// What a step that is told to crash fails with.
-pub const CRASH: &str = "the crash that the case asks for";
-
-/// Where in the protocol the process is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// Before the files are durable: what was read since the last barrier is read again.
-    BeforeSeal,
-    /// The manifest is durable, and the table has not heard of it.
-    BeforeCommit,
-    /// The table has the commit, and the manifest does not know it.
-    AfterCommit,
-}
-
-fn crash() -> ConnectorError {
-    ConnectorError::new(ErrorKind::Bug, CRASH)
-}
+/// What unwinds in the place of a process that is gone: nothing that would have come after is done.
+pub struct Gone;
 
 /// A row, or a dead letter, and where in the log it came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,7 +73,6 @@ pub struct TextSink {
     columns: Vec<Column>,
     rows: Vec<Line>,
     letters: Vec<Line>,
-    crash: Option<Crash>,
 }
 
 struct Column {
@@ -99,11 +83,7 @@ struct Column {
 impl TextSink {
     /// # Errors
     /// [`ErrorKind::Bug`] when a column's type cannot be written as text.
-    pub fn new(
-        table: &str,
-        schema: &Schema,
-        crash: Option<Crash>,
-    ) -> Result<TextSink, ConnectorError> {
+    pub fn new(table: &str, schema: &Schema) -> Result<TextSink, ConnectorError> {
         let columns = schema.fields.iter().enumerate().map(|(index, field)| {
             let column = Expr::Column {
                 index,
@@ -125,7 +105,6 @@ impl TextSink {
             columns: columns.collect::<Result<_, ConnectorError>>()?,
             rows: Vec::new(),
             letters: Vec::new(),
-            crash,
         })
     }
 }
@@ -186,9 +165,6 @@ impl Sink for TextSink {
     }
 
     fn seal(&mut self) -> Result<Vec<Staged>, ConnectorError> {
-        if self.crash == Some(Crash::BeforeSeal) {
-            return Err(crash());
-        }
         let rows = staged(self.table.clone(), std::mem::take(&mut self.rows))?;
         let letters = staged(letters_of(&self.table), std::mem::take(&mut self.letters))?;
         // A side table is told of when it got something.
@@ -212,14 +188,12 @@ fn staged(table: String, lines: Vec<Line>) -> Result<Staged, ConnectorError> {
 /// Puts rows into [`Tables`].
 pub struct TextCommitter {
     pub tables: Arc<Mutex<Tables>>,
-    pub crash: Option<Crash>,
+    /// The process is gone as soon as the table has a commit.
+    pub crash: bool,
 }
 
 impl Committer for TextCommitter {
     fn commit(&mut self, table: &str, chain: &TableChain) -> Result<CommitOutcome, ConnectorError> {
-        if self.crash == Some(Crash::BeforeCommit) {
-            return Err(crash());
-        }
         let mut tables = self.tables.lock();
         for pending in &chain.chain {
             if !tables.known.insert(pending.uuid) {
@@ -232,8 +206,8 @@ impl Committer for TextCommitter {
                 lines.push(line);
             }
         }
-        if self.crash == Some(Crash::AfterCommit) {
-            return Err(crash());
+        if self.crash {
+            std::panic::resume_unwind(Box::new(Gone));
         }
         Ok(CommitOutcome::Confirmed {
             confirmed: chain.chain.len(),

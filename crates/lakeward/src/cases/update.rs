@@ -6,6 +6,7 @@
 use super::drive::{Outcome, Runner, Way};
 use super::format::{Case, What};
 use super::{CaseFile, expressions, find, short, texts};
+use lw_runtime::Rules;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -18,7 +19,7 @@ const CAPTURED: &str = "-- Captured from Apache Flink";
 /// As [`CaseFile::judge`].
 pub fn updated(file: &CaseFile) -> anyhow::Result<String> {
     let jobs = file.planned()?;
-    let mut runner = Runner::new(&file.case);
+    let mut runner = Runner::new(&file.case, Rules::OURS);
     let outcome = match jobs.is_empty() {
         true => Outcome::default(),
         false => file.run(&mut runner, &jobs, Way::Plain)?,

@@ -8,6 +8,7 @@ use super::disk::MemoryDisk;
 use super::format::{Case, CaseError, Record, Value};
 use anyhow::Context;
 use lw_connectors::kafka::EmbeddedLog;
+use lw_lakehouse::Ids;
 use lw_protocol::{BatchBuilder, Compression};
 use lw_runtime::pipelines::{PlannedScript, Planner};
 use lw_schemas::avro::AvroSchema;
@@ -36,6 +37,7 @@ pub struct World {
     pub storage: Storage,
     pub schemas: Arc<Schemas>,
     pub clock: Arc<dyn Clock>,
+    pub ids: Ids,
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
             storage,
             schemas: Arc::new(Schemas::of(case)?),
             clock,
+            ids: Ids::seeded(1),
         };
         world.fill(case, batching)?;
         Ok(world)
