@@ -1,4 +1,4 @@
-//! The one door: `cargo xtask tidy|clippy|test|e2e|smoke|sim|bench`, the same by hand and in CI.
+//! The one door: `cargo xtask tidy|clippy|test|e2e|smoke|sim|oracle|bench`, the same by hand and in CI.
 //!
 //! Every command is a list of [`Step`](steps::Step)s. A step runs one program in the foreground, shows its output as it
 //! comes, and reads the runner's own summary out of it, so the counts at the end are the runners' and not ours.
@@ -23,6 +23,7 @@ cargo xtask years                  all crates' tests a year ahead and a year bac
 cargo xtask e2e [NAME]...          the end-to-end cases, or those whose name contains a NAME
 cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built
 cargo xtask sim [--seed N | --seeds N]        simulated crashes under one seed, or under N fresh ones
+cargo xtask oracle [--capture] [AREA|FILE]...  the cases of tests/stream on the real Apache Flink, compared row by row
 cargo xtask bench start|restart|produce|consume|pipeline|resident|soak [ARG]...   Lakeward beside the real systems";
 
 fn main() -> ExitCode {
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Some("e2e") => suites::e2e(rest),
         Some("smoke") => suites::e2e(&["test_smoke".to_owned()]),
         Some("sim") => suites::sim(rest),
+        Some("oracle") => suites::oracle(rest),
         Some("bench") => suites::bench(rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

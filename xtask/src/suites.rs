@@ -168,6 +168,18 @@ pub(crate) fn bench(args: &[String]) -> Result<bool> {
     )
 }
 
+/// The cases of `tests/stream` on the real Apache Flink; with `--capture` its answers are written into them.
+pub(crate) fn oracle(args: &[String]) -> Result<bool> {
+    if !binary().run()?.ok {
+        return Ok(false);
+    }
+    let mut words = vec!["tests/stream/oracle.py"];
+    words.extend(args.iter().map(String::as_str));
+    Ok(with_places(Step::new("oracle", e2e::python()?, &words))?
+        .run()?
+        .ok)
+}
+
 fn crates(name: &str, packages: &[&str], release: bool) -> Step {
     let mut args = vec!["test", "--no-fail-fast"];
     if release {
