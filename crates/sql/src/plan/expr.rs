@@ -179,26 +179,15 @@ impl<'a> Binder<'a> {
                 expr,
                 field: ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime),
             } => self.apply_with(Function::Floor, &[expr], span),
-            E::Extract { field, expr, .. } => {
-                let args = vec![function::unit(field), self.bind(expr)?];
-                function::extract(args, span)
-            }
+            E::Extract { field, expr, .. } => function::extract(field, self.bind(expr)?, span),
             E::Ceil {
                 expr,
                 field: ast::CeilFloorKind::DateTimeField(field),
-            } => call(
-                Function::CeilTo,
-                vec![self.bind(expr)?, function::unit(field)],
-                span,
-            ),
+            } => function::cut(Function::CeilTo, self.bind(expr)?, field, span),
             E::Floor {
                 expr,
                 field: ast::CeilFloorKind::DateTimeField(field),
-            } => call(
-                Function::FloorTo,
-                vec![self.bind(expr)?, function::unit(field)],
-                span,
-            ),
+            } => function::cut(Function::FloorTo, self.bind(expr)?, field, span),
             E::Trim {
                 expr,
                 trim_where,

@@ -156,33 +156,57 @@ const UNITS: &[&str] = &[
 ];
 
 /// A unit of time, as the functions take it.
-pub(super) fn unit(field: &ast::DateTimeField) -> Expr {
-    literal::text(&field.to_string().to_ascii_uppercase())
+fn unit(field: &ast::DateTimeField, of: &Expr, known: &[&[&str]], span: Span) -> Result<Expr> {
+    let unit = field.to_string().to_ascii_uppercase();
+    // The last list is what a time of day has.
+    let of_a_day = matches!(of.ty().kind, TypeKind::Time(_));
+    let known = if of_a_day {
+        &known[known.len() - 1..]
+    } else {
+        known
+    };
+    if known.iter().any(|units| units.contains(&unit.as_str())) {
+        return Ok(literal::text(&unit));
+    }
+    let message = format!("{unit} is no unit of a {} here", of.ty().kind);
+    Err(Diagnostic::error("type", span, message).hint(known.concat().join(", ")))
 }
 
-/// What a time of day has not, it does not give.
-pub(super) fn extract(args: Vec<Expr>, span: Span) -> Result<Expr> {
-    const OF_A_DAY: &[&str] = &[
-        "HOUR",
-        "MINUTE",
-        "SECOND",
-        "MILLISECOND",
+const OF_A_DATE: &[&str] = &["YEAR", "QUARTER", "MONTH", "WEEK", "DAY"];
+const OF_A_DAY: &[&str] = &["HOUR", "MINUTE", "SECOND", "MILLISECOND"];
+
+/// `EXTRACT(unit FROM time)`.
+pub(super) fn extract(field: &ast::DateTimeField, of: Expr, span: Span) -> Result<Expr> {
+    const MORE: &[&str] = &[
+        "MILLENNIUM",
+        "CENTURY",
+        "DECADE",
+        "ISOYEAR",
+        "DOY",
+        "DOW",
+        "ISODOW",
+        "EPOCH",
         "MICROSECOND",
         "NANOSECOND",
-        "EPOCH",
     ];
-    if let Some(Expr::Literal {
-        value: Value::String(unit),
-        ..
-    }) = args.first()
-    {
-        let of_a_day = OF_A_DAY.contains(&unit.as_str());
-        if matches!(args[1].ty().kind, TypeKind::Time(_)) && !of_a_day {
-            let message = format!("a time of day has no {unit}");
-            return Err(Diagnostic::error("type", span, message).hint(OF_A_DAY.join(", ")));
-        }
-    }
-    call(Function::Extract, args, span)
+    let unit = unit(field, &of, &[MORE, OF_A_DATE, OF_A_DAY], span)?;
+    call(Function::Extract, vec![unit, of], span)
+}
+
+/// `FLOOR(time TO unit)`, `CEIL(time TO unit)`.
+pub(super) fn cut(
+    function: Function,
+    of: Expr,
+    field: &ast::DateTimeField,
+    span: Span,
+) -> Result<Expr> {
+    const FLOOR: &[&str] = &["MILLENNIUM", "CENTURY", "DECADE"];
+    let unit = if function == Function::FloorTo {
+        unit(field, &of, &[FLOOR, OF_A_DATE, OF_A_DAY], span)?
+    } else {
+        unit(field, &of, &[OF_A_DATE, OF_A_DAY], span)?
+    };
+    call(function, vec![of, unit], span)
 }
 
 /// `array[index]`, `map[key]`.

@@ -118,3 +118,7 @@ INSERT INTO snk SELECT id, sku FROM orders WHERE r = r;
 INSERT INTO snk SELECT id, sku FROM orders WHERE sku LIKE 'a!!%' ESCAPE '!!';
 -- case: a literal with nanoseconds
 INSERT INTO snk SELECT id, sku FROM orders WHERE ts > TIMESTAMP '2026-01-01 00:00:00.1234567';
+-- case: a unit that time is not cut to
+INSERT INTO snk SELECT id, CAST(FLOOR(ts TO EPOCH) AS STRING) FROM orders;
+-- case: a unit that a time of day has not
+INSERT INTO snk SELECT EXTRACT(YEAR FROM CAST(ts AS TIME)), sku FROM orders;
