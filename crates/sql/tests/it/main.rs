@@ -12,7 +12,7 @@
 mod hostile;
 mod types;
 
-use lw_graph::{NodeId, Operator};
+use lw_graph::{Expr, Node, NodeId, Operator};
 use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
 use lw_sql::{Located, Plan, StatementKind, explain, plan_script, statements};
 use std::fmt::Write;
@@ -283,6 +283,18 @@ fn show(plan: &Plan, name: &str, text: &str) -> String {
         let sinks: Vec<NodeId> = job.graph.sinks().map(|(sink, _)| sink).collect();
         let inserts: Vec<NodeId> = job.inserts.iter().map(|insert| insert.sink).collect();
         assert_eq!(sinks, inserts);
+        // What is shared may be NULL whatever its type says; only a sink decides whether that is a mistake.
+        for (id, node) in job.graph.nodes.iter().enumerate() {
+            let into_sink = |n: &Node| n.inputs == [id] && matches!(n.operator, Operator::Sink(_));
+            if let (Operator::Project(exprs), false) =
+                (&node.operator, job.graph.nodes.iter().any(into_sink))
+            {
+                for (expr, field) in exprs.iter().zip(&node.schema.fields) {
+                    let kept = matches!(expr, Expr::Column { .. });
+                    assert!(kept || field.ty.nullable, "{} of {text}", field.name);
+                }
+            }
+        }
         for insert in &job.inserts {
             // Alone an INSERT writes the same rows.
             let (_, spec) = insert.graph.sinks().next().unwrap();

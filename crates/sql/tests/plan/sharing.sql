@@ -33,3 +33,5 @@ CREATE VIEW v3 AS SELECT x * x AS x, t AS s, CAST(t AS TIMESTAMP(3)) AS plain, '
 DESCRIBE o;
 DESCRIBE v3;
 EXPLAIN INSERT INTO numbers SELECT x, 7 FROM v3 WHERE c = 'c';
+-- NOT NULL by its type, and a column that may be NULL until it meets its sink.
+INSERT INTO two SELECT id + id, CAST(id + id AS DECIMAL(38, 2)) FROM o;
