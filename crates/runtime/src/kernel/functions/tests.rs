@@ -292,7 +292,13 @@ fn calls(row: &Definition, expression: &str) -> bool {
     let expression = expression.to_ascii_uppercase();
     match row.syntax {
         Syntax::Prefix(sign) => expression.starts_with(&format!("{sign} ")),
-        Syntax::Infix("[]") => expression.ends_with(']'),
+        // `ARRAY[1]` makes an array.
+        Syntax::Infix("[]") => {
+            let makes = ["ARRAY[", "MAP["]
+                .iter()
+                .any(|name| expression.starts_with(name));
+            expression.ends_with(']') && !makes
+        }
         Syntax::Infix(sign) => expression.contains(&format!(" {sign} ")),
         Syntax::Postfix(sign) => expression.ends_with(&format!(" {sign}")),
         Syntax::Call | Syntax::Special => {
