@@ -320,14 +320,6 @@ impl Job {
         }
     }
 
-    /// Waits until the job has ended by itself, and says how.
-    pub fn ended(&self) -> JobState {
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-        self.status.get().state
-    }
-
     /// Asks the job to commit what it has read and end; returns when it has.
     pub fn stop(&self) {
         self.control.stop();
