@@ -174,33 +174,6 @@ impl JobGraph {
         })
     }
 
-    /// What one sink is fed by, as a graph of its own whose last node it is.
-    ///
-    /// # Panics
-    /// When a node stands before its inputs.
-    pub fn path_to(&self, sink: NodeId) -> JobGraph {
-        let mut wanted = vec![false; self.nodes.len()];
-        wanted[sink] = true;
-        for id in (0..=sink).rev() {
-            if wanted[id] {
-                for input in &self.nodes[id].inputs {
-                    assert!(*input < id, "nodes stand in topological order");
-                    wanted[*input] = true;
-                }
-            }
-        }
-        let mut renamed = vec![0; self.nodes.len()];
-        let mut nodes: Vec<Node> = Vec::new();
-        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| wanted[*id]) {
-            renamed[id] = nodes.len();
-            nodes.push(Node {
-                inputs: node.inputs.iter().map(|input| renamed[*input]).collect(),
-                ..node.clone()
-            });
-        }
-        JobGraph { nodes }
-    }
-
     pub fn sink(&self) -> Option<&SinkSpec> {
         match &self.nodes.last()?.operator {
             Operator::Sink(sink) => Some(sink),
@@ -215,6 +188,3 @@ impl JobGraph {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

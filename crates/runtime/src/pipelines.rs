@@ -26,7 +26,7 @@ use crate::job::{InsertSpec, Job, JobSpec, JobState, JobStatus, Settings, Status
 use crate::manifest::Manifest;
 use crate::store::{ManifestStore, hold_all, release};
 use bytes::Bytes;
-use lw_graph::JobGraph;
+use lw_graph::{JobGraph, SinkSpec};
 use lw_storage::{Expect, Op, Table as Kv};
 use parking_lot::Mutex;
 use plan::PlanText;
@@ -595,20 +595,31 @@ impl Pipelines {
         }
     }
 
+    /// Refuses a table that another pipeline writes. What is printed or dropped is nobody's.
     fn refuse_owned_tables(&self, submission: &Submission) -> Result<(), PipelineError> {
+        let wanted: BTreeSet<&str> = tables_of(&submission.jobs).collect();
         for stored in Record::all(&self.around.storage) {
-            let (owner, tables): (String, Vec<String>) = match stored {
+            let (owner, table) = match &stored {
                 Ok(record) => {
-                    let tables = record.jobs.into_iter().map(|job| job.table);
-                    (record.name, tables.collect())
+                    let taken = tables_of(&record.jobs).find(|table| wanted.contains(table));
+                    (&record.name, taken)
                 }
-                Err(unreadable) => (unreadable.name, unreadable.tables),
+                // Its graphs are not known: a name may be a table's.
+                Err(unreadable) => {
+                    let mut tables = unreadable.tables.iter().map(String::as_str);
+                    (
+                        &unreadable.name,
+                        tables.find(|table| wanted.contains(table)),
+                    )
+                }
             };
-            let wanted = |table: &String| submission.jobs.iter().any(|mine| mine.table == *table);
-            if let Some(table) = tables.into_iter().find(wanted)
-                && owner != submission.name
+            if let Some(table) = table
+                && *owner != submission.name
             {
-                return Err(PipelineError::Owned { table, owner });
+                return Err(PipelineError::Owned {
+                    table: table.to_owned(),
+                    owner: owner.clone(),
+                });
             }
         }
         Ok(())
@@ -793,6 +804,15 @@ impl Pipelines {
         let saved = record.save(&self.around.storage);
         saved.map_err(PipelineError::Storage)
     }
+}
+
+/// The tables that jobs write.
+fn tables_of(jobs: &[PlannedJob]) -> impl Iterator<Item = &str> {
+    let written = jobs.iter().filter(|job| match job.graph.sink() {
+        Some(SinkSpec::Print { .. } | SinkSpec::Blackhole) => false,
+        Some(SinkSpec::Iceberg(_)) | None => true,
+    });
+    written.map(|job| job.table.as_str())
 }
 
 /// The manifest of a job, among those of its pipeline.

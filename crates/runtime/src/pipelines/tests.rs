@@ -8,7 +8,7 @@ use crate::connector::{
 use crate::manifest::{SplitOffset, TableChain};
 use crate::origins::Origin;
 use lw_graph::{
-    FormatSpec, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec, StartupMode,
+    FormatSpec, IcebergSink, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec, StartupMode,
 };
 use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::clock::SystemClock;
@@ -347,6 +347,44 @@ fn a_panic_in_any_thread_is_a_failure_that_says_what_it_said() {
         pipelines.stop("p").expect("it ends");
         assert_eq!(*world.script.committed.lock(), [(0, 5)], "{part}");
     }
+}
+
+#[test]
+fn a_table_has_one_pipeline_and_what_is_printed_any_number() {
+    let world = World::new();
+    let pipelines = world.start();
+    let named = |name: &str, sink: SinkSpec| {
+        let mut one = submission(false);
+        one.name = name.into();
+        one.sql = name.into();
+        one.jobs[0].graph.nodes[1].operator = Operator::Sink(sink);
+        one
+    };
+    let table = || {
+        SinkSpec::Iceberg(IcebergSink {
+            catalog: "c".into(),
+            uri: None,
+            namespace: "lake".into(),
+            table: "t".into(),
+            warehouse: None,
+            format_version: 2,
+            schema: Schema::new(Vec::new()),
+            primary_key: Vec::new(),
+            properties: BTreeMap::new(),
+        })
+    };
+    for (name, sink) in [
+        ("one", SinkSpec::Blackhole),
+        ("two", SinkSpec::Blackhole),
+        ("three", table()),
+    ] {
+        pipelines.submit(named(name, sink)).expect(name);
+    }
+    let refused = pipelines.submit(named("four", table()));
+    let Err(PipelineError::Owned { table, owner }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((&*table, &*owner), ("lake.t", "three"));
 }
 
 #[test]
