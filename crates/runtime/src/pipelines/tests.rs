@@ -349,38 +349,42 @@ fn a_panic_in_any_thread_is_a_failure_that_says_what_it_said() {
     }
 }
 
+/// A pipeline of one `INSERT` into this sink.
+fn inserting(name: &str, sink: SinkSpec) -> Submission {
+    let mut one = submission(false);
+    one.name = name.into();
+    one.sql = name.into();
+    one.jobs[0].graph.nodes[1].operator = Operator::Sink(sink);
+    one
+}
+
+/// The table `lake.t`.
+fn table() -> SinkSpec {
+    SinkSpec::Iceberg(IcebergSink {
+        catalog: "c".into(),
+        uri: None,
+        namespace: "lake".into(),
+        table: "t".into(),
+        warehouse: None,
+        format_version: 2,
+        schema: Schema::new(Vec::new()),
+        primary_key: Vec::new(),
+        properties: BTreeMap::new(),
+    })
+}
+
 #[test]
 fn a_table_has_one_pipeline_and_what_is_printed_any_number() {
     let world = World::new();
     let pipelines = world.start();
-    let named = |name: &str, sink: SinkSpec| {
-        let mut one = submission(false);
-        one.name = name.into();
-        one.sql = name.into();
-        one.jobs[0].graph.nodes[1].operator = Operator::Sink(sink);
-        one
-    };
-    let table = || {
-        SinkSpec::Iceberg(IcebergSink {
-            catalog: "c".into(),
-            uri: None,
-            namespace: "lake".into(),
-            table: "t".into(),
-            warehouse: None,
-            format_version: 2,
-            schema: Schema::new(Vec::new()),
-            primary_key: Vec::new(),
-            properties: BTreeMap::new(),
-        })
-    };
     for (name, sink) in [
         ("one", SinkSpec::Blackhole),
         ("two", SinkSpec::Blackhole),
         ("three", table()),
     ] {
-        pipelines.submit(named(name, sink)).expect(name);
+        pipelines.submit(inserting(name, sink)).expect(name);
     }
-    let refused = pipelines.submit(named("four", table()));
+    let refused = pipelines.submit(inserting("four", table()));
     let Err(PipelineError::Owned { table, owner }) = refused else {
         panic!("{refused:?}");
     };
@@ -914,7 +918,9 @@ fn a_record_that_cannot_be_read_keeps_its_name_and_says_why() {
         );
     }
     // Its table is not given away either.
-    let error = pipelines.submit(submission(false)).expect_err("refused");
+    let error = pipelines
+        .submit(inserting("other", table()))
+        .expect_err("refused");
     assert_eq!(
         error.to_string(),
         "table 'lake.t' is written by pipeline 'newer'"
