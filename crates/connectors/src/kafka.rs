@@ -26,7 +26,7 @@ use lw_runtime::manifest::{Place, SplitOffset};
 use lw_runtime::{DeadLetter, Origin, Split, SplitId};
 use lw_schemas::SchemaLookup;
 use lw_storage::source::{
-    LogSource, NOTHING, PartitionBounds, SourceError, TopicBatch, TopicOffsets,
+    LogSource, NOTHING, PartitionBounds, SourceError, TopicBatch, TopicBounds, TopicOffsets,
 };
 use positions::Positions;
 use std::collections::BTreeMap;
@@ -115,35 +115,28 @@ impl EmbeddedKafka {
         })
     }
 
-    /// All partitions of all topics, with what can be read of each now.
-    fn partitions(&self) -> Result<Vec<(&str, PartitionBounds)>, ConnectorError> {
-        let mut found = Vec::new();
-        for topic in &self.topics {
-            let partitions = self.log.log().partitions(topic).map_err(source_error)?;
-            found.extend(
-                partitions
-                    .into_iter()
-                    .map(|bounds| (topic.as_str(), bounds)),
-            );
-        }
-        Ok(found)
+    /// All topics as they are at one place of the log.
+    fn look(&self) -> Result<impl Iterator<Item = (&str, TopicBounds)>, ConnectorError> {
+        let found = self.log.log().look(&self.topics).map_err(source_error)?;
+        Ok(self.topics.iter().map(String::as_str).zip(found))
     }
 
     /// Adds partitions that appeared since. They are read from their start: nothing in them is older than this source.
     /// To a read that has its end they do not belong.
     fn discover(&mut self) -> Result<(), ConnectorError> {
-        let partitions = self.partitions()?;
         let mut lag = 0;
         let mut appeared = Vec::new();
-        for (topic, bounds) in partitions {
-            let next = match self.positions.find(topic, bounds.partition) {
-                Some(split) => self.positions.next(split),
-                None => {
-                    appeared.push((topic.to_string(), bounds));
-                    bounds.start
-                }
-            };
-            lag += u64::try_from(bounds.end - next).unwrap_or(0);
+        for (topic, TopicBounds { partitions, .. }) in self.look()? {
+            for bounds in partitions {
+                let next = match self.positions.find(topic, bounds.partition) {
+                    Some(split) => self.positions.next(split),
+                    None => {
+                        appeared.push((topic.to_string(), bounds));
+                        bounds.start
+                    }
+                };
+                lag += u64::try_from(bounds.end - next).unwrap_or(0);
+            }
         }
         for (topic, bounds) in appeared {
             let split = self.positions.add(&topic, bounds.partition, bounds.start);
@@ -319,28 +312,26 @@ impl Source for EmbeddedKafka {
         offsets: &[SplitOffset],
         until: Option<&[SplitOffset]>,
     ) -> Result<(), ConnectorError> {
-        self.ids.clear();
-        for topic in &self.topics {
-            let id = self.log.log().topic_id(topic).map_err(source_error)?;
-            self.ids.insert(topic.clone(), id);
-        }
-        let partitions = self.partitions()?;
+        let mut ids = BTreeMap::new();
         let mut positions = Positions::default();
-        for (topic, bounds) in partitions {
-            let known = offsets
-                .iter()
-                .find(|at| at.topic == topic && at.partition == bounds.partition);
-            let next = match known {
-                Some(at) => at.next,
-                None if offsets.is_empty() => self.begin(topic, bounds)?,
-                // The checkpoint is older than this partition: all of it came after.
-                None => bounds.start,
-            };
-            let split = positions.add(topic, bounds.partition, next);
-            match until {
-                Some(_) => positions.end_at(split, next),
-                None if self.to_latest => positions.end_at(split, bounds.end),
-                None => {}
+        for (topic, TopicBounds { id, partitions }) in self.look()? {
+            ids.insert(topic.to_string(), id);
+            for bounds in partitions {
+                let known = offsets
+                    .iter()
+                    .find(|at| at.topic == topic && at.partition == bounds.partition);
+                let next = match known {
+                    Some(at) => at.next,
+                    None if offsets.is_empty() => self.begin(topic, bounds)?,
+                    // The checkpoint is older than this partition: all of it came after.
+                    None => bounds.start,
+                };
+                let split = positions.add(topic, bounds.partition, next);
+                match until {
+                    Some(_) => positions.end_at(split, next),
+                    None if self.to_latest => positions.end_at(split, bounds.end),
+                    None => {}
+                }
             }
         }
         for at in until.unwrap_or_default() {
@@ -349,6 +340,7 @@ impl Source for EmbeddedKafka {
                 None => positions.never_done(),
             }
         }
+        self.ids = ids;
         self.positions = positions;
         self.place = None;
         self.bounded = self.to_latest || until.is_some();

@@ -3,6 +3,10 @@
 //! File by file: all of a file's batches come before all of the next one's, and within a file the partitions are merged by
 //! the order of their batches. Rewriting joins neighbouring files only and keeps each batch's order, so this holds for
 //! rewritten files too.
+//!
+//! The log goes on between two files: nothing is locked while bytes come from the disk. What is appended meanwhile to a
+//! partition that is known only makes it longer. A partition that appears has to be taken in before the next file is
+//! merged, because its batches stand among that file's; a sealed one that was merged before has none of them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -21,7 +25,8 @@ use crate::ops::ReadError;
 use crate::read::Located;
 use crate::record::LogId;
 use crate::source::{
-    LogSource, NOTHING, PartitionBounds, SourceBatch, SourceError, TopicBatch, TopicOffsets,
+    LogSource, NOTHING, PartitionBounds, SourceBatch, SourceError, TopicBatch, TopicBounds,
+    TopicOffsets,
 };
 use crate::storage::Storage;
 use crate::watches::{Watch, Watches};
@@ -31,6 +36,14 @@ struct Cursor {
     topic: Arc<str>,
     id: LogId,
     offset: Offset,
+}
+
+/// A topic that is read, and as many of its partitions as there are cursors for.
+struct Taken<'a> {
+    name: Arc<str>,
+    id: Uuid,
+    from: &'a BTreeMap<i32, i64>,
+    partitions: i32,
 }
 
 /// One cursor's batches in the file that is being merged.
@@ -44,11 +57,15 @@ impl Engine {
         max_bytes: usize,
     ) -> Result<Vec<TopicBatch>, SourceError> {
         let _reading = self.readers.enter();
-        let mut cursors = self.cursors(from)?;
+        let mut topics = self.topics(from)?;
+        let mut cursors = Vec::new();
         let mut out = Vec::new();
         let mut left = max_bytes;
         loop {
             let core = self.core.lock();
+            for topic in &mut topics {
+                core.take_partitions(topic, &mut cursors);
+            }
             let Some(places) = locate_all(&core, &cursors, out.is_empty())? else {
                 return Ok(out);
             };
@@ -94,27 +111,20 @@ impl Engine {
         }
     }
 
-    fn cursors<'a>(
+    fn topics<'a>(
         &self,
         from: impl Iterator<Item = (&'a str, &'a BTreeMap<i32, i64>)>,
-    ) -> Result<Vec<Cursor>, SourceError> {
+    ) -> Result<Vec<Taken<'a>>, SourceError> {
         let core = self.core.lock();
-        let mut cursors = Vec::new();
-        for (name, from) in from {
-            let topic = core.topic(name)?;
-            let name: Arc<str> = name.into();
-            for partition in 0..core.state.topics[&topic].partitions {
-                let id = LogId { topic, partition };
-                let start = core.state.logs[&id].start;
-                cursors.push(Cursor {
-                    topic: name.clone(),
-                    id,
-                    offset: from.get(&partition).map_or(start, |offset| Offset(*offset)),
-                });
-            }
-        }
-        cursors.retain(|cursor| cursor.offset != Offset(NOTHING));
-        Ok(cursors)
+        let taken = from.map(|(name, from)| {
+            Ok(Taken {
+                name: name.into(),
+                id: core.topic(name)?,
+                from,
+                partitions: 0,
+            })
+        });
+        taken.collect()
     }
 
     fn sealed_lanes(
@@ -213,6 +223,47 @@ fn merge<'a>(
 }
 
 impl Core {
+    /// Adds a cursor for each partition that the topic has got since, but for those of which nothing is to be read. Of a
+    /// topic that is gone nothing is added: its logs are not found either.
+    fn take_partitions(&self, taken: &mut Taken<'_>, cursors: &mut Vec<Cursor>) {
+        let topic = self.state.topics.get(&taken.id);
+        let now = topic.map_or(taken.partitions, |topic| topic.partitions);
+        for partition in taken.partitions..now {
+            let id = LogId {
+                topic: taken.id,
+                partition,
+            };
+            let start = self.state.logs[&id].start;
+            let offset = taken.from.get(&partition);
+            let offset = offset.map_or(start, |offset| Offset(*offset));
+            if offset != Offset(NOTHING) {
+                cursors.push(Cursor {
+                    topic: taken.name.clone(),
+                    id,
+                    offset,
+                });
+            }
+        }
+        taken.partitions = now;
+    }
+
+    fn bounds_of(&self, name: &str) -> Result<TopicBounds, SourceError> {
+        let topic = self.topic(name)?;
+        let partitions = 0..self.state.topics[&topic].partitions;
+        let partitions = partitions.map(|partition| {
+            let log = &self.state.logs[&LogId { topic, partition }];
+            PartitionBounds {
+                partition,
+                start: log.start.0,
+                end: log.end.0,
+            }
+        });
+        Ok(TopicBounds {
+            id: topic,
+            partitions: partitions.collect(),
+        })
+    }
+
     fn topic(&self, name: &str) -> Result<Uuid, SourceError> {
         self.state.names.get(name).copied().ok_or_else(|| {
             let mut known: Vec<String> = self.state.names.keys().cloned().collect();
@@ -248,20 +299,9 @@ fn unreadable(error: ReadError) -> SourceError {
 }
 
 impl LogSource for Storage {
-    fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError> {
+    fn look(&self, topics: &[String]) -> Result<Vec<TopicBounds>, SourceError> {
         let core = self.engine.core.lock();
-        let topic = core.topic(topic)?;
-        let partitions = 0..core.state.topics[&topic].partitions;
-        Ok(partitions
-            .map(|partition| {
-                let log = &core.state.logs[&LogId { topic, partition }];
-                PartitionBounds {
-                    partition,
-                    start: log.start.0,
-                    end: log.end.0,
-                }
-            })
-            .collect())
+        topics.iter().map(|topic| core.bounds_of(topic)).collect()
     }
 
     fn topic_id(&self, topic: &str) -> Result<Uuid, SourceError> {

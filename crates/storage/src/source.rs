@@ -20,11 +20,21 @@ pub const NOTHING: i64 = i64::MAX;
 
 /// A durable log that can be read in one repeatable order.
 pub trait LogSource: Send + Sync {
-    /// The partitions of `topic`, ascending, with what can be read of each now.
+    /// The topics with their partitions, ascending, and what can be read of each, all in one look: the ends that it gives are
+    /// those of one place in the log.
     ///
     /// # Errors
     /// [`SourceError::UnknownTopic`].
-    fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError>;
+    fn look(&self, topics: &[String]) -> Result<Vec<TopicBounds>, SourceError>;
+
+    /// The partitions of one topic.
+    ///
+    /// # Errors
+    /// As [`LogSource::look`].
+    fn partitions(&self, topic: &str) -> Result<Vec<PartitionBounds>, SourceError> {
+        let mut found = self.look(&[topic.to_owned()])?;
+        Ok(found.pop().expect("one was asked for").partitions)
+    }
 
     /// The id of the topic that has this name now: one that was deleted and created again has another.
     ///
@@ -62,6 +72,14 @@ pub trait LogSource: Send + Sync {
 
     /// As [`LogSource::wait`], for any of several topics.
     fn wait_topics(&self, from: &TopicOffsets, timeout: Duration) -> bool;
+}
+
+/// A topic as one look saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicBounds {
+    /// One that was deleted and created again has another.
+    pub id: Uuid,
+    pub partitions: Vec<PartitionBounds>,
 }
 
 /// What can be read of one partition: `start <= offset < end`.
