@@ -1,6 +1,7 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
-use crate::{Expr, LogicalType, Schema, TypeKind};
+use crate::{AggregateCall, Expr, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
+use crate::{Window, WindowProperty, Windowing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,7 +35,50 @@ pub enum Operator {
         column: usize,
         expression: Expr,
     },
+    /// A window function by itself: one row for each window that a row is in. Gives the input's columns, then `window_start`,
+    /// `window_end` and `window_time`. Without state, unless the window is a session: a session's rows are given when it fires.
+    WindowAssign {
+        uid: OperatorUid,
+        window: Window,
+        /// Of a session: each combination of these columns has its own.
+        partition: Vec<usize>,
+    },
+    /// One row for each key and window that had a row, when the window fires. Gives keys, aggregates and properties.
+    WindowAggregate {
+        uid: OperatorUid,
+        windowing: Windowing,
+        keys: Vec<usize>,
+        aggregates: Vec<AggregateCall>,
+        properties: Vec<WindowProperty>,
+    },
+    /// The rows of each key and window whose rank is `first` to `last`, counted from 1, when the window fires; the earlier of two
+    /// equal rows is ranked first. Gives the input's columns, and the rank (BIGINT NOT NULL) behind them where it is asked for.
+    WindowRank {
+        uid: OperatorUid,
+        windowing: Windowing,
+        keys: Vec<usize>,
+        order: Vec<SortKey>,
+        first: u64,
+        last: u64,
+        rank: bool,
+    },
     Sink(SinkSpec),
+}
+
+impl Operator {
+    /// What an operator over windows is called, and its state's name. `None` for the others.
+    pub fn windowed(&self) -> Option<(&'static str, OperatorUid)> {
+        match self {
+            Operator::WindowAssign { uid, .. } => Some(("WindowAssign", *uid)),
+            Operator::WindowAggregate { uid, .. } => Some(("WindowAggregate", *uid)),
+            Operator::WindowRank { uid, .. } => Some(("WindowRank", *uid)),
+            Operator::Source(_)
+            | Operator::Filter(_)
+            | Operator::Project(_)
+            | Operator::Watermark { .. }
+            | Operator::Sink(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

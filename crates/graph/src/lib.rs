@@ -18,7 +18,9 @@ mod function;
 mod job;
 mod names;
 mod types;
+mod uid;
 mod value;
+mod window;
 
 pub use expr::{BadSteps, Expr};
 pub use function::{
@@ -31,4 +33,8 @@ pub use job::{
 };
 pub use names::name_in_files;
 pub use types::{Field, LogicalType, Schema, TypeKind};
+pub use uid::OperatorUid;
 pub use value::Value;
+pub use window::{
+    AggregateCall, AggregateFunction, SortKey, Window, WindowProperty, WindowShape, Windowing,
+};

@@ -21,7 +21,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use lw_formats::arrow_schema;
-use lw_graph::{JobGraph, NodeId, Operator};
+use lw_graph::{JobGraph, NodeId, Operator, OperatorUid};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -82,6 +82,11 @@ pub enum ChainError {
     NotATree,
     #[error("the job graph has two watermarks for one source")]
     TwoWatermarks,
+    #[error("this version does not run {name} yet (operator {uid})")]
+    NotYet {
+        name: &'static str,
+        uid: OperatorUid,
+    },
     #[error("an expression cannot be compiled: {0}")]
     Expression(String),
     #[error("columns do not fit together: {0}")]
@@ -117,6 +122,15 @@ impl Chain {
                     column: *column,
                     expression: compile(expression)?,
                 }),
+                (
+                    windowed @ (Operator::WindowAssign { .. }
+                    | Operator::WindowAggregate { .. }
+                    | Operator::WindowRank { .. }),
+                    _,
+                ) => {
+                    let (name, uid) = windowed.windowed().expect("it is over windows");
+                    return Err(ChainError::NotYet { name, uid });
+                }
             };
             nodes.push(Compiled {
                 input,

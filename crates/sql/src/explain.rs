@@ -5,6 +5,8 @@
 use lw_graph::{FormatSpec, JobGraph, KafkaSource, Node, NodeId, Operator, SinkSpec, SourceColumn};
 use lw_graph::{SourceSpec, StartupMode};
 
+mod window;
+
 /// The plan, one operator per line. What several operators read stands below the first of them.
 pub fn explain(graph: &JobGraph) -> String {
     let mut readers = vec![0; graph.nodes.len()];
@@ -44,7 +46,7 @@ impl Text<'_> {
             self.out += &format!("Reused(reference_id=[{}])\n", known + 1);
             return;
         }
-        self.out += &operator(&self.graph.nodes[id]);
+        self.out += &operator(self.graph, &self.graph.nodes[id]);
         if self.readers[id] > 1 {
             self.reused.push(id);
             self.out += &format!("(reuse_id=[{}])", self.reused.len());
@@ -56,7 +58,7 @@ impl Text<'_> {
     }
 }
 
-fn operator(node: &Node) -> String {
+fn operator(graph: &JobGraph, node: &Node) -> String {
     match &node.operator {
         Operator::Source(SourceSpec::Kafka(source)) => kafka(source, node),
         Operator::Filter(condition) => format!("Filter({condition})"),
@@ -76,6 +78,9 @@ fn operator(node: &Node) -> String {
             let name = node.schema.names().nth(*column).unwrap_or_default();
             format!("Watermark({name} AS {expression})")
         }
+        Operator::WindowAssign { .. }
+        | Operator::WindowAggregate { .. }
+        | Operator::WindowRank { .. } => window::operator(graph, node),
         Operator::Sink(sink) => format!("Sink({}, columns=[{}])", self::sink(sink), schema(node)),
     }
 }

@@ -1,0 +1,133 @@
+//! Windows of event time, and the operators' parts that stand for them in a job graph.
+//!
+//! Times and lengths are in milliseconds. A window is half open, `[start, end)`, and fires when the watermark has reached its last
+//! millisecond. What the arithmetic is (grids, daylight saving time, the merging of sessions) is the runtime's business; here is
+//! what a script asked for, already checked: sizes are positive, and the size of a `Hop` or `Cumulate` is a multiple of its step.
+
+use crate::LogicalType;
+use serde::{Deserialize, Serialize};
+
+/// How event time is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WindowShape {
+    /// Windows of one size, one behind the other.
+    Tumble { size: i64 },
+    /// Windows of one size, one beginning every `slide`.
+    Hop { slide: i64, size: i64 },
+    /// Windows that begin together every `size` and end one `step` after the other.
+    Cumulate { step: i64, size: i64 },
+    /// A window ends when there was nothing for `gap`.
+    Session { gap: i64 },
+}
+
+/// A window function over a column of its input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Window {
+    pub shape: WindowShape,
+    /// By how much the grid is moved.
+    pub offset: i64,
+    /// The column of the input whose time is cut: TIMESTAMP(p) or TIMESTAMP_LTZ(p), p ≤ 3.
+    pub time: usize,
+    /// Of a TIMESTAMP_LTZ: the session's time zone, in which the grid is. `None` is UTC arithmetic.
+    pub zone: Option<String>,
+}
+
+/// Where an operator over windows has each row's window from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Windowing {
+    /// It gives each row its windows itself. A `Session` is one of the operator's keys.
+    Assign(Window),
+    /// An operator below has: they are columns of the input, TIMESTAMP(3).
+    Attached {
+        start: usize,
+        end: usize,
+        /// The time zone in which they are shown, when the event time is a TIMESTAMP_LTZ: it says at which instant the window ends.
+        zone: Option<String>,
+    },
+}
+
+/// What an operator tells of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WindowProperty {
+    /// TIMESTAMP(3), shown in the session's time zone.
+    Start,
+    /// TIMESTAMP(3), shown in the session's time zone.
+    End,
+    /// The window's last millisecond, in the type of the event time: the event time behind the window.
+    Time,
+}
+
+/// One aggregate over the rows of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AggregateCall {
+    pub function: AggregateFunction,
+    /// Columns of the input. None: `COUNT(*)`.
+    pub arguments: Vec<usize>,
+    /// Each combination of arguments counts once.
+    pub distinct: bool,
+    /// A BOOLEAN column: only rows for which it is TRUE count.
+    pub filter: Option<usize>,
+    pub ty: LogicalType,
+}
+
+/// Flink's aggregate functions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AggregateFunction {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    StddevPop,
+    StddevSamp,
+    VarPop,
+    VarSamp,
+    FirstValue,
+    LastValue,
+    ListAgg {
+        separator: String,
+    },
+    /// Each value with how often it was there: a MAP, as which Flink's sinks write a MULTISET.
+    Collect,
+    ArrayAgg,
+}
+
+/// One column by which rows are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SortKey {
+    pub column: usize,
+    pub ascending: bool,
+    pub nulls_first: bool,
+}
+
+impl WindowShape {
+    pub fn name(self) -> &'static str {
+        match self {
+            WindowShape::Tumble { .. } => "TUMBLE",
+            WindowShape::Hop { .. } => "HOP",
+            WindowShape::Cumulate { .. } => "CUMULATE",
+            WindowShape::Session { .. } => "SESSION",
+        }
+    }
+}
+
+impl AggregateFunction {
+    pub fn name(&self) -> &'static str {
+        match self {
+            AggregateFunction::Count => "COUNT",
+            AggregateFunction::Sum => "SUM",
+            AggregateFunction::Avg => "AVG",
+            AggregateFunction::Min => "MIN",
+            AggregateFunction::Max => "MAX",
+            AggregateFunction::StddevPop => "STDDEV_POP",
+            AggregateFunction::StddevSamp => "STDDEV_SAMP",
+            AggregateFunction::VarPop => "VAR_POP",
+            AggregateFunction::VarSamp => "VAR_SAMP",
+            AggregateFunction::FirstValue => "FIRST_VALUE",
+            AggregateFunction::LastValue => "LAST_VALUE",
+            AggregateFunction::ListAgg { .. } => "LISTAGG",
+            AggregateFunction::Collect => "COLLECT",
+            AggregateFunction::ArrayAgg => "ARRAY_AGG",
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Operators over windows, as Flink prints them as far as they are the same.
+
+use lw_graph::{AggregateCall, AggregateFunction, JobGraph, Node, Operator, Schema, SortKey};
+use lw_graph::{Window, WindowShape, Windowing};
+
+/// # Panics
+/// When the node's operator is not one over windows.
+pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
+    let names = Names(&graph.nodes[node.inputs[0]].schema);
+    let (of, uid) = node.operator.windowed().expect("it is over windows");
+    let mut parts: Vec<String> = Vec::new();
+    match &node.operator {
+        Operator::WindowAssign {
+            window, partition, ..
+        } => {
+            parts.push(format!("window=[{}]", names.window(window)));
+            parts.extend(names.listed("partition", partition));
+        }
+        Operator::WindowAggregate {
+            windowing,
+            keys,
+            aggregates,
+            properties,
+            ..
+        } => {
+            parts.push(format!("window=[{}]", names.windowing(windowing)));
+            parts.extend(names.listed("groupBy", keys));
+            let given = node.schema.names().skip(keys.len());
+            let calls = aggregates.iter().map(|call| names.call(call));
+            let properties = properties.iter();
+            let properties = properties.map(|property| format!("{property:?}").to_lowercase());
+            let made = calls.chain(properties).zip(given);
+            let made: Vec<String> = made
+                .map(|(made, name)| format!("{made} AS {name}"))
+                .collect();
+            parts.push(format!("select=[{}]", made.join(", ")));
+        }
+        Operator::WindowRank {
+            windowing,
+            keys,
+            order,
+            first,
+            last,
+            ..
+        } => {
+            parts.push(format!("window=[{}]", names.windowing(windowing)));
+            parts.extend(names.listed("partitionBy", keys));
+            let order: Vec<String> = order.iter().map(|key| names.sort_key(key)).collect();
+            parts.push(format!("orderBy=[{}]", order.join(", ")));
+            parts.push(format!("ranks=[{first} to {last}]"));
+        }
+        _ => unreachable!("the caller has looked"),
+    }
+    format!("{of}({}, uid=[{uid}])", parts.join(", "))
+}
+
+/// The names of the input's columns.
+struct Names<'a>(&'a Schema);
+
+impl Names<'_> {
+    fn name(&self, column: usize) -> &str {
+        &self.0.fields[column].name
+    }
+
+    fn names(&self, columns: &[usize]) -> String {
+        let names: Vec<&str> = columns.iter().map(|column| self.name(*column)).collect();
+        names.join(", ")
+    }
+
+    fn listed(&self, what: &str, columns: &[usize]) -> Option<String> {
+        let names = self.names(columns);
+        (!columns.is_empty()).then(|| format!("{what}=[{names}]"))
+    }
+
+    fn window(&self, window: &Window) -> String {
+        let Window {
+            shape,
+            offset,
+            time,
+            zone,
+        } = window;
+        let lengths = match shape {
+            WindowShape::Tumble { size } => format!("size=[{size} ms]"),
+            WindowShape::Hop { slide, size } => format!("size=[{size} ms], slide=[{slide} ms]"),
+            WindowShape::Cumulate { step, size } => {
+                format!("max_size=[{size} ms], step=[{step} ms]")
+            }
+            WindowShape::Session { gap } => format!("gap=[{gap} ms]"),
+        };
+        let mut text = format!(
+            "{}(time_col=[{}], {lengths}",
+            shape.name(),
+            self.name(*time)
+        );
+        if *offset != 0 {
+            text += &format!(", offset=[{offset} ms]");
+        }
+        text + &of_zone(zone) + ")"
+    }
+
+    fn windowing(&self, windowing: &Windowing) -> String {
+        match windowing {
+            Windowing::Assign(window) => self.window(window),
+            Windowing::Attached { start, end, zone } => {
+                let (start, end, zone) = (self.name(*start), self.name(*end), of_zone(zone));
+                format!("win_start=[{start}], win_end=[{end}]{zone}")
+            }
+        }
+    }
+
+    fn call(&self, call: &AggregateCall) -> String {
+        let mut arguments = match call.arguments.is_empty() {
+            true => "*".to_string(),
+            false => self.names(&call.arguments),
+        };
+        if let AggregateFunction::ListAgg { separator } = &call.function {
+            arguments += &format!(", '{}'", separator.replace('\'', "''"));
+        }
+        let distinct = if call.distinct { "DISTINCT " } else { "" };
+        let mut text = format!("{}({distinct}{arguments})", call.function.name());
+        if let Some(filter) = call.filter {
+            text += &format!(" FILTER {}", self.name(filter));
+        }
+        text
+    }
+
+    fn sort_key(&self, key: &SortKey) -> String {
+        let direction = if key.ascending { "ASC" } else { "DESC" };
+        let nulls = if key.nulls_first { "FIRST" } else { "LAST" };
+        format!("{} {direction} NULLS {nulls}", self.name(key.column))
+    }
+}
+
+fn of_zone(zone: &Option<String>) -> String {
+    zone.as_ref()
+        .map_or_else(String::new, |zone| format!(", zone=[{zone}]"))
+}
