@@ -21,6 +21,7 @@ cargo xtask clippy                 clippy over all targets of all crates, every 
 cargo xtask test                   tidy, clippy, all crates' tests, release build, short simulation, end-to-end cases
 cargo xtask years                  all crates' tests a year ahead and a year back, by faketime
 cargo xtask e2e [NAME]...          the end-to-end cases, or those whose name contains a NAME
+cargo xtask e2e --peers [NAME]...  the slow ones, with the real Apache Flink on our broker, registry and catalog
 cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built
 cargo xtask sim [--seed N | --seeds N]        simulated crashes under one seed, or under N fresh ones
 cargo xtask oracle [--capture] [AREA|FILE]...  the cases of tests/stream on the real Apache Flink, compared row by row

@@ -55,7 +55,7 @@ pub(crate) fn test() -> Result<bool> {
         outcomes.push(step.run()?);
     }
     if built {
-        outcomes.push(cases("end to end", &[])?.run()?);
+        outcomes.push(cases("end to end", E2E, &[])?.run()?);
     } else {
         println!("\nthe binary did not build: the end-to-end cases were not run");
     }
@@ -128,8 +128,14 @@ fn runner_variable() -> Result<String> {
     Ok(format!("CARGO_TARGET_{host}_RUNNER"))
 }
 
-pub(crate) fn e2e(names: &[String]) -> Result<bool> {
-    let cases = cases("end to end", names)?;
+/// With `--peers` first, the slow cases over the real systems of `tests/peers`, which `cargo xtask test` leaves out.
+pub(crate) fn e2e(args: &[String]) -> Result<bool> {
+    let cases = match args.split_first() {
+        Some((first, names)) if first == "--peers" => {
+            cases("end to end, with peers", PEERS, names)?
+        }
+        _ => cases("end to end", E2E, args)?,
+    };
     let built = binary().run()?;
     if !built.ok {
         return Ok(summary(&[built]));
@@ -235,12 +241,14 @@ fn simulations(args: &[String]) -> Result<[Step; 2]> {
     ])
 }
 
-fn cases(name: &str, names: &[String]) -> Result<Step> {
+const E2E: &[&str] = &["tests/e2e", "--ignore=tests/e2e/peers"];
+const PEERS: &[&str] = &["tests/e2e/peers"];
+
+fn cases(name: &str, places: &[&str], names: &[String]) -> Result<Step> {
     let filter = names.join(" or ");
-    let mut args = vec![
-        "-m",
-        "pytest",
-        "tests/e2e",
+    let mut args = vec!["-m", "pytest"];
+    args.extend(places);
+    args.extend([
         "-p",
         "no:cacheprovider",
         "-rs",
@@ -248,7 +256,7 @@ fn cases(name: &str, names: &[String]) -> Result<Step> {
         "ignore::DeprecationWarning",
         "--durations=8",
         "-q",
-    ];
+    ]);
     if !filter.is_empty() {
         args.extend(["-k", &filter]);
     }
