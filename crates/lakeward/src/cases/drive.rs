@@ -3,7 +3,7 @@
 //! A job is the real one, from the log to the commit: only the table at its end keeps text, see [`super::table`]. It is stepped
 //! in this thread, so a way says how much one poll reads, where barriers are, and when the process is gone.
 
-use super::format::Case;
+use super::format::{Case, What};
 use super::table::{Gone, Line, Tables, TextCommitter, TextSink, letters_of};
 use super::world::{Batching, Log, PlannedOnce, Schemas, World};
 use crate::failure::failure;
@@ -82,8 +82,21 @@ pub struct Outcome {
 /// What one table got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filled {
+    /// Names of the table's columns.
+    pub columns: Vec<String>,
     pub rows: Vec<Line>,
     pub letters: Vec<Line>,
+    pub late: Vec<Line>,
+}
+
+impl Filled {
+    pub fn lines(&self, what: What) -> &[Line] {
+        match what {
+            What::Rows => &self.rows,
+            What::DeadLetters => &self.letters,
+            What::LateRows => &self.late,
+        }
+    }
 }
 
 /// The worlds of a case, made when they are needed: one for each way to batch its records.
@@ -139,7 +152,9 @@ impl<'a> Runner<'a> {
                 rules: self.rules,
             };
             run.to_end(way)?;
-            outcome.tables.entry(job.table.clone()).or_default();
+            let filled = outcome.tables.entry(job.table.clone()).or_default();
+            let fields = sink_schema(&job.graph).map_or(Vec::new(), |schema| schema.fields);
+            filled.columns = fields.into_iter().map(|field| field.name).collect();
         }
         let tables = tables.lock();
         for (table, filled) in &mut outcome.tables {

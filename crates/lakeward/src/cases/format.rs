@@ -26,13 +26,18 @@
 //! | `schema SUBJECT` | part of an Avro schema (JSON); the first one has id 1 |
 //! | `records TOPIC[, N partitions]` | a record, see [`record_of`] |
 //! | `rows TABLE` | a row of the sink, `+I[1, 'text', NULL]`, in order |
+//! | `rows TABLE, by COLUMN` | the same, where rows that are equal in that column come in any order |
+//! | `rows TABLE, in any order` | the same |
 //! | `dead letters TABLE` | `topic/partition@offset stage code: error` |
+//! | `late rows TABLE` | `topic/partition@offset event time, watermark` of a row whose windows had all fired |
+//! | `refused` | what is said of the script, which is not run |
 //! | `expressions TABLE` | `expression => TYPE: value \| value`, one value per record, `!` for a record that fails; or `=> refused` |
 //!
 //! The expectation is Apache Flink's. Where ours is another, `---- ours: rows TABLE` follows, with a `#` line that says why; in
-//! `expressions` it is an indented line `ours: TYPE: …  # why`.
+//! `expressions` it is an indented line `ours: TYPE: …  # why`. What only we refuse has `---- ours: refused`, and Flink's rows.
 
-use lw_stdx::calendar::parse_utc;
+use super::order::Order;
+use super::record::record_of;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -52,6 +57,18 @@ pub struct Case {
     pub records: Vec<Record>,
     pub expected: Vec<Expected>,
     pub expressions: Vec<Expressions>,
+    pub refusal: Option<Refusal>,
+}
+
+/// A script that is not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is said; nothing where Flink runs the script, since what it gives is what has to come.
+    pub messages: Vec<String>,
+    /// Flink runs it.
+    pub ours: bool,
+    /// Line of the section's head.
+    pub line: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +110,16 @@ pub enum Value {
     },
 }
 
-/// What a section of rows or dead letters is about.
+/// What a section of lines that a table gets is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     Rows,
     DeadLetters,
+    LateRows,
+}
+
+impl What {
+    pub const ALL: [What; 3] = [What::Rows, What::DeadLetters, What::LateRows];
 }
 
 impl fmt::Display for What {
@@ -105,15 +127,17 @@ impl fmt::Display for What {
         f.write_str(match self {
             What::Rows => "rows",
             What::DeadLetters => "dead letters",
+            What::LateRows => "late rows",
         })
     }
 }
 
-/// A section of rows or of dead letters.
+/// A section of rows, of dead letters or of late rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub what: What,
     pub table: String,
+    pub order: Order,
     pub lines: Vec<String>,
     /// What stands here instead, where it is not Flink's.
     pub ours: Option<Vec<String>>,
@@ -210,6 +234,11 @@ enum Section {
         head: usize,
         reason: bool,
     },
+    Refused,
+    OnlyOursRefused {
+        head: usize,
+        reason: bool,
+    },
     Expressions,
 }
 
@@ -238,6 +267,8 @@ impl Reader {
                 });
                 Section::Expressions
             }
+            None if head == "refused" => self.refusal(false, number)?,
+            _ if head == "ours: refused" => self.refusal(true, number)?,
             _ => self.expectation(head, number)?,
         };
         Ok(())
@@ -280,24 +311,43 @@ impl Reader {
         Ok(Section::Records(name.to_string()))
     }
 
+    fn refusal(&mut self, ours: bool, number: usize) -> Result<Section, CaseError> {
+        if self.case.refusal.is_some() {
+            let message = "what is refused is said twice";
+            let hint = "Keep one of the two: 'refused', or 'ours: refused' where Flink runs it.";
+            return Err(CaseError::new(number, message, hint));
+        }
+        self.case.refusal = Some(Refusal {
+            messages: Vec::new(),
+            ours,
+            line: number,
+        });
+        Ok(match ours {
+            false => Section::Refused,
+            true => Section::OnlyOursRefused {
+                head: number,
+                reason: false,
+            },
+        })
+    }
+
     fn expectation(&mut self, head: &str, number: usize) -> Result<Section, CaseError> {
         let (ours, rest) = match head.strip_prefix("ours: ") {
             Some(rest) => (true, rest.trim()),
             None => (false, head),
         };
-        let what = [What::Rows, What::DeadLetters]
-            .into_iter()
-            .find_map(|what| {
-                let table = rest.strip_prefix(&what.to_string())?.strip_prefix(' ')?;
-                Some((what, table.trim().to_string()))
-            });
+        let what = What::ALL.into_iter().find_map(|what| {
+            let table = rest.strip_prefix(&what.to_string())?.strip_prefix(' ')?;
+            Some((what, table.trim()))
+        });
         let Some((what, table)) = what else {
             return Err(CaseError::new(
                 number,
                 format!("there is no section '{head}'"),
-                "Sections are: script FILE, schema SUBJECT, records TOPIC, rows TABLE, dead letters TABLE, ours: rows TABLE, ours: dead letters TABLE, expressions TABLE.",
+                "Sections are: script FILE, schema SUBJECT, records TOPIC, rows TABLE, dead letters TABLE, late rows TABLE, refused, expressions TABLE, and with 'ours: ' before it what is not Flink's.",
             ));
         };
+        let (table, order) = Order::behind(what, table, number)?;
         let mut sections = self.case.expected.iter();
         let known = sections.position(|section| section.what == what && section.table == table);
         match (ours, known) {
@@ -305,6 +355,7 @@ impl Reader {
                 self.case.expected.push(Expected {
                     what,
                     table,
+                    order,
                     lines: Vec::new(),
                     ours: None,
                     line: number,
@@ -347,7 +398,9 @@ impl Reader {
             return Ok(());
         }
         if let Some(comment) = text.strip_prefix('#') {
-            if let Section::Ours { reason, .. } = &mut self.section {
+            if let Section::Ours { reason, .. } | Section::OnlyOursRefused { reason, .. } =
+                &mut self.section
+            {
                 *reason |= !comment.trim().is_empty();
             }
             return Ok(());
@@ -375,7 +428,21 @@ impl Reader {
                 Ok(())
             }
             // What Flink says to a record stands indented below it.
-            Section::Expected(_) | Section::Ours { .. } if text.starts_with(' ') => Ok(()),
+            Section::Expected(_) | Section::Ours { .. } | Section::Refused
+                if text.starts_with(' ') =>
+            {
+                Ok(())
+            }
+            Section::Refused => {
+                let refusal = self.case.refusal.as_mut().expect("the section is open");
+                refusal.messages.push(text.to_string());
+                Ok(())
+            }
+            Section::OnlyOursRefused { .. } => Err(CaseError::new(
+                number,
+                "what we say to a script that Flink runs stands nowhere",
+                "# Why it is refused",
+            )),
             Section::Expected(index) => {
                 self.case.expected[*index].lines.push(text.to_string());
                 Ok(())
@@ -428,6 +495,10 @@ impl Reader {
                 head,
                 reason: false,
                 ..
+            }
+            | Section::OnlyOursRefused {
+                head,
+                reason: false,
             } => Err(CaseError::new(
                 *head,
                 "a section of ours does not say why it is not Flink's",
@@ -444,127 +515,6 @@ impl Reader {
         }
         Ok(self.case)
     }
-}
-
-/// A record of a line: words that begin with `@` say what is beside the value, the rest is the value as it stands.
-///
-/// | word | meaning |
-/// |---|---|
-/// | `@partition=1` | partition, 0 without it |
-/// | `@timestamp=2026-01-01T00:00:00Z` | also in milliseconds since 1970; without it a second after the record before |
-/// | `@key=k`, `@header.from=web` | text; with blanks in it `@key='a b'` |
-/// | `@tombstone` | there is no value |
-/// | `@hex` | the rest is the value's bytes in hexadecimal digits |
-/// | `@avro=SUBJECT`, `@bare-avro=SUBJECT` | the rest is JSON, encoded by the schema; with the frame of its id, or without |
-/// | `@value` | the rest is the value even if it begins with `@`, is empty or has blanks at its end |
-fn record_of(topic: &str, timestamp: i64, line: &str, number: usize) -> Result<Record, CaseError> {
-    let mut record = Record {
-        topic: topic.to_string(),
-        partition: 0,
-        timestamp,
-        key: None,
-        value: Value::Tombstone,
-        headers: Vec::new(),
-        line: number,
-    };
-    let mut rest = line;
-    loop {
-        let Some(after) = rest.strip_prefix('@') else {
-            record.value = Value::Bytes(rest.trim_end().as_bytes().to_vec());
-            return Ok(record);
-        };
-        let end = after.find([' ', '=']).unwrap_or(after.len());
-        let word = &after[..end];
-        let (argument, left) = argument_of(&after[end..], number)?;
-        let json = || left.trim().to_string();
-        match (word, argument) {
-            ("tombstone", None) if left.is_empty() => return Ok(record),
-            ("value", None) => {
-                record.value = Value::Bytes(left.as_bytes().to_vec());
-                return Ok(record);
-            }
-            ("hex", None) => {
-                record.value = Value::Bytes(bytes_of_hex(left, number)?);
-                return Ok(record);
-            }
-            ("avro" | "bare-avro", Some(subject)) => {
-                record.value = Value::Avro {
-                    subject,
-                    framed: word == "avro",
-                    json: json(),
-                };
-                return Ok(record);
-            }
-            ("key", Some(key)) => record.key = Some(key.into_bytes()),
-            ("partition", Some(text)) => {
-                let partition = text.parse().ok().filter(|p| (0..1000).contains(p));
-                record.partition = partition.ok_or_else(|| {
-                    let message = format!("'{text}' is no partition");
-                    CaseError::new(number, message, "@partition=1")
-                })?;
-            }
-            ("timestamp", Some(text)) => {
-                let millis = text.parse().ok().or_else(|| parse_utc(&text));
-                record.timestamp = millis.ok_or_else(|| {
-                    let message = format!("'{text}' is no time");
-                    CaseError::new(number, message, "@timestamp=2026-01-01T00:00:00Z")
-                })?;
-            }
-            (word, Some(value)) if word.starts_with("header.") => {
-                let name = word["header.".len()..].to_string();
-                record.headers.push((name, value.into_bytes()));
-            }
-            _ => {
-                return Err(CaseError::new(
-                    number,
-                    format!("a record has no '@{word}'"),
-                    "Words are @partition=, @timestamp=, @key=, @header.NAME=, @tombstone, @hex, @avro=SUBJECT, @bare-avro=SUBJECT and @value.",
-                ));
-            }
-        }
-        rest = left;
-    }
-}
-
-/// The argument behind a word, and what stands behind the blank that follows.
-fn argument_of(text: &str, number: usize) -> Result<(Option<String>, &str), CaseError> {
-    let Some(text) = text.strip_prefix('=') else {
-        return Ok((None, text.strip_prefix(' ').unwrap_or(text)));
-    };
-    let Some(quoted) = text.strip_prefix('\'') else {
-        let (argument, left) = text.split_once(' ').unwrap_or((text, ""));
-        return Ok((Some(argument.to_string()), left));
-    };
-    let Some(end) = quoted.find('\'') else {
-        let message = "a text in quotes does not end";
-        return Err(CaseError::new(number, message, "@key='a b'"));
-    };
-    let left = &quoted[end + 1..];
-    let argument = quoted[..end].to_string();
-    Ok((Some(argument), left.strip_prefix(' ').unwrap_or(left)))
-}
-
-fn bytes_of_hex(text: &str, number: usize) -> Result<Vec<u8>, CaseError> {
-    let wrong = || {
-        CaseError::new(
-            number,
-            "these are no bytes in hexadecimal digits",
-            "@hex 00 0f ff",
-        )
-    };
-    let digits: Vec<u32> = text
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).ok_or_else(wrong))
-        .collect::<Result<_, _>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(wrong());
-    }
-    Ok(pairs
-        .iter()
-        .map(|[high, low]| (high << 4 | low) as u8)
-        .collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Cases: a script, the records that it reads, and the rows and dead letters that have to come of them, as one text.
+//! Cases: a script, the records that it reads, and the rows, dead letters and late rows that have to come of them, as one text.
 //!
 //! The same format and the same runner serve two: `lakeward test` runs what users write beside their pipelines, and
 //! `tests/stream` is how our own engine is held to Apache Flink's results. Each case runs in four ways (see [`drive::Way`]) that
@@ -13,6 +13,9 @@ mod disk;
 mod drive;
 mod expressions;
 mod format;
+mod order;
+mod record;
+mod refusal;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ mod update;
 mod world;
 
 pub use format::{Case, CaseError};
+pub use order::Order;
 pub use update::updated;
 pub use world::Schemas;
 
@@ -30,6 +34,7 @@ use drive::{Outcome, Runner, Way};
 use format::{Expected, Script, What};
 use lw_runtime::Rules;
 use lw_runtime::pipelines::PlannedJob;
+use lw_sql::Diagnostics;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use table::Line;
@@ -79,6 +84,9 @@ impl CaseFile {
     }
 
     fn judge_under(&self, rules: Rules) -> anyhow::Result<Vec<Finding>> {
+        if let Some(refusal) = &self.case.refusal {
+            return Ok(refusal::judge(self, refusal).into_iter().collect());
+        }
         let jobs = self.planned()?;
         let mut runner = Runner::new(&self.case, rules);
         let mut findings = Vec::new();
@@ -86,7 +94,7 @@ impl CaseFile {
             if !jobs.is_empty() {
                 let outcome = self.run(&mut runner, &jobs, way)?;
                 self.check_tables(&outcome)?;
-                findings.extend(self.compare(&outcome, way));
+                findings.extend(self.compare(&outcome, way)?);
             }
             findings.extend(expressions::judge(self, &mut runner, way)?);
         }
@@ -96,9 +104,8 @@ impl CaseFile {
     /// The jobs of the script. One without an INSERT has none, if the case asks for expressions.
     fn planned(&self) -> anyhow::Result<Vec<PlannedJob>> {
         let file = self.path.display().to_string();
-        let names = Names(&self.case);
-        match lw_sql::plan_script(&self.sql, &file, &names) {
-            Ok(plan) => Ok(jobs(plan.jobs)),
+        match self.plan() {
+            Ok(jobs) => Ok(jobs),
             Err(_) if self.case.expected.is_empty() && !self.case.expressions.is_empty() => {
                 // Over nothing but a query its tables are checked where the expressions are.
                 Ok(Vec::new())
@@ -108,6 +115,12 @@ impl CaseFile {
                 Err(anyhow::Error::msg(rendered.trim_end().to_string()))
             }
         }
+    }
+
+    fn plan(&self) -> Result<Vec<PlannedJob>, Diagnostics> {
+        let file = self.path.display().to_string();
+        let plan = lw_sql::plan_script(&self.sql, &file, &Names(&self.case))?;
+        Ok(jobs(plan.jobs))
     }
 
     fn run(
@@ -158,19 +171,21 @@ impl CaseFile {
         Ok(())
     }
 
-    fn compare(&self, outcome: &Outcome, way: Way) -> Vec<Finding> {
+    fn compare(&self, outcome: &Outcome, way: Way) -> anyhow::Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for (table, filled) in &outcome.tables {
-            for (what, lines) in [
-                (What::Rows, &filled.rows),
-                (What::DeadLetters, &filled.letters),
-            ] {
+            for what in What::ALL {
+                let lines = filled.lines(what);
                 let mut sections = self.case.expected.iter();
                 let section = sections.find(|s| s.what == what && is(table, &s.table));
                 let expected = section.map_or(&[][..], Expected::of_ours).to_vec();
                 let got = texts(what, lines);
+                let order = section.map_or(&Order::Exact, |section| &section.order);
                 let (expected, got) = match one_split(lines) {
-                    true => (expected, got),
+                    true => (
+                        order.settled(expected, &filled.columns)?,
+                        order.settled(got, &filled.columns)?,
+                    ),
                     // Rows of several partitions come in the order of the log, which the text does not show.
                     false => (sorted(expected), sorted(got)),
                 };
@@ -183,7 +198,7 @@ impl CaseFile {
                 }
             }
         }
-        findings
+        Ok(findings)
     }
 }
 
@@ -227,7 +242,7 @@ fn short(table: &str) -> &str {
 fn texts(what: What, lines: &[Line]) -> Vec<String> {
     let text = match what {
         What::Rows => Line::row,
-        What::DeadLetters => Line::letter,
+        What::DeadLetters | What::LateRows => Line::located,
     };
     lines.iter().map(text).collect()
 }

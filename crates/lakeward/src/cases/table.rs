@@ -36,8 +36,8 @@ impl Line {
         format!("+I[{}]", self.cells.join(", "))
     }
 
-    /// The dead letter: `topic/partition@offset stage code: error`.
-    pub fn letter(&self) -> String {
+    /// The dead letter: `topic/partition@offset stage code: error`. The late row: `topic/partition@offset event time, watermark`.
+    pub fn located(&self) -> String {
         let Line {
             topic,
             partition,

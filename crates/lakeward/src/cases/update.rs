@@ -4,8 +4,8 @@
 //! and what stands under `ours:` follow.
 
 use super::drive::{Outcome, Runner, Way};
-use super::format::{Case, What};
-use super::{CaseFile, expressions, find, short, texts};
+use super::format::{Case, Refusal, What};
+use super::{CaseFile, expressions, find, refusal, short, texts};
 use lw_runtime::Rules;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,6 +18,14 @@ const CAPTURED: &str = "-- Captured from Apache Flink";
 /// # Errors
 /// As [`CaseFile::judge`].
 pub fn updated(file: &CaseFile) -> anyhow::Result<String> {
+    if let Some(refusal) = &file.case.refusal {
+        return match refusal::told(file) {
+            // What only we refused, and do no longer, is held to Flink's rows from now on.
+            None if refusal.ours => Ok(without(&file.text, refusal)),
+            None => Ok(file.text.clone()),
+            Some(messages) => Ok(with_messages(&file.text, refusal, &messages)),
+        };
+    }
     let jobs = file.planned()?;
     let mut runner = Runner::new(&file.case, Rules::OURS);
     let outcome = match jobs.is_empty() {
@@ -39,6 +47,36 @@ pub fn updated(file: &CaseFile) -> anyhow::Result<String> {
     };
     rewriting.all(&file.text);
     Ok(rewriting.out)
+}
+
+/// The text without a refusal's section.
+fn without(text: &str, refusal: &Refusal) -> String {
+    let (before, _, behind) = around(text, refusal);
+    [before, behind].concat().join("\n").trim_end().to_string() + "\n"
+}
+
+/// The text with what is said in a refusal's section; what Flink says stays.
+fn with_messages(text: &str, refusal: &Refusal, messages: &[String]) -> String {
+    let (before, section, behind) = around(text, refusal);
+    let kept = |line: &&&str| line.is_empty() || line.starts_with([' ', '#']);
+    let mut lines = before;
+    lines.push(section[0]);
+    if !refusal.ours {
+        lines.extend(messages.iter().map(String::as_str));
+    }
+    lines.extend(section[1..].iter().filter(kept));
+    lines.extend(behind);
+    lines.join("\n") + "\n"
+}
+
+/// What stands before a refusal's section, the section, and what stands behind it.
+fn around<'a>(text: &'a str, refusal: &Refusal) -> (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>) {
+    let mut before: Vec<&str> = text.lines().collect();
+    let mut section = before.split_off(refusal.line - 1);
+    let body = section[1..].iter();
+    let length = body.take_while(|line| !line.starts_with("---- ")).count();
+    let behind = section.split_off(1 + length);
+    (before, section, behind)
 }
 
 struct Rewriting<'a> {
@@ -81,24 +119,20 @@ impl Rewriting<'_> {
             Some(head) => (true, head),
             None => (false, head),
         };
-        let what = [What::Rows, What::DeadLetters];
-        let mut found = what.into_iter().filter_map(|what| {
+        let mut found = What::ALL.into_iter().filter_map(|what| {
             let table = head.strip_prefix(&what.to_string())?.strip_prefix(' ')?;
+            let table = table.split_once(',').map_or(table, |(table, _)| table);
             Some((what, table.trim()))
         });
         let (what, table) = found.next()?;
         let mut sections = self.case.expected.iter();
         let section = sections.find(|s| s.what == what && s.table == table)?;
-        let flinks = self.captured && what == What::Rows;
+        let flinks = self.captured && what != What::DeadLetters;
         if ours != section.ours.is_some() || (flinks && !ours) {
             return None;
         }
         let filled = find(&self.outcome.tables, table)?;
-        let lines = match what {
-            What::Rows => &filled.rows,
-            What::DeadLetters => &filled.letters,
-        };
-        Some(texts(what, lines))
+        Some(texts(what, filled.lines(what)))
     }
 
     /// The head, the comments, the new lines; what Flink says to a dead letter stays below it.
@@ -159,13 +193,11 @@ impl Rewriting<'_> {
     /// Sections that the case does not have yet.
     fn missing(&mut self) {
         for (table, filled) in &self.outcome.tables {
-            for (what, lines) in [
-                (What::Rows, &filled.rows),
-                (What::DeadLetters, &filled.letters),
-            ] {
+            for what in What::ALL {
+                let lines = filled.lines(what);
                 let mut sections = self.case.expected.iter();
                 let there = sections.any(|s| s.what == what && super::is(table, &s.table));
-                if there || (what == What::DeadLetters && lines.is_empty()) {
+                if there || (what != What::Rows && lines.is_empty()) {
                     continue;
                 }
                 if !self.out.ends_with("\n\n") {

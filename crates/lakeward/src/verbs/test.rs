@@ -7,7 +7,7 @@
 
 use super::say;
 use crate::args::Test;
-use crate::cases::{self, CaseFile, Finding, Schemas};
+use crate::cases::{self, CaseFile, Finding, Order, Schemas};
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -166,11 +166,16 @@ fn as_json(file: &CaseFile) -> anyhow::Result<Value> {
         json!({
             "what": section.what.to_string(),
             "table": section.table,
+            "order": match &section.order {
+                Order::Exact => Value::Null,
+                Order::Groups(columns) => json!(columns),
+            },
             "line": section.line,
             "lines": section.lines,
             "ours": section.ours,
         })
     });
+    let refused = file.case.refusal.as_ref().filter(|refusal| !refusal.ours);
     let expressions = file.case.expressions.iter().map(|section| {
         let lines = section.lines.iter().map(|expression| {
             json!({
@@ -190,6 +195,8 @@ fn as_json(file: &CaseFile) -> anyhow::Result<Value> {
         "topics": file.case.topics,
         "records": records,
         "expected": expected.collect::<Vec<_>>(),
+        // What only we refuse is nothing to tell.
+        "refused": refused.map(|refusal| &refusal.messages),
         "expressions": expressions.collect::<Vec<_>>(),
     }))
 }

@@ -152,3 +152,37 @@ fn update_writes_what_came_out() {
     assert_eq!(code, Some(1));
     assert_eq!(std::fs::read_to_string(&path).expect("the case"), captured);
 }
+
+/// A script that is refused is a case, and what only we refuse is noticed when we no longer do.
+#[test]
+fn refusals_are_held_to_what_is_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a.case");
+    let (head, rows) = CASE.split_once("---- rows").expect("a section");
+    let refused = |words: &str| head.replace("CAST(w", "CAST(v") + words;
+    let (said, code) = told(
+        folder.path(),
+        &refused("---- refused\n    Flink: ValidationException: v\n"),
+        &["--update"],
+    );
+    assert_eq!(code, Some(0), "{said}");
+    let written = std::fs::read_to_string(&path).expect("the case");
+    let expected =
+        refused("---- refused\nthere is no column 'v'\n    Flink: ValidationException: v\n");
+    assert_eq!(written, expected);
+    let (said, code) = told(
+        folder.path(),
+        &refused("---- refused\nsomething else\n"),
+        &[],
+    );
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("- something else"), "{said}");
+    // We do not refuse this one.
+    let ours = format!("{head}---- ours: refused\n# not there yet\n\n---- rows{rows}");
+    let (said, code) = told(folder.path(), &ours, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("it runs: `lakeward test --update`"), "{said}");
+    let (said, code) = told(folder.path(), &ours, &["--update"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(std::fs::read_to_string(&path).expect("the case"), CASE);
+}

@@ -97,6 +97,22 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_type() {
             "line 2: a section of ours does not say why",
         ),
         (
+            "---- ours: refused\n---- rows t\n",
+            "line 1: a section of ours does not say why",
+        ),
+        (
+            "---- refused\n---- ours: refused\n",
+            "line 2: what is refused is said twice",
+        ),
+        (
+            "---- rows t, backwards\n",
+            "line 1: 'backwards' is no order of rows (---- rows t, by window_end",
+        ),
+        (
+            "---- late rows t, by ts\n",
+            "line 1: 'by ts' is no order of late rows",
+        ),
+        (
             "---- records t, two\n",
             "line 1: 'two' does not say how many partitions",
         ),
@@ -134,4 +150,25 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_type() {
         let told = refused(text);
         assert!(told.starts_with(expected), "{text:?}: {told}");
     }
+}
+
+#[test]
+fn a_refusal_is_flinks_or_only_ours() {
+    let case = parsed("---- refused\na window has a size\n    Flink: TableException: x\n");
+    let refusal = case.refusal.unwrap();
+    assert_eq!(refusal.messages, ["a window has a size"]);
+    assert!(!refusal.ours);
+    let case = parsed("---- rows t\n+I[1]\n---- ours: refused\n# not there yet\n");
+    let refusal = case.refusal.unwrap();
+    assert_eq!((refusal.ours, refusal.line), (true, 3));
+}
+
+#[test]
+fn rows_that_come_together_have_no_order() {
+    let case = parsed("---- rows t, by window_end, k\n---- rows u, in any order\n---- rows v\n");
+    let orders: Vec<_> = case.expected.iter().map(|section| &section.order).collect();
+    let by = Order::Groups(vec!["window_end".to_string(), "k".to_string()]);
+    assert_eq!(orders, [&by, &Order::Groups(Vec::new()), &Order::Exact]);
+    let tables: Vec<&str> = case.expected.iter().map(|s| s.table.as_str()).collect();
+    assert_eq!(tables, ["t", "u", "v"]);
 }
