@@ -22,6 +22,7 @@ pub mod pipelines;
 mod queue;
 pub mod store;
 mod task;
+pub mod zone;
 
 pub use task::Ended;
 pub use task::rules::Rules;
