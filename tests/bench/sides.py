@@ -126,9 +126,9 @@ def print_machine():
     print(f"commit {commit}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {os.uname().sysname} {os.uname().release}")
 
 
-def report(unit, results):
-    """results: side → list of (units, wall s, server CPU s, client CPU s). Prints a table and the ratios to the others."""
-    print(f"\n{'':14} {'best':>12} {'median':>12} {unit}/s   {'per server CPU s':>18} {'server CPU s':>13} {'client CPU s':>13}")
+def report(unit, results, last="client CPU s"):
+    """results: side → list of (units, wall s, server CPU s, client CPU s). Prints a table and the ratios to the others; the medians."""
+    print(f"\n{'':14} {'best':>12} {'median':>12} {unit}/s   {'per server CPU s':>18} {'server CPU s':>13} {last:>18}")
     summary = {}
     for side, rounds in results.items():
         rates = [units / wall for units, wall, _, _ in rounds]
@@ -136,9 +136,10 @@ def report(unit, results):
         server, client = statistics.median(r[2] for r in rounds), statistics.median(r[3] for r in rounds)
         summary[side] = {"best": max(rates), "median": statistics.median(rates), "per_server_cpu_s": statistics.median(per_cpu),
                          "server_cpu_s": server, "client_cpu_s": client}
-        print(f"{side:14} {max(rates):12,.0f} {statistics.median(rates):12,.0f} {'':{len(unit) + 2}}   {statistics.median(per_cpu):18,.0f} {server:13.2f} {client:13.2f}")
+        print(f"{side:14} {max(rates):12,.0f} {statistics.median(rates):12,.0f} {'':{len(unit) + 2}}   {statistics.median(per_cpu):18,.0f} {server:13.2f} {client:18.2f}")
     ours = summary.get("lakeward")
     for side, figures in summary.items():
         if ours and side != "lakeward":
             print(f"lakeward / {side}: {ours['median'] / figures['median']:.2f} in {unit}/s, {ours['per_server_cpu_s'] / figures['per_server_cpu_s']:.2f} per server CPU second")
     print(json.dumps(summary))
+    return summary
