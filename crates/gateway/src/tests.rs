@@ -7,10 +7,10 @@ use lw_graph::{
     Field, FormatSpec, JobGraph, KafkaSource, Node, Operator, Schema, SinkSpec, SourceColumn,
     SourceSpec, StartupMode, TypeKind,
 };
-use lw_runtime::connector::{Committer, ConnectorError, Connectors, Owner, Sink, Source};
+use lw_runtime::connector::{ConnectorError, Connectors, NamedSink, Output, Owner, Source};
 use lw_runtime::job::Surroundings;
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::pipelines::{PlannedScript, Planner};
+use lw_runtime::pipelines::{PlannedInsert, PlannedScript, Planner};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use lw_storage::source::{LogSource, SourceError};
@@ -49,11 +49,7 @@ impl Connectors for LogToBlackhole {
         Ok(Box::new(source))
     }
 
-    fn sink(
-        &self,
-        _: &SinkSpec,
-        _: &Owner,
-    ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError> {
+    fn sink(&self, _: NamedSink<'_>, _: &Owner) -> Result<Output, ConnectorError> {
         Ok((
             Box::new(Blackhole::new("blackhole")),
             Box::new(NothingToCommit),
@@ -89,9 +85,13 @@ fn job() -> PlannedJob {
                 node(Operator::Sink(SinkSpec::Blackhole), vec![0]),
             ],
         },
-        table: "blackhole".to_string(),
+        inserts: vec![PlannedInsert {
+            table: "blackhole".to_string(),
+            occurrence: 0,
+            alone: None,
+            query: None,
+        }],
         group: None,
-        query: None,
     }
 }
 
@@ -354,7 +354,7 @@ fn a_pipeline_is_submitted_shown_stopped_resumed_and_dropped() {
         (&listed[0]["name"], &listed[0]["sql"]),
         (&json!("p"), &json!("INSERT 1"))
     );
-    assert_eq!(listed[0]["jobs"][0]["table"], "blackhole");
+    assert_eq!(listed[0]["jobs"][0]["sinks"][0]["table"], "blackhole");
 
     let other = server.submit("p", "INSERT 2");
     let differs = (409, "pipeline 'p' exists with another script".to_string());

@@ -12,7 +12,7 @@ use lw_lakehouse::{
 use lw_ops::metrics::{Lag, Reader};
 use lw_registry::Registry;
 use lw_runtime::connector::{
-    Committer, ConnectorError, Connectors, ErrorKind, Owner, Sink, Source,
+    ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner, Source,
 };
 use lw_runtime::manifest::SplitOffset;
 use lw_schemas::SchemaLookup;
@@ -159,12 +159,8 @@ impl Connectors for Wiring {
         )?))
     }
 
-    fn sink(
-        &self,
-        spec: &SinkSpec,
-        owner: &Owner,
-    ) -> Result<(Box<dyn Sink>, Box<dyn Committer>), ConnectorError> {
-        match spec {
+    fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError> {
+        match sink.spec {
             SinkSpec::Iceberg(iceberg) => {
                 refuse_catalog_properties(iceberg)?;
                 let catalog = self.catalog_of(iceberg)?;

@@ -1,7 +1,7 @@
 //! What the planner asks about the world, answered from the configuration, the log and the registry.
 
 use crate::config::{CatalogPlace, Config};
-use lw_runtime::pipelines::{PlannedJob, PlannedScript, Planner, query_id};
+use lw_runtime::pipelines::{PlannedInsert, PlannedJob, PlannedScript, Planner, query_id};
 use lw_schemas::SchemaLookup;
 use lw_sql::JobInsert;
 use lw_sql::environment::{self, Cluster, Environment, Missing};
@@ -30,22 +30,38 @@ impl Planner for World {
     }
 }
 
-/// The planner's INSERTs as pipelines have them: each by itself, in the order of the script.
+/// The planner's jobs as pipelines have them.
 pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
-    let mut inserts: Vec<JobInsert> = planned.into_iter().flat_map(|job| job.inserts).collect();
-    inserts.sort_by_key(|insert| insert.text_span.start);
-    let jobs = inserts.into_iter().map(|insert| {
-        let group = insert.graph.sources().find_map(|source| match source {
+    // Which of the INSERTs into its table each is, counted in the order of the script whatever jobs they are in.
+    let inserts = planned.iter().flat_map(|job| &job.inserts);
+    let mut places: Vec<(usize, String)> = inserts
+        .map(|insert| (insert.text_span.start, insert.table.clone()))
+        .collect();
+    places.sort();
+    let job = |mut job: lw_sql::Job| {
+        job.inserts.sort_by_key(|insert| insert.sink);
+        let group = job.graph.sources().find_map(|source| match source {
             lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
         });
+        let shared = job.inserts.len() > 1;
+        let insert = |insert: JobInsert| {
+            let earlier = |(at, table): &&(usize, String)| {
+                *table == insert.table && *at < insert.text_span.start
+            };
+            PlannedInsert {
+                occurrence: places.iter().filter(earlier).count(),
+                query: Some(query_id(&insert.definition)),
+                alone: shared.then_some(insert.graph),
+                table: insert.table,
+            }
+        };
         PlannedJob {
+            inserts: job.inserts.into_iter().map(insert).collect(),
+            graph: job.graph,
             group,
-            query: Some(query_id(&insert.definition)),
-            graph: insert.graph,
-            table: insert.table,
         }
-    });
-    jobs.collect()
+    };
+    planned.into_iter().map(job).collect()
 }
 
 impl Environment for World {
@@ -127,9 +143,9 @@ impl Environment for Config {
 mod tests {
     use super::*;
 
-    /// A stored pipeline's jobs are compared with those that its script makes now, one by one.
+    /// A manifest knows an `INSERT` by its table, and where several go into one, by its number among them.
     #[test]
-    fn inserts_are_in_the_order_of_the_script_whatever_they_read() {
+    fn inserts_are_counted_in_the_order_of_the_script_whatever_jobs_they_are_in() {
         let config = Config {
             bootstrap: [("k".to_string(), "embedded".to_string())].into(),
             ..Config::default()
@@ -139,17 +155,29 @@ mod tests {
             "CREATE TABLE a (i INT) {source}; CREATE TABLE b (i INT) {source};
              CREATE TABLE x (i INT) WITH ('connector' = 'blackhole');
              CREATE TABLE y (i INT) WITH ('connector' = 'blackhole');
-             CREATE TABLE z (i INT) WITH ('connector' = 'blackhole');
              EXECUTE STATEMENT SET BEGIN
-               INSERT INTO x SELECT i FROM a; INSERT INTO y SELECT i FROM b; INSERT INTO z SELECT i FROM a;
+               INSERT INTO x SELECT i FROM a; INSERT INTO x SELECT i FROM b; INSERT INTO y SELECT i FROM b;
+               INSERT INTO x SELECT i + 1 FROM a;
              END;"
         );
         let plan = lw_sql::plan_script(&script, "s.sql", &config).expect("a script");
-        assert_eq!(plan.jobs.len(), 2);
         let jobs = jobs(plan.jobs);
-        let tables: Vec<&str> = jobs.iter().map(|job| job.table.as_str()).collect();
-        let script = ["x", "y", "z"].map(|table| format!("default_database.{table}"));
-        assert_eq!(tables, script);
-        assert!(jobs.iter().all(|job| job.graph.sinks().count() == 1));
+        let names = |job: &PlannedJob| -> Vec<String> {
+            job.inserts.iter().map(PlannedInsert::sink_name).collect()
+        };
+        let names: Vec<Vec<String>> = jobs.iter().map(names).collect();
+        let (x, y) = ("default_database.x", "default_database.y");
+        assert_eq!(
+            names,
+            [
+                [x.to_string(), format!("2/{x}")],
+                [format!("1/{x}"), y.to_string()]
+            ]
+        );
+        for job in &jobs {
+            assert_eq!(job.graph.sinks().count(), 2);
+            let alone = (0..2).map(|index| job.alone(index));
+            assert!(alone.into_iter().all(|graph| graph.sinks().count() == 1));
+        }
     }
 }

@@ -18,7 +18,7 @@ use lw_lakehouse::view::{Footers, list};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
 use lw_query::{Catalogs, TableIdent};
-use lw_runtime::pipelines::Pipelines;
+use lw_runtime::pipelines::{Pipelines, Writer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ impl Tables {
     fn catalog_of(&self, table: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
         let main = table.strip_suffix(DEAD_LETTERS).unwrap_or(table);
         let writer = self.pipelines.writer_of(main);
-        match writer.as_ref().and_then(|(_, _, job)| job.graph.sink()) {
+        match writer.as_ref().and_then(Writer::sink) {
             Some(SinkSpec::Iceberg(sink)) => self.wiring.catalog_of(sink),
             _ => Ok(Arc::new(self.wiring.embedded().clone())),
         }

@@ -2,12 +2,13 @@
 //!
 //! A scrape gathers what the parts know ([`Observed`]) into a fresh registry, so that nothing is counted twice and a
 //! dropped pipeline leaves no series behind. Most families are a row of a table: [`of_server`] for the whole server,
-//! [`of_each_reader`] for each reader of a topic, [`of_each_job`] for each job of each pipeline.
+//! [`of_each_reader`] for each reader of a topic, [`of_each_job`] for each job of each pipeline, [`of_each_sink`] for each table
+//! that it fills.
 
 use lw_broker::Memory;
 use lw_broker::metrics::BrokerMetrics;
 use lw_registry::RegistryMetrics;
-use lw_runtime::job::{JobState, Status};
+use lw_runtime::job::{JobState, SinkStatus, Status};
 use lw_runtime::pipelines::View;
 use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::encoding::text::encode;
@@ -273,17 +274,22 @@ fn of_server<'a>() -> Vec<Row<Observed<'a>>> { vec![
     row(COUNTER, "log_sync", "Time in syncs of the write-ahead log", SECONDS, |it| Some(it.disk.sync_seconds)),
 ] }
 
-/// A job of a pipeline, and what is known of its table.
+/// A job of a pipeline, and what is known of its first table: how far it has read is the same for all.
 struct Job<'a> {
     now_ms: i64,
     status: &'a Status,
     table: Option<&'a Filled>,
 }
 
-impl Job<'_> {
-    fn since(&self, at_ms: Option<i64>) -> Option<f64> {
-        Some((self.now_ms - at_ms?) as f64 / 1000.0)
-    }
+/// An `INSERT` of a job, and what is known of its table.
+struct Sink<'a> {
+    now_ms: i64,
+    status: &'a SinkStatus,
+    table: Option<&'a Filled>,
+}
+
+fn since(now_ms: i64, at_ms: Option<i64>) -> Option<f64> {
+    Some((now_ms - at_ms?) as f64 / 1000.0)
 }
 
 /// Times of events that have not happened yet are 0.
@@ -295,25 +301,30 @@ fn happened(at_ms: i64) -> Option<i64> {
 #[rustfmt::skip]
 fn of_each_job<'a>() -> Vec<Row<Job<'a>>> { vec![
     row(COUNTER, "pipeline_records_in", "Records read", PLAIN, |it| Some(it.status.records_in as f64)),
-    row(COUNTER, "pipeline_rows_out", "Rows written to the sink", PLAIN, |it| Some(it.status.rows_out as f64)),
-    row(COUNTER, "dead_letters", "Records that could not be processed", PLAIN, |it| Some(it.status.dead_letters as f64)),
     row(COUNTER, "pipeline_restarts", "Restarts from the checkpoint", PLAIN, |it| Some(it.status.restarts as f64)),
-    row(COUNTER, "sink_commits", "Commits of the table", PLAIN, |it| Some(it.status.commits as f64)),
-    row(COUNTER, "sink_rows", "Rows committed to the table", PLAIN, |it| Some(it.status.committed_rows as f64)),
-    row(COUNTER, "sink_commit_retries", "Commits that had to be tried again", PLAIN, |it| Some(it.status.commit_retries as f64)),
     row(GAUGE, "pipeline_lag_records", "Records between the position and the end of the log", PLAIN, |it| Some(it.status.lag as f64)),
     row(GAUGE, "checkpoint_duration", "Duration of the last checkpoint", SECONDS, |it| Some(it.status.checkpoint_duration.as_secs_f64())),
-    row(GAUGE, "sink_commit_duration", "Duration of the last commit", SECONDS, |it| Some(it.status.commit_duration.as_secs_f64())),
-    row(GAUGE, "checkpoint_age", "Time since the last checkpoint", SECONDS, |it| it.since(happened(it.status.checkpoint_at_ms))),
-    row(GAUGE, "sink_commit_age", "Time since the table's last commit", SECONDS, |it| it.since(happened(it.status.commit_at_ms))),
-    row(GAUGE, "table_freshness", "Time since the newest event time that the table's commits state", SECONDS, |it| {
-        it.since(it.table.and_then(|table| table.event_time).or(it.status.committed_event_time))
-    }),
+    row(GAUGE, "checkpoint_age", "Time since the last checkpoint", SECONDS, |it| since(it.now_ms, happened(it.status.checkpoint_at_ms))),
     row(GAUGE, "watermark_lag", "Time since the watermark", SECONDS, |it| {
-        it.since(it.status.watermark.filter(|_| it.status.state == JobState::Running))
+        since(it.now_ms, it.status.watermark.filter(|_| it.status.state == JobState::Running))
     }),
     row(GAUGE, "pipeline_time_to_loss", "Time until retention would take what the pipeline has not read; 0 while it waits for it", SECONDS, |it| {
         Some(it.table?.time_to_loss?.as_secs_f64())
+    }),
+] }
+
+/// What each table that a job fills has.
+#[rustfmt::skip]
+fn of_each_sink<'a>() -> Vec<Row<Sink<'a>>> { vec![
+    row(COUNTER, "pipeline_rows_out", "Rows written to the sink", PLAIN, |it| Some(it.status.rows_out as f64)),
+    row(COUNTER, "dead_letters", "Records that could not be processed", PLAIN, |it| Some(it.status.dead_letters as f64)),
+    row(COUNTER, "sink_commits", "Commits of the table", PLAIN, |it| Some(it.status.commits as f64)),
+    row(COUNTER, "sink_rows", "Rows committed to the table", PLAIN, |it| Some(it.status.committed_rows as f64)),
+    row(COUNTER, "sink_commit_retries", "Commits that had to be tried again", PLAIN, |it| Some(it.status.commit_retries as f64)),
+    row(GAUGE, "sink_commit_duration", "Duration of the last commit", SECONDS, |it| Some(it.status.commit_duration.as_secs_f64())),
+    row(GAUGE, "sink_commit_age", "Time since the table's last commit", SECONDS, |it| since(it.now_ms, happened(it.status.commit_at_ms))),
+    row(GAUGE, "table_freshness", "Time since the newest event time that the table's commits state", SECONDS, |it| {
+        since(it.now_ms, it.table.and_then(|table| table.event_time).or(it.status.committed_event_time))
     }),
     row(GAUGE, "table_time_to_unaudited", "Time until retention would take what no audit has looked at; 0 while it waits for it", SECONDS, |it| {
         Some(it.table?.time_to_unaudited?.as_secs_f64())
@@ -374,20 +385,41 @@ fn pipelines(scrape: &mut Scrape<'_>, observed: &Observed<'_>) {
         (labels, 1.0)
     });
     scrape.family(&STATE, states);
+    let jobs = || {
+        let views = observed.pipelines.iter();
+        views.flat_map(|view| view.jobs.iter().map(move |job| (view.name.as_str(), job)))
+    };
+    let filled = |pipeline: &str, table: &str| {
+        let mut filled = observed.filled.iter();
+        filled.find(|it| it.pipeline == pipeline && it.table == table)
+    };
+    let labels =
+        |pipeline: &str, table: String| vec![label("pipeline", pipeline), label("table", table)];
     for family in &of_each_job() {
-        let jobs = observed.pipelines.iter().flat_map(|view| {
-            let jobs = view.jobs.iter();
-            jobs.map(move |status| (view.name.as_str(), status))
-        });
-        let values = jobs.filter_map(|(pipeline, status)| {
-            let mut filled = observed.filled.iter();
+        let values = jobs().filter_map(|(pipeline, status)| {
+            let first = status.sinks.first().map(|sink| &*sink.table);
             let job = Job {
                 now_ms: observed.now_ms,
                 status,
-                table: filled.find(|it| it.pipeline == pipeline && it.table == status.table),
+                table: filled(pipeline, first.unwrap_or_default()),
             };
-            let labels = vec![label("pipeline", pipeline), label("table", &status.table)];
-            Some((labels, (family.value)(&job)?))
+            Some((labels(pipeline, status.tables()), (family.value)(&job)?))
+        });
+        scrape.family(family, values);
+    }
+    for family in &of_each_sink() {
+        let sinks =
+            jobs().flat_map(|(pipeline, job)| job.sinks.iter().map(move |it| (pipeline, it)));
+        let values = sinks.filter_map(|(pipeline, status)| {
+            let sink = Sink {
+                now_ms: observed.now_ms,
+                status,
+                table: filled(pipeline, &status.table),
+            };
+            Some((
+                labels(pipeline, status.table.clone()),
+                (family.value)(&sink)?,
+            ))
         });
         scrape.family(family, values);
     }

@@ -3,9 +3,9 @@
 //! L3 crates implement these traits, L5 hands them in through [`Connectors`]; the runtime knows no system by name.
 
 use crate::batch::{Batch, DeadLetter, Split, SplitId};
-use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain};
+use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain, sink_name};
 use crate::origins::Origin;
-use lw_graph::{SinkSpec, SourceSpec};
+use lw_graph::{JobGraph, Schema, SinkSpec, SourceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -245,11 +245,44 @@ pub struct TableMarker {
 /// A sink with the committer of its tables.
 pub type Output = (Box<dyn Sink>, Box<dyn Committer>);
 
+/// A sink of a job, of which it may have several of one kind.
+#[derive(Clone, Debug)]
+pub struct NamedSink<'a> {
+    /// The table of its `INSERT`.
+    pub table: &'a str,
+    /// Which of the script's `INSERT`s into that table it is of; 0 wherever it is a table.
+    pub occurrence: usize,
+    pub spec: &'a SinkSpec,
+    /// The columns of the rows that it is given.
+    pub schema: &'a Schema,
+}
+
+impl<'a> NamedSink<'a> {
+    /// The sinks of a graph, with the tables and occurrences of their `INSERT`s, in its order.
+    pub(crate) fn all(
+        graph: &'a JobGraph,
+        inserts: impl Iterator<Item = (&'a str, usize)>,
+    ) -> impl Iterator<Item = NamedSink<'a>> {
+        let sinks = inserts.zip(graph.sinks());
+        sinks.map(|((table, occurrence), (node, spec))| NamedSink {
+            table,
+            occurrence,
+            spec,
+            schema: &graph.nodes[node].schema,
+        })
+    }
+
+    /// What the job's manifest calls it.
+    pub fn name(&self) -> String {
+        sink_name(self.table, self.occurrence)
+    }
+}
+
 /// Makes connectors from specifications; given by the composition root.
 pub trait Connectors: Send + Sync {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError>;
     /// Creates the table if it is missing.
-    fn sink(&self, spec: &SinkSpec, owner: &Owner) -> Result<Output, ConnectorError>;
+    fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError>;
     /// Publishes a pipeline's offsets as a consumer group, for lag tools. Best effort after the commit.
     fn publish_offsets(&self, group: &str, offsets: &[SplitOffset]);
 }

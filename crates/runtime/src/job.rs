@@ -9,8 +9,8 @@
 )]
 
 use crate::chain::Chain;
-use crate::connector::{ConnectorError, Connectors, ErrorKind, Owner, Pause};
-use crate::manifest::{Manifest, SplitOffset, Unreadable, sink_name};
+use crate::connector::{ConnectorError, Connectors, ErrorKind, NamedSink, Owner, Pause};
+use crate::manifest::{Manifest, SplitOffset, Unreadable};
 use crate::pipelines::{Planner, Word};
 use crate::store::{ManifestStore, StoreError};
 use crate::task::{Attempt, Ended, Output};
@@ -79,12 +79,11 @@ pub struct PauseView {
 pub struct Status {
     #[serde(flatten)]
     pub state: JobState,
-    pub table: String,
+    /// In the order of the job's `INSERT`s.
+    pub sinks: Vec<SinkStatus>,
     pub topics: Vec<String>,
     pub group: String,
     pub records_in: u64,
-    pub rows_out: u64,
-    pub dead_letters: u64,
     /// Records between the position and the end of the log.
     pub lag: u64,
     /// Milliseconds since 1970.
@@ -93,43 +92,53 @@ pub struct Status {
     /// Milliseconds since 1970; 0 before the first.
     pub checkpoint_at_ms: i64,
     pub checkpoint_duration: Duration,
+    pub restarts: u64,
+    pub last_error: Option<String>,
+}
+
+/// What a job shows of one of its `INSERT`s.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SinkStatus {
+    pub table: String,
+    pub rows_out: u64,
+    pub dead_letters: u64,
     pub commits: u64,
     pub committed_rows: u64,
+    /// Milliseconds since 1970; 0 before the first.
     pub commit_at_ms: i64,
     pub commit_duration: Duration,
     pub commit_retries: u64,
     /// Newest event time in the table, milliseconds since 1970.
     pub committed_event_time: Option<i64>,
     pub snapshot_id: Option<i64>,
-    pub restarts: u64,
-    pub last_error: Option<String>,
 }
 
 impl Status {
-    fn of(table: String, state: JobState) -> Status {
+    pub(crate) fn of(tables: impl IntoIterator<Item = String>, state: JobState) -> Status {
+        let sink = |table| SinkStatus {
+            table,
+            ..SinkStatus::default()
+        };
         Status {
             state,
-            table,
+            sinks: tables.into_iter().map(sink).collect(),
             topics: Vec::new(),
             group: String::new(),
             records_in: 0,
-            rows_out: 0,
-            dead_letters: 0,
             lag: 0,
             watermark: None,
             checkpoint_id: 0,
             checkpoint_at_ms: 0,
             checkpoint_duration: Duration::ZERO,
-            commits: 0,
-            committed_rows: 0,
-            commit_at_ms: 0,
-            commit_duration: Duration::ZERO,
-            commit_retries: 0,
-            committed_event_time: None,
-            snapshot_id: None,
             restarts: 0,
             last_error: None,
         }
+    }
+
+    /// The tables that the job fills, as they are told.
+    pub fn tables(&self) -> String {
+        let tables: Vec<&str> = self.sinks.iter().map(|sink| &*sink.table).collect();
+        tables.join(", ")
     }
 }
 
@@ -151,14 +160,13 @@ impl JobStatus {
         }
     }
 
-    /// What is shown of a job that cannot be started.
-    pub(crate) fn failed(table: String, state: JobState) -> Status {
-        Status::of(table, state)
-    }
-
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.status.lock());
         self.changed.notify_all();
+    }
+
+    pub(crate) fn update_sink(&self, sink: usize, change: impl FnOnce(&mut SinkStatus)) {
+        self.update(|status| change(&mut status.sinks[sink]));
     }
 
     pub fn get(&self) -> Status {
@@ -216,13 +224,6 @@ pub struct InsertSpec {
     pub plan: String,
 }
 
-impl InsertSpec {
-    /// What manifests call its sink.
-    pub fn sink_name(&self) -> String {
-        sink_name(&self.table, self.occurrence)
-    }
-}
-
 impl JobSpec {
     fn topics(&self) -> Vec<String> {
         self.graph
@@ -244,10 +245,8 @@ impl JobSpec {
         manifest_key(self.owner.pipeline, table, *occurrence)
     }
 
-    /// The tables that it fills, as they are shown.
-    fn tables(&self) -> String {
-        let tables: Vec<&str> = self.inserts.iter().map(|one| &*one.table).collect();
-        tables.join(", ")
+    fn tables(&self) -> impl Iterator<Item = String> {
+        self.inserts.iter().map(|insert| insert.table.clone())
     }
 }
 
@@ -302,7 +301,7 @@ impl Job {
         let detail = "Nothing of it was read or written.".to_string();
         tracing::error!(
             pipeline = spec.owner.name,
-            table = spec.tables(),
+            table = status.get().tables(),
             error,
             "job cannot be started"
         );
@@ -347,7 +346,7 @@ impl Supervisor {
                 Ok(Ended::Paused(pause)) => JobState::Paused(view(pause)),
                 Ok(Ended::Fenced) => JobState::Fenced,
                 Err(error) if error.kind == ErrorKind::Pause => JobState::Paused(PauseView {
-                    table: self.spec.tables(),
+                    table: self.status.get().tables(),
                     reason: format!("{}. {} {}", error.message, error.detail, error.hint),
                     table_offsets: Vec::new(),
                     marker_offsets: Vec::new(),
@@ -384,7 +383,7 @@ impl Supervisor {
     }
 
     fn restart_after(&self, error: &ConnectorError, backoff: Duration) {
-        tracing::warn!(pipeline = self.spec.owner.name, table = self.spec.tables(), %error, detail = error.detail, "job failed; restarting from its checkpoint");
+        tracing::warn!(pipeline = self.spec.owner.name, table = self.status.get().tables(), %error, detail = error.detail, "job failed; restarting from its checkpoint");
         self.status.update(|status| {
             status.restarts += 1;
             status.last_error = Some(error.to_string());
@@ -396,7 +395,7 @@ impl Supervisor {
     }
 
     fn report(&self, state: &JobState) {
-        let (pipeline, table) = (&self.spec.owner.name, self.spec.tables());
+        let (pipeline, table) = (&self.spec.owner.name, self.status.get().tables());
         match state {
             JobState::Failed {
                 error,
@@ -440,10 +439,13 @@ impl Attempt {
         let source = source_spec(&spec.graph)?;
         let source = around.connectors.source(source, &spec.group)?;
         let mut outputs = Vec::new();
-        for (insert, (_, sink)) in spec.inserts.iter().zip(spec.graph.sinks()) {
+        let inserts = spec.inserts.iter();
+        let named = inserts.map(|insert| (&*insert.table, insert.occurrence));
+        for (insert, sink) in spec.inserts.iter().zip(NamedSink::all(&spec.graph, named)) {
+            let name = sink.name();
             let (sink, committer) = around.connectors.sink(sink, &spec.owner)?;
             outputs.push(Output {
-                name: insert.sink_name(),
+                name,
                 plan: insert.plan.clone(),
                 sink,
                 committer,

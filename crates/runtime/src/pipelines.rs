@@ -9,35 +9,41 @@
 //! is given; the new pipeline then goes on at the marker's offsets ([`takeover`]). `drop` forgets the UUID and the manifest, never the
 //! table: running the same script again meets its own old marker as a stranger's, on purpose.
 //!
-//! State: one record per pipeline in the WAL's `Pipelines` table (JSON, `format` 2), written before anything runs.
+//! State: one record per pipeline in the WAL's `Pipelines` table (JSON, `format` 3), written before anything runs.
 
 mod arrange;
+mod before;
 mod error;
 mod plan;
+mod planned;
 mod record;
 pub mod takeover;
+mod view;
+mod words;
+mod writers;
 
 pub use arrange::Disarray;
 pub use error::{PipelineError, offsets_text};
-pub use plan::{PlannedScript, Planner, query_id};
+pub use plan::{PlannedScript, Planner};
+pub use planned::{PlannedInsert, PlannedJob, query_id};
+pub use view::View;
+pub use words::Word;
+pub use writers::Writer;
 
-use crate::connector::{Committer, ConnectorError};
-use crate::job::{InsertSpec, Job, JobSpec, JobState, JobStatus, Settings, Status, Surroundings};
-use crate::manifest::Manifest;
-use crate::store::{ManifestStore, hold_all, release};
+use crate::job::{Job, JobSpec, JobState, Settings, Surroundings};
+use crate::store::{hold_all, release};
 use bytes::Bytes;
-use lw_graph::{JobGraph, SinkSpec};
 use lw_storage::{Expect, Op, Table as Kv};
 use parking_lot::Mutex;
 use plan::PlanText;
 use record::{Desired, FORMAT, Record, Unreadable, carry_over, plan_again};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use takeover::{Plan, Table, Tables};
 use uuid::Uuid;
+use view::view_unreadable;
 
 /// What a user submits: a name, a script and what the planner made of it.
 #[derive(Clone, Debug)]
@@ -52,19 +58,6 @@ pub struct Submission {
     pub adopt: bool,
 }
 
-/// One `INSERT INTO`, planned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedJob {
-    pub graph: JobGraph,
-    /// `namespace.table`.
-    pub table: String,
-    /// `properties.group.id`, else `lakeward-<pipeline>`.
-    pub group: Option<String>,
-    /// What the query means, as [`query_id`] has it; `None` in records from before it was known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
-}
-
 /// What became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,62 +66,6 @@ pub enum Submitted {
     Attached,
     Replaced,
 }
-
-/// A pipeline as it is shown.
-#[derive(Clone, Debug, Serialize)]
-pub struct View {
-    pub name: String,
-    pub id: Uuid,
-    pub state: String,
-    pub created_ms: i64,
-    pub sql: String,
-    pub jobs: Vec<Status>,
-}
-
-/// A job, as those see it who look at the table that it fills.
-#[derive(Clone, Debug)]
-pub struct Writer {
-    /// The pipeline's name.
-    pub name: String,
-    /// The pipeline's id.
-    pub pipeline: Uuid,
-    pub job: PlannedJob,
-    manifest_key: String,
-}
-
-fn writers_of(record: Record) -> Vec<Writer> {
-    let writer = |(index, job): (usize, &PlannedJob)| Writer {
-        name: record.name.clone(),
-        pipeline: record.id,
-        job: job.clone(),
-        manifest_key: record.manifest_key(index),
-    };
-    record.jobs.iter().enumerate().map(writer).collect()
-}
-
-/// What the user says to a pipeline that paused because its table is not where it left it (see [`takeover`]), or because the log
-/// begins behind what it has read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Word {
-    /// Accept the table as it is: what a rollback took away stays away.
-    Adopt,
-    /// Read again what the table does not show.
-    Rewind,
-    /// Go on where the log begins: what was removed before it was read is in no table, and stays out.
-    SkipLost,
-}
-
-/// What a job needs to go on, worked out and not yet done.
-struct Prepared {
-    plan: Plan,
-    before: Manifest,
-    store: ManifestStore,
-    committer: Box<dyn Committer>,
-}
-
-/// What the tables of a job say, and who asked them.
-type Asked = (Tables, Box<dyn Committer>);
 
 /// The shortest time between two checkpoints, as in Flink.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
@@ -266,8 +203,8 @@ impl Pipelines {
     fn take_over(&self, record: &Record, adopt: bool) -> Result<(), PipelineError> {
         arrange::carry_out(&self.around.storage, record)?;
         if adopt {
-            let plans = self.plans(record, Word::Adopt)?;
-            self.carry_out(record, plans)?;
+            let prepared = self.prepare(record, Word::Adopt)?;
+            self.carry_out(record, prepared)?;
         }
         self.save(record)
     }
@@ -307,8 +244,8 @@ impl Pipelines {
         let resumed = match word {
             Some(Word::SkipLost) => self.skip_lost(&record),
             Some(word) => self
-                .plans(&record, word)
-                .and_then(|plans| self.carry_out(&record, plans)),
+                .prepare(&record, word)
+                .and_then(|prepared| self.carry_out(&record, prepared)),
             None => Ok(()),
         };
         if let Err(error) = resumed {
@@ -364,40 +301,6 @@ impl Pipelines {
         Ok(())
     }
 
-    /// Puts each job that was overtaken by retention or a deletion of records to where its log begins. The table's next commit
-    /// accounts for the offsets between, with no row of them: whoever audits the table finds how many they were.
-    fn skip_lost(&self, record: &Record) -> Result<(), PipelineError> {
-        for index in 0..record.jobs.len() {
-            let (mut store, before) = self.manifest_of(record, index)?;
-            let lost = store.lost(&before);
-            if lost.is_empty() {
-                continue;
-            }
-            let mut after = takeover::skip(&before, &lost, &*self.around.new_id);
-            after.created_ms = self.around.clock.now_ms();
-            store.save(&after)?;
-            tracing::warn!(
-                pipeline = record.name,
-                table = record.jobs[index].table,
-                from = offsets_text(&before.position()),
-                to = offsets_text(&after.position()),
-                "records that were removed before they were read are passed over"
-            );
-        }
-        Ok(())
-    }
-
-    /// A finished pipeline that is told to go on reads up to where its topics end now.
-    fn read_on(&self, record: &Record) -> Result<(), PipelineError> {
-        for index in 0..record.jobs.len() {
-            let (mut store, mut manifest) = self.manifest_of(record, index)?;
-            if manifest.forget_ends() {
-                store.save(&manifest)?;
-            }
-        }
-        Ok(())
-    }
-
     pub fn list(&self) -> Vec<View> {
         let all = Record::all(&self.around.storage).into_iter();
         all.map(|stored| match stored {
@@ -425,107 +328,14 @@ impl Pipelines {
         }
     }
 
-    /// The script that a plan id in a table's marker means.
-    pub fn script_of_plan(&self, pipeline: Uuid, plan: &str) -> Option<String> {
-        let record = self.records().into_iter().find(|r| r.id == pipeline)?;
-        let mut plans = record.plans.into_iter();
-        let named = plans.find(|text| text.ids.iter().any(|id| id == plan))?;
-        Some(named.sql)
-    }
-
-    /// The job that a plan id in a table's marker means: the present one, or the one that its script made.
-    ///
-    /// # Errors
-    /// Why there is none: an audit must not judge by another.
-    pub fn job_of_plan(&self, pipeline: Uuid, plan: &str) -> Result<PlannedJob, String> {
-        let record = self.records().into_iter().find(|r| r.id == pipeline);
-        let record = record.ok_or("the pipeline is gone")?;
-        let named = |jobs: &[PlannedJob], sql: &str, settings: &BTreeMap<String, String>| {
-            let mut all = 0..jobs.len();
-            let found = all.find(|index| plan::id_of(jobs, *index, sql, settings) == plan)?;
-            Some(jobs[found].clone())
-        };
-        if let Some(job) = named(&record.jobs, &record.sql, &record.settings) {
-            return Ok(job);
-        }
-        let sql = self.script_of_plan(pipeline, plan);
-        let sql = sql.ok_or("its script is not kept any more")?;
-        let mut planned = self.around.planner.plan(&sql)?;
-        if let Some(job) = named(&planned.jobs, &sql, &planned.settings) {
-            return Ok(job);
-        }
-        // Ids that were made before it was known what a query means.
-        for job in &mut planned.jobs {
-            job.query = None;
-        }
-        let job = named(&planned.jobs, &sql, &planned.settings);
-        job.ok_or_else(|| "its script makes another plan now".to_string())
-    }
-
-    /// The manifest of a pipeline's `index`-th job.
-    ///
-    /// # Errors
-    /// [`PipelineError`] when there is no such pipeline or the manifest is damaged.
-    pub fn manifest(&self, name: &str, index: usize) -> Result<Option<Manifest>, PipelineError> {
-        let record = self.known(name)?;
-        let store = ManifestStore::open(self.around.storage.clone(), &record.manifest_key(index));
-        Ok(store.manifest()?)
-    }
-
-    /// All jobs, whether they run or not.
-    pub fn writers(&self) -> Vec<Writer> {
-        let records = self.records().into_iter();
-        records.flat_map(writers_of).collect()
-    }
-
-    /// Where a job stands; `None` where nothing can be said of it.
-    pub fn manifest_of_writer(&self, writer: &Writer) -> Option<Manifest> {
-        let storage = self.around.storage.clone();
-        let store = ManifestStore::open(storage, &writer.manifest_key);
-        store.manifest().ok().flatten()
-    }
-
-    /// How long until retention would take what a job has not read, if it did not wait for it.
-    pub fn time_to_loss(&self, writer: &Writer) -> Option<Duration> {
-        self.around.storage.time_to_loss(&writer.manifest_key)
-    }
-
-    /// The plan that writes a table now, by the pipeline's name; for `audit`.
-    pub fn writer_of(&self, table: &str) -> Option<(String, Uuid, PlannedJob)> {
-        self.records().into_iter().find_map(|record| {
-            let job = record.jobs.iter().find(|job| job.table == table)?.clone();
-            Some((record.name, record.id, job))
-        })
-    }
-
-    fn view(&self, record: &Record) -> View {
-        let running = self.running.lock();
-        let jobs: Vec<Status> = running
-            .get(&record.name)
-            .map(|jobs| jobs.iter().map(|job| job.status.get()).collect())
-            .unwrap_or_default();
-        View {
-            name: record.name.clone(),
-            id: record.id,
-            state: state_text(record.desired, &jobs).to_string(),
-            created_ms: record.created_ms,
-            sql: record.sql.clone(),
-            jobs,
-        }
-    }
-
     fn start(&self, record: &Record) {
         let unfinished = Arc::new(AtomicUsize::new(record.jobs.len()));
         let arranged = arrange::carry_out(&self.around.storage, record);
-        let jobs = record.jobs.iter().enumerate().map(|(index, job)| {
+        let jobs = record.jobs.iter().map(|job| {
             let group = job.group.clone();
             let spec = JobSpec {
                 owner: record.owner(),
-                inserts: vec![InsertSpec {
-                    table: job.table.clone(),
-                    occurrence: record.occurrence(index),
-                    plan: record.plan_id(index),
-                }],
+                inserts: job.specs(&record.sql, &record.settings),
                 graph: job.graph.clone(),
                 group: group.unwrap_or_else(|| format!("lakeward-{}", record.name)),
                 settings: self.settings(record),
@@ -597,12 +407,13 @@ impl Pipelines {
 
     /// Refuses a table that another pipeline writes. What is printed or dropped is nobody's.
     fn refuse_owned_tables(&self, submission: &Submission) -> Result<(), PipelineError> {
-        let wanted: BTreeSet<&str> = tables_of(&submission.jobs).collect();
+        let jobs = submission.jobs.iter();
+        let wanted: BTreeSet<&str> = jobs.flat_map(PlannedJob::owned_tables).collect();
         for stored in Record::all(&self.around.storage) {
             let (owner, table) = match &stored {
                 Ok(record) => {
-                    let taken = tables_of(&record.jobs).find(|table| wanted.contains(table));
-                    (&record.name, taken)
+                    let mut tables = record.jobs.iter().flat_map(PlannedJob::owned_tables);
+                    (&record.name, tables.find(|table| wanted.contains(table)))
                 }
                 // Its graphs are not known: a name may be a table's.
                 Err(unreadable) => {
@@ -623,152 +434,6 @@ impl Pipelines {
             }
         }
         Ok(())
-    }
-
-    /// Refuses tables that carry the marker of another pipeline. One that this pipeline's checkpoint knows was adopted
-    /// before, whoever made it.
-    fn refuse_foreign_markers(&self, record: &Record) -> Result<(), PipelineError> {
-        let manifests = arrange::arranged(&self.around.storage, record)?;
-        for index in 0..record.jobs.len() {
-            let manifest = manifest_in(&manifests, record, index);
-            let Some((tables, _)) = self.tables(record, index, &manifest)? else {
-                continue;
-            };
-            for table in std::iter::once(&tables.main).chain(&tables.sides) {
-                let Some(marker) = table.standing.newest() else {
-                    continue;
-                };
-                let chain = manifest.chain(&table.name);
-                let mine = marker.owner.pipeline == record.id
-                    || chain.is_some_and(|chain| chain.contains(marker.uuid));
-                if !mine {
-                    return Err(PipelineError::ForeignMarker {
-                        table: table.name.clone(),
-                        owner: marker.owner.name.clone(),
-                        ends: marker.ends.clone(),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The plans that the tables of a pipeline, or what is still to be committed to them, name.
-    fn plans_named(&self, record: &Record) -> Result<BTreeSet<String>, PipelineError> {
-        let mut named = BTreeSet::new();
-        let manifests = arrange::arranged(&self.around.storage, record)?;
-        for index in 0..record.jobs.len() {
-            let manifest = manifest_in(&manifests, record, index);
-            let pending = manifest.chains().flat_map(|(_, chain)| &chain.chain);
-            named.extend(pending.filter_map(|pending| pending.plan.clone()));
-            if let Some((tables, _)) = self.tables(record, index, &manifest)? {
-                named.extend(tables.main.standing.plans);
-            }
-        }
-        Ok(named)
-    }
-
-    /// What adopting or rewinding takes, for each job; nothing has changed yet.
-    fn plans(&self, record: &Record, word: Word) -> Result<Vec<Prepared>, PipelineError> {
-        let mut plans = Vec::new();
-        for index in 0..record.jobs.len() {
-            let (store, before) = self.manifest_of(record, index)?;
-            let Some((tables, committer)) = self.tables(record, index, &before)? else {
-                continue;
-            };
-            let plan = match word {
-                Word::Adopt => takeover::adopt(&before, &tables),
-                Word::SkipLost => continue,
-                Word::Rewind => takeover::rewind(&before, &tables).map_err(|refusal| {
-                    PipelineError::CannotRewind {
-                        name: record.name.clone(),
-                        refusal,
-                    }
-                })?,
-            };
-            plans.push(Prepared {
-                plan,
-                before,
-                store,
-                committer,
-            });
-        }
-        Ok(plans)
-    }
-
-    fn carry_out(&self, record: &Record, plans: Vec<Prepared>) -> Result<(), PipelineError> {
-        for mut one in plans {
-            for (table, which) in &one.plan.restate {
-                let restated = one.committer.restate(table, *which);
-                restated.map_err(PipelineError::Connector)?;
-                tracing::info!(
-                    pipeline = record.name,
-                    table,
-                    ?which,
-                    "the table's marker was restated"
-                );
-            }
-            if one.plan.manifest != one.before {
-                one.plan.manifest.created_ms = self.around.clock.now_ms();
-                one.store.save(&one.plan.manifest)?;
-                let offsets = offsets_text(&one.plan.manifest.position());
-                tracing::info!(
-                    pipeline = record.name,
-                    offsets,
-                    "the pipeline goes on from other offsets"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn manifest_of(
-        &self,
-        record: &Record,
-        index: usize,
-    ) -> Result<(ManifestStore, Manifest), PipelineError> {
-        let key = record.manifest_key(index);
-        let store = ManifestStore::open(self.around.storage.clone(), &key);
-        let manifest = store.manifest()?;
-        Ok((store, manifest.unwrap_or_else(|| Manifest::new(record.id))))
-    }
-
-    /// Asks a job's tables where they stand; `None` where its sink has none to ask.
-    fn tables(
-        &self,
-        record: &Record,
-        index: usize,
-        manifest: &Manifest,
-    ) -> Result<Option<Asked>, PipelineError> {
-        let Some(spec) = record.jobs[index].graph.sink() else {
-            return Ok(None);
-        };
-        let connectors = &self.around.connectors;
-        let opened = connectors.sink(spec, &record.owner());
-        let (sink, mut committer) = opened.map_err(PipelineError::Connector)?;
-        let mut ask = |name: &str| -> Result<Option<Table>, ConnectorError> {
-            let Some(standing) = committer.standing(name)? else {
-                return Ok(None);
-            };
-            let chain = manifest.chain(name);
-            let pending = chain.map_or(&[][..], |chain| &chain.chain);
-            // Only a table that knows nothing of us can be another one than the files were written for.
-            let can_commit = standing.newest().is_some() || committer.can_commit(name, pending)?;
-            Ok(Some(Table {
-                name: name.to_owned(),
-                standing,
-                can_commit,
-            }))
-        };
-        let asked = ask(sink.table()).map_err(PipelineError::Connector)?;
-        let Some(main) = asked else {
-            return Ok(None);
-        };
-        let mut sides = Vec::new();
-        for name in sink.side_tables() {
-            sides.extend(ask(&name).map_err(PipelineError::Connector)?);
-        }
-        Ok(Some((Tables { main, sides }, committer)))
     }
 
     fn known(&self, name: &str) -> Result<Record, PipelineError> {
@@ -803,63 +468,6 @@ impl Pipelines {
     fn save(&self, record: &Record) -> Result<(), PipelineError> {
         let saved = record.save(&self.around.storage);
         saved.map_err(PipelineError::Storage)
-    }
-}
-
-/// The tables that jobs write.
-fn tables_of(jobs: &[PlannedJob]) -> impl Iterator<Item = &str> {
-    let written = jobs.iter().filter(|job| match job.graph.sink() {
-        Some(SinkSpec::Print { .. } | SinkSpec::Blackhole) => false,
-        Some(SinkSpec::Iceberg(_)) | None => true,
-    });
-    written.map(|job| job.table.as_str())
-}
-
-/// The manifest of a job, among those of its pipeline.
-fn manifest_in(manifests: &BTreeMap<String, Manifest>, record: &Record, index: usize) -> Manifest {
-    let manifest = manifests.get(&record.manifest_key(index)).cloned();
-    manifest.unwrap_or_else(|| Manifest::new(record.id))
-}
-
-/// A pipeline whose record cannot be read: it is there, it does not run, and it says why.
-fn view_unreadable(unreadable: Unreadable) -> View {
-    let error = PipelineError::from(unreadable.clone());
-    let failed = JobState::Failed {
-        error: error.to_string(),
-        detail: error.detail(),
-        hint: error.hint(),
-    };
-    View {
-        name: unreadable.name,
-        id: unreadable.id.unwrap_or_default(),
-        state: "failed".to_string(),
-        created_ms: 0,
-        sql: unreadable.sql.into(),
-        jobs: vec![JobStatus::failed(unreadable.tables.join(", "), failed)],
-    }
-}
-
-fn state_text(desired: Desired, jobs: &[Status]) -> &'static str {
-    let any = |matches: fn(&JobState) -> bool| jobs.iter().any(|job| matches(&job.state));
-    if any(|state| matches!(state, JobState::Failed { .. })) {
-        "failed"
-    } else if any(|state| matches!(state, JobState::Paused(_))) {
-        "paused"
-    } else if any(|state| matches!(state, JobState::Restarting { .. })) {
-        "restarting"
-    } else if jobs
-        .iter()
-        .any(|job| matches!(job.state, JobState::Running | JobState::Starting))
-    {
-        "running"
-    } else if desired == Desired::Stopped {
-        "stopped"
-    } else if !jobs.is_empty() && jobs.iter().all(|job| job.state == JobState::Finished)
-        || desired == Desired::Finished
-    {
-        "finished"
-    } else {
-        "stopped"
     }
 }
 

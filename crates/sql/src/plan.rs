@@ -65,7 +65,7 @@ pub struct Job {
 pub struct JobInsert {
     /// The node of the job's graph that writes its rows.
     pub sink: NodeId,
-    /// The INSERT alone, as an audit runs it again; and as it is run until a pipeline runs a whole job as one.
+    /// The INSERT alone, as an audit runs it again.
     pub graph: JobGraph,
     /// `namespace.table` of an Iceberg sink, `database.table` of any other.
     pub table: String,

@@ -8,11 +8,11 @@ use super::table::{Gone, Line, Tables, TextCommitter, TextSink, letters_of};
 use super::world::{Batching, Log, PlannedOnce, Schemas, World};
 use crate::failure::failure;
 use lw_connectors::kafka::EmbeddedKafka;
-use lw_graph::{JobGraph, Operator, Schema, SinkSpec, SourceSpec, StartupMode};
-use lw_runtime::connector::{ConnectorError, Connectors, ErrorKind, Output, Owner, Source};
+use lw_graph::{JobGraph, Operator, SourceSpec, StartupMode};
+use lw_runtime::connector::{ConnectorError, Connectors, NamedSink, Output, Owner, Source};
 use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::pipelines::PlannedJob;
+use lw_runtime::pipelines::{PlannedInsert, PlannedJob};
 use lw_runtime::{Commits, Ended, Rules, SteppedJob};
 use lw_storage::Uuid;
 use parking_lot::Mutex;
@@ -140,26 +140,25 @@ impl<'a> Runner<'a> {
             name: "case".to_string(),
         };
         let tables: Arc<Mutex<Tables>> = Arc::default();
-        let mut outcome = Outcome::default();
-        for (index, job) in jobs.iter().enumerate() {
-            let before = jobs[..index].iter();
+        for job in jobs {
             let run = Run {
                 job,
                 owner: &owner,
-                occurrence: before.filter(|other| other.table == job.table).count(),
                 world,
                 tables: &tables,
                 rules: self.rules,
             };
             run.to_end(way)?;
-            let filled = outcome.tables.entry(job.table.clone()).or_default();
-            let fields = sink_schema(&job.graph).map_or(Vec::new(), |schema| schema.fields);
-            filled.columns = fields.into_iter().map(|field| field.name).collect();
         }
+        let mut outcome = Outcome::default();
         let tables = tables.lock();
-        for (table, filled) in &mut outcome.tables {
-            filled.rows = tables.lines(table).to_vec();
-            filled.letters = tables.lines(&letters_of(table)).to_vec();
+        for (insert, columns) in jobs.iter().flat_map(columns_of) {
+            let sink = insert.sink_name();
+            let filled = outcome.tables.entry(insert.table.clone()).or_default();
+            filled.columns = columns;
+            filled.rows.extend_from_slice(tables.lines(&sink));
+            let letters = tables.lines(&letters_of(&sink));
+            filled.letters.extend_from_slice(letters);
         }
         Ok(outcome)
     }
@@ -169,7 +168,6 @@ impl<'a> Runner<'a> {
 struct Run<'a> {
     job: &'a PlannedJob,
     owner: &'a Owner,
-    occurrence: usize,
     world: &'a World,
     tables: &'a Arc<Mutex<Tables>>,
     rules: Rules,
@@ -225,11 +223,7 @@ impl Run<'_> {
     fn start(&self, commits: Commits, stop: Option<Stop>) -> Result<SteppedJob, ConnectorError> {
         let spec = JobSpec {
             owner: self.owner.clone(),
-            inserts: vec![InsertSpec {
-                table: self.job.table.clone(),
-                occurrence: self.occurrence,
-                plan: self.job.query.clone().unwrap_or_default(),
-            }],
+            inserts: self.job.inserts.iter().map(insert_spec).collect(),
             graph: bounded(&self.job.graph),
             group: "case".to_string(),
             settings: Settings::default(),
@@ -242,8 +236,6 @@ impl Run<'_> {
                 log: Arc::new(Log(self.world.storage.clone())),
                 schemas: self.world.schemas.clone(),
                 tables: self.tables.clone(),
-                table: self.job.table.clone(),
-                schema: sink_schema(&self.job.graph),
                 crash: stop == Some(Stop::InCommit),
             }),
             planner: Arc::new(PlannedOnce),
@@ -312,10 +304,22 @@ fn bounded(graph: &JobGraph) -> JobGraph {
     graph
 }
 
-/// The columns of the table that a job fills.
-fn sink_schema(graph: &JobGraph) -> Option<Schema> {
-    let (id, _) = graph.sinks().next()?;
-    Some(graph.nodes[id].schema.clone())
+/// The `INSERT`s of a job, with the names of their tables' columns.
+fn columns_of(job: &PlannedJob) -> impl Iterator<Item = (&PlannedInsert, Vec<String>)> {
+    let sinks = job.inserts.iter().zip(job.graph.sinks());
+    sinks.map(|(insert, (node, _))| {
+        let fields = job.graph.nodes[node].schema.fields.iter();
+        (insert, fields.map(|field| field.name.clone()).collect())
+    })
+}
+
+/// Cases name no plans: what the text says of the query stands for one.
+fn insert_spec(insert: &PlannedInsert) -> InsertSpec {
+    InsertSpec {
+        table: insert.table.clone(),
+        occurrence: insert.occurrence,
+        plan: insert.query.clone().unwrap_or_default(),
+    }
 }
 
 /// Connectors of one job.
@@ -323,8 +327,6 @@ struct Parts {
     log: Arc<Log>,
     schemas: Arc<Schemas>,
     tables: Arc<Mutex<Tables>>,
-    table: String,
-    schema: Option<Schema>,
     /// The process is gone when the table has the commit.
     crash: bool,
 }
@@ -337,17 +339,13 @@ impl Connectors for Parts {
         Ok(Box::new(source))
     }
 
-    fn sink(&self, _: &SinkSpec, _: &Owner) -> Result<Output, ConnectorError> {
-        let schema = self
-            .schema
-            .as_ref()
-            .ok_or_else(|| ConnectorError::new(ErrorKind::Bug, "the job's graph has no sink"))?;
+    fn sink(&self, sink: NamedSink<'_>, _: &Owner) -> Result<Output, ConnectorError> {
         let committer = TextCommitter {
             tables: self.tables.clone(),
             crash: self.crash,
         };
         Ok((
-            Box::new(TextSink::new(&self.table, schema)?),
+            Box::new(TextSink::new(&sink.name(), sink.schema)?),
             Box::new(committer),
         ))
     }

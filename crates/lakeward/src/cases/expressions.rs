@@ -133,7 +133,7 @@ fn values(
     })?;
     let mut jobs = jobs(plan.jobs);
     // The script may have INSERTs of its own.
-    jobs.retain(|job| short(&job.table) == SINK);
+    jobs.retain(|job| short(&job.inserts[0].table) == SINK);
     let outcome = runner.run(&jobs, way);
     let outcome = outcome.map_err(|error| file.explained(error))?;
     let filled = outcome.tables.values().next().expect("one table");

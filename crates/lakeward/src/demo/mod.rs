@@ -222,6 +222,7 @@ fn progress(server: &Server) -> String {
         return "server is coming back".into();
     };
     let job = &pipeline["jobs"][0];
+    let sink = &job["sinks"][0];
     let now = SystemClock::new().now_ms();
     let ago = |millis: &Value| match millis.as_i64() {
         Some(millis) if millis > 0 => format!("{:.1} s", (now - millis) as f64 / 1000.0),
@@ -230,10 +231,10 @@ fn progress(server: &Server) -> String {
     format!(
         "{}: {} rows committed, lag {}, checkpoint {} ago, freshness {}",
         text(&pipeline["state"]),
-        text(&job["committed_rows"]),
+        text(&sink["committed_rows"]),
         text(&job["lag"]),
         ago(&job["checkpoint_at_ms"]),
-        ago(&job["committed_event_time"])
+        ago(&sink["committed_event_time"])
     )
 }
 

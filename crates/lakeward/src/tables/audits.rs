@@ -6,7 +6,7 @@
 
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
-use lw_graph::SinkSpec;
+use lw_graph::{JobGraph, SinkSpec};
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::view::{Accounted, FileView, event_time};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
@@ -20,7 +20,7 @@ use lw_ops::audit::{
 use lw_ops::metrics::Filled;
 use lw_runtime::chain::Chain;
 use lw_runtime::manifest::{Manifest, SplitOffset};
-use lw_runtime::pipelines::{PlannedJob, Writer};
+use lw_runtime::pipelines::Writer;
 use lw_storage::Uuid;
 use lw_storage::source::LogSource;
 use parking_lot::{Mutex, MutexGuard};
@@ -75,7 +75,8 @@ impl Tables {
     /// The audit of a table against the log. It ends early once `cancelled`.
     pub fn audit(&self, table: &str, cancelled: &dyn Fn() -> bool) -> Result<Value, Refusal> {
         let _turn = self.turns.asked_for();
-        let writer = self.writer(table).ok_or_else(|| nobody_writes(table))?;
+        let writer = self.pipelines.writer_of(table);
+        let writer = writer.ok_or_else(|| nobody_writes(table))?;
         let view = self.view(table)?;
         // The order matters: what the manifest has no more to commit is in the dead letters that are looked at after it.
         let manifest = self.pipelines.manifest_of_writer(&writer);
@@ -108,7 +109,7 @@ impl Tables {
         let mut again = false;
         let mut filled = Vec::new();
         for writer in self.pipelines.writers() {
-            let table = &writer.job.table;
+            let table = &writer.table;
             filled.push((writer.pipeline, table.clone()));
             self.hold(&writer);
             let left = ledgers::time_to_loss(self.wiring.storage(), writer.pipeline, table);
@@ -137,33 +138,27 @@ impl Tables {
     pub fn filled(&self) -> Vec<Filled> {
         let storage = self.wiring.storage();
         let filled = |writer: Writer| Filled {
-            event_time: match writer.job.graph.sink() {
+            event_time: match writer.sink() {
                 Some(SinkSpec::Iceberg(sink)) if sink.uri.is_none() => {
-                    let ident = parse_table(&writer.job.table).ok();
+                    let ident = parse_table(&writer.table).ok();
                     let table = ident.and_then(|ident| self.wiring.embedded().load(&ident).ok());
                     table.as_ref().and_then(event_time)
                 }
                 _ => None,
             },
             time_to_loss: self.pipelines.time_to_loss(&writer),
-            time_to_unaudited: ledgers::time_to_loss(storage, writer.pipeline, &writer.job.table),
+            time_to_unaudited: ledgers::time_to_loss(storage, writer.pipeline, &writer.table),
             pipeline: writer.name,
-            table: writer.job.table,
+            table: writer.table,
         };
         self.pipelines.writers().into_iter().map(filled).collect()
     }
 
-    fn writer(&self, table: &str) -> Option<Writer> {
-        let writers = self.pipelines.writers().into_iter();
-        let mut of_table = writers.filter(|writer| writer.job.table == table);
-        of_table.next()
-    }
-
     fn hold(&self, writer: &Writer) {
-        let Some(SinkSpec::Iceberg(_)) = writer.job.graph.sink() else {
+        let Some(SinkSpec::Iceberg(_)) = writer.sink() else {
             return;
         };
-        let (storage, table) = (self.wiring.storage(), &writer.job.table);
+        let (storage, table) = (self.wiring.storage(), &writer.table);
         if let Some(manifest) = &self.pipelines.manifest_of_writer(writer) {
             let ledger = ledgers::load(storage, writer.pipeline, table);
             ledgers::hold(storage, writer.pipeline, table, ledger.as_ref(), manifest);
@@ -172,7 +167,7 @@ impl Tables {
 
     /// Looks at the next offsets of a table, and keeps the log's word on them. Says whether there was something to look at.
     fn look(&self, writer: &Writer, cancelled: &dyn Fn() -> bool) -> Result<bool, String> {
-        let (storage, table) = (self.wiring.storage(), writer.job.table.as_str());
+        let (storage, table) = (self.wiring.storage(), writer.table.as_str());
         let view = match self.view(table) {
             Err(refusal) if refusal.status != UNAVAILABLE => {
                 // It was dropped, or is damaged: waiting mends neither.
@@ -236,7 +231,7 @@ impl Tables {
     /// What the table's ledger says; nothing, where it is another table's of the same name.
     fn ledger(&self, view: &TableView, writer: &Writer) -> Ledger {
         let id = view.table().metadata.uuid().to_string();
-        let stored = ledgers::load(self.wiring.storage(), writer.pipeline, &writer.job.table);
+        let stored = ledgers::load(self.wiring.storage(), writer.pipeline, &writer.table);
         let stored = stored.filter(|ledger| ledger.is_of(&id));
         stored.unwrap_or_else(|| Ledger::of(id))
     }
@@ -288,18 +283,18 @@ impl Tables {
             .unwrap_or_default();
         let planned = |pipeline: Uuid, plan: Option<String>| {
             move || {
-                let job = match &plan {
+                let graph = match &plan {
                     // A plan's id is what its query means, whichever pipeline executes it.
-                    Some(plan) => match self.pipelines.job_of_plan(pipeline, plan) {
-                        Ok(job) => job,
+                    Some(plan) => match self.pipelines.graph_of_plan(pipeline, plan) {
+                        Ok(graph) => graph,
                         Err(reason) => {
-                            let mine = self.pipelines.job_of_plan(writer.pipeline, plan);
+                            let mine = self.pipelines.graph_of_plan(writer.pipeline, plan);
                             mine.map_err(|_| reason)?
                         }
                     },
-                    None => writer.job.clone(),
+                    None => writer.graph.clone(),
                 };
-                self.executable(&job, &writer.name)
+                self.executable(&graph, &writer.name)
             }
         };
         let (pipeline, plan) = match stints.first() {
@@ -321,16 +316,16 @@ impl Tables {
         queries
     }
 
-    fn executable(&self, job: &PlannedJob, pipeline: &str) -> Result<Executable, String> {
-        let spec = job.graph.sources().next().ok_or("its plan has no source")?;
-        let columns = match job.graph.sink() {
+    fn executable(&self, graph: &JobGraph, pipeline: &str) -> Result<Executable, String> {
+        let spec = graph.sources().next().ok_or("its plan has no source")?;
+        let columns = match graph.sink() {
             Some(SinkSpec::Iceberg(sink)) => sink.schema.fields.iter(),
             _ => return Err("its plan writes no table".to_string()),
         };
         let source = self.wiring.reader(spec, &format!("lakeward-{pipeline}"));
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
-            chain: Chain::compile(&job.graph).map_err(|error| error.to_string())?,
+            chain: Chain::compile(graph).map_err(|error| error.to_string())?,
             columns: columns.map(|field| field.name.to_string()).collect(),
         })
     }

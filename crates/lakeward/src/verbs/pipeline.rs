@@ -58,30 +58,28 @@ pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A row for each table. What is read is read once for all tables of a job.
 fn rows(pipeline: &Value) -> Vec<Vec<String>> {
-    let none = vec![json!({})];
-    let jobs = pipeline["jobs"]
-        .as_array()
-        .filter(|jobs| !jobs.is_empty())
-        .unwrap_or(&none);
-    jobs.iter()
-        .map(|job| {
+    let mut rows = Vec::new();
+    for job in each(&pipeline["jobs"]) {
+        for sink in each(&job["sinks"]) {
             let mut row = vec![text(&pipeline["name"]), text(&pipeline["state"])];
-            row.extend(
-                [
-                    "table",
-                    "records_in",
-                    "rows_out",
-                    "dead_letters",
-                    "lag",
-                    "commits",
-                ]
-                .map(|key| text(&job[key])),
-            );
+            row.push(text(&sink["table"]));
+            row.push(text(&job["records_in"]));
+            row.extend(["rows_out", "dead_letters"].map(|key| text(&sink[key])));
+            row.push(text(&job["lag"]));
+            row.push(text(&sink["commits"]));
             row.push(text(&pipeline["id"]));
-            row
-        })
-        .collect()
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// The elements of an array; one that is nothing where there are none.
+fn each(array: &Value) -> Vec<Value> {
+    let elements = array.as_array().filter(|elements| !elements.is_empty());
+    elements.cloned().unwrap_or_else(|| vec![json!({})])
 }
 
 /// Why a pipeline does not run, and what to do.

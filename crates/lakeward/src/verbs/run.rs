@@ -181,17 +181,17 @@ fn follow(client: &Client, name: &str, interrupt: &Interrupt) -> anyhow::Result<
 }
 
 fn progress(pipeline: &Value) -> String {
-    let sum = |key: &str| -> u64 {
-        let jobs = pipeline["jobs"].as_array().into_iter().flatten();
-        jobs.filter_map(|job| job[key].as_u64()).sum()
-    };
+    let jobs = || pipeline["jobs"].as_array().into_iter().flatten();
+    let sinks = || jobs().flat_map(|job| job["sinks"].as_array().into_iter().flatten());
+    let of_jobs = |key: &str| -> u64 { jobs().filter_map(|job| job[key].as_u64()).sum() };
+    let of_sinks = |key: &str| -> u64 { sinks().filter_map(|sink| sink[key].as_u64()).sum() };
     format!(
         "{}: {} in, {} committed, {} dead letters, lag {}",
         text(&pipeline["state"]),
-        sum("records_in"),
-        sum("committed_rows"),
-        sum("dead_letters"),
-        sum("lag")
+        of_jobs("records_in"),
+        of_sinks("committed_rows"),
+        of_sinks("dead_letters"),
+        of_jobs("lag")
     )
 }
 

@@ -3,8 +3,7 @@
 //! A commit's marker names the plan that computed its rows, and the pipeline's record keeps a script for each plan, so that
 //! an audit judges every range by the query that made it, also after `--replace`. The id is a hash of what the query *means*:
 //! the `INSERT` with the DDL of all that it reads and writes, the table that it fills, the settings. So a script that changes
-//! elsewhere leaves the plan what it was. (Records of the first version of format 2 do not know what their queries mean: there
-//! the whole script stands for it.)
+//! elsewhere leaves the plan what it was. (Where a record is older than that, the whole script stands for it.)
 
 use super::PlannedJob;
 use serde::{Deserialize, Serialize};
@@ -73,33 +72,8 @@ pub struct PlannedScript {
     pub settings: BTreeMap<String, String>,
 }
 
-/// What [`PlannedJob::query`] holds of the text that says what an `INSERT` means: 32 hexadecimal digits.
-pub fn query_id(definition: &str) -> String {
-    let hash = fnv(FNV_OFFSET, definition.as_bytes());
-    format!("{hash:032x}")
-}
-
-/// Which of the `INSERT`s into its table the `index`-th is, counted from 0. Only sinks that are no tables take several.
-pub(super) fn occurrence(jobs: &[PlannedJob], index: usize) -> usize {
-    let table = &jobs[index].table;
-    let before = jobs[..index].iter();
-    before.filter(|job| job.table == *table).count()
-}
-
-/// The id of the plan of the `index`-th job of a script.
-pub(super) fn id_of(
-    jobs: &[PlannedJob],
-    index: usize,
-    sql: &str,
-    settings: &BTreeMap<String, String>,
-) -> String {
-    let job = &jobs[index];
-    let query = job.query.as_deref().unwrap_or(sql);
-    plan_id(query, &job.table, occurrence(jobs, index), settings)
-}
-
 /// The id of the plan that fills `table`: 32 hexadecimal digits.
-fn plan_id(
+pub(super) fn plan_id(
     query: &str,
     table: &str,
     occurrence: usize,
@@ -118,11 +92,11 @@ fn plan_id(
     format!("{hash:032x}")
 }
 
-const FNV_OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+pub(super) const FNV_OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 /// FNV-1a of 128 bits: the same in every version and on every machine.
-fn fnv(hash: u128, bytes: &[u8]) -> u128 {
+pub(super) fn fnv(hash: u128, bytes: &[u8]) -> u128 {
     bytes.iter().fold(hash, |hash, byte| {
         (hash ^ u128::from(*byte)).wrapping_mul(FNV_PRIME)
     })

@@ -1,14 +1,15 @@
 //! The durable record of a pipeline, and where it is kept.
 //!
-//! Layout: JSON under the pipeline's name, `format` = 2. Format 1 kept the manifest of each job under the position of its
-//! `INSERT`; [`carry_over`] turns such a record and its manifests into this format's in one frame, when the server starts.
-//! A record that cannot be read is never skipped: its pipeline is there, and says why it does not run.
+//! Layout: JSON under the pipeline's name, `format` = 3. Formats 1 and 2 had one `INSERT` in each job, and format 1 kept the
+//! manifest of each under the position of its `INSERT`; [`carry_over`] turns such records and their manifests into this format's,
+//! each in one frame, when the server starts. A record that cannot be read is never skipped: its pipeline is there, and says why
+//! it does not run.
 
-use super::PlannedJob;
 use super::arrange::Wanted;
-use super::plan::{self, PlanText, Planner};
+use super::before::Before;
+use super::plan::{PlanText, Planner};
+use super::{PlannedInsert, PlannedJob};
 use crate::connector::Owner;
-use crate::job::manifest_key;
 use crate::manifest::sink_name;
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Op, Storage, Table};
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The layout version that [`Record::format`] carries.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// The durable record of a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,28 +112,24 @@ impl Record {
         }
     }
 
-    pub(super) fn occurrence(&self, index: usize) -> usize {
-        plan::occurrence(&self.jobs, index)
-    }
-
-    pub(super) fn manifest_key(&self, index: usize) -> String {
-        manifest_key(self.id, &self.jobs[index].table, self.occurrence(index))
-    }
-
     /// Its jobs, by what their manifests are called and have.
     pub(super) fn wanted(&self) -> Vec<Wanted> {
-        let jobs = self.jobs.iter().enumerate();
-        let wanted = jobs.map(|(index, job)| Wanted {
-            key: self.manifest_key(index),
-            sinks: vec![sink_name(&job.table, self.occurrence(index))],
+        let wanted = self.jobs.iter().map(|job| Wanted {
+            key: job.manifest_key(self.id),
+            sinks: job.inserts.iter().map(PlannedInsert::sink_name).collect(),
         });
         wanted.collect()
     }
 
+    /// All of its `INSERT`s, job by job.
+    pub(super) fn inserts(&self) -> impl Iterator<Item = &PlannedInsert> {
+        self.jobs.iter().flat_map(|job| &job.inserts)
+    }
+
     /// The keys of the manifests of all its jobs.
     pub(super) fn manifest_keys(&self) -> BTreeSet<String> {
-        let jobs = 0..self.jobs.len();
-        jobs.map(|index| self.manifest_key(index)).collect()
+        let jobs = self.jobs.iter();
+        jobs.map(|job| job.manifest_key(self.id)).collect()
     }
 
     /// Whether the key is that of a manifest whose `INSERT` is not in the script any more.
@@ -140,17 +137,14 @@ impl Record {
         key.starts_with(&format!("{}/", self.id)) && !self.manifest_keys().contains(key)
     }
 
-    pub(super) fn plan_id(&self, index: usize) -> String {
-        plan::id_of(&self.jobs, index, &self.sql, &self.settings)
-    }
-
     /// Keeps the text of the present plans, beside those of the plans before.
     pub(super) fn remember_plans(&mut self, before: Vec<PlanText>) {
-        self.plans = before;
-        for index in 0..self.jobs.len() {
-            let id = self.plan_id(index);
-            PlanText::keep(&mut self.plans, &id, &self.sql);
+        let mut plans = before;
+        for insert in self.inserts() {
+            let id = insert.plan_id(&self.sql, &self.settings);
+            PlanText::keep(&mut plans, &id, &self.sql);
         }
+        self.plans = plans;
     }
 
     fn to_bytes(&self) -> Bytes {
@@ -160,26 +154,22 @@ impl Record {
     }
 }
 
-/// Turns the records of format 1 into this format's, each with the manifests of its jobs in one frame. One for which that
-/// fails stays as it is, and is unreadable until the next start.
+/// Turns the records of formats 1 and 2 into this format's, those of format 1 with the manifests of their jobs in one frame. One
+/// for which that fails stays as it is, and is unreadable until the next start.
 pub(super) fn carry_over(storage: &Storage) {
     for (name, bytes) in storage.scan(Table::Pipelines, b"") {
-        let Ok(mut record) = serde_json::from_slice::<Record>(&bytes) else {
+        let Ok(before) = serde_json::from_slice::<Before>(&bytes) else {
             continue;
         };
-        if record.format != 1 {
+        let format = before.format;
+        if ![1, 2].contains(&format) {
             continue;
         }
-        record.format = FORMAT;
-        record.remember_plans(Vec::new());
+        let mut record = before.carried_over();
         let mut ops = Vec::new();
-        for index in 0..record.jobs.len() {
-            let old = Bytes::from(format!("{}/{index}", record.id));
-            if let Some(manifest) = storage.get(Table::Manifests, &old) {
-                let new = Bytes::from(record.manifest_key(index));
-                ops.push(manifest_op(new, Some(manifest.clone()), Expect::Absent));
-                ops.push(manifest_op(old, None, Expect::Value(manifest)));
-            }
+        if format == 1 {
+            record.remember_plans(Vec::new());
+            move_manifests(storage, &record, &mut ops);
         }
         ops.push(put(
             &record.name,
@@ -193,8 +183,20 @@ pub(super) fn carry_over(storage: &Storage) {
                 "the pipeline's record is now of format {FORMAT}"
             ),
             Err(error) => {
-                tracing::error!(pipeline = name, %error, "the pipeline's record stays of format 1")
+                tracing::error!(pipeline = name, %error, "the pipeline's record stays of format {format}")
             }
+        }
+    }
+}
+
+/// Where format 1 had the manifests of its jobs, they are under their names.
+fn move_manifests(storage: &Storage, record: &Record, ops: &mut Vec<Op>) {
+    for (index, job) in record.jobs.iter().enumerate() {
+        let old = Bytes::from(format!("{}/{index}", record.id));
+        if let Some(manifest) = storage.get(Table::Manifests, &old) {
+            let new = Bytes::from(job.manifest_key(record.id));
+            ops.push(manifest_op(new, Some(manifest.clone()), Expect::Absent));
+            ops.push(manifest_op(old, None, Expect::Value(manifest)));
         }
     }
 }
@@ -221,31 +223,70 @@ fn read(name: &[u8], bytes: &[u8]) -> Result<Record, Unreadable> {
     let name = String::from_utf8_lossy(name).into_owned();
     let value: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
     let reason = match value["format"].as_u64() {
-        Some(2) => match serde_json::from_slice::<Record>(bytes) {
+        Some(3) => match serde_json::from_slice::<Record>(bytes) {
             Ok(record) => return Ok(record),
             Err(error) => format!("its record cannot be read: {error}"),
         },
-        Some(1) => "its record has format 1 and could not be carried over to format 2".to_string(),
-        Some(format) => format!("its record has format {format}; this version reads format 2"),
+        Some(format @ (1 | 2)) => match serde_json::from_slice::<Before>(bytes) {
+            Ok(_) => {
+                format!("its record has format {format} and could not be carried over to format 3")
+            }
+            Err(error) => format!("its record cannot be read: {error}"),
+        },
+        Some(format) => {
+            format!("its record has format {format}; this version reads formats 1 to 3")
+        }
         None => "its record is damaged".to_string(),
     };
-    let jobs = value["jobs"].as_array().into_iter().flatten();
-    let tables = jobs.filter_map(|job| job["table"].as_str());
+    let inserts = stored_inserts(&value["jobs"]).into_iter();
     Err(Unreadable {
         name,
         reason,
         id: value["id"].as_str().and_then(|id| id.parse().ok()),
-        tables: tables.map(ToString::to_string).collect(),
+        tables: inserts.map(|insert| insert.table).collect(),
         sql: value["sql"].as_str().unwrap_or_default().into(),
         without_jobs: without_jobs(value).map(Box::new),
     })
 }
 
+/// What can be told of the `INSERT`s of a record, whatever else is in it.
+struct StoredInsert {
+    table: String,
+    occurrence: usize,
+    query: Option<String>,
+}
+
+fn stored_inserts(jobs: &Value) -> Vec<StoredInsert> {
+    let jobs = jobs.as_array().into_iter().flatten();
+    // Before format 3 a job was an INSERT.
+    let inserts = jobs.flat_map(|job| match job["inserts"].as_array() {
+        Some(inserts) => inserts.iter().collect(),
+        None => vec![job],
+    });
+    let mut stored: Vec<StoredInsert> = Vec::new();
+    for insert in inserts {
+        let Some(table) = insert["table"].as_str() else {
+            continue;
+        };
+        let before = stored.iter().filter(|other| other.table == table).count();
+        let told = insert["occurrence"].as_u64();
+        stored.push(StoredInsert {
+            table: table.to_string(),
+            occurrence: told.map_or(before, |told| told as usize),
+            query: insert["query"].as_str().map(ToString::to_string),
+        });
+    }
+    stored
+}
+
 /// The record with no jobs in it, if the rest can be read.
 fn without_jobs(mut value: Value) -> Option<Record> {
     *value.get_mut("jobs")? = Value::Array(Vec::new());
-    let record = serde_json::from_value::<Record>(value).ok()?;
-    (record.format == FORMAT).then_some(record)
+    match value["format"].as_u64()? {
+        2 => Some(serde_json::from_value::<Before>(value).ok()?.carried_over()),
+        3 => serde_json::from_value(value).ok(),
+        _ => None,
+    }
 }
 
 /// Plans the script of each record again whose jobs alone cannot be read: what is durable of a pipeline is its script. Gives the
@@ -285,8 +326,8 @@ pub(super) fn plan_again(storage: &Storage, planner: &dyn Planner) -> BTreeMap<S
     refused
 }
 
-/// The record with the jobs that its script makes now. They have to be the same: each goes on at the offsets of the one that it
-/// stands for.
+/// The record with the jobs that its script makes now. Its `INSERT`s have to be the same, each going on at the offsets of the one
+/// that it stands for, in whatever jobs they are.
 fn planned_again(
     mut record: Record,
     stored: &Value,
@@ -296,14 +337,17 @@ fn planned_again(
     record.jobs = planned
         .map_err(|error| format!("its script cannot be planned any more: {error}"))?
         .jobs;
-    let stored = stored.as_array().map_or(&[][..], Vec::as_slice);
-    let tables = stored.iter().map(|job| job["table"].as_str());
-    if !tables.eq(record.jobs.iter().map(|job| Some(job.table.as_str()))) {
-        return Err("its script fills other tables now".to_string());
-    }
-    for (job, stored) in record.jobs.iter_mut().zip(stored) {
+    let stored = stored_inserts(stored).into_iter();
+    let mut queries: BTreeMap<String, Option<String>> = stored
+        .map(|insert| (sink_name(&insert.table, insert.occurrence), insert.query))
+        .collect();
+    for insert in record.jobs.iter_mut().flat_map(|job| &mut job.inserts) {
+        let query = queries.remove(&insert.sink_name());
         // The plan is what it was: bounded reads end where they said, commits go on naming it.
-        job.query = stored["query"].as_str().map(ToString::to_string);
+        insert.query = query.ok_or("its script fills other tables now")?;
     }
-    Ok(record)
+    match queries.is_empty() {
+        true => Ok(record),
+        false => Err("its script fills other tables now".to_string()),
+    }
 }

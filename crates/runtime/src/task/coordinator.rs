@@ -86,9 +86,13 @@ pub(super) enum Action {
     /// Show confirmed offsets as a consumer group's.
     Publish(Vec<SplitOffset>),
     /// A table has what was pending.
-    Confirmed(Confirmation),
+    Confirmed {
+        sink: usize,
+        confirmation: Confirmation,
+    },
     /// A commit failed and is tried again.
     Retried {
+        sink: usize,
         table: String,
         error: ConnectorError,
     },
@@ -532,8 +536,8 @@ impl Coordinator {
                     backoff: (backoff * 2).min(LONGEST_BACKOFF),
                 };
                 self.commits.insert(commit.clone(), waits);
-                let (_, table) = commit;
-                actions.push(Action::Retried { table, error });
+                let (sink, table) = commit;
+                actions.push(Action::Retried { sink, table, error });
             }
             Err(error) => self.over(Err(error), actions),
         }
@@ -558,11 +562,12 @@ impl Coordinator {
         if is_main {
             let ranges = done.iter().flat_map(|pending| &pending.ranges);
             let event_time = done.iter().filter_map(|pending| pending.max_event_time);
-            actions.push(Action::Confirmed(Confirmation {
+            let confirmation = Confirmation {
                 rows: ranges.map(|range| range.rows).sum(),
                 event_time: event_time.max(),
                 snapshot_id,
-            }));
+            };
+            actions.push(Action::Confirmed { sink, confirmation });
         }
         // Epochs that were sealed since the commit was ordered stay.
         chain.confirm(dropped_by(confirmed, chain.chain.len()));

@@ -100,9 +100,9 @@ impl Driver {
                         (self.order)(Order { sink, table, chain });
                     }
                     Action::Publish(ends) => (self.publish)(&ends),
-                    Action::Confirmed(confirmation) => {
+                    Action::Confirmed { sink, confirmation } => {
                         let now = self.clock.now_ms();
-                        self.status.update(|status| {
+                        self.status.update_sink(sink, |status| {
                             status.commits += 1;
                             status.committed_rows += confirmation.rows;
                             status.commit_at_ms = now;
@@ -111,10 +111,10 @@ impl Driver {
                                 status.committed_event_time.max(confirmation.event_time);
                         });
                     }
-                    Action::Retried { table, error } => {
+                    Action::Retried { sink, table, error } => {
                         tracing::warn!(table, error = %error, detail = error.detail, "commit failed; trying again");
                         self.status.update(|status| {
-                            status.commit_retries += 1;
+                            status.sinks[sink].commit_retries += 1;
                             status.last_error = Some(error.to_string());
                         });
                     }
@@ -129,7 +129,8 @@ impl Driver {
     pub(super) fn answered(&mut self, answer: Answer) -> Result<Option<Ended>, ConnectorError> {
         if answer.table == self.sinks[answer.sink].table() && answer.outcome.is_ok() {
             let took = answer.took;
-            self.status.update(|status| status.commit_duration = took);
+            self.status
+                .update_sink(answer.sink, |status| status.commit_duration = took);
         }
         let mine = self.store.is_mine();
         self.handle(Input::Committed {
@@ -197,7 +198,7 @@ impl Driver {
         if !letters.is_empty() {
             self.sinks[sink].dead_letters(letters)?;
         }
-        self.status.update(|status| {
+        self.status.update_sink(sink, |status| {
             status.rows_out += rows as u64;
             status.dead_letters += dead;
         });

@@ -40,11 +40,7 @@ impl Planner<'_> {
                 bound.join("\n")
             );
             if jobs > 1 || bound.len() > 1 {
-                let still = match bound.len() {
-                    1 => "",
-                    _ => "; for now each of its INSERTs is run by itself",
-                };
-                text = format!("Job {} of {jobs}, over {reads}{still}\n\n{text}", at + 1);
+                text = format!("Job {} of {jobs}, over {reads}\n\n{text}", at + 1);
             }
             self.plan.explanations.push(Explanation { text, text_span });
         }

@@ -13,7 +13,7 @@ use lw_graph::{
     SourceColumn, SourceSpec, StartupMode, TypeKind, Value,
 };
 use lw_protocol::{BatchBuilder, Compression};
-use lw_runtime::connector::{ConnectorError, Connectors, Output, Owner, Source};
+use lw_runtime::connector::{ConnectorError, Connectors, NamedSink, Output, Owner, Source};
 use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::{PlannedScript, Planner};
@@ -186,8 +186,8 @@ impl Connectors for Wiring {
         Ok(Box::new(source))
     }
 
-    fn sink(&self, spec: &SinkSpec, owner: &Owner) -> Result<Output, ConnectorError> {
-        let SinkSpec::Iceberg(spec) = spec else {
+    fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError> {
+        let SinkSpec::Iceberg(spec) = sink.spec else {
             unreachable!("the graph has no other sink");
         };
         let (network, clock, ids) = (&self.network, &self.clock, &self.ids);

@@ -132,7 +132,7 @@ fn text(action: &Action) -> String {
             format!("commit {sequences:?} to {table}")
         }
         Action::Publish(ends) => format!("publish {}", ends[0].next),
-        Action::Confirmed(_) => "confirmed".to_string(),
+        Action::Confirmed { .. } => "confirmed".to_string(),
         Action::Retried { error, .. } => format!("retried after \"{error}\""),
         Action::End(Ok(ended)) => format!("end: {ended:?}"),
         Action::End(Err(error)) => format!("end: {error}"),

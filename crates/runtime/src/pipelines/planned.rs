@@ -1,0 +1,99 @@
+//! A script, planned: its jobs, and the `INSERT`s of each.
+//!
+//! A job is what is read, computed and written as one: the `INSERT`s of a statement set that share a scan. Each of them stays
+//! itself through every change of the script around it: its table says which one it is, and where several go into one, its
+//! number among them; not its place, and not its job.
+
+use super::plan::{FNV_OFFSET, fnv, plan_id};
+use crate::connector::NamedSink;
+use crate::job::{InsertSpec, manifest_key};
+use crate::manifest::sink_name;
+use lw_graph::{JobGraph, SinkSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// `INSERT`s that read one scan, planned as one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedJob {
+    pub graph: JobGraph,
+    /// In the order of the graph's sinks, at least one.
+    pub inserts: Vec<PlannedInsert>,
+    /// `properties.group.id`, else `lakeward-<pipeline>`.
+    pub group: Option<String>,
+}
+
+/// One `INSERT INTO` of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedInsert {
+    /// `namespace.table`.
+    pub table: String,
+    /// Which of the script's `INSERT`s into this table it is. Only sinks that are no tables take several.
+    pub occurrence: usize,
+    /// The `INSERT` by itself, as an audit runs it again; `None` where it has the job for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<JobGraph>,
+    /// What the query means, as [`query_id`] has it; `None` in records from before it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+/// What [`PlannedInsert::query`] holds of the text that says what an `INSERT` means: 32 hexadecimal digits.
+pub fn query_id(definition: &str) -> String {
+    let hash = fnv(FNV_OFFSET, definition.as_bytes());
+    format!("{hash:032x}")
+}
+
+impl PlannedInsert {
+    /// What manifests call its sink.
+    pub fn sink_name(&self) -> String {
+        sink_name(&self.table, self.occurrence)
+    }
+
+    /// The id of its plan, which commits name. Where it is not known what the query means, the whole script stands for it.
+    pub(super) fn plan_id(&self, sql: &str, settings: &BTreeMap<String, String>) -> String {
+        let query = self.query.as_deref().unwrap_or(sql);
+        plan_id(query, &self.table, self.occurrence, settings)
+    }
+}
+
+impl PlannedJob {
+    /// The key of the job's manifest, which is that of its first sink.
+    ///
+    /// # Panics
+    /// Without an `INSERT`.
+    pub(super) fn manifest_key(&self, pipeline: Uuid) -> String {
+        let first = &self.inserts[0];
+        manifest_key(pipeline, &first.table, first.occurrence)
+    }
+
+    /// The `index`-th `INSERT` by itself.
+    pub fn alone(&self, index: usize) -> &JobGraph {
+        self.inserts[index].alone.as_ref().unwrap_or(&self.graph)
+    }
+
+    pub(super) fn sinks(&self) -> impl Iterator<Item = NamedSink<'_>> {
+        let inserts = self.inserts.iter();
+        let named = inserts.map(|insert| (&*insert.table, insert.occurrence));
+        NamedSink::all(&self.graph, named)
+    }
+
+    /// The tables that it fills. What is printed or dropped is nobody's.
+    pub(super) fn owned_tables(&self) -> impl Iterator<Item = &str> {
+        let owned = self.sinks().filter(|sink| match sink.spec {
+            SinkSpec::Print { .. } | SinkSpec::Blackhole => false,
+            SinkSpec::Iceberg(_) => true,
+        });
+        owned.map(|sink| sink.table)
+    }
+
+    /// All of its `INSERT`s, as a running job has them.
+    pub(super) fn specs(&self, sql: &str, settings: &BTreeMap<String, String>) -> Vec<InsertSpec> {
+        let spec = |insert: &PlannedInsert| InsertSpec {
+            table: insert.table.clone(),
+            occurrence: insert.occurrence,
+            plan: insert.plan_id(sql, settings),
+        };
+        self.inserts.iter().map(spec).collect()
+    }
+}
