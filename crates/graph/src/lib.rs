@@ -13,6 +13,7 @@
 //!
 //! Layer L0.
 
+mod aggregate;
 mod expr;
 mod function;
 mod job;
@@ -22,6 +23,7 @@ mod uid;
 mod value;
 mod window;
 
+pub use aggregate::{AggregateCall, AggregateFunction};
 pub use expr::{BadSteps, Expr};
 pub use function::{
     Definition, Family, Function, MISSING, Missing, SignatureError, Syntax, UnknownFunction,
@@ -35,6 +37,4 @@ pub use names::name_in_files;
 pub use types::{Field, LogicalType, Schema, TypeKind};
 pub use uid::OperatorUid;
 pub use value::Value;
-pub use window::{
-    AggregateCall, AggregateFunction, SortKey, Window, WindowProperty, WindowShape, Windowing,
-};
+pub use window::{SortKey, Window, WindowProperty, WindowShape, Windowing};

@@ -4,7 +4,6 @@
 //! millisecond. What the arithmetic is (grids, daylight saving time, the merging of sessions) is the runtime's business; here is
 //! what a script asked for, already checked: sizes are positive, and the size of a `Hop` or `Cumulate` is a multiple of its step.
 
-use crate::LogicalType;
 use serde::{Deserialize, Serialize};
 
 /// How event time is cut.
@@ -57,41 +56,6 @@ pub enum WindowProperty {
     Time,
 }
 
-/// One aggregate over the rows of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct AggregateCall {
-    pub function: AggregateFunction,
-    /// Columns of the input. None: `COUNT(*)`.
-    pub arguments: Vec<usize>,
-    /// Each combination of arguments counts once.
-    pub distinct: bool,
-    /// A BOOLEAN column: only rows for which it is TRUE count.
-    pub filter: Option<usize>,
-    pub ty: LogicalType,
-}
-
-/// Flink's aggregate functions.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum AggregateFunction {
-    Count,
-    Sum,
-    Avg,
-    Min,
-    Max,
-    StddevPop,
-    StddevSamp,
-    VarPop,
-    VarSamp,
-    FirstValue,
-    LastValue,
-    ListAgg {
-        separator: String,
-    },
-    /// Each value with how often it was there: a MAP, as which Flink's sinks write a MULTISET.
-    Collect,
-    ArrayAgg,
-}
-
 /// One column by which rows are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SortKey {
@@ -107,27 +71,6 @@ impl WindowShape {
             WindowShape::Hop { .. } => "HOP",
             WindowShape::Cumulate { .. } => "CUMULATE",
             WindowShape::Session { .. } => "SESSION",
-        }
-    }
-}
-
-impl AggregateFunction {
-    pub fn name(&self) -> &'static str {
-        match self {
-            AggregateFunction::Count => "COUNT",
-            AggregateFunction::Sum => "SUM",
-            AggregateFunction::Avg => "AVG",
-            AggregateFunction::Min => "MIN",
-            AggregateFunction::Max => "MAX",
-            AggregateFunction::StddevPop => "STDDEV_POP",
-            AggregateFunction::StddevSamp => "STDDEV_SAMP",
-            AggregateFunction::VarPop => "VAR_POP",
-            AggregateFunction::VarSamp => "VAR_SAMP",
-            AggregateFunction::FirstValue => "FIRST_VALUE",
-            AggregateFunction::LastValue => "LAST_VALUE",
-            AggregateFunction::ListAgg { .. } => "LISTAGG",
-            AggregateFunction::Collect => "COLLECT",
-            AggregateFunction::ArrayAgg => "ARRAY_AGG",
         }
     }
 }

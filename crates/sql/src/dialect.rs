@@ -1,8 +1,8 @@
 //! What `sqlparser` must be told about Flink's expressions; statements never reach it.
 //!
 //! Three forms need a hook. `CAST(e AS type)`: Flink's types (`ROW<…>`, `MAP<…>`, `TIMESTAMP_LTZ(3)`) are not sqlparser's, so the
-//! type is only skipped here and its place kept, and `parse::types` reads it from there. `TABLE t` as an argument (window table
-//! functions): parsed, so that the planner can say what is not supported instead of "syntax error". `POSITION(a IN b)`: parsed once.
+//! type is only skipped here and its place kept, and `parse::types` reads it from there. `TABLE t PARTITION BY a` as an argument (window
+//! table functions). `POSITION(a IN b)`: parsed once.
 
 use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName};
 use sqlparser::dialect::{Dialect, Precedence};
@@ -133,12 +133,28 @@ fn skip_to_closing(parser: &mut Parser) -> Result<DataType, ParserError> {
     Ok(DataType::Custom(ObjectName::from(vec![name]), Vec::new()))
 }
 
+/// `TABLE t`, `TABLE t PARTITION BY a`, `TABLE t PARTITION BY (a, b)`: the name and the columns behind it, as a list under TABLE.
 fn parse_table_argument(parser: &mut Parser) -> Result<Expr, ParserError> {
-    parser.next_token();
+    let table = parser.next_token();
     let name = parser.parse_object_name(false)?;
     let idents = name
         .0
         .into_iter()
         .filter_map(|part| part.as_ident().cloned());
-    Ok(Expr::CompoundIdentifier(idents.collect()))
+    let mut list = vec![Expr::CompoundIdentifier(idents.collect())];
+    if parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
+        if parser.consume_token(&Token::LParen) {
+            list.extend(parser.parse_comma_separated(Parser::parse_expr)?);
+            parser.expect_token(&Token::RParen)?;
+        } else {
+            list.push(parser.parse_expr()?);
+        }
+    }
+    Ok(Expr::Prefixed {
+        prefix: Ident::with_span(table.span, TABLE),
+        value: Box::new(Expr::Tuple(list)),
+    })
 }
+
+/// Before the list that [`parse_table_argument`] makes.
+pub(crate) const TABLE: &str = "TABLE";

@@ -7,6 +7,8 @@ use lw_graph::{SourceSpec, StartupMode};
 
 mod window;
 
+pub(crate) use window::Names;
+
 /// The plan, one operator per line. What several operators read stands below the first of them.
 pub fn explain(graph: &JobGraph) -> String {
     let mut readers = vec![0; graph.nodes.len()];

@@ -13,15 +13,18 @@ mod coerce;
 mod describe;
 mod expr;
 mod function;
+mod group;
 mod insert;
 mod like;
 mod literal;
 mod lower;
 mod query;
+mod rank;
 mod refuse;
 mod scope;
 mod set;
 mod table;
+mod tvf;
 
 use crate::Result;
 use crate::catalog::{Catalog, Object, Path};

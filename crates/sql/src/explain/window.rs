@@ -1,12 +1,13 @@
 //! Operators over windows, as Flink prints them as far as they are the same.
 
-use lw_graph::{AggregateCall, AggregateFunction, JobGraph, Node, Operator, Schema, SortKey};
+use lw_graph::{AggregateCall, AggregateFunction, JobGraph, Node, Operator, SortKey};
 use lw_graph::{Window, WindowShape, Windowing};
 
 /// # Panics
 /// When the node's operator is not one over windows.
 pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
-    let names = Names(&graph.nodes[node.inputs[0]].schema);
+    let input = &graph.nodes[node.inputs[0]].schema;
+    let names = Names(input.names().map(String::from).collect());
     let (of, uid) = node.operator.windowed().expect("it is over windows");
     let mut parts: Vec<String> = Vec::new();
     match &node.operator {
@@ -54,12 +55,12 @@ pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
     format!("{of}({}, uid=[{uid}])", parts.join(", "))
 }
 
-/// The names of the input's columns.
-struct Names<'a>(&'a Schema);
+/// The names of an input's columns, for what is said of an operator over it.
+pub(crate) struct Names(pub Vec<String>);
 
-impl Names<'_> {
+impl Names {
     fn name(&self, column: usize) -> &str {
-        &self.0.fields[column].name
+        &self.0[column]
     }
 
     fn names(&self, columns: &[usize]) -> String {
@@ -67,12 +68,12 @@ impl Names<'_> {
         names.join(", ")
     }
 
-    fn listed(&self, what: &str, columns: &[usize]) -> Option<String> {
+    pub(crate) fn listed(&self, what: &str, columns: &[usize]) -> Option<String> {
         let names = self.names(columns);
         (!columns.is_empty()).then(|| format!("{what}=[{names}]"))
     }
 
-    fn window(&self, window: &Window) -> String {
+    pub(crate) fn window(&self, window: &Window) -> String {
         let Window {
             shape,
             offset,
@@ -98,7 +99,7 @@ impl Names<'_> {
         text + &of_zone(zone) + ")"
     }
 
-    fn windowing(&self, windowing: &Windowing) -> String {
+    pub(crate) fn windowing(&self, windowing: &Windowing) -> String {
         match windowing {
             Windowing::Assign(window) => self.window(window),
             Windowing::Attached { start, end, zone } => {
@@ -108,7 +109,7 @@ impl Names<'_> {
         }
     }
 
-    fn call(&self, call: &AggregateCall) -> String {
+    pub(crate) fn call(&self, call: &AggregateCall) -> String {
         let mut arguments = match call.arguments.is_empty() {
             true => "*".to_string(),
             false => self.names(&call.arguments),
@@ -124,7 +125,7 @@ impl Names<'_> {
         text
     }
 
-    fn sort_key(&self, key: &SortKey) -> String {
+    pub(crate) fn sort_key(&self, key: &SortKey) -> String {
         let direction = if key.ascending { "ASC" } else { "DESC" };
         let nulls = if key.nulls_first { "FIRST" } else { "LAST" };
         format!("{} {direction} NULLS {nulls}", self.name(key.column))

@@ -10,9 +10,11 @@
 use crate::catalog::{ColumnSource, Table};
 use crate::diagnostic::Span;
 use crate::parse::OptionText;
-use lw_graph::{Expr, LogicalType, TypeKind, Value};
-use std::fmt::{self, Write};
+use lw_graph::{AggregateCall, Expr, LogicalType, SortKey, TypeKind, Value, Window};
+use lw_graph::{WindowProperty, Windowing};
 use std::rc::Rc;
+
+mod show;
 
 /// An operator over others, with what it gives.
 #[derive(Debug)]
@@ -34,6 +36,69 @@ pub(super) enum Algebra {
         column: usize,
         expression: Expr,
     },
+    /// Each row with each of its windows: `window_start`, `window_end` and `window_time` behind the input's columns.
+    Windows {
+        input: Box<Relation>,
+        window: Window,
+        /// Of a session.
+        partition: Vec<usize>,
+    },
+    /// One row for each combination of keys in each window: the keys, the window's start, end and time, the aggregates.
+    Aggregate {
+        input: Box<Relation>,
+        windowing: Windowing,
+        keys: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        span: Span,
+    },
+    /// The rows of each combination of keys in each window, numbered from 1; the number behind the input's columns.
+    Numbered {
+        input: Box<Relation>,
+        windowing: Windowing,
+        keys: Vec<usize>,
+        order: Vec<SortKey>,
+        /// The numbers that somebody reads, from and to.
+        ranks: Ranks,
+        span: Span,
+    },
+}
+
+/// A range of ranks, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ranks {
+    pub first: u64,
+    pub last: Option<u64>,
+}
+
+impl Ranks {
+    pub(super) const ALL: Ranks = Ranks {
+        first: 1,
+        last: None,
+    };
+
+    pub(super) fn and(self, other: Ranks) -> Ranks {
+        Ranks {
+            first: self.first.max(other.first),
+            last: match (self.last, other.last) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+        }
+    }
+}
+
+/// Which window a column is of, and what it tells of it.
+#[derive(Clone, Debug)]
+pub(super) struct WindowColumn {
+    pub of: Rc<WindowOf>,
+    pub property: WindowProperty,
+}
+
+/// One call of a window function: columns of it are known by it, wherever they are handed on to.
+#[derive(Debug)]
+pub(super) struct WindowOf {
+    /// Of a TIMESTAMP_LTZ: the session's time zone.
+    pub zone: Option<String>,
 }
 
 /// A table, where a query reads it.
@@ -56,6 +121,8 @@ pub(super) struct Attribute {
     pub ty: Option<LogicalType>,
     /// Whether the watermark is about it (Flink's `*ROWTIME*`).
     pub rowtime: bool,
+    /// What it tells of a window, where a window function made it.
+    pub window: Option<WindowColumn>,
     pub span: Span,
 }
 
@@ -102,6 +169,7 @@ impl Relation {
                     name: column.name.clone(),
                     ty,
                     rowtime: false,
+                    window: None,
                     span: column.span,
                 };
                 (position, attribute)
@@ -133,6 +201,7 @@ impl Relation {
                 name: column.name.clone(),
                 ty: expr.as_ref().map(|expr| expr.ty().clone()),
                 rowtime: false,
+                window: None,
                 span: column.span,
             };
             let expr = expr.map(|expr| expr.map_columns(&mut |at| given(at)));
@@ -176,7 +245,10 @@ impl Relation {
 
     fn constant(&self, index: usize) -> Option<&Expr> {
         match &self.operator {
-            Algebra::Scan(_) => None,
+            Algebra::Scan(_) | Algebra::Aggregate { .. } => None,
+            Algebra::Windows { input, .. } | Algebra::Numbered { input, .. } => {
+                (index < input.columns.len()).then(|| input.constant(index))?
+            }
             Algebra::Filter(input, _) | Algebra::Watermark { input, .. } => input.constant(index),
             Algebra::Project(_, exprs) => {
                 Some(&exprs[index]).filter(|expr| matches!(expr, Expr::Literal { .. }))
@@ -190,7 +262,27 @@ impl Relation {
             Algebra::Scan(scan) => scan,
             Algebra::Project(input, _)
             | Algebra::Filter(input, _)
-            | Algebra::Watermark { input, .. } => input.source(),
+            | Algebra::Watermark { input, .. }
+            | Algebra::Windows { input, .. }
+            | Algebra::Aggregate { input, .. }
+            | Algebra::Numbered { input, .. } => input.source(),
+        }
+    }
+
+    /// Whether a column is the rank of a row; nobody reads others than these from here on. Rows between a rank and the condition on
+    /// it may be filtered: which rows have which rank was settled before.
+    pub(super) fn keep_ranks(&mut self, column: usize, kept: Ranks) -> bool {
+        match &mut self.operator {
+            Algebra::Filter(input, _) => input.keep_ranks(column, kept),
+            Algebra::Project(input, exprs) => match &exprs[column] {
+                Expr::Column { index, .. } => input.keep_ranks(*index, kept),
+                _ => false,
+            },
+            Algebra::Numbered { input, ranks, .. } if column == input.columns.len() => {
+                *ranks = ranks.and(kept);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -200,74 +292,5 @@ fn refused() -> Expr {
     Expr::Literal {
         value: Value::Null,
         ty: TypeKind::Null.nullable(),
-    }
-}
-
-impl fmt::Display for Attribute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.ty {
-            Some(ty) if self.rowtime && !ty.nullable => {
-                write!(f, "{} {} *ROWTIME* NOT NULL", self.name, ty.kind)
-            }
-            Some(ty) if self.rowtime => write!(f, "{} {} *ROWTIME*", self.name, ty.kind),
-            Some(ty) => write!(f, "{} {ty}", self.name),
-            None => write!(f, "{} ?", self.name),
-        }
-    }
-}
-
-/// One operator per line, its input below it; behind an operator the columns that it makes or changes.
-impl fmt::Display for Relation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut relation = Some(self);
-        let mut depth = 0;
-        while let Some(Relation { operator, columns }) = relation {
-            if let Some(indents) = usize::checked_sub(depth, 1) {
-                write!(f, "{}+- ", "   ".repeat(indents))?;
-            }
-            depth += 1;
-            let (input, made) = match operator {
-                Algebra::Scan(_) => (None, &columns[..]),
-                Algebra::Project(input, _) => (Some(&**input), &columns[..]),
-                Algebra::Filter(input, _) => (Some(&**input), &[][..]),
-                Algebra::Watermark { input, column, .. } => {
-                    (Some(&**input), &columns[*column..=*column])
-                }
-            };
-            relation = input;
-            let made: Vec<String> = made.iter().map(Attribute::to_string).collect();
-            match made.is_empty() {
-                true => writeln!(f, "{operator}")?,
-                false => writeln!(f, "{operator} -> [{}]", made.join(", "))?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Algebra {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Algebra::Scan(scan) => {
-                write!(f, "Scan({}", scan.table.path)?;
-                if scan.options.len() != scan.table.options.len() {
-                    f.write_str(", with hints")?;
-                }
-                f.write_char(')')
-            }
-            Algebra::Project(_, exprs) => {
-                let exprs: Vec<String> = exprs.iter().map(Expr::to_string).collect();
-                write!(f, "Project({})", exprs.join(", "))
-            }
-            Algebra::Filter(_, condition) => write!(f, "Filter({condition})"),
-            Algebra::Watermark {
-                column,
-                expression,
-                input,
-            } => {
-                let name = &input.columns[*column].name;
-                write!(f, "Watermark({name} AS {expression})")
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! is copied, so views upon views that double a column each cost one node each. A node's operands stand before it, so whoever
 //! walks the nodes backwards sees every use of a node before the node.
 
-use lw_graph::{Expr, Function, LogicalType, TypeKind, Value};
+use lw_graph::{Expr, Function, LogicalType, OperatorUid, TypeKind, Value};
 use std::collections::HashMap;
 
 /// Position of a node.
@@ -108,6 +108,14 @@ impl Arena {
             let ty = TypeKind::Boolean.nullable().with_nullable(nullable);
             self.intern(Form::Call(Function::And, vec![all, condition]), ty, None)
         })
+    }
+
+    pub(super) fn digests<'a>(&'a self, base: &'a HashMap<usize, String>) -> Digests<'a> {
+        Digests {
+            arena: self,
+            base,
+            known: HashMap::new(),
+        }
     }
 
     pub(super) fn give_name(&mut self, id: Id, name: &str) {
@@ -217,6 +225,43 @@ impl Arena {
                 }
             }
         })
+    }
+}
+
+/// Hashes of expressions: of what they mean, whatever else the arena holds and however its columns are called.
+pub(super) struct Digests<'a> {
+    arena: &'a Arena,
+    /// What the columns are.
+    base: &'a HashMap<usize, String>,
+    known: HashMap<Id, String>,
+}
+
+impl Digests<'_> {
+    pub(super) fn of(&mut self, id: Id) -> String {
+        if let Some(known) = self.known.get(&id) {
+            return known.clone();
+        }
+        let node = &self.arena.nodes[id];
+        let operands = node.form.operands();
+        let operands: Vec<String> = operands
+            .iter()
+            .map(|(operand, _)| self.of(*operand))
+            .collect();
+        let operands = operands.join(",");
+        let own = match &node.form {
+            Form::Column(index, _) => self.base[index].clone(),
+            Form::Literal(..) => match self.arena.expr(id, |_| Err(())) {
+                Ok(literal) => format!("{literal} {}", node.ty),
+                Err(()) => unreachable!("a literal has no operands"),
+            },
+            Form::Field(_, index) => format!("field {index}"),
+            Form::Call(function, _) => format!("{} {}", function.definition().name, node.ty),
+            Form::Cast { or_null, .. } => format!("cast {} {or_null}", node.ty),
+            Form::Case { .. } => format!("case {}", node.ty),
+        };
+        let digest = OperatorUid::of(&format!("{own}({operands})")).to_string();
+        self.known.insert(id, digest.clone());
+        digest
     }
 }
 

@@ -135,6 +135,7 @@ fn row(table: &Table, position: usize, column: &Column) -> [String; 6] {
         name: column.name.clone(),
         ty: Some(column.ty.clone()),
         rowtime: watermark.is_some(),
+        window: None,
         span: column.span,
     });
     if table

@@ -6,7 +6,9 @@
 use super::coerce::arithmetic;
 use super::coerce::{call, call_with, case, comparison, must_be_boolean, negate, refuse_cast};
 use super::function;
+use super::group::Grouped;
 use super::literal;
+use super::rank::Numbers;
 use super::scope::{Scope, field_of};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
@@ -23,6 +25,12 @@ pub(crate) struct Binder<'a> {
     fallback: Span,
     /// Nodes that were copied so far.
     copied: Cell<usize>,
+    /// Where the query has groups: names are then of what they give.
+    pub grouped: Option<&'a Grouped<'a>>,
+    /// Where rows may be numbered.
+    pub numbers: Option<&'a Numbers<'a>>,
+    /// Why there is no aggregate here, and what to write.
+    pub no_aggregate: Option<[&'static str; 2]>,
 }
 
 /// A column of a view *is* its expression, so columns that use it twice, in views upon views, double it each time.
@@ -36,6 +44,17 @@ impl<'a> Binder<'a> {
             scope,
             fallback,
             copied: Cell::new(0),
+            grouped: None,
+            numbers: None,
+            no_aggregate: None,
+        }
+    }
+
+    /// A column as it is known here.
+    pub(crate) fn seen(&self, column: Expr, span: Span) -> Result<Expr> {
+        match self.grouped {
+            Some(grouped) => grouped.column(column, span),
+            None => Ok(column),
         }
     }
 
@@ -76,6 +95,9 @@ impl<'a> Binder<'a> {
     pub(crate) fn bind(&self, expr: &ast::Expr) -> Result<Expr> {
         use ast::Expr as E;
         let span = self.place(expr);
+        if let Some(key) = self.grouped.and_then(|grouped| grouped.key(expr)) {
+            return Ok(key);
+        }
         match expr {
             E::Identifier(name)
                 if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("UNKNOWN") =>
@@ -84,9 +106,13 @@ impl<'a> Binder<'a> {
                 Ok(literal::cast(null, &TypeKind::Boolean))
             }
             E::Identifier(name) => {
-                self.counted(self.scope.column(std::slice::from_ref(name), span)?, span)
+                let column = self.scope.column(std::slice::from_ref(name), span)?;
+                self.counted(self.seen(column, span)?, span)
             }
-            E::CompoundIdentifier(parts) => self.counted(self.scope.column(parts, span)?, span),
+            E::CompoundIdentifier(parts) => {
+                let column = self.scope.column(parts, span)?;
+                self.counted(self.seen(column, span)?, span)
+            }
             E::CompoundFieldAccess { root, access_chain } => {
                 self.fields(expr, root, access_chain, span)
             }

@@ -2,11 +2,13 @@
 
 use super::coerce::{arithmetic, call, call_with, case, must_be_boolean, unify};
 use super::expr::{Binder, run_on_flink};
+use super::group::{auxiliary, endless};
 use super::literal::{self, cast};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::did_you_mean;
-use lw_graph::{Expr, Function, MISSING, Syntax, TypeKind, Value, rounded_decimal};
+use lw_graph::rounded_decimal;
+use lw_graph::{AggregateFunction, Expr, Function, MISSING, Syntax, TypeKind, Value};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 /// Planned as something else: IF as CASE, IFNULL as COALESCE; CAST is a form of syntax.
@@ -54,8 +56,10 @@ const WINDOWS: &[&str] = &[
     "TUMBLE_ROWTIME",
     "HOP_START",
     "HOP_END",
+    "HOP_ROWTIME",
     "SESSION_START",
     "SESSION_END",
+    "SESSION_ROWTIME",
     "DESCRIPTOR",
 ];
 
@@ -80,9 +84,28 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
     let parts: Vec<&ast::Ident> = f.name.0.iter().filter_map(|part| part.as_ident()).collect();
     let name = parts.last().map_or("", |ident| ident.value.as_str());
     let upper = name.to_ascii_uppercase();
+    if f.over.is_some() && parts.len() == 1 {
+        return match binder.numbers {
+            Some(numbers) => numbers.call(binder, f, span),
+            None => Err(refuse(&f.name.to_string(), &upper, true, span)),
+        };
+    }
+    if let (Some(grouped), 1) = (binder.grouped, parts.len()) {
+        if let Some(aggregate) = AggregateFunction::named(&upper) {
+            return grouped.aggregate(aggregate, f, span);
+        }
+        if let Some((window, property)) = auxiliary(&upper) {
+            return grouped.property(f, window, property, span);
+        }
+    }
+    if AggregateFunction::named(&upper).is_some()
+        && let Some([why, hint]) = binder.no_aggregate
+    {
+        return Err(Diagnostic::error("group", span, why).hint(hint));
+    }
     let planned = REWRITTEN.contains(&upper.as_str()) || Function::named(&upper).is_some();
-    if parts.len() != 1 || !planned || f.over.is_some() {
-        return Err(refuse(&f.name.to_string(), &upper, f.over.is_some(), span));
+    if parts.len() != 1 || !planned {
+        return Err(refuse(&f.name.to_string(), &upper, false, span));
     }
     if f.filter.is_some() || f.null_treatment.is_some() || !f.within_group.is_empty() {
         return Err(Diagnostic::unsupported(
@@ -398,16 +421,19 @@ fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
             format!("{upper} over a window is"),
         ));
     }
-    if aggregate {
-        return Diagnostic::unsupported(span, format!("the aggregate function {upper} is"))
-            .detail("This version runs queries that turn each record into a row: projections and filters.")
-            .hint("land the rows with this pipeline and aggregate with `lakeward sql` or dbt, or run this script on an Apache Flink cluster");
+    if AggregateFunction::named(upper).is_some() {
+        return endless(span, &format!("{upper} over rows without a window is"));
     }
-    if WINDOWS.contains(&upper) {
+    if aggregate {
         return run_on_flink(Diagnostic::unsupported(
             span,
-            format!("the window function {upper} is"),
+            format!("the aggregate function {upper} is"),
         ));
+    }
+    if WINDOWS.contains(&upper) {
+        let message = format!("{upper} stands in FROM or GROUP BY");
+        return Diagnostic::error("window", span, message)
+            .hint("FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(event_time), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end");
     }
     if CLOCKS.contains(&upper) {
         return Diagnostic::unsupported(span, format!("{upper} is"))

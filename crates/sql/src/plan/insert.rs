@@ -187,6 +187,7 @@ fn match_columns(
                 name: column.name.clone(),
                 ty: Some(expr.ty().clone()),
                 rowtime: false,
+                window: None,
                 span: column.span,
             };
             (attribute, Some(expr))

@@ -1,21 +1,28 @@
 //! Relations over one scan into one job graph: what is read, computed and written, each once.
 //!
-//! 1. *Fuse.* All projections, filters and watermarks between the scan and a sink become expressions over the scan's columns
-//!    (`arena`): the conditions of a branch, one behind the other, and what it writes. That merges projections and filters, and
-//!    moves filters below projections, where Flink's rules have them too.
-//! 2. *Prune.* The source gives what some expression reads.
+//! 1. *Fuse* (`fuse`). All projections, filters and watermarks between the scan and the first operator with state, between two of
+//!    those, and up to a sink, become expressions over the columns of what is below (`arena`): the conditions, one behind the other,
+//!    and what is read above. That merges projections and filters, and moves filters below projections, where Flink's rules have
+//!    them too.
+//! 2. *Prune* (`prune`). An operator gives what somebody reads, the source too. Then each operator with state has its uid.
 //! 3. *Share.* An expression that is used more than once is computed once, as a column of a projection below the first operator
 //!    that needs it; unless that would compute it for a row for which nobody does (behind `CASE`, the right side of `AND`) and it
 //!    may fail there.
 //! 4. The watermark stands above the source and below every filter: rows that no query keeps move event time too.
 
-use super::algebra::{Algebra, Relation};
+mod fuse;
+mod prune;
+
+use self::fuse::{Computed, Fused, Segment, Stage, Watermark};
+use self::prune::Lineage;
+use super::algebra::Relation;
 use super::arena::{Arena, Form, Id};
 use crate::Result;
 use crate::catalog::ColumnSource;
+use crate::connector::key_name;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{Expr, Field, JobGraph, KafkaSource, Node, NodeId, Operator, Schema};
-use lw_graph::{SinkSpec, SourceColumn, SourceSpec};
+use lw_graph::{Expr, Field, JobGraph, KafkaSource, Node, NodeId, Operator, OperatorUid};
+use lw_graph::{Schema, SinkSpec, SourceColumn, SourceSpec, TypeKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -50,13 +57,22 @@ const MOST_LEVELS: usize = 200;
 /// # Errors
 /// An expression that grows beyond all bounds where its parts cannot be shared.
 pub(super) fn lower(source: &KafkaSource, branches: &[&Branch]) -> Result<(JobGraph, Vec<NodeId>)> {
-    let mut fused = Fused::default();
-    let computed: Vec<Computed> = branches
+    let mut fused = Fused::new();
+    let mut computed: Vec<Computed> = branches
         .iter()
         .map(|branch| fused.branch(&branch.relation))
-        .collect();
-    let mut assembly = Assembly::new(&fused.arena, branches[0].span);
-    let later: Vec<Id> = computed.iter().flat_map(Computed::roots).collect();
+        .collect::<Result<_>>()?;
+    for branch in &mut computed {
+        let mut lineage = scanned(source, &branches[0].relation, &fused);
+        for at in 0..branch.stages.len() {
+            let above = &fused.arenas[branch.above(at).arena];
+            let stage = &mut branch.stages[at];
+            lineage.name(stage, &fused.arenas[stage.below.arena], above);
+        }
+    }
+    let mut assembly = Assembly::new(&fused.arenas, branches[0].span);
+    let bottoms: Vec<&Segment> = computed.iter().map(Computed::bottom).collect();
+    let later: Vec<Id> = bottoms.iter().flat_map(|bottom| bottom.roots()).collect();
     let stem = assembly.source(
         source.clone(),
         &branches[0].relation,
@@ -64,7 +80,7 @@ pub(super) fn lower(source: &KafkaSource, branches: &[&Branch]) -> Result<(JobGr
         &later,
     );
     let stem = assembly.watermark(stem, fused.watermark, &later)?;
-    let stem = assembly.fork(stem, &computed)?;
+    let stem = assembly.fork(stem, &bottoms)?;
     let mut sinks = Vec::new();
     for (branch, computed) in branches.iter().zip(&computed) {
         assembly.begin(branch.span);
@@ -74,81 +90,27 @@ pub(super) fn lower(source: &KafkaSource, branches: &[&Branch]) -> Result<(JobGr
     Ok((JobGraph { nodes }, sinks))
 }
 
-/// All that is computed, in one arena.
-#[derive(Default)]
-struct Fused {
-    arena: Arena,
-    watermark: Option<Watermark>,
-}
-
-#[derive(Clone, Copy)]
-struct Watermark {
-    column: Id,
-    expression: Id,
-}
-
-/// What a branch computes.
-struct Computed {
-    condition: Option<Id>,
-    columns: Vec<Id>,
-}
-
-impl Computed {
-    fn roots(&self) -> impl Iterator<Item = Id> {
-        self.condition
-            .into_iter()
-            .chain(self.columns.iter().copied())
-    }
-}
-
-impl Fused {
-    fn branch(&mut self, relation: &Relation) -> Computed {
-        let mut conditions = Vec::new();
-        let columns = self.fuse(relation, &mut conditions);
-        Computed {
-            condition: self.arena.all(&conditions),
-            columns,
-        }
-    }
-
-    fn fuse(&mut self, relation: &Relation, conditions: &mut Vec<Id>) -> Vec<Id> {
-        match &relation.operator {
-            Algebra::Scan(_) => {
-                let columns = relation.columns.iter().enumerate();
-                let columns = columns.map(|(index, column)| {
-                    let ty = column.ty.as_ref().expect("a refused column is in no job");
-                    self.arena.column(index, &column.name, ty)
-                });
-                columns.collect()
-            }
-            Algebra::Project(input, exprs) => {
-                let input = self.fuse(input, conditions);
-                let columns = exprs.iter().zip(&relation.columns).map(|(expr, column)| {
-                    let id = self.arena.add(expr, &input);
-                    self.arena.give_name(id, &column.name);
-                    id
-                });
-                columns.collect()
-            }
-            Algebra::Filter(input, condition) => {
-                let input = self.fuse(input, conditions);
-                conditions.push(self.arena.add(condition, &input));
-                input
-            }
-            Algebra::Watermark {
-                input,
-                column,
-                expression,
-            } => {
-                let input = self.fuse(input, conditions);
-                self.watermark = Some(Watermark {
-                    column: input[*column],
-                    expression: self.arena.add(expression, &input),
-                });
-                input
-            }
-        }
-    }
+/// What the uids over a scan begin with: what is read and how its event time comes on. Where reading begins and how far it goes, and
+/// under which address the topics are reached, is no part of it.
+fn scanned(source: &KafkaSource, relation: &Relation, fused: &Fused) -> Lineage {
+    let table = &relation.source().table;
+    let positions = &relation.source().positions;
+    let base = positions.iter().enumerate().map(|(index, position)| {
+        let column = &table.columns[*position];
+        let text = match &column.source {
+            ColumnSource::Metadata(key) => format!("metadata {}", key_name(*key)),
+            _ => format!("value {} {}", column.name, column.ty),
+        };
+        (index, text)
+    });
+    let base: HashMap<usize, String> = base.collect();
+    let watermark = fused.watermark.map(|Watermark { column, expression }| {
+        let mut digests = fused.arenas[0].digests(&base);
+        format!("{} {}", digests.of(column), digests.of(expression))
+    });
+    let topics = source.topics.join(",");
+    let below = format!("kafka {topics} watermark {}", watermark.unwrap_or_default());
+    Lineage::new(base, below)
 }
 
 /// A place in the graph above which something is to be computed.
@@ -170,7 +132,11 @@ impl Place {
 
 /// The nodes of a job while they are put together.
 struct Assembly<'a> {
+    arenas: &'a [Arena],
+    /// Of the stage that is being put together.
     arena: &'a Arena,
+    /// The operators with state that are there already.
+    known: HashMap<OperatorUid, NodeId>,
     /// The INSERT that is being lowered.
     span: Span,
     nodes: Vec<Node>,
@@ -213,9 +179,11 @@ struct Uses {
 }
 
 impl<'a> Assembly<'a> {
-    fn new(arena: &'a Arena, span: Span) -> Assembly<'a> {
+    fn new(arenas: &'a [Arena], span: Span) -> Assembly<'a> {
         Assembly {
-            arena,
+            arenas,
+            arena: &arenas[0],
+            known: HashMap::new(),
             span,
             nodes: Vec::new(),
             written: HashSet::new(),
@@ -226,8 +194,14 @@ impl<'a> Assembly<'a> {
     /// From here on an expression that cannot be shared is counted for this INSERT.
     fn begin(&mut self, insert: Span) {
         self.span = insert;
-        self.written.clear();
         self.copies = 0;
+        self.enter(0);
+    }
+
+    /// What follows is over what another operator gives.
+    fn enter(&mut self, arena: usize) {
+        self.arena = &self.arenas[arena];
+        self.written.clear();
     }
 
     /// The source, with the columns that something reads.
@@ -299,18 +273,86 @@ impl<'a> Assembly<'a> {
 
     fn branch(&mut self, stem: Place, computed: &Computed, branch: &Branch) -> Result<NodeId> {
         let mut place = stem;
-        if let Some(condition) = computed.condition {
-            place = self.share(place, &Ahead::new(&[condition], &computed.columns))?;
-            let operator = Operator::Filter(self.expr(condition, &place)?);
-            place = self.over(place, operator)?;
+        for (at, stage) in computed.stages.iter().enumerate() {
+            place = self.stage(place, stage, computed.above(at).arena)?;
         }
-        place = self.share(place, &Ahead::new(&computed.columns, &[]))?;
-        let columns = computed.columns.iter();
+        let top = &computed.top;
+        place = self.kept(place, top)?;
+        place = self.share(place, &Ahead::new(&top.columns, &[]))?;
+        let columns = top.columns.iter();
         let columns = columns.map(|id| self.expr(*id, &place));
         let project = Operator::Project(columns.collect::<Result<_>>()?);
         let node = self.push(project, Some(place.node), branch.schema.clone());
         let sink = Operator::Sink(branch.sink.clone());
         Ok(self.push(sink, Some(node), branch.schema.clone()))
+    }
+
+    /// Only rows for which the condition is TRUE.
+    fn kept(&mut self, place: Place, segment: &Segment) -> Result<Place> {
+        let Some(condition) = segment.condition else {
+            return Ok(place);
+        };
+        let place = self.share(place, &Ahead::new(&[condition], &segment.columns))?;
+        let operator = Operator::Filter(self.expr(condition, &place)?);
+        self.over(place, operator)
+    }
+
+    /// An operator with state, over a projection of what it reads. One that another branch has is not there twice: it is the same
+    /// state.
+    fn stage(&mut self, place: Place, stage: &Stage, above: usize) -> Result<Place> {
+        let (_, uid) = stage.operator.windowed().expect("it is over windows");
+        if let Some(node) = self.known.get(&uid).copied() {
+            self.enter(above);
+            return Ok(Place::new(node, stage.gives.clone()));
+        }
+        let below = &stage.below;
+        let place = self.kept(place, below)?;
+        let place = self.share(place, &Ahead::new(&below.columns, &[]))?;
+        let place = match place.columns == below.columns {
+            true => place,
+            false => self.project(&place, below.columns.clone())?,
+        };
+        let input = self.nodes[place.node].schema.clone();
+        self.enter(above);
+        let schema = self.given(stage, &input);
+        let node = self.push(stage.operator.clone(), Some(place.node), schema);
+        self.known.insert(uid, node);
+        Ok(Place::new(node, stage.gives.clone()))
+    }
+
+    /// The columns of an operator with state. An aggregate may be NULL whatever its type says: a sum of DECIMALs that is too long.
+    fn given(&self, stage: &Stage, input: &Schema) -> Schema {
+        let passed = match &stage.operator {
+            Operator::WindowAggregate { keys, .. } => {
+                keys.iter().map(|key| input.fields[*key].clone()).collect()
+            }
+            _ => input.fields.clone(),
+        };
+        let calls = match &stage.operator {
+            Operator::WindowAggregate { aggregates, .. } => aggregates.len(),
+            _ => 0,
+        };
+        let mut names: HashSet<String> = passed.iter().map(|field| field.name.clone()).collect();
+        let mut fields = passed;
+        for (at, id) in stage.gives.iter().skip(fields.len()).enumerate() {
+            let node = self.arena.node(*id);
+            let Form::Column(_, own) = &node.form else {
+                unreachable!("what an operator gives is a column to those above");
+            };
+            let wanted = node.name.as_ref().unwrap_or(own);
+            let name = free_name(Some(wanted), &names);
+            names.insert(name.clone());
+            let counts = node.ty.kind == TypeKind::BigInt && !node.ty.nullable;
+            let ty = node.ty.clone();
+            fields.push(Field::new(
+                name,
+                match at < calls && !counts {
+                    true => ty.with_nullable(true),
+                    false => ty,
+                },
+            ));
+        }
+        Schema::new(fields)
     }
 
     /// An operator that gives what it is given.
@@ -322,7 +364,7 @@ impl<'a> Assembly<'a> {
 
     /// What several branches need is computed below the place where they part, if it cannot fail: a row that one of them has no use
     /// for must not be lost to the others.
-    fn fork(&mut self, stem: Place, branches: &[Computed]) -> Result<Place> {
+    fn fork(&mut self, stem: Place, branches: &[&Segment]) -> Result<Place> {
         if branches.len() == 1 {
             return Ok(stem);
         }

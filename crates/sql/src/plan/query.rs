@@ -1,13 +1,16 @@
 //! A query, read clause by clause into relational algebra.
 //!
-//! A subquery, a view and a `WITH` name are the relation that their query is. Everything that needs state (joins, groups,
-//! windows, order) is refused (`refuse`).
+//! A subquery, a view and a `WITH` name are the relation that their query is. What stands in FROM is `tvf`'s where it is a window
+//! function, GROUP BY is `group`'s, ROW_NUMBER `rank`'s; joins and order are refused (`refuse`).
 
 use super::Planner;
 use super::algebra::{Attribute, Output, Relation};
 use super::coerce::must_be_boolean;
 use super::expr::{Binder, joined};
+use super::group::{distinct, endless, stripped};
+use super::rank::{Numbers, place_all, placed, range};
 use super::scope::{Scope, ScopeColumn};
+use super::tvf::Call;
 use crate::Result;
 use crate::catalog::{Object, View};
 use crate::diagnostic::{Diagnostic, Span, Told};
@@ -71,7 +74,7 @@ impl Planner<'_> {
         self.query(&query.ast, &around)
     }
 
-    fn query(&mut self, query: &ast::Query, around: &Around) -> Result<Relation> {
+    pub(super) fn query(&mut self, query: &ast::Query, around: &Around) -> Result<Relation> {
         if around.depth == MOST_QUERIES {
             let message = format!("more than {MOST_QUERIES} queries within each other");
             return Err(Diagnostic::error("too-long", around.span, message)
@@ -107,13 +110,6 @@ impl Planner<'_> {
     }
 
     fn select(&mut self, select: &ast::Select, around: &Around) -> Result<Relation> {
-        let window = select
-            .from
-            .iter()
-            .find(|from| matches!(from.relation, TableFactor::TableFunction { .. }));
-        if let Some(window) = window {
-            return Err(self.refuse_table_factor(&window.relation, around));
-        }
         self.refuse_select_clauses(select, around)?;
         let [from] = select.from.as_slice() else {
             return Err(self.refuse_from(select, around));
@@ -133,28 +129,80 @@ impl Planner<'_> {
         scope: &Scope,
         around: &Around,
     ) -> Result<Relation> {
-        let binder = Binder::new(self.script, scope, around.span);
         if let Some(condition) = &select.selection {
-            let mut parts = Vec::new();
-            for part in conditions(condition) {
-                let place = binder.place(part);
-                let bound = binder.bind(part);
-                let bound = bound.and_then(|bound| must_be_boolean(bound, "WHERE", place));
-                parts.extend(self.told.settle(bound));
-            }
-            if !parts.is_empty() {
-                let all = joined(Function::And, parts, binder.place(condition))?;
-                relation = relation.filter(all);
-            }
+            let mut binder = Binder::new(self.script, scope, around.span);
+            binder.no_aggregate = Some([
+                "WHERE is asked of each row, before there are groups",
+                "GROUP BY window_start, window_end HAVING …",
+            ]);
+            let parts = self.bound_conditions(condition, "WHERE", &binder);
+            relation = keep(relation, parts, binder.place(condition))?;
         }
-        let outputs = project(
-            &binder,
-            scope,
-            &relation,
-            &select.projection,
-            &mut self.told,
-        );
-        Ok(relation.project(outputs))
+        let mut inner = Binder::new(self.script, scope, around.span);
+        inner.no_aggregate = Some([
+            "an aggregate is of rows, not of groups",
+            "aggregate in a subquery, and its results around it",
+        ]);
+        let grouped = self.grouping(select, inner, &relation, around)?;
+        let numbers = Numbers::new(select);
+        let mut binder = Binder::new(self.script, scope, around.span);
+        binder.grouped = grouped.as_ref();
+        let having = match &select.having {
+            None => None,
+            Some(having) if grouped.is_none() => {
+                let place = binder.place(having);
+                return Err(endless(place, "HAVING without windows in GROUP BY is"));
+            }
+            Some(having) => {
+                let bound = binder.bind(having)?;
+                Some(must_be_boolean(bound, "HAVING", binder.place(having))?)
+            }
+        };
+        binder.numbers = Some(&numbers);
+        let mut outputs = project(&binder, scope, &select.projection, &mut self.told);
+        let qualify = match &select.qualify {
+            None => Vec::new(),
+            Some(qualify) => self.bound_conditions(qualify, "QUALIFY", &binder),
+        };
+        if let Some(grouped) = grouped {
+            relation = grouped.finish(relation);
+        }
+        if let Some(having) = having {
+            relation = relation.filter(having);
+        }
+        let (mut relation, number) = numbers.finish(relation)?;
+        place_all(&mut outputs, number);
+        let qualify = qualify.iter().map(|condition| placed(condition, number));
+        relation = keep(relation, qualify.collect(), around.span)?;
+        hand_on(&mut outputs, &relation);
+        let relation = relation.project(outputs);
+        match select.distinct {
+            Some(ast::Distinct::Distinct) => {
+                if let Some(refused) = relation.columns.iter().find(|c| c.ty.is_none()) {
+                    return Err(Diagnostic::told_before(refused.span));
+                }
+                let span = self.find_word(around, "DISTINCT").unwrap_or(around.span);
+                distinct(relation, span)
+            }
+            _ => Ok(relation),
+        }
+    }
+
+    /// The conditions that all must hold. One that is refused is told and left out.
+    fn bound_conditions(
+        &mut self,
+        condition: &ast::Expr,
+        clause: &str,
+        binder: &Binder<'_>,
+    ) -> Vec<Expr> {
+        let mut parts = Vec::new();
+        for part in conditions(condition) {
+            let place = binder.place(part);
+            let bound = binder.bind(part);
+            let bound = bound.and_then(|bound| must_be_boolean(bound, clause, place));
+            parts.extend(self.told.settle(bound));
+        }
+        parts
     }
 
     fn table_factor(&mut self, factor: &TableFactor, around: &Around) -> Result<(Relation, Scope)> {
@@ -167,6 +215,21 @@ impl Planner<'_> {
                 sample: None,
                 ..
             } => self.named(name, alias.as_ref(), around),
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(args),
+                version: None,
+                sample: None,
+                ..
+            } => {
+                let call = Call::named(self, name, &args.args);
+                self.window_function(&call, alias.as_ref(), around)
+            }
+            TableFactor::TableFunction { expr, alias } => match Call::of_table(self, expr) {
+                Some(call) => self.window_function(&call, alias.as_ref(), around),
+                None => Err(self.refuse_table_factor(factor, around)),
+            },
             TableFactor::Derived {
                 lateral: false,
                 subquery,
@@ -182,7 +245,7 @@ impl Planner<'_> {
         }
     }
 
-    fn named(
+    pub(super) fn named(
         &mut self,
         name: &ast::ObjectName,
         alias: Option<&ast::TableAlias>,
@@ -265,7 +328,7 @@ impl Planner<'_> {
         }
     }
 
-    fn over(
+    pub(super) fn over(
         &self,
         relation: Relation,
         alias: Option<String>,
@@ -304,7 +367,7 @@ impl Planner<'_> {
         Ok((relation, scope))
     }
 
-    fn alias_columns(&self, alias: Option<&ast::TableAlias>) -> Vec<Ident> {
+    pub(super) fn alias_columns(&self, alias: Option<&ast::TableAlias>) -> Vec<Ident> {
         let columns = alias
             .map(|alias| alias.columns.as_slice())
             .unwrap_or_default();
@@ -339,28 +402,57 @@ fn conditions(expr: &ast::Expr) -> Vec<&ast::Expr> {
     found
 }
 
+/// Rows for which all conditions hold. Those on a rank say which ranks there are.
+fn keep(mut relation: Relation, conditions: Vec<Expr>, span: Span) -> Result<Relation> {
+    let mut others = Vec::new();
+    for condition in conditions {
+        match range(&condition) {
+            Some((column, ranks)) if relation.keep_ranks(column, ranks) => {}
+            _ => others.push(condition),
+        }
+    }
+    if others.is_empty() {
+        return Ok(relation);
+    }
+    Ok(relation.filter(joined(Function::And, others, span)?))
+}
+
+/// A column that is only named hands on its event time and its window; whatever is computed from it is a time like any other.
+fn hand_on(outputs: &mut [Output], relation: &Relation) {
+    for (attribute, expr) in outputs {
+        let named = match expr {
+            Some(Expr::Column { index, .. }) if attribute.rowtime => {
+                Some(&relation.columns[*index])
+            }
+            _ => None,
+        };
+        attribute.rowtime = named.is_some_and(|named| named.rowtime);
+        attribute.window = named.and_then(|named| named.window.clone());
+    }
+}
+
 /// The SELECT list over a relation. A column without a name is `EXPR$` and its position, as in Flink. One that is refused is
 /// told and keeps its place.
 fn project(
     binder: &Binder<'_>,
     scope: &Scope,
-    relation: &Relation,
     items: &[ast::SelectItem],
     told: &mut Told,
 ) -> Vec<Output> {
     let mut outputs: Vec<Output> = Vec::new();
     for item in items {
         let span = binder.place(item);
-        // A column that is only named hands its event time on; whatever is computed from it is a time like any other.
-        let named = |(name, expr): (String, Option<Expr>)| {
-            let mut output = output(name, expr, span);
-            output.0.rowtime = is_rowtime(relation, &output.1);
+        let mut named = |(name, expr): (String, Option<Expr>)| {
+            let seen = expr.map(|expr| binder.seen(expr, span));
+            let seen = seen.and_then(|seen| told.settle(seen));
+            let mut output = output(name, seen, span);
+            output.0.rowtime = true;
             output
         };
         match item {
             ast::SelectItem::UnnamedExpr(expr) => {
                 let name = name_of(expr).unwrap_or_else(|| format!("EXPR${}", outputs.len()));
-                outputs.push(selected(binder, relation, expr, name, told));
+                outputs.push(selected(binder, expr, name, told));
             }
             ast::SelectItem::ExprWithAlias { expr, alias } => {
                 if alias.quote_style.is_none() {
@@ -368,12 +460,12 @@ fn project(
                     told.settle(crate::reserved::check(&alias.value, span));
                 }
                 let name = alias.value.clone();
-                outputs.push(selected(binder, relation, expr, name, told));
+                outputs.push(selected(binder, expr, name, told));
             }
             ast::SelectItem::Wildcard(_) => {
                 let all = scope.columns().iter();
                 let all = all.map(|column| (column.name.clone(), column.expr.clone()));
-                outputs.extend(all.map(named));
+                outputs.extend(all.map(&mut named));
             }
             ast::SelectItem::QualifiedWildcard(
                 ast::SelectItemQualifiedWildcardKind::ObjectName(name),
@@ -384,9 +476,12 @@ fn project(
                     .iter()
                     .filter_map(|p| p.as_ident().cloned())
                     .collect();
-                match told.settle(scope.star(&parts, span)) {
-                    Some(starred) => outputs.extend(starred.into_iter().map(named)),
-                    None => outputs.push(refused(span)),
+                match scope.star(&parts, span) {
+                    Ok(starred) => outputs.extend(starred.into_iter().map(&mut named)),
+                    Err(error) => {
+                        told.tell(error);
+                        outputs.push(refused(span));
+                    }
                 }
             }
             ast::SelectItem::QualifiedWildcard(..) => {
@@ -403,27 +498,18 @@ fn refused(span: Span) -> Output {
     output(String::new(), None, span)
 }
 
-fn output(name: String, expr: Option<Expr>, span: Span) -> Output {
+pub(super) fn output(name: String, expr: Option<Expr>, span: Span) -> Output {
     let attribute = Attribute {
         name,
         ty: expr.as_ref().map(|expr| expr.ty().clone()),
         rowtime: false,
+        window: None,
         span,
     };
     (attribute, expr)
 }
 
-fn is_rowtime(relation: &Relation, expr: &Option<Expr>) -> bool {
-    matches!(expr, Some(Expr::Column { index, .. }) if relation.columns[*index].rowtime)
-}
-
-fn selected(
-    binder: &Binder<'_>,
-    relation: &Relation,
-    expr: &ast::Expr,
-    name: String,
-    told: &mut Told,
-) -> Output {
+fn selected(binder: &Binder<'_>, expr: &ast::Expr, name: String, told: &mut Told) -> Output {
     let span = binder.place(expr);
     let typed = |expr: Expr| match expr.ty().kind {
         TypeKind::Null => {
@@ -435,11 +521,11 @@ fn selected(
     let bound = told.settle(binder.bind(expr).and_then(typed));
     let mut output = output(name, bound, span);
     // `CAST(ts AS TIMESTAMP(3))` is the same column without its event time.
-    output.0.rowtime = name_of(expr).is_some() && is_rowtime(relation, &output.1);
+    output.0.rowtime = !matches!(stripped(expr), ast::Expr::Cast { .. });
     output
 }
 
-fn name_of(expr: &ast::Expr) -> Option<String> {
+pub(super) fn name_of(expr: &ast::Expr) -> Option<String> {
     match expr {
         ast::Expr::Identifier(name) => Some(name.value.clone()),
         ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),

@@ -48,16 +48,12 @@ impl Planner<'_> {
         select: &ast::Select,
         around: &Around,
     ) -> Result<()> {
-        let grouped = match &select.group_by {
-            ast::GroupByExpr::All(_) => true,
-            ast::GroupByExpr::Expressions(by, modifiers) => !by.is_empty() || !modifiers.is_empty(),
-        };
         let clauses = [
-            (select.distinct.is_some(), "DISTINCT", "SELECT DISTINCT is"),
-            (grouped, "GROUP", "GROUP BY is"),
-            (select.having.is_some(), "HAVING", "HAVING is"),
-            (select.qualify.is_some(), "QUALIFY", "QUALIFY is"),
-            (!select.named_window.is_empty(), "WINDOW", "WINDOW is"),
+            (
+                matches!(select.distinct, Some(ast::Distinct::On(_))),
+                "DISTINCT",
+                "DISTINCT ON is",
+            ),
             (select.top.is_some(), "TOP", "TOP is"),
             (select.into.is_some(), "INTO", "SELECT … INTO is"),
             (
@@ -131,19 +127,7 @@ impl Planner<'_> {
                 self.refuse(around, "MATCH_RECOGNIZE", "MATCH_RECOGNIZE is")
             }
             TableFactor::UNNEST { .. } => self.refuse(around, "UNNEST", "UNNEST is"),
-            _ => {
-                let windows = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
-                let window = windows
-                    .iter()
-                    .find(|word| self.find_word(around, word).is_some());
-                match window {
-                    Some(window) => self
-                        .refuse(around, window, &format!("the window function {window} is"))
-                        .detail("This version runs queries that turn each record into a row: projections and filters.")
-                        .hint("land the rows with this pipeline and aggregate with `lakeward sql` or dbt, or run this script on an Apache Flink cluster"),
-                    None => self.refuse(around, "FROM", "this kind of table is"),
-                }
-            }
+            _ => self.refuse(around, "FROM", "this kind of table is"),
         }
     }
 
@@ -154,7 +138,7 @@ impl Planner<'_> {
         Diagnostic::unsupported(span, what).hint(hint)
     }
 
-    fn find_word(&self, around: &Around, word: &str) -> Option<Span> {
+    pub(super) fn find_word(&self, around: &Around, word: &str) -> Option<Span> {
         let mut tokens = self
             .script
             .tokens

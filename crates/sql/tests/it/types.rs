@@ -1,7 +1,8 @@
 //! Two thousand expressions and the type that Apache Flink 2.3.0 gives them, beside ours.
 //!
 //! `tests/types/*.txt` holds `expression => TYPE`, or `refused`, or `fails` where Flink accepts the expression and cannot make
-//! code of it; `column INTO TYPE => taken` is what an INSERT casts by itself. `capture.py` asks Flink again.
+//! code of it; `column INTO TYPE => taken` is what an INSERT casts by itself. `expression BY WINDOW` is of windows, `BY TUMBLE` of the
+//! older form of them. `capture.py` asks Flink again.
 //! A line `    ours: …` says what we say instead, which `UPDATE_EXPECT=1` rewrites: no such line may appear without a reason in
 //! `docs/reference/differences-from-flink.md`.
 
@@ -45,7 +46,14 @@ fn verdict(table: &str, expression: &str) -> String {
         let taken = plan_script(&script, "types.sql", &World).is_ok();
         return if taken { "taken" } else { "refused" }.to_string();
     }
-    let script = format!("{table}\nCREATE VIEW e AS SELECT {expression} AS x FROM t;\nDESCRIBE e;");
+    let (expression, from) = match expression.split_once(" BY ") {
+        Some((expression, "WINDOW")) => (expression, OF_WINDOWS),
+        Some((expression, "TUMBLE")) => (expression, OF_TUMBLE),
+        _ => (expression, "t"),
+    };
+    let script = format!(
+        "{table}\n{WINDOWED};\nCREATE VIEW e AS SELECT {expression} AS x FROM {from};\nDESCRIBE e;"
+    );
     let Ok(plan) = plan_script(&script, "types.sql", &World) else {
         return "refused".to_string();
     };
@@ -61,3 +69,9 @@ fn verdict(table: &str, expression: &str) -> String {
         _ => panic!("{row}"),
     }
 }
+
+/// As in `capture.py`.
+const WINDOWED: &str =
+    "CREATE TABLE w (rt TIMESTAMP(3), lt TIMESTAMP_LTZ(3), WATERMARK FOR rt AS rt) LIKE t";
+const OF_WINDOWS: &str = "TABLE(TUMBLE(TABLE w, DESCRIPTOR(rt), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, window_time";
+const OF_TUMBLE: &str = "w GROUP BY TUMBLE(rt, INTERVAL '1' MINUTE)";

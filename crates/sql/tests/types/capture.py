@@ -2,7 +2,8 @@
 """Asks Apache Flink 2.3.0 again for the verdict on every expression of the .txt files here, and writes it into them.
 
 A line is `expression => TYPE`, `=> refused` or, where the script is accepted and its code cannot be made, `=> fails`; or it is
-`column INTO TYPE => taken`, for what an INSERT casts by itself. A line
+`column INTO TYPE => taken`, for what an INSERT casts by itself. `expression BY WINDOW` is of the windows of a table function,
+`expression BY TUMBLE` of those of the older form. A line
 `    ours: …` below it is what this planner says instead; it is left to `UPDATE_EXPECT=1 cargo test -p lw-sql`.
 """
 import json
@@ -32,15 +33,27 @@ def rewritten(line, verdicts):
     return f"{expression} => {verdicts[expression]}" if is_expression(line) else line
 
 
+WINDOWED = "CREATE TABLE w (rt TIMESTAMP(3), lt TIMESTAMP_LTZ(3), WATERMARK FOR rt AS rt) LIKE t"
+FROM = {
+    "WINDOW": "TABLE(TUMBLE(TABLE w, DESCRIPTOR(rt), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, window_time",
+    "TUMBLE": "w GROUP BY TUMBLE(rt, INTERVAL '1' MINUTE)",
+}
+
+
+def query(expression):
+    value, _, windows = expression.partition(" BY ")
+    return f"SELECT {value} AS x FROM {FROM.get(windows, 't')}"
+
+
 def ask(expressions):
-    statements = [(HERE / "table.sql").read_text().strip().rstrip(";")]
+    statements = [(HERE / "table.sql").read_text().strip().rstrip(";"), WINDOWED]
     for n, expression in enumerate(expressions):
         value, _, target = expression.partition(" INTO ")
         if target:
             sink = f"CREATE TEMPORARY TABLE e{n} (x {target}) WITH ('connector' = 'blackhole')"
             statements += [sink, f"DESCRIBE e{n}", f"EXPLAIN JSON_EXECUTION_PLAN INSERT INTO e{n} SELECT {value} FROM t"]
             continue
-        statements += [f"CREATE TEMPORARY VIEW e{n} AS SELECT {expression} AS x FROM t", f"DESCRIBE e{n}", f"EXPLAIN JSON_EXECUTION_PLAN SELECT * FROM e{n}"]
+        statements += [f"CREATE TEMPORARY VIEW e{n} AS {query(expression)}", f"DESCRIBE e{n}", f"EXPLAIN JSON_EXECUTION_PLAN SELECT * FROM e{n}"]
     done = subprocess.run([FLINK, "sql", "-", "--keep-going"], input=";\n".join(statements) + ";\n", capture_output=True, text=True)
     failed, types, current = {}, {}, None
     for line in map(json.loads, filter(None, done.stdout.splitlines())):
@@ -54,7 +67,7 @@ def ask(expressions):
         sys.exit(f"Flink did not answer: {failed.get(1)}\n{done.stderr[-2000:]}")
     verdicts = {}
     for n, expression in enumerate(expressions):
-        view = 2 + 3 * n
+        view = 3 + 3 * n
         row = types.get(view + 1)
         if " INTO " in expression and view not in failed:
             verdicts[expression] = "refused" if view + 2 in failed else "taken"

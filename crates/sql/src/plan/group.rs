@@ -1,0 +1,643 @@
+//! GROUP BY and aggregates, over windows.
+//!
+//! What SELECT and HAVING may name behind GROUP BY are its expressions, the window, and aggregates. So a query that groups is bound
+//! twice: what stands in an aggregate is over the input, all around it over what the groups give. Groups are of windows: a group
+//! that no window ends would have to be corrected with every row, which no operator here does yet.
+
+use super::algebra::{Algebra, Attribute, Output, Relation, WindowColumn, WindowOf};
+use super::coerce::must_be_boolean;
+use super::expr::Binder;
+use super::query::{name_of, output};
+use super::tvf::{check_shape, check_time, millis, window_columns};
+use super::{Planner, query::Around};
+use crate::Result;
+use crate::diagnostic::{Diagnostic, Span};
+use lw_graph::{AggregateCall, AggregateFunction, Expr, LogicalType, TypeKind, Value, Window};
+use lw_graph::{WindowProperty, WindowShape, Windowing};
+use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What the groups of a query give: keys, then the window's start, end and time, then aggregates.
+pub(super) struct Grouped<'q> {
+    /// Binds over the input.
+    inner: Binder<'q>,
+    keys: Vec<Key<'q>>,
+    /// How many of the keys are not of the window.
+    count: usize,
+    windows: Windows<'q>,
+    columns: [Attribute; 3],
+    calls: RefCell<Vec<Call>>,
+    span: Span,
+}
+
+struct Key<'q> {
+    ast: &'q ast::Expr,
+    expr: Expr,
+    /// Among what the groups give.
+    column: usize,
+    attribute: Attribute,
+}
+
+enum Windows<'q> {
+    /// Columns of the input.
+    Columns { start: usize, end: usize },
+    /// `GROUP BY TUMBLE(…)`.
+    Function {
+        call: &'q ast::Function,
+        window: Window,
+    },
+}
+
+#[derive(Clone, PartialEq)]
+struct Call {
+    function: AggregateFunction,
+    argument: Option<Expr>,
+    distinct: bool,
+    filter: Option<Expr>,
+    ty: LogicalType,
+}
+
+/// What the older window functions and those beside them are called: `TUMBLE_START` tells of `TUMBLE`.
+const OLDER: [&str; 3] = ["TUMBLE", "HOP", "SESSION"];
+
+/// The group window and what of it a function like `TUMBLE_START` tells.
+pub(super) fn auxiliary(name: &str) -> Option<(&'static str, WindowProperty)> {
+    let (window, what) = name.split_once('_')?;
+    let window = OLDER.iter().find(|known| **known == window)?;
+    let property = match what {
+        "START" => WindowProperty::Start,
+        "END" => WindowProperty::End,
+        "ROWTIME" => WindowProperty::Time,
+        _ => return None,
+    };
+    Some((window, property))
+}
+
+pub(super) fn stripped(expr: &ast::Expr) -> &ast::Expr {
+    match expr {
+        ast::Expr::Nested(inner) => stripped(inner),
+        other => other,
+    }
+}
+
+fn group_window(expr: &ast::Expr) -> Option<&ast::Function> {
+    match stripped(expr) {
+        ast::Expr::Function(f) => {
+            let name = f.name.to_string().to_ascii_uppercase();
+            OLDER.contains(&name.as_str()).then_some(f)
+        }
+        _ => None,
+    }
+}
+
+impl Planner<'_> {
+    /// What GROUP BY makes of a relation; `None` where a query has none.
+    pub(super) fn grouping<'q>(
+        &self,
+        select: &'q ast::Select,
+        inner: Binder<'q>,
+        relation: &Relation,
+        around: &Around,
+    ) -> Result<Option<Grouped<'q>>> {
+        let by = match &select.group_by {
+            ast::GroupByExpr::Expressions(by, modifiers) if modifiers.is_empty() => by,
+            _ => return Err(self.refuse(around, "GROUP", "this GROUP BY is")),
+        };
+        if by.is_empty() {
+            return Ok(None);
+        }
+        let group = self.find_word(around, "GROUP").unwrap_or(around.span);
+        let mut keys: Vec<Key<'q>> = Vec::new();
+        let mut function = None;
+        for (at, ast) in by.iter().enumerate() {
+            if let ast::Expr::GroupingSets(_) | ast::Expr::Rollup(_) | ast::Expr::Cube(_) = ast {
+                return Err(self.refuse(around, "GROUP", "GROUPING SETS, ROLLUP and CUBE are"));
+            }
+            if let Some(call) = group_window(ast) {
+                if function.is_some() {
+                    let message = "GROUP BY takes one window function";
+                    return Err(Diagnostic::error("window", inner.place(ast), message));
+                }
+                function = Some(self.older(call, &inner, relation)?);
+                continue;
+            }
+            let expr = inner.bind(ast)?;
+            if expr.ty().kind == TypeKind::Null {
+                let message = "a bare NULL has no type";
+                return Err(Diagnostic::error("type", inner.place(ast), message));
+            }
+            let name = name_of(ast).unwrap_or_else(|| format!("EXPR${at}"));
+            let mut attribute = output(name, Some(expr.clone()), inner.place(ast)).0;
+            if let Expr::Column { index, .. } = &expr {
+                attribute
+                    .window
+                    .clone_from(&relation.columns[*index].window);
+            }
+            keys.push(Key {
+                ast: stripped(ast),
+                expr,
+                column: 0,
+                attribute,
+            });
+        }
+        let (windows, of, time) = match function {
+            Some((call, window)) => {
+                let of = Rc::new(WindowOf {
+                    zone: window.zone.clone(),
+                });
+                let time = relation.columns[window.time].ty.clone();
+                let time = time.expect("the time column was checked").kind;
+                (Windows::Function { call, window }, of, time)
+            }
+            None => {
+                let (windows, of) = window_of(&keys, group)?;
+                let time = match of.zone {
+                    Some(_) => TypeKind::TimestampLtz(3),
+                    None => TypeKind::Timestamp(3),
+                };
+                (windows, of, time)
+            }
+        };
+        let mut columns = window_columns(&of, &time, group);
+        if let Windows::Function { .. } = windows {
+            let time = &mut columns[2];
+            time.ty = time.ty.take().map(|ty| ty.with_nullable(true));
+        }
+        let mut count = 0;
+        let is_own = |key: &Key<'_>| {
+            let own = key.attribute.window.as_ref();
+            own.filter(|own| Rc::ptr_eq(&own.of, &of))
+                .map(|own| own.property)
+        };
+        for key in &mut keys {
+            if is_own(key).is_none() {
+                key.column = count;
+                count += 1;
+            }
+        }
+        for key in &mut keys {
+            if let Some(property) = is_own(key) {
+                key.column = count + property as usize;
+            }
+        }
+        Ok(Some(Grouped {
+            inner,
+            keys,
+            count,
+            windows,
+            columns,
+            calls: RefCell::default(),
+            span: group,
+        }))
+    }
+
+    /// `TUMBLE(time, size)`, `HOP(time, slide, size)`, `SESSION(time, gap)`.
+    fn older<'q>(
+        &self,
+        call: &'q ast::Function,
+        inner: &Binder<'q>,
+        relation: &Relation,
+    ) -> Result<(&'q ast::Function, Window)> {
+        let name = call.name.to_string().to_ascii_uppercase();
+        let span = inner.place(&call.name);
+        let args = arguments(call).unwrap_or_default();
+        let usage = match name.as_str() {
+            "HOP" => "HOP(event_time, INTERVAL '10' SECOND, INTERVAL '1' MINUTE)",
+            "SESSION" => "SESSION(event_time, INTERVAL '5' MINUTE)",
+            _ => "TUMBLE(event_time, INTERVAL '1' MINUTE)",
+        };
+        let wrong = |message: String| Diagnostic::error("window", span, message).hint(usage);
+        let [time, lengths @ ..] = args.as_slice() else {
+            return Err(wrong(format!("{name} needs the event time and lengths")));
+        };
+        let Expr::Column { index, .. } = inner.bind(time)? else {
+            return Err(wrong(format!("{name} needs a column of event time")));
+        };
+        check_time(&relation.columns[index], relation, inner.place(*time))?;
+        let lengths = lengths.iter().map(|length| millis(inner, length));
+        let lengths = lengths.collect::<Result<Vec<i64>>>()?;
+        let shape = match (name.as_str(), lengths.as_slice()) {
+            ("TUMBLE", [size]) => WindowShape::Tumble { size: *size },
+            ("HOP", [slide, size]) => WindowShape::Hop {
+                slide: *slide,
+                size: *size,
+            },
+            ("SESSION", [gap]) => WindowShape::Session { gap: *gap },
+            _ => {
+                let error = wrong(format!(
+                    "{name} in GROUP BY takes no {} lengths",
+                    lengths.len()
+                ));
+                return Err(error.detail("An offset has only the table function of this name."));
+            }
+        };
+        check_shape(shape, 0, span)?;
+        let window = Window {
+            shape,
+            offset: 0,
+            time: index,
+            zone: self.zone_of(&relation.columns[index]),
+        };
+        Ok((call, window))
+    }
+}
+
+/// The plain arguments of a call.
+fn arguments(call: &ast::Function) -> Option<Vec<&ast::Expr>> {
+    let FunctionArguments::List(list) = &call.args else {
+        return None;
+    };
+    let args = list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    args.collect()
+}
+
+/// The window of which both the start and the end are keys.
+fn window_of<'q>(keys: &[Key<'q>], group: Span) -> Result<(Windows<'q>, Rc<WindowOf>)> {
+    let columns = || {
+        keys.iter()
+            .filter_map(|key| match (&key.expr, &key.attribute.window) {
+                (Expr::Column { index, .. }, Some(window)) => Some((*index, window, key)),
+                _ => None,
+            })
+    };
+    let property = |of: &Rc<WindowOf>, wanted: WindowProperty| {
+        let mut columns = columns();
+        let found = columns.find(|(_, w, _)| Rc::ptr_eq(&w.of, of) && w.property == wanted);
+        found.map(|(index, _, _)| index)
+    };
+    for (_, WindowColumn { of, .. }, _) in columns() {
+        let start = property(of, WindowProperty::Start);
+        let end = property(of, WindowProperty::End);
+        if let (Some(start), Some(end)) = (start, end) {
+            return Ok((Windows::Columns { start, end }, of.clone()));
+        }
+    }
+    if let Some((_, window, key)) = columns().next() {
+        let missing = match window.property {
+            WindowProperty::Start => "window_end",
+            WindowProperty::End => "window_start",
+            WindowProperty::Time => "window_start and window_end",
+        };
+        let name = &key.attribute.name;
+        let message = format!("GROUP BY {name} without {missing} is no window");
+        return Err(Diagnostic::error("window", key.attribute.span, message)
+            .detail("Flink takes it for a group like any other: it counts on for ever, corrects its result with every row, and drops nothing that is late.")
+            .hint("GROUP BY window_start, window_end"));
+    }
+    Err(endless(group, "GROUP BY without a window is"))
+}
+
+/// A result that every row changes.
+pub(super) fn endless(span: Span, what: &str) -> Diagnostic {
+    Diagnostic::unsupported(span, what)
+        .detail("Its result changes with every row; what is written here is never corrected.")
+        .hint("group by windows: FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(event_time), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end")
+}
+
+impl<'q> Grouped<'q> {
+    /// The key that an expression is, if it is more than a name.
+    pub(super) fn key(&self, expr: &ast::Expr) -> Option<Expr> {
+        let computed = |key: &&Key<'_>| !matches!(key.expr, Expr::Column { .. });
+        let mut keys = self.keys.iter().filter(computed);
+        keys.find(|key| key.ast == expr).map(Key::expr)
+    }
+
+    /// A column of the input, as the groups give it.
+    pub(super) fn column(&self, of: Expr, span: Span) -> Result<Expr> {
+        if let Some(key) = self.keys.iter().find(|key| key.expr == of) {
+            return Ok(key.expr());
+        }
+        match of {
+            Expr::Literal { .. } => Ok(of),
+            Expr::Field { row, index, .. } => {
+                let row = self.column(*row, span)?;
+                Ok(Expr::field(row, index))
+            }
+            other => {
+                let message = format!("'{other}' is neither grouped nor aggregated");
+                Err(Diagnostic::error("group", span, message)
+                    .detail("A group has many rows, and each may have another value of it.")
+                    .hint(format!(
+                        "GROUP BY {other}, …, or an aggregate: MAX({other})"
+                    )))
+            }
+        }
+    }
+
+    /// `TUMBLE_START(…)` and the like.
+    pub(super) fn property(
+        &self,
+        f: &ast::Function,
+        window: &str,
+        property: WindowProperty,
+        span: Span,
+    ) -> Result<Expr> {
+        if let Windows::Function { call, .. } = &self.windows
+            && call.name.to_string().eq_ignore_ascii_case(window)
+            && arguments(call) == arguments(f)
+        {
+            return Ok(self.given(
+                self.count + property as usize,
+                &self.columns[property as usize],
+            ));
+        }
+        let message = format!("{} needs the same {window} in GROUP BY", f.name);
+        Err(Diagnostic::error("window", span, message)
+            .hint(format!("GROUP BY {window}({})", written(f))))
+    }
+
+    fn given(&self, index: usize, attribute: &Attribute) -> Expr {
+        let ty = attribute.ty.clone().expect("it has a type");
+        let name = attribute.name.clone();
+        Expr::Column { index, name, ty }
+    }
+
+    /// An aggregate: its column among what the groups give.
+    pub(super) fn aggregate(
+        &self,
+        mut function: AggregateFunction,
+        f: &ast::Function,
+        span: Span,
+    ) -> Result<Expr> {
+        let (name, takes) = (function.name(), function.takes());
+        let wrong = |given: &str| {
+            let message = format!("{name} does not take {given}");
+            Diagnostic::error("type", span, message).detail(format!("It takes {takes}."))
+        };
+        let unsupported =
+            |clause: &str| Diagnostic::unsupported(span, format!("{clause} of {name} is"));
+        let FunctionArguments::List(list) = &f.args else {
+            return Err(wrong("no argument"));
+        };
+        if f.null_treatment.is_some() || !list.clauses.is_empty() {
+            return Err(unsupported("this clause"));
+        }
+        if !f.within_group.is_empty() {
+            return Err(unsupported("WITHIN GROUP"));
+        }
+        let argument = match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => None,
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(one))] => Some(self.inner.bind(one)?),
+            [
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(one)),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(between)),
+            ] if matches!(function, AggregateFunction::ListAgg { .. }) => {
+                match self.inner.bind(between)? {
+                    Expr::Literal {
+                        value: Value::String(separator),
+                        ..
+                    } => function = AggregateFunction::ListAgg { separator },
+                    other => return Err(wrong(&format!("{other} between two texts"))),
+                }
+                Some(self.inner.bind(one)?)
+            }
+            args => return Err(wrong(&format!("{} arguments", args.len()))),
+        };
+        let filter = match &f.filter {
+            None => None,
+            Some(filter) => {
+                let place = self.inner.place(filter.as_ref());
+                Some(must_be_boolean(self.inner.bind(filter)?, "FILTER", place)?)
+            }
+        };
+        let of = argument.as_ref().map(Expr::ty);
+        let Some(ty) = function.result_type(of, filter.is_some()) else {
+            let given = of.map_or("*".to_string(), |of| of.kind.to_string());
+            return Err(wrong(&given));
+        };
+        let once = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
+        let distinct = list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
+        let call = Call {
+            function,
+            argument,
+            distinct: distinct && !once,
+            filter,
+            ty,
+        };
+        let mut calls = self.calls.borrow_mut();
+        let known = calls.iter().position(|known| *known == call);
+        let at = known.unwrap_or_else(|| {
+            calls.push(call);
+            calls.len() - 1
+        });
+        Ok(Expr::Column {
+            index: self.count + self.columns.len() + at,
+            name: f.to_string(),
+            ty: calls[at].ty.clone(),
+        })
+    }
+
+    /// The groups' operator over what it needs of the input.
+    pub(super) fn finish(self, relation: Relation) -> Relation {
+        let mut below = Below::default();
+        let keys: Vec<&Key<'q>> = {
+            let mut keys: Vec<_> = self
+                .keys
+                .iter()
+                .filter(|key| key.column < self.count)
+                .collect();
+            keys.sort_by_key(|key| key.column);
+            keys
+        };
+        let key_columns: Vec<usize> = keys
+            .iter()
+            .map(|key| below.push(&key.attribute.name, &key.expr))
+            .collect();
+        let windowing = match &self.windows {
+            Windows::Columns { start, end } => Windowing::Attached {
+                start: below.column(*start, &relation),
+                end: below.column(*end, &relation),
+                zone: self.columns[0]
+                    .window
+                    .as_ref()
+                    .and_then(|w| w.of.zone.clone()),
+            },
+            Windows::Function { window, .. } => Windowing::Assign(Window {
+                time: below.column(window.time, &relation),
+                ..window.clone()
+            }),
+        };
+        let calls = self
+            .calls
+            .into_inner()
+            .into_iter()
+            .map(|call| AggregateCall {
+                arguments: call.argument.iter().map(|of| below.push("", of)).collect(),
+                filter: call.filter.as_ref().map(|filter| below.push("", filter)),
+                function: call.function,
+                distinct: call.distinct,
+                ty: call.ty,
+            });
+        let calls: Vec<AggregateCall> = calls.collect();
+        let mut columns: Vec<Attribute> = keys.iter().map(|key| key.attribute.clone()).collect();
+        columns.extend(self.columns);
+        let input = below.over(relation);
+        for call in &calls {
+            columns.push(Attribute {
+                name: call_name(call, &input),
+                ty: Some(call.ty.clone()),
+                rowtime: false,
+                window: None,
+                span: self.span,
+            });
+        }
+        Relation {
+            operator: Algebra::Aggregate {
+                input: Box::new(input),
+                windowing,
+                keys: key_columns,
+                calls,
+                span: self.span,
+            },
+            columns,
+        }
+    }
+}
+
+impl Key<'_> {
+    fn expr(&self) -> Expr {
+        Expr::Column {
+            index: self.column,
+            name: self.attribute.name.clone(),
+            ty: self.expr.ty().clone(),
+        }
+    }
+}
+
+fn written(f: &ast::Function) -> String {
+    let args = arguments(f).unwrap_or_default();
+    let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
+    args.join(", ")
+}
+
+fn call_name(call: &AggregateCall, input: &Relation) -> String {
+    let arguments = call.arguments.iter();
+    let names: Vec<&str> = arguments
+        .map(|at| input.columns[*at].name.as_str())
+        .collect();
+    match names.as_slice() {
+        [] => format!("{}(*)", call.function.name()),
+        names => format!("{}({})", call.function.name(), names.join(", ")),
+    }
+}
+
+/// What an operator needs of its input, each once, as a projection below it.
+#[derive(Default)]
+pub(super) struct Below(Vec<Output>);
+
+impl Below {
+    pub(super) fn push(&mut self, name: &str, expr: &Expr) -> usize {
+        let known = self
+            .0
+            .iter()
+            .position(|(_, known)| known.as_ref() == Some(expr));
+        known.unwrap_or_else(|| {
+            let named = match expr {
+                Expr::Column { name, .. } => name,
+                _ => name,
+            };
+            let name = match named {
+                "" => expr.to_string(),
+                named => named.to_string(),
+            };
+            self.0
+                .push(output(name, Some(expr.clone()), Span::default()));
+            self.0.len() - 1
+        })
+    }
+
+    /// A column with all that is known of it.
+    pub(super) fn column(&mut self, index: usize, relation: &Relation) -> usize {
+        let attribute = &relation.columns[index];
+        let column = Expr::Column {
+            index,
+            name: attribute.name.clone(),
+            ty: attribute.ty.clone().expect("it was checked"),
+        };
+        let at = self.push(&attribute.name, &column);
+        self.0[at].0 = attribute.clone();
+        at
+    }
+
+    pub(super) fn over(self, relation: Relation) -> Relation {
+        relation.project(self.0)
+    }
+}
+
+/// Each combination of columns once in each window.
+pub(super) fn distinct(relation: Relation, span: Span) -> Result<Relation> {
+    let of_window = |property: WindowProperty| {
+        let columns = relation.columns.iter().enumerate();
+        columns.filter_map(move |(at, column)| {
+            let window = column.window.as_ref()?;
+            (window.property == property).then_some((at, window))
+        })
+    };
+    let found = of_window(WindowProperty::Start).find_map(|(start, window)| {
+        let mut ends = of_window(WindowProperty::End);
+        let (end, _) = ends.find(|(_, end)| Rc::ptr_eq(&end.of, &window.of))?;
+        Some((start, end, window.of.clone()))
+    });
+    let Some((start, end, of)) = found else {
+        return Err(endless(
+            span,
+            "SELECT DISTINCT without window_start and window_end is",
+        ));
+    };
+    let mut below = Below::default();
+    let all = 0..relation.columns.len();
+    let own = |at: &usize| {
+        let window = relation.columns[*at].window.as_ref();
+        window
+            .filter(|window| Rc::ptr_eq(&window.of, &of))
+            .map(|window| window.property)
+    };
+    let keys: Vec<usize> = all.clone().filter(|at| own(at).is_none()).collect();
+    let windowing = Windowing::Attached {
+        start: below.column(start, &relation),
+        end: below.column(end, &relation),
+        zone: of.zone.clone(),
+    };
+    let key_columns: Vec<usize> = keys.iter().map(|at| below.column(*at, &relation)).collect();
+    let time = match of.zone {
+        Some(_) => TypeKind::TimestampLtz(3),
+        None => TypeKind::Timestamp(3),
+    };
+    let mut columns: Vec<Attribute> = keys
+        .iter()
+        .map(|at| relation.columns[*at].clone())
+        .collect();
+    columns.extend(window_columns(&of, &time, span));
+    let outputs = all.map(|at| {
+        let index = match own(&at) {
+            Some(property) => keys.len() + property as usize,
+            None => keys.iter().position(|key| *key == at).expect("it is a key"),
+        };
+        let attribute = relation.columns[at].clone();
+        let column = Expr::Column {
+            index,
+            name: attribute.name.clone(),
+            ty: attribute
+                .ty
+                .clone()
+                .expect("what is refused is not grouped"),
+        };
+        (attribute, Some(column))
+    });
+    let outputs: Vec<Output> = outputs.collect();
+    let grouped = Relation {
+        columns,
+        operator: Algebra::Aggregate {
+            input: Box::new(below.over(relation)),
+            windowing,
+            keys: key_columns,
+            calls: Vec::new(),
+            span,
+        },
+    };
+    Ok(grouped.project(outputs))
+}
