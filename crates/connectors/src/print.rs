@@ -6,7 +6,7 @@
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink, Staged};
 use lw_runtime::manifest::TableChain;
-use lw_runtime::{Batch, DeadLetter};
+use lw_runtime::{Chunk, DeadLetter};
 use std::sync::Arc;
 
 /// Takes the lines of a `print` sink; given by the shell that owns standard output.
@@ -37,7 +37,7 @@ impl Sink for Print {
         &self.table
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
         let options = FormatOptions::default().with_null("null");
         let columns = batch.columns.columns();
         let formatters: Vec<ArrayFormatter> = columns
@@ -87,7 +87,7 @@ impl Sink for Blackhole {
         &self.table
     }
 
-    fn write(&mut self, _batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, _batch: Chunk) -> Result<(), ConnectorError> {
         Ok(())
     }
 

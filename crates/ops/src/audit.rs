@@ -28,8 +28,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use ledger::{Entry, Ledger};
 pub use letters::{Letter, Letters};
-use lw_runtime::chain::{Chain, ChainError};
 use lw_runtime::connector::{ConnectorError, Source};
+use lw_runtime::operator::{Flow, OperatorError};
 use replay::Replay;
 use serde::Serialize;
 use spans::spans;
@@ -128,7 +128,7 @@ pub struct Query<'a> {
 /// A query that can be executed again.
 pub struct Executable {
     pub source: Box<dyn Source>,
-    pub chain: Chain,
+    pub flow: Flow,
     /// The columns that the query writes, in its order.
     pub columns: Vec<String>,
 }
@@ -155,7 +155,7 @@ pub enum AuditError {
     #[error("the log cannot be read: {0}")]
     Log(ConnectorError),
     #[error("the query cannot be executed again: {0}")]
-    Query(#[from] ChainError),
+    Query(#[from] OperatorError),
     #[error("rows cannot be compared: {0}")]
     Arrow(#[from] ArrowError),
     #[error("nobody waits for the audit any more")]

@@ -11,7 +11,7 @@ use lw_lakehouse::{
 };
 use lw_runtime::connector::{Committer, Owner, Sink};
 use lw_runtime::manifest::{Pending, SplitRange, TableChain};
-use lw_runtime::{Batch, Origin, Split};
+use lw_runtime::{Chunk, Origin, Split};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn catalog(folder: &std::path::Path) -> Catalog {
         partition: 0,
     };
     let origins = (10..13).map(|offset| Origin { split: 0, offset }).collect();
-    sink.write(Batch::new(columns, origins, Arc::new([split])))
+    sink.write(Chunk::new(columns, origins, Arc::new([split])))
         .unwrap();
     let pending = Pending {
         sequence: 1,

@@ -2,7 +2,7 @@
 //!
 //! L3 crates implement these traits, L5 hands them in through [`Connectors`]; the runtime knows no system by name.
 
-use crate::batch::{Batch, DeadLetter, Split, SplitId};
+use crate::chunk::{Chunk, DeadLetter, Split, SplitId};
 use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain, sink_name};
 use crate::origins::Origin;
 use lw_graph::{JobGraph, Schema, SinkSpec, SourceSpec};
@@ -64,7 +64,7 @@ impl ConnectorError {
 #[derive(Debug)]
 pub struct Polled {
     /// Decoded rows with the source's output columns; empty batches are left out.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<Chunk>,
     pub dead_letters: Vec<DeadLetter>,
     /// How far each partition has come with this poll.
     pub progress: Vec<Progress>,
@@ -146,7 +146,7 @@ pub trait Sink: Send {
     fn begin(&mut self, _manifest: &Manifest) -> Result<(), ConnectorError> {
         Ok(())
     }
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError>;
+    fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError>;
     fn dead_letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), ConnectorError>;
     /// Bytes held in memory and not yet in a file.
     fn buffered_bytes(&self) -> usize;

@@ -8,9 +8,9 @@
     reason = "a shell: a job's own thread and its pauses between attempts"
 )]
 
-use crate::chain::Chain;
 use crate::connector::{ConnectorError, Connectors, ErrorKind, NamedSink, Owner, Pause};
 use crate::manifest::{Manifest, SplitOffset, Unreadable};
+use crate::operator::Flow;
 use crate::pipelines::{Planner, Word};
 use crate::store::{ManifestStore, StoreError};
 use crate::task::{Attempt, Ended, Output};
@@ -454,12 +454,12 @@ impl Attempt {
         if outputs.is_empty() || spec.graph.sinks().count() != spec.inserts.len() {
             return Err(not_a_chain("it has not one sink for each INSERT"));
         }
-        let chain = Chain::compile(&spec.graph)
+        let flow = Flow::compile(&spec.graph)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         let (connectors, group) = (around.connectors.clone(), spec.group.clone());
         Ok(Ok(Attempt {
             source,
-            chain,
+            flow,
             outputs,
             store,
             manifest,

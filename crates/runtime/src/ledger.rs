@@ -3,7 +3,7 @@
 //! `end − start = rows + filtered + dead_letters + control + gaps`, where a record counts once however many rows it
 //! became. The ledger is what a commit's marker says; the audit never believes it but recomputes it from the log.
 
-use crate::batch::{Split, SplitId};
+use crate::chunk::{Split, SplitId};
 use crate::connector::Progress;
 use crate::manifest::SplitRange;
 use crate::origins::Runs;

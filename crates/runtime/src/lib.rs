@@ -1,25 +1,26 @@
-//! The stream processor: batches, kernels, tasks, checkpoints and the pipelines that live on.
+//! The stream processor: chunks, operators, kernels, tasks, checkpoints and the pipelines that live on.
 //!
 //! What it is not: it parses no SQL (it executes a [`lw_graph::JobGraph`]) and knows no external system (sources, sinks
 //! and committers come in through [`connector::Connectors`]).
 //!
-//! Read first: [`Batch`], [`connector::Sink`], [`manifest::Manifest`].
+//! Read first: [`Chunk`], [`operator::Operator`], [`connector::Sink`], [`manifest::Manifest`].
 //!
 //! Invariants: a row is in exactly one commit; a commit's files are durable before the manifest names them, and the
 //! manifest is durable before the catalog hears of them.
 //!
 //! Layer L2.
 
-pub mod batch;
-pub mod chain;
+pub mod chunk;
 pub mod connector;
 pub mod job;
 pub mod kernel;
 mod ledger;
 pub mod manifest;
+pub mod operator;
 pub mod origins;
 pub mod pipelines;
 mod queue;
+pub mod state;
 pub mod store;
 mod task;
 pub mod zone;
@@ -28,5 +29,5 @@ pub use task::Ended;
 pub use task::rules::Rules;
 pub use task::stepped::{Commits, SteppedJob};
 
-pub use batch::{Batch, DeadLetter, Split, SplitId};
+pub use chunk::{Chunk, DeadLetter, Split, SplitId};
 pub use origins::{Origin, Runs};

@@ -3,7 +3,7 @@
 //! A log gives batches of thousands of consecutive offsets of one partition, so what would be 16 bytes a row is one run. A
 //! filter cuts runs; the worst it can do is one run per row.
 
-use crate::batch::SplitId;
+use crate::chunk::SplitId;
 use arrow_buffer::BooleanBuffer;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! One attempt to run a job: a source task, a driver with the sink, and a committer, each in a thread of its own.
 //!
 //! ```text
-//! source task: poll → decode → operators ─queue─► driver: write … seal → manifest ─order─► committer: commit
+//! source task: poll → decode → operators ─queue─► driver: state, write … seal → manifest ─order─► committer: commit
 //!                                                   ▲   └─► manifest → group offsets            │
 //!                                                   └───────────────── word ────────────────────┘
 //! ```
@@ -28,11 +28,11 @@ pub(crate) mod stepped;
 #[cfg(test)]
 mod tests;
 
-use crate::batch::{Batch, DeadLetter};
-use crate::chain::Chain;
+use crate::chunk::{Chunk, DeadLetter};
 use crate::connector::{Committer, ConnectorError, Pause, Sink, Source};
 use crate::job::{Control, JobStatus, Settings};
 use crate::manifest::{Manifest, SplitOffset};
+use crate::operator::{Flow, Upstream};
 use crate::queue::{Queue, Wanted};
 use crate::store::ManifestStore;
 use committing::Committing;
@@ -70,13 +70,15 @@ enum Message {
 struct Rows {
     /// By sink.
     sinks: Vec<SinkRows>,
+    /// What is to go through operators with state, by outlet, in its order.
+    leaving: Vec<(usize, Chunk)>,
     account: Account,
 }
 
 /// What one poll became at one sink.
 #[derive(Default)]
 struct SinkRows {
-    batches: Vec<Batch>,
+    batches: Vec<Chunk>,
     dead_letters: Vec<DeadLetter>,
 }
 
@@ -95,7 +97,7 @@ pub(crate) type Publish = Box<dyn Fn(&[SplitOffset]) + Send>;
 /// Everything that one attempt needs.
 pub(crate) struct Attempt {
     pub(crate) source: Box<dyn Source>,
-    pub(crate) chain: Chain,
+    pub(crate) flow: Flow,
     /// In the order of the graph's sinks, at least one.
     pub(crate) outputs: Vec<Output>,
     pub(crate) store: ManifestStore,
@@ -139,6 +141,10 @@ impl Attempt {
         }
         let buried = |insert: &Insert| enlist::side_ends(self.manifest.sinks.get(&insert.name));
         let interval = self.settings.commit_interval;
+        let Flow {
+            upstream,
+            downstream,
+        } = self.flow;
         let driver = Driver {
             rules,
             buried: inserts.iter().map(buried).collect(),
@@ -147,13 +153,14 @@ impl Attempt {
             store: self.store,
             status: self.status,
             clock: self.clock,
+            downstream,
             new_id: self.new_id,
             publish: self.publish,
             order: order(committers)?,
         };
         let unread = Unread {
             source: self.source,
-            chain: self.chain,
+            upstream,
         };
         Ok((driver, unread))
     }
@@ -192,7 +199,7 @@ impl Attempt {
 /// What reads, before it is positioned.
 struct Unread {
     source: Box<dyn Source>,
-    chain: Chain,
+    upstream: Upstream,
 }
 
 /// By sink.
@@ -210,7 +217,7 @@ impl Driver {
         match queue.pop(wanted, wait) {
             Some(Message::Rows(rows)) => self.take(rows),
             Some(Message::Committed(answer)) => self.answered(answer),
-            Some(Message::End { finished: true }) => self.handle(Input::Ended(End::Finished)),
+            Some(Message::End { finished: true }) => self.finish(),
             Some(Message::End { finished: false }) => self.handle(Input::Ended(End::Stopped)),
             Some(Message::Failed(error)) => self.handle(Input::Ended(End::Failed(error))),
             None => self.handle(Input::Tick),

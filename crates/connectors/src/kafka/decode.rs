@@ -12,7 +12,7 @@ use lw_protocol::batch::Batch as LogBatch;
 use lw_protocol::record::Record;
 use lw_protocol::{BatchError, BatchHeader};
 use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Progress};
-use lw_runtime::{Batch, DeadLetter, Origin, Runs, Split, SplitId};
+use lw_runtime::{Chunk, DeadLetter, Origin, Runs, Split, SplitId};
 use lw_schemas::SchemaLookup;
 use lw_storage::source::TopicBatch;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ impl Decoding {
         positions: &mut Positions,
         batches: Vec<TopicBatch>,
     ) -> Result<Polled, ConnectorError> {
-        let mut chunk = Chunk {
+        let mut chunk = Gathered {
             splits: positions.splits(),
             origins: Runs::default(),
             letters: Vec::new(),
@@ -114,7 +114,7 @@ impl Decoding {
             .retain(|progress| progress.from < progress.to);
         if !chunk.origins.is_empty() {
             let columns = self.arrange(values, metadata, chunk.origins.rows())?;
-            let batch = Batch::new(columns, chunk.origins, chunk.splits);
+            let batch = Chunk::new(columns, chunk.origins, chunk.splits);
             polled.batches.push(batch);
         }
         Ok(polled)
@@ -126,7 +126,7 @@ impl Decoding {
         split: SplitId,
         batch: &LogBatch,
         range: std::ops::Range<i64>,
-        chunk: &mut Chunk,
+        chunk: &mut Gathered,
     ) -> i64 {
         let header = *batch.header();
         let progress = chunk.progress(split, range.start);
@@ -167,7 +167,7 @@ impl Decoding {
         split: SplitId,
         record: &Record<'_>,
         header: &BatchHeader,
-        chunk: &mut Chunk,
+        chunk: &mut Gathered,
     ) {
         let offset = record.offset;
         match self.decoder.push(record.value) {
@@ -253,7 +253,7 @@ impl Decoding {
 }
 
 /// What one decoding pass gathered.
-struct Chunk {
+struct Gathered {
     splits: Arc<[Split]>,
     origins: Runs,
     letters: Vec<DeadLetter>,
@@ -261,7 +261,7 @@ struct Chunk {
     may_bury: i64,
 }
 
-impl Chunk {
+impl Gathered {
     fn progress(&mut self, split: SplitId, from: i64) -> &mut Progress {
         self.progress.entry(split).or_insert(Progress {
             split,

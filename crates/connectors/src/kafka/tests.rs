@@ -201,7 +201,13 @@ fn rows_of(polls: &[Polled]) -> String {
     for batch in polls.iter().flat_map(|polled| &polled.batches) {
         let options = FormatOptions::default().with_null("null");
         let value = ArrayFormatter::try_new(batch.columns.column(0), &options).unwrap();
-        for (row, origin) in batch.origins.iter().enumerate() {
+        for (row, origin) in batch
+            .origins
+            .runs()
+            .expect("rows of the log")
+            .iter()
+            .enumerate()
+        {
             let Split { topic, partition } = &batch.splits[origin.split as usize];
             shown.push(format!(
                 "{topic}/{partition}@{}={}",

@@ -7,7 +7,7 @@ use lw_runtime::{Origin, Split};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-fn rows() -> Batch {
+fn rows() -> Chunk {
     let columns = RecordBatch::try_from_iter([
         ("a", Arc::new(StringArray::from(vec![Some("x"), None])) as _),
         ("b", Arc::new(Int32Array::from(vec![1, -2])) as _),
@@ -18,7 +18,7 @@ fn rows() -> Batch {
         partition: 0,
     };
     let origins = (0..2).map(|offset| Origin { split: 0, offset }).collect();
-    Batch::new(columns, origins, Arc::new([split]))
+    Chunk::new(columns, origins, Arc::new([split]))
 }
 
 #[test]

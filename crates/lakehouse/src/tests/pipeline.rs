@@ -7,7 +7,7 @@ use crate::{IcebergCommitter, IcebergTableSink, TableCatalog, TableView};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use lw_graph::{Field, TypeKind};
-use lw_runtime::batch::DeadLetter;
+use lw_runtime::chunk::DeadLetter;
 use lw_runtime::connector::{CommitOutcome, Committer, Owner, Pause, Sink};
 use lw_runtime::manifest::TableChain;
 use std::sync::Arc;

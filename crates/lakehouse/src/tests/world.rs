@@ -15,7 +15,7 @@ use futures::executor::block_on;
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_graph::{Field, IcebergSink, Schema, TypeKind};
 use lw_runtime::Origin;
-use lw_runtime::batch::{Batch, Split};
+use lw_runtime::chunk::{Chunk, Split};
 use lw_runtime::connector::{
     CommitOutcome, Committer, ConnectorError, ErrorKind, Owner, Sink, Staged,
 };
@@ -691,7 +691,7 @@ pub(crate) fn position(manifest: &Manifest) -> [i64; 2] {
 }
 
 /// The rows of the log at these positions, as the processing hands them over.
-pub(crate) fn batch(positions: &[(i32, i64)]) -> Batch {
+pub(crate) fn batch(positions: &[(i32, i64)]) -> Chunk {
     let part = arrow_array::Int32Array::from_iter_values(positions.iter().map(|(part, _)| *part));
     let off = Int64Array::from_iter_values(positions.iter().map(|(_, off)| *off));
     let text = StringArray::from_iter_values(
@@ -712,7 +712,7 @@ pub(crate) fn batch(positions: &[(i32, i64)]) -> Batch {
             offset: *off,
         })
         .collect();
-    Batch::new(columns, origins, splits())
+    Chunk::new(columns, origins, splits())
 }
 
 impl Pipeline {

@@ -19,7 +19,7 @@ use iceberg::{NamespaceIdent, TableIdent};
 use lw_graph::{Field, Schema, TypeKind};
 use lw_runtime::connector::{ConnectorError, ErrorKind, Owner, Sink, Staged};
 use lw_runtime::manifest::Manifest;
-use lw_runtime::{Batch, DeadLetter, Origin, Split};
+use lw_runtime::{Chunk, DeadLetter, Origin, Split};
 use lw_stdx::clock::Clock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl Sink for IcebergTableSink {
         self.letters.begin(manifest)
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
         self.main.write(batch)
     }
 
@@ -154,7 +154,7 @@ impl Sink for IcebergTableSink {
             })
             .collect();
         let columns = letters_batch(&letters, &self.owner, self.clock.now_ms());
-        self.letters.write(Batch::new(
+        self.letters.write(Chunk::new(
             columns,
             origins,
             self.letter_splits.clone().into(),

@@ -29,7 +29,7 @@ use arrow_select::interleave::interleave;
 use iceberg::TableIdent;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{FormatVersion, Schema, TableMetadata};
-use lw_runtime::batch::{Batch, Split};
+use lw_runtime::chunk::{Chunk, Split};
 use lw_runtime::connector::{ConnectorError, ErrorKind};
 use lw_runtime::manifest::Manifest;
 use lw_runtime::origins;
@@ -70,7 +70,7 @@ pub(super) struct TableWriter {
     began: Began,
 
     target: Option<Target>,
-    buffered: Vec<Batch>,
+    buffered: Vec<Chunk>,
     buffered_bytes: usize,
     open: Option<OpenFile>,
     sealed: Vec<StagedFile>,
@@ -154,7 +154,7 @@ impl TableWriter {
         Ok(())
     }
 
-    pub(super) fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    pub(super) fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
         self.buffered_bytes += batch.bytes();
         self.buffered.push(batch);
         if self.buffered_bytes >= FLUSH {
@@ -378,7 +378,7 @@ impl Target {
     /// The pieces, one behind the other, with the table's columns and types.
     fn write_form(
         &self,
-        batches: &[Batch],
+        batches: &[Chunk],
         pieces: &[Piece],
     ) -> Result<RecordBatch, ConnectorError> {
         let options = CastOptions {
@@ -419,11 +419,11 @@ const SMALL: usize = 8;
 
 /// One column of the pieces. A single one is not copied.
 fn gathered(
-    batches: &[Batch],
+    batches: &[Chunk],
     column: usize,
     pieces: &[Piece],
 ) -> Result<ArrayRef, arrow_schema::ArrowError> {
-    let of = |batch: &Batch| batch.columns.column(column).clone();
+    let of = |batch: &Chunk| batch.columns.column(column).clone();
     let slice = |piece: &Piece| of(&batches[piece.batch]).slice(piece.from, piece.rows);
     let rows: usize = pieces.iter().map(|piece| piece.rows).sum();
     if let [piece] = pieces {
@@ -444,13 +444,19 @@ fn gathered(
     interleave(&arrays, &places)
 }
 
-/// All rows by partition, within a partition as they came, and where they came from.
-fn in_runs(batches: &[Batch]) -> (Vec<Piece>, origins::Runs) {
+/// All rows by partition, within a partition as they came, and where they came from; those of aggregates as they came.
+fn in_runs(batches: &[Chunk]) -> (Vec<Piece>, origins::Runs) {
     let splits: &[Split] = &batches.last().expect("there is a batch").splits;
     let mut by_split: Vec<(Vec<Piece>, origins::Runs)> = vec![Default::default(); splits.len()];
+    let mut derived = Vec::new();
     for (batch, rows) in batches.iter().enumerate() {
         let mut from = 0;
-        for run in rows.origins.runs() {
+        let Some(runs) = rows.origins.runs() else {
+            let rows = rows.rows();
+            derived.push(Piece { batch, from, rows });
+            continue;
+        };
+        for run in runs.runs() {
             let (pieces, origins) = &mut by_split[run.split as usize];
             let goes_on = |last: &&mut Piece| last.batch == batch && last.from + last.rows == from;
             match pieces.last_mut().filter(goes_on) {
@@ -465,7 +471,7 @@ fn in_runs(batches: &[Batch]) -> (Vec<Piece>, origins::Runs) {
             from += run.rows();
         }
     }
-    let (mut all, mut origins) = (Vec::new(), origins::Runs::default());
+    let (mut all, mut origins) = (derived, origins::Runs::default());
     for (pieces, of_split) in by_split {
         all.extend(pieces);
         origins.extend(&of_split);

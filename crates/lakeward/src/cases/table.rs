@@ -9,7 +9,7 @@ use lw_graph::{Expr, Schema, TypeKind};
 use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink, Staged};
 use lw_runtime::kernel::Evaluator;
 use lw_runtime::manifest::TableChain;
-use lw_runtime::{Batch, DeadLetter, Split};
+use lw_runtime::{Chunk, DeadLetter};
 use lw_storage::Uuid;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// What unwinds in the place of a process that is gone: nothing that would have come after is done.
 pub struct Gone;
 
-/// A row, or a dead letter, and where in the log it came from.
+/// A row, or a dead letter, and where in the log it came from; a row of an aggregate stands at no place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Line {
     pub topic: String,
@@ -118,21 +118,23 @@ impl Sink for TextSink {
         vec![letters_of(&self.table)]
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
         let mut columns = Vec::new();
         for (index, column) in self.columns.iter().enumerate() {
             let text = column.text.evaluate(&batch.columns);
             let text = text.map_err(|error| ConnectorError::new(ErrorKind::Bug, error.message))?;
             columns.push((&column.kind, batch.columns.column(index).clone(), text));
         }
-        for (row, origin) in batch.origins.iter().enumerate() {
+        let mut origins = batch.origins.runs().map(|runs| runs.iter());
+        for row in 0..batch.rows() {
             let cells = columns.iter();
             let cells = cells.map(|(kind, values, text)| cell(kind, values, text, row));
-            let Split { topic, partition } = &batch.splits[origin.split as usize];
+            let origin = origins.as_mut().and_then(Iterator::next);
+            let split = origin.map(|origin| &batch.splits[origin.split as usize]);
             self.rows.push(Line {
-                topic: topic.to_string(),
-                partition: *partition,
-                offset: origin.offset,
+                topic: split.map_or_else(String::new, |split| split.topic.to_string()),
+                partition: split.map_or(-1, |split| split.partition),
+                offset: origin.map_or(-1, |origin| origin.offset),
                 cells: cells.collect(),
             });
         }

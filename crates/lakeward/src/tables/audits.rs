@@ -18,8 +18,8 @@ use lw_ops::audit::{
     RolledBack, Run, Verdict, audit, audit_for_ledger,
 };
 use lw_ops::metrics::Filled;
-use lw_runtime::chain::Chain;
 use lw_runtime::manifest::{Manifest, SplitOffset};
+use lw_runtime::operator::Flow;
 use lw_runtime::pipelines::Writer;
 use lw_storage::Uuid;
 use lw_storage::source::LogSource;
@@ -323,9 +323,13 @@ impl Tables {
             _ => return Err("its plan writes no table".to_string()),
         };
         let source = self.wiring.reader(spec, &format!("lakeward-{pipeline}"));
+        let flow = Flow::compile(graph).map_err(|error| error.to_string())?;
+        if !flow.downstream.is_empty() {
+            return Err("it has an aggregate, whose rows stand at no place of the log".to_string());
+        }
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
-            chain: Chain::compile(graph).map_err(|error| error.to_string())?,
+            flow,
             columns: columns.map(|field| field.name.to_string()).collect(),
         })
     }

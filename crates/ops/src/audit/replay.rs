@@ -17,10 +17,10 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{Field, Schema};
 use lw_graph::name_in_files;
-use lw_runtime::chain::Chain;
 use lw_runtime::connector::{Polled, Source};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::{Batch, DeadLetter, Origin, Runs};
+use lw_runtime::operator::Upstream;
+use lw_runtime::{Chunk, DeadLetter, Origin, Runs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl<'a> Replay<'a> {
     ) -> Result<(), AuditError> {
         let Executable {
             mut source,
-            mut chain,
+            mut flow,
             columns,
         } = executable;
         let offsets = |end: fn(&Stretch) -> i64| -> Vec<SplitOffset> {
@@ -160,7 +160,7 @@ impl<'a> Replay<'a> {
                 return Ok(());
             }
             let finished = polled.finished;
-            self.take(&reading, polled, &mut chain, &mut *source)?;
+            self.take(&reading, polled, &mut flow.upstream, &mut *source)?;
             if finished {
                 return Ok(());
             }
@@ -171,7 +171,7 @@ impl<'a> Replay<'a> {
         &mut self,
         reading: &Reading,
         polled: Polled,
-        chain: &mut Chain,
+        upstream: &mut Upstream,
         source: &mut dyn Source,
     ) -> Result<(), AuditError> {
         for progress in &polled.progress {
@@ -188,8 +188,8 @@ impl<'a> Replay<'a> {
             self.fail(&(letter.topic.to_string(), letter.partition), letter);
         }
         for batch in polled.batches {
-            let decoded = batch.origins.clone();
-            let Some(done) = chain.process(batch)?.pop() else {
+            let decoded = rows_of_log(&batch).clone();
+            let Some(done) = upstream.process(batch)?.pop() else {
                 continue;
             };
             let mut outcomes: BTreeSet<At> = BTreeSet::new();
@@ -205,10 +205,10 @@ impl<'a> Replay<'a> {
                     self.fail(&reading.keys[origin.split as usize], letter);
                 }
             }
-            let landed = done.batch.origins.iter();
+            let landed = rows_of_log(&done.chunk).iter();
             outcomes.extend(landed.map(|origin| (origin.split, origin.offset)));
             self.count_filtered(reading, &decoded, &outcomes);
-            self.credit(reading, &done.batch)?;
+            self.credit(reading, &done.chunk)?;
         }
         Ok(())
     }
@@ -246,12 +246,12 @@ impl<'a> Replay<'a> {
     }
 
     /// Credits each row to the run that holds its offset. An offset with rows in no run is a gap.
-    fn credit(&mut self, reading: &Reading, batch: &Batch) -> Result<(), AuditError> {
+    fn credit(&mut self, reading: &Reading, batch: &Chunk) -> Result<(), AuditError> {
         let mut hashes: Vec<Option<Hashed>> = vec![None; self.table.layouts.len() + 1];
         // Rows that no file holds are hashed as the newest file would hold them.
         let of_none = self.table.layouts.len();
         let mut last = None;
-        for (row, origin) in batch.origins.iter().enumerate() {
+        for (row, origin) in rows_of_log(batch).iter().enumerate() {
             let first_row = last.replace(origin) != Some(origin);
             let key = &reading.keys[origin.split as usize];
             let counted = u64::from(first_row);
@@ -290,6 +290,12 @@ impl<'a> Replay<'a> {
         }
         Ok(())
     }
+}
+
+/// Where the rows came from: a query with an aggregate is not replayed here.
+fn rows_of_log(chunk: &Chunk) -> &Runs {
+    let runs = chunk.origins.runs();
+    runs.expect("without state every row is one of the log")
 }
 
 /// Hashes of rows as a file would hold them.

@@ -10,7 +10,8 @@ use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceSp
 use lw_runtime::Origin;
 use lw_runtime::connector::{Polled, Progress};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::{Batch, DeadLetter, Split};
+use lw_runtime::operator::Flow;
+use lw_runtime::{Chunk, DeadLetter, Split};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl Source for Log {
                 match records[offset as usize] {
                     "-" => skipped += 1,
                     "x" => polled.dead_letters.push(letter(split as i32, offset)),
-                    value => polled.batches.push(Batch::new(
+                    value => polled.batches.push(Chunk::new(
                         rows(&[value.parse().expect("a number")]),
                         [origin].into_iter().collect(),
                         self.splits(),
@@ -133,18 +134,18 @@ fn bytes_of<T: From<Vec<u8>>>(offset: i64) -> T {
 }
 
 /// `SELECT v`
-fn chain() -> Chain {
-    chain_of(vec![column()])
+fn flow() -> Flow {
+    flow_of(vec![column()])
 }
 
 /// `SELECT v AS v, v AS w`
-fn two_columns() -> Chain {
-    chain_of(vec![column(), column()])
+fn two_columns() -> Flow {
+    flow_of(vec![column(), column()])
 }
 
 /// `SELECT 0`
-fn zeros() -> Chain {
-    chain_of(vec![Expr::Literal {
+fn zeros() -> Flow {
+    flow_of(vec![Expr::Literal {
         value: Value::Integer(0),
         ty: TypeKind::Int.nullable(),
     }])
@@ -158,7 +159,7 @@ fn column() -> Expr {
     }
 }
 
-fn chain_of(projected: Vec<Expr>) -> Chain {
+fn flow_of(projected: Vec<Expr>) -> Flow {
     let source = SourceSpec::Kafka(lw_graph::KafkaSource {
         table: "t".into(),
         topics: vec!["t".into()],
@@ -185,10 +186,10 @@ fn chain_of(projected: Vec<Expr>) -> Chain {
         inputs: if id == 0 { Vec::new() } else { vec![id - 1] },
         schema: if id == 0 { schema() } else { out.clone() },
     };
-    Chain::compile(&JobGraph {
+    Flow::compile(&JobGraph {
         nodes: operators.into_iter().enumerate().map(node).collect(),
     })
-    .expect("a chain")
+    .expect("a tree")
 }
 
 /// One file per line; runs as `partition@first-last=values`.
@@ -313,7 +314,7 @@ pub(super) fn evidence(log: &[&'static str], table: &str) -> Evidence<'static> {
             Ok(Box::new(std::iter::once(Ok(rows(&contents[index])))))
         }),
         files,
-        queries: vec![query(log, "", None, chain())],
+        queries: vec![query(log, "", None, flow())],
         ledger: Ledger::of("ns.t"),
         extent: Extent::Table,
         notes: Vec::new(),
@@ -335,7 +336,7 @@ pub(super) fn query(
     log: &[&'static str],
     name: &str,
     from: Option<i64>,
-    chain: Chain,
+    flow: Flow,
 ) -> Query<'static> {
     let log = log.to_vec();
     // A query of one column has the first of them.
@@ -351,7 +352,7 @@ pub(super) fn query(
                     from: Vec::new(),
                     until: Vec::new(),
                 }),
-                chain,
+                flow,
                 columns,
             })
         }),
@@ -639,8 +640,8 @@ fn each_stretch_is_judged_by_the_query_that_made_it() {
     let log = ["1", "2", "3", "4"];
     let table = "0@0-1=1,2\n0@2-3=0,0";
     let mut replaced = evidence(&log, table);
-    let stints = [("a", 0, chain()), ("b", 2, zeros())];
-    let stints = stints.map(|(name, from, chain)| query(&log, name, Some(from), chain));
+    let stints = [("a", 0, flow()), ("b", 2, zeros())];
+    let stints = stints.map(|(name, from, flow)| query(&log, name, Some(from), flow));
     replaced.queries.extend(stints);
     let report = audit(replaced).unwrap();
     assert_eq!(
@@ -664,9 +665,9 @@ fn a_query_that_cannot_be_executed_again_leaves_its_stretch_unverified() {
     let mut lost = evidence(&log, "0@0-1=7,7\n0@2-2=3");
     lost.queries.push(Query {
         make: Box::new(|| Err("its script is not kept any more".to_string())),
-        ..query(&log, "a", Some(0), chain())
+        ..query(&log, "a", Some(0), flow())
     });
-    lost.queries.push(query(&log, "b", Some(2), chain()));
+    lost.queries.push(query(&log, "b", Some(2), flow()));
     lost.letters = Some(letters_at(&[0, 3]));
     assert_eq!(
         verdict(&audit(lost).unwrap()),

@@ -19,7 +19,7 @@
 use super::enlist::{Sealed, enlist, pass};
 use super::rules::Rules;
 use super::{Ended, SEAL_BYTES};
-use crate::batch::{Split, SplitId};
+use crate::chunk::{Split, SplitId};
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, Place, SinkState, SplitOffset, TableChain};
@@ -51,6 +51,8 @@ pub(super) enum Input {
     Positioned(Positioned),
     /// Rows are with the sinks, which hold so many bytes now.
     Read { account: Account, held: usize },
+    /// Time has let operators give rows to the sinks, which hold so many bytes now: rows that no offset has just brought.
+    Fired { held: usize },
     /// What the sinks held is durable, by sink.
     Sealed(Vec<Vec<Staged>>),
     /// A commit that was ordered is over. `mine`: this process still owns the manifest.
@@ -142,6 +144,8 @@ pub(super) struct Account {
     pub(super) watermarks: BTreeMap<SplitId, i64>,
     /// The source's, never going back.
     pub(super) watermark: Option<i64>,
+    /// The last mark that went to the operators.
+    pub(super) marked: Option<i64>,
     /// Of the last batch, in the log's readable order.
     pub(super) place: Option<Place>,
     pub(super) max_event_time: Option<i64>,
@@ -157,6 +161,7 @@ impl Account {
         self.splits = later.splits;
         self.watermarks = later.watermarks;
         self.watermark = later.watermark;
+        self.marked = later.marked;
         self.place = later.place;
         self.max_event_time = later.max_event_time;
     }
@@ -175,6 +180,8 @@ pub(super) struct Coordinator {
     account: Account,
     /// Bytes that the sinks hold.
     held: usize,
+    /// They hold rows that no offset brought.
+    fired: bool,
     sealed_at: Duration,
     barrier: bool,
     /// Sinks and tables of theirs with a commit under way or to be tried again.
@@ -218,6 +225,7 @@ impl Coordinator {
             manifest,
             account: Account::default(),
             held: 0,
+            fired: false,
             sealed_at: Duration::ZERO,
             barrier: false,
             commits: BTreeMap::new(),
@@ -322,6 +330,13 @@ impl Coordinator {
                 self.account.append(account);
                 self.held = held;
             }
+            Input::Fired { held } => {
+                self.account
+                    .ledgers
+                    .resize_with(self.inserts.len(), Ledger::default);
+                self.held = held;
+                self.fired = true;
+            }
             Input::Sealed(staged) => self.sealed(now, staged, new_id, &mut actions),
             Input::Committed {
                 sink,
@@ -374,7 +389,7 @@ impl Coordinator {
 
     /// Whether what was read is sealed now.
     fn seals(&mut self, now: Now) -> bool {
-        if self.account.ledgers.iter().all(Ledger::is_empty) {
+        if !self.fired && self.account.ledgers.iter().all(Ledger::is_empty) {
             self.barrier = false;
             if now.elapsed >= self.due() {
                 self.sealed_at = now.elapsed;
@@ -476,13 +491,14 @@ impl Coordinator {
         let ledgers = self.account.ledgers.iter_mut();
         for ((insert, ledger), staged) in self.inserts.iter().zip(ledgers).zip(staged) {
             let ranges = ledger.take(&splits);
-            if ranges.is_empty() {
-                assert!(
-                    staged.iter().all(|staged| staged.files.is_empty()),
-                    "K4: no file is without the offsets that it is of"
-                );
+            let without_files = staged.iter().all(|staged| staged.files.is_empty());
+            if ranges.is_empty() && without_files {
                 continue;
             }
+            assert!(
+                !ranges.is_empty() || self.fired,
+                "K4: no file is without the offsets that it is of, unless time alone made its rows"
+            );
             let sealed = Sealed {
                 main: &insert.main,
                 staged,
@@ -498,6 +514,7 @@ impl Coordinator {
         self.manifest.created_ms = now.wall_ms;
         self.phase = Phase::Reading;
         self.held = 0;
+        self.fired = false;
         self.barrier = false;
         self.sealed_at = now.elapsed;
         // Whatever was confirmed meanwhile is saved with it.

@@ -3,14 +3,15 @@
 //! It has no thread and waits for nothing. Commits are for others to make: it hands out orders, and is told what came of them.
 //! [`super::Attempt::run`] gives it threads, [`super::stepped::SteppedJob`] is the same job in the caller's hands.
 
-use super::coordinator::{Action, Coordinator, Input, Now, Positioned};
-use super::reader::Reader;
+use super::coordinator::{Action, Coordinator, End, Input, Now, Positioned};
+use super::reader::{Outlet, Reader};
 use super::rules::Rules;
 use super::{Committers, Ended, Publish, Rows, Unread};
-use crate::batch::{Batch, DeadLetter};
+use crate::chunk::{Chunk, DeadLetter};
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink};
 use crate::job::JobStatus;
 use crate::manifest::{Manifest, SplitOffset, TableChain};
+use crate::operator::{AtSinks, Downstream};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
@@ -51,6 +52,7 @@ pub(super) struct Driver {
     pub(super) coordinator: Coordinator,
     /// In the order of the graph's sinks.
     pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) downstream: Downstream,
     pub(super) store: ManifestStore,
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
@@ -167,26 +169,62 @@ impl Driver {
         let ahead = self.coordinator.ahead();
         let cuts: Vec<SplitOffset> = ahead.iter().flatten().cloned().collect();
         unread.source.cut_at(&cuts);
-        Reader::new(unread, self.manifest(), &ahead, self.status.clone())
+        let outlets = self.downstream.outlet_of_sinks().into_iter();
+        let outlets = outlets.map(|at| match self.downstream.is_sink(at) {
+            true => Outlet::Sink(at),
+            false => Outlet::State(at),
+        });
+        let status = self.status.clone();
+        Reader::new(unread, self.manifest(), outlets.collect(), &ahead, status)
     }
 
-    /// Hands rows to the sinks.
+    /// Takes rows through the operators with state, and to the sinks.
     pub(super) fn take(&mut self, rows: Rows) -> Result<Option<Ended>, ConnectorError> {
+        let mut at = self.downstream.at_sinks();
+        for (outlet, chunk) in rows.leaving {
+            self.downstream.take(outlet, chunk, &mut at)?;
+        }
         for (sink, rows) in rows.sinks.into_iter().enumerate() {
             self.write(sink, rows.batches, rows.dead_letters)?;
         }
-        let held = self.sinks.iter().map(|sink| sink.buffered_bytes()).sum();
-        let account = rows.account;
+        self.land(at)?;
+        let (account, held) = (rows.account, self.held());
         self.handle(Input::Read { account, held })
+    }
+
+    /// A bounded read is at its end, and so is event time.
+    pub(super) fn finish(&mut self) -> Result<Option<Ended>, ConnectorError> {
+        let mut at = self.downstream.at_sinks();
+        self.downstream.end(&mut at)?;
+        if at.rows.iter().any(|rows| !rows.is_empty()) {
+            self.land(at)?;
+            let held = self.held();
+            if let Some(ended) = self.handle(Input::Fired { held })? {
+                return Ok(Some(ended));
+            }
+        }
+        self.handle(Input::Ended(End::Finished))
+    }
+
+    /// Hands what operators with state gave to the sinks.
+    fn land(&mut self, at: AtSinks) -> Result<(), ConnectorError> {
+        for (sink, rows) in at.rows.into_iter().enumerate() {
+            self.write(sink, rows, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.sinks.iter().map(|sink| sink.buffered_bytes()).sum()
     }
 
     fn write(
         &mut self,
         sink: usize,
-        batches: Vec<Batch>,
+        batches: Vec<Chunk>,
         mut letters: Vec<DeadLetter>,
     ) -> Result<(), ConnectorError> {
-        let rows: usize = batches.iter().map(Batch::rows).sum();
+        let rows: usize = batches.iter().map(Chunk::rows).sum();
         letters.retain(|letter| {
             let end = self.buried[sink].get(&(letter.topic.to_string(), letter.partition));
             !end.is_some_and(|end| (self.rules.is_buried)(letter.offset, *end))

@@ -4,7 +4,7 @@
 //! table whose offsets have a hole could not be told from one that lost a commit. A side table gets a commit only when
 //! something was staged for it, which then reaches back to its last one.
 
-use crate::batch::{Split, SplitId};
+use crate::chunk::{Split, SplitId};
 use crate::connector::Staged;
 use crate::manifest::{Manifest, Pending, Place, SinkState, SplitRange, TableChain};
 use std::collections::BTreeMap;

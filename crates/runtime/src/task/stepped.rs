@@ -148,7 +148,8 @@ impl SteppedJob {
             self.settle(ended)?;
         }
         if read.finished {
-            self.handle(Input::Ended(End::Finished))?;
+            let ended = self.driver.finish()?;
+            self.settle(ended)?;
         }
         Ok(any)
     }

@@ -3,7 +3,7 @@
 
 use super::stepped::SteppedJob;
 use super::*;
-use crate::batch::Split;
+use crate::chunk::Split;
 use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged};
 use crate::job::{InsertSpec, JobSpec};
 use crate::manifest::TableChain;
@@ -123,7 +123,7 @@ impl Source for TimedSource {
                 offset: *next,
             };
             let columns = columns.expect("one column");
-            let batch = Batch::new(columns, [origin].into_iter().collect(), splits.clone());
+            let batch = Chunk::new(columns, [origin].into_iter().collect(), splits.clone());
             polled.batches.push(batch);
             polled.progress.push(Progress {
                 split: split as u32,
@@ -160,8 +160,8 @@ impl Sink for MemorySink {
     fn table(&self) -> &str {
         self.table
     }
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
-        let rows = batch.origins.iter();
+    fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
+        let rows = batch.origins.runs().expect("rows of the log").iter();
         self.rows
             .extend(rows.map(|at| json!([at.split, at.offset])));
         Ok(())
@@ -329,7 +329,7 @@ impl World {
                 next: Vec::new(),
                 ends: Vec::new(),
             }),
-            chain: Chain::compile(&graph).expect("a chain"),
+            flow: Flow::compile(&graph).expect("a tree"),
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),
             store,
@@ -531,7 +531,7 @@ impl Sink for CountingSink {
     fn table(&self) -> &str {
         self.0.table()
     }
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
         *self.1.rows.lock() += batch.rows();
         self.1.changed.notify_all();
         self.0.write(batch)

@@ -1,7 +1,7 @@
 //! The world of these tests: a real log of records, and a source, sinks and committers that are told where to panic.
 
 use super::super::*;
-use crate::batch::{Batch, DeadLetter, Split};
+use crate::chunk::{Chunk, DeadLetter, Split};
 use crate::connector::{
     CommitOutcome, Committer, ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner,
     Polled, Progress, Sink, Source, Staged,
@@ -136,7 +136,7 @@ impl Sink for FakeSink {
     fn table(&self) -> &str {
         &self.1
     }
-    fn write(&mut self, _: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, _: Chunk) -> Result<(), ConnectorError> {
         Ok(())
     }
     fn dead_letters(&mut self, _: Vec<DeadLetter>) -> Result<(), ConnectorError> {

@@ -1,9 +1,15 @@
-//! The chain over small batches: a failing row never takes another with it.
+//! A flow over small chunks: a failing row never takes another with it.
 
 use super::*;
-use crate::batch::Split;
+use crate::chunk::Mark;
+use crate::chunk::Split;
+use arrow_array::cast::AsArray;
 use arrow_array::{Int32Array, RecordBatch};
-use lw_graph::{Expr, Field, Function, Node, Schema, SinkSpec, SourceSpec, TypeKind, Value};
+use lw_formats::arrow_schema;
+use lw_graph::{
+    Expr, Field, Function, JobGraph, Node, NodeId, Operator, Schema, SinkSpec, SourceSpec,
+    TypeKind, Value,
+};
 use std::sync::Arc;
 
 fn column() -> Expr {
@@ -75,15 +81,18 @@ fn run(values: Vec<Option<i32>>) -> (String, Vec<i64>) {
         topic: "t".into(),
         partition: 0,
     }]);
-    let mut chain = Chain::compile(&graph).expect("a chain");
-    let done = chain
-        .process(Batch::new(columns, origins, splits))
+    let mut flow = Flow::compile(&graph).expect("a tree");
+    let done = flow
+        .upstream
+        .process(Chunk::new(columns, origins, splits))
         .expect("arrays fit")
         .remove(0);
-    let column: &Int32Array = done.batch.columns.column(0).as_primitive();
+    let column: &Int32Array = done.chunk.columns.column(0).as_primitive();
     let rows: Vec<String> = done
-        .batch
+        .chunk
         .origins
+        .runs()
+        .expect("rows of the log")
         .iter()
         .zip(column)
         .map(|(origin, value)| {
@@ -158,12 +167,20 @@ fn a_null_in_a_column_without_null_is_the_failure_of_its_record() {
         partition: 0,
     }]);
     let origins = (0..3).map(|offset| Origin { split: 0, offset }).collect();
-    let done = Chain::compile(&graph)
-        .expect("a chain")
-        .process(Batch::new(columns, origins, splits))
+    let done = Flow::compile(&graph)
+        .expect("a tree")
+        .upstream
+        .process(Chunk::new(columns, origins, splits))
         .expect("the record fails, not the job")
         .remove(0);
-    let offsets: Vec<i64> = done.batch.origins.iter().map(|o| o.offset).collect();
+    let offsets: Vec<i64> = done
+        .chunk
+        .origins
+        .runs()
+        .expect("rows of the log")
+        .iter()
+        .map(|o| o.offset)
+        .collect();
     assert_eq!(offsets, [0, 2]);
     let failed: Vec<String> = done
         .failures
@@ -197,14 +214,15 @@ fn a_record_that_fails_in_two_steps_fails_once() {
         topic: "t".into(),
         partition: 0,
     }]);
-    let batch = Batch::new(columns, origins.into_iter().collect(), splits);
-    let done = Chain::compile(&graph)
-        .expect("a chain")
+    let batch = Chunk::new(columns, origins.into_iter().collect(), splits);
+    let done = Flow::compile(&graph)
+        .expect("a tree")
+        .upstream
         .process(batch)
         .expect("arrays fit")
         .remove(0);
     let failed: Vec<i64> = done.failures.iter().map(|f| f.origin.offset).collect();
-    assert_eq!((done.batch.rows(), failed), (0, vec![0, 1]));
+    assert_eq!((done.chunk.rows(), failed), (0, vec![0, 1]));
 }
 
 #[test]
@@ -221,47 +239,6 @@ fn failures_between_good_rows_take_none_of_them() {
     let good = values.len() - bad.len();
     let (rows, failed) = run(values);
     assert_eq!((rows.split(' ').count(), failed), (good, bad));
-}
-
-#[test]
-fn a_sources_watermark_is_the_least_of_its_partitions() {
-    let origins = [0, 0, 1, 0].map(|split| Origin { split, offset: 0 });
-    let micros = [5_000, 9_000, 3_000, 7_000];
-    let times = arrow_array::TimestampMicrosecondArray::from(micros.to_vec());
-    let (mut watermarks, none) = (BTreeMap::new(), BTreeSet::new());
-    rise(
-        &mut watermarks,
-        &times.slice(0, 2),
-        &origins[..2].iter().copied().collect(),
-    );
-    assert_eq!(
-        source_watermark(&watermarks, 2, &none),
-        None,
-        "one has no row yet"
-    );
-    rise(
-        &mut watermarks,
-        &times.slice(2, 2),
-        &origins[2..].iter().copied().collect(),
-    );
-    assert_eq!(watermarks, BTreeMap::from([(0, 9), (1, 3)]));
-    assert_eq!(source_watermark(&watermarks, 2, &none), Some(3));
-    assert_eq!(source_watermark(&watermarks, 3, &none), None);
-}
-
-/// As Flink, whose splits give up their output when they are read to their end.
-#[test]
-fn a_partition_that_is_read_to_its_end_holds_no_watermark_back() {
-    let watermarks = BTreeMap::from([(0, 9), (1, 3)]);
-    let after = |done: &[SplitId]| {
-        let done = done.iter().copied().collect();
-        source_watermark(&watermarks, 3, &done)
-    };
-    assert_eq!(after(&[]), None, "2 has something to read and no row yet");
-    assert_eq!(after(&[2]), Some(3), "2 was empty");
-    assert_eq!(after(&[1, 2]), Some(9), "1 had less than 0");
-    assert_eq!(after(&[0, 1, 2]), Some(9));
-    assert_eq!(after(&[0, 1]), None);
 }
 
 /// What becomes of `1, 0, 4` at each sink of a graph over one column: rows and failures, by offset.
@@ -284,10 +261,17 @@ fn at_each_sink(operators: Vec<(Operator, Vec<NodeId>)>) -> Vec<(Vec<i64>, Vec<i
         partition: 0,
     }]);
     let origins = (0..3).map(|offset| Origin { split: 0, offset }).collect();
-    let mut chain = Chain::compile(&graph).expect("a tree");
-    let done = chain.process(Batch::new(columns, origins, splits));
+    let mut flow = Flow::compile(&graph).expect("a tree");
+    let done = flow.upstream.process(Chunk::new(columns, origins, splits));
     let offsets = |done: &Processed| {
-        let rows = done.batch.origins.iter().map(|at| at.offset).collect();
+        let rows = done
+            .chunk
+            .origins
+            .runs()
+            .expect("rows of the log")
+            .iter()
+            .map(|at| at.offset)
+            .collect();
         let failed = done.failures.iter().map(|failure| failure.origin.offset);
         (rows, failed.collect())
     };
@@ -338,7 +322,7 @@ fn what_is_no_tree_to_sinks_is_refused() {
         };
         let nodes: Vec<Node> = operators.into_iter().map(node).collect();
         graph.nodes.splice(1.., nodes);
-        let error = Chain::compile(&graph).err().expect("it is refused");
+        let error = Flow::compile(&graph).err().expect("it is refused");
         error.to_string()
     };
     let no_tree = "the job graph is not a tree from one source to its sinks";
@@ -358,4 +342,222 @@ fn what_is_no_tree_to_sinks_is_refused() {
         ]),
         "the job graph has two watermarks for one source"
     );
+}
+
+/// Gives the sum of its rows whenever a mark comes, and at the end. Rows of 13 are late.
+#[derive(Default)]
+struct Sums {
+    sum: i64,
+    watermark: Option<i64>,
+}
+
+impl super::Operator for Sums {
+    fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
+        let values: &Int32Array = chunk.columns.column(0).as_primitive();
+        let mut marks = chunk.marks.iter().peekable();
+        for row in 0..=chunk.rows() {
+            while let Some(mark) = marks.next_if(|mark| mark.row == row) {
+                self.watermark = Some(mark.watermark);
+                out.emit(self.fire(&chunk));
+            }
+            match values.iter().nth(row).flatten() {
+                Some(13) => out.late(Late {
+                    row,
+                    event_time: 13,
+                    watermark: self.watermark.unwrap_or_default(),
+                }),
+                value => self.sum += i64::from(value.unwrap_or_default()),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _: usize, out: &mut Out) -> Result<(), OperatorError> {
+        let columns = RecordBatch::new_empty(arrow_schema(&graph().nodes[0].schema));
+        let none = Chunk::derived(columns, Vec::new(), Arc::new([]));
+        out.emit(self.fire(&none));
+        Ok(())
+    }
+
+    fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
+        let sum = Int32Array::from(vec![self.sum as i32]);
+        let rows = RecordBatch::try_from_iter([("sum", Arc::new(sum) as _)]);
+        to.watermark(self.watermark);
+        to.section("sum", 0..crate::state::GROUPS, rows.expect("one column"));
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
+        self.watermark = from.watermark();
+        for section in from.sections("sum") {
+            let sums: &Int32Array = section.rows.column(0).as_primitive();
+            self.sum += i64::from(sums.value(0));
+        }
+        Ok(())
+    }
+}
+
+impl Sums {
+    fn fire(&mut self, of: &Chunk) -> Chunk {
+        let sum = Int32Array::from(vec![std::mem::take(&mut self.sum) as i32]);
+        let columns = RecordBatch::try_new(of.columns.schema(), vec![Arc::new(sum)]);
+        let watermark = self.watermark.unwrap_or_default();
+        let mark = Mark { row: 1, watermark };
+        Chunk::derived(columns.expect("one column"), vec![mark], of.splits.clone())
+    }
+}
+
+/// `SELECT 12 / a` of the sums of `12 / a`, with the sums themselves in a second sink.
+fn over_sums() -> Flow {
+    let mut graph = graph();
+    let schema = graph.nodes[0].schema.clone();
+    let window = lw_graph::Window {
+        shape: lw_graph::WindowShape::Tumble { size: 1 },
+        offset: 0,
+        time: 0,
+        zone: None,
+    };
+    let sums = Operator::WindowAggregate {
+        uid: lw_graph::OperatorUid::of("sums"),
+        windowing: lw_graph::Windowing::Assign(window),
+        keys: Vec::new(),
+        aggregates: Vec::new(),
+        properties: Vec::new(),
+    };
+    graph.nodes.truncate(1);
+    for (operator, input) in [
+        (divides(), 0),
+        (sums, 1),
+        (divides(), 2),
+        (sink(), 3),
+        (sink(), 2),
+    ] {
+        graph.nodes.push(Node {
+            operator,
+            inputs: vec![input],
+            schema: schema.clone(),
+        });
+    }
+    let make =
+        |_: &Node| -> Result<Box<dyn super::Operator>, FlowError> { Ok(Box::new(Sums::default())) };
+    Flow::compile_with(&graph, &make).expect("a tree")
+}
+
+fn numbers(values: &[Option<i32>], marks: &[(usize, i64)]) -> Chunk {
+    let columns = RecordBatch::try_new(
+        arrow_schema(&graph().nodes[0].schema),
+        vec![Arc::new(Int32Array::from(values.to_vec()))],
+    );
+    let origins = (0..values.len() as i64).map(|offset| Origin { split: 0, offset });
+    let split = Split {
+        topic: "t".into(),
+        partition: 0,
+    };
+    let mut chunk = Chunk::new(
+        columns.expect("one column"),
+        origins.collect(),
+        Arc::new([split]),
+    );
+    let mark = |(row, watermark): &(usize, i64)| Mark {
+        row: *row,
+        watermark: *watermark,
+    };
+    chunk.marks = marks.iter().map(mark).collect();
+    chunk
+}
+
+/// What comes to a sink.
+fn landed(at: &AtSinks, sink: usize) -> Vec<i32> {
+    let chunks = at.rows[sink].iter();
+    let values = chunks.flat_map(|chunk| {
+        let values: &Int32Array = chunk.columns.column(0).as_primitive();
+        values.values().to_vec()
+    });
+    values.collect()
+}
+
+fn through(flow: &mut Flow, chunk: Chunk, at: &mut AtSinks) -> Vec<i64> {
+    let mut failed = Vec::new();
+    for (outlet, done) in flow
+        .upstream
+        .process(chunk)
+        .expect("arrays fit")
+        .into_iter()
+        .enumerate()
+    {
+        failed.extend(done.failures.iter().map(|failure| failure.origin.offset));
+        flow.downstream
+            .take(outlet, done.chunk, at)
+            .expect("nothing stops the job");
+    }
+    failed
+}
+
+#[test]
+fn what_stands_behind_state_gets_what_the_marks_let_fire() {
+    let mut flow = over_sums();
+    assert_eq!(
+        (
+            flow.upstream.outlets(),
+            flow.downstream.sinks_behind(0).len()
+        ),
+        (1, 2)
+    );
+    assert_eq!(flow.downstream.outlet_of_sinks(), [0, 0]);
+    let mut at = flow.downstream.at_sinks();
+    let chunk = numbers(
+        &[Some(6), Some(0), Some(3), Some(12), Some(12)],
+        &[(3, 50), (4, 60)],
+    );
+    // 12 / 0 fails, and the mark behind it is not lost.
+    assert_eq!(through(&mut flow, chunk, &mut at), [1]);
+    assert_eq!((landed(&at, 1), landed(&at, 0)), (vec![6, 1], vec![2, 12]));
+    flow.downstream.end(&mut at).expect("nothing stops the job");
+    assert_eq!(landed(&at, 1), [6, 1, 1]);
+}
+
+#[test]
+fn a_row_behind_an_aggregate_that_cannot_be_computed_stops_the_job() {
+    let mut flow = over_sums();
+    let mut at = flow.downstream.at_sinks();
+    let error = flow.downstream.take(0, numbers(&[], &[(0, 50)]), &mut at);
+    let error = error.expect_err("12 / 0");
+    assert_eq!(
+        error.to_string(),
+        "a row behind an aggregate cannot be computed: / by zero"
+    );
+}
+
+#[test]
+fn a_late_row_is_known_by_its_record() {
+    let mut flow = over_sums();
+    let mut at = flow.downstream.at_sinks();
+    let chunk = numbers(&[Some(1), Some(13)], &[(1, 50)]);
+    flow.downstream
+        .take(0, chunk, &mut at)
+        .expect("nothing stops the job");
+    let late = LateRow {
+        origin: Some(Origin {
+            split: 0,
+            offset: 1,
+        }),
+        event_time: 13,
+        watermark: 50,
+    };
+    assert_eq!(at.late, [late]);
+}
+
+#[test]
+fn state_is_gone_on_with_from_its_snapshot() {
+    let mut flow = over_sums();
+    let mut at = flow.downstream.at_sinks();
+    through(&mut flow, numbers(&[Some(6), Some(12)], &[]), &mut at);
+    let states = flow.downstream.snapshot().expect("it can be written");
+    let mut next = over_sums();
+    next.downstream.restore(&states).expect("it can be read");
+    through(&mut next, numbers(&[Some(4)], &[(1, 70)]), &mut at);
+    assert_eq!(landed(&at, 1), [6]);
+    let watermarks = next.downstream.snapshot().expect("it can be written");
+    let watermarks: Vec<_> = watermarks.values().map(StateReader::watermark).collect();
+    assert_eq!(watermarks, [Some(70)]);
 }

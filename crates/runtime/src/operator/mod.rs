@@ -1,0 +1,140 @@
+//! Operators: what a job does between its source and its sinks, each with one sentence of semantics at its head.
+//!
+//! An operator is called with chunks in the order of the log and says what came of them. It has no clock, no thread and no
+//! file: what it knows is what it was given, so a job that is gone on with from a checkpoint gives what it would have given.
+//! A row stands behind all marks before it; what a mark lets happen, happens between the rows that it stands between.
+
+mod event_time;
+mod filter;
+mod flow;
+mod project;
+mod row_wise;
+#[cfg(test)]
+mod tests;
+mod watermark;
+
+pub use flow::{AtSinks, Downstream, Flow, FlowError, LateRow, Processed, Upstream};
+pub(crate) use watermark::source_watermark;
+
+use crate::chunk::Chunk;
+use crate::connector::{ConnectorError, ErrorKind};
+use crate::origins::Origin;
+use crate::state::{StateError, StateReader, StateWriter};
+use arrow_schema::ArrowError;
+use thiserror::Error;
+
+/// A step of a job.
+pub trait Operator: Send {
+    /// Takes a chunk of an input in. A row is late by the mark before it; an operator whose timers fire inside of a chunk
+    /// looks for the places itself.
+    ///
+    /// # Errors
+    /// What the job cannot go on after.
+    fn data(&mut self, port: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError>;
+
+    /// A bounded input is at its end: no row can be late any more, and every timer fires.
+    ///
+    /// # Errors
+    /// As [`Operator::data`].
+    fn end(&mut self, _port: usize, _out: &mut Out) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    /// Writes down what it has of the rows so far. Without state: nothing.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    fn snapshot(&mut self, _to: &mut StateWriter) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// Goes on from what a snapshot wrote down; called before anything else, if at all.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    fn restore(&mut self, _from: &StateReader) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// Memory that its state takes, as far as it is known.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Where an operator says what came of a chunk.
+#[derive(Default)]
+pub struct Out {
+    chunks: Vec<Chunk>,
+    failures: Vec<Failure>,
+    late: Vec<Late>,
+}
+
+impl Out {
+    /// Hands rows and marks on. Marks that came in go out again, behind what they let happen.
+    pub fn emit(&mut self, chunk: Chunk) {
+        self.chunks.push(chunk);
+    }
+
+    /// A record that the operator could not compute: it becomes a dead letter, and the others go on.
+    pub fn fail(&mut self, origin: Origin, code: impl Into<String>, message: impl Into<String>) {
+        self.failures.push(Failure {
+            origin,
+            code: code.into(),
+            message: message.into(),
+        });
+    }
+
+    /// A row that came too late for everything that it belongs to: it is counted and located, and in no result.
+    pub fn late(&mut self, late: Late) {
+        self.late.push(late);
+    }
+}
+
+/// A row that came too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// Its place in the chunk that the operator was given.
+    pub row: usize,
+    /// Milliseconds since 1970.
+    pub event_time: i64,
+    /// The one before it, milliseconds since 1970.
+    pub watermark: i64,
+}
+
+/// A record that an expression could not be computed for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub origin: Origin,
+    pub code: String,
+    pub message: String,
+}
+
+/// What a job cannot go on after.
+#[derive(Debug, Error)]
+pub enum OperatorError {
+    /// A bug of ours.
+    #[error("columns do not fit together: {0}")]
+    Arrow(#[from] ArrowError),
+    /// Behind the first state no record can be given up for a row: many became one.
+    #[error("a row behind an aggregate cannot be computed: {message}")]
+    Row { code: String, message: String },
+    /// A value that an operator with state cannot compute; names the key and the window.
+    #[error("{message}")]
+    Value { message: String, hint: String },
+}
+
+impl From<OperatorError> for ConnectorError {
+    fn from(error: OperatorError) -> ConnectorError {
+        let message = error.to_string();
+        match error {
+            OperatorError::Arrow(_) => ConnectorError::new(ErrorKind::Bug, message),
+            OperatorError::Row { code, .. } => ConnectorError::new(ErrorKind::Fix, message)
+                .detail(format!("Its code is {code}. Nothing of this checkpoint is in the table."))
+                .hint("Let the expression give NULL where it has no value (TRY_CAST, NULLIF), or compute it below the aggregate, where a record that fails becomes a dead letter."),
+            OperatorError::Value { hint, .. } => {
+                ConnectorError::new(ErrorKind::Fix, message).hint(hint)
+            }
+        }
+    }
+}

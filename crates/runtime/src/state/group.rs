@@ -1,0 +1,69 @@
+//! Which group of the key space a key is in. Frozen: it stands in every checkpoint with state.
+
+/// The key space is cut into so many groups; a shard has some of them.
+pub const GROUPS: u16 = 128;
+
+/// The hash by which a key has its group, as manifests call it.
+pub const HASH: &str = "murmur3-32";
+
+/// The group of a key, by its bytes as the operator encodes them.
+pub fn key_group(key: &[u8]) -> u16 {
+    (murmur3(key) % u32::from(GROUPS)) as u16
+}
+
+/// MurmurHash3, x86, 32 bits, seed 0.
+fn murmur3(bytes: &[u8]) -> u32 {
+    let mut hash = 0_u32;
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        let word = u32::from_le_bytes(word.try_into().expect("four bytes"));
+        hash = (hash ^ mixed(word))
+            .rotate_left(13)
+            .wrapping_mul(5)
+            .wrapping_add(0xe654_6b64);
+    }
+    let tail = words.remainder().iter().rev();
+    let tail = tail.fold(0_u32, |tail, byte| (tail << 8) | u32::from(*byte));
+    if tail != 0 {
+        hash ^= mixed(tail);
+    }
+    hash ^= bytes.len() as u32;
+    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}
+
+fn mixed(word: u32) -> u32 {
+    word.wrapping_mul(0xcc9e_2d51)
+        .rotate_left(15)
+        .wrapping_mul(0x1b87_3593)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vectors of the algorithm's author and of Wikipedia's page on it.
+    #[test]
+    fn the_hash_is_the_published_one() {
+        for (text, hash) in [
+            ("", 0),
+            ("test", 0xba6b_d213),
+            ("Hello, world!", 0xc036_3e43),
+            ("The quick brown fox jumps over the lazy dog", 0x2e4f_f723),
+        ] {
+            assert_eq!(murmur3(text.as_bytes()), hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_spread_over_the_groups() {
+        let mut keys = [0_u32; GROUPS as usize];
+        (0..100_000_i64).for_each(|key| keys[key_group(&key.to_le_bytes()) as usize] += 1);
+        let mean = 100_000 / u32::from(GROUPS);
+        assert!(
+            keys.iter().all(|n| (mean / 2..mean * 2).contains(n)),
+            "{keys:?}"
+        );
+    }
+}

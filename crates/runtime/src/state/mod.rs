@@ -1,0 +1,107 @@
+//! What operators know of the rows so far, as a checkpoint writes it down.
+//!
+//! State stands in sections: Arrow rows under a name of the operator's own, each of a range of key groups. A key is always in
+//! the same one of [`GROUPS`] groups, whatever shards share the work, so state can be given to as many shards as there are.
+
+mod group;
+
+pub use group::{GROUPS, HASH, key_group};
+
+use arrow_array::RecordBatch;
+use std::ops::Range;
+use thiserror::Error;
+
+/// State that cannot be written down or gone on from.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct StateError {
+    pub message: String,
+}
+
+impl StateError {
+    pub fn new(message: impl Into<String>) -> StateError {
+        StateError {
+            message: message.into(),
+        }
+    }
+}
+
+/// Rows of an operator's state.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// What the operator calls them.
+    pub name: String,
+    /// The key groups whose rows they are.
+    pub groups: Range<u16>,
+    pub rows: RecordBatch,
+}
+
+/// Where an operator writes its state.
+#[derive(Debug, Default)]
+pub struct StateWriter {
+    watermark: Option<i64>,
+    sections: Vec<Section>,
+}
+
+impl StateWriter {
+    /// How far event time has come at the operator: what is late from now on hangs on it.
+    pub fn watermark(&mut self, millis: Option<i64>) {
+        self.watermark = millis;
+    }
+
+    /// Adds a section. One of no rows says nothing and is left out.
+    ///
+    /// # Panics
+    /// When there are no such key groups.
+    pub fn section(&mut self, name: &str, groups: Range<u16>, rows: RecordBatch) {
+        assert!(
+            groups.start < groups.end && groups.end <= GROUPS,
+            "S1: a section is of key groups that there are, not {groups:?}"
+        );
+        if rows.num_rows() > 0 {
+            self.sections.push(Section {
+                name: name.to_string(),
+                groups,
+                rows,
+            });
+        }
+    }
+
+    pub fn finish(self) -> StateReader {
+        StateReader {
+            watermark: self.watermark,
+            sections: self.sections,
+        }
+    }
+}
+
+/// What an operator goes on from.
+#[derive(Clone, Debug, Default)]
+pub struct StateReader {
+    watermark: Option<i64>,
+    sections: Vec<Section>,
+}
+
+impl StateReader {
+    pub fn new(watermark: Option<i64>, sections: Vec<Section>) -> StateReader {
+        StateReader {
+            watermark,
+            sections,
+        }
+    }
+
+    /// As [`StateWriter::watermark`] was told.
+    pub fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    /// The sections of this name, in the order in which they were written.
+    pub fn sections<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Section> {
+        let sections = self.sections.iter();
+        sections.filter(move |section| section.name == name)
+    }
+
+    pub fn all(&self) -> &[Section] {
+        &self.sections
+    }
+}
