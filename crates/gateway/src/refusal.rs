@@ -61,6 +61,7 @@ impl From<PipelineError> for Refusal {
             | PipelineError::Owned { .. }
             | PipelineError::ForeignMarker { .. }
             | PipelineError::CannotRewind { .. }
+            | PipelineError::HasState { .. }
             | PipelineError::Unreadable { .. } => 409,
             PipelineError::Connector(error) if error.kind == ErrorKind::Retry => 503,
             PipelineError::Nothing | PipelineError::Connector(_) => 400,

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! manifest ─┬─ splits: what is read, where a bounded read of it ends, how far event time has come
+//!           ├─ state: what operators have of the rows below the position
 //!           └─ sinks ─┬─ plan: the query that fills it
 //!                     ├─ splits: where its reading began, and up to where it is written
 //!                     ├─ chain: the commits of its table
@@ -18,26 +19,28 @@
 //! have ([`Manifest::position`]). A sink that has more computes those rows again and does not write them; so one sink can be
 //! rewound, or come over from another job, without a row more or less in the others.
 //!
-//! Layout: JSON, field names as below, `format` = 3; a newer number is refused, and so is a field that is not known here, above
-//! all the state of operators. Formats 1 and 2 ([`before`]) are read; they had one sink each.
+//! Layout: JSON, field names as below, `format` = 4; a newer number is refused, and so is a field that is not known here. Format 3
+//! had no state and no mark; formats 1 and 2 ([`before`]) had one sink each. All are read.
 
 mod before;
 #[cfg(test)]
 mod tests;
 
+use crate::state::{GROUPS, HASH, OperatorState};
+use lw_graph::OperatorUid;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The layout version that [`Manifest::format`] carries.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// The manifest of one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of this layout; 3.
+    /// Version of this layout; 4.
     pub format: u32,
     pub pipeline: Uuid,
     /// Raised by every process that takes the job over; a manifest of a lower generation can no longer be written.
@@ -51,8 +54,14 @@ pub struct Manifest {
     /// How far reading is in the log's readable order: the greatest place of a batch of which something was read. `None` where
     /// partitions have no order between them, and after reading went back until something is read.
     pub place: Option<Place>,
+    /// The watermark that operators were told last, milliseconds since 1970: it never goes back, whatever is read anew.
+    #[serde(default)]
+    pub marked: Option<i64>,
     /// What is read.
     pub splits: Vec<SplitState>,
+    /// What operators have of the rows below the position; `None` where none of them has state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
     /// By [`sink_name`].
     pub sinks: BTreeMap<String, SinkState>,
 }
@@ -89,6 +98,41 @@ pub struct SplitState {
     pub end: Option<i64>,
     /// Milliseconds since 1970, at the position; `None` before the first.
     pub watermark: Option<i64>,
+}
+
+/// The state of a job's operators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The hash by which keys have their groups, and how many groups there are.
+    pub hash: String,
+    pub groups: u16,
+    /// The position that it is of.
+    pub at: Vec<SplitOffset>,
+    /// The sinks behind operators with state: what is below the position went into it once, and cannot again.
+    pub sinks: BTreeSet<String>,
+    pub operators: BTreeMap<OperatorUid, OperatorState>,
+}
+
+impl State {
+    pub fn new(
+        at: Vec<SplitOffset>,
+        sinks: BTreeSet<String>,
+        operators: BTreeMap<OperatorUid, OperatorState>,
+    ) -> State {
+        State {
+            hash: HASH.to_string(),
+            groups: GROUPS,
+            at,
+            sinks,
+            operators,
+        }
+    }
+
+    /// Whether this version finds a key's state where it was put.
+    fn is_ours(&self) -> bool {
+        self.hash == HASH && self.groups == GROUPS
+    }
 }
 
 /// What one `INSERT` of a job has done.
@@ -139,7 +183,9 @@ impl Manifest {
             created_ms: 0,
             topics: BTreeMap::new(),
             place: None,
+            marked: None,
             splits: Vec::new(),
+            state: None,
             sinks: BTreeMap::new(),
         }
     }
@@ -157,12 +203,20 @@ impl Manifest {
         }
         let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
         let version: Version = serde_json::from_slice(bytes).map_err(damaged)?;
-        let manifest: Manifest = match version.format {
-            FORMAT if version.state.is_some() => return Err(Unreadable::State),
-            FORMAT => serde_json::from_slice(bytes).map_err(damaged)?,
+        let mut manifest: Manifest = match version.format {
+            3 if version.state.is_some() => return Err(Unreadable::State),
+            3 | FORMAT => serde_json::from_slice(bytes).map_err(damaged)?,
             1 | 2 => before::read(bytes, key).map_err(damaged)?,
             found => return Err(Unreadable::Newer { found }),
         };
+        if manifest
+            .state
+            .as_ref()
+            .is_some_and(|state| !state.is_ours())
+        {
+            return Err(Unreadable::State);
+        }
+        manifest.format = FORMAT;
         match manifest.broken() {
             Some(invariant) => Err(Unreadable::Damaged(invariant)),
             None => Ok(manifest),
@@ -195,12 +249,41 @@ impl Manifest {
                 "M2: one offset per partition, {topic}[{partition}] has two"
             ));
         }
-        self.sinks.iter().find_map(|(name, sink)| {
+        let astray = self.sinks.iter().find_map(|(name, sink)| {
             let ((topic, partition), end) = sink.astray()?;
             Some(format!(
                 "M3: a sink stands where its chain ends, {name} at {topic}[{partition}]@{end}"
             ))
-        })
+        });
+        astray.or_else(|| self.displaced())
+    }
+
+    /// Whether a sink was put elsewhere than the state that its rows come from: what it has there is in the state already, or
+    /// would never be.
+    pub fn is_displaced(&self) -> bool {
+        self.displaced().is_some()
+    }
+
+    /// A sink that does not stand where the state does that its rows come from.
+    fn displaced(&self) -> Option<String> {
+        let state = self.state.as_ref()?;
+        let mut at = state.at.iter();
+        let SplitOffset {
+            topic,
+            partition,
+            next,
+        } = at.find(|at| {
+            let stands = |name: &String| {
+                let sink = self.sinks.get(name);
+                let split = sink.and_then(|sink| sink.split(&at.topic, at.partition));
+                split.is_some_and(|split| split.written_until == at.next)
+            };
+            let position = self.least(&at.topic, at.partition);
+            position != Some(at.next) || !state.sinks.iter().all(stands)
+        })?;
+        Some(format!(
+            "M4: state is of the position of its sinks, and it is of {topic}[{partition}]@{next}"
+        ))
     }
 
     /// Where reading goes on: in each partition that is read, the least that a sink has of it.
@@ -397,7 +480,7 @@ impl SinkState {
 
 /// The first partition that comes a second time.
 fn twice<'a>(splits: impl Iterator<Item = (&'a str, i32)>) -> Option<(&'a str, i32)> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut splits = splits;
     splits.find(|split| !seen.insert(*split))
 }
@@ -417,7 +500,7 @@ pub enum Unreadable {
     Damaged(String),
     #[error("the manifest has format {found}; this version reads formats 1 to {FORMAT}")]
     Newer { found: u32 },
-    #[error("the manifest holds the state of operators, which this version cannot restore")]
+    #[error("the manifest holds the state of operators in a form that this version cannot restore")]
     State,
 }
 

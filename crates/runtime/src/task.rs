@@ -129,9 +129,18 @@ impl Attempt {
         order: impl FnOnce(Committers) -> Result<Box<dyn FnMut(Order)>, ConnectorError>,
     ) -> Result<(Driver, Unread), ConnectorError> {
         let (mut sinks, mut committers, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
-        for mut output in self.outputs {
+        let Flow {
+            upstream,
+            mut downstream,
+        } = self.flow;
+        if let Some(state) = &self.manifest.state {
+            downstream.restore(&state.operators)?;
+        }
+        let outlets = downstream.outlet_of_sinks();
+        for (sink, mut output) in self.outputs.into_iter().enumerate() {
             output.sink.begin(&self.manifest)?;
             inserts.push(Insert {
+                has_state: !downstream.is_sink(outlets[sink]),
                 main: output.sink.table().to_string(),
                 name: output.name,
                 plan: output.plan,
@@ -141,10 +150,6 @@ impl Attempt {
         }
         let buried = |insert: &Insert| enlist::side_ends(self.manifest.sinks.get(&insert.name));
         let interval = self.settings.commit_interval;
-        let Flow {
-            upstream,
-            downstream,
-        } = self.flow;
         let driver = Driver {
             rules,
             buried: inserts.iter().map(buried).collect(),

@@ -65,7 +65,9 @@ pub(super) fn read(bytes: &[u8], key: &str) -> Result<Manifest, serde_json::Erro
         created_ms: before.created_ms,
         topics: before.topics,
         place: None,
+        marked: None,
         splits,
+        state: None,
         sinks: BTreeMap::from([(name, sink)]),
     })
 }

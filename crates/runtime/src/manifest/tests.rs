@@ -23,23 +23,30 @@ fn standing(sinks: &[(&str, i64)]) -> Manifest {
 #[test]
 fn a_newer_format_is_refused_and_not_half_understood() {
     let mut manifest = Manifest::new(Uuid::nil());
-    manifest.format = 4;
+    manifest.format = 5;
     let bytes = serde_json::to_vec(&manifest).expect("plain data");
     assert_eq!(
         refused(&bytes),
-        "the manifest has format 4; this version reads formats 1 to 3"
+        "the manifest has format 5; this version reads formats 1 to 4"
     );
 }
 
 #[test]
-fn a_manifest_with_the_state_of_operators_is_refused() {
+fn state_that_another_version_placed_otherwise_is_refused() {
     let manifest = Manifest::new(Uuid::nil());
     let mut value = serde_json::to_value(&manifest).expect("plain data");
+    let said =
+        "the manifest holds the state of operators in a form that this version cannot restore";
     value["state"] = serde_json::json!({ "window": {} });
-    assert_eq!(
-        refused(value.to_string().as_bytes()),
-        "the manifest holds the state of operators, which this version cannot restore"
-    );
+    value["format"] = 3.into();
+    assert_eq!(refused(value.to_string().as_bytes()), said);
+    let state = State {
+        groups: 256,
+        ..State::new(Vec::new(), BTreeSet::new(), BTreeMap::new())
+    };
+    value["state"] = serde_json::to_value(&state).expect("plain data");
+    value["format"] = FORMAT.into();
+    assert_eq!(refused(value.to_string().as_bytes()), said);
     // Nor is anything else passed over that means something to the version that wrote it.
     let mut value = serde_json::to_value(&manifest).expect("plain data");
     value["key_encoding"] = 1.into();
@@ -90,6 +97,44 @@ fn a_job_stands_at_the_least_that_its_sinks_have() {
     assert_eq!(manifest.position(), [at("in", 0, 10)]);
     let b = manifest.sinks["b"].split("in", 0).expect("it is read");
     assert_eq!(b.written_until, 30);
+}
+
+/// State of the rows below offset 30, for the sink `t`.
+fn with_state(sinks: &[(&str, i64)]) -> Manifest {
+    let mut manifest = standing(sinks);
+    let operator = OperatorState {
+        watermark: Some(7),
+        sections: Vec::new(),
+    };
+    manifest.state = Some(State::new(
+        vec![at("in", 0, 30)],
+        BTreeSet::from(["t".to_string()]),
+        BTreeMap::from([(OperatorUid::of("window"), operator)]),
+    ));
+    manifest
+}
+
+#[test]
+fn state_outlives_its_process() {
+    // A sink that state has no part in may have more.
+    let manifest = with_state(&[("t", 30), ("u", 50)]);
+    manifest.check();
+    let bytes = serde_json::to_vec(&manifest).expect("plain data");
+    assert_eq!(Manifest::read(&bytes, "k"), Ok(manifest));
+}
+
+#[test]
+fn state_of_other_offsets_than_its_sinks_does_not_become_durable() {
+    let broken = "M4: state is of the position of its sinks, and it is of in[0]@30";
+    for sinks in [
+        vec![("t", 20)],
+        vec![("t", 40)],
+        vec![("t", 40), ("u", 30)],
+        vec![("t", 30), ("u", 20)],
+    ] {
+        let manifest = with_state(&sinks);
+        assert_eq!(manifest.broken().as_deref(), Some(broken), "{sinks:?}");
+    }
 }
 
 #[test]

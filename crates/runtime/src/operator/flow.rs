@@ -22,7 +22,7 @@ use super::{Failure, Late, Operator, OperatorError, Out};
 use crate::chunk::{Chunk, SplitId, kept};
 use crate::kernel::Evaluator;
 use crate::origins::{Origin, Runs};
-use crate::state::{StateError, StateReader, StateWriter};
+use crate::state::{OperatorState, StateError, StateWriter};
 use arrow_schema::ArrowError;
 use lw_formats::arrow_schema;
 use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, WindowShape, Windowing};
@@ -512,13 +512,13 @@ impl Downstream {
     ///
     /// # Errors
     /// When a state cannot be written.
-    pub fn snapshot(&mut self) -> Result<BTreeMap<OperatorUid, StateReader>, StateError> {
+    pub fn snapshot(&mut self) -> Result<BTreeMap<OperatorUid, OperatorState>, StateError> {
         let mut states = BTreeMap::new();
         for step in &mut self.steps {
             if let Some(uid) = step.uid {
                 let mut to = StateWriter::default();
                 step.operator.snapshot(&mut to)?;
-                states.insert(uid, to.finish());
+                states.insert(uid, OperatorState::encode(&to.finish())?);
             }
         }
         Ok(states)
@@ -527,14 +527,18 @@ impl Downstream {
     /// Goes on from states; an operator without one begins anew.
     ///
     /// # Errors
-    /// When one cannot be understood.
+    /// When one cannot be understood, or is of an operator that is not here: it would be lost with the next checkpoint.
     pub fn restore(
         &mut self,
-        states: &BTreeMap<OperatorUid, StateReader>,
+        states: &BTreeMap<OperatorUid, OperatorState>,
     ) -> Result<(), StateError> {
+        let known: BTreeSet<OperatorUid> = self.steps.iter().filter_map(|step| step.uid).collect();
+        if let Some(uid) = states.keys().find(|uid| !known.contains(uid)) {
+            return Err(StateError::Unclaimed(*uid));
+        }
         for step in &mut self.steps {
             if let Some(state) = step.uid.and_then(|uid| states.get(&uid)) {
-                step.operator.restore(state)?;
+                step.operator.restore(&state.decode()?)?;
             }
         }
         Ok(())

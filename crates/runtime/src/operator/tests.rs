@@ -558,6 +558,6 @@ fn state_is_gone_on_with_from_its_snapshot() {
     through(&mut next, numbers(&[Some(4)], &[(1, 70)]), &mut at);
     assert_eq!(landed(&at, 1), [6]);
     let watermarks = next.downstream.snapshot().expect("it can be written");
-    let watermarks: Vec<_> = watermarks.values().map(StateReader::watermark).collect();
+    let watermarks: Vec<_> = watermarks.values().map(|state| state.watermark).collect();
     assert_eq!(watermarks, [Some(70)]);
 }

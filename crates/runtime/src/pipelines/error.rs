@@ -25,6 +25,10 @@ pub enum PipelineError {
     },
     #[error("pipeline '{name}' cannot be rewound: {refusal}")]
     CannotRewind { name: String, refusal: Refusal },
+    #[error(
+        "pipeline '{name}' has the state of aggregates, which is of the offsets that it stands at"
+    )]
+    HasState { name: String },
     #[error("pipeline '{name}' cannot be read: {reason}")]
     Unreadable { name: String, reason: String },
     #[error("the script has no INSERT INTO, so there is nothing to run")]
@@ -56,6 +60,7 @@ impl PipelineError {
             PipelineError::Owned { owner, .. } => format!("One pipeline writes a table. `lakeward pipeline drop {owner}` ends the other one."),
             PipelineError::ForeignMarker { .. } => "Add --adopt to go on at the marker's offsets, or write to another table.".into(),
             PipelineError::Unreadable { name, .. } => format!("Start the version of Lakeward that wrote it. `lakeward pipeline drop {name}` gives the name and its tables free."),
+            PipelineError::HasState { .. } => "What its windows have counted cannot be taken back or passed over. Drop the pipeline (`lakeward pipeline drop`) and run its script anew, into another table or after emptying this one.".into(),
             PipelineError::CannotRewind { name, .. } => format!("`lakeward pipeline resume {name} --adopt` goes on without reading them again."),
             PipelineError::Connector(error) => error.hint.clone(),
             PipelineError::Nothing => "Add an INSERT INTO … SELECT statement, or use `lakeward sql -e` for a query.".into(),

@@ -46,6 +46,7 @@ impl Pipelines {
                 continue;
             }
             let mut after = takeover::skip(&before, &lost, &*self.around.new_id);
+            refuse_displaced(record, &after)?;
             after.created_ms = self.around.clock.now_ms();
             store.save(&after)?;
             let sinks: Vec<&String> = before.sinks.keys().collect();
@@ -133,6 +134,7 @@ impl Pipelines {
                 after = plan.manifest;
                 restate.push((plan.restate, committer));
             }
+            refuse_displaced(record, &after)?;
             all.push(Prepared {
                 store,
                 before,
@@ -251,4 +253,14 @@ fn manifest_in(
 ) -> Manifest {
     let manifest = manifests.get(&job.manifest_key(record.id)).cloned();
     manifest.unwrap_or_else(|| Manifest::new(record.id))
+}
+
+/// State cannot go to other offsets than those that it is of: it would miss rows, or have them twice.
+fn refuse_displaced(record: &Record, after: &Manifest) -> Result<(), PipelineError> {
+    match after.is_displaced() {
+        false => Ok(()),
+        true => Err(PipelineError::HasState {
+            name: record.name.clone(),
+        }),
+    }
 }

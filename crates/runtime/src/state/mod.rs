@@ -2,26 +2,47 @@
 //!
 //! State stands in sections: Arrow rows under a name of the operator's own, each of a range of key groups. A key is always in
 //! the same one of [`GROUPS`] groups, whatever shards share the work, so state can be given to as many shards as there are.
+//! It is written to the manifest that says which offsets it is of ([`encoded`]).
 
+mod encoded;
 mod group;
 
+pub use encoded::{OperatorState, StoredSection};
 pub use group::{GROUPS, HASH, key_group};
 
+use crate::connector::{ConnectorError, ErrorKind};
 use arrow_array::RecordBatch;
+use lw_graph::OperatorUid;
 use std::ops::Range;
 use thiserror::Error;
 
 /// State that cannot be written down or gone on from.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{message}")]
-pub struct StateError {
-    pub message: String,
+pub enum StateError {
+    /// A bug of ours, or damaged data.
+    #[error("{0}")]
+    Damaged(String),
+    /// No operator of the job has this state.
+    #[error(
+        "the checkpoint has the state of operator {0}, which the script does not have any more"
+    )]
+    Unclaimed(OperatorUid),
 }
 
 impl StateError {
     pub fn new(message: impl Into<String>) -> StateError {
-        StateError {
-            message: message.into(),
+        StateError::Damaged(message.into())
+    }
+}
+
+impl From<StateError> for ConnectorError {
+    fn from(error: StateError) -> ConnectorError {
+        let message = error.to_string();
+        match error {
+            StateError::Damaged(_) => ConnectorError::new(ErrorKind::Bug, message),
+            StateError::Unclaimed(_) => ConnectorError::new(ErrorKind::Fix, message)
+                .detail("What it had of the records that are read already would be lost.")
+                .hint("Run the script with the query that it had, or drop the pipeline and run the new one from the beginning."),
         }
     }
 }

@@ -22,7 +22,9 @@ use super::{Ended, SEAL_BYTES};
 use crate::chunk::{Split, SplitId};
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
-use crate::manifest::{Manifest, Place, SinkState, SplitOffset, TableChain};
+use crate::manifest::{Manifest, Place, SinkState, SplitOffset, State, TableChain};
+use crate::state::OperatorState;
+use lw_graph::OperatorUid;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,8 +55,11 @@ pub(super) enum Input {
     Read { account: Account, held: usize },
     /// Time has let operators give rows to the sinks, which hold so many bytes now: rows that no offset has just brought.
     Fired { held: usize },
-    /// What the sinks held is durable, by sink.
-    Sealed(Vec<Vec<Staged>>),
+    /// What the sinks held is durable, by sink, and what operators have of the rows so far.
+    Sealed {
+        staged: Vec<Vec<Staged>>,
+        states: BTreeMap<OperatorUid, OperatorState>,
+    },
     /// A commit that was ordered is over. `mine`: this process still owns the manifest.
     Committed {
         sink: usize,
@@ -75,7 +80,7 @@ pub(super) enum Input {
 /// What has to be done, in this order.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Make durable what the sinks hold, and say [`Input::Sealed`].
+    /// Make durable what the sinks hold, let operators write their states down, and say [`Input::Sealed`].
     Seal,
     /// Replace the manifest; an attempt that cannot ends.
     Save,
@@ -133,6 +138,8 @@ pub(super) struct Insert {
     pub(super) main: String,
     /// Id of the plan.
     pub(super) plan: String,
+    /// What it gets comes from operators with state.
+    pub(super) has_state: bool,
 }
 
 /// What reading has come to since the last seal.
@@ -337,7 +344,9 @@ impl Coordinator {
                 self.held = held;
                 self.fired = true;
             }
-            Input::Sealed(staged) => self.sealed(now, staged, new_id, &mut actions),
+            Input::Sealed { staged, states } => {
+                self.sealed(now, staged, states, new_id, &mut actions);
+            }
             Input::Committed {
                 sink,
                 table,
@@ -479,6 +488,7 @@ impl Coordinator {
         &mut self,
         now: Now,
         staged: Vec<Vec<Staged>>,
+        states: BTreeMap<OperatorUid, OperatorState>,
         new_id: &dyn Fn() -> Uuid,
         actions: &mut Vec<Action>,
     ) {
@@ -511,6 +521,8 @@ impl Coordinator {
         }
         let (watermarks, place) = (&self.account.watermarks, self.account.place);
         pass(&mut self.manifest, &splits, watermarks, place);
+        self.manifest.marked = self.manifest.marked.max(self.account.marked);
+        self.keep(states);
         self.manifest.created_ms = now.wall_ms;
         self.phase = Phase::Reading;
         self.held = 0;
@@ -526,6 +538,14 @@ impl Coordinator {
             self.order_commits(now, actions);
             actions.push(Action::Save);
         }
+    }
+
+    /// Writes down what operators have of the rows below the position.
+    fn keep(&mut self, states: BTreeMap<OperatorUid, OperatorState>) {
+        let inserts = self.inserts.iter().filter(|insert| insert.has_state);
+        let sinks = inserts.map(|insert| insert.name.clone()).collect();
+        let state = State::new(self.manifest.position(), sinks, states);
+        self.manifest.state = (!state.operators.is_empty()).then_some(state);
     }
 
     fn committed(

@@ -88,7 +88,9 @@ impl Driver {
                         sealing = Some(now.elapsed);
                         let sinks = self.sinks.iter_mut();
                         let staged = sinks.map(|sink| (self.rules.seal)(&mut **sink));
-                        inputs.push_back(Input::Sealed(staged.collect::<Result<_, _>>()?));
+                        let staged = staged.collect::<Result<_, _>>()?;
+                        let states = (self.rules.snapshot)(&mut self.downstream)?;
+                        inputs.push_back(Input::Sealed { staged, states });
                     }
                     Action::Save => {
                         if let Some(fenced) = self.save()? {
@@ -151,6 +153,9 @@ impl Driver {
         let source = &mut unread.source;
         self.coordinator.computes();
         if self.coordinator.has_newcomers() {
+            if self.manifest().state.is_some() {
+                return Err(joins_state());
+            }
             // Without offsets the source stands where its startup mode says.
             source.open(&[], None)?;
             self.coordinator.newcomers_begin(&source.positions());
@@ -262,6 +267,16 @@ impl Driver {
             status.checkpoint_duration = took;
         });
     }
+}
+
+/// Below the position state has the rows already, and cannot take them in once more for the sake of another sink.
+fn joins_state() -> ConnectorError {
+    ConnectorError::new(
+        ErrorKind::Fix,
+        "an INSERT cannot join others that have the state of aggregates",
+    )
+    .detail("It would begin where its startup mode says, and the others would have to read the same records again.")
+    .hint("Submit it as a pipeline of its own, or drop the pipeline and run the whole script anew.")
 }
 
 fn source_text(error: &dyn std::error::Error) -> String {

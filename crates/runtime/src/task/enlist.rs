@@ -71,11 +71,14 @@ pub(super) fn pass(
     for split in splits {
         manifest.reads(&split.topic, split.partition);
     }
-    for state in &mut manifest.splits {
-        let split = position(splits, &state.topic, state.partition);
-        state.watermark = split.and_then(|split| watermarks.get(&split).copied());
+    // Time alone can let rows be sealed, before anything was read.
+    if !splits.is_empty() {
+        for state in &mut manifest.splits {
+            let split = position(splits, &state.topic, state.partition);
+            state.watermark = split.and_then(|split| watermarks.get(&split).copied());
+        }
+        manifest.place = place.max(manifest.place.filter(|_| place.is_some()));
     }
-    manifest.place = place.max(manifest.place.filter(|_| place.is_some()));
     manifest.checkpoint_id += 1;
 }
 

@@ -119,7 +119,7 @@ impl Reader {
         let watermarks = enlist::watermarks(manifest, &splits);
         let done = done(&*source, &splits);
         let watermark = source_watermark(&watermarks, splits.len(), &done);
-        upstream.go_on_from(watermarks, None);
+        upstream.go_on_from(watermarks, manifest.marked);
         upstream.done(done);
         let by_split = |sink: &Vec<SplitOffset>| {
             let ids = sink.iter().filter_map(|at| {

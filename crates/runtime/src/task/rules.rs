@@ -2,6 +2,10 @@
 //! notices. Whoever runs a job for good uses [`Rules::OURS`].
 
 use crate::connector::{ConnectorError, Sink, Staged};
+use crate::operator::Downstream;
+use crate::state::{OperatorState, StateError};
+use lw_graph::OperatorUid;
+use std::collections::BTreeMap;
 
 /// What the exactly-once protocol stands on.
 #[derive(Clone, Copy)]
@@ -12,6 +16,8 @@ pub struct Rules {
     pub dropped_by: fn(usize, usize) -> usize,
     /// Makes durable what a sink holds, and says what has to be committed.
     pub seal: fn(&mut dyn Sink) -> Result<Vec<Staged>, ConnectorError>,
+    /// What operators have of the rows that sinks are sealed with.
+    pub snapshot: fn(&mut Downstream) -> Result<BTreeMap<OperatorUid, OperatorState>, StateError>,
     /// Whether a dead letter is kept already: its offset, and where its partition's letters end.
     pub is_buried: fn(i64, i64) -> bool,
 }
@@ -21,6 +27,7 @@ impl Rules {
         saves_first: true,
         dropped_by: |confirmed, _| confirmed,
         seal: |sink| sink.seal(),
+        snapshot: Downstream::snapshot,
         is_buried: |offset, end| offset < end,
     };
 }

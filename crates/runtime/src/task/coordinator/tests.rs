@@ -28,6 +28,7 @@ impl Case {
             name: TABLE.to_string(),
             main: TABLE.to_string(),
             plan: "plan".to_string(),
+            has_state: false,
         };
         Case {
             coordinator: Coordinator::new(manifest, vec![insert], interval, Rules::OURS),
@@ -84,7 +85,10 @@ impl Case {
     }
 
     fn sealed(&mut self) -> String {
-        self.says(Input::Sealed(vec![Vec::new()]))
+        self.says(Input::Sealed {
+            staged: vec![Vec::new()],
+            states: BTreeMap::new(),
+        })
     }
 
     fn after(&mut self, seconds: u64) -> String {
