@@ -17,6 +17,7 @@
 mod arrow;
 mod avro;
 mod column;
+mod csv;
 mod error;
 #[cfg(test)]
 mod hostile;
@@ -58,7 +59,7 @@ pub trait Decoder: Send {
 pub struct Decoded {
     /// 0 for a tombstone, more than 1 for a JSON array of rows.
     pub rows: usize,
-    /// Fields set to NULL and rows left out because the script says `'json.ignore-parse-errors' = 'true'`.
+    /// Fields set to NULL and rows left out because the script says to ignore errors (`'json.ignore-parse-errors' = 'true'`).
     pub ignored: usize,
     /// Decimals that had more digits behind the point than their columns, none of them 0 only: they were rounded.
     pub rounded: usize,
@@ -102,6 +103,7 @@ pub fn decoder(
                 iso_timestamps: *iso_timestamps,
             },
         ),
+        FormatSpec::Csv(spec) => csv::decoder(schema, projection, spec),
         FormatSpec::Raw => raw::decoder(schema, projection),
     }
 }

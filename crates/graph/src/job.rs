@@ -162,7 +162,9 @@ pub enum StartupMode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FormatSpec {
     /// Flink's `avro`: no framing; the schema derived from the DDL is the writer's.
-    Avro { legacy_timestamps: bool },
+    Avro {
+        legacy_timestamps: bool,
+    },
     /// Framed with the registry's schema id.
     AvroConfluent {
         url: Option<String>,
@@ -173,8 +175,41 @@ pub enum FormatSpec {
         ignore_parse_errors: bool,
         iso_timestamps: bool,
     },
+    Csv(CsvSpec),
     /// The value's bytes as they are, one BYTES or STRING column.
     Raw,
+}
+
+/// How `'format' = 'csv'` writes a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CsvSpec {
+    /// Between fields.
+    pub delimiter: char,
+    /// Around a field that holds delimiters or ends of lines; `None`: nothing is a quote.
+    pub quote: Option<char>,
+    /// Before a character that means itself.
+    pub escape: Option<char>,
+    /// Between the elements of an ARRAY or ROW.
+    pub element_delimiter: char,
+    /// The text of a field that is NULL.
+    pub null_literal: Option<String>,
+    /// Lines that begin with `#` are passed over, and empty ones.
+    pub comments: bool,
+    pub ignore_parse_errors: bool,
+}
+
+impl Default for CsvSpec {
+    fn default() -> CsvSpec {
+        CsvSpec {
+            delimiter: ',',
+            quote: Some('"'),
+            escape: None,
+            element_delimiter: ';',
+            null_literal: None,
+            comments: false,
+            ignore_parse_errors: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

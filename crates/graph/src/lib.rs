@@ -30,8 +30,8 @@ pub use function::{
     rounded_decimal,
 };
 pub use job::{
-    FormatSpec, IcebergSink, JobGraph, KafkaSource, MetadataKey, Node, NodeId, Operator, SinkSpec,
-    SourceColumn, SourceSpec, StartupMode,
+    CsvSpec, FormatSpec, IcebergSink, JobGraph, KafkaSource, MetadataKey, Node, NodeId, Operator,
+    SinkSpec, SourceColumn, SourceSpec, StartupMode,
 };
 pub use names::name_in_files;
 pub use types::{Field, LogicalType, Schema, TypeKind};

@@ -2,7 +2,9 @@
 //!
 //! One operator per line, the sink first and its input below it, as Flink prints a plan.
 
-use lw_graph::{FormatSpec, JobGraph, KafkaSource, Node, NodeId, Operator, SinkSpec, SourceColumn};
+use lw_graph::{
+    CsvSpec, FormatSpec, JobGraph, KafkaSource, Node, NodeId, Operator, SinkSpec, SourceColumn,
+};
 use lw_graph::{SourceSpec, StartupMode};
 
 mod window;
@@ -189,6 +191,50 @@ fn format(format: &FormatSpec) -> String {
             }
             text
         }
+        FormatSpec::Csv(spec) => csv(spec),
         FormatSpec::Raw => "raw".to_string(),
     }
+}
+
+/// What is not as it is without options.
+fn csv(spec: &CsvSpec) -> String {
+    let default = CsvSpec::default();
+    let seen = |c: char| match c.is_control() {
+        true => c.escape_debug().to_string(),
+        false => c.to_string(),
+    };
+    let shown = |name: &str, value: &str| {
+        let value: String = value.chars().map(seen).collect();
+        format!(", {name}={value}")
+    };
+    let mut text = "csv".to_string();
+    if spec.delimiter != default.delimiter {
+        text += &shown("field-delimiter", &spec.delimiter.to_string());
+    }
+    match spec.quote {
+        quote if quote == default.quote => {}
+        Some(quote) => text += &shown("quote-character", &quote.to_string()),
+        None => text += ", no quotes",
+    }
+    if let Some(escape) = spec.escape {
+        text += &shown("escape-character", &escape.to_string());
+    }
+    if spec.element_delimiter != default.element_delimiter {
+        text += &shown(
+            "array-element-delimiter",
+            &spec.element_delimiter.to_string(),
+        );
+    }
+    if let Some(literal) = &spec.null_literal {
+        text += &shown("null-literal", &format!("'{literal}'"));
+    }
+    for (on, name) in [
+        (spec.comments, "allow-comments"),
+        (spec.ignore_parse_errors, "ignore-parse-errors"),
+    ] {
+        if on {
+            text += &format!(", {name}");
+        }
+    }
+    text
 }

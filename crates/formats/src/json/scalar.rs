@@ -4,7 +4,7 @@
 use super::scan::Token;
 use super::value::Fault;
 use crate::column::{Column, Data};
-use crate::text::{self, Digits, MICROS_PER_DAY, Resolve, Seconds, Width};
+use crate::text::{self, Resolve, Whole, Width, integer, java_trim};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lw_graph::TypeKind;
@@ -77,46 +77,17 @@ pub(super) fn scalar(
         TypeKind::Timestamp(p) => {
             put!(
                 I64,
-                timestamp(token, false, iso_timestamps).map(|v| text::cut(v, *p))
+                quoted(token).and_then(|s| text::local_time(s.as_bytes(), iso_timestamps, *p))
             )
         }
         TypeKind::TimestampLtz(p) => {
             put!(
                 I64,
-                timestamp(token, true, iso_timestamps).map(|v| text::cut(v, *p))
+                quoted(token).and_then(|s| text::instant(s.as_bytes(), iso_timestamps, *p))
             )
         }
         _ => Err(Fault::Field),
     }
-}
-
-/// `2026-01-01 00:00:00.5`, or with `T` by ISO-8601, which is stricter about days but does without seconds.
-/// TIMESTAMP_LTZ must end in `Z`, TIMESTAMP must not.
-fn timestamp(token: &Token<'_>, instant: bool, iso: bool) -> Option<i64> {
-    let text = quoted(token)?.as_bytes();
-    let local = match text.strip_suffix(b"Z") {
-        Some(local) if instant => local,
-        None if !instant => text,
-        _ => return None,
-    };
-    let resolve = if iso { Resolve::Strict } else { Resolve::Smart };
-    let mut digits = Digits { rest: local };
-    let days = text::date(&mut digits, Width::Two, resolve)?;
-    if iso {
-        digits.byte(b'T').or_else(|| digits.byte(b't'))?;
-    } else {
-        digits.byte(b' ')?;
-    }
-    let seconds = if iso {
-        Seconds::Optional
-    } else {
-        Seconds::Required
-    };
-    let nanos = text::time(&mut digits, Width::Two, resolve, seconds)?;
-    digits
-        .rest
-        .is_empty()
-        .then(|| i64::from(days) * MICROS_PER_DAY + nanos / 1000)
 }
 
 /// Anything but `true` is false, in text too.
@@ -144,10 +115,6 @@ fn quoted<'t>(token: &'t Token<'_>) -> Option<&'t str> {
     }
 }
 
-fn java_trim(text: &str) -> &str {
-    text.trim_matches(|c: char| c <= ' ')
-}
-
 /// A number is cut to its whole part (`1.9` is 1, `1e2` is 100); text must be whole already.
 fn whole(token: &Token<'_>) -> Option<i64> {
     match token {
@@ -159,20 +126,6 @@ fn whole(token: &Token<'_>) -> Option<i64> {
         Token::Text(text) => integer(java_trim(text)).ok(),
         _ => None,
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Whole {
-    NotWhole,
-    TooLarge,
-}
-
-fn integer(text: &str) -> Result<i64, Whole> {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Whole::NotWhole);
-    }
-    text.parse().map_err(|_| Whole::TooLarge)
 }
 
 /// By way of a double, as Jackson's `getIntValue` and `getLongValue` do.

@@ -152,6 +152,23 @@ pub fn parse_date(text: &[u8], width: Width, resolve: Resolve) -> Option<i32> {
     digits.rest.is_empty().then_some(days)
 }
 
+/// Reads `yyyy-[m]m-[d]d`, all of the text, as `java.sql.Date.valueOf` does: a day beyond the month's end runs on into the next
+/// month, and the ten days that the calendar of 1582 left out are the ten behind them.
+pub(crate) fn sql_date(text: &[u8]) -> Option<i32> {
+    let mut digits = Digits { rest: text };
+    let year = i32::try_from(digits.number(4, 4)?).ok()?;
+    digits.byte(b'-')?;
+    let month = digits.number(1, 2)?;
+    digits.byte(b'-')?;
+    let day = digits.number(1, 2)?;
+    let known = year > 0 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !known || !digits.rest.is_empty() {
+        return None;
+    }
+    let left_out = (year, month) == (1582, 10) && (5..=14).contains(&day);
+    Some(days_from_civil(year, month, day) + if left_out { 10 } else { 0 })
+}
+
 /// Reads `HH:mm:ss[.fraction]` as microseconds of the day, cut to `precision` digits.
 pub fn parse_time(text: &[u8], width: Width, precision: u8) -> Option<i64> {
     let mut digits = Digits { rest: text };
@@ -177,6 +194,32 @@ pub fn parse_timestamp(text: &[u8], precision: u8) -> Option<i64> {
     };
     let micros = i64::from(days) * MICROS_PER_DAY + nanos / 1000;
     digits.rest.is_empty().then_some(cut(micros, precision))
+}
+
+/// Reads `2026-01-01 00:00:00.5`, or with `T` by ISO-8601, which is stricter about days but does without seconds, as microseconds
+/// since 1970, cut to `precision` digits: a TIMESTAMP of Flink's text formats.
+pub(crate) fn local_time(text: &[u8], iso: bool, precision: u8) -> Option<i64> {
+    let resolve = if iso { Resolve::Strict } else { Resolve::Smart };
+    let mut digits = Digits { rest: text };
+    let days = date(&mut digits, Width::Two, resolve)?;
+    if iso {
+        digits.byte(b'T').or_else(|| digits.byte(b't'))?;
+    } else {
+        digits.byte(b' ')?;
+    }
+    let seconds = if iso {
+        Seconds::Optional
+    } else {
+        Seconds::Required
+    };
+    let nanos = time(&mut digits, Width::Two, resolve, seconds)?;
+    let micros = i64::from(days) * MICROS_PER_DAY + nanos / 1000;
+    digits.rest.is_empty().then_some(cut(micros, precision))
+}
+
+/// The same with a `Z` at its end: a TIMESTAMP_LTZ.
+pub(crate) fn instant(text: &[u8], iso: bool, precision: u8) -> Option<i64> {
+    local_time(text.strip_suffix(b"Z")?, iso, precision)
 }
 
 /// Cuts microseconds to `precision` digits of a second, towards the past.

@@ -101,6 +101,27 @@ fn sign(text: &[u8]) -> (bool, &[u8]) {
     }
 }
 
+/// Without the blanks around it, as `String.trim` does.
+pub(crate) fn java_trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c <= ' ')
+}
+
+/// Why a text is no whole number of 64 bits.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Whole {
+    NotWhole,
+    TooLarge,
+}
+
+/// Reads digits with a sign before them or none, as `Long.parseLong` does; digits of other scripts are none.
+pub(crate) fn integer(text: &str) -> Result<i64, Whole> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Whole::NotWhole);
+    }
+    text.parse().map_err(|_| Whole::TooLarge)
+}
+
 /// Reads a number as `Double.parseDouble` does: blanks around it, a final `d` or `f`, `NaN` and `Infinity` are fine, and so is
 /// `0x1.8p3`, a hexadecimal number with a power of two.
 pub fn parse_double(text: &str) -> Option<f64> {

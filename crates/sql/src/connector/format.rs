@@ -1,18 +1,17 @@
 //! `'format' = …` of a Kafka table and the options that belong to it.
 
 use super::Use;
-use super::options::{Known, Options, no_effect, not_yet, obeyed};
+use super::options::{Known, Options, bad_value, no_effect, not_yet, obeyed};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource};
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::OptionText;
 use crate::suggest::near_or_all;
-use lw_graph::{FormatSpec, LogicalType, TypeKind};
+use lw_graph::{CsvSpec, FormatSpec, LogicalType, TypeKind};
 
-const FORMATS: &[&str] = &["avro", "avro-confluent", "json", "raw"];
+const FORMATS: &[&str] = &["avro", "avro-confluent", "csv", "json", "raw"];
 
 const NOT_YET: &[&str] = &[
-    "csv",
     "protobuf",
     "protobuf-confluent",
     "debezium-json",
@@ -64,6 +63,23 @@ const JSON: &[Known] = &[
     ),
 ];
 
+const CSV: &[Known] = &[
+    obeyed("csv.field-delimiter"),
+    obeyed("csv.quote-character"),
+    obeyed("csv.disable-quote-character"),
+    obeyed("csv.escape-character"),
+    obeyed("csv.array-element-delimiter"),
+    obeyed("csv.null-literal"),
+    obeyed("csv.allow-comments"),
+    obeyed("csv.ignore-parse-errors"),
+    not_yet("csv.trim-spaces"),
+    not_yet("csv.ignore-trailing-unmappable"),
+    not_yet("csv.allow-trailing-comma"),
+    not_yet("csv.fail-on-missing-columns"),
+    not_yet("csv.empty-string-as-null"),
+    no_effect("csv.write-bigdecimal-in-scientific-notation", WRITING),
+];
+
 const RAW: &[Known] = &[
     obeyed("raw.charset"),
     no_effect(
@@ -82,7 +98,7 @@ pub(super) struct Format {
 }
 
 /// What is known of the options where the format itself is not.
-pub(super) const ALL_KNOWN: &[&[Known]] = &[AVRO, AVRO_CONFLUENT, JSON, RAW];
+pub(super) const ALL_KNOWN: &[&[Known]] = &[AVRO, AVRO_CONFLUENT, CSV, JSON, RAW];
 
 pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
     let prefixed = options.value("value.format").is_some();
@@ -104,6 +120,7 @@ pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
     let known = match value.value.as_str() {
         "avro" => AVRO,
         "avro-confluent" => AVRO_CONFLUENT,
+        "csv" => CSV,
         "json" => JSON,
         "raw" => RAW,
         other if NOT_YET.contains(&other) => {
@@ -172,6 +189,7 @@ pub(super) fn spec(used: &Use<'_>, options: &Options<'_>, format: &Format) -> Re
                     .map(|v| v.value.clone()),
             })
         }
+        "csv" => csv(options).map(FormatSpec::Csv),
         "json" => json(options),
         _ => raw(used, options),
     }
@@ -251,6 +269,81 @@ fn json(options: &Options<'_>) -> Result<FormatSpec> {
         ignore_parse_errors,
         iso_timestamps: matches!(standard, Some(("ISO-8601", _))),
     })
+}
+
+fn csv(options: &Options<'_>) -> Result<CsvSpec> {
+    let default = CsvSpec::default();
+    let no_quotes = options.boolean("csv.disable-quote-character", false)?;
+    let quote = one_character(options, "csv.quote-character", str::to_string)?;
+    if let (true, Some((_, span))) = (no_quotes, quote) {
+        let message = "'csv.quote-character' and 'csv.disable-quote-character' exclude each other";
+        return Err(Diagnostic::error("option", span, message).hint("remove one of them"));
+    }
+    options.boolean("csv.write-bigdecimal-in-scientific-notation", true)?;
+    let delimiter = one_character(options, "csv.field-delimiter", unescaped)?;
+    let quote = quote.map(|(quote, _)| quote).or(default.quote);
+    let delimiter = match delimiter {
+        Some((delimiter, span)) if Some(delimiter) == quote && !no_quotes => {
+            let message = format!("'{delimiter}' cannot both quote a field and stand between two");
+            return Err(Diagnostic::error("option", span, message)
+                .hint("set 'csv.quote-character' to another one, or 'csv.disable-quote-character' to 'true'"));
+        }
+        Some((delimiter, _)) => delimiter,
+        None => default.delimiter,
+    };
+    let escape = one_character(options, "csv.escape-character", str::to_string)?;
+    let between = one_character(options, "csv.array-element-delimiter", str::to_string)?;
+    let null_literal = options.value("csv.null-literal");
+    Ok(CsvSpec {
+        delimiter,
+        quote: quote.filter(|_| !no_quotes),
+        escape: escape.map(|(escape, _)| escape),
+        element_delimiter: between.map_or(default.element_delimiter, |(between, _)| between),
+        null_literal: null_literal.map(|literal| literal.value.clone()),
+        comments: options.boolean("csv.allow-comments", default.comments)?,
+        ignore_parse_errors: options.boolean("csv.ignore-parse-errors", false)?,
+    })
+}
+
+/// The only character of an option's value, as Java counts them, and where it stands.
+fn one_character(
+    options: &Options<'_>,
+    key: &str,
+    read: impl Fn(&str) -> String,
+) -> Result<Option<(char, Span)>> {
+    let Some(value) = options.value(key) else {
+        return Ok(None);
+    };
+    let text = read(&value.value);
+    let mut characters = text.chars().filter(|c| c.len_utf16() == 1);
+    match (characters.next(), characters.next()) {
+        (Some(only), None) if text.len() == only.len_utf8() => Ok(Some((only, value.span))),
+        _ => Err(bad_value(key, value, "a single character")),
+    }
+}
+
+/// `\t` and `\u0001` as the characters that they mean in Java.
+fn unescaped(text: &str) -> String {
+    let named = |rest: &str| {
+        let character = match rest.chars().next()? {
+            't' => '\t',
+            'n' => '\n',
+            'r' => '\r',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'u' => {
+                let digits = rest.trim_start_matches('u');
+                let code = u32::from_str_radix(digits.get(..4)?, 16).ok()?;
+                return Some((char::from_u32(code)?, digits.get(4..)?.to_string()));
+            }
+            other => other,
+        };
+        Some((character, rest[1..].to_string()))
+    };
+    match text.strip_prefix('\\').and_then(named) {
+        Some((character, rest)) => format!("{character}{rest}"),
+        None => text.to_string(),
+    }
 }
 
 fn raw(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {

@@ -300,3 +300,67 @@ INSERT INTO snk SELECT a FROM t;
 CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'value.format' = 'json',
   'json.ignore-parse-errors' = 'true');
 INSERT INTO snk SELECT a FROM t;
+-- case: a csv delimiter of two characters
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.field-delimiter' = 'ab');
+INSERT INTO snk SELECT a FROM t;
+-- case: a csv quote of two characters
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.quote-character' = '""');
+INSERT INTO snk SELECT a FROM t;
+-- case: a csv quote that is disabled
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.quote-character' = '!',
+  'csv.disable-quote-character' = 'true');
+INSERT INTO snk SELECT a FROM t;
+-- case: a csv delimiter that quotes
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.field-delimiter' = '"');
+INSERT INTO snk SELECT a FROM t;
+-- case: a csv option that is not a truth
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.allow-comments' = 'yes');
+INSERT INTO snk SELECT a FROM t;
+-- case: a csv option of Flink's that is not there yet
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.trim-spaces' = 'true');
+INSERT INTO snk SELECT a FROM t;
+-- case: a csv option that is misspelt
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.null-litteral' = '');
+INSERT INTO snk SELECT a FROM t;

@@ -1,0 +1,28 @@
+-- The formats of a Kafka table with options that are not theirs by default.
+CREATE TABLE lines (a INT, b STRING, c ARRAY<STRING>) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'format' = 'csv',
+  'csv.field-delimiter' = '\t',
+  'csv.quote-character' = '''',
+  'csv.escape-character' = '\',
+  'csv.array-element-delimiter' = '|',
+  'csv.null-literal' = '',
+  'csv.allow-comments' = 'true',
+  'csv.ignore-parse-errors' = 'true',
+  'csv.write-bigdecimal-in-scientific-notation' = 'false'
+);
+CREATE TABLE plain (a INT, b STRING) WITH (
+  'connector' = 'kafka',
+  'topic' = 'orders',
+  'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset',
+  'value.format' = 'csv',
+  'value.csv.disable-quote-character' = 'true',
+  'value.csv.field-delimiter' = '\u0001'
+);
+CREATE TABLE nothing (a INT, b STRING) WITH ('connector' = 'blackhole');
+INSERT INTO nothing SELECT a, b FROM lines;
+INSERT INTO nothing SELECT a, b FROM plain;
