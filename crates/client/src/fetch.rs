@@ -10,9 +10,10 @@ use lw_protocol::messages::*;
 
 use crate::{Client, ClientError, leader, refused, topic_name};
 
-const READ_COMMITTED: i8 = 1;
+pub(super) const READ_COMMITTED: i8 = 1;
 const PARTITION_BYTES: i32 = 1 << 20;
-const BYTES: i32 = 16 << 20;
+/// What one fetch asks of a broker at most.
+pub const FETCH_BYTES: i32 = 16 << 20;
 
 /// What a partition gave.
 #[derive(Debug, Clone)]
@@ -27,7 +28,8 @@ pub struct Fetched {
 }
 
 impl Client {
-    /// Reads on from `offsets` (partition → offset); waits up to `wait_ms` where there is nothing yet.
+    /// Reads on from `offsets` (partition → offset); waits up to `wait_ms` where there is nothing yet. At least a batch comes,
+    /// and not much more than [`FETCH_BYTES`].
     ///
     /// # Errors
     /// When a leader cannot be asked, or an offset is not in its log.
@@ -64,7 +66,7 @@ impl Client {
                 .with_replica_id(BrokerId(-1))
                 .with_max_wait_ms(wait_ms / leaders)
                 .with_min_bytes(1)
-                .with_max_bytes(BYTES)
+                .with_max_bytes(FETCH_BYTES)
                 .with_isolation_level(READ_COMMITTED)
                 .with_session_id(0)
                 .with_session_epoch(-1)

@@ -1,10 +1,12 @@
-//! A small blocking Kafka client: what the command line and the demo's producer ask of a broker, and no more.
+//! A small blocking Kafka client: what the command line, the demo's producer and a pipeline over another cluster ask of a
+//! broker, and no more.
 //!
 //! It speaks the newest version that both sides know, reconnects never, retries nothing, and follows partition leaders:
 //! produce and fetch go to the broker that leads, group calls to the coordinator. It is not a consumer (no group
 //! membership: the caller keeps the offsets) and not a batching producer: the caller builds batches.
 //!
-//! Read first: [`Client`], all of whose calls block the thread; no server may call it where it serves others.
+//! Read first: [`Client`], all of whose calls block the thread; no server may call it where it serves others. (A pipeline's
+//! source has a thread of its own.)
 //!
 //! Invariants: no reply is read into memory beyond a fixed bound, and memory comes as its bytes do, not as they are declared.
 //! The tests against a broker are that one's (`crates/broker/tests/it/client.rs`).
@@ -29,7 +31,7 @@ use uuid::Uuid;
 
 use crate::connection::Connection;
 
-pub use fetch::Fetched;
+pub use fetch::{FETCH_BYTES, Fetched};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -271,6 +273,20 @@ impl Client {
         topic: &str,
         timestamp: i64,
     ) -> Result<Vec<(i32, i64)>, ClientError> {
+        self.offsets_at(topic, timestamp, 0)
+    }
+
+    /// Up to where each partition can be read: its end, or where an open transaction begins.
+    pub fn stable_ends(&mut self, topic: &str) -> Result<Vec<(i32, i64)>, ClientError> {
+        self.offsets_at(topic, -1, fetch::READ_COMMITTED)
+    }
+
+    fn offsets_at(
+        &mut self,
+        topic: &str,
+        timestamp: i64,
+        isolation: i8,
+    ) -> Result<Vec<(i32, i64)>, ClientError> {
         let info = self.topic(topic)?;
         let mut by_leader: HashMap<i32, Vec<i32>> = HashMap::new();
         for partition in &info.partitions {
@@ -292,6 +308,7 @@ impl Client {
                 .with_partitions(asked.collect());
             let request = ListOffsetsRequest::default()
                 .with_replica_id(BrokerId(-1))
+                .with_isolation_level(isolation)
                 .with_topics(vec![asked]);
             for partition in self
                 .node(leader)?

@@ -1,4 +1,5 @@
-//! The embedded log as a Flink `kafka` source: in process, in WAL order across topics and partitions, shared bytes, no socket.
+//! Topics as a Flink `kafka` source: of the embedded log, in process, in WAL order across topics and partitions, shared bytes, no
+//! socket; or of another cluster ([`remote`]), whose partitions have no order between them.
 //!
 //! WAL order makes results repeatable: two reads of the same log see the same interleaving of partitions, whatever the
 //! size of their polls. One poll is: read batches → decompress → decode into Arrow → add metadata columns. A record that
@@ -15,6 +16,7 @@
 mod decode;
 mod metadata;
 mod positions;
+mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ use lw_storage::source::{
     LogSource, NOTHING, PartitionBounds, SourceError, TopicBatch, TopicBounds, TopicOffsets,
 };
 use positions::Positions;
+pub use remote::RemoteLog;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -49,7 +52,19 @@ pub trait EmbeddedLog: Send + Sync {
         timestamp: i64,
     ) -> Result<Option<i64>, SourceError>;
     /// Committed offset of a consumer group.
-    fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64>;
+    ///
+    /// # Errors
+    /// As [`LogSource::read`].
+    fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Option<i64>, SourceError>;
+    /// Whether all partitions are in one order, which every reading gives again.
+    fn in_one_order(&self) -> bool {
+        true
+    }
 }
 
 /// What a reader made of records otherwise than they stood; kept by whoever shows it, over all attempts of the reader.
@@ -159,14 +174,14 @@ impl EmbeddedKafka {
         Ok(match &self.startup {
             StartupMode::Earliest => start,
             StartupMode::Latest => end,
-            StartupMode::GroupOffsets => self.committed(topic, bounds),
+            StartupMode::GroupOffsets => self.committed(topic, bounds)?,
             StartupMode::Timestamp(timestamp) => self
                 .log
                 .offset_at(topic, partition, *timestamp)
                 .map_err(source_error)?
                 .unwrap_or(end),
             StartupMode::Specific(offsets) => match offsets.get(&partition) {
-                None => self.committed(topic, bounds),
+                None => self.committed(topic, bounds)?,
                 Some(offset) if *offset > end => {
                     let message = format!(
                         "'scan.startup.specific-offsets' begins partition {partition} of '{topic}' at {offset}, behind its end"
@@ -181,9 +196,9 @@ impl EmbeddedKafka {
     }
 
     /// The group's offset, else the earliest.
-    fn committed(&self, topic: &str, bounds: PartitionBounds) -> i64 {
+    fn committed(&self, topic: &str, bounds: PartitionBounds) -> Result<i64, ConnectorError> {
         let committed = self.log.committed(&self.group, topic, bounds.partition);
-        match committed {
+        Ok(match committed.map_err(source_error)? {
             Some(offset) => self.not_before(topic, bounds, offset.min(bounds.end)),
             None => {
                 let (group, partition) = (&self.group, bounds.partition);
@@ -195,7 +210,7 @@ impl EmbeddedKafka {
                 );
                 bounds.start
             }
-        }
+        })
     }
 
     /// `offset`, or the log's start where retention has gone past it.
@@ -287,6 +302,9 @@ fn fill(
         let Some(split) = positions.find(topic, batch.partition) else {
             continue;
         };
+        if batch.bytes.is_empty() {
+            continue;
+        }
         let mut bytes = batch.bytes.clone();
         let log_batch = LogBatch::split_from(&mut bytes).map_err(damaged)?;
         let header = *log_batch.header();
@@ -377,7 +395,9 @@ impl Source for EmbeddedKafka {
         };
         let batches = self.read(max_bytes, timeout)?;
         self.recent.clone_from(&batches);
-        if let Some(last) = batches.last() {
+        if let Some(last) = batches.last()
+            && self.log.in_one_order()
+        {
             self.place = Some(Place::of(last.batch.order.number()));
         }
         let mut polled = self.decoding.decode(&mut self.positions, batches)?;

@@ -1,9 +1,9 @@
-//! Sources and sinks that are not tables: the embedded log as a Kafka source, `print` and `blackhole`.
+//! Sources and sinks that are not tables: topics of the embedded log and of other Kafka clusters, `print` and `blackhole`.
 //!
-//! What it is not: it knows no broker (it reads through [`kafka::EmbeddedLog`], which the composition root hands in) and no
-//! Iceberg (`lakehouse` is that connector).
+//! What it is not: it knows no broker (it reads through [`kafka::EmbeddedLog`], which the composition root hands in; of another
+//! cluster it knows the protocol only) and no Iceberg (`lakehouse` is that connector).
 //!
-//! Read first: [`kafka::EmbeddedKafka`], [`kafka::EmbeddedLog`], [`print::Print`].
+//! Read first: [`kafka::EmbeddedKafka`], [`kafka::EmbeddedLog`], [`kafka::RemoteLog`], [`print::Print`].
 //!
 //! Invariants: a source passes over every offset exactly once between two positionings, and says what became of it.
 //!

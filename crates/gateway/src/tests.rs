@@ -36,8 +36,8 @@ impl EmbeddedLog for Log {
         Ok(None)
     }
 
-    fn committed(&self, _: &str, _: &str, _: i32) -> Option<i64> {
-        None
+    fn committed(&self, _: &str, _: &str, _: i32) -> Result<Option<i64>, SourceError> {
+        Ok(None)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [bootstrap]                                    # properties.bootstrap.servers
-//! "kafka-1:9092,kafka-2:9092" = "embedded"
+//! "kafka-1:9092,kafka-2:9092" = "embedded"       # or "external": the cluster that the address names, read over the network
 //! [catalogs]                                     # catalog-name
 //! hive = "embedded"                              # or { uri = "https://…", warehouse = "…", credential = "id:secret" }
 //! [warehouses]                                   # prefix → place; the longest prefix wins
@@ -30,6 +30,9 @@ pub struct Config {
     pub catalog: CatalogRules,
     pub http: HttpRules,
 }
+
+/// What `[bootstrap]` says of a cluster that is not this server.
+const EXTERNAL: &str = "external";
 
 /// What the embedded catalog allows.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -99,6 +102,13 @@ impl Config {
     }
 
     fn check(&self) -> anyhow::Result<()> {
+        for (servers, place) in &self.bootstrap {
+            if place != "embedded" && place != EXTERNAL {
+                bail!(
+                    "[bootstrap] \"{servers}\" is \"{place}\"; write \"embedded\" for this server, or \"external\" for the cluster at that address"
+                );
+            }
+        }
         for (name, place) in &self.catalogs {
             match place {
                 CatalogPlace::Name(place) if place == "embedded" => {}
@@ -124,6 +134,13 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Whether a script's `properties.bootstrap.servers` are another cluster's.
+    pub fn is_elsewhere(&self, servers: &str) -> bool {
+        self.bootstrap
+            .get(servers)
+            .is_some_and(|place| place == EXTERNAL)
     }
 
     /// The places where tables may be, besides the warehouse.
@@ -191,6 +208,24 @@ mod tests {
         let expected =
             "[catalogs] lake: a REST catalog has no property 'tokn'; did you mean 'token'?";
         assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn a_cluster_is_this_server_or_the_one_at_the_address() {
+        let config: Config =
+            toml::from_str("[bootstrap]\n\"a:1\" = \"embedded\"\n\"b:1\" = \"external\"")
+                .expect("valid");
+        config.check().expect("both are places");
+        assert!(
+            config.is_elsewhere("b:1")
+                && !config.is_elsewhere("a:1")
+                && !config.is_elsewhere("c:1")
+        );
+        let config: Config = toml::from_str("[bootstrap]\n\"a:1\" = \"b:1\"").expect("valid");
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "[bootstrap] \"a:1\" is \"b:1\"; write \"embedded\" for this server, or \"external\" for the cluster at that address"
+        );
     }
 
     #[test]

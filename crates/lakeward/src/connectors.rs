@@ -2,9 +2,9 @@
 
 use crate::config::{CatalogPlace, Config};
 use lw_broker::Broker;
-use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog};
+use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog, RemoteLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
-use lw_graph::{IcebergSink, SinkSpec, SourceSpec};
+use lw_graph::{IcebergSink, KafkaSource, SinkSpec, SourceSpec};
 use lw_lakehouse::catalog::remote::{RemoteCatalog, RemoteOptions};
 use lw_lakehouse::{
     Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
@@ -41,6 +41,8 @@ pub struct Wiring {
     printed: Arc<Mutex<BTreeMap<String, Printed>>>,
     /// By consumer group and table of the script.
     readers: Mutex<BTreeMap<(String, String), Weak<Altered>>>,
+    /// The clusters elsewhere that are read, by consumer group and topic: where its offsets are shown.
+    elsewhere: Mutex<BTreeMap<(String, String), Arc<RemoteLog>>>,
 }
 
 /// The newest lines of a pipeline's `print` sinks.
@@ -71,14 +73,24 @@ impl Wiring {
             clock,
             printed: Arc::default(),
             readers: Mutex::default(),
+            elsewhere: Mutex::default(),
         }
     }
 
-    fn log(&self) -> Arc<dyn EmbeddedLog> {
-        Arc::new(Log {
-            storage: self.storage.clone(),
-            broker: self.broker.clone(),
-        })
+    /// The log that a table's topics are in.
+    fn log(&self, kafka: &KafkaSource, group: &str) -> Arc<dyn EmbeddedLog> {
+        if !self.config.is_elsewhere(&kafka.bootstrap) {
+            return Arc::new(Log {
+                storage: self.storage.clone(),
+                broker: self.broker.clone(),
+            });
+        }
+        let remote = Arc::new(RemoteLog::new(&kafka.bootstrap));
+        let mut elsewhere = self.elsewhere.lock();
+        for topic in &kafka.topics {
+            elsewhere.insert((group.to_string(), topic.clone()), remote.clone());
+        }
+        remote
     }
 
     /// Lines from number `from` on, and the number to ask for next.
@@ -137,11 +149,16 @@ impl EmbeddedLog for Log {
         Ok(found.map(|(offset, _)| offset))
     }
 
-    fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+    fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Option<i64>, SourceError> {
         let lags = self.broker.group_lag().into_iter();
-        lags.filter(|lag| lag.group == group && lag.topic == topic && lag.partition == partition)
-            .map(|lag| lag.committed)
-            .next()
+        let mut of_it = lags
+            .filter(|lag| lag.group == group && lag.topic == topic && lag.partition == partition);
+        Ok(of_it.next().map(|lag| lag.committed))
     }
 }
 
@@ -153,7 +170,7 @@ impl Connectors for Wiring {
         Ok(Box::new(EmbeddedKafka::new(
             kafka,
             group,
-            self.log(),
+            self.log(kafka, group),
             lookup,
             altered,
         )?))
@@ -204,7 +221,16 @@ impl Connectors for Wiring {
                 .insert(offset.partition, offset.next);
         }
         for (topic, offsets) in by_topic {
-            if let Err(error) = self.broker.publish_offsets(group, topic, &offsets) {
+            let key = (group.to_string(), topic.to_string());
+            let remote = self.elsewhere.lock().get(&key).cloned();
+            let published = match remote {
+                Some(remote) => remote.commit(group, topic, &offsets),
+                None => self
+                    .broker
+                    .publish_offsets(group, topic, &offsets)
+                    .map_err(|error| error.to_string()),
+            };
+            if let Err(error) = published {
                 tracing::warn!(group, topic, %error, "the pipeline's offsets are not shown to Kafka's tools");
             }
         }
@@ -329,7 +355,7 @@ impl Wiring {
         Ok(Box::new(EmbeddedKafka::new(
             kafka,
             group,
-            self.log(),
+            self.log(kafka, group),
             lookup,
             uncounted,
         )?))

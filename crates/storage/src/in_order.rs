@@ -101,6 +101,7 @@ impl Engine {
                     batch: SourceBatch {
                         partition: cursor.id.partition,
                         order: entry.order,
+                        next: cursor.offset.0,
                         bytes,
                     },
                 });

@@ -97,6 +97,9 @@ pub struct SourceBatch {
     pub partition: i32,
     /// Place in the WAL: grows from batch to batch, the same in every reading.
     pub order: Order,
+    /// Where the partition is read on: behind the batch, or further where no reader is shown what follows.
+    pub next: i64,
+    /// Empty when nothing before `next` is shown.
     pub bytes: Bytes,
 }
 

@@ -87,15 +87,17 @@ impl Decoding {
             let end = *limits
                 .entry(split)
                 .or_insert_with(|| positions.limit(split));
+            let passed = batch.next;
+            let range = from..passed.min(end).max(from);
             let mut bytes = batch.bytes;
-            let log_batch = LogBatch::split_from(&mut bytes).map_err(damaged)?;
-            let passed = log_batch.header().last_offset() + 1;
-            let to = self.decode_batch(
-                split,
-                &log_batch,
-                from..passed.min(end).max(from),
-                &mut chunk,
-            );
+            let to = if bytes.is_empty() {
+                // A gap: what a compaction took, or a transaction took back.
+                chunk.progress(split, range.start).to = range.end;
+                range.end
+            } else {
+                let log_batch = LogBatch::split_from(&mut bytes).map_err(damaged)?;
+                self.decode_batch(split, &log_batch, range, &mut chunk)
+            };
             positions.advance(split, to);
             if to < passed.min(positions.end(split)) {
                 break;

@@ -236,8 +236,8 @@ impl EmbeddedLog for Log {
         Ok(found.map(|(offset, _)| offset))
     }
 
-    fn committed(&self, _group: &str, _topic: &str, _partition: i32) -> Option<i64> {
-        None
+    fn committed(&self, _: &str, _: &str, _: i32) -> Result<Option<i64>, SourceError> {
+        Ok(None)
     }
 }
 

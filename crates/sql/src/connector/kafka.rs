@@ -99,17 +99,29 @@ pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<KafkaSource> {
     check_properties(&options, told);
     let bootstrap = told.settle(bootstrap(used, &options));
     let topics = told.settle(options.required("topic", "'topic' = 'name'"));
-    let topics = topics.map(|value| topics_of(used, value, told));
+    // Of a cluster elsewhere nothing is asked before the pipeline runs.
+    let here = bootstrap.is_none_or(|(_, cluster)| cluster == Cluster::Embedded);
+    let topics = topics.map(|value| topics_of(used, value, here, told));
     let startup = told.settle(startup(&options));
     let bounded = told.settle(bounded(&options));
     let format = format?;
-    if let Some(topics) = &topics {
+    if let Some(topics) = topics.as_ref().filter(|_| here) {
         told.settle(refuse_framed_avro(used, topics, &format));
+    }
+    if !here && format.name == "avro-confluent" {
+        told.tell(
+            Diagnostic::unsupported(
+                format.span,
+                "'format' = 'avro-confluent' on a topic of another cluster is",
+            )
+            .detail("Schemas are looked up in this server's registry, where the ids of another one mean other schemas.")
+            .hint("copy the topic here, or read it with 'format' = 'raw'"),
+        );
     }
     let spec = told.settle(format::spec(used, &options, &format));
     Some(KafkaSource {
         table: used.table.path.object.clone(),
-        bootstrap: bootstrap?.value.clone(),
+        bootstrap: bootstrap?.0.value.clone(),
         group_id: options
             .value("properties.group.id")
             .map(|value| value.value.clone()),
@@ -132,34 +144,25 @@ fn value_schema(used: &Use<'_>) -> Schema {
     )
 }
 
-fn bootstrap<'a>(used: &Use<'_>, options: &Options<'a>) -> Result<&'a Ident> {
+fn bootstrap<'a>(used: &Use<'_>, options: &Options<'a>) -> Result<(&'a Ident, Cluster)> {
     let key = "properties.bootstrap.servers";
     let servers = options.required(key, "'properties.bootstrap.servers' = 'host:port'")?;
     match used.env.bootstrap(&servers.value) {
-        Ok(Cluster::Embedded) => Ok(servers),
-        Ok(Cluster::External) => Err(Diagnostic::unsupported(
-            servers.span,
-            "reading from an external Kafka cluster is",
-        )
-        .detail("lakeward.toml maps this address to a cluster other than this server.")
-        .hint(format!(
-            "map it to this server, under [bootstrap] in lakeward.toml:  \"{}\" = \"embedded\"",
-            servers.value
-        ))),
+        Ok(cluster) => Ok((servers, cluster)),
         Err(missing) => {
             let message = format!("lakeward.toml does not say where '{}' is", servers.value);
             Err(Diagnostic::error("environment", servers.span, message)
                 .detail(known_names(&missing.known))
                 .hint(format!(
-                    "add under [bootstrap] in lakeward.toml:  \"{}\" = \"embedded\"",
+                    "add under [bootstrap] in lakeward.toml:  \"{}\" = \"embedded\", or \"external\" for the cluster there",
                     servers.value
                 )))
         }
     }
 }
 
-/// `'topic' = 'a;b'`, all of which exist.
-fn topics_of(used: &Use<'_>, value: &Ident, told: &mut Told) -> Vec<Ident> {
+/// `'topic' = 'a;b'`, all of which exist if they are `here`.
+fn topics_of(used: &Use<'_>, value: &Ident, here: bool, told: &mut Told) -> Vec<Ident> {
     let mut topics = Vec::new();
     for name in value
         .value
@@ -167,7 +170,7 @@ fn topics_of(used: &Use<'_>, value: &Ident, told: &mut Told) -> Vec<Ident> {
         .map(str::trim)
         .filter(|n| !n.is_empty())
     {
-        if !used.env.topic_exists(name) {
+        if here && !used.env.topic_exists(name) {
             told.tell(unknown_topic(used, name, value.span));
         }
         topics.push(Ident {
@@ -350,7 +353,7 @@ fn check_properties(options: &Options<'_>, told: &mut Told) {
             }
             ("security.protocol", protocol) if protocol.eq_ignore_ascii_case("PLAINTEXT") => {}
             (property, _) if CLIENT_TUNING.contains(&property) => {
-                let why = "The embedded log is read in process, without a Kafka client.";
+                let why = "The topic is read without Kafka's own client.";
                 told.tell(without_effect(&option.key, why));
             }
             (property, _) => {

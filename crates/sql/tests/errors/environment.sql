@@ -86,12 +86,12 @@ CREATE TABLE k (a INT) WITH (
   'format' = 'avro');
 CREATE TABLE p (a INT) WITH ('connector' = 'print');
 INSERT INTO p SELECT a FROM k;
--- case: another cluster
+-- case: framed Avro of another cluster
 CREATE TABLE k (a INT) WITH (
   'connector' = 'kafka',
   'topic' = 'orders',
   'properties.bootstrap.servers' = 'elsewhere:9092',
-  'format' = 'avro');
+  'format' = 'avro-confluent');
 CREATE TABLE p (a INT) WITH ('connector' = 'print');
 INSERT INTO p SELECT a FROM k;
 -- case: a topic that does not exist

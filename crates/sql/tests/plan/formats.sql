@@ -26,3 +26,12 @@ CREATE TABLE plain (a INT, b STRING) WITH (
 CREATE TABLE nothing (a INT, b STRING) WITH ('connector' = 'blackhole');
 INSERT INTO nothing SELECT a, b FROM lines;
 INSERT INTO nothing SELECT a, b FROM plain;
+-- A topic of another cluster is not looked for when the script is planned.
+CREATE TABLE elsewhere (a INT, b STRING) WITH (
+  'connector' = 'kafka',
+  'topic' = 'a-topic-of-theirs',
+  'properties.bootstrap.servers' = 'elsewhere:9092',
+  'scan.startup.mode' = 'latest-offset',
+  'format' = 'json'
+);
+INSERT INTO nothing SELECT a, b FROM elsewhere;
