@@ -231,6 +231,13 @@ const LAG: Row<()> = labelled(
     "consumer_group_lag_records",
     "Records between a group's committed offset and the high watermark",
 );
+const PARTITION_WATERMARK: Row<()> = row(
+    GAUGE,
+    "partition_watermark_lag",
+    "Time since the watermark of one partition of a job that runs: the greatest is what holds its windows back",
+    SECONDS,
+    |()| None,
+);
 const STATE: Row<()> = labelled(
     GAUGE,
     "pipeline_state",
@@ -379,6 +386,35 @@ fn readers(scrape: &mut Scrape<'_>, readers: &[Reader]) {
     }
 }
 
+/// Of each partition that a bounded read is not done with; none where there are too many series.
+fn partition_watermarks(observed: &Observed<'_>) -> Vec<(Labels, f64)> {
+    let mut values = Vec::new();
+    for view in observed.pipelines {
+        let running = view
+            .jobs
+            .iter()
+            .filter(|job| job.state == JobState::Running);
+        for partition in running.flat_map(|job| &job.partitions) {
+            let at = partition.watermark.filter(|_| !partition.done);
+            let Some(lag) = since(observed.now_ms, at) else {
+                continue;
+            };
+            let labels = vec![
+                label("pipeline", &view.name),
+                label("topic", &partition.topic),
+                label("partition", partition.partition),
+            ];
+            values.push((labels, lag));
+        }
+    }
+    values.truncate(if values.len() > MAX_PARTITION_SERIES {
+        0
+    } else {
+        values.len()
+    });
+    values
+}
+
 fn pipelines(scrape: &mut Scrape<'_>, observed: &Observed<'_>) {
     let states = observed.pipelines.iter().map(|view| {
         let labels = vec![label("pipeline", &view.name), label("state", &view.state)];
@@ -407,6 +443,7 @@ fn pipelines(scrape: &mut Scrape<'_>, observed: &Observed<'_>) {
         });
         scrape.family(family, values);
     }
+    scrape.family(&PARTITION_WATERMARK, partition_watermarks(observed));
     for family in &of_each_sink() {
         let sinks =
             jobs().flat_map(|(pipeline, job)| job.sinks.iter().map(move |it| (pipeline, it)));

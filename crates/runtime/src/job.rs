@@ -88,12 +88,25 @@ pub struct Status {
     pub lag: u64,
     /// Milliseconds since 1970.
     pub watermark: Option<i64>,
+    /// How far event time has come in each partition. Empty while none has a row with an event time.
+    pub partitions: Vec<PartitionStatus>,
     pub checkpoint_id: u64,
     /// Milliseconds since 1970; 0 before the first.
     pub checkpoint_at_ms: i64,
     pub checkpoint_duration: Duration,
     pub restarts: u64,
     pub last_error: Option<String>,
+}
+
+/// How far event time has come in one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// Milliseconds since 1970; `None` before its first row with an event time: until then the source has no watermark.
+    pub watermark: Option<i64>,
+    /// A bounded read has all of it: it holds nothing back any more.
+    pub done: bool,
 }
 
 /// What a job shows of one of its `INSERT`s.
@@ -127,6 +140,7 @@ impl Status {
             records_in: 0,
             lag: 0,
             watermark: None,
+            partitions: Vec::new(),
             checkpoint_id: 0,
             checkpoint_at_ms: 0,
             checkpoint_duration: Duration::ZERO,

@@ -1,5 +1,7 @@
 //! `lakeward pipeline list|show|stop|resume|drop`.
 
+mod time;
+
 use super::{say, show, text};
 use crate::args::{Output, Pipeline, PipelineVerb};
 use crate::client::{Client, segment};
@@ -82,9 +84,10 @@ fn each(array: &Value) -> Vec<Value> {
     elements.cloned().unwrap_or_else(|| vec![json!({})])
 }
 
-/// Why a pipeline does not run, and what to do.
+/// Where a pipeline's time stands; why it does not run, and what to do.
 fn explain(pipeline: &Value) {
     for job in pipeline["jobs"].as_array().into_iter().flatten() {
+        time::time(job).into_iter().for_each(say);
         match job["state"].as_str() {
             Some("failed") => {
                 for key in ["error", "detail", "hint"] {

@@ -1,7 +1,7 @@
 //! What a scrape says, and that any OpenMetrics parser can read it: `check` is one, as strict as the specification.
 
 use super::*;
-use lw_runtime::job::Status;
+use lw_runtime::job::{PartitionStatus, Status};
 use lw_runtime::pipelines::View;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -123,6 +123,12 @@ fn job(table: &str) -> Status {
         records_in: 100,
         lag: 7,
         watermark: Some(8_000),
+        partitions: vec![PartitionStatus {
+            topic: "t".into(),
+            partition: 3,
+            watermark: Some(7_000),
+            done: false,
+        }],
         checkpoint_id: 4,
         checkpoint_at_ms: 9_000,
         checkpoint_duration: Duration::from_millis(250),
@@ -270,6 +276,11 @@ fn a_scrape_says_what_the_parts_know() {
             0.0,
         ),
         (format!("lakeward_watermark_lag_seconds{of_job}"), 2.0),
+        (
+            "lakeward_partition_watermark_lag_seconds{pipeline=\"p\",topic=\"t\",partition=\"3\"}"
+                .to_string(),
+            3.0,
+        ),
     ] {
         assert_eq!(samples.get(&series), Some(&expected), "{series} in\n{text}");
     }

@@ -7,7 +7,7 @@ use super::coordinator::Account;
 use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
 use crate::chunk::{DeadLetter, Split, SplitId, kept};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
-use crate::job::{Control, JobStatus, panicked};
+use crate::job::{Control, JobStatus, PartitionStatus, panicked};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, SplitOffset};
 use crate::operator::{Processed, Upstream, source_watermark};
@@ -211,12 +211,14 @@ impl Reader {
         let done = done(&*self.source, &splits);
         let watermarks = self.upstream.watermarks();
         let watermark = source_watermark(&watermarks, splits.len(), &done);
+        let partitions = partitions(&splits, &watermarks, &done);
         self.upstream.done(done);
         self.watermark = self.watermark.max(watermark);
         let watermark = self.watermark;
         self.status.update(|status| {
             status.records_in += rows_in + dead as u64;
             status.watermark = watermark;
+            status.partitions = partitions;
         });
         let account = Account {
             ledgers,
@@ -372,6 +374,24 @@ impl AtSink {
             });
         }
     }
+}
+
+/// How far event time has come in each split, as it is shown; nothing where there is no event time.
+fn partitions(
+    splits: &[Split],
+    watermarks: &BTreeMap<SplitId, i64>,
+    done: &BTreeSet<SplitId>,
+) -> Vec<PartitionStatus> {
+    if watermarks.is_empty() {
+        return Vec::new();
+    }
+    let of_split = |(id, split): (SplitId, &Split)| PartitionStatus {
+        topic: split.topic.clone(),
+        partition: split.partition,
+        watermark: watermarks.get(&id).copied(),
+        done: done.contains(&id),
+    };
+    (0..).zip(splits).map(of_split).collect()
 }
 
 /// The splits of which a bounded read has nothing more to read.
