@@ -1,7 +1,7 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
 use crate::{AggregateCall, Expr, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
-use crate::{Window, WindowProperty, Windowing};
+use crate::{Window, WindowProperty, WindowShape, Windowing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -66,6 +66,21 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// The name of its state; `None` where it has none.
+    pub fn state(&self) -> Option<OperatorUid> {
+        match self {
+            Operator::WindowAssign { uid, window, .. } => {
+                matches!(window.shape, WindowShape::Session { .. }).then_some(*uid)
+            }
+            Operator::WindowAggregate { uid, .. } | Operator::WindowRank { uid, .. } => Some(*uid),
+            Operator::Source(_)
+            | Operator::Filter(_)
+            | Operator::Project(_)
+            | Operator::Watermark { .. }
+            | Operator::Sink(_) => None,
+        }
+    }
+
     /// What an operator over windows is called, and its state's name. `None` for the others.
     pub fn windowed(&self) -> Option<(&'static str, OperatorUid)> {
         match self {
@@ -244,6 +259,62 @@ pub struct IcebergSink {
 }
 
 impl JobGraph {
+    /// Whether an operator keeps state from row to row: what comes of a part of the input is then no part of the output.
+    pub fn has_state(&self) -> bool {
+        self.nodes
+            .iter()
+            .any(|node| node.operator.state().is_some())
+    }
+
+    /// Which columns of a node say when a window is, and what of it.
+    pub fn window_columns(&self, node: NodeId) -> Vec<(usize, WindowProperty)> {
+        let columns = 0..self.nodes[node].schema.fields.len();
+        let of_window = columns.filter_map(|column| Some((column, self.property(node, column)?)));
+        of_window.collect()
+    }
+
+    /// What a column of a node says of a window, wherever below it was given.
+    fn property(&self, node: NodeId, column: usize) -> Option<WindowProperty> {
+        let Node {
+            operator, inputs, ..
+        } = &self.nodes[node];
+        let input = *inputs.first()?;
+        let width = self.nodes[input].schema.fields.len();
+        match operator {
+            Operator::Source(_) => None,
+            Operator::Project(expressions) => match &expressions[column] {
+                Expr::Column { index, .. } => self.property(input, *index),
+                _ => None,
+            },
+            Operator::WindowAggregate {
+                keys,
+                aggregates,
+                properties,
+                ..
+            } => match keys.get(column) {
+                Some(key) => self.property(input, *key),
+                None => {
+                    let column = column.checked_sub(keys.len() + aggregates.len())?;
+                    properties.get(column).copied()
+                }
+            },
+            Operator::WindowAssign { .. } if column >= width => {
+                let added = [
+                    WindowProperty::Start,
+                    WindowProperty::End,
+                    WindowProperty::Time,
+                ];
+                added.get(column - width).copied()
+            }
+            Operator::WindowRank { .. } if column >= width => None,
+            Operator::Filter(_)
+            | Operator::Watermark { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::WindowRank { .. }
+            | Operator::Sink(_) => self.property(input, column),
+        }
+    }
+
     /// The sinks, in the order of the nodes.
     pub fn sinks(&self) -> impl Iterator<Item = (NodeId, &SinkSpec)> {
         let nodes = self.nodes.iter().enumerate();

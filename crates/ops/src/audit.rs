@@ -12,6 +12,8 @@
 //!    that stands in two runs is doubled; one that the log no longer has is `unverified`, which is never success by itself.
 //!    A run that straddles the log's start is compared for the part that the log still has.
 //!
+//! A query with state is [`recomputed`] as a whole instead: its rows come from no run.
+//!
 //! The hash of a run is the sum of its rows' hashes, so the order of rows is free and a doubled row shows.
 //!
 //! `end − start = rows + filtered + late + dead_letters + control + open + unverified + gaps` holds per partition.
@@ -20,6 +22,7 @@ pub mod ahead;
 mod hash;
 pub mod ledger;
 mod letters;
+mod recomputed;
 mod replay;
 mod spans;
 mod table;
@@ -30,6 +33,7 @@ use ledger::{Entry, Ledger};
 pub use letters::{Letter, Letters};
 use lw_runtime::connector::{ConnectorError, Source};
 use lw_runtime::operator::{Flow, OperatorError};
+pub use recomputed::{Recomputation, audit_recomputed};
 use replay::Replay;
 use serde::Serialize;
 use spans::spans;
@@ -171,6 +175,9 @@ pub struct Report {
     pub ok: bool,
     pub verdict: Verdict,
     pub totals: Totals,
+    /// Of a query with state: its windows, which are compared one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
     pub partitions: Vec<PartitionReport>,
     /// What is wrong, a sentence each.
     pub findings: Vec<String>,
@@ -189,6 +196,14 @@ pub enum Verdict {
     Wrong,
     /// Nothing is wrong as far as could be verified, which is not all.
     RightAsFarAsVerified,
+}
+
+/// The windows that the table or the log has rows of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Windows {
+    pub compared: u64,
+    /// Those in which the table does not hold what the log gives.
+    pub differ: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -309,14 +324,31 @@ pub fn audit_for_ledger(mut evidence: Evidence<'_>) -> Result<(Report, Vec<Entry
             compare(key, run, &mut findings);
         }
     }
-    let mut totals = Totals::default();
     for (key, partition) in &mut partitions {
         partition.duplicates += duplicates.get(key).copied().unwrap_or(0);
         conclude(partition, &mut findings);
+    }
+    let table_rows = table.runs.values().flatten().map(|run| run.rows).sum();
+    let said = Said { findings, notes };
+    let report = finish(evidence, partitions, said, table_rows, None);
+    Ok((report, entries))
+}
+
+/// What it all comes to.
+fn finish(
+    evidence: Evidence<'_>,
+    partitions: BTreeMap<Key, PartitionReport>,
+    said: Said,
+    table_rows: u64,
+    windows: Option<Windows>,
+) -> Report {
+    let Said { findings, notes } = said;
+    let mut totals = Totals::default();
+    for partition in partitions.values() {
         add_up(&mut totals, partition);
     }
     totals.verified = totals.offsets - totals.unverified;
-    totals.table_rows = table.runs.values().flatten().map(|run| run.rows).sum();
+    totals.table_rows = table_rows;
     let wrong = !findings.is_empty() || totals.gaps > 0 || totals.duplicates > 0;
     let verdict = if wrong {
         Verdict::Wrong
@@ -325,18 +357,18 @@ pub fn audit_for_ledger(mut evidence: Evidence<'_>) -> Result<(Report, Vec<Entry
     } else {
         Verdict::Right
     };
-    let report = Report {
+    Report {
         table: evidence.table,
         kind: "append",
         ok: verdict == Verdict::Right,
         verdict,
         totals,
+        windows,
         partitions: partitions.into_values().collect(),
         findings,
         notes,
         foreign_snapshots: evidence.foreign_snapshots,
-    };
-    Ok((report, entries))
+    }
 }
 
 fn makers(
@@ -380,6 +412,7 @@ fn conclude(partition: &mut PartitionReport, findings: &mut Vec<String>) {
     let offsets = (partition.end - partition.start) as u64;
     let accounted = partition.rows
         + partition.filtered
+        + partition.late
         + partition.dead_letters
         + partition.control
         + partition.unverified
@@ -409,6 +442,7 @@ fn add_up(totals: &mut Totals, partition: &PartitionReport) {
     totals.offsets += (partition.end - partition.start) as u64;
     totals.rows += partition.rows;
     totals.filtered += partition.filtered;
+    totals.late += partition.late;
     totals.dead_letters += partition.dead_letters;
     totals.control += partition.control;
     totals.unverified += partition.unverified;

@@ -6,7 +6,7 @@
 
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
-use lw_graph::{JobGraph, SinkSpec};
+use lw_graph::{JobGraph, SinkSpec, WindowProperty};
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::view::{Accounted, FileView, event_time};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
@@ -15,7 +15,7 @@ use lw_ops::audit::ahead::{Ends, next_look};
 use lw_ops::audit::ledger::Ledger;
 use lw_ops::audit::{
     AuditError, AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Query,
-    RolledBack, Run, Verdict, audit, audit_for_ledger,
+    Recomputation, RolledBack, Run, Verdict, audit, audit_for_ledger, audit_recomputed,
 };
 use lw_ops::metrics::Filled;
 use lw_runtime::manifest::{Manifest, SplitOffset};
@@ -93,8 +93,22 @@ impl Tables {
             foreign_snapshots: foreign_snapshots(&view),
             ..self.evidence(table, &view, &writer, manifest.as_ref())
         };
-        let report = audit(evidence).map_err(|error| cannot_be_made(&error))?;
-        Ok(json!(report))
+        let report = match self.has_state(&view, &writer) {
+            true => audit_recomputed(evidence, &recomputation(&writer, manifest.as_ref())),
+            false => audit(evidence),
+        };
+        Ok(json!(report.map_err(|error| cannot_be_made(&error))?))
+    }
+
+    /// Whether some query that made the table keeps state.
+    fn has_state(&self, view: &TableView, writer: &Writer) -> bool {
+        let stints = view.marker.iter().flat_map(|marker| marker.stints());
+        let mut plans = stints.filter_map(|stint| Some((stint.pipeline, stint.plan.as_ref()?)));
+        let by_plan = |(pipeline, plan): (Uuid, &String)| {
+            let graph = self.pipelines.graph_of_plan(pipeline, plan);
+            graph.is_ok_and(|graph| graph.has_state())
+        };
+        writer.graph.has_state() || plans.any(by_plan)
     }
 
     /// States what each table still needs of the log; after it retention may begin.
@@ -159,6 +173,11 @@ impl Tables {
             return;
         };
         let (storage, table) = (self.wiring.storage(), &writer.table);
+        if writer.graph.has_state() {
+            // No part of the log can be audited by itself, and so none of it ahead of retention.
+            ledgers::release(storage, writer.pipeline, table);
+            return;
+        }
         if let Some(manifest) = &self.pipelines.manifest_of_writer(writer) {
             let ledger = ledgers::load(storage, writer.pipeline, table);
             ledgers::hold(storage, writer.pipeline, table, ledger.as_ref(), manifest);
@@ -398,6 +417,31 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
         ranges.push(range.start..range.end);
     }
     pending
+}
+
+/// How a query with state is executed again: what its rows say of their windows, and whether all of them have fired.
+fn recomputation(writer: &Writer, manifest: Option<&Manifest>) -> Recomputation {
+    let graph = &writer.graph;
+    let windows = graph.sinks().next().map(|(sink, _)| {
+        let fields = &graph.nodes[sink].schema.fields;
+        let columns = graph.window_columns(sink).into_iter();
+        let columns = columns.filter(|(_, property)| *property != WindowProperty::Time);
+        columns
+            .map(|(column, _)| fields[column].name.clone())
+            .collect()
+    });
+    let bounds = manifest.and_then(Manifest::ends).unwrap_or_default();
+    let sink = manifest.and_then(|manifest| manifest.sinks.get(&writer.table));
+    let written = |end: &SplitOffset| {
+        let split = sink.and_then(|sink| sink.split(&end.topic, end.partition));
+        split.is_some_and(|split| split.written_until >= end.next)
+    };
+    let committed = sink.is_some_and(|sink| sink.chain.chain.is_empty());
+    Recomputation {
+        windows: windows.unwrap_or_default(),
+        ended: committed && !bounds.is_empty() && bounds.iter().all(written),
+        ends: ends(bounds),
+    }
 }
 
 fn nobody_writes(table: &str) -> Refusal {

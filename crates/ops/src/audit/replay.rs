@@ -19,7 +19,7 @@ use arrow_schema::{Field, Schema};
 use lw_graph::name_in_files;
 use lw_runtime::connector::{Polled, Source};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::operator::Upstream;
+use lw_runtime::operator::Processed;
 use lw_runtime::{Chunk, DeadLetter, Origin, Runs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -41,8 +41,9 @@ pub(super) struct Replay<'a> {
 }
 
 /// One query at work.
-struct Reading {
-    keys: Vec<Key>,
+pub(super) struct Reading {
+    /// By split.
+    pub(super) keys: Vec<Key>,
     /// The columns that the query writes, in its order.
     columns: Vec<String>,
     /// The commits name the query: then a file that has not all of its columns is wrong.
@@ -52,9 +53,9 @@ struct Reading {
 /// The offsets `[from, to)` of a partition that one query made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
-    key: Key,
-    from: i64,
-    to: i64,
+    pub(super) key: Key,
+    pub(super) from: i64,
+    pub(super) to: i64,
 }
 
 type At = (u32, i64);
@@ -125,55 +126,32 @@ impl<'a> Replay<'a> {
             mut flow,
             columns,
         } = executable;
-        let offsets = |end: fn(&Stretch) -> i64| -> Vec<SplitOffset> {
-            let offset = |stretch: &Stretch| SplitOffset {
-                topic: stretch.key.0.clone(),
-                partition: stretch.key.1,
-                next: end(stretch),
-            };
-            stretches.iter().map(offset).collect()
-        };
-        let (starts, ends) = (offsets(|at| at.from), offsets(|at| at.to));
-        source.open(&starts, Some(&ends)).map_err(AuditError::Log)?;
-        let splits = source.splits();
-        let keys = splits
-            .iter()
-            .map(|split| (split.topic.to_string(), split.partition));
-        let reading = Reading {
-            keys: keys.collect(),
-            columns,
-            stated,
-        };
-        let mut idle = 0;
-        loop {
-            evidence.go_on()?;
-            let polled = source
-                .poll(POLL_BYTES, Duration::from_millis(100))
-                .map_err(AuditError::Log)?;
-            idle = match polled.progress.is_empty() {
-                true => idle + 1,
-                false => 0,
-            };
-            if idle > MAX_IDLE_POLLS {
-                let message = "the table accounts for offsets that the log does not have yet";
-                said.findings.push(message.into());
-                return Ok(());
-            }
-            let finished = polled.finished;
-            self.take(&reading, polled, &mut flow.upstream, &mut *source)?;
-            if finished {
-                return Ok(());
-            }
-        }
+        let (source, query) = (&mut *source, (columns, stated));
+        let upstream = &mut flow.upstream;
+        read_all(
+            source,
+            query,
+            stretches,
+            evidence,
+            said,
+            |reading, polled, source| {
+                self.pass(reading, &polled);
+                for chunk in polled.batches {
+                    let decoded = rows_of_log(&chunk).clone();
+                    let Some(done) = upstream.process(chunk)?.pop() else {
+                        continue;
+                    };
+                    self.judge(reading, &decoded, &done, source)?;
+                    self.credit(reading, &done.chunk)?;
+                }
+                Ok(())
+            },
+        )?;
+        Ok(())
     }
 
-    fn take(
-        &mut self,
-        reading: &Reading,
-        polled: Polled,
-        upstream: &mut Upstream,
-        source: &mut dyn Source,
-    ) -> Result<(), AuditError> {
+    /// What a poll passed over, and what could not be decoded.
+    pub(super) fn pass(&mut self, reading: &Reading, polled: &Polled) {
         for progress in &polled.progress {
             let key = &reading.keys[progress.split as usize];
             if let Some(span) = self.partitions.get_mut(key) {
@@ -187,29 +165,32 @@ impl<'a> Replay<'a> {
         for letter in &polled.dead_letters {
             self.fail(&(letter.topic.to_string(), letter.partition), letter);
         }
-        for batch in polled.batches {
-            let decoded = rows_of_log(&batch).clone();
-            let Some(done) = upstream.process(batch)?.pop() else {
-                continue;
-            };
-            let mut outcomes: BTreeSet<At> = BTreeSet::new();
-            let mut failed: Vec<Origin> = Vec::new();
-            for failure in &done.failures {
-                if outcomes.insert((failure.origin.split, failure.origin.offset)) {
-                    failed.push(failure.origin);
-                }
+    }
+
+    /// Which of the records that were decoded could not be computed, and which are filtered.
+    pub(super) fn judge(
+        &mut self,
+        reading: &Reading,
+        decoded: &Runs,
+        done: &Processed,
+        source: &mut dyn Source,
+    ) -> Result<(), AuditError> {
+        let mut outcomes: BTreeSet<At> = BTreeSet::new();
+        let mut failed: Vec<Origin> = Vec::new();
+        for failure in &done.failures {
+            if outcomes.insert((failure.origin.split, failure.origin.offset)) {
+                failed.push(failure.origin);
             }
-            if !failed.is_empty() {
-                let letters = source.records(&failed).map_err(AuditError::Log)?;
-                for (origin, letter) in failed.iter().zip(&letters) {
-                    self.fail(&reading.keys[origin.split as usize], letter);
-                }
-            }
-            let landed = rows_of_log(&done.chunk).iter();
-            outcomes.extend(landed.map(|origin| (origin.split, origin.offset)));
-            self.count_filtered(reading, &decoded, &outcomes);
-            self.credit(reading, &done.chunk)?;
         }
+        if !failed.is_empty() {
+            let letters = source.records(&failed).map_err(AuditError::Log)?;
+            for (origin, letter) in failed.iter().zip(&letters) {
+                self.fail(&reading.keys[origin.split as usize], letter);
+            }
+        }
+        let landed = rows_of_log(&done.chunk).iter();
+        outcomes.extend(landed.map(|origin| (origin.split, origin.offset)));
+        self.count_filtered(reading, decoded, &outcomes);
         Ok(())
     }
 
@@ -292,25 +273,88 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Where the rows came from: a query with an aggregate is not replayed here.
-fn rows_of_log(chunk: &Chunk) -> &Runs {
+/// Where rows came from that no operator with state has taken in.
+pub(super) fn rows_of_log(chunk: &Chunk) -> &Runs {
     let runs = chunk.origins.runs();
     runs.expect("without state every row is one of the log")
 }
 
 /// Hashes of rows as a file would hold them.
 #[derive(Clone)]
-struct Hashed {
-    rows: Vec<u64>,
+pub(super) struct Hashed {
+    pub(super) rows: Vec<u64>,
     /// Columns that the file does not have and should: some of their values are there.
-    absent: Vec<String>,
+    pub(super) absent: Vec<String>,
+}
+
+/// Positions the source at the stretches and reads them to their ends, a poll at a time.
+pub(super) fn read_all(
+    source: &mut dyn Source,
+    query: (Vec<String>, bool),
+    stretches: &[Stretch],
+    evidence: &Evidence<'_>,
+    said: &mut Said,
+    mut each: impl FnMut(&Reading, Polled, &mut dyn Source) -> Result<(), AuditError>,
+) -> Result<Reading, AuditError> {
+    let offsets = |end: fn(&Stretch) -> i64| -> Vec<SplitOffset> {
+        let offset = |stretch: &Stretch| SplitOffset {
+            topic: stretch.key.0.clone(),
+            partition: stretch.key.1,
+            next: end(stretch),
+        };
+        stretches.iter().map(offset).collect()
+    };
+    let (starts, ends) = (offsets(|at| at.from), offsets(|at| at.to));
+    source.open(&starts, Some(&ends)).map_err(AuditError::Log)?;
+    let splits = source.splits();
+    let keys = splits
+        .iter()
+        .map(|split| (split.topic.to_string(), split.partition));
+    let (columns, stated) = query;
+    let reading = Reading {
+        keys: keys.collect(),
+        columns,
+        stated,
+    };
+    let mut idle = 0;
+    loop {
+        evidence.go_on()?;
+        let polled = source
+            .poll(POLL_BYTES, Duration::from_millis(100))
+            .map_err(AuditError::Log)?;
+        idle = match polled.progress.is_empty() {
+            true => idle + 1,
+            false => 0,
+        };
+        if idle > MAX_IDLE_POLLS {
+            let message = "the table accounts for offsets that the log does not have yet";
+            said.findings.push(message.into());
+            return Ok(reading);
+        }
+        let finished = polled.finished;
+        each(&reading, polled, source)?;
+        if finished {
+            return Ok(reading);
+        }
+    }
 }
 
 impl Reading {
+    /// Rows under the names of the query's columns.
+    pub(super) fn in_columns(&self, rows: &RecordBatch) -> Result<RecordBatch, AuditError> {
+        let columns = self.columns.iter().zip(rows.columns());
+        let columns = columns.map(|(name, column)| (name, column.clone(), true));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+
     /// Hashes of rows as they would be in a file with these columns. A column that only the file has is NULL there, or the run
     /// differs. One that only the query has is a difference too, unless nobody knows that it was this query that made the file:
     /// then the file may be older than the column.
-    fn hashes_in(&self, layout: &Schema, rows: &RecordBatch) -> Result<Hashed, AuditError> {
+    pub(super) fn hashes_in(
+        &self,
+        layout: &Schema,
+        rows: &RecordBatch,
+    ) -> Result<Hashed, AuditError> {
         let options = CastOptions {
             safe: false,
             ..CastOptions::default()
@@ -380,7 +424,7 @@ pub(super) fn made_by(
 }
 
 /// The file's column for a column of the query, by its own name or the one that Iceberg gives it in files.
-fn named<'a>(layout: &'a Schema, name: &str) -> Option<&'a Field> {
+pub(super) fn named<'a>(layout: &'a Schema, name: &str) -> Option<&'a Field> {
     let in_files = name_in_files(name);
     let fields = layout.fields().iter();
     fields

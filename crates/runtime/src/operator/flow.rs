@@ -25,7 +25,7 @@ use crate::origins::{Origin, Runs};
 use crate::state::{OperatorState, StateError, StateWriter};
 use arrow_schema::ArrowError;
 use lw_formats::arrow_schema;
-use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, WindowShape, Windowing};
+use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Windowing};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
@@ -165,7 +165,7 @@ impl Shape {
                 return Err(FlowError::NotATree);
             }
             is_below.push(
-                state_of(&node.operator).is_some() || input.is_some_and(|input| is_below[input]),
+                node.operator.state().is_some() || input.is_some_and(|input| is_below[input]),
             );
             input.into_iter().for_each(|input| is_input[input] = true);
         }
@@ -381,7 +381,7 @@ impl Downstream {
                 }
                 _ if !shape.is_below[id] => None,
                 operator => {
-                    let uid = state_of(operator);
+                    let uid = operator.state();
                     let operator = match uid {
                         Some(_) => make(node)?,
                         None => stateless(node)?,
@@ -597,17 +597,6 @@ fn stateful(node: &Node) -> Result<Box<dyn Operator>, FlowError> {
 
 fn not_yet(name: &'static str, uid: OperatorUid) -> FlowError {
     FlowError::NotYet { name, uid }
-}
-
-/// The name of an operator's state; `None` where it has none.
-fn state_of(operator: &Op) -> Option<OperatorUid> {
-    match operator {
-        Op::WindowAssign { uid, window, .. } => {
-            matches!(window.shape, WindowShape::Session { .. }).then_some(*uid)
-        }
-        Op::WindowAggregate { uid, .. } | Op::WindowRank { uid, .. } => Some(*uid),
-        Op::Source(_) | Op::Filter(_) | Op::Project(_) | Op::Watermark { .. } | Op::Sink(_) => None,
-    }
 }
 
 /// The column whose time an operator sorts rows by, where it has to be looked for: one that another operator made is there.

@@ -1,0 +1,368 @@
+//! The audit of a query with state: the plan is executed again from where the job began reading up to the last commit, through
+//! the same operators, and its rows are compared with the table's as multisets, window by window.
+//!
+//! A row of an aggregate is of many records, so no run says where it came from, and a part of the log gives no part of the
+//! table. So the whole is compared or nothing: where the log begins behind the job's beginning, where several queries made the
+//! table, or where a rollback took rows away, all offsets are `unverified` and the notes say why.
+//!
+//! A window that has not fired at the last commit is in neither.
+
+use super::hash::{Sum, key_of, row_hashes};
+use super::replay::{Reading, Replay, Stretch, made_by, named, read_all, rows_of_log};
+use super::spans::spans;
+use super::table::Table;
+use super::{AuditError, Evidence, Executable, Key, PartitionReport, Query, Report, Said};
+use super::{Extent, Windows, conclude, finish};
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
+use lw_runtime::connector::{Polled, Source};
+use lw_runtime::operator::{AtSinks, Flow};
+use lw_runtime::{Chunk, SplitId};
+use lw_stdx::calendar::utc;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Windows that differ and are told one by one.
+const TOLD: usize = 5;
+
+/// What has to be known of a query with state beside its evidence.
+#[derive(Clone, Debug, Default)]
+pub struct Recomputation {
+    /// The columns of the table that say which window a row is of, in the query's order; without any, all rows are one lot.
+    pub windows: Vec<String>,
+    /// Where a bounded read ends, in all its partitions; nothing for a read without an end.
+    pub ends: BTreeMap<(String, i32), i64>,
+    /// The bounded read is at its end and all that came of it is committed: every window has fired.
+    pub ended: bool,
+}
+
+/// The window of a row: microseconds since 1970, as the table shows them.
+type Window = Vec<Option<i64>>;
+
+/// What the table and the log have of each window.
+type Lots = BTreeMap<Window, Both>;
+
+#[derive(Default)]
+struct Both {
+    table: Sum,
+    log: Sum,
+}
+
+/// Runs the audit of a query with state.
+///
+/// # Errors
+/// As [`super::audit`].
+pub fn audit_recomputed(
+    mut evidence: Evidence<'_>,
+    how: &Recomputation,
+) -> Result<Report, AuditError> {
+    let mut said = Said {
+        notes: std::mem::take(&mut evidence.notes),
+        ..Said::default()
+    };
+    let mut partitions = spans(&evidence, &mut said.findings);
+    let queries = std::mem::take(&mut evidence.queries);
+    let mut lots = Lots::new();
+    let layout = read_table(&mut evidence, how, &mut lots)?;
+    let table_rows = lots.values().map(|both| both.table.rows).sum();
+    let query = the_one_query(queries, &partitions, &evidence);
+    let windows = match query.and_then(|query| (query.make)()) {
+        Ok(executable) => {
+            recompute(
+                &mut evidence,
+                &mut partitions,
+                executable,
+                (how, layout),
+                &mut lots,
+                &mut said,
+            )?;
+            Some(tell(&lots, how, &mut said.findings))
+        }
+        Err(reason) => {
+            said.notes.push(reason);
+            for span in partitions.values_mut() {
+                span.unverified = (span.end - span.start).unsigned_abs();
+            }
+            None
+        }
+    };
+    for span in partitions.values_mut() {
+        conclude(span, &mut said.findings);
+    }
+    Ok(finish(evidence, partitions, said, table_rows, windows))
+}
+
+/// The query that made all of the table, if it can be executed over all that made it.
+fn the_one_query<'a>(
+    queries: Vec<Query<'a>>,
+    partitions: &BTreeMap<Key, PartitionReport>,
+    evidence: &Evidence<'_>,
+) -> Result<Query<'a>, String> {
+    assert_eq!(
+        evidence.extent,
+        Extent::Table,
+        "A1: a part of the log gives no part of an aggregate"
+    );
+    for ((topic, partition), span) in partitions {
+        let start = evidence.log_starts.get(&(topic.clone(), *partition));
+        if start.is_none_or(|start| span.start < *start) {
+            return Err(format!(
+                "{topic}[{partition}]: the log no longer has what the table was made from since offset {}, and an aggregate cannot be computed from a part of it",
+                span.start
+            ));
+        }
+    }
+    let rolled_back = evidence.rolled_back.is_some() || evidence.ranges.iter().any(|r| !r.follows);
+    if rolled_back {
+        return Err(
+            "the table was rolled back: which windows it lost cannot be told from offsets".into(),
+        );
+    }
+    let mut made = BTreeSet::new();
+    for (key, span) in partitions {
+        let by = made_by(&queries, key, span.start..span.end).into_iter();
+        made.extend(by.map(|(query, _)| query));
+    }
+    // The first one only stands in for what no commit names a query for.
+    let names: BTreeSet<&str> = made.iter().map(|query| &*queries[*query].name).collect();
+    if names.len() > 1 {
+        return Err("several queries made the table, one after the other, and an aggregate of both cannot be computed by either".into());
+    }
+    let it = made.last().copied().unwrap_or(queries.len() - 1);
+    let mut queries = queries.into_iter();
+    Ok(queries.nth(it).expect("there is a query"))
+}
+
+/// Executes the query again over all that made the table.
+fn recompute(
+    evidence: &mut Evidence<'_>,
+    partitions: &mut BTreeMap<Key, PartitionReport>,
+    executable: Executable,
+    (how, layout): (&Recomputation, SchemaRef),
+    lots: &mut Lots,
+    said: &mut Said,
+) -> Result<(), AuditError> {
+    let stretches: Vec<Stretch> = partitions
+        .iter()
+        .filter(|(_, span)| span.start < span.end)
+        .map(|(key, span)| Stretch {
+            key: key.clone(),
+            from: span.start,
+            to: span.end,
+        })
+        .collect();
+    let mut nothing = Table::default();
+    let mut recomputing = Recomputing {
+        replay: Replay::new(partitions, &mut nothing),
+        flow: executable.flow,
+        layout,
+        how,
+        lots,
+        late: BTreeSet::new(),
+    };
+    let query = (executable.columns, true);
+    let mut source = executable.source;
+    let reading = read_all(
+        &mut *source,
+        query,
+        &stretches,
+        evidence,
+        said,
+        |reading, polled, source| recomputing.take(reading, polled, source),
+    )?;
+    if how.ended {
+        recomputing.end(&reading)?;
+    }
+    let failed = recomputing.replay.failed;
+    if let Some(letters) = evidence.letters.take() {
+        letters.compare(failed, partitions, &mut said.findings);
+    }
+    Ok(())
+}
+
+/// The table's rows by window; the columns of its newest file.
+fn read_table(
+    evidence: &mut Evidence<'_>,
+    how: &Recomputation,
+    lots: &mut Lots,
+) -> Result<SchemaRef, AuditError> {
+    let files = std::mem::take(&mut evidence.files);
+    let mut layout = SchemaRef::new(Schema::empty());
+    for file in &files {
+        let failed = |reason| AuditError::File {
+            path: file.path.clone(),
+            reason,
+        };
+        for batch in (evidence.read_file)(file).map_err(failed)? {
+            evidence.go_on()?;
+            let batch = batch.map_err(failed)?;
+            let schema = batch.schema();
+            let columns = schema.fields().iter().map(|field| key_of(field));
+            let columns: Vec<(u64, ArrayRef)> =
+                columns.zip(batch.columns().iter().cloned()).collect();
+            let hashes = row_hashes(&columns, batch.num_rows())?;
+            let windows = windows_of(&batch, how)?;
+            for (hash, window) in hashes.into_iter().zip(windows) {
+                lots.entry(window).or_default().table.add(hash);
+            }
+            layout = schema;
+        }
+    }
+    evidence.files = files;
+    Ok(layout)
+}
+
+/// The window of each row.
+fn windows_of(batch: &RecordBatch, how: &Recomputation) -> Result<Vec<Window>, AuditError> {
+    let schema = batch.schema();
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let mut windows = vec![Window::new(); batch.num_rows()];
+    for name in &how.windows {
+        let Some(field) = named(&schema, name) else {
+            continue;
+        };
+        let column = cast(batch.column(schema.index_of(field.name())?), &micros)?;
+        let column = column.as_primitive::<TimestampMicrosecondType>();
+        for (window, value) in windows.iter_mut().zip(column) {
+            window.push(value);
+        }
+    }
+    Ok(windows)
+}
+
+/// The plan at work again.
+struct Recomputing<'a> {
+    replay: Replay<'a>,
+    flow: Flow,
+    /// Rows are compared as the table's files have them.
+    layout: SchemaRef,
+    how: &'a Recomputation,
+    lots: &'a mut Lots,
+    /// Records that came too late.
+    late: BTreeSet<(SplitId, i64)>,
+}
+
+impl Recomputing<'_> {
+    fn take(
+        &mut self,
+        reading: &Reading,
+        polled: Polled,
+        source: &mut dyn Source,
+    ) -> Result<(), AuditError> {
+        self.replay.pass(reading, &polled);
+        for chunk in polled.batches {
+            let decoded = rows_of_log(&chunk).clone();
+            let done = self.flow.upstream.process(chunk)?;
+            let mut at = self.flow.downstream.at_sinks();
+            for (outlet, done) in done.into_iter().enumerate() {
+                self.replay.judge(reading, &decoded, &done, source)?;
+                self.count(reading, &done.chunk);
+                self.flow.downstream.take(outlet, done.chunk, &mut at)?;
+            }
+            self.land(reading, at)?;
+        }
+        self.flow.upstream.done(self.done(reading, source));
+        Ok(())
+    }
+
+    /// The records that windows took in.
+    fn count(&mut self, reading: &Reading, chunk: &Chunk) {
+        let mut last = None;
+        for origin in rows_of_log(chunk).iter() {
+            let again = last.replace(origin) == Some(origin);
+            let key = &reading.keys[origin.split as usize];
+            if let Some(span) = self.replay.partitions.get_mut(key)
+                && !again
+            {
+                span.rows += 1;
+            }
+        }
+    }
+
+    fn land(&mut self, reading: &Reading, at: AtSinks) -> Result<(), AuditError> {
+        for origin in at.late.iter().filter_map(|late| late.origin) {
+            let key = &reading.keys[origin.split as usize];
+            if let Some(span) = self.replay.partitions.get_mut(key)
+                && self.late.insert((origin.split, origin.offset))
+            {
+                span.rows -= 1;
+                span.late += 1;
+            }
+        }
+        for chunk in at.rows.into_iter().flatten() {
+            let named = reading.in_columns(&chunk.columns)?;
+            let windows = windows_of(&named, self.how)?;
+            let hashes = reading.hashes_in(&self.layout, &chunk.columns)?;
+            for (hash, window) in hashes.rows.into_iter().zip(windows) {
+                self.lots.entry(window).or_default().log.add(hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// The partitions in which a bounded read is at its end.
+    fn done(&self, reading: &Reading, source: &dyn Source) -> BTreeSet<SplitId> {
+        let positions = source.positions();
+        let is_done = |key: &Key| {
+            let mut at = positions.iter();
+            let at = at.find(|at| at.topic == key.0 && at.partition == key.1);
+            let end = self.how.ends.get(key);
+            end.is_some_and(|end| at.is_some_and(|at| at.next >= *end))
+        };
+        let keys = (0..).zip(&reading.keys);
+        keys.filter(|(_, key)| is_done(key))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// The read is at its end, and so is event time.
+    fn end(&mut self, reading: &Reading) -> Result<(), AuditError> {
+        let mut at = self.flow.downstream.at_sinks();
+        self.flow.downstream.end(&mut at)?;
+        self.land(reading, at)
+    }
+}
+
+/// Says which windows differ.
+fn tell(lots: &Lots, how: &Recomputation, findings: &mut Vec<String>) -> Windows {
+    let differ = lots.iter().filter(|(_, both)| both.table != both.log);
+    let differ: Vec<(&Window, &Both)> = differ.collect();
+    for (window, both) in differ.iter().take(TOLD) {
+        let (table, log) = (both.table.rows, both.log.rows);
+        let what = match window.is_empty() {
+            true => "the table".to_string(),
+            false => format!("window {}", shown(window, how)),
+        };
+        findings.push(match table == log {
+            true => format!("{what}: its {table} rows are not those that the log gives"),
+            false => format!("{what}: the table holds {table} rows, the log gives {log}"),
+        });
+    }
+    if differ.len() > TOLD {
+        let more = differ.len() - TOLD;
+        findings.push(format!("{more} more windows differ"));
+    }
+    Windows {
+        compared: lots.len() as u64,
+        differ: differ.len() as u64,
+    }
+}
+
+/// `window_start 2026-01-01T00:00:00.000Z, window_end …`
+fn shown(window: &Window, how: &Recomputation) -> String {
+    let parts = how
+        .windows
+        .iter()
+        .zip(window)
+        .map(|(name, micros)| match micros {
+            // What a window says of itself is local time.
+            Some(micros) => {
+                let time = utc(micros.div_euclid(1000));
+                format!("{name} {}", time.trim_end_matches('Z'))
+            }
+            None => format!("{name} NULL"),
+        });
+    parts.collect::<Vec<String>>().join(", ")
+}
