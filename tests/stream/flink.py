@@ -255,3 +255,16 @@ def quoted(text):
         return "'" + text.replace("'", "''") + "'"
     show = lambda c: "''" if c == "'" else "\\\\" if c == "\\" else f"\\{ord(c):04X}" if re.match(r"[\x00-\x1f\x7f-\x9f]", c) else c  # noqa: E731
     return "U&'" + "".join(map(show, text)) + "'"
+
+
+def take_rows(told, rows):
+    for line in told:
+        if "table" in line:
+            cells = ["NULL" if cell is None else quoted(cell["value"]) if cell["text"] else cell["value"] for cell in line["cells"]]
+            name = next(table for table in rows if table.rsplit(".", 1)[-1] == line["table"])
+            rows[name].append(f"{line['kind']}[{', '.join(cells)}]")
+
+
+def late_count(told):
+    counters = [line["counters"] for line in told if "counters" in line]
+    return sum(int(count) for counted in counters for name, count in counted.items() if name == "numLateRecordsDropped")

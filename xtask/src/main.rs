@@ -25,6 +25,7 @@ cargo xtask e2e --peers [NAME]...  the slow ones, with the real Apache Flink on 
 cargo xtask smoke                  up, topic, produce, script, read back: about a minute once built
 cargo xtask sim [--seed N | --seeds N]        simulated crashes under one seed, or under N fresh ones
 cargo xtask oracle [--capture] [AREA|FILE]...  the cases of tests/stream on the real Apache Flink, compared row by row
+cargo xtask oracle --generate N [--seed S]     N random expressions on both; what differs is made small and told, the rest becomes cases
 cargo xtask bench start|restart|produce|consume|pipeline|resident|soak [ARG]...   Lakeward beside the real systems";
 
 fn main() -> ExitCode {

@@ -1,0 +1,277 @@
+"""Random queries over random records, within what is supported: what a seed makes is the same each time.
+
+A query is a tree of [`Node`]s, so that what two engines disagree about can be made smaller: a part of it stands in the place of the
+whole, or a constant in the place of a part.
+"""
+import json
+import random
+from dataclasses import dataclass, field, replace
+
+COLUMNS = {
+    "a": "INT",
+    "b": "BIGINT",
+    "c": "SMALLINT",
+    "d": "DOUBLE",
+    "n": "DECIMAL(10, 2)",
+    "m": "DECIMAL(18, 6)",
+    "s": "STRING",
+    "w": "STRING",
+    "p": "BOOLEAN",
+    "x": "DATE",
+    "ts": "TIMESTAMP(3)",
+}
+# Times before 1970 are left out: Flink rounds them the other way, which is listed.
+# What kind of values columns have; an expression of a kind may be of any type of it.
+KINDS = {
+    "int": ["a", "b", "c"],
+    "double": ["d"],
+    "decimal": ["n", "m"],
+    "text": ["s", "w"],
+    "bool": ["p"],
+    "date": ["x"],
+    "time": ["ts"],
+}
+CONSTANTS = {
+    "int": ["0", "1", "-1", "2", "7", "100", "2147483647", "CAST(3 AS BIGINT)", "CAST(-5 AS SMALLINT)"],
+    "double": ["0.0e0", "1.5e0", "-2.25e0", "1.0e10", "3.0e-3"],
+    "decimal": ["0.5", "-1.25", "100.00", "0.001", "99999.99"],
+    "text": ["''", "'a'", "'Ab c'", "'12'", "'-3.5'", "' x '", "'äß'", "'a,b,c'", "'2026-02-28'"],
+    "bool": ["TRUE", "FALSE"],
+    "date": ["DATE '2026-02-28'", "DATE '1969-12-31'", "DATE '2000-02-29'"],
+    "time": ["TIMESTAMP '2026-03-31 23:59:59.999'", "TIMESTAMP '2024-02-29 12:00:00'"],
+}
+VALUES = {
+    "INT": [0, 1, -1, 2, 3, 7, 10, 42, -100, 2147483647, -2147483648],
+    "BIGINT": [0, 1, -1, 5, 12, 1000, -77, 9223372036854775807, -9223372036854775808, 4294967296],
+    "SMALLINT": [0, 1, -1, 9, 32767, -32768],
+    "DOUBLE": [0.0, -0.0, 0.5, -1.5, 2.0, 3.14159, 1e10, -1e-7, 1e300, 123456.789],
+    "DECIMAL(10, 2)": ["0.00", "1.00", "-1.50", "12.34", "99999999.99", "-0.01", "1000.10"],
+    "DECIMAL(18, 6)": ["0.000000", "0.000001", "-2.500000", "123456789012.345678", "3.141592"],
+    "STRING": ["", "a", "A", "abc", "Hello World", " x ", "12", "-3.5", "äöü", "a,b,c", "a_b%c", "2026-01-31", "10:11:12", "true", "it's", "xyzzy", "ABC abc"],
+    "BOOLEAN": [True, False],
+    "DATE": ["2026-01-01", "2026-02-28", "2024-02-29", "1970-01-01", "1969-12-31", "1999-12-31", "2026-12-27"],
+    "TIMESTAMP(3)": ["2026-01-01 00:00:00", "2026-03-31 23:59:59.999", "2024-02-29 12:30:15.5", "1970-01-01 00:00:00", "2026-07-04 06:07:08.009"],
+}
+# By the kind of the result: a text with the kinds of its parts in braces.
+FORMS = {
+    "int": [
+        "({int} + {int})", "({int} - {int})", "({int} * {int})", "-({int})", "ABS({int})", "({int} / NULLIF({int}, 0))", "MOD({int}, 7)",
+        "CHAR_LENGTH({text})", "POSITION({text} IN {text})", "SIGN({int})", "COALESCE({int}, {int})", "NULLIF({int}, {int})",
+        "CASE WHEN {bool} THEN {int} ELSE {int} END", "CASE WHEN {bool} THEN {int} END", "GREATEST({int}, {int})", "LEAST({int}, {int})",
+        "CAST({decimal} AS INT)", "CAST({double} AS BIGINT)", "CAST({int} AS SMALLINT)", "CAST({int} AS BIGINT)", "TRY_CAST({text} AS INT)",
+        "EXTRACT(DAY FROM {time})", "EXTRACT(MONTH FROM {date})", "EXTRACT(HOUR FROM {time})", "EXTRACT(DOW FROM {date})", "EXTRACT(WEEK FROM {date})", "EXTRACT(DOY FROM {date})",
+        "TIMESTAMPDIFF(DAY, {time}, {time})", "TIMESTAMPDIFF(MINUTE, {time}, {time})", "TIMESTAMPDIFF(MONTH, {time}, {time})", "ASCII({text})", "LOCATE({text}, {text})", "CAST({bool} AS INT)",
+        "IF({bool}, {int}, {int})",
+    ],
+    "double": [
+        "({double} + {double})", "({double} - {double})", "({double} * {double})", "({double} / {double})", "-({double})", "ABS({double})", "FLOOR({double})",
+        "CEIL({double})", "ROUND({double}, 2)", "CAST({int} AS DOUBLE)", "CAST({decimal} AS DOUBLE)", "TRY_CAST({text} AS DOUBLE)", "COALESCE({double}, {double})",
+        "CASE WHEN {bool} THEN {double} ELSE {double} END", "({double} + {int})", "({int} * {double})", "SQRT(ABS({double}))",
+    ],
+    "decimal": [
+        "({decimal} + {decimal})", "({decimal} - {decimal})", "({decimal} * {decimal})", "({decimal} / NULLIF({decimal}, 0))", "-({decimal})", "ABS({decimal})",
+        "({decimal} + {int})", "({int} * {decimal})", "ROUND({decimal}, 1)", "FLOOR({decimal})", "CEIL({decimal})", "TRUNCATE({decimal}, 1)", "CAST({int} AS DECIMAL(12, 3))",
+        "CAST({decimal} AS DECIMAL(8, 1))", "CAST({double} AS DECIMAL(20, 4))", "COALESCE({decimal}, {decimal})", "CASE WHEN {bool} THEN {decimal} ELSE {decimal} END", "SIGN({decimal})",
+        "MOD({decimal}, 3)", "GREATEST({decimal}, {decimal})",
+    ],
+    "text": [
+        "CONCAT({text}, {text})", "({text} || {text})", "UPPER({text})", "LOWER({text})", "TRIM({text})", "SUBSTRING({text}, 2)", "SUBSTRING({text} FROM {int} FOR 2)", "REVERSE({text})",
+        "REPLACE({text}, {text}, '-')", "LPAD({text}, 5, '*')", "RPAD({text}, 4, 'ab')", "SPLIT_INDEX({text}, ',', 1)", "INITCAP({text})", "CAST({int} AS STRING)", "CAST({decimal} AS STRING)",
+        "CAST({bool} AS STRING)", "CAST({date} AS STRING)", "CAST({time} AS STRING)", "CAST({double} AS STRING)", "COALESCE({text}, {text})", "CASE WHEN {bool} THEN {text} ELSE {text} END",
+        "NULLIF({text}, {text})", "LEFT({text}, 2)", "RIGHT({text}, 2)", "CONCAT_WS('/', {text}, {text}, {text})", "DATE_FORMAT({time}, 'yyyy-MM-dd HH:mm:ss')", "LTRIM({text})", "RTRIM({text})",
+        "CAST({text} AS VARCHAR(3))", "CAST({text} AS CHAR(4))", "REPEAT({text}, 2)", "OVERLAY({text} PLACING 'zz' FROM 2 FOR 1)", "IF({bool}, {text}, {text})", "MD5({text})",
+    ],
+    "bool": [
+        "({int} = {int})", "({int} < {int})", "({decimal} >= {decimal})", "({decimal} <> {int})", "({double} > {double})", "({text} = {text})", "({text} < {text})", "({date} <= {date})",
+        "({time} > {time})", "({bool} AND {bool})", "({bool} OR {bool})", "(NOT {bool})", "({int} IS NULL)", "({text} IS NOT NULL)", "({bool} IS TRUE)", "({bool} IS NOT FALSE)",
+        "({int} BETWEEN {int} AND {int})", "({int} IN (1, 7, {int}))", "({text} IN ('a', 'abc', {text}))", "({int} NOT IN (0, {int}))", "({text} LIKE 'a%')", "({text} LIKE '%b_')",
+        "({text} NOT LIKE '%c')", "({int} IS DISTINCT FROM {int})", "({text} IS NOT DISTINCT FROM {text})", "COALESCE({bool}, {bool})", "({double} = {decimal})", "({decimal} < {double})",
+        "({date} IS NULL)", "({decimal} IN (1.00, {decimal}))",
+    ],
+    "date": [
+        "CAST({time} AS DATE)", "({date} + INTERVAL '1' DAY)", "({date} - INTERVAL '1' MONTH)", "COALESCE({date}, {date})", "CASE WHEN {bool} THEN {date} ELSE {date} END", "FLOOR({date} TO MONTH)",
+        "CEIL({date} TO YEAR)", "TIMESTAMPADD(DAY, 3, {date})", "TO_DATE({text})",
+    ],
+    "time": [
+        "({time} + INTERVAL '90' MINUTE)", "({time} - INTERVAL '1' DAY)", "({time} + INTERVAL '1' MONTH)", "CAST({date} AS TIMESTAMP(3))", "COALESCE({time}, {time})",
+        "CASE WHEN {bool} THEN {time} ELSE {time} END", "FLOOR({time} TO HOUR)", "FLOOR({time} TO DAY)", "CEIL({time} TO MINUTE)", "TIMESTAMPADD(HOUR, 5, {time})", "TO_TIMESTAMP({text})",
+        "CAST({time} AS TIMESTAMP(0))",
+    ],
+}
+
+
+@dataclass
+class Node:
+    """An expression: a form with its parts, or a column or constant without any."""
+
+    kind: str
+    form: str
+    parts: list = field(default_factory=list)
+
+    def sql(self):
+        parts = iter(self.parts)
+        out, rest = "", self.form
+        while "{" in rest:
+            before, _, rest = rest.partition("{")
+            out += before + next(parts).sql()
+            rest = rest.partition("}")[2]
+        return out + rest
+
+    def columns(self):
+        return {self.form} & COLUMNS.keys() | {column for part in self.parts for column in part.columns()}
+
+    def size(self):
+        return 1 + sum(part.size() for part in self.parts)
+
+    def smaller(self):
+        """Each expression of the same kind that is this one with less in it."""
+        inside = list(self.parts)
+        while inside:
+            part = inside.pop()
+            if part.kind == self.kind:
+                yield part
+            inside += part.parts
+        for at, part in enumerate(self.parts):
+            candidates = list(part.smaller())
+            if part.parts:
+                candidates += [Node(part.kind, column) for column in KINDS[part.kind]]
+                candidates.append(Node(part.kind, CONSTANTS[part.kind][1]))
+            for candidate in candidates:
+                yield Node(self.kind, self.form, self.parts[:at] + [candidate] + self.parts[at + 1 :])
+
+
+class Maker:
+    """What one seed makes."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def expression(self, kind, depth):
+        if depth == 0 or self.random.random() < 0.15:
+            leaf = self.random.choice(KINDS[kind] if self.random.random() < 0.8 else CONSTANTS[kind])
+            return Node(kind, leaf)
+        form = self.random.choice(FORMS[kind])
+        kinds = [part.partition("}")[0] for part in form.split("{")[1:]]
+        return Node(kind, form, [self.expression(part, depth - 1) for part in kinds])
+
+    def record(self, number):
+        values = {"id": number}
+        for column, ty in COLUMNS.items():
+            if self.random.random() < 0.85:
+                values[column] = self.random.choice(VALUES[ty])
+        return json.dumps(values, ensure_ascii=False)
+
+    def records(self, count):
+        return [self.record(number) for number in range(count)]
+
+    def kinds(self):
+        return list(FORMS)
+
+    def timed_records(self, count):
+        """Records whose time goes on, some of them behind others, a few by more than the watermark waits."""
+        records, clock = [], 1767225600000
+        for number in range(count):
+            clock += self.random.choice([0, 1, 400, 1000, 1500, 3000, 9000])
+            values = json.loads(self.record(number))
+            values["k"] = self.random.choice(["a", "b", "c", None])
+            values["ts"] = shown(clock - self.random.choice([0, 0, 0, 500, 2000, 4000, 12000]))
+            records.append(json.dumps(values, ensure_ascii=False))
+        return records
+
+    def window_query(self):
+        keys = [Node("text", "k")] if self.random.random() < 0.7 else []
+        if self.random.random() < 0.3:
+            kind = self.random.choice(["bool", "int", "text"])
+            keys.append(self.expression(kind, 1))
+        calls = [self.call() for _ in range(self.random.randint(1, 3))]
+        where = self.expression("bool", 1) if self.random.random() < 0.3 else None
+        having = Node("bool", "COUNT(*) > 1") if self.random.random() < 0.15 else None
+        function = self.random.choice(WINDOWS)
+        if "SESSION" in function:
+            keys = [Node("text", "k")]
+        return Query(function, keys, calls, where, having)
+
+    def call(self):
+        function, kinds = self.random.choice(list(AGGREGATES.items()))
+        parts = [self.expression(self.random.choice(kinds), self.random.randint(0, 2))] if kinds else []
+        form = function
+        if self.random.random() < 0.25:
+            form += " FILTER (WHERE {bool})"
+            parts.append(self.expression("bool", 1))
+        return Node("call", form, parts)
+
+
+WINDOWS = [
+    "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)",
+    "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '7' SECOND, INTERVAL '2' SECOND)",
+    "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)",
+    "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '3' SECOND, INTERVAL '9' SECOND)",
+    "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)",
+    "CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '12' SECOND)",
+    "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '2' SECOND)",
+    "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '6' SECOND)",
+]
+# With the kinds that an argument may be of.
+AGGREGATES = {
+    "COUNT(*)": [],
+    "COUNT({any})": ["int", "text", "decimal", "bool"],
+    "COUNT(DISTINCT {any})": ["int", "text"],
+    "SUM({any})": ["int", "decimal", "double"],
+    "AVG({any})": ["int", "decimal", "double"],
+    "MIN({any})": ["int", "decimal", "text", "time", "date"],
+    "MAX({any})": ["int", "decimal", "text", "time", "date"],
+    "SUM(DISTINCT {any})": ["int", "decimal"],
+    "FIRST_VALUE({any})": ["int", "text", "decimal"],
+    "LAST_VALUE({any})": ["int", "text", "decimal"],
+    "STDDEV_POP({any})": ["int"],
+    "VAR_SAMP({any})": ["int"],
+    "LISTAGG({any})": ["text"],
+}
+
+
+def shown(millis):
+    seconds, millis = divmod(millis - 1767225600000, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    return f"2026-01-01 00:{minutes:02d}:{seconds:02d}.{millis:03d}" if minutes >= 0 else f"2025-12-31 23:{60 + minutes:02d}:{seconds:02d}.{millis:03d}"
+
+
+@dataclass
+class Query:
+    """Aggregates over the windows of the table."""
+
+    function: str
+    keys: list
+    calls: list
+    where: Node = None
+    having: Node = None
+
+    def sql(self):
+        columns = [f"{key.sql()} AS k{at}" for at, key in enumerate(self.keys)] + ["window_start", "window_end"]
+        columns += [f"{call.sql()} AS x{at}" for at, call in enumerate(self.calls)]
+        grouped = [key.sql() for key in self.keys] + ["window_start", "window_end"]
+        where = f" WHERE {self.where.sql()}" if self.where else ""
+        having = f" HAVING {self.having.sql()}" if self.having else ""
+        return f"SELECT {', '.join(columns)} FROM TABLE({self.function}){where} GROUP BY {', '.join(grouped)}{having}"
+
+    def columns(self):
+        return {"ts"}
+
+    def size(self):
+        parts = self.keys + self.calls + [part for part in (self.where, self.having) if part]
+        return sum(part.size() for part in parts)
+
+    def smaller(self):
+        """Queries that are this one with less in it."""
+        if self.having:
+            yield replace(self, having=None)
+        if self.where:
+            yield replace(self, where=None)
+            for where in self.where.smaller():
+                yield replace(self, where=where)
+        for name in ("keys", "calls"):
+            parts = getattr(self, name)
+            for at, part in enumerate(parts):
+                if len(parts) > (name == "calls") and "SESSION" not in self.function:
+                    yield replace(self, **{name: parts[:at] + parts[at + 1 :]})
+                for smaller in part.smaller():
+                    yield replace(self, **{name: parts[:at] + [smaller] + parts[at + 1 :]})
