@@ -435,7 +435,7 @@ fn parse_integer<T: TryFrom<i64>>(text: &str) -> Result<T, Fault> {
 }
 
 /// `2026`, `2026-1` and `2026-01-01 whatever` are dates.
-fn parse_date(text: &str) -> Option<i32> {
+pub(super) fn parse_date(text: &str) -> Option<i32> {
     let trimmed = text.trim_matches(|c: char| c <= ' ');
     let day = trimmed.split(' ').next()?;
     let mut parts = day.splitn(3, '-').map(|part| {

@@ -4,10 +4,11 @@
 
 mod pattern;
 
+use super::super::cast;
 use super::super::operand::Fault;
 use super::super::time::add_months;
 use super::{Args, Kernel, Registered, Value};
-use lw_formats::text::{self, Resolve, Width};
+use lw_formats::text;
 use lw_stdx::calendar::{civil_from_days, days_from_civil};
 pub(super) use pattern::Pattern;
 
@@ -347,8 +348,7 @@ fn to_date(a: &Args<'_>, row: usize) -> Value<i64> {
             .parse(text, pattern::Reading::Lenient)?;
         return Ok(found.map(|moment| moment.days));
     }
-    let date = text.trim().split(' ').next().unwrap_or_default();
-    Ok(text::parse_date(date.as_bytes(), Width::OneOrTwo, Resolve::Strict).map(i64::from))
+    Ok(cast::parse_date(text).map(i64::from))
 }
 
 /// NULL for what is no timestamp; what does not follow the pattern may still be one as it is usually written.
