@@ -4,6 +4,7 @@
 
 use crate::chunk::{Chunk, DeadLetter, Split, SplitId};
 use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain, sink_name};
+pub use crate::operator::LateRow;
 use crate::origins::Origin;
 use lw_graph::{JobGraph, Schema, SinkSpec, SourceSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,6 +149,10 @@ pub trait Sink: Send {
     }
     fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError>;
     fn dead_letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), ConnectorError>;
+    /// Is told of rows that came too late to be in what is written.
+    fn late(&mut self, _rows: Vec<LateRow>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
     /// Bytes held in memory and not yet in a file.
     fn buffered_bytes(&self) -> usize;
     /// Makes everything written so far durable and says what has to be committed. Files are on disk when it returns.

@@ -4,7 +4,7 @@
 //! in this thread, so a way says how much one poll reads, where barriers are, and when the process is gone.
 
 use super::format::{Case, What};
-use super::table::{Gone, Line, Tables, TextCommitter, TextSink, letters_of};
+use super::table::{Gone, Line, Tables, TextCommitter, TextSink, late_of, letters_of};
 use super::world::{Batching, Log, PlannedOnce, Schemas, World};
 use crate::failure::failure;
 use lw_connectors::kafka::EmbeddedKafka;
@@ -159,6 +159,7 @@ impl<'a> Runner<'a> {
             filled.rows.extend_from_slice(tables.lines(&sink));
             let letters = tables.lines(&letters_of(&sink));
             filled.letters.extend_from_slice(letters);
+            filled.late.extend_from_slice(tables.lines(&late_of(&sink)));
         }
         Ok(outcome)
     }

@@ -6,10 +6,13 @@
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use lw_graph::{Expr, Schema, TypeKind};
-use lw_runtime::connector::{CommitOutcome, Committer, ConnectorError, ErrorKind, Sink, Staged};
+use lw_runtime::connector::{
+    CommitOutcome, Committer, ConnectorError, ErrorKind, LateRow, Sink, Staged,
+};
 use lw_runtime::kernel::Evaluator;
 use lw_runtime::manifest::TableChain;
 use lw_runtime::{Chunk, DeadLetter};
+use lw_stdx::calendar::utc;
 use lw_storage::Uuid;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -44,7 +47,11 @@ impl Line {
             offset,
             cells,
         } = self;
-        format!("{topic}/{partition}@{offset} {}", cells.concat())
+        let cells = cells.concat();
+        match *partition {
+            -1 => format!("behind an aggregate {cells}"),
+            partition => format!("{topic}/{partition}@{offset} {cells}"),
+        }
     }
 }
 
@@ -67,12 +74,18 @@ pub fn letters_of(table: &str) -> String {
     format!("{table}__dead_letters")
 }
 
+/// The table beside `table` that holds its late rows.
+pub fn late_of(table: &str) -> String {
+    format!("{table}__late")
+}
+
 /// Writes rows down.
 pub struct TextSink {
     table: String,
     columns: Vec<Column>,
     rows: Vec<Line>,
     letters: Vec<Line>,
+    late: Vec<Line>,
 }
 
 struct Column {
@@ -105,6 +118,7 @@ impl TextSink {
             columns: columns.collect::<Result<_, ConnectorError>>()?,
             rows: Vec::new(),
             letters: Vec::new(),
+            late: Vec::new(),
         })
     }
 }
@@ -115,7 +129,7 @@ impl Sink for TextSink {
     }
 
     fn side_tables(&self) -> Vec<String> {
-        vec![letters_of(&self.table)]
+        vec![letters_of(&self.table), late_of(&self.table)]
     }
 
     fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
@@ -162,6 +176,23 @@ impl Sink for TextSink {
         Ok(())
     }
 
+    fn late(&mut self, rows: Vec<LateRow>) -> Result<(), ConnectorError> {
+        for row in rows {
+            let record = row.record.as_ref();
+            self.late.push(Line {
+                topic: record.map_or_else(String::new, |(split, _)| split.topic.to_string()),
+                partition: record.map_or(-1, |(split, _)| split.partition),
+                offset: record.map_or(-1, |(_, offset)| *offset),
+                cells: vec![format!(
+                    "{}, watermark {}",
+                    utc(row.event_time),
+                    utc(row.watermark)
+                )],
+            });
+        }
+        Ok(())
+    }
+
     fn buffered_bytes(&self) -> usize {
         0
     }
@@ -169,9 +200,10 @@ impl Sink for TextSink {
     fn seal(&mut self) -> Result<Vec<Staged>, ConnectorError> {
         let rows = staged(self.table.clone(), std::mem::take(&mut self.rows))?;
         let letters = staged(letters_of(&self.table), std::mem::take(&mut self.letters))?;
+        let late = staged(late_of(&self.table), std::mem::take(&mut self.late))?;
         // A side table is told of when it got something.
-        let letters = (letters.rows > 0).then_some(letters);
-        Ok([Some(rows), letters].into_iter().flatten().collect())
+        let beside = [letters, late].into_iter().filter(|table| table.rows > 0);
+        Ok([rows].into_iter().chain(beside).collect())
     }
 }
 

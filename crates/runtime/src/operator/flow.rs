@@ -19,7 +19,7 @@ use super::filter::Filter;
 use super::project::Project;
 use super::watermark::Watermark;
 use super::{Failure, Late, Operator, OperatorError, Out};
-use crate::chunk::{Chunk, SplitId, kept};
+use crate::chunk::{Chunk, Split, SplitId, kept};
 use crate::kernel::Evaluator;
 use crate::origins::{Origin, Runs};
 use crate::state::{OperatorState, StateError, StateWriter};
@@ -110,13 +110,15 @@ enum To {
 pub struct AtSinks {
     /// By sink.
     pub rows: Vec<Vec<Chunk>>,
-    pub late: Vec<LateRow>,
+    /// By sink: the rows that came too late to be in what it gets.
+    pub late: Vec<Vec<LateRow>>,
 }
 
-/// A row that came too late, by the record that it came from; `None` behind an aggregate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A row that came too late.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateRow {
-    pub origin: Option<Origin>,
+    /// Partition and offset of the record that it came from; `None` behind an aggregate.
+    pub record: Option<(Split, i64)>,
     /// Milliseconds since 1970.
     pub event_time: i64,
     /// The one before it, milliseconds since 1970.
@@ -428,7 +430,11 @@ impl Downstream {
 
     /// The sinks that get what leaves an outlet, in no order.
     pub fn sinks_behind(&self, outlet: usize) -> Vec<usize> {
-        let (mut open, mut sinks) = (vec![self.outlets[outlet]], Vec::new());
+        self.sinks_of(self.outlets[outlet])
+    }
+
+    fn sinks_of(&self, to: To) -> Vec<usize> {
+        let (mut open, mut sinks) = (vec![to], Vec::new());
         while let Some(to) = open.pop() {
             match to {
                 To::Step(step) => open.extend(&self.steps[step].consumers),
@@ -447,7 +453,7 @@ impl Downstream {
     pub fn at_sinks(&self) -> AtSinks {
         AtSinks {
             rows: vec![Vec::new(); self.sinks],
-            late: Vec::new(),
+            late: vec![Vec::new(); self.sinks],
         }
     }
 
@@ -474,10 +480,15 @@ impl Downstream {
             }
             To::Step(step) => step,
         };
-        let origins = chunk.origins.clone();
+        let (origins, splits) = (chunk.origins.clone(), chunk.splits.clone());
         let mut out = Out::default();
         self.steps[step].operator.data(0, chunk, &mut out)?;
-        at.late.extend(located(&out.late, origins.runs()));
+        if !out.late.is_empty() {
+            let late = located(&out.late, origins.runs(), &splits);
+            for sink in self.sinks_of(to) {
+                at.late[sink].extend_from_slice(&late);
+            }
+        }
         self.hand_on(step, out, at)
     }
 
@@ -554,16 +565,15 @@ impl Downstream {
 }
 
 /// By where the rows came from.
-fn located<'a>(late: &'a [Late], runs: Option<&'a Runs>) -> impl Iterator<Item = LateRow> + 'a {
-    let origins: Vec<Origin> = match (late, runs) {
-        ([], _) | (_, None) => Vec::new(),
-        (_, Some(runs)) => runs.iter().collect(),
-    };
-    late.iter().map(move |late| LateRow {
-        origin: origins.get(late.row).copied(),
+fn located(late: &[Late], runs: Option<&Runs>, splits: &[Split]) -> Vec<LateRow> {
+    let origins: Vec<Origin> = runs.map_or_else(Vec::new, |runs| runs.iter().collect());
+    let record = |at: &Origin| (splits[at.split as usize].clone(), at.offset);
+    let late = late.iter().map(|late| LateRow {
+        record: origins.get(late.row).map(record),
         event_time: late.event_time,
         watermark: late.watermark,
-    })
+    });
+    late.collect()
 }
 
 fn compile(expression: &lw_graph::Expr) -> Result<Evaluator, FlowError> {

@@ -213,6 +213,10 @@ impl Driver {
 
     /// Hands what operators with state gave to the sinks.
     fn land(&mut self, at: AtSinks) -> Result<(), ConnectorError> {
+        let late = at.late.into_iter().enumerate();
+        for (sink, late) in late.filter(|(_, late)| !late.is_empty()) {
+            self.sinks[sink].late(late)?;
+        }
         for (sink, rows) in at.rows.into_iter().enumerate() {
             self.write(sink, rows, Vec::new())?;
         }
