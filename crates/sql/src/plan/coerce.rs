@@ -150,7 +150,11 @@ pub(super) fn arithmetic(function: Function, a: Expr, b: Expr, span: Span) -> Re
         Some(kind) => cast(expr, &kind),
         None => expr,
     };
-    call(function, vec![to(a, to_a), to(b, to_b)], span)
+    let whole = |kind: &TypeKind| kind.as_decimal().is_some_and(|(_, scale)| scale == 0);
+    let divisor = (function == Function::Mod && whole(ka) && whole(kb)).then(|| kb.clone());
+    let result = call(function, vec![to(a, to_a), to(b, to_b)], span)?;
+    // As above: a remainder of whole decimals has the divisor's type.
+    Ok(to(result, divisor))
 }
 
 /// All values in the one type that they fit into.
