@@ -1,6 +1,6 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
-use crate::{AggregateCall, Expr, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
+use crate::{AggregateCall, Expr, Frame, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
 use crate::{Window, WindowProperty, WindowShape, Windowing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -62,6 +62,17 @@ pub enum Operator {
         last: u64,
         rank: bool,
     },
+    /// Aggregates of each row and of those of its key before it, once the watermark has reached its time. Gives the input's columns,
+    /// then the aggregates; rows by event time, and by arrival where that is the same. A row is late when a row of its key at its
+    /// time, or later, has been given.
+    Over {
+        uid: OperatorUid,
+        keys: Vec<usize>,
+        /// The event time.
+        time: usize,
+        frame: Frame,
+        aggregates: Vec<AggregateCall>,
+    },
     Sink(SinkSpec),
 }
 
@@ -72,7 +83,9 @@ impl Operator {
             Operator::WindowAssign { uid, window, .. } => {
                 matches!(window.shape, WindowShape::Session { .. }).then_some(*uid)
             }
-            Operator::WindowAggregate { uid, .. } | Operator::WindowRank { uid, .. } => Some(*uid),
+            Operator::WindowAggregate { uid, .. }
+            | Operator::WindowRank { uid, .. }
+            | Operator::Over { uid, .. } => Some(*uid),
             Operator::Source(_)
             | Operator::Filter(_)
             | Operator::Project(_)
@@ -81,12 +94,13 @@ impl Operator {
         }
     }
 
-    /// What an operator over windows is called, and its state's name. `None` for the others.
+    /// What an operator over windows or with OVER is called, and its uid. `None` for the others.
     pub fn windowed(&self) -> Option<(&'static str, OperatorUid)> {
         match self {
             Operator::WindowAssign { uid, .. } => Some(("WindowAssign", *uid)),
             Operator::WindowAggregate { uid, .. } => Some(("WindowAggregate", *uid)),
             Operator::WindowRank { uid, .. } => Some(("WindowRank", *uid)),
+            Operator::Over { uid, .. } => Some(("Over", *uid)),
             Operator::Source(_)
             | Operator::Filter(_)
             | Operator::Project(_)
@@ -306,11 +320,12 @@ impl JobGraph {
                 ];
                 added.get(column - width).copied()
             }
-            Operator::WindowRank { .. } if column >= width => None,
+            Operator::WindowRank { .. } | Operator::Over { .. } if column >= width => None,
             Operator::Filter(_)
             | Operator::Watermark { .. }
             | Operator::WindowAssign { .. }
             | Operator::WindowRank { .. }
+            | Operator::Over { .. }
             | Operator::Sink(_) => self.property(input, column),
         }
     }

@@ -37,4 +37,4 @@ pub use names::name_in_files;
 pub use types::{Field, LogicalType, Schema, TypeKind};
 pub use uid::OperatorUid;
 pub use value::Value;
-pub use window::{SortKey, Window, WindowProperty, WindowShape, Windowing};
+pub use window::{Frame, FrameUnit, SortKey, Window, WindowProperty, WindowShape, Windowing};

@@ -64,6 +64,22 @@ pub struct SortKey {
     pub nulls_first: bool,
 }
 
+/// Up to which row an OVER reaches back, from its own row on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    pub unit: FrameUnit,
+    /// Rows, or milliseconds; both ends are in. `None`: as far as there are rows.
+    pub preceding: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FrameUnit {
+    /// By the order of event time, and of arrival where that is the same.
+    Rows,
+    /// By event time: rows of one time are in each other's frame.
+    Range,
+}
+
 impl WindowShape {
     pub fn name(self) -> &'static str {
         match self {

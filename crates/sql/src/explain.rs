@@ -7,8 +7,10 @@ use lw_graph::{
 };
 use lw_graph::{SourceSpec, StartupMode};
 
+mod state;
 mod window;
 
+pub(crate) use state::state;
 pub(crate) use window::Names;
 
 /// The plan, one operator per line. What several operators read stands below the first of them.
@@ -84,7 +86,8 @@ fn operator(graph: &JobGraph, node: &Node) -> String {
         }
         Operator::WindowAssign { .. }
         | Operator::WindowAggregate { .. }
-        | Operator::WindowRank { .. } => window::operator(graph, node),
+        | Operator::WindowRank { .. }
+        | Operator::Over { .. } => window::operator(graph, node),
         Operator::Sink(sink) => format!("Sink({}, columns=[{}])", self::sink(sink), schema(node)),
     }
 }

@@ -8,6 +8,7 @@
 mod advice;
 mod algebra;
 mod arena;
+mod call;
 mod catalog;
 mod coerce;
 mod describe;
@@ -18,6 +19,7 @@ mod insert;
 mod like;
 mod literal;
 mod lower;
+mod over;
 mod query;
 mod rank;
 mod refuse;

@@ -593,7 +593,8 @@ fn stateless(node: &Node) -> Result<Box<dyn Operator>, FlowError> {
         | Op::Sink(_)
         | Op::Watermark { .. }
         | Op::WindowAggregate { .. }
-        | Op::WindowRank { .. } => return Err(FlowError::NotATree),
+        | Op::WindowRank { .. }
+        | Op::Over { .. } => return Err(FlowError::NotATree),
     })
 }
 
@@ -612,18 +613,19 @@ fn not_yet(name: &'static str, uid: OperatorUid) -> FlowError {
 /// The column whose time an operator sorts rows by, where it has to be looked for: one that another operator made is there.
 fn event_time(graph: &JobGraph, id: NodeId) -> Option<EventTime> {
     let node = &graph.nodes[id];
-    let window = match &node.operator {
-        Op::WindowAssign { window, .. } => window,
+    let time = match &node.operator {
+        Op::WindowAssign { window, .. } => window.time,
         Op::WindowAggregate { windowing, .. } | Op::WindowRank { windowing, .. } => match windowing
         {
-            Windowing::Assign(window) => window,
+            Windowing::Assign(window) => window.time,
             Windowing::Attached { .. } => return None,
         },
+        Op::Over { time, .. } => *time,
         _ => return None,
     };
-    let column = &graph.nodes[node.inputs[0]].schema.fields[window.time];
+    let column = &graph.nodes[node.inputs[0]].schema.fields[time];
     Some(EventTime {
-        column: window.time,
+        column: time,
         name: column.name.clone(),
     })
 }

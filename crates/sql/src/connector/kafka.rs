@@ -16,8 +16,9 @@ use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
 const NEW_PARTITIONS: &str = "New partitions are read as soon as they are there.";
-const NO_WINDOWS: &str =
-    "No operator of this version waits for a watermark: it is recorded with each commit.";
+const NEVER_IDLE: &str =
+    "A partition in which nothing comes holds event time back, however long that lasts.";
+const ALIGNED: &str = "Partitions are read in the order of the log: none runs ahead of another.";
 const WRITING: &str = "It is about writing records, and the table is read.";
 
 /// All options of Flink's connector (flink-sql-connector-kafka 5.0).
@@ -36,11 +37,11 @@ const OPTIONS: &[Known] = &[
     no_effect("property-version", NO_VERSIONS),
     no_effect("scan.parallelism", ONE_THREAD),
     no_effect("scan.topic-partition-discovery.interval", NEW_PARTITIONS),
-    no_effect("scan.watermark.emit.strategy", NO_WINDOWS),
-    no_effect("scan.watermark.idle-timeout", NO_WINDOWS),
-    no_effect("scan.watermark.alignment.group", NO_WINDOWS),
-    no_effect("scan.watermark.alignment.max-drift", NO_WINDOWS),
-    no_effect("scan.watermark.alignment.update-interval", NO_WINDOWS),
+    obeyed("scan.watermark.emit.strategy"),
+    no_effect("scan.watermark.idle-timeout", NEVER_IDLE),
+    no_effect("scan.watermark.alignment.group", ALIGNED),
+    no_effect("scan.watermark.alignment.max-drift", ALIGNED),
+    no_effect("scan.watermark.alignment.update-interval", ALIGNED),
     no_effect("sink.delivery-guarantee", WRITING),
     no_effect("sink.parallelism", WRITING),
     no_effect("sink.partitioner", WRITING),
@@ -305,7 +306,11 @@ fn check_values(options: &Options<'_>, told: &mut Told) {
             &["none", "at-least-once", "exactly-once"],
         ),
     ] {
-        told.settle(options.choice(key, values));
+        let chosen = told.settle(options.choice(key, values));
+        if let (Some(Some(("on-periodic", _))), Some(option)) = (chosen, options.get(key)) {
+            let why = "The watermark rises with each row, so that every reading of the log gives the same.";
+            told.tell(without_effect(&option.key, why));
+        }
     }
     let included = options.choice("value.fields-include", &["ALL", "EXCEPT_KEY"]);
     if let Some(Some(("EXCEPT_KEY", span))) = told.settle(included) {

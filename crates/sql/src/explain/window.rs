@@ -1,10 +1,12 @@
-//! Operators over windows, as Flink prints them as far as they are the same.
+//! Operators with state, as Flink prints them as far as they are the same.
 
-use lw_graph::{AggregateCall, AggregateFunction, JobGraph, Node, Operator, SortKey};
+use lw_graph::{
+    AggregateCall, AggregateFunction, Frame, FrameUnit, JobGraph, Node, Operator, SortKey,
+};
 use lw_graph::{Window, WindowShape, Windowing};
 
 /// # Panics
-/// When the node's operator is not one over windows.
+/// When the node's operator is none of them.
 pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
     let input = &graph.nodes[node.inputs[0]].schema;
     let names = Names(input.names().map(String::from).collect());
@@ -50,6 +52,22 @@ pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
             parts.push(format!("orderBy=[{}]", order.join(", ")));
             parts.push(format!("ranks=[{first} to {last}]"));
         }
+        Operator::Over {
+            keys,
+            time,
+            frame,
+            aggregates,
+            ..
+        } => {
+            parts.extend(names.listed("partitionBy", keys));
+            parts.push(names.over(*time, frame));
+            let given = node.schema.names().skip(names.0.len());
+            let made = aggregates.iter().map(|call| names.call(call)).zip(given);
+            let made: Vec<String> = made
+                .map(|(made, name)| format!("{made} AS {name}"))
+                .collect();
+            parts.push(format!("select=[{}]", made.join(", ")));
+        }
         _ => unreachable!("the caller has looked"),
     }
     format!("{of}({}, uid=[{uid}])", parts.join(", "))
@@ -63,7 +81,7 @@ impl Names {
         &self.0[column]
     }
 
-    fn names(&self, columns: &[usize]) -> String {
+    pub(super) fn names(&self, columns: &[usize]) -> String {
         let names: Vec<&str> = columns.iter().map(|column| self.name(*column)).collect();
         names.join(", ")
     }
@@ -107,6 +125,20 @@ impl Names {
                 format!("win_start=[{start}], win_end=[{end}]{zone}")
             }
         }
+    }
+
+    pub(crate) fn over(&self, time: usize, frame: &Frame) -> String {
+        let unit = match frame.unit {
+            FrameUnit::Rows => "ROWS",
+            FrameUnit::Range => "RANGE",
+        };
+        let from = match (frame.unit, frame.preceding) {
+            (_, None) => "UNBOUNDED PRECEDING".to_string(),
+            (FrameUnit::Rows, Some(rows)) => format!("{rows} PRECEDING"),
+            (FrameUnit::Range, Some(millis)) => format!("{millis} ms PRECEDING"),
+        };
+        let time = self.name(time);
+        format!("orderBy=[{time} ASC], window=[{unit} BETWEEN {from} AND CURRENT ROW]")
     }
 
     pub(crate) fn call(&self, call: &AggregateCall) -> String {

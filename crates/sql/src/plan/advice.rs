@@ -4,11 +4,12 @@
 //! and a Flink cluster does not, so that a script that must run on both can be made to. Each is told once, however often it is met.
 
 use super::Planner;
+use super::algebra::{Algebra, Relation};
 use super::insert::Planned;
 use crate::catalog::{Object, Table};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Insert, OptionText};
-use lw_graph::{IcebergSink, KafkaSource, SinkSpec, StartupMode, TypeKind};
+use lw_graph::{FrameUnit, IcebergSink, KafkaSource, SinkSpec, StartupMode, TypeKind};
 
 impl Planner<'_> {
     /// About an INSERT that nothing is wrong with.
@@ -18,6 +19,8 @@ impl Planner<'_> {
         let startup = group_without_name(&planned.source, &scan.options, scan.span);
         self.advice.extend(no_watermark(&source));
         self.advice.extend(startup);
+        let options = &scan.options;
+        self.advice.extend(kept(&planned.branch.relation, options));
         let SinkSpec::Iceberg(iceberg) = &planned.branch.sink else {
             return;
         };
@@ -77,6 +80,48 @@ fn no_watermark(table: &Table) -> Option<Diagnostic> {
     let message = format!("table '{}' has no watermark", table.path.object);
     let notice = Diagnostic::notice("no-watermark", table.span, message);
     Some(notice.detail("What is made of it has no event time: commits do not say how far it has come, and windows need it.").hint(hint))
+}
+
+/// About what a query keeps from one row to the next.
+fn kept(relation: &Relation, options: &[OptionText]) -> Vec<Diagnostic> {
+    let mut said = Vec::new();
+    let mut stateful = None;
+    let mut below = Some(relation);
+    while let Some(relation) = below {
+        if let Algebra::Over {
+            keys, frame, span, ..
+        } = &relation.operator
+            && !keys.is_empty()
+            && !matches!((frame.unit, frame.preceding), (FrameUnit::Range, Some(_)))
+        {
+            let notice = Diagnostic::notice("state", *span, "nothing bounds what this keeps");
+            said.push(
+                notice
+                    .detail("Each key that was ever there is kept.")
+                    .hint("RANGE BETWEEN INTERVAL '1' DAY PRECEDING AND CURRENT ROW"),
+            );
+        }
+        if let Algebra::Aggregate { span, .. }
+        | Algebra::Numbered { span, .. }
+        | Algebra::Over { span, .. } = &relation.operator
+        {
+            stateful = Some(*span);
+        }
+        below = relation.input();
+    }
+    let strategy = "scan.watermark.emit.strategy";
+    let on_event = options
+        .iter()
+        .any(|o| o.key.value == strategy && o.value.value == "on-event");
+    if let Some(span) = stateful.filter(|_| !on_event) {
+        let message = "on Flink it depends on its clock which rows are late";
+        said.push(
+            Diagnostic::notice("flink", span, message)
+                .detail("Here the watermark rises with the rows, so that every reading of the log gives the same.")
+                .hint(format!("'{strategy}' = 'on-event' on the table that is read")),
+        );
+    }
+    said
 }
 
 fn without_zone(table: &Table) -> Option<Diagnostic> {

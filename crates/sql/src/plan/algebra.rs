@@ -7,10 +7,11 @@
 //! from it (and casts metadata to the declared type), the watermark makes one column the event time. An operator hands the
 //! event time on as long as the column is not changed.
 
+use crate::Result;
 use crate::catalog::{ColumnSource, Table};
-use crate::diagnostic::Span;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::OptionText;
-use lw_graph::{AggregateCall, Expr, LogicalType, SortKey, TypeKind, Value, Window};
+use lw_graph::{AggregateCall, Expr, Frame, LogicalType, SortKey, TypeKind, Value, Window};
 use lw_graph::{WindowProperty, Windowing};
 use std::rc::Rc;
 
@@ -59,6 +60,17 @@ pub(super) enum Algebra {
         order: Vec<SortKey>,
         /// The numbers that somebody reads, from and to.
         ranks: Ranks,
+        span: Span,
+    },
+    /// Aggregates of each row and of those of its key before it, behind the input's columns.
+    Over {
+        input: Box<Relation>,
+        keys: Vec<usize>,
+        time: usize,
+        frame: Frame,
+        calls: Vec<AggregateCall>,
+        /// The column that is the row's number.
+        number: Option<usize>,
         span: Span,
     },
 }
@@ -246,7 +258,9 @@ impl Relation {
     fn constant(&self, index: usize) -> Option<&Expr> {
         match &self.operator {
             Algebra::Scan(_) | Algebra::Aggregate { .. } => None,
-            Algebra::Windows { input, .. } | Algebra::Numbered { input, .. } => {
+            Algebra::Windows { input, .. }
+            | Algebra::Numbered { input, .. }
+            | Algebra::Over { input, .. } => {
                 (index < input.columns.len()).then(|| input.constant(index))?
             }
             Algebra::Filter(input, _) | Algebra::Watermark { input, .. } => input.constant(index),
@@ -256,34 +270,56 @@ impl Relation {
         }
     }
 
-    /// The one table that is read.
-    pub(super) fn source(&self) -> &Scan {
+    /// What it stands on; a scan on nothing.
+    pub(super) fn input(&self) -> Option<&Relation> {
         match &self.operator {
-            Algebra::Scan(scan) => scan,
+            Algebra::Scan(_) => None,
             Algebra::Project(input, _)
             | Algebra::Filter(input, _)
             | Algebra::Watermark { input, .. }
             | Algebra::Windows { input, .. }
             | Algebra::Aggregate { input, .. }
-            | Algebra::Numbered { input, .. } => input.source(),
+            | Algebra::Numbered { input, .. }
+            | Algebra::Over { input, .. } => Some(input),
+        }
+    }
+
+    /// The one table that is read.
+    pub(super) fn source(&self) -> &Scan {
+        let mut relation = self;
+        while let Some(input) = relation.input() {
+            relation = input;
+        }
+        match &relation.operator {
+            Algebra::Scan(scan) => scan,
+            _ => unreachable!("only a scan stands on nothing"),
         }
     }
 
     /// Whether a column is the rank of a row; nobody reads others than these from here on. Rows between a rank and the condition on
     /// it may be filtered: which rows have which rank was settled before.
-    pub(super) fn keep_ranks(&mut self, column: usize, kept: Ranks) -> bool {
-        match &mut self.operator {
-            Algebra::Filter(input, _) => input.keep_ranks(column, kept),
+    ///
+    /// # Errors
+    /// Where rows are numbered by event time alone.
+    pub(super) fn keep_ranks(&mut self, column: usize, kept: Ranks) -> Result<bool> {
+        Ok(match &mut self.operator {
+            Algebra::Filter(input, _) => input.keep_ranks(column, kept)?,
             Algebra::Project(input, exprs) => match &exprs[column] {
-                Expr::Column { index, .. } => input.keep_ranks(*index, kept),
+                Expr::Column { index, .. } => input.keep_ranks(*index, kept)?,
                 _ => false,
             },
+            Algebra::Over { number, span, .. } if *number == Some(column) => {
+                let what = "taking the first rows of each key without a window is";
+                return Err(Diagnostic::unsupported(*span, what)
+                    .detail("What has been a first row is kept for ever, for each key.")
+                    .hint("PARTITION BY key, window_start, window_end"));
+            }
             Algebra::Numbered { input, ranks, .. } if column == input.columns.len() => {
                 *ranks = ranks.and(kept);
                 true
             }
             _ => false,
-        }
+        })
     }
 }
 

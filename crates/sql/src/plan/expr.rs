@@ -8,7 +8,7 @@ use super::coerce::{call, call_with, case, comparison, must_be_boolean, negate, 
 use super::function;
 use super::group::Grouped;
 use super::literal;
-use super::rank::Numbers;
+use super::over::Overs;
 use super::scope::{Scope, field_of};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
@@ -27,8 +27,8 @@ pub(crate) struct Binder<'a> {
     copied: Cell<usize>,
     /// Where the query has groups: names are then of what they give.
     pub grouped: Option<&'a Grouped<'a>>,
-    /// Where rows may be numbered.
-    pub numbers: Option<&'a Numbers<'a>>,
+    /// Where calls with OVER may stand.
+    pub overs: Option<&'a Overs<'a>>,
     /// Why there is no aggregate here, and what to write.
     pub no_aggregate: Option<[&'static str; 2]>,
 }
@@ -45,7 +45,7 @@ impl<'a> Binder<'a> {
             fallback,
             copied: Cell::new(0),
             grouped: None,
-            numbers: None,
+            overs: None,
             no_aggregate: None,
         }
     }

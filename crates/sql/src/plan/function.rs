@@ -85,8 +85,8 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
     let name = parts.last().map_or("", |ident| ident.value.as_str());
     let upper = name.to_ascii_uppercase();
     if f.over.is_some() && parts.len() == 1 {
-        return match binder.numbers {
-            Some(numbers) => numbers.call(binder, f, span),
+        return match binder.overs {
+            Some(overs) => overs.call(binder, f, span),
             None => Err(refuse(&f.name.to_string(), &upper, true, span)),
         };
     }

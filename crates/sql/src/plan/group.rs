@@ -5,16 +5,16 @@
 //! that no window ends would have to be corrected with every row, which no operator here does yet.
 
 use super::algebra::{Algebra, Attribute, Output, Relation, WindowColumn, WindowOf};
-use super::coerce::must_be_boolean;
+use super::call::{Below, Call, arguments, call_columns};
 use super::expr::Binder;
 use super::query::{name_of, output};
 use super::tvf::{check_shape, check_time, millis, window_columns};
 use super::{Planner, query::Around};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{AggregateCall, AggregateFunction, Expr, LogicalType, TypeKind, Value, Window};
+use lw_graph::{AggregateCall, AggregateFunction, Expr, TypeKind, Window};
 use lw_graph::{WindowProperty, WindowShape, Windowing};
-use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
+use sqlparser::ast;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -47,15 +47,6 @@ enum Windows<'q> {
         call: &'q ast::Function,
         window: Window,
     },
-}
-
-#[derive(Clone, PartialEq)]
-struct Call {
-    function: AggregateFunction,
-    argument: Option<Expr>,
-    distinct: bool,
-    filter: Option<Expr>,
-    ty: LogicalType,
 }
 
 /// What the older window functions and those beside them are called: `TUMBLE_START` tells of `TUMBLE`.
@@ -243,18 +234,6 @@ impl Planner<'_> {
     }
 }
 
-/// The plain arguments of a call.
-fn arguments(call: &ast::Function) -> Option<Vec<&ast::Expr>> {
-    let FunctionArguments::List(list) = &call.args else {
-        return None;
-    };
-    let args = list.args.iter().map(|arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-        _ => None,
-    });
-    args.collect()
-}
-
 /// The window of which both the start and the end are keys.
 fn window_of<'q>(keys: &[Key<'q>], group: Span) -> Result<(Windows<'q>, Rc<WindowOf>)> {
     let columns = || {
@@ -359,65 +338,11 @@ impl<'q> Grouped<'q> {
     /// An aggregate: its column among what the groups give.
     pub(super) fn aggregate(
         &self,
-        mut function: AggregateFunction,
+        function: AggregateFunction,
         f: &ast::Function,
         span: Span,
     ) -> Result<Expr> {
-        let (name, takes) = (function.name(), function.takes());
-        let wrong = |given: &str| {
-            let message = format!("{name} does not take {given}");
-            Diagnostic::error("type", span, message).detail(format!("It takes {takes}."))
-        };
-        let unsupported =
-            |clause: &str| Diagnostic::unsupported(span, format!("{clause} of {name} is"));
-        let FunctionArguments::List(list) = &f.args else {
-            return Err(wrong("no argument"));
-        };
-        if f.null_treatment.is_some() || !list.clauses.is_empty() {
-            return Err(unsupported("this clause"));
-        }
-        if !f.within_group.is_empty() {
-            return Err(unsupported("WITHIN GROUP"));
-        }
-        let argument = match list.args.as_slice() {
-            [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => None,
-            [FunctionArg::Unnamed(FunctionArgExpr::Expr(one))] => Some(self.inner.bind(one)?),
-            [
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(one)),
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(between)),
-            ] if matches!(function, AggregateFunction::ListAgg { .. }) => {
-                match self.inner.bind(between)? {
-                    Expr::Literal {
-                        value: Value::String(separator),
-                        ..
-                    } => function = AggregateFunction::ListAgg { separator },
-                    other => return Err(wrong(&format!("{other} between two texts"))),
-                }
-                Some(self.inner.bind(one)?)
-            }
-            args => return Err(wrong(&format!("{} arguments", args.len()))),
-        };
-        let filter = match &f.filter {
-            None => None,
-            Some(filter) => {
-                let place = self.inner.place(filter.as_ref());
-                Some(must_be_boolean(self.inner.bind(filter)?, "FILTER", place)?)
-            }
-        };
-        let of = argument.as_ref().map(Expr::ty);
-        let Some(ty) = function.result_type(of, filter.is_some()) else {
-            let given = of.map_or("*".to_string(), |of| of.kind.to_string());
-            return Err(wrong(&given));
-        };
-        let once = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
-        let distinct = list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
-        let call = Call {
-            function,
-            argument,
-            distinct: distinct && !once,
-            filter,
-            ty,
-        };
+        let call = Call::bind(&self.inner, function, f, span)?;
         let mut calls = self.calls.borrow_mut();
         let known = calls.iter().position(|known| *known == call);
         let at = known.unwrap_or_else(|| {
@@ -461,30 +386,12 @@ impl<'q> Grouped<'q> {
                 ..window.clone()
             }),
         };
-        let calls = self
-            .calls
-            .into_inner()
-            .into_iter()
-            .map(|call| AggregateCall {
-                arguments: call.argument.iter().map(|of| below.push("", of)).collect(),
-                filter: call.filter.as_ref().map(|filter| below.push("", filter)),
-                function: call.function,
-                distinct: call.distinct,
-                ty: call.ty,
-            });
-        let calls: Vec<AggregateCall> = calls.collect();
+        let calls = self.calls.into_inner().into_iter();
+        let calls: Vec<AggregateCall> = calls.map(|call| call.over(&mut below)).collect();
         let mut columns: Vec<Attribute> = keys.iter().map(|key| key.attribute.clone()).collect();
         columns.extend(self.columns);
         let input = below.over(relation);
-        for call in &calls {
-            columns.push(Attribute {
-                name: call_name(call, &input),
-                ty: Some(call.ty.clone()),
-                rowtime: false,
-                window: None,
-                span: self.span,
-            });
-        }
+        columns.extend(call_columns(&calls, &input, self.span));
         Relation {
             operator: Algebra::Aggregate {
                 input: Box::new(input),
@@ -512,60 +419,6 @@ fn written(f: &ast::Function) -> String {
     let args = arguments(f).unwrap_or_default();
     let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
     args.join(", ")
-}
-
-fn call_name(call: &AggregateCall, input: &Relation) -> String {
-    let arguments = call.arguments.iter();
-    let names: Vec<&str> = arguments
-        .map(|at| input.columns[*at].name.as_str())
-        .collect();
-    match names.as_slice() {
-        [] => format!("{}(*)", call.function.name()),
-        names => format!("{}({})", call.function.name(), names.join(", ")),
-    }
-}
-
-/// What an operator needs of its input, each once, as a projection below it.
-#[derive(Default)]
-pub(super) struct Below(Vec<Output>);
-
-impl Below {
-    pub(super) fn push(&mut self, name: &str, expr: &Expr) -> usize {
-        let known = self
-            .0
-            .iter()
-            .position(|(_, known)| known.as_ref() == Some(expr));
-        known.unwrap_or_else(|| {
-            let named = match expr {
-                Expr::Column { name, .. } => name,
-                _ => name,
-            };
-            let name = match named {
-                "" => expr.to_string(),
-                named => named.to_string(),
-            };
-            self.0
-                .push(output(name, Some(expr.clone()), Span::default()));
-            self.0.len() - 1
-        })
-    }
-
-    /// A column with all that is known of it.
-    pub(super) fn column(&mut self, index: usize, relation: &Relation) -> usize {
-        let attribute = &relation.columns[index];
-        let column = Expr::Column {
-            index,
-            name: attribute.name.clone(),
-            ty: attribute.ty.clone().expect("it was checked"),
-        };
-        let at = self.push(&attribute.name, &column);
-        self.0[at].0 = attribute.clone();
-        at
-    }
-
-    pub(super) fn over(self, relation: Relation) -> Relation {
-        relation.project(self.0)
-    }
 }
 
 /// Each combination of columns once in each window.

@@ -300,7 +300,7 @@ impl<'a> Assembly<'a> {
     /// An operator with state, over a projection of what it reads. One that another branch has is not there twice: it is the same
     /// state.
     fn stage(&mut self, place: Place, stage: &Stage, above: usize) -> Result<Place> {
-        let (_, uid) = stage.operator.windowed().expect("it is over windows");
+        let (_, uid) = stage.operator.windowed().expect("it has state");
         if let Some(node) = self.known.get(&uid).copied() {
             self.enter(above);
             return Ok(Place::new(node, stage.gives.clone()));
@@ -329,7 +329,9 @@ impl<'a> Assembly<'a> {
             _ => input.fields.clone(),
         };
         let calls = match &stage.operator {
-            Operator::WindowAggregate { aggregates, .. } => aggregates.len(),
+            Operator::WindowAggregate { aggregates, .. } | Operator::Over { aggregates, .. } => {
+                aggregates.len()
+            }
             _ => 0,
         };
         let mut names: HashSet<String> = passed.iter().map(|field| field.name.clone()).collect();

@@ -1,14 +1,15 @@
 //! A query, read clause by clause into relational algebra.
 //!
 //! A subquery, a view and a `WITH` name are the relation that their query is. What stands in FROM is `tvf`'s where it is a window
-//! function, GROUP BY is `group`'s, ROW_NUMBER `rank`'s; joins and order are refused (`refuse`).
+//! function, GROUP BY is `group`'s, OVER `over`'s; joins and order are refused (`refuse`).
 
 use super::Planner;
 use super::algebra::{Attribute, Output, Relation};
 use super::coerce::must_be_boolean;
 use super::expr::{Binder, joined};
 use super::group::{distinct, endless, stripped};
-use super::rank::{Numbers, place_all, placed, range};
+use super::over::{Overs, place_all, placed};
+use super::rank::range;
 use super::scope::{Scope, ScopeColumn};
 use super::tvf::Call;
 use crate::Result;
@@ -144,7 +145,7 @@ impl Planner<'_> {
             "aggregate in a subquery, and its results around it",
         ]);
         let grouped = self.grouping(select, inner, &relation, around)?;
-        let numbers = Numbers::new(select);
+        let overs = Overs::new(select);
         let mut binder = Binder::new(self.script, scope, around.span);
         binder.grouped = grouped.as_ref();
         let having = match &select.having {
@@ -158,7 +159,7 @@ impl Planner<'_> {
                 Some(must_be_boolean(bound, "HAVING", binder.place(having))?)
             }
         };
-        binder.numbers = Some(&numbers);
+        binder.overs = Some(&overs);
         let mut outputs = project(&binder, scope, &select.projection, &mut self.told);
         let qualify = match &select.qualify {
             None => Vec::new(),
@@ -170,9 +171,9 @@ impl Planner<'_> {
         if let Some(having) = having {
             relation = relation.filter(having);
         }
-        let (mut relation, number) = numbers.finish(relation)?;
-        place_all(&mut outputs, number);
-        let qualify = qualify.iter().map(|condition| placed(condition, number));
+        let (mut relation, first) = overs.finish(relation)?;
+        place_all(&mut outputs, first);
+        let qualify = qualify.iter().map(|condition| placed(condition, first));
         relation = keep(relation, qualify.collect(), around.span)?;
         hand_on(&mut outputs, &relation);
         let relation = relation.project(outputs);
@@ -406,9 +407,12 @@ fn conditions(expr: &ast::Expr) -> Vec<&ast::Expr> {
 fn keep(mut relation: Relation, conditions: Vec<Expr>, span: Span) -> Result<Relation> {
     let mut others = Vec::new();
     for condition in conditions {
-        match range(&condition) {
-            Some((column, ranks)) if relation.keep_ranks(column, ranks) => {}
-            _ => others.push(condition),
+        let is_rank = match range(&condition) {
+            Some((column, ranks)) => relation.keep_ranks(column, ranks)?,
+            None => false,
+        };
+        if !is_rank {
+            others.push(condition);
         }
     }
     if others.is_empty() {

@@ -10,7 +10,7 @@ use super::lower::{Branch, lower};
 use super::{Explanation, Job, JobInsert};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::explain::explain;
+use crate::explain::{explain, state};
 use crate::parse::Insert;
 use lw_graph::SinkSpec;
 use std::collections::BTreeMap;
@@ -34,9 +34,10 @@ impl Planner<'_> {
             let text_span = text_span.reduce(Span::to).unwrap_or_default();
             let reads = set[0].branch.relation.source().table.path.to_string();
             let bound: Vec<String> = set.iter().map(|p| p.branch.to_string()).collect();
-            let plan = explain(&job(set)?.graph);
+            let graph = job(set)?.graph;
+            let (plan, state) = (explain(&graph), state(&graph));
             let mut text = format!(
-                "== Abstract Syntax Tree ==\n{}\n== Optimized Execution Plan ==\n{plan}",
+                "== Abstract Syntax Tree ==\n{}\n== Optimized Execution Plan ==\n{plan}\n== State ==\n{state}",
                 bound.join("\n")
             );
             if jobs > 1 || bound.len() > 1 {

@@ -39,3 +39,10 @@ INSERT INTO counts SELECT window_start, window_end, SUM(n) FROM TABLE(TUMBLE((
 -- The older form, and DISTINCT.
 INSERT INTO sums SELECT carrier, TUMBLE_START(ts, INTERVAL '1' HOUR), COUNT(*), SUM(price) FROM o GROUP BY TUMBLE(ts, INTERVAL '1' HOUR), carrier HAVING TUMBLE_END(ts, INTERVAL '1' HOUR) IS NOT NULL;
 INSERT INTO firsts SELECT carrier, id FROM (SELECT DISTINCT window_start, window_end, carrier, id FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)));
+
+-- What is read, planned and kept.
+EXPLAIN INSERT INTO sums SELECT carrier, window_start, c, 0 FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end ORDER BY c DESC) AS rn FROM (
+    SELECT carrier, window_start, window_end, COUNT(*) AS c FROM TABLE(HOP(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '1' HOUR)) GROUP BY carrier, window_start, window_end
+  )) WHERE rn <= 3;
+EXPLAIN INSERT INTO sums SELECT CAST(id AS STRING), SESSION_START(et, INTERVAL '5' MINUTE), COUNT(*), 0 FROM l GROUP BY id, SESSION(et, INTERVAL '5' MINUTE);

@@ -35,9 +35,9 @@ impl fmt::Display for Relation {
                 Algebra::Watermark { input, column, .. } => {
                     (Some(&**input), &columns[*column..=*column])
                 }
-                Algebra::Windows { input, .. } | Algebra::Numbered { input, .. } => {
-                    (Some(&**input), &columns[input.columns.len()..])
-                }
+                Algebra::Windows { input, .. }
+                | Algebra::Numbered { input, .. }
+                | Algebra::Over { input, .. } => (Some(&**input), &columns[input.columns.len()..]),
                 Algebra::Aggregate { input, .. } => (Some(&**input), &columns[..]),
             };
             relation = input;
@@ -96,6 +96,24 @@ impl fmt::Display for Algebra {
                 let calls: Vec<String> = calls.iter().map(|call| names.call(call)).collect();
                 let (window, calls) = (names.windowing(windowing), calls.join(", "));
                 write!(f, "Aggregate({window}{keys}, select=[{calls}])")
+            }
+            Algebra::Over {
+                input,
+                keys,
+                time,
+                frame,
+                calls,
+                ..
+            } => {
+                let names = input.names();
+                let keys = names.listed("partitionBy", keys).map(|keys| keys + ", ");
+                let calls: Vec<String> = calls.iter().map(|call| names.call(call)).collect();
+                let (over, calls) = (names.over(*time, frame), calls.join(", "));
+                write!(
+                    f,
+                    "Over({}{over}, select=[{calls}])",
+                    keys.unwrap_or_default()
+                )
             }
             Algebra::Numbered {
                 input,

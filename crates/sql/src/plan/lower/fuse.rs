@@ -177,6 +177,24 @@ impl Reading<'_> {
                 calls,
                 span,
             } => self.aggregate(relation, (input, windowing, keys, calls), *span),
+            Algebra::Over {
+                input,
+                keys,
+                time,
+                frame,
+                calls,
+                ..
+            } => {
+                let input = self.read(input)?;
+                let operator = Operator::Over {
+                    uid: unnamed(),
+                    keys: keys.clone(),
+                    time: *time,
+                    frame: *frame,
+                    aggregates: calls.clone(),
+                };
+                Ok(self.stage(relation, operator, input))
+            }
             Algebra::Numbered {
                 input,
                 windowing,

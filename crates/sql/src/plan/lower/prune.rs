@@ -2,7 +2,7 @@
 
 use super::super::arena::{Arena, Form, Id};
 use super::fuse::{Computed, Segment, Stage};
-use lw_graph::{AggregateCall, Operator, OperatorUid, SortKey, Window, Windowing};
+use lw_graph::{AggregateCall, FrameUnit, Operator, OperatorUid, SortKey, Window, Windowing};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 impl Computed {
@@ -35,11 +35,12 @@ impl Stage {
     fn keep(&mut self, read: &HashSet<Id>) {
         let given = self.below.columns.len();
         let is_read: Vec<bool> = self.gives.iter().map(|id| read.contains(id)).collect();
+        let from = match &self.operator {
+            Operator::WindowAggregate { keys, .. } => keys.len(),
+            _ => given,
+        };
         match &mut self.operator {
-            Operator::WindowAggregate {
-                keys, aggregates, ..
-            } => {
-                let from = keys.len();
+            Operator::WindowAggregate { aggregates, .. } | Operator::Over { aggregates, .. } => {
                 let mut at = 0;
                 aggregates.retain(|_| {
                     at += 1;
@@ -102,6 +103,10 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
         }
     };
     let all = |columns: &mut [usize]| columns.iter_mut().for_each(|column| *column = to(*column));
+    let of_call = |call: &mut AggregateCall| {
+        all(&mut call.arguments);
+        call.filter = call.filter.map(to);
+    };
     match operator {
         Operator::WindowAssign {
             window: Window { time, .. },
@@ -119,13 +124,17 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
         } => {
             of_window(windowing);
             all(keys);
-            for AggregateCall {
-                arguments, filter, ..
-            } in aggregates
-            {
-                all(arguments);
-                *filter = filter.map(to);
-            }
+            aggregates.iter_mut().for_each(of_call);
+        }
+        Operator::Over {
+            keys,
+            time,
+            aggregates,
+            ..
+        } => {
+            all(keys);
+            *time = to(*time);
+            aggregates.iter_mut().for_each(of_call);
         }
         Operator::WindowRank {
             windowing,
@@ -143,7 +152,7 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
         | Operator::Filter(_)
         | Operator::Project(_)
         | Operator::Watermark { .. }
-        | Operator::Sink(_) => unreachable!("no operator over windows"),
+        | Operator::Sink(_) => unreachable!("no operator with state"),
     }
 }
 
@@ -176,9 +185,10 @@ impl Lineage {
         let named = OperatorUid::of(&text);
         let (Operator::WindowAssign { uid, .. }
         | Operator::WindowAggregate { uid, .. }
-        | Operator::WindowRank { uid, .. }) = &mut stage.operator
+        | Operator::WindowRank { uid, .. }
+        | Operator::Over { uid, .. }) = &mut stage.operator
         else {
-            unreachable!("no operator over windows");
+            unreachable!("no operator with state");
         };
         *uid = named;
         self.below = named.to_string();
@@ -190,6 +200,11 @@ impl Lineage {
                 let keys = keys.iter().map(|key| columns[*key].clone());
                 let calls = aggregates.iter().map(|call| call_text(call, &columns));
                 keys.chain(calls).chain(windows()).collect()
+            }
+            Operator::Over { aggregates, .. } => {
+                let calls = aggregates.iter().map(|call| call_text(call, &columns));
+                let calls: Vec<String> = calls.collect();
+                columns.into_iter().chain(calls).collect()
             }
             Operator::WindowRank { .. } => {
                 columns.into_iter().chain(["rank".to_string()]).collect()
@@ -285,7 +300,29 @@ fn described(operator: &Operator, columns: &[String]) -> String {
             let columns = columns.join(",");
             format!("rank {of} by {keys} order {order} {first} {last} {rank} of {columns}")
         }
-        _ => unreachable!("no operator over windows"),
+        Operator::Over {
+            keys,
+            time,
+            frame,
+            aggregates,
+            ..
+        } => {
+            let calls: Vec<String> = aggregates
+                .iter()
+                .map(|call| call_text(call, columns))
+                .collect();
+            let unit = match frame.unit {
+                FrameUnit::Rows => "rows",
+                FrameUnit::Range => "range",
+            };
+            let (keys, calls) = (list(keys), calls.join(","));
+            let (time, columns) = (&columns[*time], columns.join(","));
+            format!(
+                "over {unit} {:?} by {keys} {time}: {calls} of {columns}",
+                frame.preceding
+            )
+        }
+        _ => unreachable!("no operator with state"),
     }
 }
 

@@ -1,0 +1,13 @@
+-- Windows: what there is to know of them.
+SET 'execution.checkpointing.interval' = '10 s';
+CREATE TABLE o (
+  k STRING, v BIGINT, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts
+) WITH (
+  'connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092',
+  'scan.startup.mode' = 'earliest-offset', 'format' = 'json'
+);
+CREATE TABLE p (c BIGINT) WITH ('connector' = 'print');
+-- Late rows depend on a clock there.
+INSERT INTO p SELECT COUNT(*) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end;
+-- Keys that are kept for ever.
+INSERT INTO p SELECT COUNT(*) OVER (PARTITION BY k ORDER BY ts) FROM o /*+ OPTIONS('scan.watermark.emit.strategy' = 'on-event') */;
