@@ -241,7 +241,7 @@ struct Recomputing<'a> {
     how: &'a Recomputation,
     lots: &'a mut Lots,
     /// Records that came too late.
-    late: BTreeSet<(SplitId, i64)>,
+    late: BTreeSet<(Key, i64)>,
 }
 
 impl Recomputing<'_> {
@@ -282,10 +282,11 @@ impl Recomputing<'_> {
     }
 
     fn land(&mut self, reading: &Reading, at: AtSinks) -> Result<(), AuditError> {
-        for origin in at.late.iter().filter_map(|late| late.origin) {
-            let key = &reading.keys[origin.split as usize];
-            if let Some(span) = self.replay.partitions.get_mut(key)
-                && self.late.insert((origin.split, origin.offset))
+        let late = at.late.into_iter().flatten();
+        for (split, offset) in late.filter_map(|late| late.record) {
+            let key: Key = (split.topic.to_string(), split.partition);
+            if let Some(span) = self.replay.partitions.get_mut(&key)
+                && self.late.insert((key, offset))
             {
                 span.rows -= 1;
                 span.late += 1;
