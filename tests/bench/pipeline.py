@@ -36,7 +36,10 @@ SOURCE = """CREATE TABLE src ({columns}, WATERMARK FOR event_time AS event_time 
   'connector' = 'kafka', 'topic' = 'events', 'properties.bootstrap.servers' = '{bootstrap}',
   'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset', {format});
 """
+# In the JobManager's memory a checkpoint may have 5 MB, which windows over many keys pass.
 SETTINGS = """SET 'execution.checkpointing.interval' = '10 s';
+SET 'execution.checkpointing.storage' = 'filesystem';
+SET 'execution.checkpointing.dir' = 'file://{checkpoints}';
 SET 'table.exec.iceberg.use-v2-sink' = 'true';
 """
 BLACKHOLE = """CREATE TABLE {table} ({columns}) WITH ('connector' = 'blackhole');
@@ -136,7 +139,7 @@ class FlinkCluster:
 
     def run(self, script):
         """Seconds of the INSERT alone, as the runner times it: its own JVM's start is not the job's."""
-        done = subprocess.run([str(FLINK), "submit", str(self.folder), "-"], input=script, capture_output=True, text=True)
+        done = subprocess.run([str(FLINK), "submit", str(self.folder), "-"], input=script, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stdout + done.stderr
         return next(float(line.split()[1]) for line in done.stderr.splitlines() if "INSERT INTO" in line)
 
@@ -160,7 +163,7 @@ def run_lakeward(side, folder, table, work):
 def run_flink(flink, kafka, table, work):
     beside = lambda: cpu_seconds(kafka.pid) + flink.catalog_cpu()  # noqa: E731
     before, beside_before = flink.cpu(), beside()
-    seconds = flink.run(work.script(SETTINGS, FLINK_SQL, kafka.bootstrap, table=table, catalog=flink.catalog))
+    seconds = flink.run(work.script(SETTINGS, FLINK_SQL, kafka.bootstrap, table=table, catalog=flink.catalog, checkpoints=flink.folder / "checkpoints"))
     check_rows(flink.catalog, table, work)
     of_others = beside() - beside_before
     return work.events, seconds, flink.cpu() - before + of_others, of_others
