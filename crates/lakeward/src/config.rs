@@ -3,6 +3,8 @@
 //! ```toml
 //! [bootstrap]                                    # properties.bootstrap.servers
 //! "kafka-1:9092,kafka-2:9092" = "embedded"       # or "external": the cluster that the address names, read over the network
+//! [registries]                                   # avro-confluent.url of topics elsewhere
+//! "http://registry:8081" = "embedded"            # their schemas are in this server's registry
 //! [catalogs]                                     # catalog-name
 //! hive = "embedded"                              # or { uri = "https://…", warehouse = "…", credential = "id:secret" }
 //! [warehouses]                                   # prefix → place; the longest prefix wins
@@ -25,6 +27,7 @@ use std::path::Path;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub bootstrap: BTreeMap<String, String>,
+    pub registries: BTreeMap<String, String>,
     pub catalogs: BTreeMap<String, CatalogPlace>,
     pub warehouses: BTreeMap<String, String>,
     pub catalog: CatalogRules,
@@ -106,6 +109,13 @@ impl Config {
             if place != "embedded" && place != EXTERNAL {
                 bail!(
                     "[bootstrap] \"{servers}\" is \"{place}\"; write \"embedded\" for this server, or \"external\" for the cluster at that address"
+                );
+            }
+        }
+        for (url, place) in &self.registries {
+            if place != "embedded" {
+                bail!(
+                    "[registries] \"{url}\" is \"{place}\"; write \"embedded\" for this server's, no other registry is read yet"
                 );
             }
         }
@@ -208,6 +218,17 @@ mod tests {
         let expected =
             "[catalogs] lake: a REST catalog has no property 'tokn'; did you mean 'token'?";
         assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn a_registry_is_this_servers_or_not_named() {
+        let config: Config =
+            toml::from_str("[registries]\n\"http://r:8081\" = \"http://elsewhere:8081\"")
+                .expect("valid");
+        assert_eq!(
+            config.check().expect_err("no other is read").to_string(),
+            "[registries] \"http://r:8081\" is \"http://elsewhere:8081\"; write \"embedded\" for this server's, no other registry is read yet"
+        );
     }
 
     #[test]

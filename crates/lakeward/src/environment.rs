@@ -69,6 +69,10 @@ impl Environment for World {
         self.config.bootstrap(servers)
     }
 
+    fn registry_is_here(&self, url: &str) -> bool {
+        self.config.registry_is_here(url)
+    }
+
     fn catalog(&self, name: &str) -> Result<environment::CatalogPlace, Missing> {
         self.config.catalog(name)
     }
@@ -106,6 +110,10 @@ impl Environment for Config {
                 known: self.bootstrap.keys().cloned().collect(),
             }),
         }
+    }
+
+    fn registry_is_here(&self, url: &str) -> bool {
+        self.registries.contains_key(url)
     }
 
     fn catalog(&self, name: &str) -> Result<environment::CatalogPlace, Missing> {

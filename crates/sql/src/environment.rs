@@ -10,6 +10,11 @@ pub trait Environment {
     /// [`Missing`] when `[bootstrap]` has no entry for it.
     fn bootstrap(&self, servers: &str) -> Result<Cluster, Missing>;
 
+    /// Whether an address is that of this server's registry. Nothing says so unless somebody did.
+    fn registry_is_here(&self, _url: &str) -> bool {
+        false
+    }
+
     /// Where a `'catalog-name'` is.
     ///
     /// # Errors

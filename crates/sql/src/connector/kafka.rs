@@ -109,15 +109,8 @@ pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<KafkaSource> {
     if let Some(topics) = topics.as_ref().filter(|_| here) {
         told.settle(refuse_framed_avro(used, topics, &format));
     }
-    if !here && format.name == "avro-confluent" {
-        told.tell(
-            Diagnostic::unsupported(
-                format.span,
-                "'format' = 'avro-confluent' on a topic of another cluster is",
-            )
-            .detail("Schemas are looked up in this server's registry, where the ids of another one mean other schemas.")
-            .hint("copy the topic here, or read it with 'format' = 'raw'"),
-        );
+    if !here {
+        told.settle(refuse_schemas_of_others(used, &options, &format));
     }
     let spec = told.settle(format::spec(used, &options, &format));
     Some(KafkaSource {
@@ -212,6 +205,25 @@ fn refuse_framed_avro(used: &Use<'_>, topics: &[Ident], format: &Format) -> Resu
         }
     }
     Ok(())
+}
+
+/// Schemas are looked up in this server's registry, where the ids of another one mean other schemas.
+fn refuse_schemas_of_others(used: &Use<'_>, options: &Options<'_>, format: &Format) -> Result<()> {
+    if format.name != "avro-confluent" {
+        return Ok(());
+    }
+    let url = options.value("avro-confluent.url");
+    if url.is_some_and(|url| used.env.registry_is_here(&url.value)) {
+        return Ok(());
+    }
+    let what =
+        "'format' = 'avro-confluent' on a topic of another cluster, with another registry, is";
+    let url = url.map_or("http://registry:8081", |url| &url.value);
+    Err(Diagnostic::unsupported(format.span, what)
+        .detail("Schemas are looked up in this server's registry, where the ids of another one mean other schemas.")
+        .hint(format!(
+            "where that registry is this server's, say so under [registries] in lakeward.toml:  \"{url}\" = \"embedded\"; else copy the topic here, or read it with 'format' = 'raw'"
+        )))
 }
 
 fn startup(options: &Options<'_>) -> Result<StartupMode> {

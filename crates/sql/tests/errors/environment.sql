@@ -91,7 +91,8 @@ CREATE TABLE k (a INT) WITH (
   'connector' = 'kafka',
   'topic' = 'orders',
   'properties.bootstrap.servers' = 'elsewhere:9092',
-  'format' = 'avro-confluent');
+  'format' = 'avro-confluent',
+  'avro-confluent.url' = 'http://there:8081');
 CREATE TABLE p (a INT) WITH ('connector' = 'print');
 INSERT INTO p SELECT a FROM k;
 -- case: a topic that does not exist

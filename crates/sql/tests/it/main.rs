@@ -33,6 +33,10 @@ impl Environment for World {
         }
     }
 
+    fn registry_is_here(&self, url: &str) -> bool {
+        url == "http://here:8081"
+    }
+
     fn catalog(&self, name: &str) -> Result<CatalogPlace, Missing> {
         match name {
             "hive" | "lake" => Ok(CatalogPlace::Embedded),

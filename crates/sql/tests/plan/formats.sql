@@ -35,3 +35,13 @@ CREATE TABLE elsewhere (a INT, b STRING) WITH (
   'format' = 'json'
 );
 INSERT INTO nothing SELECT a, b FROM elsewhere;
+-- Nor are its schemas elsewhere, where the registry is this server's.
+CREATE TABLE framed_elsewhere (a INT, b STRING) WITH (
+  'connector' = 'kafka',
+  'topic' = 'a-topic-of-theirs',
+  'properties.bootstrap.servers' = 'elsewhere:9092',
+  'scan.startup.mode' = 'latest-offset',
+  'format' = 'avro-confluent',
+  'avro-confluent.url' = 'http://here:8081'
+);
+INSERT INTO nothing SELECT a, b FROM framed_elsewhere;
