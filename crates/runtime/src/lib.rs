@@ -10,6 +10,7 @@
 //!
 //! Layer L2.
 
+mod aggregate;
 pub mod chunk;
 pub mod connector;
 pub mod job;
@@ -23,6 +24,7 @@ mod queue;
 pub mod state;
 pub mod store;
 mod task;
+mod window;
 pub mod zone;
 
 pub use task::Ended;

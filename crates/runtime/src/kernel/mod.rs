@@ -107,6 +107,12 @@ impl Evaluator {
     }
 }
 
+/// `dividend / divisor` of a DECIMAL by a whole number that is not 0, with `to` places and 38 digits; NULL where those do not suffice.
+pub(crate) fn divide_decimal(dividend: i128, places: u8, divisor: i64, to: u8) -> Option<i128> {
+    let shape = decimal::Shape::new(38, to);
+    decimal::divide(dividend, places, i128::from(divisor), 0, shape)
+}
+
 /// The rows for which the condition is TRUE: NULL counts as FALSE.
 ///
 /// # Errors

@@ -23,9 +23,10 @@ use crate::chunk::{Chunk, Split, SplitId, kept};
 use crate::kernel::Evaluator;
 use crate::origins::{Origin, Runs};
 use crate::state::{OperatorState, StateError, StateWriter};
+use crate::window;
 use arrow_schema::ArrowError;
 use lw_formats::arrow_schema;
-use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Windowing};
+use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Schema, Windowing};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
@@ -125,8 +126,8 @@ pub struct LateRow {
     pub watermark: i64,
 }
 
-/// Makes the operator of a node that has state.
-type Make<'a> = &'a dyn Fn(&Node) -> Result<Box<dyn Operator>, FlowError>;
+/// Makes the operator of a node that has state, over columns of the first schema.
+type Make<'a> = &'a dyn Fn(&Schema, &Node) -> Result<Box<dyn Operator>, FlowError>;
 
 impl Flow {
     /// Compiles the operators between the source and the sinks of `graph`.
@@ -233,7 +234,7 @@ impl Upstream {
                     Op::Watermark { column, expression } => {
                         Work::Watermark(Watermark::new(*column, compile(expression)?, marks))
                     }
-                    _ => Work::Operator(stateless(node)?),
+                    _ => Work::Operator(stateless(&graph.nodes[node.inputs[0]].schema, node)?),
                 };
                 if let Some(guard) = event_time(graph, id) {
                     input = Some(add(input, Work::Operator(Box::new(guard))));
@@ -385,8 +386,8 @@ impl Downstream {
                 operator => {
                     let uid = operator.state();
                     let operator = match uid {
-                        Some(_) => make(node)?,
-                        None => stateless(node)?,
+                        Some(_) => make(&graph.nodes[node.inputs[0]].schema, node)?,
+                        None => stateless(&graph.nodes[node.inputs[0]].schema, node)?,
                     };
                     let consumers = Vec::new();
                     steps.push(Below {
@@ -581,14 +582,14 @@ fn compile(expression: &lw_graph::Expr) -> Result<Evaluator, FlowError> {
 }
 
 /// An operator whose rows stand each for itself.
-fn stateless(node: &Node) -> Result<Box<dyn Operator>, FlowError> {
+fn stateless(input: &Schema, node: &Node) -> Result<Box<dyn Operator>, FlowError> {
     Ok(match &node.operator {
         Op::Filter(condition) => Box::new(Filter(compile(condition)?)),
         Op::Project(expressions) => Box::new(Project {
             expressions: expressions.iter().map(compile).collect::<Result<_, _>>()?,
             schema: arrow_schema(&node.schema),
         }),
-        Op::WindowAssign { uid, .. } => return Err(not_yet("WindowAssign", *uid)),
+        Op::WindowAssign { .. } => return stateful(input, node),
         Op::Source(_)
         | Op::Sink(_)
         | Op::Watermark { .. }
@@ -599,15 +600,10 @@ fn stateless(node: &Node) -> Result<Box<dyn Operator>, FlowError> {
 }
 
 /// An operator with state.
-fn stateful(node: &Node) -> Result<Box<dyn Operator>, FlowError> {
-    match node.operator.windowed() {
-        Some((name, uid)) => Err(not_yet(name, uid)),
-        None => Err(FlowError::NotATree),
-    }
-}
-
-fn not_yet(name: &'static str, uid: OperatorUid) -> FlowError {
-    FlowError::NotYet { name, uid }
+fn stateful(input: &Schema, node: &Node) -> Result<Box<dyn Operator>, FlowError> {
+    let (name, uid) = node.operator.windowed().ok_or(FlowError::NotATree)?;
+    let operator = window::operator(arrow_schema(input), node)?;
+    operator.ok_or(FlowError::NotYet { name, uid })
 }
 
 /// The column whose time an operator sorts rows by, where it has to be looked for: one that another operator made is there.

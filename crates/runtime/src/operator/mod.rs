@@ -65,9 +65,9 @@ pub trait Operator: Send {
 /// Where an operator says what came of a chunk.
 #[derive(Default)]
 pub struct Out {
-    chunks: Vec<Chunk>,
+    pub(crate) chunks: Vec<Chunk>,
     failures: Vec<Failure>,
-    late: Vec<Late>,
+    pub(crate) late: Vec<Late>,
 }
 
 impl Out {

@@ -438,8 +438,9 @@ fn over_sums() -> Flow {
             schema: schema.clone(),
         });
     }
-    let make =
-        |_: &Node| -> Result<Box<dyn super::Operator>, FlowError> { Ok(Box::new(Sums::default())) };
+    let make = |_: &Schema, _: &Node| -> Result<Box<dyn super::Operator>, FlowError> {
+        Ok(Box::new(Sums::default()))
+    };
     Flow::compile_with(&graph, &make).expect("a tree")
 }
 

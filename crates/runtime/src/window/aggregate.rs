@@ -1,0 +1,443 @@
+//! Aggregates of windows: one row for each key and window that had a row, when the window fires.
+//!
+//! Rows are added to the slice that they are in ([`super::shape`]), whose keys and intermediate results are dropped whole when its
+//! last window has fired. A window fires as soon as the watermark has reached its last millisecond, and its rows are in the order
+//! of their keys; of windows that fire at one mark the one that ends first is first.
+//!
+//! - TUMBLE, and a window that was attached below: a slice is a window.
+//! - HOP: a window is the sum of its slices, added from the last one back, as Flink adds them.
+//! - CUMULATE: what a window's slices came to so far is kept under its start; each slice is added to it when it ends.
+//!
+//! A row is late when the last window of its slice has fired. One that came behind its slice's first window, but not the last, is
+//! in those that are still to fire, and only there.
+
+use super::kept::{self, Kept};
+use super::output::Output;
+use super::place::{Slice, Windows};
+use crate::aggregate::groups::Groups;
+use crate::aggregate::key::{KeyCodec, Keys};
+use crate::aggregate::{Aggregates, Calls};
+use crate::chunk::{Chunk, Mark, Split};
+use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
+use crate::state::{StateError, StateReader, StateWriter};
+use arrow_array::ArrayRef;
+use arrow_schema::SchemaRef;
+use lw_graph::{AggregateCall, WindowProperty, Windowing};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) struct WindowAggregate {
+    windows: Windows,
+    keys: Vec<usize>,
+    codec: KeyCodec,
+    calls: Calls,
+    output: Output,
+
+    slices: BTreeMap<Slice, Part>,
+    /// Of CUMULATE: what came in the slices that ended, by the windows' start.
+    sums: BTreeMap<i64, Part>,
+    /// [`i64::MIN`] for none.
+    watermark: i64,
+    /// The end of the last window that fired.
+    done: i64,
+    /// The least watermark at which something fires.
+    next: i64,
+    /// How many rows there were.
+    rows: u64,
+    splits: Arc<[Split]>,
+}
+
+/// The keys of a slice or window, and what their rows came to.
+struct Part {
+    groups: Groups,
+    aggregates: Aggregates,
+}
+
+/// Where a row is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Slice(Slice),
+    /// Its slice has ended: the sum of a CUMULATE window, by its start.
+    Sum(i64),
+}
+
+/// Rows of a chunk that were looked at, and not added yet.
+#[derive(Default)]
+struct Pending {
+    by_target: Vec<(Target, Vec<u32>)>,
+    index: BTreeMap<Target, usize>,
+    recent: usize,
+}
+
+impl Pending {
+    fn push(&mut self, target: Target, row: u32) {
+        if self
+            .by_target
+            .get(self.recent)
+            .is_none_or(|(of, _)| *of != target)
+        {
+            self.recent = *self.index.entry(target).or_insert(self.by_target.len());
+            if self.recent == self.by_target.len() {
+                self.by_target.push((target, Vec::new()));
+            }
+        }
+        self.by_target[self.recent].1.push(row);
+    }
+}
+
+impl Part {
+    fn new(codec: &KeyCodec, calls: &Calls) -> Part {
+        Part {
+            groups: codec.groups(),
+            aggregates: calls.start(),
+        }
+    }
+
+    /// Adds what another came to.
+    fn merge(&mut self, other: &Part, codec: &KeyCodec) {
+        let all = other.all();
+        let keys = codec.encode(&codec.decode(&other.groups, &all), all.len());
+        self.merge_state(&keys, &all, &other.aggregates.state(&all));
+    }
+
+    fn all(&self) -> Vec<u32> {
+        (0..self.groups.len() as u32).collect()
+    }
+
+    fn merge_state(&mut self, keys: &Keys, rows: &[u32], state: &[Vec<ArrayRef>]) {
+        let mut groups = Vec::new();
+        self.groups.intern(keys, rows, &mut groups);
+        self.aggregates.merge(state, &groups, self.groups.len());
+    }
+
+    fn size(&self) -> usize {
+        self.groups.size() + self.aggregates.size()
+    }
+}
+
+impl WindowAggregate {
+    /// # Errors
+    /// [`FlowError`] when a key cannot be grouped by, an aggregate cannot be computed, or the window is none of a grid.
+    pub(crate) fn new(
+        windowing: &Windowing,
+        keys: &[usize],
+        aggregates: &[AggregateCall],
+        properties: &[WindowProperty],
+        (input, output): (SchemaRef, SchemaRef),
+    ) -> Result<WindowAggregate, FlowError> {
+        let input = &*input;
+        let unknown = |message: String| FlowError::Expression(message);
+        let windows = Windows::new(windowing, input).map_err(|error| unknown(error.to_string()))?;
+        let types = keys.iter().map(|column| input.field(*column).data_type());
+        let codec = KeyCodec::new(types).map_err(|error| unknown(error.to_string()))?;
+        let calls =
+            Calls::compile(aggregates, input).map_err(|error| unknown(error.to_string()))?;
+        Ok(WindowAggregate {
+            windows,
+            keys: keys.to_vec(),
+            codec,
+            calls,
+            output: Output {
+                schema: output,
+                properties: properties.to_vec(),
+                keys: keys.len(),
+            },
+            slices: BTreeMap::new(),
+            sums: BTreeMap::new(),
+            watermark: i64::MIN,
+            done: i64::MIN,
+            next: i64::MAX,
+            rows: 0,
+            splits: Arc::new([]),
+        })
+    }
+
+    /// Where a row of a slice is added; `None` when it is late.
+    fn target(&self, slice: Slice) -> Option<Target> {
+        let wall = &self.windows.wall;
+        if wall.fires(slice.end) > self.watermark {
+            return Some(Target::Slice(slice));
+        }
+        let last = self.windows.last_end(slice);
+        if last == slice.end || wall.fires(last) <= self.watermark {
+            return None;
+        }
+        match self.windows.grid().filter(|grid| grid.is_cumulate()) {
+            Some(grid) => Some(Target::Sum(grid.start(slice.end))),
+            None => Some(Target::Slice(slice)),
+        }
+    }
+
+    /// The end of the window that fires next and holds what was added there.
+    fn next_end(&self, target: Target) -> i64 {
+        let (wall, grid) = (&self.windows.wall, self.windows.grid());
+        let (first, step) = match (target, grid) {
+            (Target::Slice(slice), None) => return slice.end,
+            (Target::Slice(slice), Some(grid)) => (slice.end, grid.step()),
+            (Target::Sum(start), grid) => {
+                let step = grid.expect("windows with sums have a grid").step();
+                (start + step, step)
+            }
+        };
+        let behind = (self.done.saturating_sub(first).div_euclid(step) + 1).max(0);
+        let ends = (behind..).map(|n| first + n * step);
+        let mut open = ends.skip_while(|end| wall.fires(*end) <= self.watermark);
+        open.next().expect("time goes on")
+    }
+
+    /// The window that ends first of those that have not fired.
+    fn next_target(&self) -> Option<(i64, Target)> {
+        let slice = self.slices.keys().next().map(|slice| Target::Slice(*slice));
+        let sum = self.sums.keys().next().map(|start| Target::Sum(*start));
+        let targets = slice.into_iter().chain(sum);
+        targets.map(|target| (self.next_end(target), target)).min()
+    }
+
+    fn next_firing(&self) -> i64 {
+        let next = self.next_target();
+        next.map_or(i64::MAX, |(end, _)| self.windows.wall.fires(end))
+    }
+
+    fn add(&mut self, chunk: &Chunk, keys: &Keys, pending: &mut Pending) {
+        for (target, rows) in std::mem::take(pending).by_target {
+            let new = || Part::new(&self.codec, &self.calls);
+            let part = match target {
+                Target::Slice(slice) => self.slices.entry(slice).or_insert_with(new),
+                Target::Sum(start) => self.sums.entry(start).or_insert_with(new),
+            };
+            let mut groups = Vec::new();
+            part.groups.intern(keys, &rows, &mut groups);
+            let count = part.groups.len();
+            let first = self.rows;
+            part.aggregates
+                .update(&chunk.columns, &rows, &groups, count, first);
+        }
+    }
+
+    /// Everything fires that the watermark lets fire; says whether there was something.
+    fn rise(&mut self, watermark: i64, out: &mut Out) -> Result<bool, OperatorError> {
+        let mut fired: Vec<Vec<ArrayRef>> = Vec::new();
+        while let Some((end, target)) = self.next_target()
+            && self.windows.wall.fires(end) <= watermark
+        {
+            self.fire(end, target, &mut fired)?;
+            self.done = end;
+        }
+        self.watermark = watermark;
+        self.next = self.next_firing();
+        if !fired.is_empty() {
+            out.emit(self.output.chunk(&fired, watermark, &self.splits)?);
+        }
+        Ok(!fired.is_empty())
+    }
+
+    /// The window that ends there fires; what no other window needs is dropped.
+    fn fire(
+        &mut self,
+        end: i64,
+        target: Target,
+        fired: &mut Vec<Vec<ArrayRef>>,
+    ) -> Result<(), OperatorError> {
+        let grid = self.windows.grid().copied();
+        let window = |start| Slice { end, start };
+        match (grid, target) {
+            (Some(grid), _) if grid.is_cumulate() => {
+                let start = grid.start(end);
+                let slice = window(end - grid.step());
+                let slice = self.slices.remove(&slice);
+                let sum = match (self.sums.remove(&start), slice) {
+                    (Some(mut sum), slice) => {
+                        slice.iter().for_each(|slice| sum.merge(slice, &self.codec));
+                        sum
+                    }
+                    (None, Some(slice)) => slice,
+                    (None, None) => return Ok(()),
+                };
+                fired.push(self.results(&sum, window(start))?);
+                if end < grid.last_end(end) {
+                    self.sums.insert(start, sum);
+                }
+            }
+            (Some(grid), _) if grid.is_hop() => {
+                let start = grid.start(end);
+                let first = Slice {
+                    end: start + 1,
+                    start: i64::MIN,
+                };
+                let last = Slice {
+                    end,
+                    start: i64::MAX,
+                };
+                let mut slices = self.slices.range(first..=last).rev();
+                let (alone, next) = (slices.next(), slices.next());
+                match (alone, next) {
+                    (Some((_, one)), None) => fired.push(self.results(one, window(start))?),
+                    (Some((_, one)), Some((_, next))) => {
+                        let mut sum = Part::new(&self.codec, &self.calls);
+                        for slice in [one, next].into_iter().chain(slices.map(|(_, part)| part)) {
+                            sum.merge(slice, &self.codec);
+                        }
+                        fired.push(self.results(&sum, window(start))?);
+                    }
+                    (None, _) => {}
+                }
+                let expired = Slice {
+                    end: start + grid.step(),
+                    start,
+                };
+                self.slices.remove(&expired);
+            }
+            (grid, Target::Slice(slice)) => {
+                let part = self
+                    .slices
+                    .remove(&slice)
+                    .expect("W1: a window that fires has rows");
+                let start = grid.map_or(slice.start, |grid| grid.start(end));
+                fired.push(self.results(&part, window(start))?);
+            }
+            (_, Target::Sum(_)) => unreachable!("only CUMULATE has sums"),
+        }
+        Ok(())
+    }
+
+    /// The output's columns for a window, in the order of the keys.
+    fn results(&self, part: &Part, window: Slice) -> Result<Vec<ArrayRef>, OperatorError> {
+        let order = part.groups.sorted();
+        let keys = self.codec.decode(&part.groups, &order);
+        let results = part.aggregates.finish(&order);
+        let windows = vec![window; order.len()];
+        self.output
+            .columns(keys, results, &windows, &self.windows.wall)
+    }
+
+    fn kept(&self, window: Slice, part: &Part) -> Vec<ArrayRef> {
+        let all = part.all();
+        let kept = Kept {
+            windows: vec![window; all.len()],
+            keys: self.codec.decode(&part.groups, &all),
+            state: part.aggregates.state(&all),
+        };
+        kept.columns()
+    }
+
+    fn part_of(&self, kept: &Kept, part: &mut Part) {
+        let rows: Vec<u32> = (0..kept.windows.len() as u32).collect();
+        let keys = self.codec.encode(&kept.keys, rows.len());
+        part.merge_state(&keys, &rows, &kept.state);
+    }
+}
+
+impl Operator for WindowAggregate {
+    fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
+        self.splits = chunk.splits.clone();
+        let slices = self.windows.slices(&chunk)?;
+        let columns: Vec<ArrayRef> = self
+            .keys
+            .iter()
+            .map(|column| chunk.columns.column(*column).clone())
+            .collect();
+        let keys = self.codec.encode(&columns, chunk.rows());
+        let mut pending = Pending::default();
+        // What the rows since the last mark would let fire.
+        let mut next = self.next;
+        let (mut from, mut passed_on) = (0, self.watermark);
+        let rows_end = Mark {
+            row: chunk.rows(),
+            watermark: self.watermark,
+        };
+        for mark in chunk.marks.iter().chain([&rows_end]) {
+            let mut recent = None;
+            for (row, slice) in (from..mark.row).zip(&slices[from..mark.row]) {
+                // Rows come together: what holds for one slice is asked once.
+                let target = match recent {
+                    Some((of, target)) if of == *slice => target,
+                    _ => {
+                        let target = self.target(*slice);
+                        recent = Some((*slice, target));
+                        if let Some(target) = target {
+                            next = next.min(self.windows.wall.fires(self.next_end(target)));
+                        }
+                        target
+                    }
+                };
+                match target {
+                    Some(target) => pending.push(target, row as u32),
+                    None => out.late(Late {
+                        row,
+                        event_time: self.windows.event_time(&chunk, row),
+                        watermark: self.watermark,
+                    }),
+                }
+            }
+            from = mark.row;
+            if mark.watermark <= self.watermark {
+                continue;
+            }
+            if next <= mark.watermark {
+                self.add(&chunk, &keys, &mut pending);
+                self.next = next;
+                if self.rise(mark.watermark, out)? {
+                    passed_on = mark.watermark;
+                }
+                next = self.next;
+            }
+            self.watermark = mark.watermark;
+        }
+        self.add(&chunk, &keys, &mut pending);
+        self.next = next;
+        self.rows += chunk.rows() as u64;
+        if self.watermark > passed_on {
+            out.emit(self.output.chunk(&[], self.watermark, &self.splits)?);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _: usize, out: &mut Out) -> Result<(), OperatorError> {
+        if self.watermark < Mark::END && !self.rise(Mark::END, out)? {
+            out.emit(self.output.chunk(&[], self.watermark, &self.splits)?);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
+        to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
+        kept::write_count(self.rows, to)?;
+        let slices = self.slices.iter();
+        let slices = slices.map(|(slice, part)| self.kept(*slice, part));
+        kept::write("slices", &slices.collect::<Vec<_>>(), to)?;
+        let sums = self.sums.iter().map(|(start, part)| {
+            let (end, start) = (*start, *start);
+            self.kept(Slice { end, start }, part)
+        });
+        kept::write("sums", &sums.collect::<Vec<_>>(), to)
+    }
+
+    fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
+        self.watermark = from.watermark().unwrap_or(i64::MIN);
+        self.rows = kept::read_count(from)?;
+        let new = || Part::new(&self.codec, &self.calls);
+        for section in from.sections("slices") {
+            let all = Kept::read(&section.rows, self.keys.len(), &self.calls)?;
+            for (slice, kept) in all.by_window() {
+                let mut part = self.slices.remove(&slice).unwrap_or_else(new);
+                self.part_of(&kept, &mut part);
+                self.slices.insert(slice, part);
+            }
+        }
+        for section in from.sections("sums") {
+            let all = Kept::read(&section.rows, self.keys.len(), &self.calls)?;
+            for (sum, kept) in all.by_window() {
+                let mut part = self.sums.remove(&sum.start).unwrap_or_else(new);
+                self.part_of(&kept, &mut part);
+                self.sums.insert(sum.start, part);
+            }
+        }
+        self.next = self.next_firing();
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        let parts = self.slices.values().chain(self.sums.values());
+        parts.map(Part::size).sum()
+    }
+}

@@ -1,0 +1,131 @@
+//! How aggregates of windows stand in a checkpoint.
+//!
+//! A section's rows are one for each key of each window or slice:
+//!
+//! ```text
+//! end, start (milliseconds on the wall clock) │ the key's columns │ what each aggregate holds
+//! ```
+
+use super::output::joined;
+use super::place::Slice;
+use crate::aggregate::Calls;
+use crate::state::{GROUPS, StateError, StateReader, StateWriter};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
+use arrow_schema::{ArrowError, Field, Schema};
+use std::sync::Arc;
+
+/// Writes rows down, a part for each window or one for all.
+pub(super) fn write(
+    name: &str,
+    parts: &[Vec<ArrayRef>],
+    to: &mut StateWriter,
+) -> Result<(), StateError> {
+    if !parts.is_empty() {
+        to.section(name, 0..GROUPS, batch(parts).map_err(unwritable)?);
+    }
+    Ok(())
+}
+
+fn batch(parts: &[Vec<ArrayRef>]) -> Result<RecordBatch, ArrowError> {
+    let columns = joined(parts)?;
+    let types = columns.iter().map(|column| column.data_type().clone());
+    let fields = (0..)
+        .zip(types)
+        .map(|(n, ty): (usize, _)| Field::new(n.to_string(), ty, true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    RecordBatch::try_new(schema, columns)
+}
+
+fn unwritable(error: ArrowError) -> StateError {
+    StateError::new(error.to_string())
+}
+
+/// Keys of windows, and what their aggregates hold.
+pub(super) struct Kept {
+    pub(super) windows: Vec<Slice>,
+    pub(super) keys: Vec<ArrayRef>,
+    pub(super) state: Vec<Vec<ArrayRef>>,
+}
+
+impl Kept {
+    /// As they stand in a section.
+    pub(super) fn columns(&self) -> Vec<ArrayRef> {
+        let ends = Int64Array::from_iter_values(self.windows.iter().map(|window| window.end));
+        let starts = Int64Array::from_iter_values(self.windows.iter().map(|window| window.start));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(ends), Arc::new(starts)];
+        columns.extend(self.keys.iter().cloned());
+        columns.extend(self.state.iter().flatten().cloned());
+        columns
+    }
+
+    /// # Errors
+    /// When they are not of such an operator.
+    pub(super) fn read(rows: &RecordBatch, keys: usize, calls: &Calls) -> Result<Kept, StateError> {
+        let widths: Vec<usize> = calls.start().state(&[]).iter().map(Vec::len).collect();
+        let foreign = || StateError::new("the state of an aggregate is not of this query");
+        if rows.num_columns() != 2 + keys + widths.iter().sum::<usize>() {
+            return Err(foreign());
+        }
+        let times = |column: usize| rows.column(column).as_primitive_opt::<Int64Type>();
+        let (ends, starts) = times(0).zip(times(1)).ok_or_else(foreign)?;
+        let windows = ends.values().iter().zip(starts.values());
+        let mut columns = rows.columns().iter().skip(2).cloned();
+        Ok(Kept {
+            windows: windows
+                .map(|(end, start)| Slice {
+                    end: *end,
+                    start: *start,
+                })
+                .collect(),
+            keys: columns.by_ref().take(keys).collect(),
+            state: widths
+                .iter()
+                .map(|width| columns.by_ref().take(*width).collect())
+                .collect(),
+        })
+    }
+
+    /// Each stretch of rows of one window.
+    pub(super) fn by_window(&self) -> impl Iterator<Item = (Slice, Kept)> {
+        let mut from = 0;
+        self.windows
+            .chunk_by(|one, next| one == next)
+            .map(move |same| {
+                let (at, count) = (from, same.len());
+                from += count;
+                let part = |column: &ArrayRef| column.slice(at, count);
+                let kept = Kept {
+                    windows: same.to_vec(),
+                    keys: self.keys.iter().map(part).collect(),
+                    state: self
+                        .state
+                        .iter()
+                        .map(|call| call.iter().map(part).collect())
+                        .collect(),
+                };
+                (same[0], kept)
+            })
+    }
+}
+
+/// How many rows an operator has seen.
+pub(super) fn write_count(count: u64, to: &mut StateWriter) -> Result<(), StateError> {
+    let count: ArrayRef = Arc::new(UInt64Array::from(vec![count]));
+    let count = RecordBatch::try_from_iter([("count", count)]).map_err(unwritable)?;
+    to.section("rows", 0..GROUPS, count);
+    Ok(())
+}
+
+/// As [`write_count`] wrote it; the greatest of several.
+pub(super) fn read_count(from: &StateReader) -> Result<u64, StateError> {
+    let mut counts = from.sections("rows").map(|section| {
+        let count = section.rows.column(0).as_primitive_opt::<UInt64Type>();
+        let count = count
+            .filter(|count| count.len() == 1)
+            .map(|count| count.value(0));
+        count.ok_or_else(|| StateError::new("an operator's state says how many rows it is of"))
+    });
+    counts.try_fold(0, |most, count| Ok(count?.max(most)))
+}

@@ -1,0 +1,85 @@
+//! Operators over windows of event time.
+//!
+//! [`shape`] is the arithmetic, [`place`] finds each row's slice by it. What an operator does with rows stands at the head of its file:
+//! [`assign`], [`aggregate`], [`session`], [`rank`].
+
+mod aggregate;
+mod assign;
+mod kept;
+mod output;
+mod place;
+mod rank;
+mod session;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use crate::operator::{FlowError, Operator};
+use aggregate::WindowAggregate;
+use arrow_schema::SchemaRef;
+use assign::WindowAssign;
+use lw_formats::arrow_schema;
+use lw_graph::{Node, Operator as Op, Window, WindowShape, Windowing};
+use rank::WindowRank;
+use session::SessionAggregate;
+
+/// The operator of a node over windows; `None` for one that there is none for yet.
+///
+/// # Errors
+/// [`FlowError`] when it cannot be computed over columns of the input.
+pub(crate) fn operator(
+    input: SchemaRef,
+    node: &Node,
+) -> Result<Option<Box<dyn Operator>>, FlowError> {
+    let columns = (input, arrow_schema(&node.schema));
+    Ok(Some(match &node.operator {
+        Op::WindowAssign { window, .. } => match window.shape {
+            WindowShape::Session { .. } => return Ok(None),
+            _ => Box::new(WindowAssign::new(window, columns)?),
+        },
+        Op::WindowAggregate {
+            windowing:
+                Windowing::Assign(
+                    window @ Window {
+                        shape: WindowShape::Session { gap },
+                        ..
+                    },
+                ),
+            keys,
+            aggregates,
+            properties,
+            ..
+        } => Box::new(SessionAggregate::new(
+            (window, *gap),
+            keys,
+            aggregates,
+            properties,
+            columns,
+        )?),
+        Op::WindowAggregate {
+            windowing,
+            keys,
+            aggregates,
+            properties,
+            ..
+        } => Box::new(WindowAggregate::new(
+            windowing, keys, aggregates, properties, columns,
+        )?),
+        Op::WindowRank {
+            windowing,
+            keys,
+            order,
+            first,
+            last,
+            rank,
+            ..
+        } => Box::new(WindowRank::new(
+            windowing,
+            (keys, order),
+            (*first, *last),
+            *rank,
+            columns,
+        )?),
+        _ => return Ok(None),
+    }))
+}
