@@ -252,6 +252,17 @@ pub enum SinkSpec {
     Blackhole,
 }
 
+/// What becomes of rows that come when all windows that they belong to have fired. They are counted and located in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LateRows {
+    #[default]
+    Drop,
+    /// Their records are kept in `<table>__late`.
+    SideTable,
+    /// The job stops.
+    Fail,
+}
+
 /// An Iceberg table (`'connector' = 'iceberg'`), names already resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IcebergSink {
@@ -268,6 +279,9 @@ pub struct IcebergSink {
     pub schema: Schema,
     /// Primary key columns by index (append tables have none).
     pub primary_key: Vec<usize>,
+    /// What becomes of rows that come too late (`'lakeward.late'`).
+    #[serde(default)]
+    pub late: LateRows,
     /// Every option that is not the connector's own becomes a table property, as in Flink.
     pub properties: BTreeMap<String, String>,
 }

@@ -39,6 +39,7 @@ fn catalog(folder: &std::path::Path) -> Catalog {
     let spec = IcebergSink {
         catalog: "embedded".to_owned(),
         uri: None,
+        late: lw_graph::LateRows::Drop,
         namespace: "lake".to_owned(),
         table: "events".to_owned(),
         warehouse: None,
@@ -88,6 +89,7 @@ fn catalog(folder: &std::path::Path) -> Catalog {
             filtered: 0,
             dead_letters: 0,
             control: 0,
+            late: 0,
         }],
         ..Pending::default()
     };

@@ -6,7 +6,7 @@ use crate::chunk::{Chunk, DeadLetter, Split, SplitId};
 use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain, sink_name};
 pub use crate::operator::LateRow;
 use crate::origins::Origin;
-use lw_graph::{JobGraph, Schema, SinkSpec, SourceSpec};
+use lw_graph::{JobGraph, LateRows, Schema, SinkSpec, SourceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -134,6 +134,9 @@ pub struct Staged {
     pub schema_id: i32,
 }
 
+/// What the name of a table's late rows ends in.
+pub const LATE: &str = "__late";
+
 /// An output. Rows become visible only through its [`Committer`].
 pub trait Sink: Send {
     /// `namespace.table` of the main output, under which offsets are accounted even when a seal staged no file.
@@ -149,7 +152,19 @@ pub trait Sink: Send {
     }
     fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError>;
     fn dead_letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), ConnectorError>;
-    /// Is told of rows that came too late to be in what is written.
+    /// What it does with rows that come too late.
+    fn late_rows(&self) -> LateRows {
+        LateRows::Drop
+    }
+    /// Takes rows that came too late, with the records that they are of; only asked of a sink that keeps them.
+    fn keep_late(
+        &mut self,
+        _rows: &[LateRow],
+        _records: Vec<DeadLetter>,
+    ) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    /// Is told of rows that came too late to be in what is written, whatever it does with them.
     fn late(&mut self, _rows: Vec<LateRow>) -> Result<(), ConnectorError> {
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::operator::Flow;
 use crate::pipelines::{Planner, Word};
 use crate::store::{ManifestStore, StoreError};
 use crate::task::{Attempt, Ended, Output};
-use lw_graph::{JobGraph, Operator};
+use lw_graph::{JobGraph, LateRows, Operator};
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
 use parking_lot::{Condvar, Mutex};
@@ -86,6 +86,8 @@ pub struct Status {
     pub records_in: u64,
     /// Records between the position and the end of the log.
     pub lag: u64,
+    /// Memory that the state of operators takes.
+    pub state_bytes: u64,
     /// Milliseconds since 1970.
     pub watermark: Option<i64>,
     /// How far event time has come in each partition. Empty while none has a row with an event time.
@@ -115,6 +117,10 @@ pub struct SinkStatus {
     pub table: String,
     pub rows_out: u64,
     pub dead_letters: u64,
+    /// Rows that came when all that they belong to had fired.
+    pub late_rows: u64,
+    /// The newest of them.
+    pub last_late: Vec<LateView>,
     pub commits: u64,
     pub committed_rows: u64,
     /// Milliseconds since 1970; 0 before the first.
@@ -124,6 +130,18 @@ pub struct SinkStatus {
     /// Newest event time in the table, milliseconds since 1970.
     pub committed_event_time: Option<i64>,
     pub snapshot_id: Option<i64>,
+}
+
+/// A late row as it is shown: where its record stands, and how late it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LateView {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub event_time: i64,
+    /// The one before it, milliseconds since 1970.
+    pub watermark: i64,
 }
 
 impl Status {
@@ -139,6 +157,7 @@ impl Status {
             group: String::new(),
             records_in: 0,
             lag: 0,
+            state_bytes: 0,
             watermark: None,
             partitions: Vec::new(),
             checkpoint_id: 0,
@@ -450,8 +469,8 @@ impl Attempt {
             Err(StoreError::Fenced) => return Ok(Err(Ended::Fenced)),
             Err(error) => return Err(ConnectorError::new(kind(&error), &error)),
         };
-        let source = source_spec(&spec.graph)?;
-        let source = around.connectors.source(source, &spec.group)?;
+        let scan = source_spec(&spec.graph)?;
+        let source = around.connectors.source(scan, &spec.group)?;
         let mut outputs = Vec::new();
         let inserts = spec.inserts.iter();
         let named = inserts.map(|insert| (&*insert.table, insert.occurrence));
@@ -468,11 +487,17 @@ impl Attempt {
         if outputs.is_empty() || spec.graph.sinks().count() != spec.inserts.len() {
             return Err(not_a_chain("it has not one sink for each INSERT"));
         }
+        let keeps_late = |output: &Output| output.sink.late_rows() == LateRows::SideTable;
+        let letters = match outputs.iter().any(keeps_late) {
+            true => Some(around.connectors.source(scan, &spec.group)?),
+            false => None,
+        };
         let flow = Flow::compile(&spec.graph)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         let (connectors, group) = (around.connectors.clone(), spec.group.clone());
         Ok(Ok(Attempt {
             source,
+            letters,
             flow,
             outputs,
             store,

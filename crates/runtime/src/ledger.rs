@@ -1,12 +1,13 @@
 //! What became of every offset since the last seal: the conservation law, kept per partition.
 //!
-//! `end − start = rows + filtered + dead_letters + control + gaps`, where a record counts once however many rows it
-//! became. The ledger is what a commit's marker says; the audit never believes it but recomputes it from the log.
+//! `end − start = rows + filtered + dead_letters + control + late + gaps`, where a record counts once however many rows it
+//! became. Behind state `rows` are the records that it took in. The ledger is what a commit's marker says; the audit never believes it but recomputes it from the log.
 
 use crate::chunk::{Split, SplitId};
 use crate::connector::Progress;
 use crate::manifest::SplitRange;
-use crate::origins::Runs;
+use crate::operator::LateRow;
+use crate::origins::{Origin, Runs};
 use std::collections::BTreeMap;
 
 /// Counts per split since the last [`Ledger::take`].
@@ -23,6 +24,7 @@ struct Counts {
     filtered: u64,
     dead_letters: u64,
     control: u64,
+    late: u64,
 }
 
 impl Ledger {
@@ -63,6 +65,38 @@ impl Ledger {
         }
     }
 
+    /// Of rows that were counted as landed, those that state found too late: a record none of whose rows it took in is late.
+    pub(crate) fn late(&mut self, landed: &Runs, splits: &[Split], late: &[LateRow]) {
+        let mut rows: BTreeMap<Origin, u64> = BTreeMap::new();
+        for (of, offset) in late.iter().filter_map(|late| late.record.as_ref()) {
+            let split = splits.iter().position(|split| split == of);
+            let split = split.expect("a late row is of a split that is read");
+            let origin = Origin {
+                split: split as SplitId,
+                offset: *offset,
+            };
+            *rows.entry(origin).or_default() += 1;
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let mut taken = rows.clone();
+        for origin in landed.iter() {
+            if let Some(left) = taken.get_mut(&origin) {
+                *left = left.wrapping_sub(1);
+            }
+        }
+        // As many rows are late as there are.
+        for (origin, _) in taken.iter().filter(|(_, left)| **left == 0) {
+            let counts = self.splits.entry(origin.split).or_default();
+            counts.rows = counts
+                .rows
+                .checked_sub(1)
+                .expect("L3: a record lands, fails, is late or is filtered, and only one of them");
+            counts.late += 1;
+        }
+    }
+
     /// Counts a record that could not be decoded.
     pub(crate) fn dead_letter(&mut self, split: SplitId) {
         self.splits.entry(split).or_default().dead_letters += 1;
@@ -88,6 +122,7 @@ impl Ledger {
             mine.filtered += counts.filtered;
             mine.dead_letters += counts.dead_letters;
             mine.control += counts.control;
+            mine.late += counts.late;
         }
     }
 
@@ -112,6 +147,7 @@ impl Ledger {
                     filtered: counts.filtered,
                     dead_letters: counts.dead_letters,
                     control: counts.control,
+                    late: counts.late,
                 });
             }
             *counts = Counts {
@@ -166,6 +202,35 @@ mod tests {
             (1, 2, 1, 1)
         );
         assert!(ledger.is_empty());
+    }
+
+    #[test]
+    fn a_record_is_late_when_none_of_its_rows_was_in_time() {
+        let mut ledger = Ledger::default();
+        ledger.advance(&Progress {
+            split: 0,
+            from: 0,
+            to: 3,
+            control: 0,
+            skipped: 0,
+        });
+        let rows = of(&[0, 1, 1, 2, 2]);
+        ledger.processed(&rows, &rows, &of(&[]));
+        // Of offset 1 one row, of 2 both.
+        let late = of(&[0, 1, 2, 2]);
+        let split = Split {
+            topic: "t".into(),
+            partition: 3,
+        };
+        let late = late.iter().map(|origin| LateRow {
+            record: Some((split.clone(), origin.offset)),
+            event_time: 0,
+            watermark: 9,
+        });
+        let splits = std::slice::from_ref(&split);
+        ledger.late(&rows, splits, &late.collect::<Vec<_>>());
+        let range = ledger.take(&[split]).remove(0);
+        assert_eq!((range.rows, range.late, range.filtered), (1, 2, 0));
     }
 
     #[test]

@@ -561,7 +561,7 @@ pub struct Pending {
 }
 
 /// The offsets `[start, end)` of one partition that a commit accounts for, and what became of them:
-/// `end − start = rows + filtered + dead_letters + control + gaps`.
+/// `end − start = rows + filtered + dead_letters + control + late + gaps`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitRange {
     pub topic: String,
@@ -572,6 +572,9 @@ pub struct SplitRange {
     pub filtered: u64,
     pub dead_letters: u64,
     pub control: u64,
+    /// Records that came too late for all that they belong to.
+    #[serde(default)]
+    pub late: u64,
 }
 
 impl TableChain {

@@ -112,6 +112,7 @@ impl ManifestStore {
                 filtered: 0,
                 dead_letters: 0,
                 control: 0,
+                late: 0,
             })
         });
         lost.collect()

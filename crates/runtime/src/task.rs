@@ -22,6 +22,7 @@ mod committing;
 mod coordinator;
 mod driver;
 mod enlist;
+mod late;
 mod reader;
 pub(crate) mod rules;
 pub(crate) mod stepped;
@@ -38,6 +39,7 @@ use crate::store::ManifestStore;
 use committing::Committing;
 use coordinator::{Account, Coordinator, End, Input, Insert};
 use driver::{Answer, Driver, Order};
+use late::LateRecords;
 use lw_stdx::clock::Clock;
 use reader::Reading;
 use rules::Rules;
@@ -97,6 +99,8 @@ pub(crate) type Publish = Box<dyn Fn(&[SplitOffset]) + Send>;
 /// Everything that one attempt needs.
 pub(crate) struct Attempt {
     pub(crate) source: Box<dyn Source>,
+    /// Reads single records again, where a sink keeps late ones.
+    pub(crate) letters: Option<Box<dyn Source>>,
     pub(crate) flow: Flow,
     /// In the order of the graph's sinks, at least one.
     pub(crate) outputs: Vec<Output>,
@@ -159,6 +163,7 @@ impl Attempt {
             status: self.status,
             clock: self.clock,
             downstream,
+            late: LateRecords::new(self.letters),
             new_id: self.new_id,
             publish: self.publish,
             order: order(committers)?,

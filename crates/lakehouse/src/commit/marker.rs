@@ -6,7 +6,8 @@
 //! lakeward.pipeline-id, lakeward.pipeline    who
 //! lakeward.sequence, lakeward.first-sequence the newest and the oldest pending commit that the snapshot merges
 //! lakeward.uuid, lakeward.previous-uuid      the newest pending's uuid; the uuid before the oldest
-//! lakeward.offsets                           {"topic":{"0":[start,end,rows,filtered,dead letters,control]}}, this snapshot
+//! lakeward.offsets                           {"topic":{"0":[start,end,rows,filtered,dead letters,control]}}, this snapshot;
+//!                                            a seventh number, late, where there is one
 //! lakeward.ends                              {"topic":{"0":end}}, all partitions up to here
 //! lakeward.plan                              the newest pending's plan
 //! lakeward.max-event-time, lakeward.watermark   milliseconds since 1970, where known
@@ -45,8 +46,8 @@ const PLAN: &str = "lakeward.plan";
 const STINT_OFFSETS: usize = 2048;
 
 type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
-/// Start, end, rows, filtered, dead letters, control.
-type Offsets = BTreeMap<String, BTreeMap<i32, [i64; 6]>>;
+/// Start, end, rows, filtered, dead letters, control; late where some were.
+type Offsets = BTreeMap<String, BTreeMap<i32, Vec<i64>>>;
 
 /// Who committed what, and where the table ends with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,16 +258,21 @@ pub fn ranges_of_snapshot(snapshot: &Snapshot) -> Vec<SplitRange> {
     };
     let mut ranges = Vec::new();
     for (topic, partitions) in offsets {
-        for (partition, [start, end, rows, filtered, dead_letters, control]) in partitions {
+        for (partition, numbers) in partitions {
+            let [start, end, ref counts @ ..] = *numbers else {
+                continue;
+            };
+            let count = |n: usize| counts.get(n).map_or(0, |count| count.unsigned_abs());
             ranges.push(SplitRange {
                 topic: topic.clone(),
                 partition,
                 start,
                 end,
-                rows: rows.unsigned_abs(),
-                filtered: filtered.unsigned_abs(),
-                dead_letters: dead_letters.unsigned_abs(),
-                control: control.unsigned_abs(),
+                rows: count(0),
+                filtered: count(1),
+                dead_letters: count(2),
+                control: count(3),
+                late: count(4),
             });
         }
     }
@@ -375,14 +381,18 @@ fn to_offsets(merged: &[Pending]) -> Offsets {
             .entry(range.topic.clone())
             .or_default()
             .entry(range.partition)
-            .or_insert([range.start, range.start, 0, 0, 0, 0]);
+            .or_insert_with(|| vec![range.start, range.start, 0, 0, 0, 0]);
         entry[0] = entry[0].min(range.start);
         entry[1] = entry[1].max(range.end);
+        if range.late > 0 {
+            entry.resize(7, 0);
+        }
         for (total, count) in entry[2..].iter_mut().zip([
             range.rows,
             range.filtered,
             range.dead_letters,
             range.control,
+            range.late,
         ]) {
             *total += i64::try_from(count).expect("counts of records are offsets apart");
         }
@@ -412,6 +422,7 @@ mod tests {
                 filtered: 0,
                 dead_letters: 0,
                 control: 0,
+                late: 0,
             }
         };
         Pending {

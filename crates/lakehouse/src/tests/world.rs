@@ -633,6 +633,7 @@ pub(crate) fn spec(columns: Vec<Field>) -> IcebergSink {
     IcebergSink {
         catalog: "embedded".to_owned(),
         uri: None,
+        late: lw_graph::LateRows::Drop,
         namespace: "lake".to_owned(),
         table: "events".to_owned(),
         warehouse: None,
@@ -805,6 +806,7 @@ impl Pipeline {
                 filtered: 0,
                 dead_letters: 0,
                 control: 0,
+                late: 0,
             })
             .collect();
         let files: Vec<_> = staged.into_iter().flat_map(|staged| staged.files).collect();

@@ -1,6 +1,6 @@
-//! The Iceberg sink: rows to their table, records that failed to the table beside it.
+//! The Iceberg sink: rows to their table, records that failed to the table beside it, and late ones where they are kept.
 //!
-//! `<table>__dead_letters` is created with its first row. Its files are sealed and committed like those of the main table,
+//! `<table>__dead_letters` and `<table>__late` are created with their first row. Their files are sealed and committed like those of the main table,
 //! by the same pipeline, so that a dead letter too is there exactly once.
 
 use super::names::Began;
@@ -16,8 +16,8 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use iceberg::spec::FormatVersion;
 use iceberg::{NamespaceIdent, TableIdent};
-use lw_graph::{Field, Schema, TypeKind};
-use lw_runtime::connector::{ConnectorError, ErrorKind, Owner, Sink, Staged};
+use lw_graph::{Field, LateRows, Schema, TypeKind};
+use lw_runtime::connector::{ConnectorError, ErrorKind, LATE, LateRow, Owner, Sink, Staged};
 use lw_runtime::manifest::Manifest;
 use lw_runtime::{Chunk, DeadLetter, Origin, Split};
 use lw_stdx::clock::Clock;
@@ -33,7 +33,10 @@ pub struct IcebergTableSink {
     letters_name: String,
     main: TableWriter,
     letters: TableWriter,
-    /// Partitions of dead letters, in order of appearance.
+    late: LateRows,
+    late_name: String,
+    late_rows: TableWriter,
+    /// Partitions of dead letters and late rows, in order of appearance.
     letter_splits: Vec<Split>,
     owner: Owner,
     clock: Arc<dyn Clock>,
@@ -97,26 +100,31 @@ impl IcebergTableSink {
         let mut main = writer(&spec.table, wanted, properties);
         main.prepare()?;
         let letters_schema = table_schema(&letters_columns(), &[], version)?;
+        let late_table = format!("{}{LATE}", spec.table);
+        let late_schema = table_schema(&late_columns(), &[], version)?;
         Ok(IcebergTableSink {
             name: format!("{}.{}", spec.namespace, spec.table),
             letters_name: format!("{}.{letters_table}", spec.namespace),
             main,
             letters: writer(&letters_table, letters_schema, HashMap::new()),
+            late: spec.late,
+            late_name: format!("{}.{late_table}", spec.namespace),
+            late_rows: writer(&late_table, late_schema, HashMap::new()),
             letter_splits: Vec::new(),
             owner: owner.clone(),
             clock,
         })
     }
 
-    fn letter_split(&mut self, letter: &DeadLetter) -> u32 {
+    fn split_of(&mut self, topic: &Arc<str>, partition: i32) -> u32 {
         let known = self
             .letter_splits
             .iter()
-            .position(|split| split.topic == letter.topic && split.partition == letter.partition);
+            .position(|split| split.topic == *topic && split.partition == partition);
         let index = known.unwrap_or_else(|| {
             self.letter_splits.push(Split {
-                topic: letter.topic.clone(),
-                partition: letter.partition,
+                topic: topic.clone(),
+                partition,
             });
             self.letter_splits.len() - 1
         });
@@ -130,12 +138,19 @@ impl Sink for IcebergTableSink {
     }
 
     fn side_tables(&self) -> Vec<String> {
-        vec![self.letters_name.clone()]
+        let late = (self.late == LateRows::SideTable).then(|| self.late_name.clone());
+        std::iter::once(self.letters_name.clone())
+            .chain(late)
+            .collect()
     }
 
     fn begin(&mut self, manifest: &Manifest) -> Result<(), ConnectorError> {
         self.main.begin(manifest)?;
-        self.letters.begin(manifest)
+        self.letters.begin(manifest)?;
+        match self.late {
+            LateRows::SideTable => self.late_rows.begin(manifest),
+            LateRows::Drop | LateRows::Fail => Ok(()),
+        }
     }
 
     fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
@@ -149,7 +164,7 @@ impl Sink for IcebergTableSink {
         let origins = letters
             .iter()
             .map(|letter| Origin {
-                split: self.letter_split(letter),
+                split: self.split_of(&letter.topic, letter.partition),
                 offset: letter.offset,
             })
             .collect();
@@ -161,8 +176,32 @@ impl Sink for IcebergTableSink {
         ))
     }
 
+    fn late_rows(&self) -> LateRows {
+        self.late
+    }
+
+    fn keep_late(
+        &mut self,
+        rows: &[LateRow],
+        records: Vec<DeadLetter>,
+    ) -> Result<(), ConnectorError> {
+        let mut late: Vec<(&LateRow, DeadLetter)> = rows.iter().zip(records).collect();
+        // Runs of a file are in the order of the log, whatever order the operators found them in.
+        late.sort_by(|(_, a), (_, b)| (a.partition, a.offset).cmp(&(b.partition, b.offset)));
+        let origins = late
+            .iter()
+            .map(|(_, record)| Origin {
+                split: self.split_of(&record.topic, record.partition),
+                offset: record.offset,
+            })
+            .collect();
+        let columns = late_batch(&late);
+        let splits = self.letter_splits.clone().into();
+        self.late_rows.write(Chunk::new(columns, origins, splits))
+    }
+
     fn buffered_bytes(&self) -> usize {
-        self.main.buffered_bytes() + self.letters.buffered_bytes()
+        self.main.buffered_bytes() + self.letters.buffered_bytes() + self.late_rows.buffered_bytes()
     }
 
     fn seal(&mut self) -> Result<Vec<Staged>, ConnectorError> {
@@ -170,6 +209,7 @@ impl Sink for IcebergTableSink {
         for (name, writer) in [
             (&self.name, &mut self.main),
             (&self.letters_name, &mut self.letters),
+            (&self.late_name, &mut self.late_rows),
         ] {
             let files = writer.seal()?;
             if let Some(first) = files.first() {
@@ -247,4 +287,53 @@ fn letters_batch(letters: &[DeadLetter], owner: &Owner, now_ms: i64) -> RecordBa
         ("first_seen", Arc::new(first_seen.finish())),
     ];
     RecordBatch::try_from_iter(columns).expect("all columns have a value for each letter")
+}
+
+/// The columns of a table of late rows.
+fn late_columns() -> Schema {
+    Schema::new(vec![
+        Field::new("topic", TypeKind::string().not_null()),
+        Field::new("partition", TypeKind::Int.not_null()),
+        Field::new("offset", TypeKind::BigInt.not_null()),
+        Field::new("timestamp", TypeKind::TimestampLtz(3).nullable()),
+        Field::new("key", TypeKind::bytes().nullable()),
+        Field::new("value", TypeKind::bytes().nullable()),
+        Field::new("event_time", TypeKind::TimestampLtz(3).nullable()),
+        Field::new("watermark", TypeKind::TimestampLtz(3).nullable()),
+        Field::new("late_by", TypeKind::BigInt.not_null()),
+    ])
+}
+
+fn late_batch(rows: &[(&LateRow, DeadLetter)]) -> RecordBatch {
+    let mut topic = StringBuilder::new();
+    let mut partition = Int32Builder::new();
+    let mut offset = Int64Builder::new();
+    let times = || TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    let (mut timestamp, mut event_time, mut watermark) = (times(), times(), times());
+    let mut key = BinaryBuilder::new();
+    let mut value = BinaryBuilder::new();
+    let mut late_by = Int64Builder::new();
+    for (late, record) in rows {
+        topic.append_value(&record.topic);
+        partition.append_value(record.partition);
+        offset.append_value(record.offset);
+        timestamp.append_option(record.timestamp.checked_mul(1000));
+        key.append_option(record.key.as_deref());
+        value.append_option(record.value.as_deref());
+        event_time.append_option(late.event_time.checked_mul(1000));
+        watermark.append_option(late.watermark.checked_mul(1000));
+        late_by.append_value(late.watermark.saturating_sub(late.event_time));
+    }
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("topic", Arc::new(topic.finish())),
+        ("partition", Arc::new(partition.finish())),
+        ("offset", Arc::new(offset.finish())),
+        ("timestamp", Arc::new(timestamp.finish())),
+        ("key", Arc::new(key.finish())),
+        ("value", Arc::new(value.finish())),
+        ("event_time", Arc::new(event_time.finish())),
+        ("watermark", Arc::new(watermark.finish())),
+        ("late_by", Arc::new(late_by.finish())),
+    ];
+    RecordBatch::try_from_iter(columns).expect("all columns have a value for each row")
 }

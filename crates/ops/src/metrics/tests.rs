@@ -110,6 +110,8 @@ fn job(table: &str) -> Status {
             table: table.to_string(),
             rows_out: 90,
             dead_letters: 3,
+            late_rows: 0,
+            last_late: Vec::new(),
             commits: 4,
             committed_rows: 80,
             commit_at_ms: 9_500,
@@ -122,6 +124,7 @@ fn job(table: &str) -> Status {
         group: "g".to_string(),
         records_in: 100,
         lag: 7,
+        state_bytes: 0,
         watermark: Some(8_000),
         partitions: vec![PartitionStatus {
             topic: "t".into(),

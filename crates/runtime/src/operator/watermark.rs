@@ -1,8 +1,8 @@
 //! Says how far event time has come: a partition's watermark is the greatest value of the expression over its rows so far,
 //! the source's the least of its partitions', none before each of them has one (Flink's `WATERMARK FOR`, on event).
 //!
-//! A row goes first, then the mark that it raised. Only rises are marks, and as in Flink the first stands above 1970. A row
-//! whose expression is NULL raises nothing. Where no operator asks for marks there are none, and nothing is done row by row.
+//! A row goes first, then the mark that it raised. Only rises are marks. A row whose expression is NULL raises nothing. Where no
+//! operator asks for marks there are none, and nothing is done row by row.
 //!
 //! A partition that a bounded read is done with holds nothing back, whether it ever had a row or not. That counts from the
 //! next chunk on; a source ends its poll where a partition ends, so polls of any size say the same.
@@ -17,9 +17,6 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The first watermark that is a mark stands above it.
-const FIRST: i64 = 0;
 
 pub(super) struct Watermark {
     /// The event time.
@@ -113,7 +110,7 @@ impl Watermark {
     }
 
     fn rise(&mut self, to: Option<i64>, row: usize, marks: &mut Vec<Mark>) {
-        if let Some(to) = to.filter(|to| *to > self.marked.unwrap_or(FIRST)) {
+        if let Some(to) = to.filter(|to| self.marked.is_none_or(|marked| marked < *to)) {
             self.marked = Some(to);
             push_mark(marks, row, to);
         }
@@ -233,7 +230,7 @@ mod tests {
 
     /// What a row-by-row reading of the head of this file gives: split, millis → the mark behind the row.
     fn one_by_one(rows: &[(SplitId, Option<i64>)], splits: usize) -> Vec<Option<i64>> {
-        let (mut by_split, mut last) = (BTreeMap::new(), FIRST);
+        let (mut by_split, mut last) = (BTreeMap::new(), i64::MIN);
         let mut marks = Vec::new();
         for (split, millis) in rows {
             if let Some(millis) = millis {

@@ -4,6 +4,7 @@
 //! [`super::Attempt::run`] gives it threads, [`super::stepped::SteppedJob`] is the same job in the caller's hands.
 
 use super::coordinator::{Action, Coordinator, End, Input, Now, Positioned};
+use super::late::LateRecords;
 use super::reader::{Outlet, Reader};
 use super::rules::Rules;
 use super::{Committers, Ended, Publish, Rows, Unread};
@@ -53,6 +54,7 @@ pub(super) struct Driver {
     /// In the order of the graph's sinks.
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) downstream: Downstream,
+    pub(super) late: LateRecords,
     pub(super) store: ManifestStore,
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
@@ -186,15 +188,28 @@ impl Driver {
     /// Takes rows through the operators with state, and to the sinks.
     pub(super) fn take(&mut self, rows: Rows) -> Result<Option<Ended>, ConnectorError> {
         let mut at = self.downstream.at_sinks();
+        let mut account = rows.account;
         for (outlet, chunk) in rows.leaving {
+            let (origins, splits) = (chunk.origins.clone(), chunk.splits.clone());
+            let before: Vec<usize> = at.late.iter().map(Vec::len).collect();
             self.downstream.take(outlet, chunk, &mut at)?;
+            let landed = origins.runs().expect("they are rows of the log up to here");
+            for (sink, before) in before.into_iter().enumerate() {
+                let late = (self.rules.late)(&at.late[sink][before..]);
+                account.ledgers[sink].late(landed, &splits, &late);
+            }
         }
         for (sink, rows) in rows.sinks.into_iter().enumerate() {
             self.write(sink, rows.batches, rows.dead_letters)?;
         }
-        self.land(at)?;
-        let (account, held) = (rows.account, self.held());
-        self.handle(Input::Read { account, held })
+        let mut at = Some(at);
+        if self.rules.lands_first {
+            at.take().map_or(Ok(()), |at| self.land(at))?;
+        }
+        let held = self.held();
+        let ended = self.handle(Input::Read { account, held })?;
+        at.map_or(Ok(()), |at| self.land(at))?;
+        Ok(ended)
     }
 
     /// A bounded read is at its end, and so is event time.
@@ -213,9 +228,14 @@ impl Driver {
 
     /// Hands what operators with state gave to the sinks.
     fn land(&mut self, at: AtSinks) -> Result<(), ConnectorError> {
+        if !self.downstream.is_empty() {
+            let bytes = self.downstream.state_bytes() as u64;
+            self.status.update(|status| status.state_bytes = bytes);
+        }
         let late = at.late.into_iter().enumerate();
         for (sink, late) in late.filter(|(_, late)| !late.is_empty()) {
-            self.sinks[sink].late(late)?;
+            self.late
+                .tell(late, sink, &mut *self.sinks[sink], &self.status)?;
         }
         for (sink, rows) in at.rows.into_iter().enumerate() {
             self.write(sink, rows, Vec::new())?;

@@ -5,7 +5,7 @@
 //! something was staged for it, which then reaches back to its last one.
 
 use crate::chunk::{Split, SplitId};
-use crate::connector::Staged;
+use crate::connector::{LATE, Staged};
 use crate::manifest::{Manifest, Pending, Place, SinkState, SplitRange, TableChain};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -54,8 +54,12 @@ pub(super) fn enlist(sink: &mut SinkState, sealed: Sealed<'_>, mut new_uuid: imp
         .collect();
     let main_staged = by_table.remove(main);
     for (table, staged) in by_table {
+        let rows = match table.ends_with(LATE) {
+            true => |range: &SplitRange| range.late,
+            false => |range: &SplitRange| range.dead_letters,
+        };
         let chain = sink.sides.entry(table).or_default();
-        let ranges = letter_ranges(chain, &ranges);
+        let ranges = side_ranges(chain, &ranges, rows);
         push(chain, Some(staged), ranges);
     }
     push(&mut sink.chain, main_staged, ranges);
@@ -106,16 +110,21 @@ pub(super) fn side_ends(sink: Option<&SinkState>) -> BTreeMap<(String, i32), i64
 
 /// A side table's commit covers everything since its last one, so that its chain has no hole either. After a rewind of the
 /// main table it may be ahead: then there is nothing to cover yet.
-fn letter_ranges(chain: &TableChain, ranges: &[SplitRange]) -> Vec<SplitRange> {
+fn side_ranges(
+    chain: &TableChain,
+    ranges: &[SplitRange],
+    rows: fn(&SplitRange) -> u64,
+) -> Vec<SplitRange> {
     let ends = chain.ends();
     let covered = ranges.iter().map(|range| SplitRange {
         start: *ends
             .get(&(range.topic.clone(), range.partition))
             .unwrap_or(&range.start),
-        rows: range.dead_letters,
+        rows: rows(range),
         filtered: 0,
         dead_letters: 0,
         control: 0,
+        late: 0,
         ..range.clone()
     });
     covered.filter(|range| range.start < range.end).collect()
@@ -135,6 +144,7 @@ mod tests {
             filtered: 0,
             dead_letters,
             control: 0,
+            late: 0,
         }
     }
 
@@ -164,7 +174,10 @@ mod tests {
             } = range;
             format!("{partition}@{start}-{end}={rows}")
         };
-        letter_ranges(side, ranges).iter().map(text).collect()
+        side_ranges(side, ranges, |range| range.dead_letters)
+            .iter()
+            .map(text)
+            .collect()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! notices. Whoever runs a job for good uses [`Rules::OURS`].
 
 use crate::connector::{ConnectorError, Sink, Staged};
-use crate::operator::Downstream;
+use crate::operator::{Downstream, LateRow};
 use crate::state::{OperatorState, StateError};
 use lw_graph::OperatorUid;
 use std::collections::BTreeMap;
@@ -18,6 +18,10 @@ pub struct Rules {
     pub seal: fn(&mut dyn Sink) -> Result<Vec<Staged>, ConnectorError>,
     /// What operators have of the rows that sinks are sealed with.
     pub snapshot: fn(&mut Downstream) -> Result<BTreeMap<OperatorUid, OperatorState>, StateError>,
+    /// What operators made of a ticket is with the sinks before it counts as read: no barrier lies between.
+    pub lands_first: bool,
+    /// The rows that came too late, as they are accounted for.
+    pub late: fn(&[LateRow]) -> Vec<LateRow>,
     /// Whether a dead letter is kept already: its offset, and where its partition's letters end.
     pub is_buried: fn(i64, i64) -> bool,
 }
@@ -28,6 +32,8 @@ impl Rules {
         dropped_by: |confirmed, _| confirmed,
         seal: |sink| sink.seal(),
         snapshot: Downstream::snapshot,
+        lands_first: true,
+        late: <[LateRow]>::to_vec,
         is_buried: |offset, end| offset < end,
     };
 }

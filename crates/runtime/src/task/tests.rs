@@ -1,6 +1,8 @@
 //! Whole attempts over a simulated disk, in steps and with threads: a source of timed records, and a table that remembers
 //! every commit. A record's file entry is `[partition, offset]`, so the table can say what is in it twice.
 
+mod state;
+
 use super::stepped::SteppedJob;
 use super::*;
 use crate::chunk::Split;
@@ -8,7 +10,8 @@ use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged
 use crate::job::{InsertSpec, JobSpec};
 use crate::manifest::TableChain;
 use crate::origins::Origin;
-use arrow_array::{RecordBatch, TimestampMicrosecondArray};
+use arrow_array::cast::AsArray;
+use arrow_array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use lw_formats::arrow_schema;
 use lw_graph::{
     Expr, Field, FormatSpec, JobGraph, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec,
@@ -34,6 +37,8 @@ struct World {
     table: Commits,
     /// That of the second sink, where there is one.
     other: Option<Commits>,
+    /// Windows are counted.
+    counts: bool,
     /// Commits whose ids were given out.
     ids: Arc<AtomicU64>,
 }
@@ -161,9 +166,14 @@ impl Sink for MemorySink {
         self.table
     }
     fn write(&mut self, batch: Chunk) -> Result<(), ConnectorError> {
-        let rows = batch.origins.runs().expect("rows of the log").iter();
-        self.rows
-            .extend(rows.map(|at| json!([at.split, at.offset])));
+        match batch.origins.runs() {
+            Some(rows) => {
+                let rows = rows.iter();
+                self.rows
+                    .extend(rows.map(|at| json!([at.split, at.offset])));
+            }
+            None => self.rows.extend(counts(&batch)),
+        }
         Ok(())
     }
     fn dead_letters(&mut self, _: Vec<DeadLetter>) -> Result<(), ConnectorError> {
@@ -181,6 +191,15 @@ impl Sink for MemorySink {
             schema_id: 0,
         }])
     }
+}
+
+/// `[start of the window in milliseconds, count]`
+fn counts(chunk: &Chunk) -> Vec<serde_json::Value> {
+    let counts: &Int64Array = chunk.columns.column(0).as_primitive();
+    let starts: &TimestampMicrosecondArray = chunk.columns.column(1).as_primitive();
+    let rows = starts.values().iter().zip(counts.values());
+    rows.map(|(start, count)| json!([start / 1000, count]))
+        .collect()
 }
 
 impl MemorySink {
@@ -257,6 +276,7 @@ impl World {
             records: Arc::new(Mutex::new(records.iter().map(|p| p.to_vec()).collect())),
             table: Arc::default(),
             other: None,
+            counts: false,
             ids: Arc::default(),
         }
     }
@@ -278,8 +298,18 @@ impl World {
         end: ReadsTo,
         plan: &str,
     ) -> Result<Ended, ConnectorError> {
+        self.attempt_by(storage, end, plan, Rules::OURS)
+    }
+
+    fn attempt_by(
+        &self,
+        storage: &Storage,
+        end: ReadsTo,
+        plan: &str,
+        rules: Rules,
+    ) -> Result<Ended, ConnectorError> {
         let attempt = self.prepared(storage, end, plan);
-        let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS)?;
+        let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, rules)?;
         loop {
             if let Some(ended) = job.ended() {
                 return Ok(ended.clone());
@@ -293,7 +323,10 @@ impl World {
         let tables = std::iter::once(("lake.t", &self.table));
         let tables = tables.chain(self.other.iter().map(|other| ("lake.u", other)));
         let tables: Vec<(&'static str, &Commits)> = tables.collect();
-        let graph = graph(&schema, tables.len());
+        let mut graph = graph(&schema, tables.len());
+        if self.counts {
+            graph = state::counted(graph);
+        }
         let inserts = tables.iter().map(|(table, _)| InsertSpec {
             table: table.to_string(),
             occurrence: 0,
@@ -329,6 +362,7 @@ impl World {
                 next: Vec::new(),
                 ends: Vec::new(),
             }),
+            letters: None,
             flow: Flow::compile(&graph).expect("a tree"),
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),

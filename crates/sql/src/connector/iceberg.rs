@@ -9,7 +9,7 @@ use crate::Result;
 use crate::diagnostic::{Diagnostic, Told};
 use crate::environment::CatalogPlace;
 use crate::parse::Ident;
-use lw_graph::{Field, IcebergSink, Schema};
+use lw_graph::{Field, IcebergSink, LateRows, Schema};
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
@@ -22,6 +22,7 @@ const OWN: &[&str] = &[
     "uri",
     "warehouse",
     "format-version",
+    "lakeward.late",
 ];
 
 /// Options of `CREATE CATALOG … WITH ('type' = 'iceberg')`.
@@ -74,8 +75,15 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         value.unwrap_or_else(|| default.clone())
     };
     let format_version = told.settle(format_version(&options));
+    let late = options.choice("lakeward.late", &["drop", "side-table", "fail"]);
+    let late = match told.settle(late).flatten() {
+        Some(("side-table", _)) => LateRows::SideTable,
+        Some(("fail", _)) => LateRows::Fail,
+        _ => LateRows::Drop,
+    };
     let properties = properties(&options, told);
     Some(IcebergSink {
+        late,
         catalog: catalog?.value.clone(),
         uri: uri?,
         namespace: name("catalog-database", database),

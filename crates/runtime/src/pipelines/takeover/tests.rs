@@ -54,6 +54,7 @@ fn chain(text: &str) -> TableChain {
                     filtered: 0,
                     dead_letters: 0,
                     control: 0,
+                    late: 0,
                 }],
                 ..Pending::default()
             });
@@ -398,6 +399,7 @@ fn what_is_lost_is_accounted_for_by_each_sink_that_does_not_have_it() {
             filtered: 0,
             dead_letters: 0,
             control: 0,
+            late: 0,
         };
         let after = skip(&before, &[lost], || Uuid::from_u128(77));
         after.check();

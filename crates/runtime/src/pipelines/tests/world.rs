@@ -371,6 +371,7 @@ pub(super) fn table() -> SinkSpec {
     SinkSpec::Iceberg(IcebergSink {
         catalog: "c".into(),
         uri: None,
+        late: lw_graph::LateRows::Drop,
         namespace: "lake".into(),
         table: "t".into(),
         warehouse: None,

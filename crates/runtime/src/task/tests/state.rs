@@ -1,0 +1,268 @@
+//! A job with state: windows of ten milliseconds are counted, and the process is gone at every step of a manifest's write.
+
+use super::*;
+use crate::operator::{Downstream, source_watermark};
+use crate::state::{OperatorState, StateError};
+use lw_graph::{
+    AggregateCall, AggregateFunction, OperatorUid, Window, WindowProperty, WindowShape, Windowing,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const SIZE: i64 = 10;
+
+/// Counts the rows of each window, between the watermark and the sinks.
+pub(super) fn counted(graph: JobGraph) -> JobGraph {
+    let window = Window {
+        shape: WindowShape::Tumble { size: SIZE },
+        offset: 0,
+        time: 0,
+        zone: None,
+    };
+    let count = AggregateCall {
+        function: AggregateFunction::Count,
+        arguments: Vec::new(),
+        distinct: false,
+        filter: None,
+        ty: TypeKind::BigInt.not_null(),
+    };
+    let counts = Node {
+        operator: Operator::WindowAggregate {
+            uid: OperatorUid::of("counts"),
+            windowing: Windowing::Assign(window),
+            keys: Vec::new(),
+            aggregates: vec![count],
+            properties: vec![WindowProperty::Start],
+        },
+        inputs: vec![1],
+        schema: Schema::new(vec![
+            Field::new("c", TypeKind::BigInt.not_null()),
+            Field::new("window_start", TypeKind::Timestamp(3).not_null()),
+        ]),
+    };
+    let sinks = graph.nodes[2..].iter().map(|sink| Node {
+        inputs: vec![2],
+        schema: counts.schema.clone(),
+        ..sink.clone()
+    });
+    let sinks: Vec<Node> = sinks.collect();
+    let mut nodes = graph.nodes;
+    nodes.truncate(2);
+    nodes.push(counts);
+    nodes.extend(sinks);
+    JobGraph { nodes }
+}
+
+/// Row by row: `[start, count]` of each window, and the records that came too late.
+fn expected(records: &[&[i64]]) -> (Vec<String>, Vec<(usize, usize)>) {
+    let (mut counts, mut late) = (BTreeMap::new(), Vec::new());
+    let (mut by_split, mut watermark) = (BTreeMap::new(), None);
+    let longest = records.iter().map(|records| records.len()).max();
+    for offset in 0..longest.unwrap_or(0) {
+        let done = (0..records.len()).filter(|split| records[*split].len() <= offset);
+        let done: BTreeSet<u32> = done.map(|split| split as u32).collect();
+        for (split, records_of) in records.iter().enumerate() {
+            watermark = watermark.max(source_watermark(&by_split, records.len(), &done));
+            let Some(time) = records_of.get(offset) else {
+                continue;
+            };
+            let start = time.div_euclid(SIZE) * SIZE;
+            match watermark.is_some_and(|watermark| watermark >= start + SIZE - 1) {
+                true => late.push((split, offset)),
+                false => *counts.entry(start).or_insert(0) += 1,
+            }
+            let known = by_split.entry(split as u32).or_insert(*time);
+            *known = (*known).max(*time);
+        }
+    }
+    let rows = counts.into_iter();
+    let mut rows: Vec<String> = rows.map(|window| json!(window).to_string()).collect();
+    rows.sort();
+    (rows, late)
+}
+
+/// Some windows fire on the way, some at the end; a record of each partition is late.
+const RECORDS: [&[i64]; 2] = [&[1, 12, 25, 3, 38], &[5, 21, 30, 9]];
+
+fn world(sinks: usize) -> World {
+    let mut world = World::new(&RECORDS);
+    world.counts = true;
+    world.other = (sinks == 2).then(Arc::default);
+    world
+}
+
+/// Where a table is not what it has to be.
+fn wrong(world: &World) -> Option<String> {
+    let (rows, late) = expected(&RECORDS);
+    let tables = [&world.table].into_iter().chain(&world.other);
+    for table in tables {
+        let table = table.lock();
+        let files = table.iter().flat_map(|commit| &commit.files);
+        let mut found: Vec<String> = files.map(ToString::to_string).collect();
+        found.sort();
+        if found != rows {
+            return Some(format!("{found:?} instead of {rows:?}"));
+        }
+        let ranges = table.iter().flat_map(|commit| &commit.ranges);
+        let count =
+            |of: fn(&crate::manifest::SplitRange) -> u64| ranges.clone().map(of).sum::<u64>();
+        let counted = (count(|range| range.late), count(|range| range.rows));
+        let all: usize = RECORDS.iter().map(|records| records.len()).sum();
+        if counted != (late.len() as u64, (all - late.len()) as u64) {
+            return Some(format!("(late, in windows) is {counted:?}"));
+        }
+    }
+    None
+}
+
+/// Cuts the power behind each change of the disk in turn; the first time at which something is wrong then, and how many cuts
+/// there were.
+fn kills(sinks: usize, rules: Rules) -> (Option<String>, u32) {
+    let mut kills = 0;
+    for after in 1.. {
+        let world = world(sinks);
+        let storage = world.storage().expect("it opens");
+        world.disk.cause(Trouble::PowerOff { after });
+        let run = |storage: &Storage| {
+            let run = || world.attempt_by(storage, ReadsTo::Bounded, "plan", rules);
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+                Ok(ended) => ended.map_err(|error| error.message),
+                Err(panic) => Err(format!("{:?}", panic.downcast_ref::<String>())),
+            }
+        };
+        let mut ended = run(&storage);
+        drop(storage);
+        let killed = world.disk.is_off();
+        if killed {
+            kills += 1;
+            world.disk.crash();
+            let storage = world.storage().expect("it opens again");
+            ended = run(&storage);
+        }
+        let wrong = match ended {
+            Ok(Ended::Finished) => wrong(&world),
+            other => Some(format!("{other:?}")),
+        };
+        if wrong.is_some() || !killed {
+            return (wrong, kills);
+        }
+    }
+    unreachable!("the last cut comes after everything")
+}
+
+#[test]
+fn a_kill_at_any_step_loses_and_doubles_no_row_of_a_window() {
+    for sinks in [1, 2] {
+        let (wrong, kills) = kills(sinks, Rules::OURS);
+        assert_eq!(wrong, None);
+        assert!(kills >= 10, "only {kills} places to be killed at");
+    }
+}
+
+#[test]
+fn a_late_row_is_counted_and_shown_with_its_record() {
+    let world = world(1);
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    while job.ended().is_none() {
+        job.poll(1).expect("it reads");
+    }
+    let (_, late) = expected(&RECORDS);
+    assert_eq!(late, [(0, 3), (1, 3)]);
+    let status = job.status().get();
+    let shown = status.sinks[0].last_late.iter();
+    let shown = shown.map(|late| (late.partition as usize, late.offset as usize));
+    assert_eq!(shown.collect::<Vec<_>>(), late);
+    assert_eq!(status.sinks[0].late_rows, 2);
+}
+
+/// What each planted mistake is found by.
+fn is_caught(rules: Rules) -> String {
+    let (wrong, _) = kills(1, rules);
+    wrong.expect("the mistake is noticed")
+}
+
+#[test]
+fn a_barrier_inside_of_a_ticket_is_caught() {
+    let found = is_caught(Rules {
+        lands_first: false,
+        ..Rules::OURS
+    });
+    assert!(found.contains("instead of"), "{found}");
+}
+
+#[test]
+fn a_late_row_that_counts_twice_is_caught() {
+    let found = is_caught(Rules {
+        late: |rows| [rows, rows].concat(),
+        ..Rules::OURS
+    });
+    assert!(found.contains("late, in windows"), "{found}");
+}
+
+type States = BTreeMap<OperatorUid, OperatorState>;
+
+fn without_watermark(downstream: &mut Downstream) -> Result<States, StateError> {
+    let mut states = downstream.snapshot()?;
+    states.values_mut().for_each(|state| state.watermark = None);
+    Ok(states)
+}
+
+#[test]
+fn a_watermark_that_is_not_restored_is_caught() {
+    let found = is_caught(Rules {
+        snapshot: without_watermark,
+        ..Rules::OURS
+    });
+    assert!(found.contains("instead of"), "{found}");
+}
+
+fn without_rows(downstream: &mut Downstream) -> Result<States, StateError> {
+    let mut states = downstream.snapshot()?;
+    states.values_mut().for_each(|state| state.sections.clear());
+    Ok(states)
+}
+
+#[test]
+fn state_that_is_lost_is_caught() {
+    let found = is_caught(Rules {
+        snapshot: without_rows,
+        ..Rules::OURS
+    });
+    assert!(found.contains("instead of"), "{found}");
+}
+
+#[test]
+fn a_script_without_the_operator_that_has_state_is_refused() {
+    let mut world = world(1);
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    job.poll(1).expect("it reads");
+    job.checkpoint().expect("it is written down");
+    drop(job);
+    world.counts = false;
+    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+    let error = ended.expect_err("its state would be lost");
+    let uid = OperatorUid::of("counts");
+    assert_eq!(
+        error.message,
+        format!(
+            "the checkpoint has the state of operator {uid}, which the script does not have any more"
+        )
+    );
+}
+
+#[test]
+fn an_insert_cannot_join_others_that_have_state() {
+    let mut world = world(1);
+    let storage = world.storage().expect("it opens");
+    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    world.other = Some(Arc::default());
+    let error = world.attempt(&storage, ReadsTo::Bounded, "plan");
+    assert_eq!(
+        error.expect_err("it would begin elsewhere").message,
+        "an INSERT cannot join others that have the state of aggregates"
+    );
+}
