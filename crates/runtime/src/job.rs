@@ -500,6 +500,7 @@ impl Attempt {
             letters,
             flow,
             outputs,
+            files: store.files(),
             store,
             manifest,
             settings: spec.settings.clone(),

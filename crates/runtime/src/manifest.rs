@@ -258,6 +258,12 @@ impl Manifest {
         astray.or_else(|| self.displaced())
     }
 
+    /// The states of its operators.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &OperatorState> {
+        let state = self.state.iter();
+        state.flat_map(|state| state.operators.values())
+    }
+
     /// Whether a sink was put elsewhere than the state that its rows come from: what it has there is in the state already, or
     /// would never be.
     pub fn is_displaced(&self) -> bool {

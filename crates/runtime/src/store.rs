@@ -8,6 +8,7 @@
 
 use crate::manifest::{Manifest, SplitOffset, SplitRange, Unreadable};
 use crate::pipelines::Disarray;
+use crate::state::StateFiles;
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Hold, Op, Storage, Table};
 use thiserror::Error;
@@ -59,6 +60,11 @@ impl ManifestStore {
         }
     }
 
+    /// The files of the state that it names.
+    pub(crate) fn files(&self) -> StateFiles {
+        StateFiles::of(&self.storage, &String::from_utf8_lossy(&self.key))
+    }
+
     /// The manifest as it was last read or written.
     ///
     /// # Errors
@@ -93,6 +99,7 @@ impl ManifestStore {
     /// As [`ManifestStore::save`].
     pub fn remove(&mut self) -> Result<(), StoreError> {
         self.put(None)?;
+        self.files().keep(std::iter::empty());
         release(&self.storage, &self.key);
         Ok(())
     }

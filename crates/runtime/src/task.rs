@@ -35,6 +35,7 @@ use crate::job::{Control, JobStatus, Settings};
 use crate::manifest::{Manifest, SplitOffset};
 use crate::operator::{Flow, Upstream};
 use crate::queue::{Queue, Wanted};
+use crate::state::StateFiles;
 use crate::store::ManifestStore;
 use committing::Committing;
 use coordinator::{Account, Coordinator, End, Input, Insert};
@@ -105,6 +106,7 @@ pub(crate) struct Attempt {
     /// In the order of the graph's sinks, at least one.
     pub(crate) outputs: Vec<Output>,
     pub(crate) store: ManifestStore,
+    pub(crate) files: StateFiles,
     pub(crate) manifest: Manifest,
     pub(crate) settings: Settings,
     pub(crate) status: Arc<JobStatus>,
@@ -137,8 +139,10 @@ impl Attempt {
             upstream,
             mut downstream,
         } = self.flow;
+        let mut files = self.files;
+        files.keep(self.manifest.states());
         if let Some(state) = &self.manifest.state {
-            downstream.restore(&state.operators)?;
+            downstream.restore(&files.load(&state.operators)?)?;
         }
         let outlets = downstream.outlet_of_sinks();
         for (sink, mut output) in self.outputs.into_iter().enumerate() {
@@ -163,6 +167,7 @@ impl Attempt {
             status: self.status,
             clock: self.clock,
             downstream,
+            files,
             late: LateRecords::new(self.letters),
             new_id: self.new_id,
             publish: self.publish,

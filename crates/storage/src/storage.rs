@@ -2,11 +2,13 @@
 //!
 //! Opening is in `open.rs`, writing in `commit.rs`, reading in `read.rs` and `in_order.rs`, the housekeeping in `upkeep.rs`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use lw_stdx::disk::Disk;
 use uuid::Uuid;
 
 use crate::engine::{Engine, Threads};
@@ -69,6 +71,13 @@ impl Fetched {
 }
 
 impl Storage {
+    /// The folder and its disk: for files that values in the tables name. The log's own names are `lock`, `meta`, `checkpoint` and
+    /// `wal`.
+    pub fn folder(&self) -> (Arc<dyn Disk>, PathBuf) {
+        let folder = &self.engine.folder;
+        (folder.disk.clone(), folder.dir.clone())
+    }
+
     /// 22 characters, the same for the folder's whole life.
     pub fn cluster_id(&self) -> String {
         self.engine.cluster_id.clone()

@@ -187,7 +187,7 @@ impl Sink for IcebergTableSink {
     ) -> Result<(), ConnectorError> {
         let mut late: Vec<(&LateRow, DeadLetter)> = rows.iter().zip(records).collect();
         // Runs of a file are in the order of the log, whatever order the operators found them in.
-        late.sort_by(|(_, a), (_, b)| (a.partition, a.offset).cmp(&(b.partition, b.offset)));
+        late.sort_by_key(|(_, record)| (record.partition, record.offset));
         let origins = late
             .iter()
             .map(|(_, record)| Origin {

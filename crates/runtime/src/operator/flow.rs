@@ -70,7 +70,7 @@ struct Step {
 
 enum Work {
     Source,
-    Watermark(Watermark),
+    Watermark(Box<Watermark>),
     Operator(Box<dyn Operator>),
     Outlet,
 }
@@ -231,9 +231,9 @@ impl Upstream {
             } else {
                 let work = match &node.operator {
                     Op::Source(_) => Work::Source,
-                    Op::Watermark { column, expression } => {
-                        Work::Watermark(Watermark::new(*column, compile(expression)?, marks))
-                    }
+                    Op::Watermark { column, expression } => Work::Watermark(Box::new(
+                        Watermark::new(*column, compile(expression)?, marks),
+                    )),
                     _ => Work::Operator(stateless(&graph.nodes[node.inputs[0]].schema, node)?),
                 };
                 if let Some(guard) = event_time(graph, id) {
@@ -252,14 +252,14 @@ impl Upstream {
 
     fn watermark(&self) -> Option<&Watermark> {
         self.steps.iter().find_map(|step| match &step.work {
-            Work::Watermark(watermark) => Some(watermark),
+            Work::Watermark(watermark) => Some(&**watermark),
             _ => None,
         })
     }
 
     fn watermark_mut(&mut self) -> Option<&mut Watermark> {
         self.steps.iter_mut().find_map(|step| match &mut step.work {
-            Work::Watermark(watermark) => Some(watermark),
+            Work::Watermark(watermark) => Some(&mut **watermark),
             _ => None,
         })
     }
@@ -314,7 +314,7 @@ impl Upstream {
             };
             let current = match &mut step.work {
                 Work::Source => current,
-                Work::Watermark(watermark) => apply(watermark, current)?,
+                Work::Watermark(watermark) => apply(&mut **watermark, current)?,
                 Work::Operator(operator) => apply(&mut **operator, current)?,
                 Work::Outlet => {
                     outlets.push(settled(current)?);

@@ -29,8 +29,55 @@ pub struct StoredSection {
     /// The first of its key groups, and the one behind the last.
     pub groups: (u16, u16),
     pub rows: u64,
-    /// Base64 of the compressed rows.
-    pub inline: String,
+    /// The compressed rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<Bytes>,
+    /// Where they are, when they are too large to stand here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<StateFile>,
+}
+
+/// Bytes as base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Bytes(pub(super) Vec<u8>);
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Bytes {
+        Bytes(bytes)
+    }
+}
+
+impl From<Bytes> for String {
+    fn from(bytes: Bytes) -> String {
+        STANDARD.encode(bytes.0)
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = base64::DecodeError;
+
+    fn try_from(text: String) -> Result<Bytes, base64::DecodeError> {
+        STANDARD.decode(text).map(Bytes)
+    }
+}
+
+/// A file of compressed rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateFile {
+    pub name: String,
+    pub bytes: u64,
+    /// CRC-32C.
+    pub check: u32,
+}
+
+impl StoredSection {
+    /// How many bytes its compressed rows are.
+    pub fn bytes(&self) -> u64 {
+        let inline = self.inline.as_ref().map(|bytes| bytes.0.len() as u64);
+        inline.unwrap_or_else(|| self.file.as_ref().map_or(0, |file| file.bytes))
+    }
 }
 
 impl OperatorState {
@@ -42,7 +89,8 @@ impl OperatorState {
                 name: section.name.clone(),
                 groups: (section.groups.start, section.groups.end),
                 rows: section.rows.num_rows() as u64,
-                inline: STANDARD.encode(encode(&section.rows)?),
+                inline: Some(Bytes(encode(&section.rows)?)),
+                file: None,
             })
         });
         Ok(OperatorState {
@@ -52,12 +100,12 @@ impl OperatorState {
     }
 
     /// # Errors
-    /// When the bytes are damaged.
+    /// When the bytes are damaged, or stand in a file that was not read.
     pub fn decode(&self) -> Result<StateReader, StateError> {
         let sections = self.sections.iter().map(|stored| {
-            let bytes = STANDARD.decode(&stored.inline);
-            let bytes = bytes.map_err(|error| damaged(&stored.name, error))?;
-            let rows = decode(&stored.name, &bytes)?;
+            let bytes = stored.inline.as_ref();
+            let bytes = bytes.ok_or_else(|| damaged(&stored.name, "its file was not read"))?;
+            let rows = decode(&stored.name, &bytes.0)?;
             if rows.num_rows() as u64 != stored.rows {
                 return Err(damaged(
                     &stored.name,
@@ -74,12 +122,9 @@ impl OperatorState {
         Ok(StateReader::new(self.watermark, sections))
     }
 
-    /// Bytes that it takes in a manifest.
-    pub fn bytes(&self) -> usize {
-        self.sections
-            .iter()
-            .map(|section| section.inline.len())
-            .sum()
+    /// How many bytes its compressed rows are.
+    pub fn bytes(&self) -> u64 {
+        self.sections.iter().map(StoredSection::bytes).sum()
     }
 }
 
@@ -148,8 +193,8 @@ mod tests {
     fn damaged_bytes_are_refused() {
         let good = OperatorState::encode(&state()).expect("it can be written");
         let mut torn = good.clone();
-        let half = torn.sections[0].inline.len() / 8 * 4;
-        torn.sections[0].inline.truncate(half);
+        let bytes = torn.sections[0].inline.as_mut().expect("it is no file");
+        bytes.0.truncate(bytes.0.len() / 2);
         let mut short = good.clone();
         short.sections[0].rows += 1;
         for bad in [torn, short] {

@@ -2,17 +2,20 @@
 //!
 //! State stands in sections: Arrow rows under a name of the operator's own, each of a range of key groups. A key is always in
 //! the same one of [`GROUPS`] groups, whatever shards share the work, so state can be given to as many shards as there are.
-//! It is written to the manifest that says which offsets it is of ([`encoded`]).
+//! It is written to the manifest that says which offsets it is of ([`encoded`]), or beside it where it is large ([`files`]).
 
 mod encoded;
+mod files;
 mod group;
 
-pub use encoded::{OperatorState, StoredSection};
+pub use encoded::{OperatorState, StateFile, StoredSection};
+pub(crate) use files::StateFiles;
 pub use group::{GROUPS, HASH, key_group};
 
 use crate::connector::{ConnectorError, ErrorKind};
 use arrow_array::RecordBatch;
 use lw_graph::OperatorUid;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use thiserror::Error;
 
@@ -22,6 +25,9 @@ pub enum StateError {
     /// A bug of ours, or damaged data.
     #[error("{0}")]
     Damaged(String),
+    /// A file of it cannot be written or read.
+    #[error("a file of the state cannot be written or read: {0}")]
+    Disk(String),
     /// No operator of the job has this state.
     #[error(
         "the checkpoint has the state of operator {0}, which the script does not have any more"
@@ -40,12 +46,16 @@ impl From<StateError> for ConnectorError {
         let message = error.to_string();
         match error {
             StateError::Damaged(_) => ConnectorError::new(ErrorKind::Bug, message),
+            StateError::Disk(_) => ConnectorError::new(ErrorKind::Retry, message),
             StateError::Unclaimed(_) => ConnectorError::new(ErrorKind::Fix, message)
                 .detail("What it had of the records that are read already would be lost.")
                 .hint("Run the script with the query that it had, or drop the pipeline and run the new one from the beginning."),
         }
     }
 }
+
+/// The states of a job's operators, by their names.
+pub type States = BTreeMap<OperatorUid, OperatorState>;
 
 /// Rows of an operator's state.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink};
 use crate::job::JobStatus;
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
+use crate::state::StateFiles;
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,6 +55,7 @@ pub(super) struct Driver {
     /// In the order of the graph's sinks.
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) downstream: Downstream,
+    pub(super) files: StateFiles,
     pub(super) late: LateRecords,
     pub(super) store: ManifestStore,
     pub(super) status: Arc<JobStatus>,
@@ -91,7 +93,13 @@ impl Driver {
                         let sinks = self.sinks.iter_mut();
                         let staged = sinks.map(|sink| (self.rules.seal)(&mut **sink));
                         let staged = staged.collect::<Result<_, _>>()?;
-                        let states = (self.rules.snapshot)(&mut self.downstream)?;
+                        let mut states = (self.rules.snapshot)(&mut self.downstream)?;
+                        let Manifest {
+                            generation,
+                            checkpoint_id,
+                            ..
+                        } = *self.coordinator.manifest();
+                        self.files.place(&mut states, generation, checkpoint_id)?;
                         inputs.push_back(Input::Sealed { staged, states });
                     }
                     Action::Save => {
@@ -99,6 +107,7 @@ impl Driver {
                             return Ok(Some(fenced));
                         }
                         if let Some(begun) = sealing.take() {
+                            self.files.keep(self.coordinator.manifest().states());
                             self.show_checkpoint(begun);
                         }
                     }

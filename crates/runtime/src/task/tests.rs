@@ -39,6 +39,8 @@ struct World {
     other: Option<Commits>,
     /// Windows are counted.
     counts: bool,
+    /// All state stands in files.
+    files: bool,
     /// Commits whose ids were given out.
     ids: Arc<AtomicU64>,
 }
@@ -277,6 +279,7 @@ impl World {
             table: Arc::default(),
             other: None,
             counts: false,
+            files: false,
             ids: Arc::default(),
         }
     }
@@ -353,6 +356,10 @@ impl World {
         };
         let store = ManifestStore::open(storage.clone(), &spec.manifest_key());
         let manifest = store.manifest().expect("it can be read");
+        let mut files = store.files();
+        if self.files {
+            files.inline = 0;
+        }
         let ids = self.ids.clone();
         Attempt {
             source: Box::new(TimedSource {
@@ -363,6 +370,7 @@ impl World {
                 ends: Vec::new(),
             }),
             letters: None,
+            files,
             flow: Flow::compile(&graph).expect("a tree"),
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),

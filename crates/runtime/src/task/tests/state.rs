@@ -83,9 +83,9 @@ fn expected(records: &[&[i64]]) -> (Vec<String>, Vec<(usize, usize)>) {
 /// Some windows fire on the way, some at the end; a record of each partition is late.
 const RECORDS: [&[i64]; 2] = [&[1, 12, 25, 3, 38], &[5, 21, 30, 9]];
 
-fn world(sinks: usize) -> World {
+fn world(sinks: usize, files: bool) -> World {
     let mut world = World::new(&RECORDS);
-    world.counts = true;
+    (world.counts, world.files) = (true, files);
     world.other = (sinks == 2).then(Arc::default);
     world
 }
@@ -114,12 +114,27 @@ fn wrong(world: &World) -> Option<String> {
     None
 }
 
+/// Files of a state that no manifest names.
+fn left(world: &World) -> Option<String> {
+    let after = u64::MAX / 2;
+    world.disk.cause(Trouble::PowerOff { after });
+    let storage = world.storage().expect("it opens");
+    let files = world.files_there(&storage);
+    let manifest = world.manifest(&storage);
+    let named: BTreeSet<String> = manifest
+        .states()
+        .flat_map(|state| &state.sections)
+        .filter_map(|section| Some(section.file.as_ref()?.name.clone()))
+        .collect();
+    (files != named).then(|| format!("{files:?} are there, {named:?} are named"))
+}
+
 /// Cuts the power behind each change of the disk in turn; the first time at which something is wrong then, and how many cuts
 /// there were.
-fn kills(sinks: usize, rules: Rules) -> (Option<String>, u32) {
+fn kills(sinks: usize, files: bool, rules: Rules) -> (Option<String>, u32) {
     let mut kills = 0;
     for after in 1.. {
-        let world = world(sinks);
+        let world = world(sinks, files);
         let storage = world.storage().expect("it opens");
         world.disk.cause(Trouble::PowerOff { after });
         let run = |storage: &Storage| {
@@ -139,7 +154,7 @@ fn kills(sinks: usize, rules: Rules) -> (Option<String>, u32) {
             ended = run(&storage);
         }
         let wrong = match ended {
-            Ok(Ended::Finished) => wrong(&world),
+            Ok(Ended::Finished) => wrong(&world).or_else(|| left(&world)),
             other => Some(format!("{other:?}")),
         };
         if wrong.is_some() || !killed {
@@ -151,8 +166,8 @@ fn kills(sinks: usize, rules: Rules) -> (Option<String>, u32) {
 
 #[test]
 fn a_kill_at_any_step_loses_and_doubles_no_row_of_a_window() {
-    for sinks in [1, 2] {
-        let (wrong, kills) = kills(sinks, Rules::OURS);
+    for (sinks, files) in [(1, false), (2, false), (1, true)] {
+        let (wrong, kills) = kills(sinks, files, Rules::OURS);
         assert_eq!(wrong, None);
         assert!(kills >= 10, "only {kills} places to be killed at");
     }
@@ -160,7 +175,7 @@ fn a_kill_at_any_step_loses_and_doubles_no_row_of_a_window() {
 
 #[test]
 fn a_late_row_is_counted_and_shown_with_its_record() {
-    let world = world(1);
+    let world = world(1, false);
     let storage = world.storage().expect("it opens");
     let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
     let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
@@ -178,7 +193,7 @@ fn a_late_row_is_counted_and_shown_with_its_record() {
 
 /// What each planted mistake is found by.
 fn is_caught(rules: Rules) -> String {
-    let (wrong, _) = kills(1, rules);
+    let (wrong, _) = kills(1, false, rules);
     wrong.expect("the mistake is noticed")
 }
 
@@ -234,7 +249,7 @@ fn state_that_is_lost_is_caught() {
 
 #[test]
 fn a_script_without_the_operator_that_has_state_is_refused() {
-    let mut world = world(1);
+    let mut world = world(1, false);
     let storage = world.storage().expect("it opens");
     let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
     let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
@@ -255,7 +270,7 @@ fn a_script_without_the_operator_that_has_state_is_refused() {
 
 #[test]
 fn an_insert_cannot_join_others_that_have_state() {
-    let mut world = world(1);
+    let mut world = world(1, false);
     let storage = world.storage().expect("it opens");
     let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
     assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
@@ -265,4 +280,53 @@ fn an_insert_cannot_join_others_that_have_state() {
         error.expect_err("it would begin elsewhere").message,
         "an INSERT cannot join others that have the state of aggregates"
     );
+}
+
+#[test]
+fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
+    let world = world(1, true);
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    job.poll(1).expect("it reads");
+    job.checkpoint().expect("it is written down");
+    drop(job);
+    let (disk, data) = storage.folder();
+    let name = world.files_there(&storage).into_iter().next();
+    let path = data.join("state").join(name.expect("state is in a file"));
+    let error = || {
+        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+        ended.expect_err("its state is not there").message
+    };
+    lw_stdx::disk::write_atomic(&*disk, &path, b"other bytes").expect("it is written");
+    assert!(error().ends_with("is damaged"));
+    disk.remove(&path).expect("it is there");
+    assert!(error().starts_with("a file of the state cannot be written or read"));
+}
+
+#[test]
+fn a_manifest_that_is_removed_takes_its_files_with_it() {
+    let world = world(1, true);
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    job.poll(1).expect("it reads");
+    job.checkpoint().expect("it is written down");
+    drop(job);
+    assert!(!world.files_there(&storage).is_empty());
+    let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    attempt.store.remove().expect("it is durable");
+    assert!(world.files_there(&storage).is_empty());
+}
+
+impl World {
+    fn files_there(&self, storage: &Storage) -> BTreeSet<String> {
+        let (disk, data) = storage.folder();
+        let files = disk.list(&data.join("state")).unwrap_or_default();
+        files.into_iter().map(|entry| entry.name).collect()
+    }
+
+    fn manifest(&self, storage: &Storage) -> Manifest {
+        self.prepared(storage, ReadsTo::Bounded, "plan").manifest
+    }
 }
