@@ -5,7 +5,7 @@
 //! | `GET /healthz` | `{"status":"ok"}` once everything serves; 503 while writes are blocked |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /api/v1/status` | addresses, version, pid |
-//! | `POST /api/v1/pipelines` | submit `{name, file, sql, replace, adopt}` |
+//! | `POST /api/v1/pipelines` | submit `{name, file, sql, replace, adopt, drop_state}` |
 //! | `GET /api/v1/pipelines[/NAME]` | list, show |
 //! | `POST /api/v1/pipelines/NAME/stop`, `…/resume` | `resume` takes `{adopt}` |
 //! | `DELETE /api/v1/pipelines/NAME` | drop |

@@ -62,6 +62,8 @@ impl From<PipelineError> for Refusal {
             | PipelineError::ForeignMarker { .. }
             | PipelineError::CannotRewind { .. }
             | PipelineError::HasState { .. }
+            | PipelineError::WouldDropState { .. }
+            | PipelineError::NoState { .. }
             | PipelineError::Unreadable { .. } => 409,
             PipelineError::Connector(error) if error.kind == ErrorKind::Retry => 503,
             PipelineError::Nothing | PipelineError::Connector(_) => 400,

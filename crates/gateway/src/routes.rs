@@ -100,6 +100,8 @@ struct Submit {
     replace: bool,
     #[serde(default)]
     adopt: bool,
+    #[serde(default)]
+    drop_state: Vec<String>,
 }
 
 async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) -> Answer {
@@ -122,11 +124,14 @@ async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) ->
             settings: planned.settings,
             replace: request.replace,
             adopt: request.adopt,
+            drop_state: request.drop_state,
         };
+        let state = parts.pipelines.state_plan(&submission)?;
         let outcome = parts.pipelines.submit(submission)?;
         Ok(Json(json!({
             "pipeline": planned.name,
             "outcome": outcome,
+            "state": state,
             "explanations": planned.explanations,
             "notices": planned.notices,
         })))

@@ -171,6 +171,9 @@ pub struct Run {
     /// Go on at the offsets that another pipeline's marker in the table names.
     #[arg(long)]
     pub adopt: bool,
+    /// Let go what an operator has counted that the new script does not have any more; the refusal says its UID.
+    #[arg(long, value_name = "UID")]
+    pub drop_state: Vec<String>,
     /// Without a server at --server, one is started on this folder.
     #[arg(long, default_value = "./lakeward-data")]
     pub data_dir: PathBuf,

@@ -17,6 +17,7 @@ mod error;
 mod plan;
 mod planned;
 mod record;
+mod state;
 pub mod takeover;
 mod view;
 mod words;
@@ -26,6 +27,7 @@ pub use arrange::Disarray;
 pub use error::{PipelineError, offsets_text};
 pub use plan::{PlannedScript, Planner};
 pub use planned::{PlannedInsert, PlannedJob, query_id};
+pub use state::{Fate, StateFate};
 pub use view::View;
 pub use words::Word;
 pub use writers::Writer;
@@ -56,6 +58,8 @@ pub struct Submission {
     pub replace: bool,
     /// Go on at the marker that another pipeline left in the table.
     pub adopt: bool,
+    /// Uids of operators that the new text does not have, and whose state is to be dropped.
+    pub drop_state: Vec<String>,
 }
 
 /// What became of a submission.
@@ -184,6 +188,9 @@ impl Pipelines {
         if !submission.adopt {
             self.refuse_foreign_markers(&record)?;
         }
+        if let Some(existing) = &existing {
+            self.refuse_loss(existing, &record, &submission.drop_state)?;
+        }
         let was_running = self.halt(&record.name);
         let taken = self.take_over(&record, submission.adopt);
         if let (Err(_), Some(existing)) = (&taken, &existing)
@@ -206,7 +213,7 @@ impl Pipelines {
             let prepared = self.prepare(record, Word::Adopt)?;
             self.carry_out(record, prepared)?;
         }
-        self.save(record)
+        self.save_without_lost_state(record)
     }
 
     /// What an `INSERT` that is in the script no more has not read need not be kept for it. Its manifest stays: should the

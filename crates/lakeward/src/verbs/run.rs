@@ -100,6 +100,7 @@ fn submit(client: &Client, args: &Run, sql: &str) -> anyhow::Result<Value> {
         "sql": sql,
         "replace": args.replace,
         "adopt": args.adopt,
+        "drop_state": args.drop_state,
     });
     let submitted = client
         .post("/api/v1/pipelines", &body)
@@ -107,10 +108,29 @@ fn submit(client: &Client, args: &Run, sql: &str) -> anyhow::Result<Value> {
     for notice in submitted["notices"].as_array().into_iter().flatten() {
         eprintln!("{}", text(notice));
     }
+    for fate in submitted["state"].as_array().into_iter().flatten() {
+        eprintln!("{}", state_line(fate));
+    }
     for explanation in submitted["explanations"].as_array().into_iter().flatten() {
         say(text(explanation));
     }
     Ok(submitted)
+}
+
+/// What becomes of an operator's state: `state of WindowAggregate 0123456789abcdef (lake.t): kept`.
+fn state_line(fate: &Value) -> String {
+    let tables = fate["tables"].as_array().into_iter().flatten();
+    let tables = tables.map(text).collect::<Vec<String>>().join(", ");
+    let what = match fate["fate"].as_str() {
+        Some("kept") => "kept",
+        Some("dropped") => "dropped",
+        Some("begins_empty") => {
+            "begins empty where the reading goes on: its first windows miss what is read already"
+        }
+        _ => "new",
+    };
+    let (operator, uid) = (text(&fate["operator"]), text(&fate["uid"]));
+    format!("state of {operator} {uid} ({tables}): {what}")
 }
 
 /// With `-o json` a refusal is data too: `{"error": {…}}`, where each message has its file, line and column.

@@ -9,9 +9,10 @@
 
 use super::record::Record;
 use crate::job::manifest_key;
-use crate::manifest::{Manifest, SplitState, Unreadable};
+use crate::manifest::{Manifest, SplitState, State, Unreadable};
 use crate::store::StoreError;
 use bytes::Bytes;
+use lw_graph::OperatorUid;
 use lw_storage::{CommitError, Expect, Op, Storage, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -22,6 +23,8 @@ pub(super) struct Wanted {
     pub(super) key: String,
     /// By what manifests call them.
     pub(super) sinks: Vec<String>,
+    /// Its operators with state.
+    pub(super) states: BTreeSet<OperatorUid>,
 }
 
 /// Why manifests cannot be brought into the shape that the script's jobs need.
@@ -37,6 +40,8 @@ pub enum Disarray {
         one: String,
         other: String,
     },
+    #[error("{sink} stands elsewhere than others of its job, which have the state of aggregates")]
+    State { sink: String },
     #[error("where {sink} stands may be in a checkpoint that cannot be read: {why}")]
     Hidden { sink: String, why: Unreadable },
 }
@@ -48,6 +53,9 @@ impl Disarray {
             Disarray::Twice { .. } => "This is a bug; please report it with the server's log.",
             Disarray::Topics { .. } => {
                 "Give each of the INSERTs a scan of its own, outside of one statement set."
+            }
+            Disarray::State { .. } => {
+                "Give the INSERT a pipeline of its own, or drop the pipeline and run the whole script anew."
             }
             Disarray::Hidden { .. } => {
                 "Start the version of Lakeward that wrote it, or give the INSERT another pipeline."
@@ -169,7 +177,8 @@ fn arrange(
             before.len() == sinks.len() && before.iter().all(|sink| sinks.contains(&&***sink));
         if !same {
             let parts = sinks.iter().map(|sink| (*sink, holders[sink].1));
-            changes.insert(key.clone(), gather(parts)?);
+            let job = wanted.iter().find(|job| job.key == *key);
+            changes.insert(key.clone(), gather(parts, job)?);
         }
     }
     let emptied = holders.values().map(|(key, _)| *key);
@@ -225,19 +234,63 @@ fn refuse_hidden(
 /// The manifest that reads for all of these sinks, each taken from the manifest that holds it; `None` without any.
 ///
 /// What it has of the reading itself is what holds for all of them: reading goes on where the least has come to.
+///
+/// State goes with each sink behind it. Where another one of them goes elsewhere, whatever operators the job does not have are
+/// with that one; otherwise they stay, for whoever decides that they are to be dropped.
 fn gather<'a>(
     parts: impl Iterator<Item = (&'a str, &'a Manifest)>,
+    job: Option<&Wanted>,
 ) -> Result<Option<Manifest>, Disarray> {
     let mut gathered: Option<Manifest> = None;
+    let mut behind: BTreeSet<&String> = BTreeSet::new();
+    let mut last = "";
     for (sink, from) in parts {
         let mut part = from.clone();
         part.sinks.retain(|name, _| name == sink);
+        part.state = part.state.filter(|state| state.sinks.contains(sink));
+        if let Some(state) = &mut part.state {
+            state.sinks.retain(|name| name == sink);
+            behind.extend(from.state.iter().flat_map(|state| &state.sinks));
+        }
         gathered = Some(match gathered {
             None => part,
             Some(others) => together(others, part, sink)?,
         });
+        last = sink;
+    }
+    let Some(manifest) = &mut gathered else {
+        return Ok(None);
+    };
+    if let (Some(state), Some(job)) = (&mut manifest.state, job)
+        && !behind.iter().all(|sink| state.sinks.contains(*sink))
+    {
+        state.operators.retain(|uid, _| job.states.contains(uid));
+    }
+    if manifest.is_displaced() {
+        let sink = last.to_string();
+        return Err(Disarray::State { sink });
     }
     Ok(gathered)
+}
+
+/// The state behind all of these sinks, of the same offsets.
+fn states_together(
+    one: Option<State>,
+    other: Option<State>,
+    sink: &str,
+) -> Result<Option<State>, Disarray> {
+    let (mut one, other) = match (one, other) {
+        (Some(one), Some(other)) => (one, other),
+        (one, other) => return Ok(one.or(other)),
+    };
+    let differs = |(uid, state)| one.operators.get(uid).is_some_and(|known| known != state);
+    if one.at != other.at || other.operators.iter().any(differs) {
+        let sink = sink.to_string();
+        return Err(Disarray::State { sink });
+    }
+    one.sinks.extend(other.sinks);
+    one.operators.extend(other.operators);
+    Ok(Some(one))
 }
 
 fn together(one: Manifest, other: Manifest, sink: &str) -> Result<Manifest, Disarray> {
@@ -277,6 +330,8 @@ fn together(one: Manifest, other: Manifest, sink: &str) -> Result<Manifest, Disa
             .map(|(one, other)| one.min(other)),
         splits,
         sinks: one.sinks.into_iter().chain(other.sinks).collect(),
+        marked: one.marked.min(other.marked),
+        state: states_together(one.state, other.state, sink)?,
         ..Manifest::new(one.pipeline)
     })
 }

@@ -1,6 +1,7 @@
 //! Why a request about a pipeline is refused, with something to type.
 
 use super::record::Unreadable;
+use super::state::StateFate;
 use super::takeover::Refusal;
 use crate::connector::ConnectorError;
 use crate::manifest::SplitOffset;
@@ -29,6 +30,16 @@ pub enum PipelineError {
         "pipeline '{name}' has the state of aggregates, which is of the offsets that it stands at"
     )]
     HasState { name: String },
+    #[error("the new script would drop what pipeline '{name}' has counted")]
+    WouldDropState {
+        name: String,
+        dropped: Vec<StateFate>,
+    },
+    #[error("the new script drops no state of operator '{uid}'")]
+    NoState {
+        uid: String,
+        dropped: Vec<StateFate>,
+    },
     #[error("pipeline '{name}' cannot be read: {reason}")]
     Unreadable { name: String, reason: String },
     #[error("the script has no INSERT INTO, so there is nothing to run")]
@@ -61,6 +72,9 @@ impl PipelineError {
             PipelineError::ForeignMarker { .. } => "Add --adopt to go on at the marker's offsets, or write to another table.".into(),
             PipelineError::Unreadable { name, .. } => format!("Start the version of Lakeward that wrote it. `lakeward pipeline drop {name}` gives the name and its tables free."),
             PipelineError::HasState { .. } => "What its windows have counted cannot be taken back or passed over. Drop the pipeline (`lakeward pipeline drop`) and run its script anew, into another table or after emptying this one.".into(),
+            PipelineError::WouldDropState { dropped, .. } => format!("Add {} to let it go: what takes its place begins empty where the pipeline stands. Or leave the query as it is, and give the new one a table and a pipeline of its own.", flags(dropped)),
+            PipelineError::NoState { dropped, .. } if dropped.is_empty() => "Leave --drop-state out.".into(),
+            PipelineError::NoState { dropped, .. } => format!("It drops {}.", flags(dropped)),
             PipelineError::CannotRewind { name, .. } => format!("`lakeward pipeline resume {name} --adopt` goes on without reading them again."),
             PipelineError::Connector(error) => error.hint.clone(),
             PipelineError::Nothing => "Add an INSERT INTO … SELECT statement, or use `lakeward sql -e` for a query.".into(),
@@ -77,6 +91,20 @@ impl PipelineError {
                 "The table ends at {}. A new pipeline would write those records a second time.",
                 offsets_text(ends)
             ),
+            PipelineError::WouldDropState { dropped, .. } => {
+                let lost = dropped.iter().map(|it| {
+                    format!(
+                        "{} {}, which fills {}",
+                        it.operator,
+                        it.uid,
+                        it.tables.join(", ")
+                    )
+                });
+                let lost = lost.collect::<Vec<String>>().join("; ");
+                format!(
+                    "The script has no operator any more for the state of {lost}: its open windows would be lost with all that is read already."
+                )
+            }
             PipelineError::Unreadable { .. } => {
                 "Its record and its checkpoints are kept as they are.".into()
             }
@@ -85,6 +113,12 @@ impl PipelineError {
             _ => String::new(),
         }
     }
+}
+
+/// `--drop-state 0123456789abcdef --drop-state …`
+fn flags(dropped: &[StateFate]) -> String {
+    let flags = dropped.iter().map(|it| format!("--drop-state {}", it.uid));
+    flags.collect::<Vec<String>>().join(" ")
 }
 
 /// `topic[0]@5, topic[1]@7`, shortened after eight partitions.

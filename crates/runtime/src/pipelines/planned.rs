@@ -8,7 +8,7 @@ use super::plan::{FNV_OFFSET, fnv, plan_id};
 use crate::connector::NamedSink;
 use crate::job::{InsertSpec, manifest_key};
 use crate::manifest::sink_name;
-use lw_graph::{JobGraph, SinkSpec};
+use lw_graph::{JobGraph, Operator, OperatorUid, SinkSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -57,6 +57,14 @@ impl PlannedInsert {
     }
 }
 
+/// The operators of a graph that have state, with what they are called. One that several sinks need is there once, and in each of
+/// the `INSERT`s by itself under the same uid.
+pub(super) fn states_of(graph: &JobGraph) -> Vec<(&'static str, OperatorUid)> {
+    let operators = graph.nodes.iter().map(|node| &node.operator);
+    let operators = operators.filter(|operator| operator.state().is_some());
+    operators.filter_map(Operator::windowed).collect()
+}
+
 impl PlannedJob {
     /// The key of the job's manifest, which is that of its first sink.
     ///
@@ -76,6 +84,11 @@ impl PlannedJob {
         let inserts = self.inserts.iter();
         let named = inserts.map(|insert| (&*insert.table, insert.occurrence));
         NamedSink::all(&self.graph, named)
+    }
+
+    /// Its operators with state, with what they are called.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&'static str, OperatorUid)> {
+        states_of(&self.graph).into_iter()
     }
 
     /// The tables that it fills. What is printed or dropped is nobody's.

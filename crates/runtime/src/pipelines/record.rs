@@ -74,8 +74,12 @@ impl Record {
 
     /// Durable when it returns.
     pub(super) fn save(&self, storage: &Storage) -> Result<(), CommitError> {
-        let op = put(&self.name, Some(self.to_bytes()), Expect::Any);
-        storage.commit_blocking(vec![op]).map(|_| ())
+        storage.commit_blocking(vec![self.put()]).map(|_| ())
+    }
+
+    /// What [`Record::save`] does, for a frame that has more in it.
+    pub(super) fn put(&self) -> Op {
+        put(&self.name, Some(self.to_bytes()), Expect::Any)
     }
 
     /// Writes down that all of a bounded pipeline is read, unless its user has decided something else meanwhile.
@@ -117,6 +121,7 @@ impl Record {
         let wanted = self.jobs.iter().map(|job| Wanted {
             key: job.manifest_key(self.id),
             sinks: job.inserts.iter().map(PlannedInsert::sink_name).collect(),
+            states: job.states().map(|(_, uid)| uid).collect(),
         });
         wanted.collect()
     }

@@ -3,4 +3,5 @@
 mod inserts;
 mod life;
 mod records;
+mod state;
 mod world;

@@ -1,7 +1,9 @@
 //! What becomes of manifests, told in text: `a: a@30 b@10` is a manifest under the key `k/a` whose sinks `a` and `b` stand there.
+//! `a: a@30 b@30 +a,b=x,y` has the state of the operators `x` and `y` too, which both are behind; a job `a b +x` has operator `x`.
 
 use super::*;
 use crate::manifest::{Place, SplitOffset};
+use crate::state::OperatorState;
 
 fn at(next: i64) -> SplitOffset {
     SplitOffset {
@@ -29,6 +31,14 @@ fn manifest(text: &str) -> (String, Result<Manifest, Unreadable>) {
     let (key, sinks) = text.split_once(':').expect("key: sinks");
     let mut manifest = Manifest::new(Uuid::nil());
     for sink in sinks.split_whitespace() {
+        if let Some(state) = sink.strip_prefix('+') {
+            let (sinks, operators) = state.split_once('=').expect("sinks=operators");
+            let sinks = sinks.split(',').map(ToString::to_string).collect();
+            let operators = operators.split(',').map(OperatorUid::of);
+            let operators = operators.map(|uid| (uid, OperatorState::default()));
+            manifest.state = Some(State::new(manifest.position(), sinks, operators.collect()));
+            continue;
+        }
         let (sink, next) = sink.split_once('@').expect("sink@offset");
         manifest.stand_at(sink, &[at(next.parse().expect("an offset"))]);
     }
@@ -36,9 +46,14 @@ fn manifest(text: &str) -> (String, Result<Manifest, Unreadable>) {
 }
 
 fn wanted(jobs: &[&str]) -> Vec<Wanted> {
-    let job = |sinks: &&str| Wanted {
-        key: key_of(sinks.split(' ').next().expect("a sink")),
-        sinks: sinks.split(' ').map(ToString::to_string).collect(),
+    let job = |job: &&str| {
+        let (sinks, states) = job.split_once(" +").unwrap_or((job, ""));
+        let states = states.split(',').filter(|name| !name.is_empty());
+        Wanted {
+            key: key_of(sinks.split(' ').next().expect("a sink")),
+            sinks: sinks.split(' ').map(ToString::to_string).collect(),
+            states: states.map(OperatorUid::of).collect(),
+        }
     };
     jobs.iter().map(job).collect()
 }
@@ -59,8 +74,14 @@ fn changed(stored: &[&str], jobs: &[&str]) -> String {
             format!("{name}@{}", split.written_until)
         });
         let sinks: Vec<String> = sinks.collect();
+        let state = manifest.state.as_ref().map_or_else(String::new, |state| {
+            let sinks: Vec<&str> = state.sinks.iter().map(String::as_str).collect();
+            let of = |name: &&&str| state.operators.contains_key(&OperatorUid::of(name));
+            let operators: Vec<&str> = ["x", "y", "z"].iter().filter(of).copied().collect();
+            format!(" +{}={}", sinks.join(","), operators.join(","))
+        });
         format!(
-            "{key}: {} from {}",
+            "{key}: {} from {}{state}",
             sinks.join(" "),
             manifest.position()[0].next
         )
@@ -99,6 +120,51 @@ fn inserts_that_part_go_on_where_each_of_them_is() {
     assert_eq!(
         changed(&["a: a@30 b@10", "c: c@20"], &["b c", "a"]),
         "k/a: a@30 from 30; k/b: b@10 c@20 from 10; k/c goes"
+    );
+}
+
+#[test]
+fn state_goes_with_the_sinks_behind_it() {
+    // What has none leaves it, and what is behind it takes it along.
+    assert_eq!(
+        changed(&["a: a@30 b@30 +a=x"], &["a +x", "b"]),
+        "k/a: a@30 from 30 +a=x; k/b: b@30 from 30"
+    );
+    assert_eq!(
+        changed(&["b: b@30 a@30 +a=x"], &["a +x", "b"]),
+        "k/a: a@30 from 30 +a=x; k/b: b@30 from 30"
+    );
+    // Two that part have each what its job has an operator for; one that is in no job keeps all.
+    assert_eq!(
+        changed(&["a: a@30 b@30 +a,b=x,y"], &["a +x", "b +x,y"]),
+        "k/a: a@30 from 30 +a=x; k/b: b@30 from 30 +b=x,y"
+    );
+    assert_eq!(
+        changed(&["a: a@30 b@30 +a,b=x,y"], &["a +x"]),
+        "k/a: a@30 from 30 +a=x; k/b: b@30 from 30 +b=x,y"
+    );
+    // And come together again.
+    assert_eq!(
+        changed(&["a: a@30 +a=x", "b: b@30 +b=x,y"], &["a b +x,y"]),
+        "k/a: a@30 b@30 from 30 +a,b=x,y; k/b goes"
+    );
+    // A job that has an operator no more does not lose its state here: whoever submits it is asked.
+    assert_eq!(changed(&["a: a@30 +a=x"], &["a +y"]), "");
+}
+
+#[test]
+fn sinks_elsewhere_do_not_come_to_state() {
+    assert_eq!(
+        changed(&["a: a@30 +a=x", "b: b@10"], &["a b +x"]),
+        "b stands elsewhere than others of its job, which have the state of aggregates"
+    );
+    assert_eq!(
+        changed(&["a: a@30 +a=x", "b: b@40 +b=y"], &["b a +x,y"]),
+        "a stands elsewhere than others of its job, which have the state of aggregates"
+    );
+    assert_eq!(
+        changed(&["a: a@30 +a=x", "b: b@30"], &["a b +x"]),
+        "k/a: a@30 b@30 from 30 +a=x; k/b goes"
     );
 }
 

@@ -288,6 +288,7 @@ pub(super) fn submission(bounded: bool) -> Submission {
         settings: BTreeMap::new(),
         replace: false,
         adopt: false,
+        drop_state: Vec::new(),
     }
 }
 
