@@ -121,6 +121,9 @@ def test_another_cluster_is_read_exactly_once_over_kills_on_both_sides(serve, fo
     assert found == [(5000, 5000, 5000, 4999)]
 
     ends = tables.query(server.catalog, "SELECT part, max(pos) + 1 FROM ice.shop.events GROUP BY part")
+    # It reads the other cluster again.
+    report = server.audit("shop.events")
+    assert report["ok"] and report["totals"]["rows"] == 5000, report
     wait_until(lambda: committed(other, "lake") == {("events", part): end for part, end in ends}, "the group's offsets over there")
     # Not a topic of this server's own, and no group of its own either.
     assert "events" not in server.ok("topic", "list")

@@ -1,5 +1,6 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
+use crate::DatagenSource;
 use crate::{AggregateCall, Expr, Frame, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
 use crate::{Window, WindowProperty, WindowShape, Windowing};
 use serde::{Deserialize, Serialize};
@@ -113,6 +114,49 @@ impl Operator {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SourceSpec {
     Kafka(KafkaSource),
+    Datagen(DatagenSource),
+}
+
+impl SourceSpec {
+    /// The table's name as the script has it.
+    pub fn table(&self) -> &str {
+        match self {
+            SourceSpec::Kafka(source) => &source.table,
+            SourceSpec::Datagen(source) => &source.table,
+        }
+    }
+
+    /// What its splits are of: topics, or the table that is made up.
+    pub fn topics(&self) -> Vec<String> {
+        match self {
+            SourceSpec::Kafka(source) => source.topics.clone(),
+            SourceSpec::Datagen(source) => vec![source.table.clone()],
+        }
+    }
+
+    /// Under which offsets are published, where the script says so.
+    pub fn group_id(&self) -> Option<&String> {
+        match self {
+            SourceSpec::Kafka(source) => source.group_id.as_ref(),
+            SourceSpec::Datagen(_) => None,
+        }
+    }
+
+    /// The columns that are read and not metadata, in the order of the DDL.
+    pub fn value_schema(&self) -> &Schema {
+        match self {
+            SourceSpec::Kafka(source) => &source.value_schema,
+            SourceSpec::Datagen(source) => &source.value_schema,
+        }
+    }
+
+    /// Says which columns it gives.
+    pub fn set_columns(&mut self, columns: Vec<SourceColumn>) {
+        match self {
+            SourceSpec::Kafka(source) => source.columns = columns,
+            SourceSpec::Datagen(source) => source.columns = columns,
+        }
+    }
 }
 
 /// A table over Kafka topics (`'connector' = 'kafka'`).

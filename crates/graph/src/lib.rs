@@ -14,6 +14,7 @@
 //! Layer L0.
 
 mod aggregate;
+mod datagen;
 mod expr;
 mod function;
 mod job;
@@ -24,6 +25,7 @@ mod value;
 mod window;
 
 pub use aggregate::{AggregateCall, AggregateFunction};
+pub use datagen::{DatagenSource, Generator};
 pub use expr::{BadSteps, Expr};
 pub use function::{
     Definition, Family, Function, MISSING, Missing, SignatureError, Syntax, UnknownFunction,

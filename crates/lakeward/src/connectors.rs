@@ -2,6 +2,7 @@
 
 use crate::config::{CatalogPlace, Config};
 use lw_broker::Broker;
+use lw_connectors::datagen::{self, Datagen};
 use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog, RemoteLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
 use lw_graph::{IcebergSink, KafkaSource, SinkSpec, SourceSpec};
@@ -18,7 +19,7 @@ use lw_runtime::manifest::SplitOffset;
 use lw_schemas::SchemaLookup;
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
-use lw_storage::source::{LogSource, SourceError};
+use lw_storage::source::{LogSource, SourceError, TopicBounds};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -93,6 +94,30 @@ impl Wiring {
         remote
     }
 
+    /// A topic as the table's log has it now; none where it is not there. Without a table it is this server's own.
+    ///
+    /// # Errors
+    /// When a cluster elsewhere cannot be asked.
+    pub fn look(
+        &self,
+        source: Option<&SourceSpec>,
+        topic: &str,
+    ) -> Result<Option<TopicBounds>, SourceError> {
+        let topics = [topic.to_string()];
+        let found = match source {
+            Some(SourceSpec::Kafka(kafka)) if self.config.is_elsewhere(&kafka.bootstrap) => {
+                RemoteLog::new(&kafka.bootstrap).look(&topics)
+            }
+            Some(SourceSpec::Datagen(made_up)) => return Ok(Some(datagen::bounds(made_up))),
+            _ => self.storage.look(&topics),
+        };
+        match found {
+            Ok(mut found) => Ok(found.pop()),
+            Err(SourceError::UnknownTopic { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Lines from number `from` on, and the number to ask for next.
     pub fn printed(&self, pipeline: &str, from: u64) -> (Vec<String>, u64) {
         let printed = self.printed.lock();
@@ -164,7 +189,12 @@ impl EmbeddedLog for Log {
 
 impl Connectors for Wiring {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
-        let SourceSpec::Kafka(kafka) = spec;
+        let kafka = match spec {
+            SourceSpec::Kafka(kafka) => kafka,
+            SourceSpec::Datagen(made_up) => {
+                return Ok(Box::new(Datagen::new(made_up, self.clock.clone())));
+            }
+        };
         let altered = self.counters(group, &kafka.table);
         let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
         Ok(Box::new(EmbeddedKafka::new(
@@ -349,7 +379,12 @@ impl Wiring {
         spec: &SourceSpec,
         group: &str,
     ) -> Result<Box<dyn Source>, ConnectorError> {
-        let SourceSpec::Kafka(kafka) = spec;
+        let kafka = match spec {
+            SourceSpec::Kafka(kafka) => kafka,
+            SourceSpec::Datagen(made_up) => {
+                return Ok(Box::new(Datagen::new(made_up, self.clock.clone())));
+            }
+        };
         let uncounted = Arc::default();
         let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
         Ok(Box::new(EmbeddedKafka::new(

@@ -40,9 +40,10 @@ pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
     places.sort();
     let job = |mut job: lw_sql::Job| {
         job.inserts.sort_by_key(|insert| insert.sink);
-        let group = job.graph.sources().find_map(|source| match source {
-            lw_graph::SourceSpec::Kafka(kafka) => kafka.group_id.clone(),
-        });
+        let group = job
+            .graph
+            .sources()
+            .find_map(|source| source.group_id().cloned());
         let shared = job.inserts.len() > 1;
         let insert = |insert: JobInsert| {
             let earlier = |(at, table): &&(usize, String)| {

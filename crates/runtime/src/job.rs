@@ -261,9 +261,7 @@ impl JobSpec {
     fn topics(&self) -> Vec<String> {
         self.graph
             .sources()
-            .flat_map(|source| match source {
-                lw_graph::SourceSpec::Kafka(kafka) => kafka.topics.clone(),
-            })
+            .flat_map(lw_graph::SourceSpec::topics)
             .collect()
     }
 

@@ -4,6 +4,7 @@
 //! does not exist here and its promise holds anyway; a notice says so), or not supported yet. An option in no table is unknown,
 //! and the nearest one is named.
 
+mod datagen;
 mod format;
 mod iceberg;
 mod kafka;
@@ -19,7 +20,7 @@ use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Environment;
 use crate::parse::OptionText;
 use crate::suggest::did_you_mean;
-use lw_graph::{KafkaSource, MetadataKey, SinkSpec};
+use lw_graph::{MetadataKey, SinkSpec, SourceSpec};
 
 /// What a source of the plan needs to know besides the table.
 pub(crate) struct Use<'a> {
@@ -31,13 +32,12 @@ pub(crate) struct Use<'a> {
     pub env: &'a dyn Environment,
 }
 
-const CONNECTORS: &[&str] = &["kafka", "iceberg", "print", "blackhole"];
+const CONNECTORS: &[&str] = &["kafka", "datagen", "iceberg", "print", "blackhole"];
 
 /// Connectors that Flink has.
 const NOT_YET: &[&str] = &[
     "upsert-kafka",
     "filesystem",
-    "datagen",
     "jdbc",
     "faker",
     "hive",
@@ -57,10 +57,15 @@ const NOT_YET: &[&str] = &[
 ///
 /// # Errors
 /// Where there is none. Everything wrong with the options is told, which leaves an error that was told before.
-pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<KafkaSource> {
+pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<SourceSpec> {
     let (connector, span) = connector_of(used)?;
     match connector.as_str() {
-        "kafka" => whole(told, used.span, |told| kafka::source(used, told)),
+        "kafka" => whole(told, used.span, |told| {
+            kafka::source(used, told).map(SourceSpec::Kafka)
+        }),
+        "datagen" => whole(told, used.span, |told| {
+            datagen::source(used, told).map(SourceSpec::Datagen)
+        }),
         "iceberg" => Err(Diagnostic::unsupported(
             used.span,
             "reading an Iceberg table in a pipeline is",
@@ -87,6 +92,11 @@ pub(crate) fn sink(used: &Use<'_>, told: &mut Told) -> Result<SinkSpec> {
         }),
         "print" => whole(told, used.span, |told| Some(print::print(used, told))),
         "blackhole" => whole(told, used.span, |told| Some(print::blackhole(used, told))),
+        "datagen" => {
+            let message = format!("table '{}' cannot be written", used.table.path.object);
+            Err(Diagnostic::error("connector", used.span, message)
+                .detail("'connector' = 'datagen' only makes rows up."))
+        }
         "kafka" => Err(Diagnostic::unsupported(used.span, "writing to a Kafka topic from a pipeline is")
             .hint("run this script on an Apache Flink cluster, or write to a table with 'connector' = 'iceberg'")),
         other => Err(refuse_connector(other, span)),
@@ -95,7 +105,7 @@ pub(crate) fn sink(used: &Use<'_>, told: &mut Told) -> Result<SinkSpec> {
 
 /// Checks the options of a table of which it is not known whether it is read or written.
 pub(crate) fn check(used: &Use<'_>, told: &mut Told) {
-    let reads = matches!(connector_of(used), Ok((connector, _)) if connector == "kafka");
+    let reads = matches!(connector_of(used), Ok((connector, _)) if connector == "kafka" || connector == "datagen");
     let checked = if reads {
         source(used, told).map(drop)
     } else {

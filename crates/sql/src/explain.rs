@@ -3,7 +3,8 @@
 //! One operator per line, the sink first and its input below it, as Flink prints a plan.
 
 use lw_graph::{
-    CsvSpec, FormatSpec, JobGraph, KafkaSource, Node, NodeId, Operator, SinkSpec, SourceColumn,
+    CsvSpec, DatagenSource, FormatSpec, Generator, JobGraph, KafkaSource, Node, NodeId, Operator,
+    SinkSpec, SourceColumn, TypeKind,
 };
 use lw_graph::{SourceSpec, StartupMode};
 
@@ -67,6 +68,7 @@ impl Text<'_> {
 fn operator(graph: &JobGraph, node: &Node) -> String {
     match &node.operator {
         Operator::Source(SourceSpec::Kafka(source)) => kafka(source, node),
+        Operator::Source(SourceSpec::Datagen(source)) => datagen(source, node),
         Operator::Filter(condition) => format!("Filter({condition})"),
         Operator::Project(columns) => {
             let columns = columns.iter().zip(node.schema.names());
@@ -142,6 +144,39 @@ fn kafka(source: &KafkaSource, node: &Node) -> String {
     }
     if source.bounded {
         text += ", bounded";
+    }
+    text + ")"
+}
+
+fn datagen(source: &DatagenSource, node: &Node) -> String {
+    let fields = source.columns.iter().zip(&node.schema.fields);
+    let fields = fields.map(|(from, field)| {
+        let SourceColumn::Value(column) = from else {
+            return format!("{} {}", field.name, field.ty);
+        };
+        let made = match &source.fields[*column] {
+            Generator::Sequence { start, end } => format!("{start}, … {end}"),
+            Generator::Whole { min, max } => match &field.ty.kind {
+                TypeKind::Decimal { scale, .. } => {
+                    let unit = 10_f64.powi(i32::from(*scale));
+                    format!("random {} to {}", *min as f64 / unit, *max as f64 / unit)
+                }
+                _ => format!("random {min} to {max}"),
+            },
+            Generator::Real { min, max } => format!("random {min:?} to {max:?}"),
+            Generator::Truth => "random".to_string(),
+            Generator::Letters { length } => format!("random, {length} long"),
+        };
+        format!("{} {}: {made}", field.name, field.ty)
+    });
+    let mut text = format!(
+        "Source(datagen, table=[{}], rows-per-second=[{}], columns=[{}]",
+        source.table,
+        source.rows_per_second,
+        fields.collect::<Vec<_>>().join(", "),
+    );
+    if let Some(rows) = source.rows {
+        text += &format!(", number-of-rows=[{rows}]");
     }
     text + ")"
 }

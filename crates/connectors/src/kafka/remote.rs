@@ -220,7 +220,10 @@ impl RemoteLog {
             };
             let name: Arc<str> = topic.as_str().into();
             for fetched in fetched {
-                read.extend(batches(&name, offsets[&fetched.partition], fetched));
+                // A broker may say what it was not asked; nobody waits for that.
+                if let Some(from) = offsets.get(&fetched.partition) {
+                    read.extend(batches(&name, *from, fetched));
+                }
             }
         }
         Ok(read)

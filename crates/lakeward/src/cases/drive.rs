@@ -9,7 +9,9 @@ use super::world::{Batching, Log, PlannedOnce, Schemas, World};
 use crate::failure::failure;
 use lw_connectors::kafka::EmbeddedKafka;
 use lw_graph::{JobGraph, Operator, SourceSpec, StartupMode};
-use lw_runtime::connector::{ConnectorError, Connectors, NamedSink, Output, Owner, Source};
+use lw_runtime::connector::{
+    ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner, Source,
+};
 use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::{PlannedInsert, PlannedJob};
@@ -334,7 +336,12 @@ struct Parts {
 
 impl Connectors for Parts {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
-        let SourceSpec::Kafka(kafka) = spec;
+        let SourceSpec::Kafka(kafka) = spec else {
+            let message = format!("table '{}' makes its rows up", spec.table());
+            return Err(ConnectorError::new(ErrorKind::Fix, message)
+                .detail("A case gives the records of its tables.")
+                .hint("write it with 'connector' = 'kafka' here"));
+        };
         let (log, schemas) = (self.log.clone(), self.schemas.clone());
         let source = EmbeddedKafka::new(kafka, group, log, Some(schemas), Arc::default())?;
         Ok(Box::new(source))

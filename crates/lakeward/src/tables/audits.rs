@@ -22,7 +22,6 @@ use lw_runtime::manifest::{Manifest, SplitOffset};
 use lw_runtime::operator::Flow;
 use lw_runtime::pipelines::Writer;
 use lw_storage::Uuid;
-use lw_storage::source::LogSource;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,7 +206,7 @@ impl Tables {
             .filter_map(|snapshot| Some(ends(snapshot.marker.as_ref()?.ends())))
             .collect();
         let manifest = self.pipelines.manifest_of_writer(writer);
-        let log_starts = self.log_starts(&view, manifest.as_ref()).0;
+        let log_starts = self.log_starts(&view, writer, manifest.as_ref()).0;
         let begins = ends(marker.begins());
         let Some(look) = next_look(&ledger.looked_at(), &begins, &commits, &log_starts) else {
             return Ok(false);
@@ -263,7 +262,7 @@ impl Tables {
         writer: &'a Writer,
         manifest: Option<&Manifest>,
     ) -> Evidence<'a> {
-        let (log_starts, mut notes) = self.log_starts(view, manifest);
+        let (log_starts, mut notes) = self.log_starts(view, writer, manifest);
         for end in view.without_begin() {
             let (topic, partition, next) = (end.topic, end.partition, end.next);
             notes.push(format!(
@@ -354,13 +353,25 @@ impl Tables {
     }
 
     /// Where the log begins of what the table accounts for, and why nothing is known of some of it.
-    fn log_starts(&self, view: &TableView, manifest: Option<&Manifest>) -> (Ends, Vec<String>) {
+    fn log_starts(
+        &self,
+        view: &TableView,
+        writer: &Writer,
+        manifest: Option<&Manifest>,
+    ) -> (Ends, Vec<String>) {
         let (mut starts, mut notes) = (Ends::new(), Vec::new());
         let ends = view.marker.iter().flat_map(|marker| marker.ends());
         let topics: BTreeSet<String> = ends.map(|end| end.topic).collect();
-        let storage = self.wiring.storage();
         for topic in topics {
-            let now = storage.topic(&topic).map(|topic| topic.id);
+            let source = writer.graph.sources().next();
+            let found = match self.wiring.look(source, &topic) {
+                Ok(found) => found,
+                Err(error) => {
+                    notes.push(format!("topic '{topic}' could not be looked at: {error}"));
+                    continue;
+                }
+            };
+            let now = found.as_ref().map(|found| found.id);
             let read = manifest.and_then(|manifest| manifest.topics.get(&topic).copied());
             if now.is_some() && read.is_some() && now != read {
                 notes.push(format!(
@@ -368,7 +379,7 @@ impl Tables {
                 ));
                 continue;
             }
-            for bounds in storage.partitions(&topic).unwrap_or_default() {
+            for bounds in found.into_iter().flat_map(|found| found.partitions) {
                 starts.insert((topic.clone(), bounds.partition), bounds.start);
             }
         }

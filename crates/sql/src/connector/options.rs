@@ -112,7 +112,9 @@ impl<'a> Options<'a> {
                             .hint("remove it, or run this script on an Apache Flink cluster"),
                     );
                 }
+                // Looked at by the connector itself.
                 None if key.starts_with("properties.") && connector == "kafka" => {}
+                None if key.starts_with("fields.") && connector == "datagen" => {}
                 None => {
                     self.unknown.push(key);
                     let message = format!("unknown option '{key}' of connector '{connector}'");

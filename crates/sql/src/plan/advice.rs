@@ -9,7 +9,7 @@ use super::insert::Planned;
 use crate::catalog::{Object, Table};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Insert, OptionText};
-use lw_graph::{FrameUnit, IcebergSink, KafkaSource, SinkSpec, StartupMode, TypeKind};
+use lw_graph::{FrameUnit, IcebergSink, SinkSpec, SourceSpec, StartupMode, TypeKind};
 
 impl Planner<'_> {
     /// About an INSERT that nothing is wrong with.
@@ -135,10 +135,13 @@ fn without_zone(table: &Table) -> Option<Diagnostic> {
 
 /// Where a Flink job that has no offsets yet would begin.
 fn group_without_name(
-    source: &KafkaSource,
+    source: &SourceSpec,
     options: &[OptionText],
     span: Span,
 ) -> Option<Diagnostic> {
+    let SourceSpec::Kafka(source) = source else {
+        return None;
+    };
     if source.startup != StartupMode::GroupOffsets || source.group_id.is_some() {
         return None;
     }

@@ -11,12 +11,12 @@ use crate::catalog::{Column, ColumnSource, Object, Table};
 use crate::connector::{self, Use};
 use crate::diagnostic::{Diagnostic, Told};
 use crate::parse::{Ident, Insert};
-use lw_graph::{Expr, Field, KafkaSource, Schema, SinkSpec, TypeKind, Value};
+use lw_graph::{Expr, Field, Schema, SinkSpec, SourceSpec, TypeKind, Value};
 use std::rc::Rc;
 
 /// An INSERT that nothing is wrong with.
 pub(super) struct Planned {
-    pub source: KafkaSource,
+    pub source: SourceSpec,
     pub branch: Branch,
     pub definition: String,
 }
@@ -92,7 +92,7 @@ impl Planner<'_> {
         self.told.settle(sink)
     }
 
-    fn source(&mut self, relation: &Relation) -> Option<KafkaSource> {
+    fn source(&mut self, relation: &Relation) -> Option<SourceSpec> {
         let scan = relation.source();
         self.checked.insert(scan.table.path.clone());
         let used = Use {

@@ -21,7 +21,7 @@ use crate::Result;
 use crate::catalog::ColumnSource;
 use crate::connector::key_name;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{Expr, Field, JobGraph, KafkaSource, Node, NodeId, Operator, OperatorUid};
+use lw_graph::{Expr, Field, JobGraph, Node, NodeId, Operator, OperatorUid};
 use lw_graph::{Schema, SinkSpec, SourceColumn, SourceSpec, TypeKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -56,7 +56,7 @@ const MOST_LEVELS: usize = 200;
 ///
 /// # Errors
 /// An expression that grows beyond all bounds where its parts cannot be shared.
-pub(super) fn lower(source: &KafkaSource, branches: &[&Branch]) -> Result<(JobGraph, Vec<NodeId>)> {
+pub(super) fn lower(source: &SourceSpec, branches: &[&Branch]) -> Result<(JobGraph, Vec<NodeId>)> {
     let mut fused = Fused::new();
     let mut computed: Vec<Computed> = branches
         .iter()
@@ -92,7 +92,7 @@ pub(super) fn lower(source: &KafkaSource, branches: &[&Branch]) -> Result<(JobGr
 
 /// What the uids over a scan begin with: what is read and how its event time comes on. Where reading begins and how far it goes, and
 /// under which address the topics are reached, is no part of it.
-fn scanned(source: &KafkaSource, relation: &Relation, fused: &Fused) -> Lineage {
+fn scanned(source: &SourceSpec, relation: &Relation, fused: &Fused) -> Lineage {
     let table = &relation.source().table;
     let positions = &relation.source().positions;
     let base = positions.iter().enumerate().map(|(index, position)| {
@@ -108,8 +108,15 @@ fn scanned(source: &KafkaSource, relation: &Relation, fused: &Fused) -> Lineage 
         let mut digests = fused.arenas[0].digests(&base);
         format!("{} {}", digests.of(column), digests.of(expression))
     });
-    let topics = source.topics.join(",");
-    let below = format!("kafka {topics} watermark {}", watermark.unwrap_or_default());
+    let connector = match source {
+        SourceSpec::Kafka(_) => "kafka",
+        SourceSpec::Datagen(_) => "datagen",
+    };
+    let topics = source.topics().join(",");
+    let below = format!(
+        "{connector} {topics} watermark {}",
+        watermark.unwrap_or_default()
+    );
     Lineage::new(base, below)
 }
 
@@ -207,7 +214,7 @@ impl<'a> Assembly<'a> {
     /// The source, with the columns that something reads.
     fn source(
         &mut self,
-        mut source: KafkaSource,
+        mut source: SourceSpec,
         relation: &Relation,
         watermark: Option<Watermark>,
         later: &[Id],
@@ -221,12 +228,12 @@ impl<'a> Assembly<'a> {
                 read.insert(scan.positions[*index], id);
             }
         }
-        let values: HashMap<&str, usize> = source.value_schema.names().zip(0..).collect();
+        let values: HashMap<&str, usize> = source.value_schema().names().zip(0..).collect();
         let mut fields = Vec::new();
         let mut columns = Vec::new();
         if read.is_empty() {
             // A query of constants still has one row per record.
-            let first = source.value_schema.fields.first();
+            let first = source.value_schema().fields.first();
             fields.extend(first.cloned());
             columns.extend(first.map(|_| SourceColumn::Value(0)));
         }
@@ -241,8 +248,8 @@ impl<'a> Assembly<'a> {
                 self.arena.node(*id).ty.clone(),
             ));
         }
-        source.columns = columns;
-        let operator = Operator::Source(SourceSpec::Kafka(source));
+        source.set_columns(columns);
+        let operator = Operator::Source(source);
         let node = self.push(operator, None, Schema::new(fields));
         Place::new(node, read.into_values().collect())
     }

@@ -180,7 +180,9 @@ struct Wiring {
 
 impl Connectors for Wiring {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
-        let SourceSpec::Kafka(kafka) = spec;
+        let SourceSpec::Kafka(kafka) = spec else {
+            unreachable!("these jobs read topics")
+        };
         let log = Arc::new(Log(self.storage.clone()));
         let source = EmbeddedKafka::new(kafka, group, log, None, Arc::default())?;
         Ok(Box::new(source))

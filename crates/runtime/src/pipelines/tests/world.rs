@@ -174,7 +174,9 @@ impl Connectors for Fakes {
     fn source(&self, spec: &SourceSpec, _: &str) -> Result<Box<dyn Source>, ConnectorError> {
         self.0.reached("job");
         *self.0.opened.lock() += 1;
-        let SourceSpec::Kafka(kafka) = spec;
+        let SourceSpec::Kafka(kafka) = spec else {
+            unreachable!("these jobs read topics")
+        };
         Ok(Box::new(FakeSource {
             script: self.0.clone(),
             bounded: kafka.bounded,
