@@ -29,6 +29,7 @@ pub mod text;
 pub use arrow::{arrow_field, arrow_schema, arrow_type};
 pub use avro::derived_schema;
 pub use error::{DecodeError, FormatError};
+pub use json::tree::{Json, Member, write_json_string};
 
 use arrow_array::RecordBatch;
 use lw_graph::{FormatSpec, Schema};

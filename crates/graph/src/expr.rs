@@ -199,6 +199,11 @@ impl fmt::Display for Expr {
 fn write_call(f: &mut fmt::Formatter<'_>, function: Function, args: &[Expr]) -> fmt::Result {
     match (function.definition().syntax, args) {
         (_, [of, at]) if function == Function::ElementAt => write!(f, "{of}[{at}]"),
+        _ if matches!(function, Function::Array | Function::Map) => {
+            write!(f, "{function}[")?;
+            write_list(f, args)?;
+            f.write_str("]")
+        }
         (Syntax::Postfix(sign), [a]) => write!(f, "({a} {sign})"),
         (Syntax::Prefix(sign), [a]) if function == Function::Negate => write!(f, "({sign}{a})"),
         (Syntax::Prefix(sign), [a]) => write!(f, "({sign} {a})"),
@@ -206,11 +211,16 @@ fn write_call(f: &mut fmt::Formatter<'_>, function: Function, args: &[Expr]) -> 
         (Syntax::Infix(sign), [a, b, escape]) => write!(f, "({a} {sign} {b} ESCAPE {escape})"),
         _ => {
             write!(f, "{function}(")?;
-            for (i, arg) in args.iter().enumerate() {
-                let comma = if i == 0 { "" } else { ", " };
-                write!(f, "{comma}{arg}")?;
-            }
+            write_list(f, args)?;
             f.write_str(")")
         }
     }
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, args: &[Expr]) -> fmt::Result {
+    for (i, arg) in args.iter().enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        write!(f, "{comma}{arg}")?;
+    }
+    Ok(())
 }

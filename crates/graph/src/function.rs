@@ -8,6 +8,7 @@
 mod collection;
 mod conditional;
 mod hash;
+mod json;
 mod merge;
 mod missing;
 mod numbers;
@@ -75,6 +76,7 @@ impl Function {
     pub const Concat: Function = Function("CONCAT");
     pub const Append: Function = Function("APPEND");
     pub const Like: Function = Function("LIKE");
+    pub const SimilarTo: Function = Function("SIMILAR TO");
     pub const Position: Function = Function("POSITION");
     pub const Overlay: Function = Function("OVERLAY");
     pub const Ceil: Function = Function("CEIL");
@@ -83,6 +85,25 @@ impl Function {
     pub const CeilTo: Function = Function("CEIL TO");
     pub const FloorTo: Function = Function("FLOOR TO");
     pub const ElementAt: Function = Function("ELEMENT AT");
+    pub const IsJsonValue: Function = Function("IS JSON VALUE");
+    pub const IsJsonScalar: Function = Function("IS JSON SCALAR");
+    pub const IsJsonArray: Function = Function("IS JSON ARRAY");
+    pub const IsJsonObject: Function = Function("IS JSON OBJECT");
+    pub const JsonExists: Function = Function("JSON_EXISTS");
+    pub const JsonValue: Function = Function("JSON_VALUE");
+    pub const JsonQuery: Function = Function("JSON_QUERY");
+    pub const JsonString: Function = Function("JSON_STRING");
+    pub const JsonObject: Function = Function("JSON_OBJECT");
+    pub const JsonArray: Function = Function("JSON_ARRAY");
+    pub const LocalTime: Function = Function("LOCAL TIME");
+    pub const Instant: Function = Function("INSTANT");
+    pub const FromUnixTime: Function = Function("FROM_UNIXTIME");
+    pub const UnixTimestamp: Function = Function("UNIX_TIMESTAMP");
+    pub const FromUnixTimeIn: Function = Function("FROM_UNIXTIME IN");
+    pub const UnixTimestampIn: Function = Function("UNIX_TIMESTAMP IN");
+    pub const Array: Function = Function("ARRAY");
+    pub const Map: Function = Function("MAP");
+    pub const Row: Function = Function("ROW");
     pub const CharLength: Function = Function("CHAR_LENGTH");
 }
 
@@ -131,7 +152,7 @@ impl Function {
     pub fn name(self) -> &'static str {
         let row = self.definition();
         match row.syntax {
-            Syntax::Call | Syntax::Special => row.name,
+            Syntax::Call | Syntax::Special | Syntax::Inner => row.name,
             Syntax::Prefix(sign) | Syntax::Infix(sign) | Syntax::Postfix(sign) => sign,
         }
     }
@@ -162,6 +183,7 @@ fn rows() -> impl Iterator<Item = &'static Definition> {
         text::ROWS,
         time::ROWS,
         collection::ROWS,
+        json::ROWS,
         hash::ROWS,
     ]
     .into_iter()

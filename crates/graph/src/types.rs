@@ -143,6 +143,14 @@ impl TypeKind {
             (from, to) if from.is_timestamp() => time(to),
             (TypeKind::Date, to) => to.is_timestamp(),
             (TypeKind::Time(_), TypeKind::Time(_)) => true,
+            (TypeKind::Array(from), TypeKind::Array(to)) => from.casts_within(to),
+            (TypeKind::Map(key, value), TypeKind::Map(to_key, to_value)) => {
+                key.casts_within(to_key) && value.casts_within(to_value)
+            }
+            (TypeKind::Row(from), TypeKind::Row(to)) => {
+                from.len() == to.len()
+                    && (from.iter().zip(to)).all(|(from, to)| from.ty.casts_within(&to.ty))
+            }
             _ => false,
         }
     }
@@ -161,6 +169,11 @@ impl TypeKind {
 }
 
 impl LogicalType {
+    /// Whether a member of an ARRAY, MAP or ROW becomes one of this type. NULL does not become a value.
+    fn casts_within(&self, to: &LogicalType) -> bool {
+        (to.nullable || !self.nullable) && self.kind.casts_to(&to.kind)
+    }
+
     /// Types within each other: `INT` is 1, `ARRAY<INT>` is 2.
     pub fn nesting(&self) -> usize {
         1 + match &self.kind {

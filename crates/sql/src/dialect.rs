@@ -1,10 +1,12 @@
 //! What `sqlparser` must be told about Flink's expressions; statements never reach it.
 //!
-//! Three forms need a hook. `CAST(e AS type)`: Flink's types (`ROW<…>`, `MAP<…>`, `TIMESTAMP_LTZ(3)`) are not sqlparser's, so the
+//! Some forms need a hook. `CAST(e AS type)`: Flink's types (`ROW<…>`, `MAP<…>`, `TIMESTAMP_LTZ(3)`) are not sqlparser's, so the
 //! type is only skipped here and its place kept, and `parse::types` reads it from there. `TABLE t PARTITION BY a` as an argument (window
-//! table functions). `POSITION(a IN b)`: parsed once.
+//! table functions). `POSITION(a IN b)`: parsed once. `MAP[k, v]`, `x IS JSON`, and the JSON functions with their clauses.
 
-use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName};
+mod json;
+
+use sqlparser::ast::{CastKind, DataType, Expr, Ident, Map, MapEntry, ObjectName, UnaryOperator};
 use sqlparser::dialect::{Dialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -61,8 +63,23 @@ impl Dialect for FlinkDialect {
             ("TRY_CAST", Token::LParen) => Some(parse_cast(parser, CastKind::TryCast)),
             ("TABLE", Token::Word(_)) => Some(parse_table_argument(parser)),
             ("POSITION", Token::LParen) => Some(parse_position(parser)),
+            ("MAP", Token::LBracket) => Some(parse_map(parser)),
+            ("JSON_EXISTS" | "JSON_VALUE" | "JSON_QUERY", Token::LParen) => {
+                Some(json::parse_path_function(parser))
+            }
+            ("JSON_OBJECT", Token::LParen) => Some(json::parse_object(parser)),
+            ("JSON_ARRAY", Token::LParen) => Some(json::parse_array(parser)),
             _ => None,
         }
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        parse_is_json(parser, expr).map(Ok)
     }
 }
 
@@ -110,14 +127,71 @@ fn parse_position(parser: &mut Parser) -> Result<Expr, ParserError> {
     })
 }
 
+/// `MAP[key, value, …]`.
+fn parse_map(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.next_token();
+    parser.next_token();
+    let mut entries = Vec::new();
+    if parser.peek_token().token != Token::RBracket {
+        entries = parser.parse_comma_separated(|parser| {
+            let key = Box::new(parser.parse_expr()?);
+            parser.expect_token(&Token::Comma)?;
+            let value = Box::new(parser.parse_expr()?);
+            Ok(MapEntry { key, value })
+        })?;
+    }
+    parser.expect_token(&Token::RBracket)?;
+    Ok(Expr::Map(Map { entries }))
+}
+
+/// `x IS [NOT] JSON [VALUE | SCALAR | ARRAY | OBJECT]`, as a call of a function of that name.
+fn parse_is_json(parser: &mut Parser, of: &Expr) -> Option<Expr> {
+    let [is, first, second] = parser.peek_tokens_with_location::<3>();
+    if bare_word(&is)? != "IS" {
+        return None;
+    }
+    let negated = match (bare_word(&first)?.as_str(), bare_word(&second).as_deref()) {
+        ("JSON", _) => false,
+        ("NOT", Some("JSON")) => true,
+        _ => return None,
+    };
+    (0..2 + usize::from(negated)).for_each(|_| {
+        parser.next_token();
+    });
+    let kind = bare_word(&parser.peek_token())
+        .filter(|word| matches!(word.as_str(), "VALUE" | "SCALAR" | "ARRAY" | "OBJECT"));
+    if kind.is_some() {
+        parser.next_token();
+    }
+    let kind = kind.unwrap_or("VALUE".to_string());
+    let name = Ident::with_span(is.span, format!("IS JSON {kind}"));
+    let test = json::call(name, vec![json::unnamed(of.clone())]);
+    Some(if negated {
+        Expr::UnaryOp {
+            op: UnaryOperator::Not,
+            expr: Box::new(test),
+        }
+    } else {
+        test
+    })
+}
+
 /// Everything up to the closing parenthesis, as a nameless type that only has a place.
 fn skip_to_closing(parser: &mut Parser) -> Result<DataType, ParserError> {
+    skip_type(parser, |_| false)
+}
+
+/// Everything up to the closing parenthesis, or to one of these words.
+fn skip_type(parser: &mut Parser, ends: impl Fn(&str) -> bool) -> Result<DataType, ParserError> {
     let mut depth = 0usize;
     let mut place: Option<Span> = None;
     loop {
         let token = parser.peek_token();
         match token.token {
             Token::RParen if depth == 0 => break,
+            Token::Word(_) if depth == 0 && bare_word(&token).is_some_and(|word| ends(&word)) => {
+                break;
+            }
             Token::EOF | Token::SemiColon => return parser.expected("a type and `)`", token),
             Token::LParen => depth += 1,
             Token::RParen => depth -= 1,

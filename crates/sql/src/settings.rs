@@ -68,11 +68,10 @@ pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<Strin
         }
         "execution.checkpointing.interval" | "lakeward.commit.interval" => interval(value),
         "execution.checkpointing.mode" => checkpointing_mode(key, value, told),
-        "table.local-time-zone" if value.value != "UTC" => Err(Diagnostic::unsupported(
-            value.span,
-            "a session time zone other than UTC is",
-        )
-        .hint("SET 'table.local-time-zone' = 'UTC'")),
+        "table.local-time-zone" if !may_be_zone(&value.value) => {
+            Err(refuse(format!("'{}' is no time zone", value.value))
+                .hint("'Europe/Berlin', 'UTC', 'GMT+08:00'"))
+        }
         known if HONOURED.contains(&known) => as_written(),
         known
             if WITHOUT_EFFECT.iter().any(|k| covers(k, known))
@@ -91,6 +90,12 @@ pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<Strin
                 })))
         }
     }
+}
+
+/// Whether a text is written as the name of a zone is. Which zones there are, the runtime knows, and refuses what is none.
+fn may_be_zone(text: &str) -> bool {
+    let sign = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+' | ':');
+    !text.is_empty() && text.chars().all(sign)
 }
 
 /// A time between commits, in milliseconds whatever unit it was written in.

@@ -8,6 +8,7 @@
 
 mod scalar;
 mod scan;
+pub(crate) mod tree;
 mod value;
 
 use crate::arrow::MAX_FRACTION;

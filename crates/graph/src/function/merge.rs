@@ -6,7 +6,7 @@
 
 use super::Function;
 use super::signature::length;
-use crate::TypeKind;
+use crate::{Field, LogicalType, TypeKind};
 
 impl TypeKind {
     /// The type that values of both types fit into, as `CASE`, `COALESCE` and `UNION` need it.
@@ -41,9 +41,29 @@ impl TypeKind {
                 Some(TypeKind::TimestampLtz(*a.max(b)))
             }
             (TypeKind::Time(a), TypeKind::Time(b)) => Some(TypeKind::Time(*a.max(b))),
+            (TypeKind::Array(a), TypeKind::Array(b)) => Some(TypeKind::Array(members(a, b)?)),
+            (TypeKind::Map(key, value), TypeKind::Map(other_key, other_value)) => Some(
+                TypeKind::Map(members(key, other_key)?, members(value, other_value)?),
+            ),
+            (TypeKind::Row(a), TypeKind::Row(b)) if a.len() == b.len() => {
+                // The names are the first's.
+                let fields = a.iter().zip(b).map(|(a, b)| {
+                    let ty = *members(&a.ty, &b.ty)?;
+                    Some(Field::new(a.name.clone(), ty))
+                });
+                Some(TypeKind::Row(fields.collect::<Option<_>>()?))
+            }
             _ => None,
         }
     }
+}
+
+/// What the members of two ARRAYs, MAPs or ROWs have in common.
+fn members(a: &LogicalType, b: &LogicalType) -> Option<Box<LogicalType>> {
+    let kind = a.kind.common(&b.kind)?;
+    Some(Box::new(
+        kind.nullable().with_nullable(a.nullable || b.nullable),
+    ))
 }
 
 /// Two numbers of which one is FLOAT or DOUBLE. A DECIMAL takes FLOAT to DOUBLE, a whole number does not; `both` is the answer to
@@ -88,6 +108,8 @@ pub(super) fn arithmetic(function: Function, a: &TypeKind, b: &TypeKind) -> Opti
         (Function::Plus | Function::Minus, a, b) if a.is_interval() && a == b => {
             return Some(a.clone());
         }
+        (Function::Times, a, b) if a.is_interval() && b.is_integer() => return Some(a.clone()),
+        (Function::Times, a, b) if a.is_integer() && b.is_interval() => return Some(b.clone()),
         _ => {}
     }
     if !a.is_numeric() || !b.is_numeric() {

@@ -42,6 +42,8 @@ pub enum Syntax {
     Call,
     /// By words of its own, as `TRIM(LEADING c FROM s)`: the planner finds it, not its name.
     Special,
+    /// Not at all: the planner makes it of something else.
+    Inner,
     Prefix(&'static str),
     Infix(&'static str),
     Postfix(&'static str),
@@ -100,6 +102,9 @@ pub(super) enum Parameter {
     Timestamp,
     /// TIMESTAMP_LTZ.
     Instant,
+    /// An INTERVAL of months, or one of milliseconds.
+    Months,
+    Millis,
     Array,
     Map,
 }
@@ -119,6 +124,8 @@ impl Parameter {
             Parameter::Time => matches!(kind, TypeKind::Time(_)),
             Parameter::Timestamp => matches!(kind, TypeKind::Timestamp(_)),
             Parameter::Instant => matches!(kind, TypeKind::TimestampLtz(_)),
+            Parameter::Months => *kind == TypeKind::IntervalMonths,
+            Parameter::Millis => *kind == TypeKind::IntervalMillis,
             Parameter::Array => matches!(kind, TypeKind::Array(_)),
             Parameter::Map => matches!(kind, TypeKind::Map(..)),
         }

@@ -119,6 +119,80 @@ pub(super) const ROWS: &[Definition] = &[
         "strings",
         &[Form::new(&[Text, Text], string).repeats()],
     ),
+    // A regular expression of Java's that is found somewhere in the text.
+    row(
+        "REGEXP",
+        TEXT_AND_PATTERN,
+        &[Form::new(&[Text, Text], boolean)],
+    )
+    .may_fail(),
+    // The third is the escape.
+    row(
+        "SIMILAR TO",
+        "a string and a pattern",
+        &[Form::new(&[Text, Text, Text], boolean).optional(1)],
+    )
+    .written(Syntax::Infix("SIMILAR TO"))
+    .may_fail(),
+    row(
+        "REGEXP_REPLACE",
+        "a string, a pattern and a string",
+        &[Form::new(&[Text, Text, Text], string)],
+    )
+    .may_fail(),
+    // The group, or the whole.
+    row(
+        "REGEXP_EXTRACT",
+        "a string, a pattern and perhaps an INT",
+        &[Form::new(&[Text, Text, Int], string).optional(1).nullable()],
+    )
+    .may_fail(),
+    // The group, or the first.
+    row(
+        "REGEXP_EXTRACT_ALL",
+        "a string, a pattern and perhaps an INT",
+        &[Form::new(&[Text, Text, Int], strings)
+            .optional(1)
+            .nullable()],
+    )
+    .may_fail(),
+    row(
+        "REGEXP_COUNT",
+        TEXT_AND_PATTERN,
+        &[Form::new(&[Text, Text], int).nullable()],
+    )
+    .may_fail(),
+    row(
+        "REGEXP_INSTR",
+        TEXT_AND_PATTERN,
+        &[Form::new(&[Text, Text], int).nullable()],
+    )
+    .may_fail(),
+    row(
+        "REGEXP_SUBSTR",
+        TEXT_AND_PATTERN,
+        &[Form::new(&[Text, Text], string).nullable()],
+    )
+    .may_fail(),
+    row("SPLIT", "two strings", &[Form::new(&[Text, Text], strings)]),
+    // What stands between entries, and what between key and value: regular expressions.
+    row(
+        "STR_TO_MAP",
+        "a string, or three",
+        &[
+            Form::new(&[Text], map_of_strings).nullable(),
+            Form::new(&[Text, Text, Text], map_of_strings).nullable(),
+        ],
+    )
+    .may_fail(),
+    // HOST, PATH, QUERY, REF, PROTOCOL, AUTHORITY, FILE or USERINFO; of QUERY perhaps a key.
+    row(
+        "PARSE_URL",
+        "two strings or three",
+        &[Form::new(&[Text, Text, Text], string)
+            .optional(1)
+            .nullable()],
+    ),
     // The separator is text, or the number of a letter.
     row(
         "SPLIT_INDEX",
@@ -198,6 +272,17 @@ pub(super) const ROWS: &[Definition] = &[
 
 const fn row(name: &'static str, takes: &'static str, forms: &'static [Form]) -> Definition {
     Definition::forms(Family::Text, name, takes, forms).never_fails()
+}
+
+const TEXT_AND_PATTERN: &str = "a string and a regular expression";
+
+fn strings(_: &[&LogicalType]) -> TypeKind {
+    TypeKind::Array(Box::new(TypeKind::string().nullable()))
+}
+
+fn map_of_strings(_: &[&LogicalType]) -> TypeKind {
+    let text = TypeKind::string().nullable();
+    TypeKind::Map(Box::new(text.clone()), Box::new(text))
 }
 
 const TWO: &str = "two strings, or two values of BYTES";

@@ -9,12 +9,14 @@ pub(super) const ROWS: &[Definition] = &[
     // The unit, and of what.
     row(
         "EXTRACT",
-        "a unit and a date or a time",
+        "a unit and a date, a time or an interval",
         &[
             Form::new(&[Text, Date], bigint),
             Form::new(&[Text, Time], bigint),
             Form::new(&[Text, Timestamp], bigint),
             Form::new(&[Text, Instant], bigint),
+            Form::new(&[Text, Months], bigint),
+            Form::new(&[Text, Millis], bigint),
         ],
     )
     .written(Syntax::Special),
@@ -81,16 +83,64 @@ pub(super) const ROWS: &[Definition] = &[
     // Of a number how many digits of it are a fraction of a second.
     row(
         "TO_TIMESTAMP_LTZ",
-        "an integer and perhaps digits, or a string and perhaps a pattern",
+        "a number and perhaps digits, or a string and perhaps a pattern and a time zone",
         &[
             Form::new(&[BigInt, Int], |_| TypeKind::TimestampLtz(3))
                 .optional(1)
                 .nullable(),
-            Form::new(&[Text, Text], |_| TypeKind::TimestampLtz(3))
+            Form::new(&[Text, Text, Text], |_| TypeKind::TimestampLtz(3))
+                .optional(2)
+                .nullable(),
+            Form::new(&[Double, Int], |_| TypeKind::TimestampLtz(3))
                 .optional(1)
                 .nullable(),
         ],
     )
+    .may_fail(),
+    // What a clock on the wall of the zone shows at an instant, and the instant at which it shows a time.
+    row(
+        "LOCAL TIME",
+        "a TIMESTAMP_LTZ and a time zone",
+        &[Form::new(&[Instant, Text], |args| match args[0].kind {
+            TypeKind::TimestampLtz(digits) => TypeKind::Timestamp(digits),
+            _ => TypeKind::Timestamp(3),
+        })],
+    )
+    .written(Syntax::Inner),
+    row(
+        "INSTANT",
+        "a TIMESTAMP and a time zone",
+        &[Form::new(&[Timestamp, Text], |args| match args[0].kind {
+            TypeKind::Timestamp(digits) => TypeKind::TimestampLtz(digits),
+            _ => TypeKind::TimestampLtz(3),
+        })],
+    )
+    .written(Syntax::Inner),
+    // Text, and two time zones. A zone that is none is UTC.
+    row(
+        "CONVERT_TZ",
+        "three strings",
+        &[Form::new(&[Text, Text, Text], string).nullable()],
+    ),
+    row(
+        "UNIX_TIMESTAMP",
+        "a string and perhaps a pattern",
+        &[Form::new(&[Text, Text], bigint).optional(1)],
+    )
+    .may_fail(),
+    row(
+        "UNIX_TIMESTAMP IN",
+        "a string, a pattern and a time zone",
+        &[Form::new(&[Text, Text, Text], bigint)],
+    )
+    .written(Syntax::Inner)
+    .may_fail(),
+    row(
+        "FROM_UNIXTIME IN",
+        "an integer, a pattern and a time zone",
+        &[Form::new(&[BigInt, Text, Text], string).nullable()],
+    )
+    .written(Syntax::Inner)
     .may_fail(),
     row(
         "FROM_UNIXTIME",

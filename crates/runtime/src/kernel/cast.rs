@@ -5,6 +5,8 @@
 //! a number, a date or a truth is an error (NULL for `TRY_CAST`). Timestamps are cut, never rounded. Where Flink reads
 //! rubbish as a number (`'1.9x'` AS DECIMAL is 1.9) it is an error here.
 
+mod nested;
+
 use super::decimal::{Shape, to_double};
 use super::operand::{Active, Fault, Operand, RowError};
 use super::rows::{collect, unary};
@@ -27,6 +29,8 @@ pub(super) struct Cast {
     to: TypeKind,
     ty: DataType,
     or_null: bool,
+    /// The casts of what an ARRAY, a MAP or a ROW holds.
+    members: Vec<Cast>,
 }
 
 /// Finds the conversion.
@@ -45,7 +49,24 @@ pub(super) fn plan(
             from.kind, to.kind
         )));
     }
+    let pairs: Vec<(&LogicalType, &LogicalType)> = match (&from.kind, &to.kind) {
+        (from, to) if from == to => Vec::new(),
+        (TypeKind::Array(from), TypeKind::Array(to)) => vec![(from, to)],
+        (TypeKind::Map(key, value), TypeKind::Map(to_key, to_value)) => {
+            vec![(key, to_key), (value, to_value)]
+        }
+        (TypeKind::Row(from), TypeKind::Row(to)) => (from.iter().zip(to))
+            .map(|(from, to)| (&from.ty, &to.ty))
+            .collect(),
+        _ => Vec::new(),
+    };
+    if or_null && !pairs.is_empty() {
+        let message = format!("TRY_CAST to {} is not supported", to.kind);
+        return Err(KernelError::new(message));
+    }
+    let members = pairs.into_iter().map(|(from, to)| plan(from, to, false));
     Ok(Cast {
+        members: members.collect::<Result<_, _>>()?,
         from: from.kind.clone(),
         to: to.kind.clone(),
         ty,
@@ -57,6 +78,10 @@ impl Cast {
     pub(super) fn run(&self, value: &Operand, active: &Active) -> Result<Operand, RowError> {
         use TypeKind::*;
         match (&self.from, &self.to) {
+            (from, to) if from == to => Ok(value.clone()),
+            (Array(_) | Map(..) | Row(_), Array(_) | Map(..) | Row(_)) => {
+                self.nested(value, active)
+            }
             (Null, _) => Ok(Operand::constant(new_null_array(&self.ty, 1))),
             (from, to) if from.is_character() && *to == TypeKind::string() => Ok(value.clone()),
             (from, to) if from.is_character() && to.is_character() => {

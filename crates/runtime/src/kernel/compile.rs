@@ -36,6 +36,11 @@ enum Op {
         time: Box<Node>,
         interval: Box<Node>,
     },
+    /// An interval and a BIGINT.
+    Times {
+        interval: Box<Node>,
+        times: Box<Node>,
+    },
     Compare(Comparison, Box<Node>, Box<Node>),
     IsNull(Box<Node>),
     IsNotNull(Box<Node>),
@@ -156,10 +161,10 @@ fn call(function: Function, args: Vec<Node>, ty: &LogicalType) -> Result<Op, Ker
                 let (left, right) = comparable(next()?, next()?)?;
                 Op::Compare(comparison, left, right)
             }
-            None => Op::Scalar(
-                Scalar::new(function, ty)?,
-                brought(function, args.collect())?,
-            ),
+            None => {
+                let args = brought(function, args.collect())?;
+                Op::Scalar(Scalar::new(function, &args, ty)?, args)
+            }
         },
     })
 }
@@ -223,6 +228,12 @@ fn binary(
             interval: Box::new(left),
         });
     }
+    if function == Function::Times && left.ty.kind.is_interval() {
+        return Ok(Op::Times {
+            interval: Box::new(left),
+            times: Box::new(right.converted(TypeKind::BigInt)?),
+        });
+    }
     let (left, right) = arithmetic::operands(left, right, &ty.kind)?;
     let plan = arithmetic::plan(function, &left.ty.kind, &right.ty.kind, &ty.kind)?;
     Ok(Op::Arithmetic(plan, Box::new(left), Box::new(right)))
@@ -276,6 +287,7 @@ impl Node {
                 time,
                 interval,
             } => time::shift(&run(time)?, &run(interval)?, *sign, active),
+            Op::Times { interval, times } => time::times(&run(interval)?, &run(times)?, active),
             Op::Compare(comparison, left, right) => {
                 Ok(compare::run(*comparison, &run(left)?, &run(right)?))
             }

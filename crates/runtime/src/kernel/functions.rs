@@ -4,30 +4,38 @@
 //! loop around it, NULL in and NULL out, and which rows may fail are here. The planner has brought the arguments to the types that
 //! the function's row says, so a kernel asks for them without looking.
 
+mod args;
 mod collection;
 mod conditional;
 mod hash;
+mod json;
+mod lists;
+mod members;
 mod numbers;
+mod patterns;
+mod regexp;
 mod text;
 mod time;
 
 use super::KernelError;
 use super::operand::{Active, Fault, Operand, RowError};
 use super::rows::{collect, shape};
+use args::Args;
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type,
     Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType,
 };
-use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
-use arrow_buffer::NullBuffer;
+use arrow_array::{BooleanArray, PrimitiveArray};
 use arrow_schema::DataType;
+use lists::Texts;
 use lw_formats::arrow_type;
 use lw_graph::{Function, LogicalType, TypeKind};
-use std::cell::RefCell;
-use std::rc::Rc;
+use members::Place;
+use patterns::Patterns;
 use std::sync::Arc;
+use text::long;
 
 /// The value of a row: NULL is `None`.
 pub(super) type Value<T> = Result<Option<T>, Fault>;
@@ -47,8 +55,18 @@ pub(super) enum Kernel {
     Decimal(fn(&Args<'_>, usize, u8) -> Value<i128>),
     /// One DOUBLE to another: no row can fail, so whole columns at once.
     Math(fn(f64) -> f64),
+    /// Names the places of the elements of an ARRAY.
+    Array(fn(&Args<'_>, usize, &mut Vec<Place>) -> Value<()>),
+    /// Names the places of the entries of a MAP. Of a key named twice the last value stays.
+    Map(fn(&Args<'_>, usize, &mut Vec<(Place, Place)>) -> Value<()>),
+    /// Appends the elements of an ARRAY of text.
+    Texts(fn(&Args<'_>, usize, &mut Texts) -> Value<()>),
+    /// Appends keys and values of a MAP of text, in turn.
+    TextMap(fn(&Args<'_>, usize, &mut Texts) -> Value<()>),
+    /// Names the place of one value.
+    Member(fn(&Args<'_>, usize) -> Value<Place>),
     /// Whole columns.
-    Columns(fn(&[Operand], &Active) -> Result<Operand, RowError>),
+    Columns(fn(&[Operand], &Active, &DataType) -> Result<Operand, RowError>),
 }
 
 /// A kernel under its function's name. A function whose forms give different kinds has one for each.
@@ -85,7 +103,9 @@ impl Registered {
             }
             Kernel::Approximate(_) | Kernel::Math(_) => kind.is_approximate(),
             Kernel::Decimal(_) => matches!(kind, TypeKind::Decimal { .. }),
-            Kernel::Columns(_) => true,
+            Kernel::Array(_) | Kernel::Texts(_) => matches!(kind, TypeKind::Array(_)),
+            Kernel::Map(_) | Kernel::TextMap(_) => matches!(kind, TypeKind::Map(..)),
+            Kernel::Member(_) | Kernel::Columns(_) => true,
         }
     }
 }
@@ -96,6 +116,8 @@ pub(super) fn registered() -> impl Iterator<Item = &'static Registered> {
         conditional::KERNELS,
         numbers::KERNELS,
         text::KERNELS,
+        regexp::KERNELS,
+        json::KERNELS,
         time::KERNELS,
         collection::KERNELS,
         hash::KERNELS,
@@ -109,26 +131,37 @@ pub(super) struct Scalar {
     registered: &'static Registered,
     kind: TypeKind,
     ty: DataType,
+    /// The kinds of the arguments.
+    kinds: Vec<TypeKind>,
+    patterns: Patterns,
 }
 
 impl Scalar {
     /// # Errors
-    /// [`KernelError`] when there is no kernel of this name.
-    pub(super) fn new(function: Function, ty: &LogicalType) -> Result<Scalar, KernelError> {
+    /// [`KernelError`] when there is no kernel of this name, or a constant argument is none that it could work with.
+    pub(super) fn new(
+        function: Function,
+        args: &[super::compile::Node],
+        ty: &LogicalType,
+    ) -> Result<Scalar, KernelError> {
         let found = registered().find(|r| r.name == function.key() && r.gives(&ty.kind));
         let registered = found
             .ok_or_else(|| KernelError::new(format!("the function {function} has no kernel")))?;
+        let patterns = Patterns::default();
+        patterns::check(function.key(), args)?;
         Ok(Scalar {
             registered,
             kind: ty.kind.clone(),
             ty: arrow_type(ty),
+            kinds: args.iter().map(|arg| arg.ty.kind.clone()).collect(),
+            patterns,
         })
     }
 
     /// # Errors
     /// [`RowError`] for the first active row that has no value.
     pub(super) fn run(&self, operands: &[Operand], active: &Active) -> Result<Operand, RowError> {
-        let args = Args::new(operands);
+        let args = Args::new(operands, &self.kinds, &self.patterns);
         match self.registered.kernel {
             Kernel::Text(f) => self.text(&args, active, f),
             Kernel::Bytes(f) => self.bytes(&args, active, f),
@@ -164,7 +197,19 @@ impl Scalar {
                 let result: PrimitiveArray<Float64Type> = array.unary(f);
                 Ok(operands[0].with(Arc::new(result)))
             }
-            Kernel::Columns(f) => f(operands, active),
+            Kernel::Array(f) => self.array(&args, active, f),
+            Kernel::Map(f) => self.map(&args, active, f),
+            Kernel::Texts(f) | Kernel::TextMap(f) => self.texts(&args, active, f),
+            Kernel::Member(f) => {
+                let (rows, constant) = shape(&args.borrowed(), active);
+                let mut places = Vec::with_capacity(rows);
+                for row in 0..rows {
+                    places.push(active.settle(self.ask(&args, row, f), row, constant)?);
+                }
+                let array = args.members().take(places.into_iter(), &self.ty);
+                Ok(Operand { array, constant })
+            }
+            Kernel::Columns(f) => f(operands, active, &self.ty),
         }
     }
 
@@ -268,184 +313,6 @@ impl Scalar {
         let array = PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(self.ty.clone());
         let array = Arc::new(array);
         Ok(Operand { array, constant })
-    }
-}
-
-/// The arguments of a call, typed, for one row at a time.
-pub(super) struct Args<'a> {
-    operands: &'a [Operand],
-    columns: Vec<Column<'a>>,
-    nulls: Vec<Option<NullBuffer>>,
-    /// The last pattern of dates that was read, which mostly is the only one.
-    pattern: RefCell<Option<(String, Rc<time::Pattern>)>>,
-}
-
-enum Column<'a> {
-    Text(&'a StringArray),
-    Bytes(&'a BinaryArray),
-    I8(&'a PrimitiveArray<Int8Type>),
-    I16(&'a PrimitiveArray<Int16Type>),
-    I32(&'a PrimitiveArray<Int32Type>),
-    I64(&'a PrimitiveArray<Int64Type>),
-    F32(&'a PrimitiveArray<Float32Type>),
-    F64(&'a PrimitiveArray<Float64Type>),
-    Decimal(&'a PrimitiveArray<Decimal128Type>, u8),
-    Date(&'a PrimitiveArray<Date32Type>),
-    Time(&'a PrimitiveArray<Time64MicrosecondType>),
-    Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>),
-    Other,
-}
-
-impl<'a> Column<'a> {
-    fn new(array: &'a ArrayRef) -> Column<'a> {
-        match array.data_type() {
-            DataType::Utf8 => Column::Text(array.as_string()),
-            DataType::Binary => Column::Bytes(array.as_binary()),
-            DataType::Int8 => Column::I8(array.as_primitive()),
-            DataType::Int16 => Column::I16(array.as_primitive()),
-            DataType::Int32 => Column::I32(array.as_primitive()),
-            DataType::Int64 => Column::I64(array.as_primitive()),
-            DataType::Float32 => Column::F32(array.as_primitive()),
-            DataType::Float64 => Column::F64(array.as_primitive()),
-            DataType::Decimal128(_, scale) => {
-                let scale = u8::try_from(*scale).expect("DECIMAL has no negative scale");
-                Column::Decimal(array.as_primitive(), scale)
-            }
-            DataType::Date32 => Column::Date(array.as_primitive()),
-            DataType::Time64(_) => Column::Time(array.as_primitive()),
-            DataType::Timestamp(..) => Column::Timestamp(array.as_primitive()),
-            _ => Column::Other,
-        }
-    }
-}
-
-impl<'a> Args<'a> {
-    fn new(operands: &'a [Operand]) -> Args<'a> {
-        let nulls = operands.iter().map(|o| o.array.logical_nulls());
-        Args {
-            operands,
-            columns: operands.iter().map(|o| Column::new(&o.array)).collect(),
-            nulls: nulls.collect(),
-            pattern: RefCell::new(None),
-        }
-    }
-
-    fn borrowed(&self) -> Vec<&'a Operand> {
-        self.operands.iter().collect()
-    }
-
-    /// How many were given.
-    pub(super) fn len(&self) -> usize {
-        self.operands.len()
-    }
-
-    #[inline]
-    fn at(&self, arg: usize, row: usize) -> usize {
-        self.operands[arg].at(row)
-    }
-
-    pub(super) fn is_null(&self, arg: usize, row: usize) -> bool {
-        let nulls = self.nulls[arg].as_ref();
-        nulls.is_some_and(|nulls| nulls.is_null(self.at(arg, row)))
-    }
-
-    fn any_null(&self, row: usize) -> bool {
-        (0..self.len()).any(|arg| self.is_null(arg, row))
-    }
-
-    /// Whether the argument is text.
-    pub(super) fn is_text(&self, arg: usize) -> bool {
-        matches!(self.columns[arg], Column::Text(_))
-    }
-
-    pub(super) fn text(&self, arg: usize, row: usize) -> &'a str {
-        match self.columns[arg] {
-            Column::Text(array) => array.value(self.at(arg, row)),
-            _ => unreachable!("the function's row says that argument {arg} is text"),
-        }
-    }
-
-    /// The bytes of BYTES, or of text.
-    pub(super) fn bytes(&self, arg: usize, row: usize) -> &'a [u8] {
-        match self.columns[arg] {
-            Column::Bytes(array) => array.value(self.at(arg, row)),
-            Column::Text(array) => array.value(self.at(arg, row)).as_bytes(),
-            _ => unreachable!("the function's row says that argument {arg} is bytes or text"),
-        }
-    }
-
-    /// A whole number of any size.
-    pub(super) fn whole(&self, arg: usize, row: usize) -> i64 {
-        let at = self.at(arg, row);
-        match self.columns[arg] {
-            Column::I8(array) => i64::from(array.value(at)),
-            Column::I16(array) => i64::from(array.value(at)),
-            Column::I32(array) => i64::from(array.value(at)),
-            Column::I64(array) => array.value(at),
-            _ => unreachable!("the function's row says that argument {arg} is a whole number"),
-        }
-    }
-
-    /// FLOAT or DOUBLE.
-    pub(super) fn double(&self, arg: usize, row: usize) -> f64 {
-        let at = self.at(arg, row);
-        match self.columns[arg] {
-            Column::F32(array) => f64::from(array.value(at)),
-            Column::F64(array) => array.value(at),
-            _ => unreachable!("the function's row says that argument {arg} is FLOAT or DOUBLE"),
-        }
-    }
-
-    /// A DECIMAL's digits and its scale.
-    pub(super) fn decimal(&self, arg: usize, row: usize) -> (i128, u8) {
-        match self.columns[arg] {
-            Column::Decimal(array, scale) => (array.value(self.at(arg, row)), scale),
-            _ => unreachable!("the function's row says that argument {arg} is DECIMAL"),
-        }
-    }
-
-    pub(super) fn is_time_of_day(&self, arg: usize) -> bool {
-        matches!(self.columns[arg], Column::Time(_))
-    }
-
-    /// A date's midnight, a time of the first day, or a timestamp.
-    pub(super) fn moment(&self, arg: usize, row: usize) -> time::Moment {
-        let at = self.at(arg, row);
-        match self.columns[arg] {
-            Column::Date(array) => time::Moment {
-                days: i64::from(array.value(at)),
-                micros: 0,
-            },
-            Column::Time(array) => time::Moment {
-                days: 0,
-                micros: array.value(at),
-            },
-            Column::Timestamp(array) => time::Moment::of_micros(array.value(at)),
-            _ => unreachable!("the function's row says that argument {arg} is a date or a time"),
-        }
-    }
-
-    /// The moment as a value of the argument's type: what a day, a time of day or a timestamp has of it.
-    pub(super) fn raw(&self, arg: usize, moment: time::Moment) -> Value<i64> {
-        let raw = match self.columns[arg] {
-            Column::Date(_) => i32::try_from(moment.days).ok().map(i64::from),
-            Column::Time(_) => Some(moment.micros),
-            _ => moment.in_micros(),
-        };
-        raw.map(Some)
-            .ok_or_else(|| Fault::out_of_range("the time is out of range"))
-    }
-
-    pub(super) fn pattern(&self, text: &str) -> Result<Rc<time::Pattern>, Fault> {
-        let mut held = self.pattern.borrow_mut();
-        match &*held {
-            Some((known, pattern)) if known == text => Ok(pattern.clone()),
-            _ => {
-                let pattern = Rc::new(time::Pattern::new(text)?);
-                *held = Some((text.to_string(), pattern.clone()));
-                Ok(pattern)
-            }
-        }
     }
 }
 

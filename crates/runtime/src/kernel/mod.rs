@@ -19,6 +19,7 @@ mod cast;
 mod compare;
 mod decimal;
 mod functions;
+mod java_regex;
 mod like;
 mod literal;
 mod logic;

@@ -164,7 +164,7 @@ impl Active {
     }
 
     /// The row that a fault of the value at `index` of an operand belongs to; `None` when no active row needs it.
-    fn owner(&self, index: usize, constant: bool) -> Option<usize> {
+    pub(super) fn owner(&self, index: usize, constant: bool) -> Option<usize> {
         if constant {
             (0..self.rows).find(|row| self.has(*row))
         } else {

@@ -6,7 +6,7 @@
 use super::operand::{Active, Fault, Operand, RowError};
 use super::rows::binary;
 use arrow_array::types::{
-    Date32Type, DurationMillisecondType, IntervalYearMonthType, Time64MicrosecondType,
+    Date32Type, DurationMillisecondType, Int64Type, IntervalYearMonthType, Time64MicrosecondType,
     TimestampMicrosecondType,
 };
 use arrow_schema::{DataType, IntervalUnit};
@@ -80,6 +80,35 @@ pub(super) fn shift(
                 .map(Some)
                 .ok_or_else(out_of_range)
         }),
+    }
+}
+
+/// `interval * times`, which wraps as whole numbers do.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "months wrap as Java's int does"
+)]
+pub(super) fn times(
+    interval: &Operand,
+    times: &Operand,
+    active: &Active,
+) -> Result<Operand, RowError> {
+    let ty = interval.array.data_type().clone();
+    match ty {
+        DataType::Interval(_) => binary::<IntervalYearMonthType, Int64Type, IntervalYearMonthType>(
+            interval,
+            times,
+            &ty,
+            active,
+            |months, times| Ok(Some(months.wrapping_mul(times as i32))),
+        ),
+        _ => binary::<DurationMillisecondType, Int64Type, DurationMillisecondType>(
+            interval,
+            times,
+            &ty,
+            active,
+            |millis, times| Ok(Some(millis.wrapping_mul(times))),
+        ),
     }
 }
 

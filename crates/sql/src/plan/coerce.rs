@@ -115,7 +115,7 @@ fn align(a: Expr, b: Expr) -> (Expr, Expr) {
     let common = match (&ka, &kb) {
         (TypeKind::Timestamp(p), TypeKind::TimestampLtz(q))
         | (TypeKind::TimestampLtz(q), TypeKind::Timestamp(p)) => {
-            Some(TypeKind::Timestamp(*p.max(q)))
+            Some(TypeKind::TimestampLtz(*p.max(q)))
         }
         _ => ka.common(&kb),
     };
@@ -139,6 +139,15 @@ pub(super) fn arithmetic(function: Function, a: Expr, b: Expr, span: Span) -> Re
             .map(|(precision, scale)| TypeKind::Decimal { precision, scale })
     };
     let (to_a, to_b) = match &result.ty().kind {
+        // An interval comes first, and is multiplied by a BIGINT.
+        kind if kind.is_interval() && function == Function::Times => {
+            let (interval, times) = if ka.is_interval() { (a, b) } else { (b, a) };
+            return call(
+                function,
+                vec![interval, cast(times, &TypeKind::BigInt)],
+                span,
+            );
+        }
         kind if kind.is_integer() => (Some(kind.clone()), Some(kind.clone())),
         TypeKind::Decimal { .. } => (as_decimal(ka), as_decimal(kb)),
         kind if kind.is_approximate() && !(ka.is_approximate() && kb.is_approximate()) => {

@@ -5,6 +5,7 @@
 
 use super::coerce::arithmetic;
 use super::coerce::{call, call_with, case, comparison, must_be_boolean, negate, refuse_cast};
+use super::collection;
 use super::function;
 use super::group::Grouped;
 use super::literal;
@@ -59,7 +60,7 @@ impl<'a> Binder<'a> {
     }
 
     /// Another copy of an expression, within reason.
-    fn copy(&self, expr: &Expr, span: Span) -> Result<Expr> {
+    pub(super) fn copy(&self, expr: &Expr, span: Span) -> Result<Expr> {
         self.counted(expr.clone(), span)
     }
 
@@ -155,6 +156,12 @@ impl<'a> Binder<'a> {
                 pattern,
                 escape_char,
             } => self.like(expr, *negated, pattern, escape_char.as_ref(), span),
+            E::SimilarTo {
+                negated,
+                expr,
+                pattern,
+                escape_char,
+            } => self.similar(expr, *negated, pattern, escape_char.as_ref(), span),
             E::Case {
                 operand,
                 conditions,
@@ -168,6 +175,14 @@ impl<'a> Binder<'a> {
                 ..
             } => self.cast(kind, expr, data_type, span),
             E::Function(f) => function::bind(self, f, span),
+            E::Array(array) => collection::array(self.all(&array.elem)?, span),
+            E::Map(map) => {
+                let entries = map.entries.iter();
+                let entries =
+                    entries.map(|entry| Ok((self.bind(&entry.key)?, self.bind(&entry.value)?)));
+                collection::map(entries.collect::<Result<_>>()?, span)
+            }
+            E::Tuple(values) => call(Function::Row, self.all(values)?, span),
             E::Substring {
                 special: false,
                 shorthand: true,
@@ -247,7 +262,7 @@ impl<'a> Binder<'a> {
         accesses.iter().try_fold(row, |row, access| match access {
             ast::AccessExpr::Dot(ast::Expr::Identifier(field)) => field_of(row, field, span),
             ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => {
-                function::element_at(row, self.bind(index)?, span)
+                collection::element_at(row, self.bind(index)?, span)
             }
             _ => Err(self.unsupported(whole)),
         })
@@ -273,28 +288,7 @@ impl<'a> Binder<'a> {
         not_if(negated, both, span)
     }
 
-    fn like(
-        &self,
-        expr: &ast::Expr,
-        negated: bool,
-        pattern: &ast::Expr,
-        escape_char: Option<&ast::Value>,
-        span: Span,
-    ) -> Result<Expr> {
-        let mut args = vec![self.bind(expr)?, self.bind(pattern)?];
-        if let Some(escape) = escape_char {
-            let escape = self.value(escape, span)?;
-            if *escape.ty() != TypeKind::Char(1).not_null() {
-                let message = "an escape is one character";
-                return Err(Diagnostic::error("type", span, message).hint("LIKE '50!%' ESCAPE '!'"));
-            }
-            check_escapes(&args[1], &escape, span)?;
-            args.push(escape);
-        }
-        not_if(negated, call(Function::Like, args, span)?, span)
-    }
-
-    fn value(&self, value: &ast::Value, span: Span) -> Result<Expr> {
+    pub(super) fn value(&self, value: &ast::Value, span: Span) -> Result<Expr> {
         use ast::Value as V;
         match value {
             V::Number(digits, _) => literal::number(digits, span),
@@ -347,6 +341,7 @@ impl<'a> Binder<'a> {
     ) -> Result<Expr> {
         use ast::BinaryOperator as B;
         let function = match op {
+            B::Overlaps => return self.overlaps(left, right, span),
             B::Eq => Function::Equal,
             B::NotEq => Function::NotEqual,
             B::Lt => Function::Less,
@@ -382,6 +377,10 @@ impl<'a> Binder<'a> {
             | Function::Mod => arithmetic(function, self.bind(left)?, self.bind(right)?, span),
             _ => self.compare(function, left, right, span),
         }
+    }
+
+    fn all(&self, exprs: &[ast::Expr]) -> Result<Vec<Expr>> {
+        exprs.iter().map(|expr| self.bind(expr)).collect()
     }
 
     fn apply(&self, function: Function, args: &[&ast::Expr], span: Span) -> Result<Expr> {
@@ -528,13 +527,10 @@ impl<'a> Binder<'a> {
             E::Ceil { .. } => "this form of CEIL is",
             E::Floor { .. } => "this form of FLOOR is",
             E::Trim { .. } => "this form of TRIM is",
-            E::SimilarTo { .. } => "SIMILAR TO is",
             E::ILike { .. } => "ILIKE is",
             E::RLike { .. } => "RLIKE is",
             E::AtTimeZone { .. } => "AT TIME ZONE is",
-            E::Array(_) => "ARRAY[…] is",
-            E::Map(_) | E::Dictionary(_) => "MAP[…] is",
-            E::Tuple(_) | E::Struct { .. } => "ROW(…) is",
+            E::Dictionary(_) | E::Struct { .. } => "this constructor is",
             E::CompoundFieldAccess { .. } | E::JsonAccess { .. } => "access to an element is",
             E::Collate { .. } => "COLLATE is",
             _ => "this expression is",
@@ -550,35 +546,6 @@ pub(super) fn run_on_flink(error: Diagnostic) -> Diagnostic {
         Some(_) => error,
         None => error.hint(hint),
     }
-}
-
-/// An escape stands before `%`, `_` or itself; a constant pattern where it does not would only fail when rows come.
-fn check_escapes(pattern: &Expr, escape: &Expr, span: Span) -> Result<()> {
-    let text = |expr: &Expr| match expr {
-        Expr::Literal {
-            value: Value::String(text),
-            ..
-        } => Some(text.clone()),
-        _ => None,
-    };
-    let (Some(pattern), Some(escape)) = (text(pattern), text(escape)) else {
-        return Ok(());
-    };
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        if !escape.starts_with(c) {
-            continue;
-        }
-        if !chars
-            .next()
-            .is_some_and(|next| "%_".contains(next) || next == c)
-        {
-            let message = format!("the escape {c} in '{pattern}' escapes nothing");
-            return Err(Diagnostic::error("literal", span, message)
-                .hint(format!("write it before % or _, or twice: {c}{c}")));
-        }
-    }
-    Ok(())
 }
 
 /// The operands of `a OR b OR c`, however long: the parser nests them to the left.
@@ -622,7 +589,7 @@ pub(super) fn joined(function: Function, mut conditions: Vec<Expr>, span: Span) 
         .expect("the callers give at least one condition"))
 }
 
-fn not_if(negated: bool, condition: Expr, span: Span) -> Result<Expr> {
+pub(super) fn not_if(negated: bool, condition: Expr, span: Span) -> Result<Expr> {
     if negated {
         return call(Function::Not, vec![condition], span);
     }

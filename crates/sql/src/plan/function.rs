@@ -1,8 +1,10 @@
 //! Functions by name. A name is one that is planned here, one that Flink has and this version does not, or none.
 
 use super::coerce::{arithmetic, call, call_with, case, must_be_boolean, unify};
+use super::collection;
 use super::expr::{Binder, run_on_flink};
 use super::group::{auxiliary, endless};
+use super::json;
 use super::literal::{self, cast};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
@@ -12,7 +14,7 @@ use lw_graph::{AggregateFunction, Expr, Function, MISSING, Syntax, TypeKind, Val
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 /// Planned as something else: IF as CASE, IFNULL as COALESCE; CAST is a form of syntax.
-const REWRITTEN: &[&str] = &["IF", "IFNULL", "CAST", "TRY_CAST"];
+const REWRITTEN: &[&str] = &["IF", "IFNULL", "CAST", "TRY_CAST", "TYPEOF"];
 
 const AGGREGATES: &[&str] = &[
     "COUNT",
@@ -73,7 +75,6 @@ const CLOCKS: &[&str] = &[
     "CURRENT_TIME",
     "CURRENT_ROW_TIMESTAMP",
     "PROCTIME",
-    "UNIX_TIMESTAMP",
     "RAND",
     "RAND_INTEGER",
     "UUID",
@@ -102,6 +103,13 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
         && let Some([why, hint]) = binder.no_aggregate
     {
         return Err(Diagnostic::error("group", span, why).hint(hint));
+    }
+    let no_arguments = matches!(&f.args, FunctionArguments::List(list) if list.args.is_empty());
+    if upper == "UNIX_TIMESTAMP" && no_arguments {
+        return Err(refuse_clock(&upper, span));
+    }
+    if let Some(expr) = json::bind(binder, f, span)? {
+        return Ok(expr);
     }
     let planned = REWRITTEN.contains(&upper.as_str()) || Function::named(&upper).is_some();
     if parts.len() != 1 || !planned {
@@ -212,7 +220,12 @@ pub(super) fn extract(field: &ast::DateTimeField, of: Expr, span: Span) -> Resul
         "MICROSECOND",
         "NANOSECOND",
     ];
-    let unit = unit(field, &of, &[MORE, OF_A_DATE, OF_A_DAY], span)?;
+    let known: &[&[&str]] = match of.ty().kind {
+        TypeKind::IntervalMonths => &[&["YEAR", "QUARTER", "MONTH"]],
+        TypeKind::IntervalMillis => &[&["WEEK", "DAY"], OF_A_DAY],
+        _ => &[MORE, OF_A_DATE, OF_A_DAY],
+    };
+    let unit = unit(field, &of, known, span)?;
     call(Function::Extract, vec![unit, of], span)
 }
 
@@ -230,29 +243,6 @@ pub(super) fn cut(
         unit(field, &of, &[OF_A_DATE, OF_A_DAY], span)?
     };
     call(function, vec![of, unit], span)
-}
-
-/// `array[index]`, `map[key]`.
-pub(super) fn element_at(of: Expr, at: Expr, span: Span) -> Result<Expr> {
-    if let (
-        TypeKind::Array(_),
-        Expr::Literal {
-            value: Value::Integer(index),
-            ..
-        },
-    ) = (&of.ty().kind, &at)
-        && *index < 1
-    {
-        let message = format!("an array's elements are counted from 1, not {index}");
-        return Err(Diagnostic::error("type", span, message));
-    }
-    let at = match &of.ty().kind {
-        TypeKind::Map(key, _) if key.kind.is_numeric() && at.ty().kind.is_numeric() => {
-            cast(at, &key.kind.clone())
-        }
-        _ => at,
-    };
-    call(Function::ElementAt, vec![of, at], span)
 }
 
 /// A day moved by less than a day is a time of it; a day and a timestamp are compared as timestamps.
@@ -330,9 +320,23 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
             }
             call(named(name), unify(args, name, span)?, span)
         }
+        (
+            "ARRAY_CONTAINS" | "ARRAY_POSITION" | "ARRAY_REMOVE" | "ARRAY_APPEND" | "ARRAY_PREPEND",
+            2,
+        ) => collection::with_element(name, args, span),
+        (
+            "ARRAY_UNION" | "ARRAY_CONCAT" | "ARRAY_EXCEPT" | "ARRAY_INTERSECT" | "MAP_UNION",
+            1..,
+        ) => collection::alike(name, args, span),
+        ("ARRAY_SLICE", 2 | 3) => collection::with_places(name, args, span),
+        ("TYPEOF", 1 | 2) => type_of(&args, span),
+        ("JSON_STRING", 1) if args[0].ty().kind == TypeKind::Null => {
+            Ok(cast(args.remove(0), &TypeKind::string()))
+        }
         ("TIMESTAMPADD" | "TIMESTAMPDIFF", 3) => of_time(name, args, span),
         ("ROUND" | "TRUNCATE", 1 | 2) => to_places(name, args, span),
         ("COALESCE" | "GREATEST" | "LEAST", _) => Err(takes("at least one argument")),
+        ("TYPEOF", _) => Err(takes("one or two arguments")),
         ("IFNULL" | "NULLIF" | "MOD", _) => Err(takes("two arguments")),
         ("IF", _) => Err(takes("three arguments")),
         ("LTRIM" | "RTRIM" | "BTRIM", 0 | 3..) => Err(takes("one or two arguments")),
@@ -341,7 +345,35 @@ fn apply(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
     }
 }
 
-fn named(name: &str) -> Function {
+/// `TYPEOF(x)`: the type of the expression, as text; with TRUE behind it no short names (`STRING`).
+fn type_of(args: &[Expr], span: Span) -> Result<Expr> {
+    let in_full = match args.get(1) {
+        None => false,
+        Some(Expr::Literal {
+            value: Value::Boolean(in_full),
+            ..
+        }) => *in_full,
+        Some(_) => {
+            let message = "the second argument of TYPEOF is TRUE or FALSE";
+            return Err(Diagnostic::error("type", span, message));
+        }
+    };
+    let mut name = args[0].ty().to_string();
+    if args[0].ty().kind == TypeKind::Null {
+        name = "NULL".to_string();
+    }
+    if in_full {
+        name = name
+            .replace("STRING", "VARCHAR(2147483647)")
+            .replace("BYTES", "VARBINARY(2147483647)");
+    }
+    Ok(Expr::Literal {
+        value: Value::String(name),
+        ty: TypeKind::string().nullable(),
+    })
+}
+
+pub(super) fn named(name: &str) -> Function {
     Function::named(name).expect("the caller looked it up")
 }
 
@@ -413,6 +445,12 @@ fn counted(arguments: usize) -> String {
     format!("{} argument{plural}", NUMBERS[arguments])
 }
 
+fn refuse_clock(name: &str, span: Span) -> Diagnostic {
+    Diagnostic::unsupported(span, format!("{name} is"))
+        .detail("Its value depends on when the row is read, so a replay would give other rows.")
+        .hint("use the record's own time: a column `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'")
+}
+
 fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
     let aggregate = AGGREGATES.contains(&upper);
     if over || RANKS.contains(&upper) {
@@ -436,9 +474,7 @@ fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
             .hint("FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(event_time), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end");
     }
     if CLOCKS.contains(&upper) {
-        return Diagnostic::unsupported(span, format!("{upper} is"))
-            .detail("Its value depends on when the row is read, so a replay would give other rows.")
-            .hint("use the record's own time: a column `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'");
+        return refuse_clock(upper, span);
     }
     if let Some(missing) = MISSING.iter().find(|missing| missing.name == upper) {
         let error = Diagnostic::unsupported(span, format!("the function {upper} is"));

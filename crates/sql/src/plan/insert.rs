@@ -6,6 +6,7 @@ use super::algebra::{Attribute, Output, Relation};
 use super::literal::{self, cast};
 use super::lower::Branch;
 use super::scope::unknown_column;
+use super::zone::localise;
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Object, Table};
 use crate::connector::{self, Use};
@@ -51,10 +52,17 @@ impl Planner<'_> {
             SinkSpec::Iceberg(iceberg) => format!("{}.{}", iceberg.namespace, iceberg.table),
             _ => target.path.to_string(),
         };
+        let mut relation = relation.project(outputs);
+        let zone = self.plan.settings.get("table.local-time-zone");
+        localise(
+            &mut relation,
+            zone.map_or("UTC", String::as_str),
+            insert.span,
+        )?;
         Ok(Planned {
             source,
             branch: Branch {
-                relation: relation.project(outputs),
+                relation,
                 schema,
                 sink,
                 table,

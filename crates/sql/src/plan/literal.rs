@@ -123,6 +123,25 @@ pub(super) fn typed(data_type: &ast::DataType, text: &str, span: Span) -> Result
 
 /// `INTERVAL '5' SECOND`, `INTERVAL '1-2' YEAR TO MONTH`, `INTERVAL '1 02:03:04' DAY TO SECOND`.
 pub(super) fn interval(interval: &ast::Interval, span: Span) -> Result<Expr> {
+    if let ast::Expr::UnaryOp {
+        op: ast::UnaryOperator::Minus,
+        expr,
+    } = interval.value.as_ref()
+    {
+        let mut positive = interval.clone();
+        positive.value = expr.clone();
+        return Ok(match self::interval(&positive, span)? {
+            Expr::Literal { value, ty } => Expr::Literal {
+                value: match value {
+                    Value::IntervalMonths(months) => Value::IntervalMonths(-months),
+                    Value::IntervalMillis(millis) => Value::IntervalMillis(-millis),
+                    other => other,
+                },
+                ty,
+            },
+            other => other,
+        });
+    }
     let ast::Expr::Value(ast::ValueWithSpan {
         value: ast::Value::SingleQuotedString(text) | ast::Value::Number(text, _),
         ..

@@ -28,7 +28,7 @@ INSERT INTO snk SELECT r.x, sku FROM orders;
 -- case: an unknown function names the nearest
 INSERT INTO snk SELECT id, UPER(sku) FROM orders;
 -- case: a function of Flink's that is not here yet
-INSERT INTO snk SELECT id, REGEXP_REPLACE(sku, 'a', 'b') FROM orders;
+INSERT INTO snk SELECT id, PRINTF('%s', sku) FROM orders;
 -- case: a function of nobody's
 INSERT INTO snk SELECT id, frobnicate(sku) FROM orders;
 -- case: the clock

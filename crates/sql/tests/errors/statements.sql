@@ -40,7 +40,7 @@ SET 'execution.checkpointing.interval' = 'often';
 -- case: batch mode
 SET 'execution.runtime-mode' = 'batch';
 -- case: a session zone
-SET 'table.local-time-zone' = 'Europe/Berlin';
+SET 'table.local-time-zone' = 'Berlin, Germany';
 -- case: a statement set without its end
 EXECUTE STATEMENT SET BEGIN INSERT INTO a SELECT 1 FROM b;
 -- case: a statement set with something else in it

@@ -10,11 +10,11 @@ use arrow_buffer::BooleanBuffer;
 pub(super) const KERNELS: &[Registered] = &[
     Registered::new(
         "GREATEST",
-        Kernel::Columns(|args, active| chosen(args, active, Comparison::GreaterOrEqual)),
+        Kernel::Columns(|args, active, _| chosen(args, active, Comparison::GreaterOrEqual)),
     ),
     Registered::new(
         "LEAST",
-        Kernel::Columns(|args, active| chosen(args, active, Comparison::LessOrEqual)),
+        Kernel::Columns(|args, active, _| chosen(args, active, Comparison::LessOrEqual)),
     ),
 ];
 

@@ -192,7 +192,7 @@ fn put(out: &mut String, text: &str) -> Value<()> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the end of a kernel")]
-fn long(number: usize) -> Value<i64> {
+pub(super) fn long(number: usize) -> Value<i64> {
     Ok(Some(i64::try_from(number).unwrap_or(i64::MAX)))
 }
 

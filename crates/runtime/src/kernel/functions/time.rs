@@ -8,13 +8,19 @@ use super::super::cast;
 use super::super::operand::Fault;
 use super::super::time::add_months;
 use super::{Args, Kernel, Registered, Value};
+use crate::zone::Zone;
 use lw_formats::text;
+use lw_graph::TypeKind;
 use lw_stdx::calendar::{civil_from_days, days_from_civil};
 pub(super) use pattern::Pattern;
 
 pub(super) const KERNELS: &[Registered] = &[
     whole("EXTRACT", |a, row| {
-        extract(unit(a.text(0, row))?, a.moment(1, row))
+        let unit = unit(a.text(0, row))?;
+        match a.interval(1, row) {
+            Some(interval) => Ok(Some(of_interval(unit, interval))),
+            None => extract(unit, a.moment(1, row)),
+        }
     }),
     whole("YEAR", |a, row| extract(Unit::Year, a.moment(0, row))),
     whole("QUARTER", |a, row| extract(Unit::Quarter, a.moment(0, row))),
@@ -59,15 +65,22 @@ pub(super) const KERNELS: &[Registered] = &[
     whole("TO_TIMESTAMP", to_timestamp),
     whole("TO_TIMESTAMP_LTZ", |a, row| {
         if a.is_text(0) {
-            return to_timestamp(a, row);
+            let Some(local) = to_timestamp(a, row)? else {
+                return Ok(None);
+            };
+            return match a.len() {
+                3 => instant(zone(a.text(2, row))?, local).map(Some),
+                _ => Ok(Some(local)),
+            };
         }
         let digits = if a.len() > 1 { a.whole(1, row) } else { 3 };
-        let Some(unit) = u32::try_from(digits)
-            .ok()
-            .and_then(text::checked_power_of_ten)
-        else {
+        let unit = u32::try_from(digits).ok();
+        let Some(unit) = unit.and_then(text::checked_power_of_ten) else {
             return Err(Fault::out_of_range("the number of digits is out of range"));
         };
+        if *a.kind(0) == TypeKind::Double {
+            return Ok(Some(of_seconds(a.double(0, row), unit)));
+        }
         let millis = (i128::from(a.whole(0, row)) * 1_000).div_euclid(unit);
         // From the year 0 to the year 9999.
         let in_range = (-62_167_219_200_000..=253_402_300_799_999).contains(&millis);
@@ -76,23 +89,113 @@ pub(super) const KERNELS: &[Registered] = &[
             .filter(|_| in_range)
             .map(|millis| millis * 1_000))
     }),
-    Registered::new(
-        "FROM_UNIXTIME",
-        Kernel::Text(|a, row, out| {
-            let millis = a.whole(0, row).wrapping_mul(1_000);
-            let moment = Moment {
-                days: millis.div_euclid(86_400_000),
-                micros: millis.rem_euclid(86_400_000) * 1_000,
-            };
-            let format = if a.len() > 1 {
-                a.text(1, row)
-            } else {
-                "yyyy-MM-dd HH:mm:ss"
-            };
-            a.pattern(format)?.format(moment, out)
-        }),
-    ),
+    whole("LOCAL TIME", |a, row| {
+        let (micros, zone) = (a.micros(0, row), zone(a.text(1, row))?);
+        let millis = zone.local(micros.div_euclid(1_000));
+        Ok(Some(millis * 1_000 + micros.rem_euclid(1_000)))
+    }),
+    whole("INSTANT", |a, row| {
+        instant(zone(a.text(1, row))?, a.micros(0, row)).map(Some)
+    }),
+    Registered::new("CONVERT_TZ", Kernel::Text(convert_zone)),
+    whole("UNIX_TIMESTAMP", unix_timestamp),
+    whole("UNIX_TIMESTAMP IN", unix_timestamp),
+    Registered::new("FROM_UNIXTIME", Kernel::Text(from_unix_time)),
+    Registered::new("FROM_UNIXTIME IN", Kernel::Text(from_unix_time)),
 ];
+
+const SECONDS: &str = "yyyy-MM-dd HH:mm:ss";
+
+fn from_unix_time(a: &Args<'_>, row: usize, out: &mut String) -> Value<()> {
+    let millis = a.whole(0, row).wrapping_mul(1_000);
+    let millis = match a.len() {
+        3 => zone(a.text(2, row))?.local(millis),
+        _ => millis,
+    };
+    let moment = Moment {
+        days: millis.div_euclid(86_400_000),
+        micros: millis.rem_euclid(86_400_000) * 1_000,
+    };
+    let format = if a.len() > 1 { a.text(1, row) } else { SECONDS };
+    a.pattern(format)?.format(moment, out)
+}
+
+/// Seconds; the least number for what does not follow the pattern.
+fn unix_timestamp(a: &Args<'_>, row: usize) -> Value<i64> {
+    let format = if a.len() > 1 { a.text(1, row) } else { SECONDS };
+    let read = a
+        .pattern(format)?
+        .parse(a.text(0, row), pattern::Reading::Lenient)?;
+    let Some(local) = read.and_then(Moment::in_micros) else {
+        return Ok(Some(i64::MIN));
+    };
+    let millis = local.div_euclid(1_000);
+    let millis = match a.len() {
+        3 => instant_of_winter(zone(a.text(2, row))?, millis),
+        _ => millis,
+    };
+    Ok(Some(millis.div_euclid(1_000)))
+}
+
+/// `CONVERT_TZ(text, from, to)`.
+fn convert_zone(a: &Args<'_>, row: usize, out: &mut String) -> Value<()> {
+    let read = a
+        .pattern(SECONDS)?
+        .parse(a.text(0, row), pattern::Reading::Lenient)?;
+    let Some(local) = read.and_then(Moment::in_micros) else {
+        return Ok(None);
+    };
+    let [from, to] = [1, 2].map(|arg| named_or_utc(a.text(arg, row)));
+    let millis = to.local(instant_of_winter(from, local.div_euclid(1_000)));
+    let moment = Moment::of_micros(millis * 1_000);
+    a.pattern(SECONDS)?.format(moment, out)
+}
+
+fn zone(name: &str) -> Result<Zone, Fault> {
+    Zone::parse(name).ok_or_else(|| Fault {
+        code: "time-zone",
+        message: format!("there is no time zone '{name}'"),
+    })
+}
+
+/// As `java.util.TimeZone` has it: an offset needs GMT before it, and what is none is UTC.
+fn named_or_utc(name: &str) -> Zone {
+    let known =
+        !name.starts_with(['+', '-']) && !(name.starts_with("UT") && name.contains(['+', '-']));
+    let zone = Zone::parse(name).filter(|_| known);
+    zone.or_else(|| Zone::parse("UTC")).expect("UTC is a zone")
+}
+
+/// When a clock shows the time; in microseconds.
+fn instant(zone: Zone, local: i64) -> Result<i64, Fault> {
+    let millis = zone.instant(local.div_euclid(1_000));
+    millis
+        .checked_mul(1_000)
+        .map(|micros| micros + local.rem_euclid(1_000))
+        .ok_or_else(|| Fault::out_of_range("the time is out of range"))
+}
+
+/// As `java.util.Calendar` reads a time that comes twice: the later of both. In milliseconds.
+fn instant_of_winter(zone: Zone, local: i64) -> i64 {
+    const DAY: i64 = 86_400_000;
+    let later = local - zone.offset_at(local + DAY);
+    if zone.local(later) == local {
+        later
+    } else {
+        zone.instant(local)
+    }
+}
+
+/// Seconds since 1970 of a number whose unit is so many to the second, to the millisecond; beyond the range of nanoseconds the last of them.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "Java's casts saturate"
+)]
+fn of_seconds(value: f64, unit: i128) -> i64 {
+    let nanos = (value * (1_000_000_000.0 / unit as f64)) as i64;
+    text::cut(nanos.div_euclid(1_000), 3)
+}
 
 const fn whole(name: &'static str, f: fn(&Args<'_>, usize) -> Value<i64>) -> Registered {
     Registered::new(name, Kernel::Whole(f))
@@ -246,6 +349,32 @@ fn extract(unit: Unit, moment: Moment) -> Value<i64> {
         Unit::Nanosecond => moment.micros % 1_000_000 * 1_000,
         Unit::Epoch => moment.days * 86_400 + moment.micros / 1_000_000,
     }))
+}
+
+/// Months, or milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Interval {
+    Months(i32),
+    Millis(i64),
+}
+
+/// With the sign of the interval; whole days are all in DAY, what is left of them in HOUR and so on.
+fn of_interval(unit: Unit, interval: Interval) -> i64 {
+    match interval {
+        Interval::Months(months) => i64::from(match unit {
+            Unit::Year => months / 12,
+            Unit::Quarter => months % 12 / 3,
+            _ => months % 12,
+        }),
+        Interval::Millis(millis) => match unit {
+            Unit::Week => millis / 604_800_000,
+            Unit::Day => millis / 86_400_000,
+            Unit::Hour => millis / 3_600_000 % 24,
+            Unit::Minute => millis / 60_000 % 60,
+            Unit::Second => millis / 1_000 % 60,
+            _ => millis % 1_000,
+        },
+    }
 }
 
 /// The beginning of the unit that the moment is in. Weeks begin on Sunday; a century on the first day of its year 1.

@@ -22,12 +22,19 @@ def main():
     names = {name for name in sys.argv[1:] if not name.startswith("-")}
     paths = [path for path in sorted(HERE.glob("*.txt")) if not names or path.stem in names]
     files = {path: path.read_text().splitlines() for path in paths}
-    asked = sorted({line for lines in files.values() for line in lines if is_expression(line)})
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(HERE / "rows.jsonl", folder)
-        verdicts = ask(asked, folder)
-    for path, lines in files.items():
-        path.write_text("".join(line + "\n" for line in rewritten(lines, verdicts)))
+        for setting in sorted({setting_of(lines) for lines in files.values()}):
+            alike = {path: lines for path, lines in files.items() if setting_of(lines) == setting}
+            asked = sorted({line for lines in alike.values() for line in lines if is_expression(line)})
+            verdicts = ask(asked, folder, setting)
+            for path, lines in alike.items():
+                path.write_text("".join(line + "\n" for line in rewritten(lines, verdicts)))
+
+
+def setting_of(lines):
+    """The session's time zone: `-- SET …` in a file's first line, or UTC."""
+    return lines[0][3:] if lines[0].startswith("-- SET ") else "SET 'table.local-time-zone' = 'UTC'"
 
 
 def is_expression(line):
@@ -43,9 +50,9 @@ def rewritten(lines, verdicts):
             yield f"    {verdicts[line]}"
 
 
-def ask(expressions, folder):
+def ask(expressions, folder, setting):
     """Three scripts: one for the types, one for many values at once, and one for what stood beside a failure."""
-    failed, rows = run(folder, [[f"CREATE TEMPORARY VIEW e AS SELECT {x} AS x FROM t", "DESCRIBE e", "DROP TEMPORARY VIEW e"] for x in expressions])
+    failed, rows = run(folder, setting, [[f"CREATE TEMPORARY VIEW e AS SELECT {x} AS x FROM t", "DESCRIBE e", "DROP TEMPORARY VIEW e"] for x in expressions])
     types, verdicts = {}, {}
     for n, expression in enumerate(expressions):
         if rows[n]:
@@ -57,12 +64,12 @@ def ask(expressions, folder):
                 print(f"{expression}: {cause(failed[n])}", file=sys.stderr)
     groups = [list(types)[at : at + GROUP] for at in range(0, len(types), GROUP)]
     alone = []
-    for group, (error, values) in zip(groups, select(folder, groups)):
+    for group, (error, values) in zip(groups, select(folder, setting, groups)):
         if error:
             alone += [[expression] for expression in group]
         for n, expression in enumerate(group):
             verdicts[expression] = shown(types[expression], [row[f"x{n}"] for row in values])
-    for [expression], (error, values) in zip(alone, select(folder, alone)):
+    for [expression], (error, values) in zip(alone, select(folder, setting, alone)):
         ty = types[expression]
         verdicts[expression] = f"{ty} => fails: {cause(error)}" if error else shown(ty, [row["x0"] for row in values])
     return verdicts
@@ -72,17 +79,17 @@ def shown(ty, values):
     return f"{ty} => " + json.dumps(values, ensure_ascii=False)
 
 
-def select(folder, groups):
+def select(folder, setting, groups):
     columns = lambda group: ", ".join(f"CAST({x} AS STRING) AS x{n}" for n, x in enumerate(group))
-    failed, rows = run(folder, [[f"SELECT {columns(group)} FROM t"] for group in groups]) if groups else ([], [])
+    failed, rows = run(folder, setting, [[f"SELECT {columns(group)} FROM t"] for group in groups]) if groups else ([], [])
     return zip(failed, rows)
 
 
-def run(folder, scripts):
+def run(folder, setting, scripts):
     """The error and the rows of each script's statements."""
     table = (HERE / "table.sql").read_text().strip().rstrip(";")
     source = f"'connector' = 'filesystem', 'path' = '{folder}', 'format' = 'json', 'json.timestamp-format.standard' = 'SQL'"
-    statements = ["SET 'table.local-time-zone' = 'UTC'", f"{table} WITH ({source})"]
+    statements = [setting, f"{table} WITH ({source})"]
     owner = {}
     for n, script in enumerate(scripts):
         for statement in script:
