@@ -90,7 +90,7 @@ FORMS = {
     ],
     "date": [
         "CAST({time} AS DATE)", "({date} + INTERVAL '1' DAY)", "({date} - INTERVAL '1' MONTH)", "COALESCE({date}, {date})", "CASE WHEN {bool} THEN {date} ELSE {date} END", "FLOOR({date} TO MONTH)",
-        "CEIL({date} TO YEAR)", "TIMESTAMPADD(DAY, 3, {date})", "TO_DATE({text})",
+        "CEIL({date} TO YEAR)", "TIMESTAMPADD(DAY, 3, {date})", "TO_DATE(CAST({date} AS STRING))",
     ],
     "time": [
         "({time} + INTERVAL '90' MINUTE)", "({time} - INTERVAL '1' DAY)", "({time} + INTERVAL '1' MONTH)", "CAST({date} AS TIMESTAMP(3))", "COALESCE({time}, {time})",

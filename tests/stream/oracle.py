@@ -52,7 +52,8 @@ def run_inserts(flink, world, script):
                 answers.late[table] += late_rows(flink, world, script, insert, late_count(told))
             continue
         sources = script.sources_of(insert)
-        if len(sources) != 1:
+        # A job that is to fail is no job that makes dead letters.
+        if len(sources) != 1 or world.case["refused"] is not None:
             raise Refused(cause(error))
         for record in world.records_of(script, sources[0]):
             world.only(flink, script, sources[0], record)

@@ -6,6 +6,7 @@ Fifty expressions are one query to Flink, and one section of a case; with `--win
 What Flink or we refuse, or what fails for some record, is left out and counted.
 """
 import collections
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from lakeward import BINARY
 
 TOGETHER = 50
 RECORDS = 8
+SAME = "the same numbers, written otherwise"
 # How often what differs is made smaller.
 ROUNDS = 12
 WITH = """ WITH (
@@ -61,8 +63,8 @@ class Expressions:
             line = line.strip()
             if line.startswith("+ ") and " => " in line:
                 text, _, result = line[2:].partition(" => ")
-                found.setdefault(text, result)
-        if "FAIL" in told and not found:
+                found.setdefault(text, SAME if same_numbers(flinks.get(text, ""), result) else result)
+        if "FAIL" in told and " => " not in told:
             raise SystemExit(f"the case cannot be run:\n{told}")
         return found
 
@@ -173,11 +175,19 @@ class Windows:
         return [node.sql(), pair[1], *records]
 
 
+def same_numbers(flinks, ours):
+    """Java 17 writes some DOUBLEs with more digits than it takes to tell them apart, which is listed."""
+    flinks, ours = re.split(r" \| |: |'", flinks), re.split(r" \| |: |'", ours)
+    number = re.compile(r"-?\d+\.\d+(E-?\d+)?$")
+    same = lambda a, b: a == b or (number.match(a) and number.match(b) and float(a) == float(b))  # noqa: E731
+    return len(flinks) == len(ours) and all(map(same, flinks, ours))
+
+
 def listed(records):
     """Records as a case lists them."""
     record = {"topic": "t", "partition": 0, "key": None, "headers": []}
     records = [record | {"timestamp": 1767225600000 + at, "value": text.encode().hex()} for at, text in enumerate(records)]
-    return {"topics": {"t": 1}, "schemas": [], "records": records}
+    return {"topics": {"t": 1}, "schemas": [], "records": records, "refused": None}
 
 
 def tested(cases):
@@ -198,7 +208,7 @@ def shrunk(batch, node):
             candidates.setdefault(smaller.sql(), smaller)
         candidates = dict(list(candidates.items())[:TOGETHER])
         results = batch.compare(list(candidates)) if candidates else {}
-        differing = [text for text, (_, ours) in results.items() if ours not in (None, "refused")]
+        differing = [text for text, (_, ours) in results.items() if ours not in (None, SAME, "refused")]
         if not differing:
             break
         best = candidates[differing[0]], results[differing[0]]
@@ -221,7 +231,9 @@ def generate(count, seed, what, asker):
         told["left out by Flink"] += len(nodes) - len(results)
         write(f"{what.__name__.lower()}-{seed}-{number}", batch, equal)
         for text, (flinks, ours) in results.items():
-            if ours == "refused":
+            if ours == SAME:
+                told[SAME] += 1
+            elif ours == "refused":
                 told["refused by us"] += 1
                 print(f"refused: {text}", flush=True)
             elif ours is not None:
