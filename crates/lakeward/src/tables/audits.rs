@@ -342,8 +342,9 @@ impl Tables {
         };
         let source = self.wiring.reader(spec, &format!("lakeward-{pipeline}"));
         let flow = Flow::compile(graph).map_err(|error| error.to_string())?;
-        if !flow.downstream.is_empty() {
-            return Err("it has an aggregate, whose rows stand at no place of the log".to_string());
+        // What has state is recomputed as a whole. Nothing else is behind an operator whose rows have no origins.
+        if !flow.downstream.is_empty() && !graph.has_state() {
+            return Err("its rows stand at no place of the log".to_string());
         }
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
