@@ -8,4 +8,5 @@ mod sim;
 mod steps;
 mod takeover;
 mod view;
+mod windows;
 mod world;

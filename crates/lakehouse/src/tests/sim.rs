@@ -27,7 +27,7 @@
 //! `LAKEWARD_SIM_SEED` (one) or `LAKEWARD_SIM_SEEDS` (how many); a failure prints the seed and the history.
 
 mod defects;
-mod job;
+pub(super) mod job;
 mod meddling;
 
 use super::foreign::{Reader, Row};

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) const TOPIC: &str = "in";
+pub(crate) const TOPIC: &str = "in";
 const FILTERED: &str = "nobody wants this";
 
 /// What becomes of the record at an offset.
@@ -53,7 +53,7 @@ fn value(partition: i32, offset: i64) -> String {
 }
 
 /// Creates the topic, unless it is there.
-pub(super) fn create_topic(storage: &Storage, ids: &Ids) -> Result<(), CommitError> {
+pub(crate) fn create_topic(storage: &Storage, ids: &Ids) -> Result<(), CommitError> {
     if storage.topic(TOPIC).is_some() {
         return Ok(());
     }
@@ -69,6 +69,16 @@ pub(super) fn create_topic(storage: &Storage, ids: &Ids) -> Result<(), CommitErr
 
 /// Appends so many records to a partition, in one batch.
 pub(super) fn produce(storage: &Storage, partition: i32, count: i64) -> Result<(), CommitError> {
+    append(storage, partition, count, value)
+}
+
+/// As [`produce`], of records that are by partition and offset what `value` says.
+pub(crate) fn append(
+    storage: &Storage,
+    partition: i32,
+    count: i64,
+    value: fn(i32, i64) -> String,
+) -> Result<(), CommitError> {
     let topic = storage.topic(TOPIC).expect("it was created");
     let from = end(storage, partition);
     let mut batch = BatchBuilder::new(Compression::None);
@@ -86,7 +96,7 @@ pub(super) fn produce(storage: &Storage, partition: i32, count: i64) -> Result<(
 }
 
 /// Where a partition ends.
-pub(super) fn end(storage: &Storage, partition: i32) -> i64 {
+pub(crate) fn end(storage: &Storage, partition: i32) -> i64 {
     let topic = storage.topic(TOPIC).expect("it was created");
     let bounds = storage.bounds(topic.id, partition);
     bounds.expect("it has two partitions").high_watermark
@@ -153,7 +163,7 @@ pub(super) fn spec() -> JobSpec {
     }
 }
 
-pub(super) fn around(world: &World, network: &Arc<Network>, rules: Rules) -> Surroundings {
+pub(crate) fn around(world: &World, network: &Arc<Network>, rules: Rules) -> Surroundings {
     let ids = world.ids.clone();
     Surroundings {
         storage: world.storage.clone(),
