@@ -53,7 +53,7 @@ pub enum Operator {
         properties: Vec<WindowProperty>,
     },
     /// The rows of each key and window whose rank is `first` to `last`, counted from 1, when the window fires; the earlier of two
-    /// equal rows is ranked first. Gives the input's columns, and the rank (BIGINT NOT NULL) behind them where it is asked for.
+    /// equal rows is ranked first, or where the `latest` row is kept, the later. Gives the input's columns, and the rank (BIGINT NOT NULL) behind them where it is asked for.
     WindowRank {
         uid: OperatorUid,
         windowing: Windowing,
@@ -62,6 +62,8 @@ pub enum Operator {
         first: u64,
         last: u64,
         rank: bool,
+        /// It is the last row by event time that is asked for (Flink's deduplication).
+        latest: bool,
     },
     /// Aggregates of each row and of those of its key before it, once the watermark has reached its time. Gives the input's columns,
     /// then the aggregates; rows by event time, and by arrival where that is the same. A row is late when a row of its key at its

@@ -82,6 +82,12 @@ impl<S: Plus> Totals<S> {
         self.counts[group] += 1;
     }
 
+    #[inline]
+    fn begin(&mut self, group: usize, value: S::Native) {
+        self.sums[group] = value;
+        self.counts[group] = 1;
+    }
+
     /// The sum and how many values it is of; `None` where there is no sum.
     fn total(&self, group: u32) -> Option<(S::Native, i64)> {
         let group = group as usize;
@@ -105,6 +111,15 @@ impl<S: Plus> Totals<S> {
         let counts = state[1].as_primitive::<Int64Type>().values();
         for ((sum, count), group) in sums.iter().zip(counts).zip(groups) {
             let group = *group as usize;
+            if *count == 0 {
+                continue;
+            }
+            if self.counts[group] == 0 {
+                self.counts[group] = *count;
+                self.sums[group] = sum.unwrap_or_default();
+                self.overflowed[group] = sum.is_none();
+                continue;
+            }
             match sum.and_then(|sum| S::plus(self.sums[group], sum)) {
                 Some(sum) => self.sums[group] = sum,
                 None => self.overflowed[group] = true,
@@ -136,7 +151,11 @@ impl<T: Plus> Accumulator for Sum<T> {
         let column = rows.arguments[0].as_primitive::<T>();
         let values = column.values();
         for (row, group) in rows.of_values(column) {
-            self.0.add(group, values[row]);
+            // Not added to 0: a sum of nothing but −0.0 is −0.0.
+            match self.0.counts[group] {
+                0 => self.0.begin(group, values[row]),
+                _ => self.0.add(group, values[row]),
+            }
         }
     }
 

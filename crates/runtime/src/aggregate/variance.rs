@@ -1,18 +1,18 @@
-//! `VAR_*` and `STDDEV_*`, computed as Flink plans them: from the sum of the squares, the sum and the count, in the types that its
-//! arithmetic gives. So the variance of whole numbers is cut where they are divided, and a DECIMAL is rounded at every step.
+//! `VAR_*` and `STDDEV_*`, added up in 64-bit floating point by Welford's algorithm, row by row in their order, as Flink does whatever
+//! the argument's type is; the result is then cast to that type.
 //!
 //! ```text
-//! variance   (sum(x × x) − sum(x) × sum(x) / count(x)) / count(x)        VAR_SAMP: / (count(x) − 1), NULL where that is 0
-//! deviation  POWER(variance, 0.5)
+//! variance   m2 / count, VAR_SAMP: / (count − 1), NULL where that is 0        m2 is the sum of squared distances from the mean
+//! deviation  its square root
 //! ```
 
-use super::calls::sum_of;
-use super::count::Count;
 use super::{Accumulator, NoAggregate, Rows};
 use crate::kernel::{Evaluator, RowError};
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use lw_graph::{Expr, Function, LogicalType, TypeKind, Value};
+use lw_graph::{Expr, LogicalType, TypeKind};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +23,45 @@ pub(super) struct Form {
 }
 
 pub(super) struct Variance {
-    square: Evaluator,
-    squares: Box<dyn Accumulator>,
-    sums: Box<dyn Accumulator>,
-    counts: Count,
-    result: Evaluator,
-    ty: DataType,
+    form: Form,
+    to_double: Evaluator,
+    from_double: Evaluator,
+    groups: Vec<Moments>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    count: i64,
+    mean: f64,
+    m2: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        let off = value - self.mean;
+        self.mean += off / self.count as f64;
+        self.m2 += off * (value - self.mean);
+    }
+
+    fn merge(&mut self, other: Moments) {
+        if self.count == 0 {
+            *self = other;
+        } else if other.count > 0 {
+            let count = self.count + other.count;
+            let off = other.mean - self.mean;
+            self.mean += off * other.count as f64 / count as f64;
+            let both = self.count as f64 * other.count as f64;
+            self.m2 += other.m2 + off * off * both / count as f64;
+            self.count = count;
+        }
+    }
+
+    fn result(self, form: Form) -> Option<f64> {
+        let divisor = self.count - i64::from(form.of_sample);
+        let variance = (divisor > 0).then(|| self.m2 / divisor as f64)?;
+        Some(if form.root { variance.sqrt() } else { variance })
+    }
 }
 
 impl Variance {
@@ -45,92 +78,30 @@ impl Variance {
         };
         let of = number(argument).ok_or_else(unknown)?;
         let to = number(result).ok_or_else(unknown)?;
-        let compile = |expression: &Expr| Evaluator::new(expression).map_err(|_| unknown());
-        let x = cast(column(0, of.clone()), &to);
-        let square = call(Function::Times, vec![x.clone(), x]).ok_or_else(unknown)?;
-        let (squares_ty, sum_ty) = (sum_type(square.ty()), sum_type(&of));
-        let expression = formula(form, &squares_ty, &sum_ty, &to).ok_or_else(unknown)?;
+        let double = || TypeKind::Double.nullable();
+        let cast = |from, to| Evaluator::new(&cast(from, to)).map_err(|_| unknown());
         Ok(Variance {
-            squares: sum_of(&arrow(square.ty()), &arrow(&squares_ty)).ok_or_else(unknown)?,
-            sums: sum_of(argument, &arrow(&sum_ty)).ok_or_else(unknown)?,
-            square: compile(&square)?,
-            counts: Count::default(),
-            result: compile(&expression)?,
-            ty: result.clone(),
+            form,
+            to_double: cast(of, double())?,
+            from_double: cast(double(), to)?,
+            groups: Vec::new(),
         })
     }
 }
 
-/// Over the columns sum of the squares, sum and count.
-fn formula(form: Form, squares: &LogicalType, sum: &LogicalType, to: &LogicalType) -> Option<Expr> {
-    let count = column(2, TypeKind::BigInt.not_null());
-    let sum = cast(column(1, sum.clone()), to);
-    let mean = call(
-        Function::Divide,
-        vec![
-            call(Function::Times, vec![sum.clone(), sum])?,
-            count.clone(),
-        ],
-    )?;
-    let off = call(Function::Minus, vec![column(0, squares.clone()), mean])?;
-    let divisor = match form.of_sample {
-        false => count,
-        true => {
-            let one = literal(Value::Integer(1), TypeKind::BigInt);
-            let alone = call(Function::Equal, vec![count.clone(), one.clone()])?;
-            let fewer = call(Function::Minus, vec![count, one])?;
-            let ty = TypeKind::BigInt.nullable();
-            let none = Expr::Literal {
-                value: Value::Null,
-                ty: ty.clone(),
-            };
-            Expr::Case {
-                branches: vec![(alone, none)],
-                otherwise: Box::new(fewer),
-                ty,
-            }
-        }
-    };
-    let variance = call(Function::Divide, vec![off, divisor])?;
-    if !form.root {
-        return Some(cast(variance, to));
-    }
-    let double = TypeKind::Double.nullable();
-    let half = literal(Value::Double(0.5), TypeKind::Double);
-    let root = call(
-        Function::named("POWER")?,
-        vec![cast(variance, &double), half],
-    )?;
-    Some(cast(root, to))
-}
-
-fn call(function: Function, args: Vec<Expr>) -> Option<Expr> {
-    Expr::call(function, args).ok()
-}
-
-fn column(index: usize, ty: LogicalType) -> Expr {
-    Expr::Column {
-        index,
+/// The only column, of one type, as another.
+fn cast(from: LogicalType, to: LogicalType) -> Expr {
+    let column = Expr::Column {
+        index: 0,
         name: "x".to_string(),
-        ty,
+        ty: from.clone(),
+    };
+    if from == to {
+        return column;
     }
-}
-
-fn literal(value: Value, kind: TypeKind) -> Expr {
-    Expr::Literal {
-        value,
-        ty: kind.not_null(),
-    }
-}
-
-fn cast(expression: Expr, to: &LogicalType) -> Expr {
-    if expression.ty().kind == to.kind {
-        return expression;
-    }
-    let (expr, ty) = (Box::new(expression), to.clone());
     Expr::Cast {
-        expr,
-        ty,
+        expr: Box::new(column),
+        ty: to,
         or_null: false,
     }
 }
@@ -152,77 +123,53 @@ fn number(ty: &DataType) -> Option<LogicalType> {
     Some(kind.nullable())
 }
 
-fn sum_type(of: &LogicalType) -> LogicalType {
-    match of.kind {
-        TypeKind::Decimal { scale, .. } => {
-            let precision = 38;
-            TypeKind::Decimal { precision, scale }.nullable()
-        }
-        _ => of.clone(),
-    }
-}
-
-fn arrow(ty: &LogicalType) -> DataType {
-    lw_formats::arrow_type(ty)
-}
-
-/// One batch of such columns.
-fn batch(columns: Vec<ArrayRef>) -> RecordBatch {
-    let fields = columns
-        .iter()
-        .map(|column| Field::new("x", column.data_type().clone(), true));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    RecordBatch::try_new(schema, columns)
-        .expect("C2: columns of one length, of the types that they have")
+fn alone(column: ArrayRef) -> RecordBatch {
+    let field = Field::new("x", column.data_type().clone(), true);
+    let schema = Arc::new(Schema::new(vec![field]));
+    RecordBatch::try_new(schema, vec![column]).expect("C2: one column of its own type")
 }
 
 impl Accumulator for Variance {
     fn grow(&mut self, groups: usize) {
-        self.squares.grow(groups);
-        self.sums.grow(groups);
-        self.counts.grow(groups);
+        self.groups.resize(groups, Moments::default());
     }
 
     fn update(&mut self, rows: &Rows<'_>) {
-        // A number times itself is a number, or NULL where it has too many digits.
-        let squares = self.square.evaluate(&batch(rows.arguments.to_vec()));
-        let squares = [squares.expect("C2: nothing in a product fails")];
-        self.squares.update(&Rows {
-            arguments: &squares,
-            ..*rows
-        });
-        self.sums.update(rows);
-        self.counts.update(rows);
+        let values = self.to_double.evaluate(&alone(rows.arguments[0].clone()));
+        let values = values.expect("C2: every number is near one of 64 bits");
+        let values = values.as_primitive::<Float64Type>();
+        for (row, group) in rows.of_values(values) {
+            self.groups[group].add(values.value(row));
+        }
     }
 
     fn state(&self, groups: &[u32]) -> Vec<ArrayRef> {
-        let parts = [
-            self.squares.state(groups),
-            self.sums.state(groups),
-            self.counts.state(groups),
-        ];
-        parts.into_iter().flatten().collect()
+        let of = groups.iter().map(|group| self.groups[*group as usize]);
+        let (means, m2s) = (of.clone().map(|of| of.mean), of.clone().map(|of| of.m2));
+        vec![
+            Arc::new(Int64Array::from_iter_values(of.map(|of| of.count))),
+            Arc::new(Float64Array::from_iter_values(means)),
+            Arc::new(Float64Array::from_iter_values(m2s)),
+        ]
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) {
-        let (squares, rest) = state.split_at(self.squares.state(&[]).len());
-        let (sums, counts) = rest.split_at(self.sums.state(&[]).len());
-        self.squares.merge(squares, groups);
-        self.sums.merge(sums, groups);
-        self.counts.merge(counts, groups);
+        let counts = state[0].as_primitive::<Int64Type>().values();
+        let means = state[1].as_primitive::<Float64Type>().values();
+        let m2s = state[2].as_primitive::<Float64Type>().values();
+        for (row, group) in groups.iter().enumerate() {
+            let (count, mean, m2) = (counts[row], means[row], m2s[row]);
+            self.groups[*group as usize].merge(Moments { count, mean, m2 });
+        }
     }
 
     fn finish(&self, groups: &[u32]) -> Result<ArrayRef, RowError> {
-        let parts = vec![
-            self.squares.finish(groups)?,
-            self.sums.finish(groups)?,
-            self.counts.finish(groups)?,
-        ];
-        let column = Field::new("x", self.ty.clone(), true);
-        self.result.evaluate_into(&batch(parts), &column)
+        let of = groups.iter().map(|group| self.groups[*group as usize]);
+        let results: Float64Array = of.map(|moments| moments.result(self.form)).collect();
+        self.from_double.evaluate(&alone(Arc::new(results)))
     }
 
     fn size(&self) -> usize {
-        self.squares.size() + self.sums.size() + self.counts.size()
+        self.groups.len() * size_of::<Moments>()
     }
 }

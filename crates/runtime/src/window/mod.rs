@@ -20,7 +20,7 @@ use arrow_schema::SchemaRef;
 use assign::WindowAssign;
 use lw_formats::arrow_schema;
 use lw_graph::{Node, Operator as Op, Window, WindowShape, Windowing};
-use rank::WindowRank;
+use rank::{Ranks, WindowRank};
 use session::SessionAggregate;
 
 /// The operator of a node over windows; `None` for one that there is none for yet.
@@ -72,11 +72,12 @@ pub(crate) fn operator(
             first,
             last,
             rank,
+            latest,
             ..
         } => Box::new(WindowRank::new(
             windowing,
             (keys, order),
-            (*first, *last),
+            Ranks::new(*first, *last, *latest),
             *rank,
             columns,
         )?),

@@ -1,8 +1,8 @@
 //! Top-N of windows: the rows of each key and window that are ranked `first` to `last`, when the window fires.
 //!
 //! Only rows that may still be among the `last` are kept. Each has its place as bytes that compare as the columns do, so a row that
-//! comes behind the last place is forgotten at once. Of equal rows the one that came earlier is ranked first. A window's rows are
-//! given by key, and then by rank.
+//! comes behind the last place is forgotten at once. Of equal rows the one that came earlier is ranked first, unless it is the latest
+//! that is asked for. A window's rows are given by key, and then by rank.
 
 use super::place::{Slice, Windows};
 use crate::aggregate::groups::Groups;
@@ -25,8 +25,7 @@ pub(crate) struct WindowRank {
     keys: Vec<usize>,
     codec: KeyCodec,
     order: Vec<SortKey>,
-    /// The ranks that are given, counted from 1.
-    ranks: (usize, usize),
+    ranks: Ranks,
     /// The rank is the last column.
     numbered: bool,
     input: SchemaRef,
@@ -36,6 +35,26 @@ pub(crate) struct WindowRank {
     /// [`i64::MIN`] for none.
     watermark: i64,
     splits: Arc<[Split]>,
+}
+
+/// The ranks that are given, counted from 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Ranks {
+    first: usize,
+    last: usize,
+    /// Of equal rows the later is ranked first.
+    latest: bool,
+}
+
+impl Ranks {
+    pub(crate) fn new(first: u64, last: u64, latest: bool) -> Ranks {
+        let rank = |rank: u64| usize::try_from(rank).unwrap_or(usize::MAX);
+        Ranks {
+            first: rank(first).max(1),
+            last: rank(last),
+            latest,
+        }
+    }
 }
 
 /// The best rows of a window, by key.
@@ -71,7 +90,7 @@ impl Best {
         columns: &RecordBatch,
         rows: &[u32],
         (keys, places): (&Keys, &[Box<[u8]>]),
-        last: usize,
+        ranks: Ranks,
     ) -> Result<(), ArrowError> {
         let mut groups = Vec::new();
         self.groups.intern(keys, rows, &mut groups);
@@ -80,12 +99,15 @@ impl Best {
         for (row, group) in rows.iter().zip(groups) {
             let best = &mut self.by_group[group as usize];
             let place = &places[*row as usize];
-            let rank = best.partition_point(|other| other.place <= *place);
-            if rank >= last {
+            let rank = best.partition_point(|other| match ranks.latest {
+                true => other.place < *place,
+                false => other.place <= *place,
+            });
+            if rank >= ranks.last {
                 continue;
             }
             self.live += 1;
-            if best.len() == last {
+            if best.len() == ranks.last {
                 best.pop();
                 self.live -= 1;
             }
@@ -134,7 +156,7 @@ impl Best {
     }
 
     /// The rows of these ranks by key and rank, and their ranks.
-    fn ranked(&self, (first, last): (usize, usize)) -> Result<(RecordBatch, Vec<i64>), ArrowError> {
+    fn ranked(&self, first: usize, last: usize) -> Result<(RecordBatch, Vec<i64>), ArrowError> {
         let (mut wanted, mut ranks) = (Vec::new(), Vec::new());
         for group in self.groups.sorted() {
             let best = self.by_group[group as usize].iter().zip(1..).take(last);
@@ -163,7 +185,7 @@ impl WindowRank {
     pub(crate) fn new(
         windowing: &Windowing,
         (keys, order): (&[usize], &[SortKey]),
-        (first, last): (u64, u64),
+        ranks: Ranks,
         numbered: bool,
         (input, output): (SchemaRef, SchemaRef),
     ) -> Result<WindowRank, FlowError> {
@@ -176,13 +198,12 @@ impl WindowRank {
         let codec = KeyCodec::new(types).map_err(|error| unknown(error.to_string()))?;
         let ordered = order.iter().map(|key| input.field(key.column).data_type());
         KeyCodec::new(ordered).map_err(|error| unknown(error.to_string()))?;
-        let rank = |rank: u64| usize::try_from(rank).unwrap_or(usize::MAX);
         Ok(WindowRank {
             windows: windows.map_err(|error| unknown(error.to_string()))?,
             keys: keys.to_vec(),
             codec,
             order: order.to_vec(),
-            ranks: (rank(first).max(1), rank(last)),
+            ranks,
             numbered,
             input,
             output,
@@ -212,7 +233,7 @@ impl WindowRank {
         for (slice, rows) in rows {
             let best = self.open.entry(slice);
             let best = best.or_insert_with(|| Best::new(&self.codec));
-            best.add(columns, &rows, found, self.ranks.1)?;
+            best.add(columns, &rows, found, self.ranks)?;
         }
         Ok(())
     }
@@ -228,7 +249,7 @@ impl WindowRank {
         while self.next() <= watermark
             && let Some((_, best)) = self.open.pop_first()
         {
-            let (rows, ranks) = best.ranked(self.ranks)?;
+            let (rows, ranks) = best.ranked(self.ranks.first, self.ranks.last)?;
             let mut columns = rows.columns().to_vec();
             if self.numbered {
                 columns.push(Arc::new(Int64Array::from(ranks)));
@@ -311,7 +332,7 @@ impl Operator for WindowRank {
         to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
         let broken = |error: ArrowError| StateError::new(error.to_string());
         for (slice, best) in &self.open {
-            let (rows, _) = best.ranked((1, self.ranks.1)).map_err(broken)?;
+            let (rows, _) = best.ranked(1, self.ranks.last).map_err(broken)?;
             let time =
                 |time: i64| Arc::new(Int64Array::from_value(time, rows.num_rows())) as ArrayRef;
             let mut columns = vec![time(slice.end), time(slice.start)];

@@ -2,7 +2,7 @@
 
 use super::aggregate::WindowAggregate;
 use super::assign::WindowAssign;
-use super::rank::WindowRank;
+use super::rank::{Ranks, WindowRank};
 use super::session::SessionAggregate;
 use crate::chunk::{Chunk, Mark};
 use crate::operator::{Operator, Out};
@@ -429,13 +429,14 @@ proptest! {
         cuts in some_cuts(),
     ) {
         let shape = WindowShape::Tumble { size };
+        let latest = more == 0 && first == 1;
         let ranks = (first, first + more);
         // By key, the least or greatest time first; of equal times the earlier row.
         let order = [SortKey { column: 0, ascending, nulls_first }];
         let new = || {
             let columns = (arrow_schema(&with_windows(false)), arrow_schema(&with_windows(true)));
             let windowing = Windowing::Attached { start: 3, end: 4, zone: None };
-            WindowRank::new(&windowing, (&[1], &order), ranks, true, columns).expect("attached windows")
+            WindowRank::new(&windowing, (&[1], &order), Ranks::new(ranks.0, ranks.1, latest), true, columns).expect("attached windows")
         };
         let (mut running, mut from) = (new(), 0);
         let mut found: Vec<(i64, i64, i64, i64)> = Vec::new();
@@ -476,7 +477,9 @@ proptest! {
                 expected_late.push(place as i64);
             } else {
                 let sort = if ascending { *time } else { -*time };
-                windows.entry((end, *key)).or_default().push((sort, place as i64));
+                let place = place as i64;
+                // Of equal rows the earlier is first, or where the latest is kept the later.
+                windows.entry((end, *key)).or_default().push((sort, if latest { -place } else { place }));
             }
             watermark = mark.unwrap_or(watermark);
         }
@@ -484,7 +487,7 @@ proptest! {
         for ((end, key), mut rows) in windows {
             rows.sort_unstable();
             let ranked = rows.into_iter().zip(1..).filter(|(_, rank)| (ranks.0 as i64..=ranks.1 as i64).contains(rank));
-            expected.extend(ranked.map(|((_, place), rank)| (end, key, rank, place)));
+            expected.extend(ranked.map(|((_, place), rank)| (end, key, rank, place.abs())));
         }
         prop_assert_eq!(found, expected);
         prop_assert_eq!(late, expected_late);

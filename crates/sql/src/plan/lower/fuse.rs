@@ -3,7 +3,7 @@
 //! In each stage all projections and filters become expressions over what its operator below gives, in an arena that holds each
 //! once. A window function right below a grouping of its windows is no operator of its own: the aggregate gives rows their windows.
 
-use super::super::algebra::{Algebra, Ranks, Relation};
+use super::super::algebra::{Algebra, Attribute, Ranks, Relation};
 use super::super::arena::{Arena, Id};
 use super::super::group::endless;
 use super::prune::map_columns;
@@ -203,7 +203,8 @@ impl Reading<'_> {
                 ranks,
                 span,
             } => {
-                let operator = rank((windowing, keys, order), *ranks, *span)?;
+                let latest = is_latest(order, *ranks, &input.columns);
+                let operator = rank((windowing, keys, order), *ranks, latest, *span)?;
                 let input = self.read(input)?;
                 Ok(self.stage(relation, operator, input))
             }
@@ -395,6 +396,7 @@ fn check_session(folded: &Folded, keys: impl Iterator<Item = Id>, span: Span) ->
 fn rank(
     (windowing, keys, order): (&Windowing, &[usize], &[SortKey]),
     ranks: Ranks,
+    latest: bool,
     span: Span,
 ) -> Result<Operator> {
     let Some(last) = ranks.last else {
@@ -415,5 +417,13 @@ fn rank(
         first: ranks.first,
         last,
         rank: true,
+        latest,
     })
+}
+
+/// Whether the one row with the greatest event time is asked for.
+fn is_latest(order: &[SortKey], ranks: Ranks, columns: &[Attribute]) -> bool {
+    let alone = ranks.first == 1 && ranks.last == Some(1);
+    let by_time = |key: &SortKey| !key.ascending && columns[key.column].rowtime;
+    alone && matches!(order, [key] if by_time(key))
 }
