@@ -32,7 +32,7 @@ use arrow_schema::DataType;
 use lists::Texts;
 use lw_formats::arrow_type;
 use lw_graph::{Function, LogicalType, TypeKind};
-use members::Place;
+use members::{Entries, Place};
 use patterns::Patterns;
 use std::sync::Arc;
 use text::long;
@@ -58,7 +58,7 @@ pub(super) enum Kernel {
     /// Names the places of the elements of an ARRAY.
     Array(fn(&Args<'_>, usize, &mut Vec<Place>) -> Value<()>),
     /// Names the places of the entries of a MAP. Of a key named twice the last value stays.
-    Map(fn(&Args<'_>, usize, &mut Vec<(Place, Place)>) -> Value<()>),
+    Map(fn(&Args<'_>, usize, &mut Entries) -> Value<()>),
     /// Appends the elements of an ARRAY of text.
     Texts(fn(&Args<'_>, usize, &mut Texts) -> Value<()>),
     /// Appends keys and values of a MAP of text, in turn.

@@ -726,3 +726,35 @@ const CLASSES: &[(&str, &str)] = &[
     (":WHITESPACE:]", r"\s"),
     (":ALNUM:]", r"\p{Alnum}"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(pattern: &str, text: &str) -> Option<(usize, usize)> {
+        let regex = JavaRegex::new(pattern).expect(pattern);
+        regex.find(text).map(|found| (found.start, found.end))
+    }
+
+    #[test]
+    fn a_dollar_stands_before_the_last_end_of_a_line_and_takes_none_of_it() {
+        assert_eq!(whole("a$", "a\r\n"), Some((0, 1)));
+        assert_eq!(whole("a$", "a\nb"), None);
+        assert_eq!(whole("(a$|b)", "ba\n"), Some((0, 1)));
+        let regex = JavaRegex::new("(a$)").expect("a pattern");
+        let found = regex.find("xa\n").expect("a match");
+        assert_eq!(found.groups, [Some("a"), Some("a")]);
+        assert_eq!(
+            regex.group_count(),
+            1,
+            "the group of the dollar is not the script's"
+        );
+    }
+
+    #[test]
+    fn matches_of_nothing_may_stand_behind_others() {
+        let regex = JavaRegex::new("a*").expect("a pattern");
+        let found: Vec<_> = regex.find_all("aab").map(|f| (f.start, f.end)).collect();
+        assert_eq!(found, [(0, 2), (2, 2), (3, 3)]);
+    }
+}

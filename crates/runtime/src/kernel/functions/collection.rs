@@ -2,6 +2,11 @@
 //!
 //! NULL is the same as NULL. A MAP's entries stay in the order in which they were written.
 
+#![expect(
+    clippy::mutable_key_type,
+    reason = "a place is in order by the values in arrays, which do not change; comparators are only made late"
+)]
+
 use super::super::operand::{Active, Fault, Operand, RowError};
 use super::super::rows::shape;
 use super::members::Place;

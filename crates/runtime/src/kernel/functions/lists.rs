@@ -1,6 +1,6 @@
 //! Columns of ARRAYs and MAPs, row by row: where each row's list ends, and what is in it.
 
-use super::members::{self, Place};
+use super::members::{self, Entries, Place};
 use super::{Args, Scalar, Value};
 use crate::kernel::operand::{Active, Fault, Operand, RowError};
 use crate::kernel::rows::shape;
@@ -50,7 +50,7 @@ impl Scalar {
         &self,
         args: &Args<'_>,
         active: &Active,
-        f: fn(&Args<'_>, usize, &mut Vec<(Place, Place)>) -> Value<()>,
+        f: fn(&Args<'_>, usize, &mut Entries) -> Value<()>,
     ) -> Result<Operand, RowError> {
         let DataType::Map(entry, _) = &self.ty else {
             unreachable!("it was found because it gives a MAP")

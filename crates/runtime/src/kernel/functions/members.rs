@@ -24,6 +24,9 @@ pub(in super::super) struct Place {
     index: usize,
 }
 
+/// Keys, each with its value.
+pub(in super::super) type Entries = Vec<(Place, Place)>;
+
 /// The values that the arguments of a call are or hold: each argument is a source; behind an ARRAY come its elements, behind a MAP its
 /// keys and its values.
 pub(super) struct Members {
@@ -219,7 +222,11 @@ impl PartialEq for Sorted<'_> {
 impl Eq for Sorted<'_> {}
 
 /// Leaves the last value of each key, at the place of the first.
-pub(super) fn keep_last(members: &Members, entries: &mut Vec<(Place, Place)>) {
+#[expect(
+    clippy::mutable_key_type,
+    reason = "a place is in order by the values in arrays, which do not change; comparators are only made late"
+)]
+pub(super) fn keep_last(members: &Members, entries: &mut Entries) {
     let mut known: BTreeMap<Sorted<'_>, usize> = BTreeMap::new();
     let mut kept = 0;
     for at in 0..entries.len() {

@@ -160,9 +160,9 @@ fn zone(name: &str) -> Result<Zone, Fault> {
 
 /// As `java.util.TimeZone` has it: an offset needs GMT before it, and what is none is UTC.
 fn named_or_utc(name: &str) -> Zone {
-    let known =
-        !name.starts_with(['+', '-']) && !(name.starts_with("UT") && name.contains(['+', '-']));
-    let zone = Zone::parse(name).filter(|_| known);
+    let signed = name.contains(['+', '-']);
+    let bare = name.starts_with(['+', '-']) || (signed && name.starts_with("UT"));
+    let zone = Zone::parse(name).filter(|_| !bare);
     zone.or_else(|| Zone::parse("UTC")).expect("UTC is a zone")
 }
 
