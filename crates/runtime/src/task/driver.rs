@@ -8,12 +8,12 @@ use super::late::LateRecords;
 use super::reader::{Outlet, Reader};
 use super::rules::Rules;
 use super::{Committers, Ended, Publish, Rows, Unread};
-use crate::chunk::{Chunk, DeadLetter};
-use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink};
+use crate::chunk::{Chunk, DeadLetter, Mark};
+use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Source};
 use crate::job::JobStatus;
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
-use crate::state::StateFiles;
+use crate::state::{OperatorState, StateFiles};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
@@ -173,6 +173,10 @@ impl Driver {
         }
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
+        let has_ended = |state: &OperatorState| state.watermark == Some(Mark::END);
+        if manifest.states().any(has_ended) && !is_read(&**source) {
+            return Err(time_has_ended());
+        }
         self.handle(Input::Positioned(Positioned {
             topics: source.topics(),
             ends: source.ends(),
@@ -300,6 +304,26 @@ impl Driver {
             status.checkpoint_duration = took;
         });
     }
+}
+
+/// Whether a bounded read has nothing more to read.
+fn is_read(source: &dyn Source) -> bool {
+    let positions = source.positions();
+    let reached = |end: &SplitOffset| {
+        let mut positions = positions.iter();
+        positions.any(|at| at.same_split(end) && at.next >= end.next)
+    };
+    source.ends().is_some_and(|ends| ends.iter().all(reached))
+}
+
+/// The end of a bounded read let every window fire: what is read on would be late, all of it, and in no result.
+fn time_has_ended() -> ConnectorError {
+    ConnectorError::new(
+        ErrorKind::Fix,
+        "event time has ended, and there is more to read",
+    )
+    .detail("All windows fired at the end of the bounded read; a record that came since would be too late for every one of them.")
+    .hint("Drop the pipeline and run its script anew, without 'scan.bounded.mode' if records go on coming.")
 }
 
 /// Below the position state has the rows already, and cannot take them in once more for the sake of another sink.

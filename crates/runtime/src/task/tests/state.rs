@@ -268,6 +268,28 @@ fn a_script_without_the_operator_that_has_state_is_refused() {
     );
 }
 
+/// As a pipeline that is resumed when it has finished.
+#[test]
+fn what_comes_behind_the_end_of_time_is_not_dropped_in_silence() {
+    let world = world(1, false);
+    let storage = world.storage().expect("it opens");
+    for _ in 0..2 {
+        // Nothing has come: it ends as it did.
+        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+        assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    }
+    world.records.lock()[0].push(100);
+    let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    assert!(attempt.manifest.forget_ends());
+    attempt.store.save(&attempt.manifest).expect("durable");
+    drop(attempt);
+    let error = world.attempt(&storage, ReadsTo::Bounded, "plan");
+    assert_eq!(
+        error.expect_err("it would be late").message,
+        "event time has ended, and there is more to read"
+    );
+}
+
 #[test]
 fn an_insert_cannot_join_others_that_have_state() {
     let mut world = world(1, false);
