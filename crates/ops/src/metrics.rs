@@ -310,6 +310,7 @@ fn of_each_job<'a>() -> Vec<Row<Job<'a>>> { vec![
     row(COUNTER, "pipeline_records_in", "Records read", PLAIN, |it| Some(it.status.records_in as f64)),
     row(COUNTER, "pipeline_restarts", "Restarts from the checkpoint", PLAIN, |it| Some(it.status.restarts as f64)),
     row(GAUGE, "pipeline_lag_records", "Records between the position and the end of the log", PLAIN, |it| Some(it.status.lag as f64)),
+    row(GAUGE, "pipeline_state_memory", "Memory that the state of operators takes", BYTES, |it| Some(it.status.state_bytes as f64)),
     row(GAUGE, "checkpoint_duration", "Duration of the last checkpoint", SECONDS, |it| Some(it.status.checkpoint_duration.as_secs_f64())),
     row(GAUGE, "checkpoint_age", "Time since the last checkpoint", SECONDS, |it| since(it.now_ms, happened(it.status.checkpoint_at_ms))),
     row(GAUGE, "watermark_lag", "Time since the watermark", SECONDS, |it| {
@@ -324,6 +325,7 @@ fn of_each_job<'a>() -> Vec<Row<Job<'a>>> { vec![
 #[rustfmt::skip]
 fn of_each_sink<'a>() -> Vec<Row<Sink<'a>>> { vec![
     row(COUNTER, "pipeline_rows_out", "Rows written to the sink", PLAIN, |it| Some(it.status.rows_out as f64)),
+    row(COUNTER, "late_rows", "Rows that came when all windows that they belong to had fired", PLAIN, |it| Some(it.status.late_rows as f64)),
     row(COUNTER, "dead_letters", "Records that could not be processed", PLAIN, |it| Some(it.status.dead_letters as f64)),
     row(COUNTER, "sink_commits", "Commits of the table", PLAIN, |it| Some(it.status.commits as f64)),
     row(COUNTER, "sink_rows", "Rows committed to the table", PLAIN, |it| Some(it.status.committed_rows as f64)),

@@ -93,7 +93,7 @@ impl Tables {
             ..self.evidence(table, &view, &writer, manifest.as_ref())
         };
         let report = match self.has_state(&view, &writer) {
-            true => audit_recomputed(evidence, &recomputation(&writer, manifest.as_ref())),
+            true => audit_recomputed(evidence, &recomputation(&view, &writer, manifest.as_ref())),
             false => audit(evidence),
         };
         Ok(json!(report.map_err(|error| cannot_be_made(&error))?))
@@ -342,10 +342,6 @@ impl Tables {
         };
         let source = self.wiring.reader(spec, &format!("lakeward-{pipeline}"));
         let flow = Flow::compile(graph).map_err(|error| error.to_string())?;
-        // What has state is recomputed as a whole. Nothing else is behind an operator whose rows have no origins.
-        if !flow.downstream.is_empty() && !graph.has_state() {
-            return Err("its rows stand at no place of the log".to_string());
-        }
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
             flow,
@@ -432,7 +428,7 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
 }
 
 /// How a query with state is executed again: what its rows say of their windows, and whether all of them have fired.
-fn recomputation(writer: &Writer, manifest: Option<&Manifest>) -> Recomputation {
+fn recomputation(view: &TableView, writer: &Writer, manifest: Option<&Manifest>) -> Recomputation {
     let graph = &writer.graph;
     let windows = graph.sinks().next().map(|(sink, _)| {
         let fields = &graph.nodes[sink].schema.fields;
@@ -451,9 +447,34 @@ fn recomputation(writer: &Writer, manifest: Option<&Manifest>) -> Recomputation 
     let committed = sink.is_some_and(|sink| sink.chain.chain.is_empty());
     Recomputation {
         windows: windows.unwrap_or_default(),
+        late: late_of(view),
         ended: committed && !bounds.is_empty() && bounds.iter().all(written),
         ends: ends(bounds),
     }
+}
+
+/// The late records of each partition of which the kept commits account for everything.
+fn late_of(view: &TableView) -> BTreeMap<Split, u64> {
+    let mut told: BTreeMap<Split, (i64, u64)> = BTreeMap::new();
+    for range in view.snapshots.iter().flat_map(|snapshot| &snapshot.ranges) {
+        let split = (range.topic.clone(), range.partition);
+        let (offsets, late) = told.entry(split).or_default();
+        *offsets += range.end - range.start;
+        *late += range.late;
+    }
+    let marker = view.marker.as_ref();
+    let begins = marker
+        .map(|marker| ends(marker.begins()))
+        .unwrap_or_default();
+    let ends = marker.map(|marker| ends(marker.ends())).unwrap_or_default();
+    let whole = |split: &Split, offsets: i64| {
+        let span = begins.get(split).zip(ends.get(split));
+        span.is_some_and(|(begin, end)| end - begin == offsets)
+    };
+    told.retain(|split, (offsets, _)| whole(split, *offsets));
+    told.into_iter()
+        .map(|(split, (_, late))| (split, late))
+        .collect()
 }
 
 fn nobody_writes(table: &str) -> Refusal {

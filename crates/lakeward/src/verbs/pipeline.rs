@@ -88,6 +88,10 @@ fn each(array: &Value) -> Vec<Value> {
 fn explain(pipeline: &Value) {
     for job in pipeline["jobs"].as_array().into_iter().flatten() {
         time::time(job).into_iter().for_each(say);
+        time::late(job).into_iter().for_each(say);
+        if let Some(bytes) = job["state_bytes"].as_u64().filter(|bytes| *bytes > 0) {
+            say(format!("state of its windows: {bytes} bytes"));
+        }
         match job["state"].as_str() {
             Some("failed") => {
                 for key in ["error", "detail", "hint"] {

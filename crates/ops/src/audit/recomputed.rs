@@ -34,6 +34,8 @@ pub struct Recomputation {
     pub windows: Vec<String>,
     /// Where a bounded read ends, in all its partitions; nothing for a read without an end.
     pub ends: BTreeMap<(String, i32), i64>,
+    /// What the table's commits say of late records, where they say it of all that it accounts for.
+    pub late: BTreeMap<(String, i32), u64>,
     /// The bounded read is at its end and all that came of it is committed: every window has fired.
     pub ended: bool,
 }
@@ -78,6 +80,7 @@ pub fn audit_recomputed(
                 &mut lots,
                 &mut said,
             )?;
+            compare_late(&partitions, how, &mut said.findings);
             Some(tell(&lots, how, &mut said.findings))
         }
         Err(reason) => {
@@ -326,6 +329,23 @@ impl Recomputing<'_> {
     }
 }
 
+/// A late record is in no window, so only its count tells whether one was dropped that was in time.
+fn compare_late(
+    partitions: &BTreeMap<Key, PartitionReport>,
+    how: &Recomputation,
+    findings: &mut Vec<String>,
+) {
+    for (key, span) in partitions {
+        let told = how.late.get(key);
+        if let Some(told) = told.filter(|told| **told != span.late) {
+            let ((topic, partition), late) = (key, span.late);
+            findings.push(format!(
+                "{topic}[{partition}]: the commits say that {told} records were late, the log gives {late}"
+            ));
+        }
+    }
+}
+
 /// Says which windows differ.
 fn tell(lots: &Lots, how: &Recomputation, findings: &mut Vec<String>) -> Windows {
     let differ = lots.iter().filter(|(_, both)| both.table != both.log);
@@ -367,3 +387,6 @@ fn shown(window: &Window, how: &Recomputation) -> String {
         });
     parts.collect::<Vec<String>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,10 @@ impl<'a> Replay<'a> {
                 continue;
             }
             match (query.make)() {
+                Ok(executable) if !executable.flow.downstream.is_empty() => {
+                    let reason = "it keeps state, and a part of the log gives no part of its rows";
+                    self.give_up(&stretches, reason, said);
+                }
                 Ok(executable) => {
                     self.execute(query.stated, executable, &stretches, evidence, said)?;
                 }

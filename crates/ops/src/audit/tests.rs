@@ -26,10 +26,21 @@ fn rows(values: &[i32]) -> RecordBatch {
 }
 
 /// A log in memory, read as the audit reads one: all of it in one poll, up to the ends that were asked for.
-struct Log {
+pub(super) struct Log {
     partitions: Vec<Vec<&'static str>>,
     from: Vec<i64>,
     until: Vec<i64>,
+}
+
+impl Log {
+    /// Of one partition.
+    pub(super) fn of(partition: &[&'static str]) -> Log {
+        Log {
+            partitions: vec![partition.to_vec()],
+            from: Vec::new(),
+            until: Vec::new(),
+        }
+    }
 }
 
 impl Source for Log {
@@ -347,11 +358,7 @@ pub(super) fn query(
         stated: from.is_some(),
         make: Box::new(move || {
             Ok(Executable {
-                source: Box::new(Log {
-                    partitions: vec![log],
-                    from: Vec::new(),
-                    until: Vec::new(),
-                }),
+                source: Box::new(Log::of(&log)),
                 flow,
                 columns,
             })

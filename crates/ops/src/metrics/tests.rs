@@ -110,7 +110,7 @@ fn job(table: &str) -> Status {
             table: table.to_string(),
             rows_out: 90,
             dead_letters: 3,
-            late_rows: 0,
+            late_rows: 31,
             last_late: Vec::new(),
             commits: 4,
             committed_rows: 80,
@@ -124,7 +124,7 @@ fn job(table: &str) -> Status {
         group: "g".to_string(),
         records_in: 100,
         lag: 7,
-        state_bytes: 0,
+        state_bytes: 37,
         watermark: Some(8_000),
         partitions: vec![PartitionStatus {
             topic: "t".into(),
@@ -256,6 +256,11 @@ fn a_scrape_says_what_the_parts_know() {
             29.0,
         ),
         (format!("lakeward_dead_letters_total{of_job}"), 3.0),
+        (format!("lakeward_late_rows_total{of_job}"), 31.0),
+        (
+            format!("lakeward_pipeline_state_memory_bytes{of_job}"),
+            37.0,
+        ),
         (format!("lakeward_pipeline_lag_records{of_job}"), 7.0),
         (format!("lakeward_checkpoint_age_seconds{of_job}"), 1.0),
         (

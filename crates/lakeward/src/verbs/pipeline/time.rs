@@ -19,7 +19,7 @@ pub(super) fn time(job: &Value) -> Vec<String> {
     let furthest = partitions.iter().filter_map(|it| it.watermark).max();
     let mut lines = vec![match (watermark, furthest) {
         (Some(watermark), Some(furthest)) if furthest > watermark => {
-            let behind = seconds(furthest - watermark);
+            let behind = span(furthest - watermark);
             format!(
                 "watermark {}, {behind} behind the partition that is furthest",
                 utc(watermark)
@@ -54,6 +54,32 @@ pub(super) fn time(job: &Value) -> Vec<String> {
     lines
 }
 
+/// How many rows of each table came too late, and the newest of them.
+pub(super) fn late(job: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for sink in job["sinks"].as_array().into_iter().flatten() {
+        let Some(rows) = sink["late_rows"].as_u64().filter(|rows| *rows > 0) else {
+            continue;
+        };
+        lines.push(format!(
+            "{}: {rows} rows came too late",
+            text(&sink["table"])
+        ));
+        for it in sink["last_late"].as_array().into_iter().flatten() {
+            let millis = |key: &str| it[key].as_i64().unwrap_or_default();
+            lines.push(format!(
+                "  {}[{}]@{}, of {}, {} behind the watermark",
+                text(&it["topic"]),
+                it["partition"],
+                it["offset"],
+                utc(millis("event_time")),
+                span(millis("watermark") - millis("event_time")),
+            ));
+        }
+    }
+    lines
+}
+
 /// How far event time has come in a partition.
 struct Partition {
     /// `topic[partition]`
@@ -82,7 +108,7 @@ impl Partition {
 }
 
 /// `250 ms`, `4.5 s`, `3 min`, `2 h`, `5 d`
-fn seconds(millis: i64) -> String {
+fn span(millis: i64) -> String {
     let seconds = millis / 1000;
     match seconds {
         0 => format!("{millis} ms"),
@@ -144,8 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn late_rows_are_located() {
+        let none = json!({ "sinks": [{ "table": "lake.a", "late_rows": 0, "last_late": [] }] });
+        assert_eq!(late(&none), [""; 0]);
+        let last = json!({ "topic": "t", "partition": 1, "offset": 7, "event_time": 1_000, "watermark": 4_500 });
+        let some = json!({ "sinks": [{ "table": "lake.a", "late_rows": 3, "last_late": [last] }] });
+        assert_eq!(
+            late(&some),
+            [
+                "lake.a: 3 rows came too late",
+                "  t[1]@7, of 1970-01-01T00:00:01.000Z, 3.5 s behind the watermark"
+            ]
+        );
+    }
+
+    #[test]
     fn spans_of_time_are_told_in_one_unit() {
-        let told = [999, 4_510, 200_000, 10_000_000, 400_000_000].map(seconds);
+        let told = [999, 4_510, 200_000, 10_000_000, 400_000_000].map(span);
         assert_eq!(told, ["999 ms", "4.5 s", "3 min", "2 h", "4 d"]);
     }
 }

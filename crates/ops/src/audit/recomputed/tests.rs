@@ -1,0 +1,292 @@
+//! Windows of ten milliseconds that count: a log of event times, `-` for a tombstone, and a table of `start=count`.
+
+use super::super::tests::{Log, evidence, key, marked};
+use super::*;
+use arrow_array::types::Int32Type;
+use arrow_array::{Int64Array, TimestampMicrosecondArray};
+use lw_graph::{
+    AggregateCall, AggregateFunction, Expr, Field, FormatSpec, JobGraph, KafkaSource, Node,
+    Operator, OperatorUid, SinkSpec, SourceColumn, SourceSpec, StartupMode, TypeKind, Window as Of,
+    WindowProperty, WindowShape, Windowing,
+};
+use lw_runtime::connector::ConnectorError;
+use lw_runtime::manifest::SplitOffset;
+use lw_runtime::{DeadLetter, Origin, Split};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A log whose numbers are milliseconds.
+struct Timed(Log);
+
+impl Source for Timed {
+    fn cut_at(&mut self, _: &[SplitOffset]) {}
+    fn open(
+        &mut self,
+        offsets: &[SplitOffset],
+        until: Option<&[SplitOffset]>,
+    ) -> Result<(), ConnectorError> {
+        self.0.open(offsets, until)
+    }
+    fn splits(&self) -> Arc<[Split]> {
+        self.0.splits()
+    }
+    fn poll(&mut self, bytes: usize, timeout: Duration) -> Result<Polled, ConnectorError> {
+        let mut polled = self.0.poll(bytes, timeout)?;
+        for chunk in &mut polled.batches {
+            let millis = chunk.columns.column(0).as_primitive::<Int32Type>();
+            let micros = millis.values().iter().map(|at| i64::from(*at) * 1000);
+            let column = Arc::new(TimestampMicrosecondArray::from_iter_values(micros));
+            chunk.columns =
+                RecordBatch::try_from_iter([("ts", column as ArrayRef)]).expect("one column");
+        }
+        Ok(polled)
+    }
+    fn records(&mut self, origins: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError> {
+        self.0.records(origins)
+    }
+    fn positions(&self) -> Vec<SplitOffset> {
+        self.0.positions()
+    }
+    fn lag(&self) -> u64 {
+        0
+    }
+}
+
+/// `SELECT window_start, COUNT(*) AS n … GROUP BY window_start, window_end`
+fn graph() -> JobGraph {
+    let time = TypeKind::Timestamp(3);
+    let read = lw_graph::Schema::new(vec![Field::new("ts", time.clone().nullable())]);
+    let count = TypeKind::BigInt.not_null();
+    let counted = lw_graph::Schema::new(vec![
+        Field::new("n", count.clone()),
+        Field::new("window_start", time.clone().not_null()),
+    ]);
+    let source = KafkaSource {
+        table: "t".into(),
+        topics: vec!["t".into()],
+        bootstrap: "b".into(),
+        group_id: None,
+        startup: StartupMode::Earliest,
+        bounded: false,
+        format: FormatSpec::Raw,
+        value_schema: read.clone(),
+        columns: vec![SourceColumn::Value(0)],
+    };
+    let column = Expr::Column {
+        index: 0,
+        name: "ts".into(),
+        ty: time.nullable(),
+    };
+    let window = Of {
+        shape: WindowShape::Tumble { size: 10 },
+        offset: 0,
+        time: 0,
+        zone: None,
+    };
+    let aggregate = Operator::WindowAggregate {
+        uid: OperatorUid::of("w"),
+        windowing: Windowing::Assign(window),
+        keys: Vec::new(),
+        aggregates: vec![AggregateCall {
+            function: AggregateFunction::Count,
+            arguments: Vec::new(),
+            distinct: false,
+            filter: None,
+            ty: count,
+        }],
+        properties: vec![WindowProperty::Start],
+    };
+    let watermark = Operator::Watermark {
+        column: 0,
+        expression: column,
+    };
+    let operators = [
+        (Operator::Source(SourceSpec::Kafka(source)), &read),
+        (watermark, &read),
+        (aggregate, &counted),
+        (Operator::Sink(SinkSpec::Blackhole), &counted),
+    ];
+    let node = |(id, (operator, schema)): (usize, (Operator, &lw_graph::Schema))| Node {
+        operator,
+        inputs: if id == 0 { Vec::new() } else { vec![id - 1] },
+        schema: schema.clone(),
+    };
+    JobGraph {
+        nodes: operators.into_iter().enumerate().map(node).collect(),
+    }
+}
+
+fn executable(log: &[&'static str]) -> Executable {
+    Executable {
+        source: Box::new(Timed(Log::of(log))),
+        flow: Flow::compile(&graph()).expect("a tree"),
+        columns: vec!["n".into(), "window_start".into()],
+    }
+}
+
+/// `start=count` as rows of a file.
+fn counted(table: &str) -> RecordBatch {
+    let rows = table.split_whitespace().map(|row| {
+        let (start, count) = row.split_once('=').expect("start=count");
+        let number = |text: &str| text.parse::<i64>().expect("a number");
+        (number(start) * 1000, number(count))
+    });
+    let (starts, counts): (Vec<i64>, Vec<i64>) = rows.unzip();
+    let columns = [
+        ("n", Arc::new(Int64Array::from(counts)) as ArrayRef),
+        (
+            "window_start",
+            Arc::new(TimestampMicrosecondArray::from(starts)) as ArrayRef,
+        ),
+    ];
+    RecordBatch::try_from_iter(columns).expect("two columns")
+}
+
+fn how() -> Recomputation {
+    let windows = graph().window_columns(3).into_iter();
+    assert_eq!(windows.collect::<Vec<_>>(), [(1, WindowProperty::Start)]);
+    Recomputation {
+        windows: vec!["window_start".into()],
+        ..Recomputation::default()
+    }
+}
+
+fn check(log: &[&'static str], table: &'static str, how: &Recomputation, expected: &[&str]) {
+    check_evidence(log, table, how, expected, |_| ());
+}
+
+/// `verdict rows late unverified, windows compared/differ`, and what is said.
+fn check_evidence(
+    log: &[&'static str],
+    table: &'static str,
+    how: &Recomputation,
+    expected: &[&str],
+    change: impl FnOnce(&mut Evidence<'static>),
+) {
+    let log_of_query = log.to_vec();
+    let mut evidence = evidence(log, "0@0-0=0");
+    evidence.files[0].runs.clear();
+    evidence.read_file = Box::new(move |_| Ok(Box::new(std::iter::once(Ok(counted(table))))));
+    evidence.queries = vec![Query {
+        name: String::new(),
+        from: BTreeMap::new(),
+        stated: false,
+        make: Box::new(move || Ok(executable(&log_of_query))),
+    }];
+    change(&mut evidence);
+    let report = audit_recomputed(evidence, how).expect("log and table can be read");
+    let t = &report.totals;
+    let windows = report.windows.unwrap_or_default();
+    let mut lines = vec![format!(
+        "{:?} rows={} late={} unverified={} windows={}/{}",
+        report.verdict, t.rows, t.late, t.unverified, windows.compared, windows.differ
+    )];
+    lines.extend(report.findings);
+    lines.extend(report.notes);
+    assert_eq!(lines, expected);
+}
+
+/// The window [20, 30) has not fired; 3 comes when [0, 10) has.
+const TIMES: [&str; 7] = ["1", "2", "12", "3", "-", "13", "21"];
+
+#[test]
+fn windows_that_fired_are_compared_and_late_records_are_in_none() {
+    check(
+        &TIMES,
+        "0=2 10=2",
+        &how(),
+        &["Right rows=5 late=1 unverified=0 windows=2/0"],
+    );
+    // At the end of a bounded read all have fired.
+    let ended = Recomputation {
+        ended: true,
+        ..how()
+    };
+    check(
+        &TIMES,
+        "0=2 10=2 20=1",
+        &ended,
+        &["Right rows=5 late=1 unverified=0 windows=3/0"],
+    );
+}
+
+#[test]
+fn a_window_that_is_wrong_is_named() {
+    let at = "window window_start 1970-01-01T00:00:00.010";
+    let differs = |say: &str| format!("{at}: {say}");
+    let wrong = "Wrong rows=5 late=1 unverified=0 windows=2/1";
+    for (table, say) in [
+        ("0=2 10=1", "its 1 rows are not those that the log gives"),
+        ("0=2", "the table holds 0 rows, the log gives 1"),
+        ("0=2 10=2 10=2", "the table holds 2 rows, the log gives 1"),
+    ] {
+        check(&TIMES, table, &how(), &[wrong, &differs(say)]);
+    }
+    // Without its columns all rows are one lot.
+    let without = Recomputation::default();
+    let said = "the table: the table holds 1 rows, the log gives 2";
+    check(
+        &TIMES,
+        "0=2",
+        &without,
+        &["Wrong rows=5 late=1 unverified=0 windows=1/1", said],
+    );
+}
+
+#[test]
+fn what_the_commits_say_of_late_records_is_compared() {
+    let told = |late| Recomputation {
+        late: BTreeMap::from([(key(), late)]),
+        ..how()
+    };
+    check(
+        &TIMES,
+        "0=2 10=2",
+        &told(1),
+        &["Right rows=5 late=1 unverified=0 windows=2/0"],
+    );
+    let said = "t[0]: the commits say that 0 records were late, the log gives 1";
+    check(
+        &TIMES,
+        "0=2 10=2",
+        &told(0),
+        &["Wrong rows=5 late=1 unverified=0 windows=2/0", said],
+    );
+}
+
+#[test]
+fn what_cannot_be_recomputed_as_a_whole_is_unverified() {
+    let unverified = "RightAsFarAsVerified rows=0 late=0 unverified=7 windows=0/0";
+    let check = |said: &str, change: &dyn Fn(&mut Evidence<'static>)| {
+        check_evidence(
+            &TIMES,
+            "0=2 10=2",
+            &how(),
+            &[unverified, said],
+            |evidence| change(evidence),
+        );
+    };
+    check(
+        "t[0]: the log no longer has what the table was made from since offset 0, and an aggregate cannot be computed from a part of it",
+        &|evidence| evidence.log_starts = BTreeMap::from([(key(), 3)]),
+    );
+    let other = |name: &str, from: i64| Query {
+        name: name.to_string(),
+        from: BTreeMap::from([(key(), from)]),
+        stated: true,
+        make: Box::new(|| Ok(executable(&TIMES))),
+    };
+    check(
+        "several queries made the table, one after the other, and an aggregate of both cannot be computed by either",
+        &|evidence| {
+            evidence.queries.push(other("a", 0));
+            evidence.queries.push(other("b", 3));
+        },
+    );
+    check(
+        "the table was rolled back: which windows it lost cannot be told from offsets",
+        &|evidence| {
+            evidence.ranges = vec![marked(&(0..3, true)), marked(&(3..7, false))];
+        },
+    );
+}
