@@ -23,6 +23,18 @@ def flink(folder):
     return Flink(folder)
 
 
+@pytest.fixture
+def kafka(folder):
+    """The address of a real Apache Kafka."""
+    for program in ("java", "mvn"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed: Apache Kafka was not run")
+    command, place = str(REPOSITORY / "tests/peers/kafka/kafka"), folder / "kafka"
+    subprocess.run([command, "up", str(place), "--port", "0"], check=True)
+    yield (place / "bootstrap").read_text().strip()
+    subprocess.run([command, "down", str(place)], check=True)
+
+
 @pytest.fixture(scope="session")
 def flights():
     """The producer of examples/flights, with the flights of PyPI installed beside the environment of the cases, once."""
