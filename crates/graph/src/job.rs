@@ -36,6 +36,13 @@ pub enum Operator {
         column: usize,
         expression: Expr,
     },
+    /// Each row once for each set of keys. Gives the input's columns, then each key, NULL where the set is without it, then what tells
+    /// the sets apart ([`Operator::set_number`], BIGINT NOT NULL). The sets of a row stand behind each other.
+    Expand {
+        keys: Vec<usize>,
+        /// For each key whether the set has it.
+        sets: Vec<Vec<bool>>,
+    },
     /// A window function by itself: one row for each window that a row is in. Gives the input's columns, then `window_start`,
     /// `window_end` and `window_time`. Without state, unless the window is a session: a session's rows are given when it fires.
     WindowAssign {
@@ -80,6 +87,11 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// The number of a set of keys: a bit for each, the last one's the lowest, which is 1 where the set is without it (`GROUPING_ID`).
+    pub fn set_number(set: &[bool]) -> i64 {
+        set.iter().fold(0, |bits, has| bits << 1 | i64::from(!has))
+    }
+
     /// The name of its state; `None` where it has none.
     pub fn state(&self) -> Option<OperatorUid> {
         match self {
@@ -92,6 +104,7 @@ impl Operator {
             Operator::Source(_)
             | Operator::Filter(_)
             | Operator::Project(_)
+            | Operator::Expand { .. }
             | Operator::Watermark { .. }
             | Operator::Sink(_) => None,
         }
@@ -107,6 +120,7 @@ impl Operator {
             Operator::Source(_)
             | Operator::Filter(_)
             | Operator::Project(_)
+            | Operator::Expand { .. }
             | Operator::Watermark { .. }
             | Operator::Sink(_) => None,
         }
@@ -380,9 +394,14 @@ impl JobGraph {
                 ];
                 added.get(column - width).copied()
             }
-            Operator::WindowRank { .. } | Operator::Over { .. } if column >= width => None,
+            Operator::Expand { .. } | Operator::WindowRank { .. } | Operator::Over { .. }
+                if column >= width =>
+            {
+                None
+            }
             Operator::Filter(_)
             | Operator::Watermark { .. }
+            | Operator::Expand { .. }
             | Operator::WindowAssign { .. }
             | Operator::WindowRank { .. }
             | Operator::Over { .. }

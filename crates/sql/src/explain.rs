@@ -86,7 +86,8 @@ fn operator(graph: &JobGraph, node: &Node) -> String {
             let name = node.schema.names().nth(*column).unwrap_or_default();
             format!("Watermark({name} AS {expression})")
         }
-        Operator::WindowAssign { .. }
+        Operator::Expand { .. }
+        | Operator::WindowAssign { .. }
         | Operator::WindowAggregate { .. }
         | Operator::WindowRank { .. }
         | Operator::Over { .. } => window::operator(graph, node),

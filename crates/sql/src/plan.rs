@@ -28,6 +28,7 @@ mod rank;
 mod refuse;
 mod scope;
 mod set;
+mod sets;
 mod table;
 mod tvf;
 mod zone;

@@ -15,6 +15,7 @@
 //! the stem is every sink's, one in a branch only of the sinks behind it.
 
 use super::event_time::EventTime;
+use super::expand::Expand;
 use super::filter::Filter;
 use super::project::Project;
 use super::watermark::Watermark;
@@ -587,6 +588,11 @@ fn stateless(input: &Schema, node: &Node) -> Result<Box<dyn Operator>, FlowError
         Op::Filter(condition) => Box::new(Filter(compile(condition)?)),
         Op::Project(expressions) => Box::new(Project {
             expressions: expressions.iter().map(compile).collect::<Result<_, _>>()?,
+            schema: arrow_schema(&node.schema),
+        }),
+        Op::Expand { keys, sets } => Box::new(Expand {
+            keys: keys.clone(),
+            sets: sets.clone(),
             schema: arrow_schema(&node.schema),
         }),
         Op::WindowAssign { .. } => return stateful(input, node),

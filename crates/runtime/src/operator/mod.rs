@@ -5,6 +5,7 @@
 //! A row stands behind all marks before it; what a mark lets happen, happens between the rows that it stands between.
 
 mod event_time;
+mod expand;
 mod filter;
 mod flow;
 mod project;

@@ -10,7 +10,10 @@ use lw_graph::{Window, WindowShape, Windowing};
 pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
     let input = &graph.nodes[node.inputs[0]].schema;
     let names = Names(input.names().map(String::from).collect());
-    let (of, uid) = node.operator.windowed().expect("it is over windows");
+    if let Operator::Expand { keys, sets } = &node.operator {
+        return format!("Expand({})", names.sets(keys, sets));
+    }
+    let (of, uid) = node.operator.windowed().expect("it has a uid");
     let mut parts: Vec<String> = Vec::new();
     match &node.operator {
         Operator::WindowAssign {
@@ -125,6 +128,15 @@ impl Names {
                 format!("win_start=[{start}], win_end=[{end}]{zone}")
             }
         }
+    }
+
+    pub(crate) fn sets(&self, keys: &[usize], sets: &[Vec<bool>]) -> String {
+        let sets = sets.iter().map(|set| {
+            let of_set = keys.iter().zip(set).filter(|(_, has)| **has);
+            let of_set: Vec<usize> = of_set.map(|(key, _)| *key).collect();
+            format!("({})", self.names(&of_set))
+        });
+        format!("sets=[{}]", sets.collect::<Vec<_>>().join(", "))
     }
 
     pub(crate) fn over(&self, time: usize, frame: &Frame) -> String {

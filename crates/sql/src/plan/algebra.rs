@@ -37,6 +37,12 @@ pub(super) enum Algebra {
         column: usize,
         expression: Expr,
     },
+    /// Each row once for each set of keys: behind the input's columns the keys, NULL where the set is without them, and the set's number.
+    Expand {
+        input: Box<Relation>,
+        keys: Vec<usize>,
+        sets: Vec<Vec<bool>>,
+    },
     /// Each row with each of its windows: `window_start`, `window_end` and `window_time` behind the input's columns.
     Windows {
         input: Box<Relation>,
@@ -258,7 +264,8 @@ impl Relation {
     fn constant(&self, index: usize) -> Option<&Expr> {
         match &self.operator {
             Algebra::Scan(_) | Algebra::Aggregate { .. } => None,
-            Algebra::Windows { input, .. }
+            Algebra::Expand { input, .. }
+            | Algebra::Windows { input, .. }
             | Algebra::Numbered { input, .. }
             | Algebra::Over { input, .. } => {
                 (index < input.columns.len()).then(|| input.constant(index))?
@@ -277,6 +284,7 @@ impl Relation {
             Algebra::Project(input, _)
             | Algebra::Filter(input, _)
             | Algebra::Watermark { input, .. }
+            | Algebra::Expand { input, .. }
             | Algebra::Windows { input, .. }
             | Algebra::Aggregate { input, .. }
             | Algebra::Numbered { input, .. }

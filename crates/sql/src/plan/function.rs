@@ -95,6 +95,9 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
         if let Some(aggregate) = AggregateFunction::named(&upper) {
             return grouped.aggregate(aggregate, f, span);
         }
+        if matches!(upper.as_str(), "GROUPING" | "GROUPING_ID") {
+            return grouped.grouping(f, span);
+        }
         if let Some((window, property)) = auxiliary(&upper) {
             return grouped.property(f, window, property, span);
         }

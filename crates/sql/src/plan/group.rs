@@ -8,6 +8,7 @@ use super::algebra::{Algebra, Attribute, Output, Relation, WindowColumn, WindowO
 use super::call::{Below, Call, arguments, call_columns};
 use super::expr::Binder;
 use super::query::{name_of, output};
+use super::sets::{alternatives, crossed, grouping};
 use super::tvf::{check_shape, check_time, millis, window_columns};
 use super::{Planner, query::Around};
 use crate::Result;
@@ -16,6 +17,7 @@ use lw_graph::{AggregateCall, AggregateFunction, Expr, TypeKind, Window};
 use lw_graph::{WindowProperty, WindowShape, Windowing};
 use sqlparser::ast;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 /// What the groups of a query give: keys, then the window's start, end and time, then aggregates.
@@ -23,6 +25,8 @@ pub(super) struct Grouped<'q> {
     /// Binds over the input.
     inner: Binder<'q>,
     keys: Vec<Key<'q>>,
+    /// Which of the keys that some set is without each set has; none where there is one set. Their number is the last key.
+    sets: Vec<Vec<bool>>,
     /// How many of the keys are not of the window.
     count: usize,
     windows: Windows<'q>,
@@ -36,6 +40,8 @@ struct Key<'q> {
     expr: Expr,
     /// Among what the groups give.
     column: usize,
+    /// Among the keys that some set is without.
+    set: Option<usize>,
     attribute: Attribute,
 }
 
@@ -101,10 +107,8 @@ impl Planner<'_> {
         let group = self.find_word(around, "GROUP").unwrap_or(around.span);
         let mut keys: Vec<Key<'q>> = Vec::new();
         let mut function = None;
-        for (at, ast) in by.iter().enumerate() {
-            if let ast::Expr::GroupingSets(_) | ast::Expr::Rollup(_) | ast::Expr::Cube(_) = ast {
-                return Err(self.refuse(around, "GROUP", "GROUPING SETS, ROLLUP and CUBE are"));
-            }
+        let mut sets: Vec<Vec<usize>> = vec![Vec::new()];
+        for ast in by {
             if let Some(call) = group_window(ast) {
                 if function.is_some() {
                     let message = "GROUP BY takes one window function";
@@ -113,24 +117,15 @@ impl Planner<'_> {
                 function = Some(self.older(call, &inner, relation)?);
                 continue;
             }
-            let expr = inner.bind(ast)?;
-            if expr.ty().kind == TypeKind::Null {
-                let message = "a bare NULL has no type";
-                return Err(Diagnostic::error("type", inner.place(ast), message));
+            let element = alternatives(ast, group)?.unwrap_or_else(|| vec![vec![ast]]);
+            let mut more = Vec::new();
+            for set in element {
+                let of_set = set
+                    .into_iter()
+                    .map(|ast| key(&mut keys, ast, &inner, relation));
+                more.push(of_set.collect::<Result<Vec<usize>>>()?);
             }
-            let name = name_of(ast).unwrap_or_else(|| format!("EXPR${at}"));
-            let mut attribute = output(name, Some(expr.clone()), inner.place(ast)).0;
-            if let Expr::Column { index, .. } = &expr {
-                attribute
-                    .window
-                    .clone_from(&relation.columns[*index].window);
-            }
-            keys.push(Key {
-                ast: stripped(ast),
-                expr,
-                column: 0,
-                attribute,
-            });
+            sets = crossed(&sets, &more, group)?;
         }
         let (windows, of, time) = match function {
             Some((call, window)) => {
@@ -155,18 +150,52 @@ impl Planner<'_> {
             let time = &mut columns[2];
             time.ty = time.ty.take().map(|ty| ty.with_nullable(true));
         }
-        let mut count = 0;
         let is_own = |key: &Key<'_>| {
             let own = key.attribute.window.as_ref();
             own.filter(|own| Rc::ptr_eq(&own.of, &of))
                 .map(|own| own.property)
         };
-        for key in &mut keys {
+        let missing = |at: usize| sets.iter().any(|set| !set.contains(&at));
+        let own_missing = keys.iter().enumerate().find(|(at, key)| {
+            matches!(
+                is_own(key),
+                Some(WindowProperty::Start | WindowProperty::End)
+            ) && missing(*at)
+        });
+        if let Some((_, key)) = own_missing {
+            return Err(endless(
+                key.attribute.span,
+                "a set of keys without its window is",
+            ));
+        }
+        let optional: Vec<usize> = (0..keys.len())
+            .filter(|at| is_own(&keys[*at]).is_none() && missing(*at))
+            .collect();
+        let sets: Vec<Vec<bool>> = match optional.is_empty() && sets.len() == 1 {
+            true => Vec::new(),
+            false => {
+                let has = |set: &Vec<usize>| optional.iter().map(|key| set.contains(key)).collect();
+                sets.iter().map(has).collect()
+            }
+        };
+        let told: HashSet<&Vec<bool>> = sets.iter().collect();
+        if told.len() < sets.len() {
+            let what = "the same set of keys twice is";
+            return Err(Diagnostic::unsupported(group, what).hint("leave one of them out"));
+        }
+        let mut count = 0;
+        for (at, key) in keys.iter_mut().enumerate() {
             if is_own(key).is_none() {
                 key.column = count;
                 count += 1;
             }
+            key.set = optional.iter().position(|optional| *optional == at);
+            if key.set.is_some() {
+                key.attribute.ty = key.attribute.ty.take().map(|ty| ty.with_nullable(true));
+            }
         }
+        // What tells the sets apart is a key too.
+        count += usize::from(!sets.is_empty());
         for key in &mut keys {
             if let Some(property) = is_own(key) {
                 key.column = count + property as usize;
@@ -175,6 +204,7 @@ impl Planner<'_> {
         Ok(Some(Grouped {
             inner,
             keys,
+            sets,
             count,
             windows,
             columns,
@@ -232,6 +262,37 @@ impl Planner<'_> {
         };
         Ok((call, window))
     }
+}
+
+/// The key that an expression of GROUP BY is.
+fn key<'q>(
+    keys: &mut Vec<Key<'q>>,
+    ast: &'q ast::Expr,
+    inner: &Binder<'_>,
+    relation: &Relation,
+) -> Result<usize> {
+    let expr = inner.bind(ast)?;
+    if let Some(known) = keys.iter().position(|key| key.expr == expr) {
+        return Ok(known);
+    }
+    if expr.ty().kind == TypeKind::Null {
+        let message = "a bare NULL has no type";
+        return Err(Diagnostic::error("type", inner.place(ast), message));
+    }
+    let name = name_of(ast).unwrap_or_else(|| format!("EXPR${}", keys.len()));
+    let mut attribute = output(name, Some(expr.clone()), inner.place(ast)).0;
+    if let Expr::Column { index, .. } = &expr {
+        let of = &relation.columns[*index].window;
+        attribute.window.clone_from(of);
+    }
+    keys.push(Key {
+        ast: stripped(ast),
+        expr,
+        column: 0,
+        set: None,
+        attribute,
+    });
+    Ok(keys.len() - 1)
 }
 
 /// The window of which both the start and the end are keys.
@@ -305,6 +366,32 @@ impl<'q> Grouped<'q> {
                     )))
             }
         }
+    }
+
+    /// `GROUPING(key, …)`, `GROUPING_ID(key, …)`.
+    pub(super) fn grouping(&self, f: &ast::Function, span: Span) -> Result<Expr> {
+        let args = arguments(f).filter(|args| !args.is_empty());
+        let Some(args) = args else {
+            let message = format!("{} takes keys of GROUP BY", f.name);
+            return Err(Diagnostic::error("group", span, message));
+        };
+        let keys = args.into_iter().map(|arg| {
+            let expr = self.inner.bind(arg)?;
+            match self.keys.iter().find(|key| key.expr == expr) {
+                Some(key) => Ok(key.set),
+                None => {
+                    let message = format!("'{arg}' is no key of GROUP BY");
+                    Err(Diagnostic::error("group", span, message))
+                }
+            }
+        });
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let number = (!self.sets.is_empty()).then(|| Expr::Column {
+            index: self.count - 1,
+            name: NUMBER.to_string(),
+            ty: TypeKind::BigInt.not_null(),
+        });
+        grouping(number.as_ref(), &self.sets, &keys, span)
     }
 
     /// `TUMBLE_START(…)` and the like.
@@ -389,8 +476,21 @@ impl<'q> Grouped<'q> {
         let calls = self.calls.into_inner().into_iter();
         let calls: Vec<AggregateCall> = calls.map(|call| call.over(&mut below)).collect();
         let mut columns: Vec<Attribute> = keys.iter().map(|key| key.attribute.clone()).collect();
+        let mut key_columns = key_columns;
+        let mut input = below.over(relation);
+        if !self.sets.is_empty() {
+            let optional = keys.iter().zip(&key_columns);
+            let optional = optional.filter(|(key, _)| key.set.is_some());
+            let optional: Vec<usize> = optional.map(|(_, column)| *column).collect();
+            let width = input.columns.len();
+            for (key, column) in keys.iter().zip(&mut key_columns) {
+                *column = key.set.map_or(*column, |set| width + set);
+            }
+            key_columns.push(width + optional.len());
+            columns.push(number_of_set(self.span));
+            input = input.expand(optional, self.sets, self.span);
+        }
         columns.extend(self.columns);
-        let input = below.over(relation);
         columns.extend(call_columns(&calls, &input, self.span));
         Relation {
             operator: Algebra::Aggregate {
@@ -405,12 +505,46 @@ impl<'q> Grouped<'q> {
     }
 }
 
+/// What tells the sets of keys apart.
+const NUMBER: &str = "$e";
+
+fn number_of_set(span: Span) -> Attribute {
+    Attribute {
+        name: NUMBER.to_string(),
+        ty: Some(TypeKind::BigInt.not_null()),
+        rowtime: false,
+        window: None,
+        span,
+    }
+}
+
+impl Relation {
+    fn expand(self, keys: Vec<usize>, sets: Vec<Vec<bool>>, span: Span) -> Relation {
+        let mut columns = self.columns.clone();
+        for key in &keys {
+            let mut column = self.columns[*key].clone();
+            column.ty = column.ty.map(|ty| ty.with_nullable(true));
+            column.rowtime = false;
+            columns.push(column);
+        }
+        columns.push(number_of_set(span));
+        Relation {
+            operator: Algebra::Expand {
+                input: Box::new(self),
+                keys,
+                sets,
+            },
+            columns,
+        }
+    }
+}
+
 impl Key<'_> {
     fn expr(&self) -> Expr {
         Expr::Column {
             index: self.column,
             name: self.attribute.name.clone(),
-            ty: self.expr.ty().clone(),
+            ty: self.attribute.ty.clone().expect("a key has a type"),
         }
     }
 }

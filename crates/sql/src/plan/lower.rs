@@ -307,8 +307,7 @@ impl<'a> Assembly<'a> {
     /// An operator with state, over a projection of what it reads. One that another branch has is not there twice: it is the same
     /// state.
     fn stage(&mut self, place: Place, stage: &Stage, above: usize) -> Result<Place> {
-        let (_, uid) = stage.operator.windowed().expect("it has state");
-        if let Some(node) = self.known.get(&uid).copied() {
+        if let Some(node) = self.known.get(&stage.uid).copied() {
             self.enter(above);
             return Ok(Place::new(node, stage.gives.clone()));
         }
@@ -323,7 +322,7 @@ impl<'a> Assembly<'a> {
         self.enter(above);
         let schema = self.given(stage, &input);
         let node = self.push(stage.operator.clone(), Some(place.node), schema);
-        self.known.insert(uid, node);
+        self.known.insert(stage.uid, node);
         Ok(Place::new(node, stage.gives.clone()))
     }
 

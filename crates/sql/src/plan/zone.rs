@@ -35,7 +35,8 @@ pub(super) fn localise(relation: &mut Relation, zone: &str, span: Span) -> Resul
             localise(input, zone.name, span)?;
             zone.expr(expr)
         }
-        Algebra::Windows { input, .. }
+        Algebra::Expand { input, .. }
+        | Algebra::Windows { input, .. }
         | Algebra::Aggregate { input, .. }
         | Algebra::Numbered { input, .. }
         | Algebra::Over { input, .. } => localise(input, zone.name, span),

@@ -87,3 +87,9 @@ INSERT INTO snk SELECT COUNT(*) OVER (ORDER BY ts RANGE 5 PRECEDING) FROM o;
 INSERT INTO snk SELECT ROW_NUMBER() OVER (ORDER BY ts ROWS 1 PRECEDING) FROM o;
 -- case: the first row of a key without a window
 INSERT INTO snk SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS rn FROM o) WHERE rn = 1;
+-- case: sets of keys without the window, twice the same, too many of them
+INSERT INTO snk SELECT COUNT(*) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY CUBE (window_start, window_end);
+INSERT INTO snk SELECT COUNT(*) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, GROUPING SETS ((k), (k));
+INSERT INTO snk SELECT COUNT(*) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, CUBE (id, k, d, other, id + 1, id + 2, id + 3);
+-- case: GROUPING of what is no key
+INSERT INTO snk SELECT GROUPING(id) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, k;

@@ -35,7 +35,8 @@ impl fmt::Display for Relation {
                 Algebra::Watermark { input, column, .. } => {
                     (Some(&**input), &columns[*column..=*column])
                 }
-                Algebra::Windows { input, .. }
+                Algebra::Expand { input, .. }
+                | Algebra::Windows { input, .. }
                 | Algebra::Numbered { input, .. }
                 | Algebra::Over { input, .. } => (Some(&**input), &columns[input.columns.len()..]),
                 Algebra::Aggregate { input, .. } => (Some(&**input), &columns[..]),
@@ -73,6 +74,9 @@ impl fmt::Display for Algebra {
             } => {
                 let name = &input.columns[*column].name;
                 write!(f, "Watermark({name} AS {expression})")
+            }
+            Algebra::Expand { input, keys, sets } => {
+                write!(f, "Expand({})", input.names().sets(keys, sets))
             }
             Algebra::Windows {
                 input,

@@ -49,6 +49,8 @@ pub(super) struct Stage {
     pub operator: Operator,
     /// What each column that it gives is called in the arena above.
     pub gives: Vec<Id>,
+    /// What it computes, and all below it.
+    pub uid: OperatorUid,
 }
 
 impl Segment {
@@ -155,6 +157,10 @@ impl Reading<'_> {
                     expression: self.arena().add(expression, &input),
                 });
                 Ok(input)
+            }
+            Algebra::Expand { input, .. } => {
+                let input = self.read(input)?;
+                Ok(self.expanded(relation, input))
             }
             Algebra::Windows {
                 input,
@@ -267,6 +273,7 @@ impl Reading<'_> {
             below,
             operator,
             gives,
+            uid: unnamed(),
         });
         given
     }
@@ -306,12 +313,33 @@ impl Reading<'_> {
         Ok(given)
     }
 
+    fn expanded(&mut self, relation: &Relation, input: Vec<Id>) -> Vec<Id> {
+        let Algebra::Expand { keys, sets, .. } = &relation.operator else {
+            unreachable!("the caller has looked");
+        };
+        let operator = Operator::Expand {
+            keys: keys.clone(),
+            sets: sets.clone(),
+        };
+        self.stage(relation, operator, input)
+    }
+
     /// Reads down to the window function. Nothing reads its columns but those that group by them.
     fn read_folded(&mut self, relation: &Relation) -> Result<(Vec<Id>, Folded)> {
         match &relation.operator {
             Algebra::Project(input, _) | Algebra::Filter(input, _) => {
                 let (input, folded) = self.read_folded(input)?;
                 Ok((self.stateless(relation, input), folded))
+            }
+            Algebra::Expand { input, .. } => {
+                let (input, folded) = self.read_folded(input)?;
+                // Those that group by the window's columns have it read on the way.
+                let time = input.iter().position(|id| *id == folded.time);
+                let given = self.expanded(relation, input);
+                let time = time.map(|at| given[at]);
+                let time =
+                    time.expect("the window's columns are handed on to those that group by them");
+                Ok((given, Folded { time, ..folded }))
             }
             Algebra::Windows {
                 input,
@@ -370,6 +398,14 @@ fn folds(relation: &Relation, read: &BTreeSet<usize>) -> bool {
                 below.insert(index);
             });
             folds(input, &below)
+        }
+        Algebra::Expand { input, keys, .. } => {
+            let width = input.columns.len();
+            let of_input = |column: &usize| match column.checked_sub(width) {
+                None => Some(*column),
+                Some(key) => keys.get(key).copied(),
+            };
+            folds(input, &read.iter().filter_map(of_input).collect())
         }
         Algebra::Windows { input, .. } => read.iter().all(|column| *column < input.columns.len()),
         _ => false,

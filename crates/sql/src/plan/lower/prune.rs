@@ -108,6 +108,7 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
         call.filter = call.filter.map(to);
     };
     match operator {
+        Operator::Expand { keys, .. } => all(keys),
         Operator::WindowAssign {
             window: Window { time, .. },
             partition,
@@ -183,14 +184,14 @@ impl Lineage {
             self.below
         );
         let named = OperatorUid::of(&text);
-        let (Operator::WindowAssign { uid, .. }
+        stage.uid = named;
+        if let Operator::WindowAssign { uid, .. }
         | Operator::WindowAggregate { uid, .. }
         | Operator::WindowRank { uid, .. }
-        | Operator::Over { uid, .. }) = &mut stage.operator
-        else {
-            unreachable!("no operator with state");
-        };
-        *uid = named;
+        | Operator::Over { uid, .. } = &mut stage.operator
+        {
+            *uid = named;
+        }
         self.below = named.to_string();
         let windows = || ["start", "end", "time"].map(String::from);
         let given: Vec<String> = match &stage.operator {
@@ -208,6 +209,14 @@ impl Lineage {
             }
             Operator::WindowRank { .. } => {
                 columns.into_iter().chain(["rank".to_string()]).collect()
+            }
+            Operator::Expand { keys, .. } => {
+                let keys: Vec<String> = keys
+                    .iter()
+                    .map(|key| format!("set {}", columns[*key]))
+                    .collect();
+                let number = "number".to_string();
+                columns.into_iter().chain(keys).chain([number]).collect()
             }
             _ => columns.into_iter().chain(windows()).collect(),
         };
@@ -251,6 +260,18 @@ fn described(operator: &Operator, columns: &[String]) -> String {
         }
     };
     match operator {
+        Operator::Expand { keys, sets } => {
+            let sets: Vec<String> = sets
+                .iter()
+                .map(|set| Operator::set_number(set).to_string())
+                .collect();
+            format!(
+                "expand {} into {} of {}",
+                list(keys),
+                sets.join(","),
+                columns.join(",")
+            )
+        }
         Operator::WindowAssign {
             window: of,
             partition,
