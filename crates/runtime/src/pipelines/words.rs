@@ -28,9 +28,12 @@ pub(super) struct Prepared {
     store: ManifestStore,
     before: Manifest,
     after: Manifest,
-    /// By sink: the tables whose markers change, and who changes them.
-    restate: Vec<(Vec<(String, Restate)>, Box<dyn Committer>)>,
+    /// By sink.
+    restate: Vec<Restating>,
 }
+
+/// The tables of a sink whose markers change, and who changes them.
+type Restating = (Vec<(String, Restate)>, Box<dyn Committer>);
 
 /// What the tables of a sink say, and who asked them.
 type Asked = (Tables, Box<dyn Committer>);
