@@ -21,7 +21,7 @@ const HONOURED: &[&str] = &[
 ];
 
 /// Keys (or beginnings of keys) of Flink that steer machinery which does not exist here. What they promise holds anyway, or
-/// does not matter to a query that keeps no state.
+/// does not matter: state of windows is let go when they fire, whatever its time to live.
 const WITHOUT_EFFECT: &[&str] = &[
     "parallelism.default",
     "execution.checkpointing.",

@@ -74,7 +74,7 @@ impl Planner<'_> {
         match clauses.iter().find(|(there, _, _)| *there) {
             None => Ok(()),
             Some((_, word, what)) => Err(self.refuse(around, word, what).detail(
-                "This version runs queries that turn each record into a row: projections and filters.",
+                "This version runs projections, filters and windows of one table.",
             )
             .hint("land the rows with this pipeline and do this with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")),
         }
@@ -101,7 +101,7 @@ impl Planner<'_> {
         let span = self.factor_span(&join.relation, around);
         let word = self.find_word(around, "JOIN").unwrap_or(span);
         Diagnostic::unsupported(word, "JOIN is")
-            .detail("This version runs queries over one table: projections and filters.")
+            .detail("This version runs projections, filters and windows of one table.")
             .hint("land both streams as tables and join them with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")
     }
 
@@ -134,7 +134,7 @@ impl Planner<'_> {
     /// "not supported yet", under the first such word of the query.
     pub(super) fn refuse(&self, around: &Around, word: &str, what: &str) -> Diagnostic {
         let span = self.find_word(around, word).unwrap_or(around.span);
-        let hint = "run this script on an Apache Flink cluster, or write it as projections and filters of one table";
+        let hint = "run this script on an Apache Flink cluster, or write it as projections, filters and windows of one table";
         Diagnostic::unsupported(span, what).hint(hint)
     }
 
