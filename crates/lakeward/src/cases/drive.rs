@@ -3,6 +3,7 @@
 //! A job is the real one, from the log to the commit: only the table at its end keeps text, see [`super::table`]. It is stepped
 //! in this thread, so a way says how much one poll reads, where barriers are, and when the process is gone.
 
+use super::Planned;
 use super::format::{Case, What};
 use super::table::{Gone, Line, Tables, TextCommitter, TextSink, late_of, letters_of};
 use super::world::{Batching, Log, PlannedOnce, Schemas, World};
@@ -127,7 +128,7 @@ impl<'a> Runner<'a> {
     ///
     /// # Errors
     /// When a job fails: a case's records come to an end in rows and dead letters, or the case is wrong.
-    pub fn run(&mut self, jobs: &[PlannedJob], way: Way) -> anyhow::Result<Outcome> {
+    pub fn run(&mut self, planned: &Planned, way: Way) -> anyhow::Result<Outcome> {
         let place = match way.batching() {
             Batching::Runs => &mut self.runs,
             Batching::One => &mut self.ones,
@@ -142,9 +143,10 @@ impl<'a> Runner<'a> {
             name: "case".to_string(),
         };
         let tables: Arc<Mutex<Tables>> = Arc::default();
-        for job in jobs {
+        for job in &planned.jobs {
             let run = Run {
                 job,
+                zone: planned.zone.as_deref(),
                 owner: &owner,
                 world,
                 tables: &tables,
@@ -154,7 +156,7 @@ impl<'a> Runner<'a> {
         }
         let mut outcome = Outcome::default();
         let tables = tables.lock();
-        for (insert, columns) in jobs.iter().flat_map(columns_of) {
+        for (insert, columns) in planned.jobs.iter().flat_map(columns_of) {
             let sink = insert.sink_name();
             let filled = outcome.tables.entry(insert.table.clone()).or_default();
             filled.columns = columns;
@@ -170,6 +172,7 @@ impl<'a> Runner<'a> {
 /// One job.
 struct Run<'a> {
     job: &'a PlannedJob,
+    zone: Option<&'a str>,
     owner: &'a Owner,
     world: &'a World,
     tables: &'a Arc<Mutex<Tables>>,
@@ -239,6 +242,7 @@ impl Run<'_> {
                 log: Arc::new(Log(self.world.storage.clone())),
                 schemas: self.world.schemas.clone(),
                 tables: self.tables.clone(),
+                zone: self.zone.map(str::to_string),
                 crash: stop == Some(Stop::InCommit),
             }),
             planner: Arc::new(PlannedOnce),
@@ -330,6 +334,7 @@ struct Parts {
     log: Arc<Log>,
     schemas: Arc<Schemas>,
     tables: Arc<Mutex<Tables>>,
+    zone: Option<String>,
     /// The process is gone when the table has the commit.
     crash: bool,
 }
@@ -353,7 +358,11 @@ impl Connectors for Parts {
             crash: self.crash,
         };
         Ok((
-            Box::new(TextSink::new(&sink.name(), sink.schema)?),
+            Box::new(TextSink::new(
+                &sink.name(),
+                sink.schema,
+                self.zone.as_deref(),
+            )?),
             Box::new(committer),
         ))
     }

@@ -6,8 +6,7 @@
 use super::drive::{Runner, Way};
 use super::format::{Expression, Expressions};
 use super::world::Names;
-use super::{CaseFile, Finding, difference, short};
-use crate::environment::jobs;
+use super::{CaseFile, Finding, Planned, difference, short};
 use crate::failure::failure;
 
 /// The sink that the expressions go to.
@@ -131,10 +130,12 @@ fn values(
     let plan = lw_sql::plan_script(&script, &file.name, &Names(&file.case)).map_err(|wrong| {
         anyhow::Error::msg(wrong.render(&file.name, &script).trim_end().to_string())
     })?;
-    let mut jobs = jobs(plan.jobs);
+    let mut planned = Planned::of(plan);
     // The script may have INSERTs of its own.
-    jobs.retain(|job| short(&job.inserts[0].table) == SINK);
-    let outcome = runner.run(&jobs, way);
+    planned
+        .jobs
+        .retain(|job| short(&job.inserts[0].table) == SINK);
+    let outcome = runner.run(&planned, way);
     let outcome = outcome.map_err(|error| file.explained(error))?;
     let filled = outcome.tables.values().next().expect("one table");
     let mut by_record = Vec::new();

@@ -34,7 +34,7 @@ use drive::{Outcome, Runner, Way};
 use format::{Expected, Script, What};
 use lw_runtime::Rules;
 use lw_runtime::pipelines::PlannedJob;
-use lw_sql::Diagnostics;
+use lw_sql::{Diagnostics, Plan};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use table::Line;
@@ -87,12 +87,12 @@ impl CaseFile {
         if let Some(refusal) = &self.case.refusal {
             return Ok(refusal::judge(self, refusal).into_iter().collect());
         }
-        let jobs = self.planned()?;
+        let planned = self.planned()?;
         let mut runner = Runner::new(&self.case, rules);
         let mut findings = Vec::new();
         for way in Way::ALL {
-            if !jobs.is_empty() {
-                let outcome = self.run(&mut runner, &jobs, way)?;
+            if !planned.jobs.is_empty() {
+                let outcome = self.run(&mut runner, &planned, way)?;
                 self.check_tables(&outcome)?;
                 findings.extend(self.compare(&outcome, way)?);
             }
@@ -102,13 +102,13 @@ impl CaseFile {
     }
 
     /// The jobs of the script. One without an INSERT has none, if the case asks for expressions.
-    fn planned(&self) -> anyhow::Result<Vec<PlannedJob>> {
+    fn planned(&self) -> anyhow::Result<Planned> {
         let file = self.path.display().to_string();
         match self.plan() {
-            Ok(jobs) => Ok(jobs),
+            Ok(planned) => Ok(planned),
             Err(_) if self.case.expected.is_empty() && !self.case.expressions.is_empty() => {
                 // Over nothing but a query its tables are checked where the expressions are.
-                Ok(Vec::new())
+                Ok(Planned::default())
             }
             Err(wrong) => {
                 let rendered = wrong.render(&file, &self.sql);
@@ -117,19 +117,16 @@ impl CaseFile {
         }
     }
 
-    fn plan(&self) -> Result<Vec<PlannedJob>, Diagnostics> {
+    fn plan(&self) -> Result<Planned, Diagnostics> {
         let file = self.path.display().to_string();
         let plan = lw_sql::plan_script(&self.sql, &file, &Names(&self.case))?;
-        Ok(jobs(plan.jobs))
+        Ok(Planned::of(plan))
     }
 
-    fn run(
-        &self,
-        runner: &mut Runner<'_>,
-        jobs: &[PlannedJob],
-        way: Way,
-    ) -> anyhow::Result<Outcome> {
-        let outcome = runner.run(jobs, way).map_err(|error| self.explained(error));
+    fn run(&self, runner: &mut Runner<'_>, planned: &Planned, way: Way) -> anyhow::Result<Outcome> {
+        let outcome = runner
+            .run(planned, way)
+            .map_err(|error| self.explained(error));
         outcome.with_context(|| format!("{way}"))
     }
 
@@ -199,6 +196,23 @@ impl CaseFile {
             }
         }
         Ok(findings)
+    }
+}
+
+/// A script, planned.
+#[derive(Default)]
+pub struct Planned {
+    pub jobs: Vec<PlannedJob>,
+    /// The session's, in which instants are shown.
+    pub zone: Option<String>,
+}
+
+impl Planned {
+    fn of(plan: Plan) -> Planned {
+        Planned {
+            zone: plan.settings.get("table.local-time-zone").cloned(),
+            jobs: jobs(plan.jobs),
+        }
     }
 }
 

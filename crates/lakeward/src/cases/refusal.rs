@@ -25,15 +25,15 @@ pub fn judge(file: &CaseFile, refusal: &Refusal) -> Option<Finding> {
 
 /// What is said to the script by the planner, or else by the runtime when it is to run; `None` when it runs.
 pub fn told(file: &CaseFile) -> Option<Vec<String>> {
-    let jobs = match file.plan() {
-        Ok(jobs) => jobs,
+    let planned = match file.plan() {
+        Ok(planned) => planned,
         Err(diagnostics) => {
             let messages = diagnostics.0.iter();
             return Some(messages.map(|told| told.message.clone()).collect());
         }
     };
     let mut runner = Runner::new(&file.case, Rules::OURS);
-    let error = runner.run(&jobs, Way::Plain).err()?;
+    let error = runner.run(&planned, Way::Plain).err()?;
     let first = error.to_string();
     Some(first.lines().take(1).map(str::to_string).collect())
 }

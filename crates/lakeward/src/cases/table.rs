@@ -5,7 +5,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
-use lw_graph::{Expr, Schema, TypeKind};
+use lw_graph::{Expr, Function, Schema, TypeKind, Value};
 use lw_runtime::connector::{
     CommitOutcome, Committer, ConnectorError, ErrorKind, LateRow, Sink, Staged,
 };
@@ -96,7 +96,11 @@ struct Column {
 impl TextSink {
     /// # Errors
     /// [`ErrorKind::Bug`] when a column's type cannot be written as text.
-    pub fn new(table: &str, schema: &Schema) -> Result<TextSink, ConnectorError> {
+    pub fn new(
+        table: &str,
+        schema: &Schema,
+        zone: Option<&str>,
+    ) -> Result<TextSink, ConnectorError> {
         let columns = schema.fields.iter().enumerate().map(|(index, field)| {
             let column = Expr::Column {
                 index,
@@ -104,7 +108,7 @@ impl TextSink {
                 ty: field.ty.clone(),
             };
             let text = Evaluator::new(&Expr::Cast {
-                expr: Box::new(column),
+                expr: Box::new(in_zone(column, zone)?),
                 ty: TypeKind::string().nullable(),
                 or_null: false,
             });
@@ -121,6 +125,20 @@ impl TextSink {
             late: Vec::new(),
         })
     }
+}
+
+/// An instant as a clock of the session shows it.
+fn in_zone(column: Expr, zone: Option<&str>) -> Result<Expr, ConnectorError> {
+    let instant = matches!(column.ty().kind, TypeKind::TimestampLtz(_));
+    let Some(zone) = zone.filter(|zone| instant && *zone != "UTC") else {
+        return Ok(column);
+    };
+    let zone = Expr::Literal {
+        value: Value::String(zone.to_string()),
+        ty: TypeKind::string().not_null(),
+    };
+    let local = Expr::call(Function::LocalTime, vec![column, zone]);
+    local.map_err(|error| ConnectorError::new(ErrorKind::Bug, error.to_string()))
 }
 
 impl Sink for TextSink {

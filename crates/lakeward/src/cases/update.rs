@@ -26,11 +26,11 @@ pub fn updated(file: &CaseFile) -> anyhow::Result<String> {
             Some(messages) => Ok(with_messages(&file.text, refusal, &messages)),
         };
     }
-    let jobs = file.planned()?;
+    let planned = file.planned()?;
     let mut runner = Runner::new(&file.case, Rules::OURS);
-    let outcome = match jobs.is_empty() {
+    let outcome = match planned.jobs.is_empty() {
         true => Outcome::default(),
-        false => file.run(&mut runner, &jobs, Way::Plain)?,
+        false => file.run(&mut runner, &planned, Way::Plain)?,
     };
     let mut values = BTreeMap::new();
     for section in &file.case.expressions {
