@@ -158,7 +158,7 @@ class Windows:
             if "run plainly:" not in block and "polls" not in block and "restart" not in block:
                 found[text] = "refused"
                 continue
-            parts = block.split("\n     ")
+            parts = [line[5:] for line in block.splitlines() if line.startswith("     ")]
             heads = [at for at, part in enumerate(parts) if not part.startswith(" ") and part.endswith(":")]
             for head, end in zip(heads, heads[1:] + [len(parts)]):
                 if parts[head].startswith("late rows"):
