@@ -52,6 +52,7 @@ VALUES = {
     "DATE": ["2026-01-01", "2026-02-28", "2024-02-29", "1970-01-01", "1969-12-31", "1999-12-31", "2026-12-27"],
     "TIMESTAMP(3)": ["2026-01-01 00:00:00", "2026-03-31 23:59:59.999", "2024-02-29 12:30:15.5", "1970-01-01 00:00:00", "2026-07-04 06:07:08.009"],
 }
+# In `x IN (…, y)` Flink casts y to the type of x, which is listed: here x has the widest.
 # By the kind of the result: a text with the kinds of its parts in braces.
 FORMS = {
     "int": [
@@ -84,9 +85,9 @@ FORMS = {
     "bool": [
         "({int} = {int})", "({int} < {int})", "({decimal} >= {decimal})", "({decimal} <> {int})", "({double} > {double})", "({text} = {text})", "({text} < {text})", "({date} <= {date})",
         "({time} > {time})", "({bool} AND {bool})", "({bool} OR {bool})", "(NOT {bool})", "({int} IS NULL)", "({text} IS NOT NULL)", "({bool} IS TRUE)", "({bool} IS NOT FALSE)",
-        "({int} BETWEEN {int} AND {int})", "({int} IN (1, 7, {int}))", "({text} IN ('a', 'abc', {text}))", "({int} NOT IN (0, {int}))", "({text} LIKE 'a%')", "({text} LIKE '%b_')",
+        "({int} BETWEEN {int} AND {int})", "(CAST({int} AS BIGINT) IN (1, 7, {int}))", "(CONCAT({text}, '') IN ('a', 'abc', {text}))", "(CAST({int} AS BIGINT) NOT IN (0, {int}))", "({text} LIKE 'a%')", "({text} LIKE '%b_')",
         "({text} NOT LIKE '%c')", "({int} IS DISTINCT FROM {int})", "({text} IS NOT DISTINCT FROM {text})", "COALESCE({bool}, {bool})", "({double} = {decimal})", "({decimal} < {double})",
-        "({date} IS NULL)", "({decimal} IN (1.00, {decimal}))",
+        "({date} IS NULL)", "({decimal} IN (1.00, 2.5))",
     ],
     "date": [
         "CAST({time} AS DATE)", "({date} + INTERVAL '1' DAY)", "({date} - INTERVAL '1' MONTH)", "COALESCE({date}, {date})", "CASE WHEN {bool} THEN {date} ELSE {date} END", "FLOOR({date} TO MONTH)",
