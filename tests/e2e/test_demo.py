@@ -5,7 +5,7 @@ import subprocess
 
 from lakeward import BINARY
 
-FIELDS = {"produced", "acked", "rows", "duplicates", "lost", "late", "dead_letters", "blocked_schemas", "recoveries", "seconds"}
+FIELDS = {"produced", "acked", "rows", "duplicates", "lost", "late", "dead_letters", "blocked_schemas", "recoveries", "windows", "seconds"}
 
 
 def test_demo_ends_with_a_clean_account(folder):
@@ -18,4 +18,7 @@ def test_demo_ends_with_a_clean_account(folder):
     assert result["produced"] >= 20000 and result["acked"] > 0
     assert result["acked"] == result["rows"] + result["dead_letters"]
     assert result["dead_letters"] > 0 and result["blocked_schemas"] > 0 and result["recoveries"] >= 1
+    windows = result["windows"]
+    assert windows["compared"] > 0 and windows["differ"] == 0, "windows that fired are what the log makes of them"
+    assert windows["late"] > 0, "held up events are later than their window, and are counted"
     assert not list(folder.iterdir()), "it left something in the folder it was called from"

@@ -2,9 +2,10 @@
 //!
 //! 1. A server starts as a process of its own, so that it can be killed for real.
 //! 2. A schema is registered; an incompatible one is refused.
-//! 3. The article's script runs, verbatim; events stream in: out of order, retried, some malformed.
+//! 3. The article's script runs, verbatim, and beside it one that counts windows of event time; events stream in: out of order,
+//!    retried, some malformed, some later than their window.
 //! 4. Half way the server gets SIGKILL, and comes back on the same folder.
-//! 5. When the table has caught up, the audit executes the query again and compares every offset.
+//! 5. When the tables have caught up, the audit executes their queries again and compares every offset and every window.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,6 +15,7 @@
 mod events;
 mod process;
 mod producer;
+mod stock;
 
 use crate::args::Demo;
 use crate::client::{Client, segment};
@@ -61,18 +63,25 @@ pub fn demo(args: Demo) -> anyhow::Result<ExitCode> {
     let submission = json!({ "name": PIPELINE, "sql": SCRIPT });
     client.post("/api/v1/pipelines", &submission)?;
     screen.line("pipeline   the article's script runs, verbatim");
+    stock::submit(&client, &screen)?;
     let (acked, malformed, retries) = produce(&args, &mut server, &screen)?;
     screen.line(&format!(
         "produced   {acked} events acknowledged, {retries} sends repeated, {malformed} malformed"
     ));
-    let report = settle(&server, acked, &screen)?;
-    let result = result(&args, &report, acked, blocked, begun.elapsed());
+    let report = settle(&server, TABLE, acked, &screen)?;
+    let windows = settle(&server, stock::TABLE, acked, &screen)?;
+    let mut result = result(&args, &report, acked, blocked);
+    result["windows"] = stock::result(&windows);
+    result["seconds"] = json!((begun.elapsed().as_secs_f64() * 10.0).round() / 10.0);
     if args.json {
         say(&result);
     } else {
-        tell(&server, &report, &result)?;
+        tell(&server, &report, &windows, &result)?;
     }
-    let ok = report["ok"] == true && result["lost"] == 0 && result["duplicates"] == 0;
+    let ok = report["ok"] == true
+        && windows["ok"] == true
+        && result["lost"] == 0
+        && result["duplicates"] == 0;
     if args.keep {
         let place = folder.keep();
         screen.line(&format!(
@@ -229,21 +238,22 @@ fn progress(server: &Server) -> String {
         _ => "-".into(),
     };
     format!(
-        "{}: {} rows committed, lag {}, checkpoint {} ago, freshness {}",
+        "{}: {} rows committed, lag {}, checkpoint {} ago, freshness {}; {}",
         text(&pipeline["state"]),
         text(&sink["committed_rows"]),
         text(&job["lag"]),
         ago(&job["checkpoint_at_ms"]),
-        ago(&sink["committed_event_time"])
+        ago(&sink["committed_event_time"]),
+        stock::progress(server)
     )
 }
 
-/// Waits until the table accounts for every acknowledged event; returns the audit.
-fn settle(server: &Server, acked: u64, screen: &Screen) -> anyhow::Result<Value> {
+/// Waits until a table accounts for every acknowledged event; returns the audit.
+fn settle(server: &Server, table: &str, acked: u64, screen: &Screen) -> anyhow::Result<Value> {
     let client = Client::new(&server.http)?;
     let begun = Instant::now();
     loop {
-        let report = client.get(&format!("/api/v1/audit/{TABLE}"));
+        let report = client.get(&format!("/api/v1/audit/{table}"));
         if let Ok(report) = &report
             && report["totals"]["offsets"].as_u64().unwrap_or(0) >= acked
         {
@@ -256,7 +266,7 @@ fn settle(server: &Server, acked: u64, screen: &Screen) -> anyhow::Result<Value>
             );
             return Err(failure(
                 format!(
-                    "the table did not catch up with {acked} events within {} s: {last}",
+                    "{table} did not catch up with {acked} events within {} s: {last}",
                     CATCH_UP.as_secs()
                 ),
                 progress(server),
@@ -267,7 +277,7 @@ fn settle(server: &Server, acked: u64, screen: &Screen) -> anyhow::Result<Value>
     }
 }
 
-fn result(args: &Demo, report: &Value, acked: u64, blocked: u64, took: Duration) -> Value {
+fn result(args: &Demo, report: &Value, acked: u64, blocked: u64) -> Value {
     let total = |key: &str| report["totals"][key].as_u64().unwrap_or(0);
     let accounted = total("rows") + total("filtered") + total("late") + total("dead_letters");
     json!({
@@ -280,45 +290,17 @@ fn result(args: &Demo, report: &Value, acked: u64, blocked: u64, took: Duration)
         "dead_letters": total("dead_letters"),
         "blocked_schemas": blocked,
         "recoveries": 1,
-        "seconds": (took.as_secs_f64() * 10.0).round() / 10.0,
     })
 }
 
-fn tell(server: &Server, report: &Value, result: &Value) -> anyhow::Result<()> {
+fn tell(server: &Server, report: &Value, windows: &Value, result: &Value) -> anyhow::Result<()> {
     let client = Client::new(&server.http)?;
     let query = format!(
         "SELECT event_type, count(*) AS events, sum(quantity) AS quantity, max(event_time) AS newest FROM {TABLE} GROUP BY event_type ORDER BY events DESC"
     );
-    let answer = client.post("/api/v1/sql", &json!({ "sql": query }))?;
-    let columns: Vec<String> = answer["columns"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(text)
-        .collect();
-    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let rows = answer["rows"].as_array().into_iter().flatten();
-    let rows: Vec<Vec<String>> = rows
-        .map(|row| row.as_array().into_iter().flatten().map(text).collect())
-        .collect();
-    say(format!("\n{}\n", table_text(&columns, &rows)));
-    let totals = report["totals"].as_object().cloned().unwrap_or_default();
-    let counts: Vec<String> = totals
-        .iter()
-        .map(|(key, value)| format!("{key} {value}"))
-        .collect();
-    say(format!(
-        "audit      {}: {}",
-        if report["ok"] == true {
-            "clean"
-        } else {
-            "NOT clean"
-        },
-        counts.join(", ")
-    ));
-    for finding in report["findings"].as_array().into_iter().flatten() {
-        say(format!("           {}", text(finding)));
-    }
+    say(format!("\n{}\n", answer(&client, &query)?));
+    tell_audit(report);
+    stock::tell(&client, windows)?;
     say(format!("result     {result}\n"));
     say("With --keep the server stays, and these read the same table:");
     say(format!(
@@ -334,4 +316,38 @@ fn tell(server: &Server, report: &Value, result: &Value) -> anyhow::Result<()> {
         server.kafka
     ));
     Ok(())
+}
+
+/// What a query gives, as a table of text.
+fn answer(client: &Client, query: &str) -> anyhow::Result<String> {
+    let answer = client.post("/api/v1/sql", &json!({ "sql": query }))?;
+    let columns: Vec<String> = answer["columns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(text)
+        .collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let rows = answer["rows"].as_array().into_iter().flatten();
+    let rows: Vec<Vec<String>> = rows
+        .map(|row| row.as_array().into_iter().flatten().map(text).collect())
+        .collect();
+    Ok(table_text(&columns, &rows))
+}
+
+/// An audit's verdict, its counts, and what it found.
+fn tell_audit(report: &Value) {
+    let totals = report["totals"].as_object().cloned().unwrap_or_default();
+    let counts: Vec<String> = totals
+        .iter()
+        .map(|(key, value)| format!("{key} {value}"))
+        .collect();
+    let verdict = match report["ok"] == true {
+        true => "clean",
+        false => "NOT clean",
+    };
+    say(format!("audit      {verdict}: {}", counts.join(", ")));
+    for finding in report["findings"].as_array().into_iter().flatten() {
+        say(format!("           {}", text(finding)));
+    }
 }
