@@ -6,8 +6,8 @@
 use crate::chunk::{Split, SplitId};
 use crate::connector::Progress;
 use crate::manifest::SplitRange;
-use crate::operator::LateRow;
-use crate::origins::{Origin, Runs};
+use crate::operator::{LateRow, late_records};
+use crate::origins::Runs;
 use std::collections::BTreeMap;
 
 /// Counts per split since the last [`Ledger::take`].
@@ -65,29 +65,9 @@ impl Ledger {
         }
     }
 
-    /// Of rows that were counted as landed, those that state found too late: a record none of whose rows it took in is late.
+    /// Of records that were counted as landed, those that state found too late.
     pub(crate) fn late(&mut self, landed: &Runs, splits: &[Split], late: &[LateRow]) {
-        let mut rows: BTreeMap<Origin, u64> = BTreeMap::new();
-        for (of, offset) in late.iter().filter_map(|late| late.record.as_ref()) {
-            let split = splits.iter().position(|split| split == of);
-            let split = split.expect("a late row is of a split that is read");
-            let origin = Origin {
-                split: split as SplitId,
-                offset: *offset,
-            };
-            *rows.entry(origin).or_default() += 1;
-        }
-        if rows.is_empty() {
-            return;
-        }
-        let mut taken = rows.clone();
-        for origin in landed.iter() {
-            if let Some(left) = taken.get_mut(&origin) {
-                *left = left.wrapping_sub(1);
-            }
-        }
-        // As many rows are late as there are.
-        for (origin, _) in taken.iter().filter(|(_, left)| **left == 0) {
+        for origin in late_records(landed, splits, late) {
             let counts = self.splits.entry(origin.split).or_default();
             counts.rows = counts
                 .rows

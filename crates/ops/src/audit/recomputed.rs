@@ -19,8 +19,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use lw_runtime::connector::{Polled, Source};
-use lw_runtime::operator::{AtSinks, Flow};
-use lw_runtime::{Chunk, SplitId};
+use lw_runtime::operator::{AtSinks, Flow, late_records};
+use lw_runtime::{Chunk, Origin, SplitId};
 use lw_stdx::calendar::utc;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -262,7 +262,13 @@ impl Recomputing<'_> {
             for (outlet, done) in done.into_iter().enumerate() {
                 self.replay.judge(reading, &decoded, &done, source)?;
                 self.count(reading, &done.chunk);
+                let landed = rows_of_log(&done.chunk).clone();
+                let splits = done.chunk.splits.clone();
+                let before: Vec<usize> = at.late.iter().map(Vec::len).collect();
                 self.flow.downstream.take(outlet, done.chunk, &mut at)?;
+                for (late, before) in at.late.iter().zip(before) {
+                    self.late(reading, late_records(&landed, &splits, &late[before..]));
+                }
             }
             self.land(reading, at)?;
         }
@@ -284,17 +290,20 @@ impl Recomputing<'_> {
         }
     }
 
-    fn land(&mut self, reading: &Reading, at: AtSinks) -> Result<(), AuditError> {
-        let late = at.late.into_iter().flatten();
-        for (split, offset) in late.filter_map(|late| late.record) {
-            let key: Key = (split.topic.to_string(), split.partition);
-            if let Some(span) = self.replay.partitions.get_mut(&key)
-                && self.late.insert((key, offset))
+    /// The records of which windows took nothing in.
+    fn late(&mut self, reading: &Reading, records: Vec<Origin>) {
+        for Origin { split, offset } in records {
+            let key = &reading.keys[split as usize];
+            if let Some(span) = self.replay.partitions.get_mut(key)
+                && self.late.insert((key.clone(), offset))
             {
                 span.rows -= 1;
                 span.late += 1;
             }
         }
+    }
+
+    fn land(&mut self, reading: &Reading, at: AtSinks) -> Result<(), AuditError> {
         for chunk in at.rows.into_iter().flatten() {
             let named = reading.in_columns(&chunk.columns)?;
             let windows = windows_of(&named, self.how)?;

@@ -17,6 +17,7 @@
 use super::event_time::EventTime;
 use super::expand::Expand;
 use super::filter::Filter;
+use super::late::LateRow;
 use super::project::Project;
 use super::watermark::Watermark;
 use super::{Failure, Late, Operator, OperatorError, Out};
@@ -114,17 +115,6 @@ pub struct AtSinks {
     pub rows: Vec<Vec<Chunk>>,
     /// By sink: the rows that came too late to be in what it gets.
     pub late: Vec<Vec<LateRow>>,
-}
-
-/// A row that came too late.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LateRow {
-    /// Partition and offset of the record that it came from; `None` behind an aggregate.
-    pub record: Option<(Split, i64)>,
-    /// Milliseconds since 1970.
-    pub event_time: i64,
-    /// The one before it, milliseconds since 1970.
-    pub watermark: i64,
 }
 
 /// Makes the operator of a node that has state, over columns of the first schema.

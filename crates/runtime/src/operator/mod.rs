@@ -8,13 +8,15 @@ mod event_time;
 mod expand;
 mod filter;
 mod flow;
+mod late;
 mod project;
 mod row_wise;
 #[cfg(test)]
 mod tests;
 mod watermark;
 
-pub use flow::{AtSinks, Downstream, Flow, FlowError, LateRow, Processed, Upstream};
+pub use flow::{AtSinks, Downstream, Flow, FlowError, Processed, Upstream};
+pub use late::{LateRow, late_records};
 pub(crate) use watermark::source_watermark;
 
 use crate::chunk::Chunk;
