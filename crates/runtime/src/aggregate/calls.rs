@@ -5,7 +5,7 @@ use super::distinct::Distinct;
 use super::extremes::{Booleans, ByteStrings, Cells, Choice, Chosen, Primitives};
 use super::key::KeyCodec;
 use super::list::{Collected, Gathered, Listed};
-use super::sum::{Average, DecimalMean, FloatMean, Sum, WholeMean};
+use super::sum::{Average, DecimalMean, FloatMean, Sum, SumMean, WholeMean};
 use super::variance::{Form, Variance};
 use super::{Accumulator, NoAggregate, Rows};
 use crate::kernel::RowError;
@@ -33,6 +33,8 @@ struct Call {
     distinct: bool,
     filter: Option<usize>,
     ty: DataType,
+    /// An average is `SUM / COUNT`.
+    by_sum: bool,
 }
 
 /// Intermediate results of all calls, by group.
@@ -46,6 +48,27 @@ impl Calls {
     /// # Errors
     /// [`NoAggregate`] for the first call that cannot be computed.
     pub(crate) fn compile(calls: &[AggregateCall], input: &Schema) -> Result<Calls, NoAggregate> {
+        Calls::compile_with(calls, input, false)
+    }
+
+    /// Those of a GROUP BY. Beside a variance Flink's planner makes `SUM / COUNT` of the averages too, and so their sums have
+    /// the type of what is added.
+    ///
+    /// # Errors
+    /// As [`Calls::compile`].
+    pub(crate) fn of_groups(calls: &[AggregateCall], input: &Schema) -> Result<Calls, NoAggregate> {
+        use AggregateFunction::{StddevPop, StddevSamp, VarPop, VarSamp};
+        let mut functions = calls.iter().map(|call| &call.function);
+        let by_sum =
+            functions.any(|function| matches!(function, StddevPop | StddevSamp | VarPop | VarSamp));
+        Calls::compile_with(calls, input, by_sum)
+    }
+
+    fn compile_with(
+        calls: &[AggregateCall],
+        input: &Schema,
+        by_sum: bool,
+    ) -> Result<Calls, NoAggregate> {
         let compiled = calls.iter().map(|call| {
             let of = |column: &usize| input.field(*column).data_type().clone();
             let call = Call {
@@ -56,6 +79,7 @@ impl Calls {
                 distinct: call.distinct && choice(&call.function).is_none(),
                 filter: call.filter,
                 ty: arrow_type(&call.ty),
+                by_sum,
             };
             call.accumulator().map(|_| call)
         });
@@ -222,6 +246,18 @@ impl Call {
     fn average(&self) -> Result<Box<dyn Accumulator>, NoAggregate> {
         let (of, ty) = (&self.types[0], self.ty.clone());
         Ok(match (of, &self.ty) {
+            (DataType::Int8, DataType::Int8) if self.by_sum => {
+                Box::new(Average::<SumMean<Int8Type>>::new(of, ty))
+            }
+            (DataType::Int16, DataType::Int16) if self.by_sum => {
+                Box::new(Average::<SumMean<Int16Type>>::new(of, ty))
+            }
+            (DataType::Int32, DataType::Int32) if self.by_sum => {
+                Box::new(Average::<SumMean<Int32Type>>::new(of, ty))
+            }
+            (DataType::Float32, DataType::Float32) if self.by_sum => {
+                Box::new(Average::<SumMean<Float32Type>>::new(of, ty))
+            }
             (DataType::Int8, DataType::Int8) => {
                 Box::new(Average::<WholeMean<Int8Type>>::new(of, ty))
             }

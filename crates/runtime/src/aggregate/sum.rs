@@ -11,6 +11,7 @@ use arrow_array::types::{
     Int64Type,
 };
 use arrow_array::{ArrayRef, ArrowNativeTypeOp, Int64Array, PrimitiveArray};
+use arrow_cast::cast;
 use arrow_schema::DataType;
 use lw_formats::text::power_of_ten;
 use std::marker::PhantomData;
@@ -107,7 +108,9 @@ impl<S: Plus> Totals<S> {
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) {
-        let sums = state[0].as_primitive::<S>();
+        // A checkpoint of an older version has the sums of some averages in another type.
+        let sums = cast(&state[0], &self.ty).expect("a sum is a number");
+        let sums = sums.as_primitive::<S>();
         let counts = state[1].as_primitive::<Int64Type>().values();
         for ((sum, count), group) in sums.iter().zip(counts).zip(groups) {
             let group = *group as usize;
@@ -199,6 +202,8 @@ pub(super) struct WholeMean<T>(PhantomData<T>);
 /// Averages of floating-point numbers are added in 64 bits.
 pub(super) struct FloatMean<T>(PhantomData<T>);
 pub(super) struct DecimalMean;
+/// Averages that are computed as `SUM / COUNT`: of what `SUM` gives, where whole numbers wrap.
+pub(super) struct SumMean<T>(PhantomData<T>);
 
 macro_rules! means {
     ($of:ident, $sum:ty, $wide:ty: $($ty:ty = $native:ty),*) => {$(
@@ -218,6 +223,27 @@ macro_rules! means {
 
 means!(WholeMean, Int64Type, i64: Int8Type = i8, Int16Type = i16, Int32Type = i32, Int64Type = i64);
 means!(FloatMean, Float64Type, f64: Float32Type = f32, Float64Type = f64);
+
+macro_rules! means_of_sums {
+    ($sum:ty, $wide:ty: $($ty:ty = $native:ty),*) => {$(
+        impl Mean for SumMean<$ty> {
+            type Argument = $ty;
+            type Sum = $sum;
+            type Result = $ty;
+            fn widen(value: $native) -> <$sum as ArrowPrimitiveType>::Native {
+                value.into()
+            }
+            fn divide(sum: <$sum as ArrowPrimitiveType>::Native, count: i64, _: (u8, u8)) -> Option<$native> {
+                // The sum's last bits are those of a sum that wrapped all along.
+                let sum = sum as $native;
+                Some((<$wide>::from(sum) / count as $wide) as $native)
+            }
+        }
+    )*};
+}
+
+means_of_sums!(Int64Type, i64: Int8Type = i8, Int16Type = i16, Int32Type = i32);
+means_of_sums!(Float32Type, f64: Float32Type = f32);
 
 impl Mean for DecimalMean {
     type Argument = Decimal128Type;

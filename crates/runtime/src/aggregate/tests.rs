@@ -341,6 +341,33 @@ fn sums_and_averages_of_decimals_are_flinks() {
     );
 }
 
+/// Apache Flink 2.3.0 gave these (tests/stream/aggregates/avg-beside-variance), whose planner makes sums of such averages.
+#[test]
+fn an_average_beside_a_variance_is_of_what_its_sum_is() {
+    let ints = Int32Array::from(vec![i32::MAX, i32::MAX - 7, 7, -20]);
+    let floats = arrow_array::Float32Array::from(vec![16_777_216.0, 1.0, 1.0, 1.0]);
+    let columns: [(&str, ArrayRef); 2] = [("i", Arc::new(ints)), ("f", Arc::new(floats))];
+    let batch = RecordBatch::try_from_iter(columns).expect("two columns");
+    let averages = [
+        call(AggregateFunction::Avg, 0, TypeKind::Int),
+        call(AggregateFunction::Avg, 1, TypeKind::Float),
+    ];
+    let variance = call(AggregateFunction::VarPop, 0, TypeKind::Int);
+    let beside = [&averages[..], &[variance]].concat();
+    let results = |calls: &[AggregateCall]| {
+        let calls = Calls::of_groups(calls, &batch.schema()).expect("all can be computed");
+        let (mut part, mut all) = (calls.start(), calls.start());
+        part.update(&batch, &[0, 1], &[0, 0], 1, 0);
+        all.merge(&part.state(&[0]), &[0], 1);
+        all.update(&batch, &[2, 3], &[0, 0], 1, 2);
+        let results = all.finish(&[0]).take(2).collect::<Result<Vec<_>, _>>();
+        let results = results.expect("nothing fails");
+        [shown(&results[0], 0), shown(&results[1], 0)]
+    };
+    assert_eq!(results(&averages), ["1073741818", "4194305.0"]);
+    assert_eq!(results(&beside), ["-5", "4194304.0"]);
+}
+
 #[test]
 fn a_nan_that_comes_first_stays_the_least() {
     let column: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, 1.0, 2.0, f64::NAN]));

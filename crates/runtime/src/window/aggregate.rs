@@ -131,7 +131,7 @@ impl WindowAggregate {
         let types = keys.iter().map(|column| input.field(*column).data_type());
         let codec = KeyCodec::new(types).map_err(|error| unknown(error.to_string()))?;
         let calls =
-            Calls::compile(aggregates, input).map_err(|error| unknown(error.to_string()))?;
+            Calls::of_groups(aggregates, input).map_err(|error| unknown(error.to_string()))?;
         Ok(WindowAggregate {
             windows,
             keys: keys.to_vec(),

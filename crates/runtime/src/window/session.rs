@@ -191,7 +191,7 @@ impl SessionAggregate {
         });
         let types = keys.iter().map(|column| input.field(*column).data_type());
         let codec = KeyCodec::new(types).map_err(|error| unknown(error.to_string()))?;
-        let calls = Calls::compile(aggregates, &input);
+        let calls = Calls::of_groups(aggregates, &input);
         let calls = calls.map_err(|error| unknown(error.to_string()))?;
         Ok(SessionAggregate {
             time: window.time,
