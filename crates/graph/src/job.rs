@@ -73,8 +73,8 @@ pub enum Operator {
         latest: bool,
     },
     /// Aggregates of each row and of those of its key before it, once the watermark has reached its time. Gives the input's columns,
-    /// then the aggregates; rows by event time, and by arrival where that is the same. A row is late when a row of its key at its
-    /// time, or later, has been given.
+    /// then the aggregates; rows by event time, and by arrival where that is the same. Without a bound a row is late when the watermark
+    /// has reached it; with one, when its key has been woken at its time or later.
     Over {
         uid: OperatorUid,
         keys: Vec<usize>,

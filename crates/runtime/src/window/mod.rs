@@ -1,12 +1,14 @@
 //! Operators over windows of event time.
 //!
 //! [`shape`] is the arithmetic, [`place`] finds each row's slice by it. What an operator does with rows stands at the head of its file:
-//! [`assign`], [`aggregate`], [`session`], [`rank`].
+//! [`assign`], [`aggregate`], [`session`], [`rank`], [`over`].
 
 mod aggregate;
 mod assign;
+mod held;
 mod kept;
 mod output;
+mod over;
 mod place;
 mod rank;
 mod session;
@@ -20,6 +22,7 @@ use arrow_schema::SchemaRef;
 use assign::WindowAssign;
 use lw_formats::arrow_schema;
 use lw_graph::{Node, Operator as Op, Window, WindowShape, Windowing};
+use over::Over;
 use rank::{Ranks, WindowRank};
 use session::SessionAggregate;
 
@@ -81,6 +84,13 @@ pub(crate) fn operator(
             *rank,
             columns,
         )?),
+        Op::Over {
+            keys,
+            time,
+            frame,
+            aggregates,
+            ..
+        } => Box::new(Over::new((keys, *time), *frame, aggregates, columns)?),
         _ => return Ok(None),
     }))
 }

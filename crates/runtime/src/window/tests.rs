@@ -1,5 +1,7 @@
 //! Operators over windows against a row-by-row reading of what they say, over random rows, watermarks, cuts and restarts.
 
+mod over;
+
 use super::aggregate::WindowAggregate;
 use super::assign::WindowAssign;
 use super::rank::{Ranks, WindowRank};

@@ -1,0 +1,494 @@
+//! `OVER`: each row, and behind it aggregates of the rows of its key that its frame reaches back to.
+//!
+//! A row waits until the watermark has reached its time. Rows are given by time, then by key, then as they came. `ROWS` counts in that
+//! order; the rows of one time share a `RANGE`. Where the frame reaches back without bound, aggregates go on from row to row; otherwise
+//! the frame's rows are kept and aggregated anew, so what a row is given does not depend on rows outside of its frame.
+//!
+//! Late, as in Flink: without bound, a row that the watermark has reached. With a bound, a row that is not later than the last that
+//! its key was woken at: a row behind the watermark is still taken while nothing of its key, as late as it or later, was given. A key
+//! is woken for its rows, and for a `RANGE` also to see whether it can be forgotten, half a frame after nothing can reach back any
+//! more; a key that was forgotten begins anew.
+
+use super::held::{At, Held};
+use super::kept;
+use super::place::times;
+use crate::aggregate::groups::Groups;
+use crate::aggregate::key::{KeyCodec, Keys};
+use crate::aggregate::{Aggregates, Calls};
+use crate::chunk::{Chunk, Mark, Split};
+use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
+use crate::state::{StateError, StateReader, StateWriter};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{ArrowError, SchemaRef};
+use lw_graph::{AggregateCall, Frame, FrameUnit};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+mod given;
+
+use given::{Given, Giver};
+
+pub(crate) struct Over {
+    keys: Vec<usize>,
+    time: usize,
+    frame: Frame,
+    codec: KeyCodec,
+    giver: Giver,
+    input: SchemaRef,
+
+    groups: Groups,
+    by_group: Vec<Key>,
+    /// By group, of a frame without bound: what the rows that were given came to.
+    sums: Option<Aggregates>,
+    held: Held,
+    /// By time, as they came: rows that the watermark has not reached, with their groups.
+    waiting: BTreeMap<i64, Vec<(u32, At)>>,
+    /// When groups are looked at, to be forgotten.
+    looks: BTreeMap<i64, Vec<u32>>,
+    /// How many keys were forgotten whose groups are still there.
+    forgotten: usize,
+    /// How many rows were given.
+    given: u64,
+    /// [`i64::MIN`] for none.
+    watermark: i64,
+    splits: Arc<[Split]>,
+}
+
+/// What is known of a key where the frame has a bound.
+#[derive(Default)]
+struct Key {
+    /// When it was woken last.
+    last: Option<i64>,
+    /// Nothing reaches back to its rows from there on.
+    over: Option<i64>,
+    /// The rows that were given and a frame may still reach, in the order of their time.
+    frame: VecDeque<Kept>,
+    /// They have places in what is being given.
+    pooled: bool,
+}
+
+struct Kept {
+    time: i64,
+    at: At,
+    place: u32,
+}
+
+impl Over {
+    /// # Errors
+    /// [`FlowError`] when a column can be no key, or an aggregate cannot be computed.
+    pub(crate) fn new(
+        (keys, time): (&[usize], usize),
+        frame: Frame,
+        aggregates: &[AggregateCall],
+        (input, output): (SchemaRef, SchemaRef),
+    ) -> Result<Over, FlowError> {
+        let unknown = |message: String| FlowError::Expression(message);
+        let types = keys.iter().map(|column| input.field(*column).data_type());
+        let codec = KeyCodec::new(types).map_err(|error| unknown(error.to_string()))?;
+        let calls = Calls::compile(aggregates, &input);
+        let calls = calls.map_err(|error| unknown(error.to_string()))?;
+        Ok(Over {
+            keys: keys.to_vec(),
+            time,
+            frame,
+            groups: codec.groups(),
+            codec,
+            by_group: Vec::new(),
+            sums: frame.preceding.is_none().then(|| calls.start()),
+            giver: Giver {
+                calls,
+                keys: keys.to_vec(),
+                output,
+            },
+            held: Held::new(input.clone()),
+            input,
+            waiting: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            forgotten: 0,
+            given: 0,
+            watermark: i64::MIN,
+            splits: Arc::new([]),
+        })
+    }
+
+    fn keys_of(&self, columns: &RecordBatch) -> Keys {
+        let of = |column: &usize| columns.column(*column).clone();
+        let keys: Vec<ArrayRef> = self.keys.iter().map(of).collect();
+        self.codec.encode(&keys, columns.num_rows())
+    }
+
+    /// The group of each row.
+    fn groups_of(&mut self, keys: &Keys, rows: usize) -> Vec<u32> {
+        let (rows, mut groups): (Vec<u32>, _) = ((0..rows as u32).collect(), Vec::new());
+        self.groups.intern(keys, &rows, &mut groups);
+        self.by_group.resize_with(self.groups.len(), Key::default);
+        groups
+    }
+
+    fn is_late(&self, group: u32, time: i64) -> bool {
+        match self.frame.preceding {
+            None => time <= self.watermark,
+            // As if every key had been woken in 1970.
+            Some(_) => time <= self.by_group[group as usize].last.unwrap_or(0),
+        }
+    }
+
+    fn wait(&mut self, group: u32, time: i64, at: At) {
+        self.held.wanted += 1;
+        self.waiting.entry(time).or_default().push((group, at));
+        let (FrameUnit::Range, Some(back)) = (self.frame.unit, self.frame.preceding) else {
+            return;
+        };
+        let key = &mut self.by_group[group as usize];
+        let out_of_reach = time.saturating_add(back).saturating_add(1);
+        if key.over.is_none_or(|over| over < out_of_reach) {
+            let over = out_of_reach.saturating_add(back / 2);
+            key.over = Some(over);
+            self.looks.entry(over).or_default().push(group);
+        }
+    }
+
+    /// Everything is given that the watermark lets be.
+    fn rise(
+        &mut self,
+        watermark: i64,
+        given: &mut Given,
+        out: &mut Out,
+    ) -> Result<(), OperatorError> {
+        const MANY: usize = 1 << 20;
+        let next = |over: &Over| {
+            let rows = over.waiting.keys().next();
+            rows.into_iter()
+                .chain(over.looks.keys().next())
+                .min()
+                .copied()
+        };
+        while let Some(time) = next(self).filter(|time| *time <= watermark) {
+            self.wake(time, given);
+            if given.frames.len() > MANY {
+                self.emit(std::mem::take(given), out)?;
+            }
+        }
+        self.watermark = watermark;
+        given.mark(watermark);
+        Ok(())
+    }
+
+    /// The time of rows has come, or of keys to be looked at.
+    fn wake(&mut self, time: i64, given: &mut Given) {
+        let mut rows = self.waiting.remove(&time).unwrap_or_default();
+        rows.sort_by(|(one, _), (other, _)| self.groups.compare(*one, *other));
+        for of_key in rows.chunk_by(|(one, _), (next, _)| one == next) {
+            self.give(time, of_key, given);
+        }
+        for group in self.looks.remove(&time).unwrap_or_default() {
+            let key = &mut self.by_group[group as usize];
+            if key.over.is_some_and(|over| over <= time) {
+                self.held.wanted -= key.frame.len();
+                *key = Key::default();
+                self.forgotten += 1;
+            } else {
+                key.last = Some(time);
+            }
+        }
+    }
+
+    /// Rows of one key and time, which are not empty.
+    fn give(&mut self, time: i64, rows: &[(u32, At)], given: &mut Given) {
+        let group = rows[0].0;
+        let each = self.frame.unit == FrameUnit::Rows;
+        let Some(back) = self.frame.preceding else {
+            self.held.wanted -= rows.len();
+            for part in rows.chunks(if each { 1 } else { rows.len() }) {
+                let places: Vec<u32> = part.iter().map(|(_, at)| given.row(*at)).collect();
+                given.result((group, time), places.len(), places.iter().copied());
+            }
+            return;
+        };
+        let key = &mut self.by_group[group as usize];
+        key.last = Some(time);
+        if !std::mem::replace(&mut key.pooled, true) {
+            given.touched.push(group);
+            for kept in &mut key.frame {
+                kept.place = given.place(kept.at);
+            }
+        }
+        let before = key.frame.len() + rows.len();
+        for (_, at) in rows {
+            let (at, place) = (*at, given.row(*at));
+            key.frame.push_back(Kept { time, at, place });
+            if each {
+                while key.frame.len() as i64 - 1 > back {
+                    key.frame.pop_front();
+                }
+                given.result((group, time), 1, key.frame.iter().map(|kept| kept.place));
+            }
+        }
+        if !each {
+            while key
+                .frame
+                .front()
+                .is_some_and(|kept| time - kept.time > back)
+            {
+                key.frame.pop_front();
+            }
+            let frame = key.frame.iter().map(|kept| kept.place);
+            given.result((group, time), rows.len(), frame);
+        }
+        self.held.wanted -= before - key.frame.len();
+    }
+
+    fn emit(&mut self, given: Given, out: &mut Out) -> Result<(), OperatorError> {
+        for group in &given.touched {
+            self.by_group[*group as usize].pooled = false;
+        }
+        if given.is_empty() {
+            return Ok(());
+        }
+        let pool = self.held.rows(&given.pool)?;
+        let sums = self.sums.as_mut();
+        let sums = sums.map(|sums| (sums, self.groups.len(), self.given));
+        let rows = self.giver.rows(&given, &pool, sums)?;
+        self.given += rows.num_rows() as u64;
+        out.emit(Chunk::derived(rows, given.marks, self.splits.clone()));
+        Ok(())
+    }
+
+    /// Lets go of rows and keys that are not wanted any more, when they are many.
+    fn tidy(&mut self) -> Result<(), ArrowError> {
+        if self.forgotten > 1024.max(self.by_group.len() / 2) {
+            self.renumber();
+        }
+        if !self.held.is_sparse() {
+            return Ok(());
+        }
+        let waiting = self.waiting.values().flatten().map(|(_, at)| *at);
+        let frames = self.by_group.iter().flat_map(|key| &key.frame);
+        let wanted: Vec<At> = waiting.chain(frames.map(|kept| kept.at)).collect();
+        self.held.gather(&wanted)?;
+        let waiting = self.waiting.values_mut().flatten().map(|(_, at)| at);
+        let frames = self.by_group.iter_mut().flat_map(|key| &mut key.frame);
+        for (row, at) in waiting.chain(frames.map(|kept| &mut kept.at)).enumerate() {
+            *at = (0, row);
+        }
+        Ok(())
+    }
+
+    /// Keys that are forgotten lose their groups.
+    fn renumber(&mut self) {
+        let known = self.known();
+        let keys = self
+            .codec
+            .encode(&self.codec.decode(&self.groups, &known), known.len());
+        let mut of_known: Vec<Key> = known
+            .iter()
+            .map(|group| std::mem::take(&mut self.by_group[*group as usize]))
+            .collect();
+        self.groups = self.codec.groups();
+        self.by_group.clear();
+        let renumbered = self.groups_of(&keys, known.len());
+        let numbers: BTreeMap<u32, u32> = known.into_iter().zip(renumbered).collect();
+        for (key, number) in of_known.drain(..).zip(numbers.values()) {
+            self.by_group[*number as usize] = key;
+        }
+        let waiting = self.waiting.values_mut().flatten().map(|(group, _)| group);
+        for group in waiting.chain(self.looks.values_mut().flatten()) {
+            *group = numbers[group];
+        }
+        self.forgotten = 0;
+    }
+
+    /// The groups of keys that something is known of, rising.
+    fn known(&self) -> Vec<u32> {
+        let groups = 0..self.by_group.len() as u32;
+        let is_known = |group: &u32| {
+            let key = &self.by_group[*group as usize];
+            self.sums.is_some() || key.last.is_some() || key.over.is_some()
+        };
+        let waiting = self.waiting.values().flatten().map(|(group, _)| *group);
+        let mut known: Vec<u32> = groups.filter(is_known).chain(waiting).collect();
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
+    /// Rows of a checkpoint, each with its time and group.
+    fn restore_rows(&mut self, columns: &RecordBatch) -> Result<Vec<(i64, u32, At)>, StateError> {
+        let rows = RecordBatch::try_new(self.input.clone(), columns.columns().to_vec());
+        let rows = rows.map_err(|_| foreign())?;
+        let groups = self.groups_of(&self.keys_of(&rows), rows.num_rows());
+        let piece = self.held.push(rows.clone());
+        self.held.wanted += rows.num_rows();
+        let all = Chunk::derived(rows, Vec::new(), self.splits.clone());
+        let times = times(&all, self.time).map_err(|_| foreign())?;
+        let times = times.values().iter().map(|micros| micros.div_euclid(1000));
+        let rows = times.zip(groups).enumerate();
+        Ok(rows
+            .map(|(row, (time, group))| (time, group, (piece, row)))
+            .collect())
+    }
+
+    /// The groups of keys that stand in the first columns.
+    fn restore_keys(&mut self, columns: &RecordBatch) -> Result<Vec<u32>, StateError> {
+        let keys = columns.columns().get(..self.keys.len());
+        let keys = self
+            .codec
+            .encode(keys.ok_or_else(foreign)?, columns.num_rows());
+        Ok(self.groups_of(&keys, columns.num_rows()))
+    }
+}
+
+fn foreign() -> StateError {
+    StateError::new("the state of OVER is not of this query")
+}
+
+fn numbers(columns: &RecordBatch, column: usize) -> Result<&Int64Array, StateError> {
+    let column = columns.columns().get(column);
+    let numbers = column.and_then(|column| column.as_primitive_opt::<Int64Type>());
+    numbers.ok_or_else(foreign)
+}
+
+impl Operator for Over {
+    fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
+        self.splits = chunk.splits.clone();
+        let times = times(&chunk, self.time)?.values();
+        let groups = self.groups_of(&self.keys_of(&chunk.columns), chunk.rows());
+        let piece = self.held.push(chunk.columns.clone());
+        let (mut given, mut from) = (Given::default(), 0);
+        let rows_end = Mark {
+            row: chunk.rows(),
+            watermark: self.watermark,
+        };
+        for mark in chunk.marks.iter().chain([&rows_end]) {
+            for row in from..mark.row {
+                let (group, event_time) = (groups[row], times[row].div_euclid(1000));
+                if self.is_late(group, event_time) {
+                    // Before the first mark it stands at 1970.
+                    let watermark = self.watermark.max(0);
+                    out.late(Late {
+                        row,
+                        event_time,
+                        watermark,
+                    });
+                } else {
+                    self.wait(group, event_time, (piece, row));
+                }
+            }
+            from = mark.row;
+            if mark.watermark > self.watermark {
+                self.rise(mark.watermark, &mut given, out)?;
+            }
+        }
+        self.emit(given, out)?;
+        Ok(self.tidy()?)
+    }
+
+    fn end(&mut self, _: usize, out: &mut Out) -> Result<(), OperatorError> {
+        if self.watermark < Mark::END {
+            let mut given = Given::default();
+            self.rise(Mark::END, &mut given, out)?;
+            self.emit(given, out)?;
+        }
+        Ok(())
+    }
+
+    /// Keys with when they were woken last and are out of reach and what their rows came to; keys with when they are looked at; the
+    /// rows that wait, and those of frames.
+    fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
+        to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
+        let broken = |error: ArrowError| StateError::new(error.to_string());
+        kept::write_count(self.given, to)?;
+        let known = self.known();
+        let mut columns = self.codec.decode(&self.groups, &known);
+        let of = |of: fn(&Key) -> Option<i64>| -> ArrayRef {
+            let keys = known.iter().map(|group| &self.by_group[*group as usize]);
+            Arc::new(keys.map(of).collect::<Int64Array>())
+        };
+        columns.extend([of(|key| key.last), of(|key| key.over)]);
+        if let Some(sums) = &mut self.sums {
+            sums.merge(&[], &[], self.groups.len());
+            columns.extend(sums.state(&known).into_iter().flatten());
+        }
+        kept::write("keys", &[columns], to)?;
+
+        let looks = self.looks.iter();
+        let looks = looks.flat_map(|(time, groups)| groups.iter().map(|group| (*time, *group)));
+        let (times, groups): (Vec<i64>, Vec<u32>) = looks.unzip();
+        let mut columns = self.codec.decode(&self.groups, &groups);
+        columns.push(Arc::new(Int64Array::from(times)));
+        kept::write("looks", &[columns], to)?;
+
+        let waiting: Vec<At> = self.waiting.values().flatten().map(|row| row.1).collect();
+        let frames = self.by_group.iter().flat_map(|key| &key.frame);
+        let frames: Vec<At> = frames.map(|kept| kept.at).collect();
+        for (name, rows) in [("waiting", waiting), ("frames", frames)] {
+            let rows = self.held.rows(&rows).map_err(broken)?;
+            kept::write(name, &[rows.columns().to_vec()], to)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
+        self.watermark = from.watermark().unwrap_or(i64::MIN);
+        self.given = kept::read_count(from)?;
+        let widths: Vec<usize> = match &self.sums {
+            Some(sums) => sums.state(&[]).iter().map(Vec::len).collect(),
+            None => Vec::new(),
+        };
+        for section in from.sections("keys") {
+            let groups = self.restore_keys(&section.rows)?;
+            let at = self.keys.len();
+            let (last, over) = (numbers(&section.rows, at)?, numbers(&section.rows, at + 1)?);
+            for (row, group) in groups.iter().enumerate() {
+                let key = &mut self.by_group[*group as usize];
+                key.last = last.is_valid(row).then(|| last.value(row));
+                key.over = over.is_valid(row).then(|| over.value(row));
+            }
+            let mut rest = section.rows.columns()[at + 2..].iter().cloned();
+            if rest.len() != widths.iter().sum::<usize>() {
+                return Err(foreign());
+            }
+            let state: Vec<Vec<ArrayRef>> = widths
+                .iter()
+                .map(|width| rest.by_ref().take(*width).collect())
+                .collect();
+            if let Some(sums) = &mut self.sums {
+                sums.merge(&state, &groups, self.groups.len());
+            }
+        }
+        for section in from.sections("looks") {
+            let groups = self.restore_keys(&section.rows)?;
+            let times = numbers(&section.rows, self.keys.len())?;
+            for (time, group) in times.values().iter().zip(groups) {
+                self.looks.entry(*time).or_default().push(group);
+            }
+        }
+        for section in from.sections("waiting") {
+            for (time, group, at) in self.restore_rows(&section.rows)? {
+                self.waiting.entry(time).or_default().push((group, at));
+            }
+        }
+        for section in from.sections("frames") {
+            for (time, group, at) in self.restore_rows(&section.rows)? {
+                let frame = &mut self.by_group[group as usize].frame;
+                frame.push_back(Kept { time, at, place: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        let frames: usize = self.by_group.iter().map(|key| key.frame.len()).sum();
+        let waiting: usize = self.waiting.values().map(Vec::len).sum();
+        let looks: usize = self.looks.values().map(Vec::len).sum();
+        self.groups.size()
+            + self.by_group.len() * size_of::<Key>()
+            + self.sums.as_ref().map_or(0, Aggregates::size)
+            + self.held.size()
+            + frames * size_of::<Kept>()
+            + waiting * size_of::<(u32, At)>()
+            + looks * size_of::<u32>()
+    }
+}

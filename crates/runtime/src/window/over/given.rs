@@ -1,0 +1,216 @@
+//! Rows whose time has come, and their results.
+
+use super::super::held::At;
+use crate::aggregate::{Aggregates, Calls};
+use crate::chunk::Mark;
+use crate::operator::OperatorError;
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::{ArrowError, SchemaRef};
+use arrow_select::concat::concat;
+use arrow_select::take::{take, take_record_batch};
+use lw_stdx::calendar::utc;
+use std::ops::Range;
+
+/// What is given of a chunk.
+#[derive(Default)]
+pub(super) struct Given {
+    /// Every row that is of use.
+    pub(super) pool: Vec<At>,
+    /// The rows that are given, by their places in the pool.
+    rows: Vec<u32>,
+    /// The result of each.
+    of_rows: Vec<u32>,
+    results: Vec<Of>,
+    /// Places in the pool, those of one result behind those of another.
+    pub(super) frames: Vec<u32>,
+    /// Groups whose frames have places in the pool.
+    pub(super) touched: Vec<u32>,
+    pub(super) marks: Vec<Mark>,
+}
+
+/// What a result is of: all rows of its frame, or where that has no bound, those that are new.
+struct Of {
+    group: u32,
+    time: i64,
+    frame: Range<usize>,
+}
+
+/// What makes output of rows.
+pub(super) struct Giver {
+    pub(super) calls: Calls,
+    pub(super) keys: Vec<usize>,
+    pub(super) output: SchemaRef,
+}
+
+impl Given {
+    pub(super) fn place(&mut self, at: At) -> u32 {
+        let place = u32::try_from(self.pool.len()).expect("rows of a chunk are counted in 32 bits");
+        self.pool.push(at);
+        place
+    }
+
+    /// The next row, and its place; [`Given::result`] follows.
+    pub(super) fn row(&mut self, at: At) -> u32 {
+        let place = self.place(at);
+        self.rows.push(place);
+        place
+    }
+
+    /// The result of the last `rows`.
+    pub(super) fn result(
+        &mut self,
+        (group, time): (u32, i64),
+        rows: usize,
+        frame: impl Iterator<Item = u32>,
+    ) {
+        let number = self.results.len() as u32;
+        self.of_rows.extend(std::iter::repeat_n(number, rows));
+        let from = self.frames.len();
+        self.frames.extend(frame);
+        let frame = from..self.frames.len();
+        self.results.push(Of { group, time, frame });
+    }
+
+    /// Of marks between the same rows the last says it all.
+    pub(super) fn mark(&mut self, watermark: i64) {
+        let row = self.rows.len();
+        self.marks.pop_if(|last| last.row == row);
+        self.marks.push(Mark { row, watermark });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.marks.is_empty()
+    }
+}
+
+impl Giver {
+    /// The output's rows. `sums` go on, with the number of their groups and of the rows before.
+    ///
+    /// # Errors
+    /// When a column that has no NULL has no value, or a result cannot be computed.
+    pub(super) fn rows(
+        &self,
+        given: &Given,
+        pool: &RecordBatch,
+        sums: Option<(&mut Aggregates, usize, u64)>,
+    ) -> Result<RecordBatch, OperatorError> {
+        let rows = take_record_batch(pool, &UInt32Array::from(given.rows.clone()))?;
+        let mut columns = rows.columns().to_vec();
+        if given.rows.is_empty() {
+            return Ok(RecordBatch::new_empty(self.output.clone()));
+        }
+        let results = match sums {
+            Some(sums) => self.going_on(given, pool, sums)?,
+            None => self.anew(given, pool)?,
+        };
+        let of_rows = UInt32Array::from(given.of_rows.clone());
+        for result in results {
+            let field = self.output.field(columns.len());
+            let column = take(&result, &of_rows, None)?;
+            if !field.is_nullable() && column.null_count() > 0 {
+                let row = (0..column.len()).find(|row| column.is_null(*row));
+                let result = given.of_rows[row.unwrap_or(0)];
+                let what = "it is NOT NULL, and a number has more digits than its type";
+                return Err(self.no_value(columns.len(), what, given, pool, result as usize));
+            }
+            columns.push(column);
+        }
+        Ok(RecordBatch::try_new(self.output.clone(), columns)?)
+    }
+
+    /// Each result is of its frame alone.
+    fn anew(&self, given: &Given, pool: &RecordBatch) -> Result<Vec<ArrayRef>, OperatorError> {
+        let mut aggregates = self.calls.start();
+        let numbered = (0..).zip(&given.results);
+        let groups = numbered.flat_map(|(number, of)| of.frame.clone().map(move |_| number));
+        let groups: Vec<u32> = groups.collect();
+        let count = given.results.len();
+        aggregates.update(pool, &given.frames, &groups, count, 0);
+        let all: Vec<u32> = (0..count as u32).collect();
+        let results = aggregates.finish(&all).enumerate();
+        let named = |(call, result): (usize, Result<ArrayRef, _>)| {
+            result.map_err(|error: crate::kernel::RowError| {
+                let column = pool.num_columns() + call;
+                self.no_value(column, &error.message, given, pool, error.row)
+            })
+        };
+        results.map(named).collect()
+    }
+
+    /// Results go on from those of the rows before. The first of each group are computed at once, then the second, and so on.
+    fn going_on(
+        &self,
+        given: &Given,
+        pool: &RecordBatch,
+        (sums, groups, before): (&mut Aggregates, usize, u64),
+    ) -> Result<Vec<ArrayRef>, OperatorError> {
+        let (mut seen, mut rounds): (Vec<usize>, Vec<Vec<usize>>) = (vec![0; groups], Vec::new());
+        for (number, of) in given.results.iter().enumerate() {
+            let round = &mut seen[of.group as usize];
+            match rounds.get_mut(*round) {
+                Some(results) => results.push(number),
+                None => rounds.push(vec![number]),
+            }
+            *round += 1;
+        }
+        let mut parts: Vec<Vec<ArrayRef>> = Vec::new();
+        for round in &rounds {
+            let (mut rows, mut of_rows) = (Vec::new(), Vec::new());
+            let of_round = round.iter().map(|number| &given.results[*number]);
+            for of in of_round.clone() {
+                rows.extend(&given.frames[of.frame.clone()]);
+                of_rows.resize(rows.len(), of.group);
+            }
+            sums.update(pool, &rows, &of_rows, groups, before);
+            let finished: Vec<u32> = of_round.map(|of| of.group).collect();
+            let mut columns = Vec::new();
+            for result in sums.finish(&finished) {
+                let column = pool.num_columns() + columns.len();
+                columns.push(result.map_err(|error| {
+                    self.no_value(column, &error.message, given, pool, round[error.row])
+                })?);
+            }
+            parts.push(columns);
+        }
+        let order: Vec<usize> = rounds.into_iter().flatten().collect();
+        Ok(in_order(&parts, &order)?)
+    }
+
+    /// Names the key and the time.
+    fn no_value(
+        &self,
+        column: usize,
+        what: &str,
+        given: &Given,
+        pool: &RecordBatch,
+        result: usize,
+    ) -> OperatorError {
+        let of = &given.results[result];
+        let row = given.frames[of.frame.end - 1] as usize;
+        let shown = self.keys.iter().map(|key| {
+            array_value_to_string(pool.column(*key), row).unwrap_or_else(|error| error.to_string())
+        });
+        let key = shown.collect::<Vec<_>>().join(", ");
+        let (name, time) = (self.output.field(column).name(), utc(of.time));
+        OperatorError::Value {
+            message: format!("column '{name}' has no value: {what} (key ({key}), OVER at {time})"),
+            hint: "cast what is aggregated to another type, or to fewer digits".to_string(),
+        }
+    }
+}
+
+/// Columns of parts whose rows, one behind the other, belong at `order`.
+fn in_order(parts: &[Vec<ArrayRef>], order: &[usize]) -> Result<Vec<ArrayRef>, ArrowError> {
+    let mut places = vec![0_u32; order.len()];
+    for (place, number) in (0..).zip(order) {
+        places[*number] = place;
+    }
+    let places = UInt32Array::from(places);
+    let count = parts.first().map_or(0, Vec::len);
+    let column = |column: usize| {
+        let of: Vec<&dyn Array> = parts.iter().map(|part| &*part[column]).collect();
+        take(&concat(&of)?, &places, None)
+    };
+    (0..count).map(column).collect()
+}
