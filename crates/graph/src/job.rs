@@ -409,6 +409,40 @@ impl JobGraph {
         }
     }
 
+    /// Which columns of a node are keys of an operator with state below it.
+    pub fn key_columns(&self, node: NodeId) -> Vec<usize> {
+        let columns = 0..self.nodes[node].schema.fields.len();
+        columns
+            .filter(|column| self.is_key(node, *column) && self.property(node, *column).is_none())
+            .collect()
+    }
+
+    fn is_key(&self, node: NodeId, column: usize) -> bool {
+        let Node {
+            operator, inputs, ..
+        } = &self.nodes[node];
+        let Some(&input) = inputs.first() else {
+            return false;
+        };
+        let is_given = column < self.nodes[input].schema.fields.len();
+        match operator {
+            Operator::Source(_) => false,
+            Operator::Project(expressions) => match &expressions[column] {
+                Expr::Column { index, .. } => self.is_key(input, *index),
+                _ => false,
+            },
+            Operator::WindowAggregate { keys, .. } => column < keys.len(),
+            Operator::WindowRank { keys, .. } | Operator::Over { keys, .. } => {
+                is_given && (keys.contains(&column) || self.is_key(input, column))
+            }
+            Operator::Filter(_)
+            | Operator::Watermark { .. }
+            | Operator::Expand { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::Sink(_) => is_given && self.is_key(input, column),
+        }
+    }
+
     /// The sinks, in the order of the nodes.
     pub fn sinks(&self) -> impl Iterator<Item = (NodeId, &SinkSpec)> {
         let nodes = self.nodes.iter().enumerate();

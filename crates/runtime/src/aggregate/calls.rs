@@ -58,10 +58,13 @@ impl Calls {
     /// As [`Calls::compile`].
     pub(crate) fn of_groups(calls: &[AggregateCall], input: &Schema) -> Result<Calls, NoAggregate> {
         use AggregateFunction::{StddevPop, StddevSamp, VarPop, VarSamp};
-        let mut functions = calls.iter().map(|call| &call.function);
-        let by_sum =
-            functions.any(|function| matches!(function, StddevPop | StddevSamp | VarPop | VarSamp));
-        Calls::compile_with(calls, input, by_sum)
+        let is_variance = |call: &AggregateCall| {
+            matches!(call.function, StddevPop | StddevSamp | VarPop | VarSamp)
+        };
+        match calls.iter().any(is_variance) {
+            true => Calls::compile_with(calls, input, true),
+            false => Calls::compile(calls, input),
+        }
     }
 
     fn compile_with(

@@ -14,6 +14,7 @@
 //! What several sinks need is computed once: a chunk passes stem and branches in the order of the graph's nodes. A failure in
 //! the stem is every sink's, one in a branch only of the sinks behind it.
 
+use super::behind::Named;
 use super::event_time::EventTime;
 use super::expand::Expand;
 use super::filter::Filter;
@@ -26,6 +27,7 @@ use crate::kernel::Evaluator;
 use crate::origins::{Origin, Runs};
 use crate::state::{OperatorState, StateError, StateWriter};
 use crate::window;
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use lw_formats::arrow_schema;
 use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Schema, Windowing};
@@ -97,6 +99,8 @@ struct Below {
     /// Name of its state.
     uid: Option<OperatorUid>,
     operator: Box<dyn Operator>,
+    /// What it is given.
+    input: Named,
     consumers: Vec<To>,
 }
 
@@ -384,6 +388,7 @@ impl Downstream {
                     steps.push(Below {
                         uid,
                         operator,
+                        input: Named::of(graph, node.inputs[0]),
                         consumers,
                     });
                     Some(To::Step(steps.len() - 1))
@@ -473,8 +478,12 @@ impl Downstream {
             To::Step(step) => step,
         };
         let (origins, splits) = (chunk.origins.clone(), chunk.splits.clone());
-        let mut out = Out::default();
-        self.steps[step].operator.data(0, chunk, &mut out)?;
+        let (columns, mut out) = (chunk.columns.clone(), Out::default());
+        let Below {
+            operator, input, ..
+        } = &mut self.steps[step];
+        let done = operator.data(0, chunk, &mut out);
+        done.map_err(|error| named(error, input, &columns))?;
         if !out.late.is_empty() {
             let late = located(&out.late, origins.runs(), &splits);
             for sink in self.sinks_of(to) {
@@ -485,10 +494,10 @@ impl Downstream {
     }
 
     fn hand_on(&mut self, step: usize, out: Out, at: &mut AtSinks) -> Result<(), OperatorError> {
-        if let Some(failure) = out.failures.into_iter().next() {
-            let Failure { code, message, .. } = failure;
-            return Err(OperatorError::Row { code, message });
-        }
+        assert!(
+            out.failures.is_empty(),
+            "C4: behind state a row that fails ends the job, and is no dead letter"
+        );
         for chunk in out.chunks.into_iter().filter(|chunk| !chunk.is_empty()) {
             for consumer in 0..self.steps[step].consumers.len() {
                 self.hand(self.steps[step].consumers[consumer], chunk.clone(), at)?;
@@ -553,6 +562,21 @@ impl Downstream {
             .iter()
             .map(|step| step.operator.state_bytes())
             .sum()
+    }
+}
+
+/// Says what a row is of that could not be computed.
+fn named(error: OperatorError, input: &Named, columns: &RecordBatch) -> OperatorError {
+    match error {
+        OperatorError::Row { row, code, message } => {
+            let of = input.row(columns, row);
+            let message = match of.is_empty() {
+                true => message,
+                false => format!("{message} ({of})"),
+            };
+            OperatorError::Row { row, code, message }
+        }
+        other => other,
     }
 }
 

@@ -4,6 +4,7 @@
 //! file: what it knows is what it was given, so a job that is gone on with from a checkpoint gives what it would have given.
 //! A row stands behind all marks before it; what a mark lets happen, happens between the rows that it stands between.
 
+mod behind;
 mod event_time;
 mod expand;
 mod filter;
@@ -121,7 +122,12 @@ pub enum OperatorError {
     Arrow(#[from] ArrowError),
     /// Behind the first state no record can be given up for a row: many became one.
     #[error("a row behind an aggregate cannot be computed: {message}")]
-    Row { code: String, message: String },
+    Row {
+        /// Its place in the chunk that the operator was given.
+        row: usize,
+        code: String,
+        message: String,
+    },
     /// A value that an operator with state cannot compute; names the key and the window.
     #[error("{message}")]
     Value { message: String, hint: String },

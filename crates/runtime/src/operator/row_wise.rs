@@ -44,6 +44,7 @@ pub(super) fn each_row(
         }
         None => {
             return Err(OperatorError::Row {
+                row: error.row,
                 code: error.code.to_string(),
                 message: error.message,
             });
