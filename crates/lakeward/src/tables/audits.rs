@@ -448,9 +448,25 @@ fn recomputation(view: &TableView, writer: &Writer, manifest: Option<&Manifest>)
     Recomputation {
         windows: windows.unwrap_or_default(),
         late: late_of(view),
+        joined: joined(view),
         ended: committed && !bounds.is_empty() && bounds.iter().all(written),
         ends: ends(bounds),
     }
+}
+
+/// The partitions that the first of the kept commits has nothing of.
+fn joined(view: &TableView) -> Vec<Split> {
+    let oldest_first = view.snapshots.iter().rev();
+    let splits = oldest_first.map(|snapshot| {
+        let ranges = snapshot.ranges.iter();
+        let splits = ranges.map(|range| (range.topic.clone(), range.partition));
+        splits.collect::<BTreeSet<Split>>()
+    });
+    let mut splits = splits.filter(|splits| !splits.is_empty());
+    let first = splits.next().unwrap_or_default();
+    let mut joined: BTreeSet<Split> = splits.flatten().collect();
+    joined.retain(|split| !first.contains(split));
+    joined.into_iter().collect()
 }
 
 /// The late records of each partition of which the kept commits account for everything.

@@ -36,6 +36,8 @@ pub struct Recomputation {
     pub ends: BTreeMap<(String, i32), i64>,
     /// What the table's commits say of late records, where they say it of all that it accounts for.
     pub late: BTreeMap<(String, i32), u64>,
+    /// Partitions that the table's first commit has nothing of: they may have appeared while the query ran.
+    pub joined: Vec<(String, i32)>,
     /// The bounded read is at its end and all that came of it is committed: every window has fired.
     pub ended: bool,
 }
@@ -80,8 +82,13 @@ pub fn audit_recomputed(
                 &mut lots,
                 &mut said,
             )?;
+            let before = said.findings.len();
             compare_late(&partitions, how, &mut said.findings);
-            Some(tell(&lots, how, &mut said.findings))
+            let windows = tell(&lots, how, &mut said.findings);
+            if said.findings.len() > before {
+                said.notes.extend(how.joined.iter().map(may_have_joined));
+            }
+            Some(windows)
         }
         Err(reason) => {
             said.notes.push(reason);
@@ -353,6 +360,14 @@ fn compare_late(
             ));
         }
     }
+}
+
+/// Event time waits for a partition from when it was found; executed again the query has it from the start on, and a record
+/// that was late then need not be now.
+fn may_have_joined((topic, partition): &Key) -> String {
+    format!(
+        "{topic}[{partition}] is not in the table's first commit: if it was created while the pipeline ran, event time waited for it only from then on, and records that were late may not be late here"
+    )
 }
 
 /// Says which windows differ.

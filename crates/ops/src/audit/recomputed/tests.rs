@@ -282,6 +282,27 @@ fn what_the_commits_say_of_late_records_is_compared() {
     );
 }
 
+#[test]
+fn a_partition_that_may_have_come_later_is_told_beside_a_difference() {
+    let joined = |late| Recomputation {
+        late: BTreeMap::from([(key(), late)]),
+        joined: vec![("t".to_string(), 1)],
+        ..how()
+    };
+    let right = "Right rows=5 late=1 unverified=0 windows=2/0";
+    check(&TIMES, "0=2 10=2", &joined(1), &[right]);
+    check(
+        &TIMES,
+        "0=2 10=2",
+        &joined(0),
+        &[
+            "Wrong rows=5 late=1 unverified=0 windows=2/0",
+            "t[0]: the commits say that 0 records were late, the log gives 1",
+            "t[1] is not in the table's first commit: if it was created while the pipeline ran, event time waited for it only from then on, and records that were late may not be late here",
+        ],
+    );
+}
+
 /// 4 comes when [-5, 5) has fired and [0, 10) has not, 3 when both have.
 #[test]
 fn a_record_that_is_late_for_some_of_its_windows_is_in_the_others_and_not_late() {
