@@ -38,6 +38,11 @@ pub enum AggregateFunction {
     /// Each value with how often it was there: a MAP, as which Flink's sinks write a MULTISET.
     Collect,
     ArrayAgg,
+    /// The value of the row `offset` rows before, in the order of OVER; else the second argument, which is the row's own, or NULL where
+    /// there is none. Only of OVER, and of all rows before.
+    Lag {
+        offset: u32,
+    },
 }
 
 impl AggregateFunction {
@@ -58,7 +63,8 @@ impl AggregateFunction {
         ("COLLECT", AggregateFunction::Collect),
     ];
 
-    /// The function of this name, in capitals. A LISTAGG has Flink's own separator until it is given another.
+    /// The function of this name, in capitals. A LISTAGG has Flink's own separator until it is given another. LAG is none: it is not of
+    /// groups.
     pub fn named(name: &str) -> Option<AggregateFunction> {
         match name {
             "COUNT" => Some(AggregateFunction::Count),
@@ -79,6 +85,7 @@ impl AggregateFunction {
             AggregateFunction::Count => "COUNT",
             AggregateFunction::ListAgg { .. } => "LISTAGG",
             AggregateFunction::ArrayAgg => "ARRAY_AGG",
+            AggregateFunction::Lag { .. } => "LAG",
             one => {
                 let mut known = Self::NAMED.iter();
                 let known = known.find(|(_, function)| function == one);
@@ -96,6 +103,7 @@ impl AggregateFunction {
             F::Min | F::Max => "a number, text, a BOOLEAN or a time",
             F::FirstValue | F::LastValue | F::Collect | F::ArrayAgg => "one argument",
             F::ListAgg { .. } => "text, and a constant text between two of them",
+            F::Lag { .. } => "a value, how many rows before, and what there is where none was",
         }
     }
 
@@ -133,6 +141,7 @@ impl AggregateFunction {
                 Some(TypeKind::Map(Box::new(of.clone()), Box::new(times)).not_null())
             }
             (F::ArrayAgg, _) => gives(TypeKind::Array(Box::new(of.clone()))),
+            (F::Lag { .. }, kind) => Some(kind.clone().nullable()),
         }
     }
 }

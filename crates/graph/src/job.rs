@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Position of a node in [`JobGraph::nodes`].
 pub type NodeId = usize;
 
-/// Operators in topological order: every node's inputs stand before it. The last node is the sink.
+/// Operators in topological order: every node's inputs stand before it. What nobody reads is a sink; the last node is one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobGraph {
     pub nodes: Vec<Node>,
@@ -18,6 +18,7 @@ pub struct JobGraph {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     pub operator: Operator,
+    /// None of a source, two or more of a union, two of a join, one of any other; the operator's ports in this order.
     pub inputs: Vec<NodeId>,
     /// Columns of the output.
     pub schema: Schema,
@@ -83,7 +84,74 @@ pub enum Operator {
         frame: Frame,
         aggregates: Vec<AggregateCall>,
     },
+    /// The rows of all inputs, which have the same types: two or more. Its watermark is the least of theirs.
+    Union,
+    /// A row for each element of a column: an ARRAY, or a MAP, of which each entry is an element of two columns; a MULTISET is the MAP of
+    /// its values with how often each is there, and gives a value that often. Gives the input's columns, then those of the element (a
+    /// ROW is its fields), then, where it is asked for, the element's number from 1 (INT NOT NULL).
+    Unnest {
+        column: usize,
+        /// A row that has no element is there once, with NULL for the columns of the element and for its number.
+        outer: bool,
+        ordinality: bool,
+    },
+    /// Rows of two inputs that are in the same window and have the same keys, none of them NULL, when the window fires. Gives the left
+    /// input's columns, then the right one's; `Semi` and `Anti` the left one's.
+    WindowJoin {
+        uid: OperatorUid,
+        kind: JoinKind,
+        /// How each input says which window its rows are in: both `Attached`.
+        windows: [Windowing; 2],
+        /// Columns of the left and of the right input that are equal.
+        keys: Vec<(usize, usize)>,
+        /// Besides, over the left input's columns and the right one's behind them.
+        condition: Option<Expr>,
+    },
+    /// Puts behind the input's columns the watermark before each row, in the type of its event time; NULL where there is none yet.
+    CurrentWatermark,
     Sink(SinkSpec),
+}
+
+/// Which rows of two inputs a join gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum JoinKind {
+    Inner,
+    /// Rows of the left input that have none on the right too, with NULL for its columns.
+    Left,
+    Right,
+    Full,
+    /// Rows of the left input that have one on the right, each once.
+    Semi,
+    /// Rows of the left input that have none on the right.
+    Anti,
+}
+
+impl JoinKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            JoinKind::Inner => "INNER",
+            JoinKind::Left => "LEFT",
+            JoinKind::Right => "RIGHT",
+            JoinKind::Full => "FULL",
+            JoinKind::Semi => "SEMI",
+            JoinKind::Anti => "ANTI",
+        }
+    }
+
+    /// Whether the left and the right input's columns are NULL in some rows, whatever their types say.
+    pub fn pads(self) -> [bool; 2] {
+        match self {
+            JoinKind::Left => [false, true],
+            JoinKind::Right => [true, false],
+            JoinKind::Full => [true, true],
+            JoinKind::Inner | JoinKind::Semi | JoinKind::Anti => [false, false],
+        }
+    }
+
+    /// Whether it gives columns of the right input.
+    pub fn gives_right(self) -> bool {
+        !matches!(self, JoinKind::Semi | JoinKind::Anti)
+    }
 }
 
 impl Operator {
@@ -100,12 +168,16 @@ impl Operator {
             }
             Operator::WindowAggregate { uid, .. }
             | Operator::WindowRank { uid, .. }
+            | Operator::WindowJoin { uid, .. }
             | Operator::Over { uid, .. } => Some(*uid),
             Operator::Source(_)
             | Operator::Filter(_)
             | Operator::Project(_)
             | Operator::Expand { .. }
             | Operator::Watermark { .. }
+            | Operator::Union
+            | Operator::Unnest { .. }
+            | Operator::CurrentWatermark
             | Operator::Sink(_) => None,
         }
     }
@@ -116,12 +188,16 @@ impl Operator {
             Operator::WindowAssign { uid, .. } => Some(("WindowAssign", *uid)),
             Operator::WindowAggregate { uid, .. } => Some(("WindowAggregate", *uid)),
             Operator::WindowRank { uid, .. } => Some(("WindowRank", *uid)),
+            Operator::WindowJoin { uid, .. } => Some(("WindowJoin", *uid)),
             Operator::Over { uid, .. } => Some(("Over", *uid)),
             Operator::Source(_)
             | Operator::Filter(_)
             | Operator::Project(_)
             | Operator::Expand { .. }
             | Operator::Watermark { .. }
+            | Operator::Union
+            | Operator::Unnest { .. }
+            | Operator::CurrentWatermark
             | Operator::Sink(_) => None,
         }
     }
@@ -394,7 +470,22 @@ impl JobGraph {
                 ];
                 added.get(column - width).copied()
             }
-            Operator::Expand { .. } | Operator::WindowRank { .. } | Operator::Over { .. }
+            Operator::Union => {
+                let mut of_inputs = inputs.iter().map(|input| self.property(*input, column));
+                let first = of_inputs.next().flatten();
+                first.filter(|first| of_inputs.all(|other| other == Some(*first)))
+            }
+            Operator::WindowJoin { kind, .. } => match column.checked_sub(width) {
+                None if kind.pads()[0] => None,
+                None => self.property(input, column),
+                Some(_) if kind.pads()[1] => None,
+                Some(column) => self.property(inputs[1], column),
+            },
+            Operator::Expand { .. }
+            | Operator::Unnest { .. }
+            | Operator::CurrentWatermark
+            | Operator::WindowRank { .. }
+            | Operator::Over { .. }
                 if column >= width =>
             {
                 None
@@ -402,6 +493,8 @@ impl JobGraph {
             Operator::Filter(_)
             | Operator::Watermark { .. }
             | Operator::Expand { .. }
+            | Operator::Unnest { .. }
+            | Operator::CurrentWatermark
             | Operator::WindowAssign { .. }
             | Operator::WindowRank { .. }
             | Operator::Over { .. }
@@ -424,7 +517,8 @@ impl JobGraph {
         let Some(&input) = inputs.first() else {
             return false;
         };
-        let is_given = column < self.nodes[input].schema.fields.len();
+        let width = self.nodes[input].schema.fields.len();
+        let is_given = column < width;
         match operator {
             Operator::Source(_) => false,
             Operator::Project(expressions) => match &expressions[column] {
@@ -435,9 +529,21 @@ impl JobGraph {
             Operator::WindowRank { keys, .. } | Operator::Over { keys, .. } => {
                 is_given && (keys.contains(&column) || self.is_key(input, column))
             }
+            Operator::Union => inputs.iter().all(|input| self.is_key(*input, column)),
+            Operator::WindowJoin { keys, .. } => {
+                let (port, own) = if is_given {
+                    (0, column)
+                } else {
+                    (1, column - width)
+                };
+                let mut of_port = keys.iter().map(|(left, right)| [*left, *right][port]);
+                of_port.any(|key| key == own) || self.is_key(inputs[port], own)
+            }
             Operator::Filter(_)
             | Operator::Watermark { .. }
             | Operator::Expand { .. }
+            | Operator::Unnest { .. }
+            | Operator::CurrentWatermark
             | Operator::WindowAssign { .. }
             | Operator::Sink(_) => is_given && self.is_key(input, column),
         }

@@ -32,8 +32,8 @@ pub use function::{
     rounded_decimal,
 };
 pub use job::{
-    CsvSpec, FormatSpec, IcebergSink, JobGraph, KafkaSource, LateRows, MetadataKey, Node, NodeId,
-    Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
+    CsvSpec, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, LateRows, MetadataKey, Node,
+    NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
 };
 pub use names::name_in_files;
 pub use types::{Field, LogicalType, Schema, TypeKind};

@@ -86,7 +86,11 @@ fn operator(graph: &JobGraph, node: &Node) -> String {
             let name = node.schema.names().nth(*column).unwrap_or_default();
             format!("Watermark({name} AS {expression})")
         }
+        Operator::Union => "Union".to_string(),
+        Operator::CurrentWatermark => "CurrentWatermark".to_string(),
         Operator::Expand { .. }
+        | Operator::Unnest { .. }
+        | Operator::WindowJoin { .. }
         | Operator::WindowAssign { .. }
         | Operator::WindowAggregate { .. }
         | Operator::WindowRank { .. }

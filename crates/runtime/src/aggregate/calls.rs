@@ -227,6 +227,7 @@ impl Call {
                 Ok(Box::new(Collected::new(values, &self.ty)))
             }
             AggregateFunction::ListAgg { .. }
+            | AggregateFunction::Lag { .. }
             | AggregateFunction::Min
             | AggregateFunction::Max
             | AggregateFunction::FirstValue

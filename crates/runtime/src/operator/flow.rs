@@ -52,6 +52,8 @@ pub enum FlowError {
         name: &'static str,
         uid: OperatorUid,
     },
+    #[error("this version does not run {0} yet")]
+    NoOperator(&'static str),
     #[error("an expression cannot be compiled: {0}")]
     Expression(String),
 }
@@ -154,6 +156,10 @@ impl Shape {
         let mut is_input = vec![false; graph.nodes.len()];
         for (id, node) in graph.nodes.iter().enumerate() {
             let input = match (id, node.inputs.as_slice()) {
+                (1.., []) if matches!(node.operator, Op::Source(_)) => {
+                    return Err(FlowError::NoOperator("a job over several tables"));
+                }
+                (_, [_, _, ..]) => return Err(FlowError::NoOperator(several(&node.operator))),
                 (0, []) => None,
                 (_, [input]) if *input < id => Some(*input),
                 _ => return Err(FlowError::NotATree),
@@ -592,6 +598,15 @@ fn located(late: &[Late], runs: Option<&Runs>, splits: &[Split]) -> Vec<LateRow>
     late.collect()
 }
 
+/// What an operator of several inputs is written as.
+fn several(operator: &Op) -> &'static str {
+    match operator {
+        Op::Union => "UNION ALL",
+        Op::WindowJoin { .. } => "a window join",
+        _ => "an operator of several inputs",
+    }
+}
+
 fn compile(expression: &lw_graph::Expr) -> Result<Evaluator, FlowError> {
     Evaluator::new(expression).map_err(|error| FlowError::Expression(error.to_string()))
 }
@@ -610,11 +625,15 @@ fn stateless(input: &Schema, node: &Node) -> Result<Box<dyn Operator>, FlowError
             schema: arrow_schema(&node.schema),
         }),
         Op::WindowAssign { .. } => return stateful(input, node),
+        Op::Union => return Err(FlowError::NoOperator("UNION ALL")),
+        Op::Unnest { .. } => return Err(FlowError::NoOperator("UNNEST")),
+        Op::CurrentWatermark => return Err(FlowError::NoOperator("CURRENT_WATERMARK")),
         Op::Source(_)
         | Op::Sink(_)
         | Op::Watermark { .. }
         | Op::WindowAggregate { .. }
         | Op::WindowRank { .. }
+        | Op::WindowJoin { .. }
         | Op::Over { .. } => return Err(FlowError::NotATree),
     })
 }

@@ -42,6 +42,13 @@ fn kept(graph: &JobGraph, node: &Node) -> Option<String> {
             let keys = of_each(keys);
             format!("{what}{keys}, {until}")
         }
+        Operator::WindowJoin { keys, .. } => {
+            let keys: Vec<usize> = keys.iter().map(|(left, _)| *left).collect();
+            let keys = of_each(&keys);
+            format!(
+                "the rows of both inputs{keys} in a window, until the watermark reaches its end"
+            )
+        }
         Operator::WindowRank { keys, last, .. } => {
             let keys = of_each(keys);
             format!("{last} rows{keys} in a window, until the watermark reaches its end")

@@ -1,17 +1,26 @@
-//! Operators with state, as Flink prints them as far as they are the same.
+//! Operators that give more than rows of their input, as Flink prints them as far as they are the same.
 
 use lw_graph::{
-    AggregateCall, AggregateFunction, Frame, FrameUnit, JobGraph, Node, Operator, SortKey,
+    AggregateCall, AggregateFunction, Frame, FrameUnit, JobGraph, JoinKind, Node, Operator,
 };
-use lw_graph::{Window, WindowShape, Windowing};
+use lw_graph::{SortKey, Window, WindowShape, Windowing};
 
 /// # Panics
 /// When the node's operator is none of them.
 pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
     let input = &graph.nodes[node.inputs[0]].schema;
     let names = Names(input.names().map(String::from).collect());
-    if let Operator::Expand { keys, sets } = &node.operator {
-        return format!("Expand({})", names.sets(keys, sets));
+    match &node.operator {
+        Operator::Expand { keys, sets } => return format!("Expand({})", names.sets(keys, sets)),
+        Operator::Unnest {
+            column,
+            outer,
+            ordinality,
+        } => {
+            let added = node.schema.names().skip(names.0.len());
+            return names.unnest(*column, added, (*outer, *ordinality));
+        }
+        _ => {}
     }
     let (of, uid) = node.operator.windowed().expect("it has a uid");
     let mut parts: Vec<String> = Vec::new();
@@ -70,6 +79,22 @@ pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
                 .map(|(made, name)| format!("{made} AS {name}"))
                 .collect();
             parts.push(format!("select=[{}]", made.join(", ")));
+        }
+        Operator::WindowJoin {
+            kind,
+            windows,
+            keys,
+            condition,
+            ..
+        } => {
+            let right = &graph.nodes[node.inputs[1]].schema;
+            let right = Names(right.names().map(String::from).collect());
+            parts.push(names.join(&right, *kind, windows, keys));
+            parts.extend(
+                condition
+                    .as_ref()
+                    .map(|condition| format!("where=[{condition}]")),
+            );
         }
         _ => unreachable!("the caller has looked"),
     }
@@ -139,6 +164,41 @@ impl Names {
         format!("sets=[{}]", sets.collect::<Vec<_>>().join(", "))
     }
 
+    pub(crate) fn unnest<'n>(
+        &self,
+        column: usize,
+        added: impl Iterator<Item = &'n str>,
+        (outer, ordinality): (bool, bool),
+    ) -> String {
+        let join = if outer { "LEFT, " } else { "" };
+        let with = if ordinality { " WITH ORDINALITY" } else { "" };
+        let (of, added) = (self.name(column), added.collect::<Vec<_>>().join(", "));
+        format!("Unnest({join}{of}{with} AS [{added}])")
+    }
+
+    /// What two inputs are joined by, besides a condition.
+    pub(crate) fn join(
+        &self,
+        right: &Names,
+        kind: JoinKind,
+        windows: &[Windowing; 2],
+        keys: &[(usize, usize)],
+    ) -> String {
+        let [left_window, right_window] = windows;
+        let mut text = format!(
+            "type=[{}], left=[{}], right=[{}]",
+            kind.name(),
+            self.windowing(left_window),
+            right.windowing(right_window)
+        );
+        if !keys.is_empty() {
+            let keys = keys.iter();
+            let keys = keys.map(|(left, of)| format!("{} = {}", self.name(*left), right.name(*of)));
+            text += &format!(", on=[{}]", keys.collect::<Vec<_>>().join(", "));
+        }
+        text
+    }
+
     pub(crate) fn over(&self, time: usize, frame: &Frame) -> String {
         let unit = match frame.unit {
             FrameUnit::Rows => "ROWS",
@@ -160,6 +220,12 @@ impl Names {
         };
         if let AggregateFunction::ListAgg { separator } = &call.function {
             arguments += &format!(", '{}'", separator.replace('\'', "''"));
+        }
+        if let AggregateFunction::Lag { offset } = call.function {
+            let mut names = call.arguments.iter().map(|column| self.name(*column));
+            arguments = names.next().unwrap_or_default().to_string();
+            arguments += &format!(", {offset}");
+            names.for_each(|default| arguments += &format!(", {default}"));
         }
         let distinct = if call.distinct { "DISTINCT " } else { "" };
         let mut text = format!("{}({distinct}{arguments})", call.function.name());

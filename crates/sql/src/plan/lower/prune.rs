@@ -149,11 +149,14 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
                 *column = to(*column);
             }
         }
+        Operator::Unnest { column, .. } => *column = to(*column),
+        Operator::Union | Operator::CurrentWatermark => {}
         Operator::Source(_)
         | Operator::Filter(_)
         | Operator::Project(_)
         | Operator::Watermark { .. }
-        | Operator::Sink(_) => unreachable!("no operator with state"),
+        | Operator::WindowJoin { .. }
+        | Operator::Sink(_) => unreachable!("no operator of one input that ends a stage"),
     }
 }
 
@@ -369,9 +372,12 @@ fn call_text(call: &AggregateCall, columns: &[String]) -> String {
         _ => "",
     };
     let filter = call.filter.map(|filter| columns[filter].as_str());
+    let name = match call.function {
+        F::Lag { offset } => format!("LAG {offset}"),
+        _ => call.function.name().to_string(),
+    };
     format!(
-        "{}({}){separator:?} {} {} {}",
-        call.function.name(),
+        "{name}({}){separator:?} {} {} {}",
         arguments.join(","),
         call.distinct,
         filter.unwrap_or_default(),
