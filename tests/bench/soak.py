@@ -1,12 +1,15 @@
-"""`cargo xtask bench soak`: what a server's memory does while everything goes on at once, for minutes.
+"""`cargo xtask bench soak`: what a server's memory, threads and files do while everything goes on at once, for minutes.
 
-Small records through 48 partitions at a steady rate, the article's pipeline, a consumer, a group whose members come and go,
-scrapes, and large records beside them that seal a hundred WAL files; at the end, audits. Printed are the resident size and the
-sealed files minute by minute, then after each audit. sent = consumed = audited, or it fails. Judge by the slope, not the peak.
+Small records through 48 partitions at a steady rate, the article's pipeline, windows of 10 seconds over the records' own
+timestamps (20,000 keys, and 12 that hop), a consumer, a group whose members come and go, scrapes, and large records beside
+them that seal a hundred WAL files; at the end, audits. Printed minute by minute: the resident size, threads, open files, files
+of state, sealed WAL files and the state in memory; then the resident size after each audit. sent = consumed = audited, each
+window recomputed, or it fails. Judge by the slope, not the peak.
 """
 import argparse
 import itertools
 import multiprocessing
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -22,6 +25,22 @@ import tables
 from lakeward import wait_until
 
 BALLAST = "ballast"
+SINK = "('connector' = 'iceberg', 'catalog-name' = 'hive', 'catalog-database' = 'lakehouse', 'warehouse' = 's3://lakehouse/', 'catalog-table' = '{}')"
+WINDOWS = f"""
+SET 'pipeline.name' = 'windows';
+CREATE TABLE events (sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3), sent TIMESTAMP_LTZ(3) METADATA FROM 'timestamp',
+  WATERMARK FOR sent AS sent - INTERVAL '1' SECOND) WITH (
+  'connector' = 'kafka', 'topic' = '{inventory.TOPIC}', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092',
+  'scan.startup.mode' = 'earliest-offset', 'format' = 'avro');
+CREATE TABLE by_sku (sku STRING, window_end TIMESTAMP(3), n BIGINT, total INT) WITH {SINK.format("by_sku")};
+CREATE TABLE by_warehouse (warehouse_id STRING, window_end TIMESTAMP(3), n BIGINT, total INT) WITH {SINK.format("by_warehouse")};
+BEGIN STATEMENT SET;
+INSERT INTO by_sku SELECT sku, window_end, COUNT(*), SUM(quantity)
+  FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(sent), INTERVAL '10' SECOND)) GROUP BY sku, window_start, window_end;
+INSERT INTO by_warehouse SELECT warehouse_id, window_end, COUNT(*), SUM(quantity)
+  FROM TABLE(HOP(TABLE events, DESCRIPTOR(sent), INTERVAL '2' SECOND, INTERVAL '10' SECOND)) GROUP BY warehouse_id, window_start, window_end;
+END;
+"""
 
 
 def paced(rate, seconds, size):
@@ -66,19 +85,27 @@ def read(bootstrap, partitions, consumed, until):
 
 def churn(bootstrap, going):
     """A group of two to four members, one of which leaves or comes every two seconds."""
-    members = []
+    members, leaving = [], []
+
+    def leave():
+        # Beside the others, which go on polling: a group that waits for them would hold who leaves.
+        leaving.append(threading.Thread(target=members.pop(0).close))
+        leaving[-1].start()
+
     while going.value:
         if len(members) == 4:
             while len(members) > 2:
-                members.pop(0).close()
+                leave()
         members.append(Consumer({"bootstrap.servers": bootstrap, "group.id": "churn", "auto.offset.reset": "latest", "session.timeout.ms": 10_000}))
         members[-1].subscribe([inventory.TOPIC])
         end = time.monotonic() + 2
         while time.monotonic() < end:
             for member in members:
                 member.consume(1_000, 0.05)
-    for member in members:
-        member.close()
+    while members:
+        leave()
+    for thread in leaving:
+        thread.join()
 
 
 def scrape(url, going):
@@ -89,6 +116,27 @@ def scrape(url, going):
 
 def sealed_files(data):
     return max(int("".join(filter(str.isdigit, path.stem)) or 0) for path in Path(data).rglob("*.wal"))
+
+
+def held(pid):
+    """Threads and open files of a process."""
+    threads = Path(f"/proc/{pid}/status").read_text().split("Threads:")[1].split()[0]
+    return int(threads), len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def in_state(server):
+    """Files of state in the data folder, and MiB of state in memory."""
+    folder = Path(server.data) / "state"
+    files = len(list(folder.iterdir())) if folder.exists() else 0
+    (job,) = server.json("pipeline", "show", "windows")["jobs"]
+    return files, job["state_bytes"] / (1 << 20)
+
+
+def line(side, minutes, sent, consumed):
+    threads, files = held(side.pid)
+    state_files, state_mib = in_state(side.server)
+    print(f"{minutes:8.1f} {resident_mib(side.pid):13.1f} {threads:8} {files:6} {state_files:12} {state_mib:10.2f} {sealed_files(side.server.data):9} "
+          f"{sent:11,} {consumed:11,} {cpu_seconds(side.pid):13.1f}", flush=True)
 
 
 def main():
@@ -108,9 +156,10 @@ def main():
         admin = AdminClient({"bootstrap.servers": side.bootstrap})
         made = admin.create_topics([NewTopic(inventory.TOPIC, args.partitions, 1), NewTopic(BALLAST, 4, 1, config={"retention.bytes": str(64 << 20)})])
         [future.result(30) for future in made.values()]
-        script = sides.folder / "soak.sql"
-        script.write_text(article.SCRIPT)
-        side.server.ok("run", script, "--detach")
+        for name, text in (("soak", article.SCRIPT), ("windows", WINDOWS)):
+            script = sides.folder / f"{name}.sql"
+            script.write_text(text)
+            side.server.ok("run", script, "--detach")
         own = multiprocessing.get_context("spawn")  # librdkafka's threads do not come through a fork
         sent, consumed, until, going = (own.Value("q", value) for value in (0, 0, -1, 1))
         start = [own.Process(target=target, args=words) for target, words in (
@@ -119,9 +168,9 @@ def main():
         for process in start:
             process.start()
         begun = time.monotonic()
-        print(f"{'minute':>8} {'resident MiB':>13} {'WAL file':>9} {'sent':>11} {'consumed':>11} {'server CPU s':>13}")
+        print(f"{'minute':>8} {'resident MiB':>13} {'threads':>8} {'files':>6} {'state files':>12} {'state MiB':>10} {'WAL file':>9} {'sent':>11} {'consumed':>11} {'server CPU s':>13}")
         while any(process.is_alive() for process in start[:2]):
-            print(f"{(time.monotonic() - begun) / 60:8.1f} {resident_mib(side.pid):13.1f} {sealed_files(side.server.data):9} {sent.value:11,} {consumed.value:11,} {cpu_seconds(side.pid):13.1f}", flush=True)
+            line(side, (time.monotonic() - begun) / 60, sent.value, consumed.value)
             time.sleep(min(60, max(1, seconds / 12)))
         until.value, going.value = sent.value, 0
         for process in start:
@@ -130,6 +179,10 @@ def main():
         assert all(process.exitcode == 0 for process in start), [process.exitcode for process in start]
         print(f"sent {sent.value:,} = consumed {consumed.value:,}; {resident_mib(side.pid):.1f} MiB")
         wait_until(lambda: side.server.audit(inventory.TABLE)["totals"]["verified"] == sent.value, "every record in the table", 60)
+        for table in ("by_sku", "by_warehouse"):
+            report = side.server.audit(f"lakehouse.{table}", 1800)
+            assert report["ok"] and report["windows"]["differ"] == 0 < report["windows"]["compared"], report
+            print(f"{table}: {report['windows']['compared']:,} windows recomputed, {report['totals']['late']:,} late; {resident_mib(side.pid):.1f} MiB", flush=True)
         for number in range(args.audits):
             begun = time.monotonic()
             totals = side.server.audit(inventory.TABLE, 600)["totals"]
