@@ -397,7 +397,7 @@ fn partition_watermarks(observed: &Observed<'_>) -> Vec<(Labels, f64)> {
             .iter()
             .filter(|job| job.state == JobState::Running);
         for partition in running.flat_map(|job| &job.partitions) {
-            let at = partition.watermark.filter(|_| !partition.done);
+            let at = partition.watermark.filter(|_| partition.counts);
             let Some(lag) = since(observed.now_ms, at) else {
                 continue;
             };

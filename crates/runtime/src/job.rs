@@ -109,6 +109,8 @@ pub struct PartitionStatus {
     pub watermark: Option<i64>,
     /// A bounded read has all of it: it holds nothing back any more.
     pub done: bool,
+    /// The source's watermark waits for it: not for one that is done, nor for one that appeared later and has no row yet.
+    pub counts: bool,
 }
 
 /// What a job shows of one of its `INSERT`s.

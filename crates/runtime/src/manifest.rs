@@ -19,8 +19,8 @@
 //! have ([`Manifest::position`]). A sink that has more computes those rows again and does not write them; so one sink can be
 //! rewound, or come over from another job, without a row more or less in the others.
 //!
-//! Layout: JSON, field names as below, `format` = 4; a newer number is refused, and so is a field that is not known here. Format 3
-//! had no state and no mark; formats 1 and 2 ([`before`]) had one sink each. All are read.
+//! Layout: JSON, field names as below, `format` = 5; a newer number is refused, and so is a field that is not known here. Format 4
+//! did not say when a partition joined; format 3 had no state and no mark; formats 1 and 2 ([`before`]) had one sink each. All are read.
 
 mod before;
 #[cfg(test)]
@@ -34,13 +34,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The layout version that [`Manifest::format`] carries.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// The manifest of one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of this layout; 4.
+    /// Version of this layout; 5.
     pub format: u32,
     pub pipeline: Uuid,
     /// Raised by every process that takes the job over; a manifest of a lower generation can no longer be written.
@@ -98,6 +98,32 @@ pub struct SplitState {
     pub end: Option<i64>,
     /// Milliseconds since 1970, at the position; `None` before the first.
     pub watermark: Option<i64>,
+    /// When it came to the others.
+    #[serde(default)]
+    pub joined: Joined,
+}
+
+/// When a partition came to those that a job reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Joined {
+    /// Manifests before format 5 do not say; then its first row was waited for.
+    #[default]
+    Unknown,
+    /// It was there when its topic was opened first: event time waits for its first row.
+    AtStart,
+    /// It appeared later: event time waits for it from its first row on.
+    Later,
+}
+
+impl Joined {
+    /// Event time waits for the partition's first row.
+    pub fn is_awaited(self) -> bool {
+        match self {
+            Joined::Unknown | Joined::AtStart => true,
+            Joined::Later => false,
+        }
+    }
 }
 
 /// The state of a job's operators.
@@ -205,7 +231,7 @@ impl Manifest {
         let version: Version = serde_json::from_slice(bytes).map_err(damaged)?;
         let mut manifest: Manifest = match version.format {
             3 if version.state.is_some() => return Err(Unreadable::State),
-            3 | FORMAT => serde_json::from_slice(bytes).map_err(damaged)?,
+            3 | 4 | FORMAT => serde_json::from_slice(bytes).map_err(damaged)?,
             1 | 2 => before::read(bytes, key).map_err(damaged)?,
             found => return Err(Unreadable::Newer { found }),
         };
@@ -353,7 +379,15 @@ impl Manifest {
         positions: &[SplitOffset],
         ends: Option<&[SplitOffset]>,
     ) {
-        let stood = self.position();
+        let (stood, known) = (self.position(), self.known());
+        let joined = |at: &SplitOffset| match self.split(at) {
+            Some(state) => state.joined,
+            // It comes back.
+            None if known.iter().any(|other| other.same_split(at)) => Joined::AtStart,
+            None if known.iter().any(|other| other.topic == at.topic) => Joined::Later,
+            // Nothing was read of its topic yet.
+            None => Joined::AtStart,
+        };
         let state = |at: &SplitOffset| {
             let mut ends = ends.unwrap_or_default().iter();
             SplitState {
@@ -361,6 +395,7 @@ impl Manifest {
                 partition: at.partition,
                 end: ends.find(|end| end.same_split(at)).map(|end| end.next),
                 watermark: self.split(at).and_then(|state| state.watermark),
+                joined: joined(at),
             }
         };
         self.splits = positions.iter().map(state).collect();
@@ -384,13 +419,13 @@ impl Manifest {
             split.written_until = at.next;
         }
         for at in offsets {
-            self.reads(&at.topic, at.partition);
+            self.reads(&at.topic, at.partition, Joined::Unknown);
         }
         self.place = None;
     }
 
-    /// A partition that has appeared is read too.
-    pub fn reads(&mut self, topic: &str, partition: i32) {
+    /// A partition is read too, from now on.
+    pub fn reads(&mut self, topic: &str, partition: i32, joined: Joined) {
         let at = split_offset(topic, partition, 0);
         if self.split(&at).is_none() {
             self.splits.push(SplitState {
@@ -398,6 +433,7 @@ impl Manifest {
                 partition,
                 end: None,
                 watermark: None,
+                joined,
             });
         }
     }

@@ -18,7 +18,7 @@ use lw_ops::audit::{
     Recomputation, RolledBack, Run, Verdict, audit, audit_for_ledger, audit_recomputed,
 };
 use lw_ops::metrics::Filled;
-use lw_runtime::manifest::{Manifest, SplitOffset};
+use lw_runtime::manifest::{Joined, Manifest, SplitOffset, SplitRange, SplitState};
 use lw_runtime::operator::Flow;
 use lw_runtime::pipelines::Writer;
 use lw_storage::Uuid;
@@ -448,25 +448,49 @@ fn recomputation(view: &TableView, writer: &Writer, manifest: Option<&Manifest>)
     Recomputation {
         windows: windows.unwrap_or_default(),
         late: late_of(view),
-        joined: joined(view),
+        awaited: manifest.map(awaited),
+        joined: joined(view, manifest),
         ended: committed && !bounds.is_empty() && bounds.iter().all(written),
         ends: ends(bounds),
     }
 }
 
-/// The partitions that the first of the kept commits has nothing of.
-fn joined(view: &TableView) -> Vec<Split> {
+/// The partitions whose first rows event time waited for. What is not in the checkpoint appeared after it.
+fn awaited(manifest: &Manifest) -> BTreeSet<Split> {
+    let splits = manifest.splits.iter();
+    let awaited = splits.filter(|split| split.joined.is_awaited());
+    let split = |state: &SplitState| (state.topic.clone(), state.partition);
+    awaited.map(split).collect()
+}
+
+/// The partitions that the first of the kept commits has nothing of, but for those of which the checkpoint says when they came.
+fn joined(view: &TableView, manifest: Option<&Manifest>) -> Vec<Split> {
     let oldest_first = view.snapshots.iter().rev();
-    let splits = oldest_first.map(|snapshot| {
-        let ranges = snapshot.ranges.iter();
-        let splits = ranges.map(|range| (range.topic.clone(), range.partition));
+    let commits = oldest_first.map(|snapshot| &*snapshot.ranges);
+    let mut joined = not_in_the_first(commits);
+    joined.retain(|split| !manifest.is_some_and(|manifest| is_told(manifest, split)));
+    joined.into_iter().collect()
+}
+
+/// Whether the checkpoint says when a partition came.
+fn is_told(manifest: &Manifest, split: &Split) -> bool {
+    let mut splits = manifest.splits.iter();
+    let state = splits.find(|state| state.topic == split.0 && state.partition == split.1);
+    state.is_some_and(|state| state.joined != Joined::Unknown)
+}
+
+/// The partitions that the first commit with any offsets has none of.
+fn not_in_the_first<'a>(commits: impl Iterator<Item = &'a [SplitRange]>) -> BTreeSet<Split> {
+    let splits = commits.map(|ranges| {
+        let splits = ranges.iter();
+        let splits = splits.map(|range| (range.topic.clone(), range.partition));
         splits.collect::<BTreeSet<Split>>()
     });
     let mut splits = splits.filter(|splits| !splits.is_empty());
     let first = splits.next().unwrap_or_default();
     let mut joined: BTreeSet<Split> = splits.flatten().collect();
     joined.retain(|split| !first.contains(split));
-    joined.into_iter().collect()
+    joined
 }
 
 /// The late records of each partition of which the kept commits account for everything.
@@ -609,3 +633,6 @@ fn audited(file: &FileView) -> Option<AuditedFile> {
         runs: runs.collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

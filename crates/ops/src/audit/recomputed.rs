@@ -19,7 +19,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use lw_runtime::connector::{Polled, Source};
-use lw_runtime::operator::{AtSinks, Flow, late_records};
+use lw_runtime::operator::{AtSinks, Flow, SplitTimes, late_records};
 use lw_runtime::{Chunk, Origin, SplitId};
 use lw_stdx::calendar::utc;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,9 @@ pub struct Recomputation {
     pub ends: BTreeMap<(String, i32), i64>,
     /// What the table's commits say of late records, where they say it of all that it accounts for.
     pub late: BTreeMap<(String, i32), u64>,
-    /// Partitions that the table's first commit has nothing of: they may have appeared while the query ran.
+    /// Partitions whose first rows event time waited for; `None` where nobody knows, then all of them.
+    pub awaited: Option<BTreeSet<(String, i32)>>,
+    /// Partitions that may have appeared while the query ran, of which the checkpoint does not say whether they were waited for.
     pub joined: Vec<(String, i32)>,
     /// The bounded read is at its end and all that came of it is committed: every window has fired.
     pub ended: bool,
@@ -171,6 +173,7 @@ fn recompute(
         how,
         lots,
         late: BTreeSet::new(),
+        begun: false,
     };
     let query = (executable.columns, true);
     let mut source = executable.source;
@@ -252,6 +255,7 @@ struct Recomputing<'a> {
     lots: &'a mut Lots,
     /// Records that came too late.
     late: BTreeSet<(Key, i64)>,
+    begun: bool,
 }
 
 impl Recomputing<'_> {
@@ -261,6 +265,10 @@ impl Recomputing<'_> {
         polled: Polled,
         source: &mut dyn Source,
     ) -> Result<(), AuditError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            let awaited = SplitTimes::awaiting(self.awaited(reading));
+            self.flow.upstream.go_on_from(awaited, None);
+        }
         self.replay.pass(reading, &polled);
         for chunk in polled.batches {
             let decoded = rows_of_log(&chunk).clone();
@@ -281,6 +289,17 @@ impl Recomputing<'_> {
         }
         self.flow.upstream.done(self.done(reading, source));
         Ok(())
+    }
+
+    /// The partitions whose first rows event time waits for.
+    fn awaited(&self, reading: &Reading) -> BTreeSet<SplitId> {
+        let is_awaited = |key: &Key| {
+            let awaited = self.how.awaited.as_ref();
+            awaited.is_none_or(|awaited| awaited.contains(key))
+        };
+        let keys = (0..).zip(&reading.keys);
+        let awaited = keys.filter(|(_, key)| is_awaited(key));
+        awaited.map(|(id, _)| id).collect()
     }
 
     /// The records that windows took in.

@@ -35,8 +35,13 @@ pub(super) struct Log {
 impl Log {
     /// Of one partition.
     pub(super) fn of(partition: &[&'static str]) -> Log {
+        Log::of_all(&[partition])
+    }
+
+    /// One partition is read after the other.
+    pub(super) fn of_all(partitions: &[&[&'static str]]) -> Log {
         Log {
-            partitions: vec![partition.to_vec()],
+            partitions: partitions.iter().map(|of| of.to_vec()).collect(),
             from: Vec::new(),
             until: Vec::new(),
         }

@@ -131,6 +131,7 @@ fn job(table: &str) -> Status {
             partition: 3,
             watermark: Some(7_000),
             done: false,
+            counts: true,
         }],
         checkpoint_id: 4,
         checkpoint_at_ms: 9_000,

@@ -4,7 +4,7 @@
 //! know them yet.
 
 use super::{
-    FORMAT, Manifest, SinkSplit, SinkState, SplitOffset, SplitState, TableChain, sink_name,
+    FORMAT, Joined, Manifest, SinkSplit, SinkState, SplitOffset, SplitState, TableChain, sink_name,
     split_offset,
 };
 use serde::Deserialize;
@@ -102,6 +102,7 @@ impl Before {
             partition: at.partition,
             end: ends.find(|end| end.same_split(at)).map(|end| end.next),
             watermark: watermark.map(|found| found.watermark),
+            joined: Joined::Unknown,
         }
     }
 

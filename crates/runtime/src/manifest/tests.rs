@@ -23,11 +23,11 @@ fn standing(sinks: &[(&str, i64)]) -> Manifest {
 #[test]
 fn a_newer_format_is_refused_and_not_half_understood() {
     let mut manifest = Manifest::new(Uuid::nil());
-    manifest.format = 5;
+    manifest.format = 6;
     let bytes = serde_json::to_vec(&manifest).expect("plain data");
     assert_eq!(
         refused(&bytes),
-        "the manifest has format 5; this version reads formats 1 to 4"
+        "the manifest has format 6; this version reads formats 1 to 5"
     );
 }
 
@@ -245,4 +245,47 @@ fn a_topic_that_came_back_is_not_read_twice() {
         let next = [0, 1].map(|partition| sink.split("in", partition).map(|at| at.written_until));
         assert_eq!(next, [Some(7), Some(1)]);
     }
+}
+
+/// By partition: when it joined.
+fn joined(manifest: &Manifest) -> Vec<(String, i32, Joined)> {
+    let splits = manifest.splits.iter();
+    splits
+        .map(|split| (split.topic.clone(), split.partition, split.joined))
+        .collect()
+}
+
+#[test]
+fn partitions_that_were_there_at_a_topics_first_opening_are_told_from_later_ones() {
+    let mut manifest = Manifest::new(Uuid::nil());
+    manifest.sinks.insert("t".into(), SinkState::default());
+    let open = |manifest: &mut Manifest, at: &[SplitOffset]| {
+        manifest.opened(BTreeMap::new(), at, None);
+        let bytes = serde_json::to_vec(manifest).expect("plain data");
+        let read = Manifest::read(&bytes, "p/0/t").expect("it can be read");
+        assert_eq!(read, *manifest);
+        joined(manifest)
+    };
+    let of = |topic: &str, partition, when| (topic.to_string(), partition, when);
+    let first = [of("a", 0, Joined::AtStart)];
+    assert_eq!(open(&mut manifest, &[at("a", 0, 3)]), first);
+    let appeared = [
+        of("a", 0, Joined::AtStart),
+        of("a", 1, Joined::Later),
+        of("b", 0, Joined::AtStart),
+    ];
+    let all = [at("a", 0, 3), at("a", 1, 0), at("b", 0, 7)];
+    assert_eq!(open(&mut manifest, &all), appeared);
+    // It stays so, whatever is opened again.
+    assert_eq!(open(&mut manifest, &all), appeared);
+    // One of an older format is waited for, as that version did.
+    let mut old = serde_json::to_value(&manifest).expect("plain data");
+    old["format"] = 4.into();
+    for split in old["splits"].as_array_mut().expect("they are listed") {
+        split.as_object_mut().expect("fields").remove("joined");
+    }
+    let old = Manifest::read(old.to_string().as_bytes(), "p/0/t").expect("format 4 is read");
+    let all: Vec<Joined> = old.splits.iter().map(|split| split.joined).collect();
+    assert_eq!((old.format, all), (FORMAT, vec![Joined::Unknown; 3]));
+    assert!(Joined::Unknown.is_awaited() && !Joined::Later.is_awaited());
 }

@@ -20,6 +20,7 @@ use super::expand::Expand;
 use super::filter::Filter;
 use super::late::LateRow;
 use super::project::Project;
+use super::split_times::SplitTimes;
 use super::watermark::Watermark;
 use super::{Failure, Late, Operator, OperatorError, Out};
 use crate::chunk::{Chunk, Split, SplitId, kept};
@@ -266,24 +267,22 @@ impl Upstream {
     }
 
     /// Goes on where a checkpoint stood: how far event time had come in each split, and the last mark.
-    pub fn go_on_from(&mut self, by_split: BTreeMap<SplitId, i64>, marked: Option<i64>) {
+    pub fn go_on_from(&mut self, times: SplitTimes, marked: Option<i64>) {
         if let Some(watermark) = self.watermark_mut() {
-            watermark.go_on_from(by_split, marked);
+            watermark.go_on_from(times, marked);
         }
     }
 
     /// These splits are read to the end of a bounded read; said before the next chunk.
     pub fn done(&mut self, done: BTreeSet<SplitId>) {
         if let Some(watermark) = self.watermark_mut() {
-            watermark.done(done);
+            watermark.times_mut().done(done);
         }
     }
 
-    /// How far event time has come in each split, milliseconds since 1970.
-    pub fn watermarks(&self) -> BTreeMap<SplitId, i64> {
-        self.watermark()
-            .map(|watermark| watermark.by_split().clone())
-            .unwrap_or_default()
+    /// How far event time has come in each split; `None` where there is no event time.
+    pub fn times(&self) -> Option<&SplitTimes> {
+        self.watermark().map(Watermark::times)
     }
 
     /// The last mark, milliseconds since 1970.

@@ -12,13 +12,14 @@ mod flow;
 mod late;
 mod project;
 mod row_wise;
+mod split_times;
 #[cfg(test)]
 mod tests;
 mod watermark;
 
 pub use flow::{AtSinks, Downstream, Flow, FlowError, Processed, Upstream};
 pub use late::{LateRow, late_records};
-pub(crate) use watermark::source_watermark;
+pub use split_times::SplitTimes;
 
 use crate::chunk::Chunk;
 use crate::connector::{ConnectorError, ErrorKind};

@@ -1,5 +1,5 @@
 //! Says how far event time has come: a partition's watermark is the greatest value of the expression over its rows so far,
-//! the source's the least of its partitions', none before each of them has one (Flink's `WATERMARK FOR`, on event).
+//! the source's the least of its partitions' (Flink's `WATERMARK FOR`, on event); which of them count, [`SplitTimes`] says.
 //!
 //! A row goes first, then the mark that it raised. Only rises are marks. A row whose expression is NULL raises nothing. Where no
 //! operator asks for marks there are none, and nothing is done row by row.
@@ -8,15 +8,17 @@
 //! next chunk on; a source ends its poll where a partition ends, so polls of any size say the same.
 
 use super::row_wise::{RowWise, each_row};
+use super::split_times::{Others, SplitTimes};
 use super::{Operator, OperatorError, Out};
-use crate::chunk::{Chunk, Mark, SplitId, push_mark};
+#[cfg(test)]
+use crate::chunk::SplitId;
+use crate::chunk::{Chunk, Mark, push_mark};
 use crate::kernel::{Evaluator, RowError};
 use crate::origins::{Run, Runs};
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
-use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) struct Watermark {
     /// The event time.
@@ -24,11 +26,9 @@ pub(super) struct Watermark {
     expression: Evaluator,
     /// Some operator asks for marks.
     marks: bool,
-    /// By split, milliseconds since 1970; without those that had no row with an event time yet.
-    by_split: BTreeMap<SplitId, i64>,
+    times: SplitTimes,
     /// The last mark.
     marked: Option<i64>,
-    done: BTreeSet<SplitId>,
     max_event_time: Option<i64>,
 }
 
@@ -38,21 +38,24 @@ impl Watermark {
             column,
             expression,
             marks,
-            by_split: BTreeMap::new(),
+            times: SplitTimes::default(),
             marked: None,
-            done: BTreeSet::new(),
             max_event_time: None,
         }
     }
 
     /// Goes on where a checkpoint stood.
-    pub(super) fn go_on_from(&mut self, by_split: BTreeMap<SplitId, i64>, marked: Option<i64>) {
-        self.by_split = by_split;
+    pub(super) fn go_on_from(&mut self, times: SplitTimes, marked: Option<i64>) {
+        self.times = times;
         self.marked = marked;
     }
 
-    pub(super) fn by_split(&self) -> &BTreeMap<SplitId, i64> {
-        &self.by_split
+    pub(super) fn times(&self) -> &SplitTimes {
+        &self.times
+    }
+
+    pub(super) fn times_mut(&mut self) -> &mut SplitTimes {
+        &mut self.times
     }
 
     /// The last mark.
@@ -65,16 +68,10 @@ impl Watermark {
         self.max_event_time
     }
 
-    /// These splits are read to the end of a bounded read.
-    pub(super) fn done(&mut self, done: BTreeSet<SplitId>) {
-        self.done = done;
-    }
-
     /// Raises the splits' watermarks, and marks where the source's rose.
-    fn mark(&mut self, times: &dyn Array, origins: &Runs, splits: usize) -> Vec<Mark> {
+    fn mark(&mut self, times: &dyn Array, origins: &Runs) -> Vec<Mark> {
         let mut marks = Vec::new();
-        let now = source_watermark(&self.by_split, splits, &self.done);
-        self.rise(now, 0, &mut marks);
+        self.rise(self.times.watermark(), 0, &mut marks);
         let Some(micros) = timestamps(times) else {
             return marks;
         };
@@ -83,8 +80,8 @@ impl Watermark {
         for of_split in origins.runs().chunk_by(|one, next| one.split == next.split) {
             let split = of_split[0].split;
             let rows: usize = of_split.iter().map(Run::rows).sum();
-            let others = self.least_of_others(split, splits);
-            let mut own = self.by_split.get(&split).copied();
+            let others = self.times.least_of_others(split);
+            let mut own = self.times.by_split().get(&split).copied();
             for at in row..row + rows {
                 if micros.is_null(at) {
                     continue;
@@ -102,7 +99,7 @@ impl Watermark {
                 }
             }
             if let Some(own) = own {
-                self.by_split.insert(split, own);
+                self.times.raise(split, own);
             }
             row += rows;
         }
@@ -115,28 +112,6 @@ impl Watermark {
             push_mark(marks, row, to);
         }
     }
-
-    /// What the splits that still have something to read, but for this one, allow.
-    fn least_of_others(&self, split: SplitId, splits: usize) -> Others {
-        let open = (0..splits as SplitId).filter(|id| *id != split && !self.done.contains(id));
-        let mut least = Others::None;
-        for id in open {
-            least = match (least, self.by_split.get(&id)) {
-                (_, None) => return Others::Missing,
-                (Others::Least(least), Some(own)) => Others::Least(least.min(*own)),
-                (_, Some(own)) => Others::Least(*own),
-            };
-        }
-        least
-    }
-}
-
-enum Others {
-    /// There are none.
-    None,
-    /// One has no watermark yet.
-    Missing,
-    Least(i64),
 }
 
 impl RowWise for Watermark {
@@ -151,9 +126,9 @@ impl RowWise for Watermark {
             .expect("a source gives rows of the log");
         let mut done = chunk.clone();
         if self.marks {
-            done.marks = self.mark(&times, origins, chunk.splits.len());
+            done.marks = self.mark(&times, origins);
         } else {
-            rise(&mut self.by_split, &times, origins);
+            rise(&mut self.times, &times, origins);
         }
         let event_time = greatest_millis(chunk.columns.column(self.column));
         self.max_event_time = self.max_event_time.max(event_time);
@@ -171,29 +146,13 @@ impl Operator for Watermark {
     }
 }
 
-/// The watermark of a source of `splits` partitions: the least of those that still have something to read, none before each
-/// of them has one. Once all are `done`, event time has come as far as it ever will.
-pub(crate) fn source_watermark(
-    watermarks: &BTreeMap<SplitId, i64>,
-    splits: usize,
-    done: &BTreeSet<SplitId>,
-) -> Option<i64> {
-    if done.len() == splits {
-        return watermarks.values().max().copied();
-    }
-    let open = watermarks.iter().filter(|(split, _)| !done.contains(split));
-    let least = open.clone().map(|(_, watermark)| *watermark).min();
-    least.filter(|_| open.count() == splits - done.len())
-}
-
 /// Raises each split's watermark to the greatest of its rows'.
-fn rise(watermarks: &mut BTreeMap<SplitId, i64>, times: &dyn Array, origins: &Runs) {
+fn rise(of_splits: &mut SplitTimes, times: &dyn Array, origins: &Runs) {
     let mut from = 0;
     for of_split in origins.runs().chunk_by(|one, next| one.split == next.split) {
         let rows = of_split.iter().map(Run::rows).sum();
         if let Some(greatest) = greatest_millis(&times.slice(from, rows)) {
-            let known = watermarks.entry(of_split[0].split).or_insert(greatest);
-            *known = greatest.max(*known);
+            of_splits.raise(of_split[0].split, greatest);
         }
         from += rows;
     }
@@ -229,61 +188,22 @@ mod tests {
     }
 
     /// What a row-by-row reading of the head of this file gives: split, millis → the mark behind the row.
-    fn one_by_one(rows: &[(SplitId, Option<i64>)], splits: usize) -> Vec<Option<i64>> {
-        let (mut by_split, mut last) = (BTreeMap::new(), i64::MIN);
+    fn one_by_one(rows: &[(SplitId, Option<i64>)], awaited: SplitId) -> Vec<Option<i64>> {
+        let (mut times, mut last) = (awaiting(awaited), i64::MIN);
         let mut marks = Vec::new();
         for (split, millis) in rows {
             if let Some(millis) = millis {
-                let known = by_split.entry(*split).or_insert(*millis);
-                *known = (*millis).max(*known);
+                times.raise(*split, *millis);
             }
-            let now = source_watermark(&by_split, splits, &BTreeSet::new());
-            let rose = now.filter(|now| *now > last);
+            let rose = times.watermark().filter(|now| *now > last);
             last = rose.unwrap_or(last);
             marks.push(rose);
         }
         marks
     }
 
-    #[test]
-    fn a_sources_watermark_is_the_least_of_its_partitions() {
-        let origins = [0, 0, 1, 0].map(|split| Origin { split, offset: 0 });
-        let micros = [5_000, 9_000, 3_000, 7_000];
-        let times = TimestampMicrosecondArray::from(micros.to_vec());
-        let (mut watermarks, none) = (BTreeMap::new(), BTreeSet::new());
-        rise(
-            &mut watermarks,
-            &times.slice(0, 2),
-            &origins[..2].iter().copied().collect(),
-        );
-        assert_eq!(
-            source_watermark(&watermarks, 2, &none),
-            None,
-            "one has no row yet"
-        );
-        rise(
-            &mut watermarks,
-            &times.slice(2, 2),
-            &origins[2..].iter().copied().collect(),
-        );
-        assert_eq!(watermarks, BTreeMap::from([(0, 9), (1, 3)]));
-        assert_eq!(source_watermark(&watermarks, 2, &none), Some(3));
-        assert_eq!(source_watermark(&watermarks, 3, &none), None);
-    }
-
-    /// As Flink, whose splits give up their output when they are read to their end.
-    #[test]
-    fn a_partition_that_is_read_to_its_end_holds_no_watermark_back() {
-        let watermarks = BTreeMap::from([(0, 9), (1, 3)]);
-        let after = |done: &[SplitId]| {
-            let done = done.iter().copied().collect();
-            source_watermark(&watermarks, 3, &done)
-        };
-        assert_eq!(after(&[]), None, "2 has something to read and no row yet");
-        assert_eq!(after(&[2]), Some(3), "2 was empty");
-        assert_eq!(after(&[1, 2]), Some(9), "1 had less than 0");
-        assert_eq!(after(&[0, 1, 2]), Some(9));
-        assert_eq!(after(&[0, 1]), None);
+    fn awaiting(splits: SplitId) -> SplitTimes {
+        SplitTimes::awaiting((0..splits).collect())
     }
 
     proptest! {
@@ -291,9 +211,11 @@ mod tests {
         fn marks_stand_where_the_least_of_the_partitions_rises(
             rows in proptest::collection::vec((0..3_u32, proptest::option::weighted(0.9, -3..40_i64)), 0..60),
             cut in 0..60_usize,
+            awaited in 1..=3_u32,
         ) {
             let splits: std::sync::Arc<[Split]> = (0..3).map(|partition| Split { topic: "t".into(), partition }).collect();
             let mut operator = watermark();
+            operator.go_on_from(awaiting(awaited), None);
             let mut marks = vec![None; rows.len()];
             let mut before = 0;
             let (first, second) = rows.split_at(cut.min(rows.len()));
@@ -308,7 +230,7 @@ mod tests {
                 }
                 before += part.len();
             }
-            prop_assert_eq!(marks, one_by_one(&rows, 3));
+            prop_assert_eq!(marks, one_by_one(&rows, awaited));
         }
     }
 }

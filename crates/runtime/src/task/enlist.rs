@@ -6,7 +6,8 @@
 
 use crate::chunk::{Split, SplitId};
 use crate::connector::{LATE, Staged};
-use crate::manifest::{Manifest, Pending, Place, SinkState, SplitRange, TableChain};
+use crate::manifest::{Joined, Manifest, Pending, Place, SinkState, SplitRange, TableChain};
+use crate::operator::SplitTimes;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -73,7 +74,7 @@ pub(super) fn pass(
     place: Option<Place>,
 ) {
     for split in splits {
-        manifest.reads(&split.topic, split.partition);
+        manifest.reads(&split.topic, split.partition, Joined::Later);
     }
     // Time alone can let rows be sealed, before anything was read.
     if !splits.is_empty() {
@@ -93,13 +94,16 @@ pub(super) fn position(splits: &[Split], topic: &str, partition: i32) -> Option<
     found.map(|split| split as SplitId)
 }
 
-/// The checkpoint's watermarks, by split.
-pub(super) fn watermarks(manifest: &Manifest, splits: &[Split]) -> BTreeMap<SplitId, i64> {
+/// How far event time had come in each split at the checkpoint, and which of them it waits for.
+pub(super) fn times(manifest: &Manifest, splits: &[Split]) -> SplitTimes {
     let known = manifest.splits.iter().filter_map(|state| {
         let split = position(splits, &state.topic, state.partition)?;
-        Some((split, state.watermark?))
+        Some((split, state))
     });
-    known.collect()
+    let awaited = known.clone().filter(|(_, state)| state.joined.is_awaited());
+    let times = SplitTimes::awaiting(awaited.map(|(split, _)| split).collect());
+    let by_split = known.filter_map(|(split, state)| Some((split, state.watermark?)));
+    times.at(by_split.collect())
 }
 
 /// Where the chains of a sink's side tables end, by topic and partition.

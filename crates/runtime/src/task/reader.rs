@@ -10,7 +10,7 @@ use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, PartitionStatus, panicked};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, SplitOffset};
-use crate::operator::{Processed, Upstream, source_watermark};
+use crate::operator::{Processed, SplitTimes, Upstream};
 use crate::origins::{Origin, Runs};
 use crate::queue::Queue;
 use std::borrow::Cow;
@@ -116,11 +116,9 @@ impl Reader {
             mut upstream,
         } = unread;
         let splits = source.splits();
-        let watermarks = enlist::watermarks(manifest, &splits);
-        let done = done(&*source, &splits);
-        let watermark = source_watermark(&watermarks, splits.len(), &done);
-        upstream.go_on_from(watermarks, manifest.marked);
-        upstream.done(done);
+        upstream.go_on_from(enlist::times(manifest, &splits), manifest.marked);
+        upstream.done(done(&*source, &splits));
+        let watermark = upstream.times().and_then(SplitTimes::watermark);
         let by_split = |sink: &Vec<SplitOffset>| {
             let ids = sink.iter().filter_map(|at| {
                 let id = enlist::position(&splits, &at.topic, at.partition)?;
@@ -208,12 +206,13 @@ impl Reader {
             rows.push(of_sink);
             ledgers.push(ledger);
         }
-        let done = done(&*self.source, &splits);
-        let watermarks = self.upstream.watermarks();
-        let watermark = source_watermark(&watermarks, splits.len(), &done);
-        let partitions = partitions(&splits, &watermarks, &done);
-        self.upstream.done(done);
-        self.watermark = self.watermark.max(watermark);
+        self.upstream.done(done(&*self.source, &splits));
+        let (mut partitions, mut watermarks) = (Vec::new(), BTreeMap::new());
+        if let Some(times) = self.upstream.times() {
+            self.watermark = self.watermark.max(times.watermark());
+            partitions = shown(&splits, times);
+            watermarks = times.by_split().clone();
+        }
         let watermark = self.watermark;
         self.status.update(|status| {
             status.records_in += rows_in + dead as u64;
@@ -376,20 +375,17 @@ impl AtSink {
     }
 }
 
-/// How far event time has come in each split, as it is shown; nothing where there is no event time.
-fn partitions(
-    splits: &[Split],
-    watermarks: &BTreeMap<SplitId, i64>,
-    done: &BTreeSet<SplitId>,
-) -> Vec<PartitionStatus> {
-    if watermarks.is_empty() {
+/// How far event time has come in each split, as it is shown; nothing before any of them has a row.
+fn shown(splits: &[Split], times: &SplitTimes) -> Vec<PartitionStatus> {
+    if times.by_split().is_empty() {
         return Vec::new();
     }
     let of_split = |(id, split): (SplitId, &Split)| PartitionStatus {
         topic: split.topic.clone(),
         partition: split.partition,
-        watermark: watermarks.get(&id).copied(),
-        done: done.contains(&id),
+        watermark: times.by_split().get(&id).copied(),
+        done: times.is_done(id),
+        counts: times.counts(id),
     };
     (0..).zip(splits).map(of_split).collect()
 }

@@ -85,8 +85,8 @@ struct Partition {
     /// `topic[partition]`
     name: String,
     watermark: Option<i64>,
-    /// A bounded read has all of it.
-    done: bool,
+    /// Event time waits for it.
+    counts: bool,
 }
 
 impl Partition {
@@ -95,15 +95,15 @@ impl Partition {
         let partitions = partitions.map(|it| Partition {
             name: format!("{}[{}]", text(&it["topic"]), it["partition"]),
             watermark: it["watermark"].as_i64(),
-            done: it["done"] == true,
+            counts: it["counts"] == true,
         });
         partitions.collect()
     }
 
     /// Nobody is further behind. A partition that has no watermark is behind all that have one.
     fn holds(&self, all: &[Partition]) -> bool {
-        let open = all.iter().filter(|it| !it.done);
-        !self.done && open.map(|it| it.watermark).min() == Some(self.watermark)
+        let open = all.iter().filter(|it| it.counts);
+        self.counts && open.map(|it| it.watermark).min() == Some(self.watermark)
     }
 }
 
@@ -124,12 +124,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// `partition: watermark in seconds`, `-` for none, `.` behind one that is done.
+    /// `partition: watermark in seconds`, `-` for none, `.` behind one that does not count.
     fn told(watermark: Option<i64>, partitions: &str) -> Vec<String> {
         let partitions = partitions.split(' ').enumerate().map(|(partition, at)| {
             let watermark = at.trim_end_matches('.').parse::<i64>().ok();
             json!({
-                "topic": "t", "partition": partition, "done": at.ends_with('.'),
+                "topic": "t", "partition": partition, "counts": !at.ends_with('.'),
                 "watermark": watermark.map(|at| at * 1000),
             })
         });
@@ -156,7 +156,7 @@ mod tests {
                 "  t[3] holds it back: it has no row with an event time yet",
             ]
         );
-        // What a bounded read is done with does not count, and what it never had a row of neither.
+        // What a bounded read is done with does not count, nor what appeared later and has no row yet.
         assert_eq!(
             told(Some(7), "3. 7 -. 9"),
             [

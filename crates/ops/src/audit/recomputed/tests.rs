@@ -1,5 +1,6 @@
 //! Windows of ten milliseconds that count: a log of event times, `-` for a tombstone, and a table of `start=count`.
 
+use super::super::MarkedRange;
 use super::super::tests::{Log, evidence, key, marked};
 use super::*;
 use arrow_array::types::Int32Type;
@@ -145,8 +146,12 @@ fn executable(log: &[&'static str]) -> Executable {
 }
 
 fn executable_of(graph: &JobGraph, log: &[&'static str]) -> Executable {
+    executable_over(graph, Log::of(log))
+}
+
+fn executable_over(graph: &JobGraph, log: Log) -> Executable {
     Executable {
-        source: Box::new(Timed(Log::of(log))),
+        source: Box::new(Timed(log)),
         flow: Flow::compile(graph).expect("a tree"),
         columns: vec!["n".into(), "window_start".into()],
     }
@@ -299,6 +304,41 @@ fn a_partition_that_may_have_come_later_is_told_beside_a_difference() {
             "Wrong rows=5 late=1 unverified=0 windows=2/0",
             "t[0]: the commits say that 0 records were late, the log gives 1",
             "t[1] is not in the table's first commit: if it was created while the pipeline ran, event time waited for it only from then on, and records that were late may not be late here",
+        ],
+    );
+}
+
+/// Partition 1 came when [10, 20) had fired: its first row was late, as no row of it was waited for.
+#[test]
+fn a_partition_that_appeared_later_is_waited_for_as_it_was_then() {
+    const LOG: [&str; 3] = ["1", "12", "25"];
+    let check = |awaited: Option<&[i32]>, expected: &[&str]| {
+        let split = |partition: &i32| ("t".to_string(), *partition);
+        let how = Recomputation {
+            late: BTreeMap::from([(key(), 0), (split(&1), 1)]),
+            awaited: awaited.map(|awaited| awaited.iter().map(split).collect()),
+            ..how()
+        };
+        check_evidence(&LOG, "0=1 10=1", &how, expected, |evidence| {
+            evidence.ranges.push(MarkedRange {
+                partition: 1,
+                ..marked(&(0..1, true))
+            });
+            evidence.log_starts.insert(split(&1), 0);
+            let log = || Log::of_all(&[&LOG, &["13"]]);
+            evidence.queries[0].make = Box::new(move || Ok(executable_over(&graph(), log())));
+        });
+    };
+    check(
+        Some(&[0]),
+        &["Right rows=3 late=1 unverified=0 windows=2/0"],
+    );
+    check(
+        None,
+        &[
+            "Wrong rows=4 late=0 unverified=0 windows=2/1",
+            "t[1]: the commits say that 1 records were late, the log gives 0",
+            "window window_start 1970-01-01T00:00:00.010: the table holds 1 rows, the log gives 0",
         ],
     );
 }

@@ -111,7 +111,7 @@ fn pipelines_of_format_1_go_on_under_the_names_of_their_tables() {
         let store = ManifestStore::open(world.storage.clone(), &key);
         let manifest = store.manifest().expect("it can be read").expect("it moved");
         assert_eq!(manifest.position()[0], at(3));
-        assert_eq!((manifest.format, manifest.ends()), (4, None));
+        assert_eq!((manifest.format, manifest.ends()), (5, None));
         assert_eq!(manifest.sinks[*table].chain.chain.len(), 1);
         let insert = &record.jobs[index].inserts[0];
         let plan = insert.plan_id(&record.sql, &record.settings);

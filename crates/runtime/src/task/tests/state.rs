@@ -1,7 +1,7 @@
 //! A job with state: windows of ten milliseconds are counted, and the process is gone at every step of a manifest's write.
 
 use super::*;
-use crate::operator::{Downstream, source_watermark};
+use crate::operator::{Downstream, SplitTimes};
 use crate::state::{OperatorState, StateError};
 use lw_graph::{
     AggregateCall, AggregateFunction, OperatorUid, Window, WindowProperty, WindowShape, Windowing,
@@ -55,13 +55,14 @@ pub(super) fn counted(graph: JobGraph) -> JobGraph {
 /// Row by row: `[start, count]` of each window, and the records that came too late.
 fn expected(records: &[&[i64]]) -> (Vec<String>, Vec<(usize, usize)>) {
     let (mut counts, mut late) = (BTreeMap::new(), Vec::new());
-    let (mut by_split, mut watermark) = (BTreeMap::new(), None);
+    let mut times = SplitTimes::awaiting((0..records.len() as u32).collect());
+    let mut watermark = None;
     let longest = records.iter().map(|records| records.len()).max();
     for offset in 0..longest.unwrap_or(0) {
         let done = (0..records.len()).filter(|split| records[*split].len() <= offset);
-        let done: BTreeSet<u32> = done.map(|split| split as u32).collect();
+        times.done(done.map(|split| split as u32).collect());
         for (split, records_of) in records.iter().enumerate() {
-            watermark = watermark.max(source_watermark(&by_split, records.len(), &done));
+            watermark = watermark.max(times.watermark());
             let Some(time) = records_of.get(offset) else {
                 continue;
             };
@@ -70,8 +71,7 @@ fn expected(records: &[&[i64]]) -> (Vec<String>, Vec<(usize, usize)>) {
                 true => late.push((split, offset)),
                 false => *counts.entry(start).or_insert(0) += 1,
             }
-            let known = by_split.entry(split as u32).or_insert(*time);
-            *known = (*known).max(*time);
+            times.raise(split as u32, *time);
         }
     }
     let rows = counts.into_iter();
@@ -170,6 +170,54 @@ fn a_kill_at_any_step_loses_and_doubles_no_row_of_a_window() {
         let (wrong, kills) = kills(sinks, files, Rules::OURS);
         assert_eq!(wrong, None);
         assert!(kills >= 10, "only {kills} places to be killed at");
+    }
+}
+
+/// Windows and late records of a job whose partition 1 appears while it runs; it is found `found` polls before its first row
+/// comes. With a restart behind each poll, or without.
+fn with_a_newcomer(found: usize, restarts: bool) -> (Vec<String>, u64) {
+    let mut world = World::new(&[&[1, 12, 25, 38]]);
+    world.counts = true;
+    let storage = world.storage().expect("it opens");
+    let begin = || {
+        let attempt = world.prepared(&storage, ReadsTo::Failure, "plan");
+        SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins")
+    };
+    let mut job = begin();
+    for polls in 0..5 {
+        if polls + found == 2 {
+            world.records.lock().push(Vec::new());
+        }
+        match polls {
+            2 => world.records.lock()[1].extend([13, 27, 50]),
+            4 => world.records.lock()[0].push(60),
+            _ => {}
+        }
+        job.poll(1).expect("it reads");
+        job.checkpoint().expect("it is written down");
+        if restarts {
+            drop(job);
+            job = begin();
+        }
+    }
+    let table = world.table.lock();
+    let files = table.iter().flat_map(|commit| &commit.files);
+    let rows = files.map(ToString::to_string).collect();
+    let late = table.iter().flat_map(|commit| &commit.ranges);
+    (rows, late.map(|range| range.late).sum())
+}
+
+/// Whoever reads the log again finds all partitions at once: what was late must be late again.
+#[test]
+fn when_a_new_partition_is_found_makes_no_difference() {
+    // [0, 10) and [10, 20) fire though partition 1 has no row, so that its 13 is late; from then on it holds the others back.
+    let rows = ["[0,1]", "[10,1]", "[20,2]", "[30,1]"].map(String::from);
+    let expected = (rows.to_vec(), 1);
+    for found in [0, 1, 2] {
+        for restarts in [false, true] {
+            let what = format!("found {found} polls before, restarts: {restarts}");
+            assert_eq!(with_a_newcomer(found, restarts), expected, "{what}");
+        }
     }
 }
 
