@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod operator;
 pub mod origins;
 pub mod pipelines;
+pub mod pool;
 mod queue;
 pub mod state;
 pub mod store;
