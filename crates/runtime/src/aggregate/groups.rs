@@ -4,7 +4,7 @@
 //! whose window has fired is dropped whole, keys and all. Open addressing over (part of the hash, group): a lookup touches one
 //! slot and one key.
 
-use super::key::{Keys, Of, hash_of};
+use super::key::{Keys, Of, hash_of, whole_bytes};
 use std::cmp::Ordering;
 
 #[derive(Debug)]
@@ -126,6 +126,18 @@ impl Groups {
         let group = group as usize;
         let from = group.checked_sub(1).map_or(0, |before| ends[before]);
         &bytes[from..ends[group]]
+    }
+
+    /// The key of a group as bytes that compare as keys do, whatever they are held as.
+    pub(crate) fn append_key(&self, group: u32, to: &mut Vec<u8>) {
+        match &self.stored {
+            Stored::Nothing => {}
+            Stored::Whole { values, null } => {
+                let value = (*null != Some(group)).then(|| values[group as usize]);
+                whole_bytes(value, to);
+            }
+            Stored::Bytes { .. } => to.extend_from_slice(self.bytes_of(group)),
+        }
     }
 
     /// In the order of their keys.

@@ -13,6 +13,7 @@
 //! Two keys are equal where their bytes are: NULL equals NULL, NaN equals NaN, 0.0 and −0.0 differ, as in a Flink row.
 
 use super::groups::{Groups, Stored};
+use crate::state::key_group;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float32Type, Float64Type};
 use arrow_array::{
@@ -77,6 +78,17 @@ impl Keys {
         };
         let from = row.checked_sub(1).map_or(0, |before| ends[before]);
         &bytes[from..ends[row]]
+    }
+}
+
+/// A number as its bytes are among those of keys.
+pub(super) fn whole_bytes(value: Option<i64>, to: &mut Vec<u8>) {
+    match value {
+        None => to.push(0),
+        Some(value) => {
+            to.push(1);
+            to.extend((value ^ i64::MIN).to_be_bytes());
+        }
     }
 }
 
@@ -157,6 +169,25 @@ impl KeyCodec {
                     of: Of::Bytes { ends, bytes },
                 }
             }
+        }
+    }
+
+    /// The group of the key space that each row's key is in.
+    pub(crate) fn key_groups(&self, keys: &Keys) -> Vec<u16> {
+        let rows = 0..keys.hashes.len();
+        match &keys.of {
+            Of::Nothing => vec![key_group(&[]); rows.len()],
+            Of::Whole { values, nulls } => {
+                let mut bytes = Vec::with_capacity(9);
+                let group = |row: usize| {
+                    let null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+                    bytes.clear();
+                    whole_bytes((!null).then(|| values[row]), &mut bytes);
+                    key_group(&bytes)
+                };
+                rows.map(group).collect()
+            }
+            Of::Bytes { .. } => rows.map(|row| key_group(keys.bytes_of(row))).collect(),
         }
     }
 

@@ -20,6 +20,7 @@ use super::expand::Expand;
 use super::filter::Filter;
 use super::late::LateRow;
 use super::project::Project;
+use super::sharded::{self, Parallelism};
 use super::split_times::SplitTimes;
 use super::watermark::Watermark;
 use super::{Failure, Late, Operator, OperatorError, Out};
@@ -133,7 +134,17 @@ impl Flow {
     /// # Errors
     /// [`FlowError`] when the graph is no tree or an expression has no kernel.
     pub fn compile(graph: &JobGraph) -> Result<Flow, FlowError> {
-        Flow::compile_with(graph, &stateful)
+        Flow::parallel(graph, &Parallelism::none())
+    }
+
+    /// As [`Flow::compile`]; several instances share the work of an operator with keys.
+    ///
+    /// # Errors
+    /// As [`Flow::compile`].
+    pub fn parallel(graph: &JobGraph, parallelism: &Parallelism) -> Result<Flow, FlowError> {
+        Flow::compile_with(graph, &|input, node| {
+            sharded::instances(input, node, parallelism, stateful)
+        })
     }
 
     pub(super) fn compile_with(graph: &JobGraph, make: Make<'_>) -> Result<Flow, FlowError> {

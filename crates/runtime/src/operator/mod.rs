@@ -10,8 +10,10 @@ mod expand;
 mod filter;
 mod flow;
 mod late;
+mod places;
 mod project;
 mod row_wise;
+pub(crate) mod sharded;
 mod split_times;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,8 @@ mod watermark;
 
 pub use flow::{AtSinks, Downstream, Flow, FlowError, Processed, Upstream};
 pub use late::{LateRow, late_records};
+pub(crate) use places::Places;
+pub use sharded::Parallelism;
 pub use split_times::SplitTimes;
 
 use crate::chunk::Chunk;
@@ -73,9 +77,19 @@ pub struct Out {
     pub(crate) chunks: Vec<Chunk>,
     failures: Vec<Failure>,
     pub(crate) late: Vec<Late>,
+    /// Where the rows of the chunks stand, if it is asked for.
+    pub(crate) places: Option<Places>,
 }
 
 impl Out {
+    /// For an operator that has only some of the keys: it tells of every row that it gives where it stands among those of others.
+    pub(crate) fn with_places() -> Out {
+        Out {
+            places: Some(Places::default()),
+            ..Out::default()
+        }
+    }
+
     /// Hands rows and marks on. Marks that came in go out again, behind what they let happen.
     pub fn emit(&mut self, chunk: Chunk) {
         self.chunks.push(chunk);

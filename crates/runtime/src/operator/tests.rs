@@ -383,7 +383,7 @@ impl super::Operator for Sums {
         let sum = Int32Array::from(vec![self.sum as i32]);
         let rows = RecordBatch::try_from_iter([("sum", Arc::new(sum) as _)]);
         to.watermark(self.watermark);
-        to.section("sum", 0..crate::state::GROUPS, rows.expect("one column"));
+        to.section("sum", rows.expect("one column"));
         Ok(())
     }
 

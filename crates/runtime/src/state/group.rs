@@ -1,5 +1,7 @@
 //! Which group of the key space a key is in. Frozen: it stands in every checkpoint with state.
 
+use std::ops::Range;
+
 /// The key space is cut into so many groups; a shard has some of them.
 pub const GROUPS: u16 = 128;
 
@@ -9,6 +11,24 @@ pub const HASH: &str = "murmur3-32";
 /// The group of a key, by its bytes as the operator encodes them.
 pub fn key_group(key: &[u8]) -> u16 {
     (murmur3(key) % u32::from(GROUPS)) as u16
+}
+
+/// The shard, of so many, that has a group.
+pub(crate) fn shard_of(group: u16, shards: usize) -> usize {
+    usize::from(group) * shards / usize::from(GROUPS)
+}
+
+/// The groups of a shard of so many.
+///
+/// # Panics
+/// When there are more shards than groups.
+pub(crate) fn groups_of(shard: usize, shards: usize) -> Range<u16> {
+    assert!(
+        shard < shards && shards <= usize::from(GROUPS),
+        "S1: a shard has groups"
+    );
+    let first = |shard: usize| (shard * usize::from(GROUPS)).div_ceil(shards) as u16;
+    first(shard)..first(shard + 1)
 }
 
 /// MurmurHash3, x86, 32 bits, seed 0.
@@ -53,6 +73,20 @@ mod tests {
             ("The quick brown fox jumps over the lazy dog", 0x2e4f_f723),
         ] {
             assert_eq!(murmur3(text.as_bytes()), hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn shards_share_the_groups_out() {
+        for shards in 1..=usize::from(GROUPS) {
+            let mut next = 0;
+            for shard in 0..shards {
+                let groups = groups_of(shard, shards);
+                assert_eq!(groups.start, next);
+                assert!(groups.clone().all(|group| shard_of(group, shards) == shard));
+                next = groups.end;
+            }
+            assert_eq!(next, GROUPS);
         }
     }
 

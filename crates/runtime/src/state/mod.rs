@@ -11,9 +11,10 @@ mod group;
 pub use encoded::{OperatorState, StateFile, StoredSection};
 pub(crate) use files::StateFiles;
 pub use group::{GROUPS, HASH, key_group};
+pub(crate) use group::{groups_of, shard_of};
 
 use crate::connector::{ConnectorError, ErrorKind};
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
 use lw_graph::OperatorUid;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -68,47 +69,77 @@ pub struct Section {
 }
 
 /// Where an operator writes its state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StateWriter {
+    /// The key groups that the operator has.
+    groups: Range<u16>,
     watermark: Option<i64>,
     sections: Vec<Section>,
 }
 
+impl Default for StateWriter {
+    /// Of an operator that has all keys.
+    fn default() -> StateWriter {
+        StateWriter::of(0..GROUPS)
+    }
+}
+
 impl StateWriter {
+    /// Of one of several instances of an operator, which has the keys of these groups.
+    ///
+    /// # Panics
+    /// When there are no such groups.
+    pub(crate) fn of(groups: Range<u16>) -> StateWriter {
+        assert!(
+            groups.start < groups.end && groups.end <= GROUPS,
+            "S1: a section is of key groups that there are, not {groups:?}"
+        );
+        StateWriter {
+            groups,
+            watermark: None,
+            sections: Vec::new(),
+        }
+    }
+
     /// How far event time has come at the operator: what is late from now on hangs on it.
     pub fn watermark(&mut self, millis: Option<i64>) {
         self.watermark = millis;
     }
 
     /// Adds a section. One of no rows says nothing and is left out.
-    ///
-    /// # Panics
-    /// When there are no such key groups.
-    pub fn section(&mut self, name: &str, groups: Range<u16>, rows: RecordBatch) {
-        assert!(
-            groups.start < groups.end && groups.end <= GROUPS,
-            "S1: a section is of key groups that there are, not {groups:?}"
-        );
+    pub fn section(&mut self, name: &str, rows: RecordBatch) {
         if rows.num_rows() > 0 {
             self.sections.push(Section {
                 name: name.to_string(),
-                groups,
+                groups: self.groups.clone(),
                 rows,
             });
         }
     }
 
+    /// What another instance of the operator has.
+    ///
+    /// # Panics
+    /// When event time has not come as far there.
+    pub(crate) fn add(&mut self, part: StateWriter) {
+        assert!(
+            self.sections.is_empty() || self.watermark == part.watermark,
+            "S2: all instances of an operator are told the same marks"
+        );
+        self.watermark = part.watermark;
+        self.sections.extend(part.sections);
+    }
+
     pub fn finish(self) -> StateReader {
-        StateReader {
-            watermark: self.watermark,
-            sections: self.sections,
-        }
+        StateReader::new(self.watermark, self.sections)
     }
 }
 
 /// What an operator goes on from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StateReader {
+    /// The key groups that the operator has; the sections may be of others as well.
+    groups: Range<u16>,
     watermark: Option<i64>,
     sections: Vec<Section>,
 }
@@ -116,9 +147,39 @@ pub struct StateReader {
 impl StateReader {
     pub fn new(watermark: Option<i64>, sections: Vec<Section>) -> StateReader {
         StateReader {
+            groups: 0..GROUPS,
             watermark,
             sections,
         }
+    }
+
+    /// The same for one of several instances of the operator, which has the keys of these groups.
+    pub(crate) fn within(&self, groups: Range<u16>) -> StateReader {
+        let sections = self.sections.iter();
+        let touches = |section: &&Section| {
+            section.groups.start < groups.end && groups.start < section.groups.end
+        };
+        StateReader {
+            sections: sections.filter(touches).cloned().collect(),
+            watermark: self.watermark,
+            groups,
+        }
+    }
+
+    /// Which rows of a section are the operator's, by the groups of their keys; `None` for all of them.
+    pub(crate) fn mine(
+        &self,
+        section: &Section,
+        groups: impl FnOnce() -> Result<Vec<u16>, StateError>,
+    ) -> Result<Option<BooleanArray>, StateError> {
+        let is_whole =
+            self.groups.start <= section.groups.start && section.groups.end <= self.groups.end;
+        if is_whole {
+            return Ok(None);
+        }
+        let groups = groups()?.into_iter();
+        let mine = groups.map(|group| Some(self.groups.contains(&group)));
+        Ok(Some(mine.collect()))
     }
 
     /// As [`StateWriter::watermark`] was told.

@@ -18,7 +18,7 @@ use crate::aggregate::groups::Groups;
 use crate::aggregate::key::{KeyCodec, Keys};
 use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::{Chunk, Mark, Split};
-use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
+use crate::operator::{FlowError, Late, Operator, OperatorError, Out, Places};
 use crate::state::{StateError, StateReader, StateWriter};
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
@@ -67,6 +67,14 @@ struct Pending {
     by_target: Vec<(Target, Vec<u32>)>,
     index: BTreeMap<Target, usize>,
     recent: usize,
+}
+
+/// What fired at a mark.
+struct Fired<'a> {
+    /// The output's columns, by window.
+    windows: Vec<Vec<ArrayRef>>,
+    mark: i64,
+    places: Option<&'a mut Places>,
 }
 
 impl Pending {
@@ -216,7 +224,11 @@ impl WindowAggregate {
 
     /// Everything fires that the watermark lets fire; says whether there was something.
     fn rise(&mut self, watermark: i64, out: &mut Out) -> Result<bool, OperatorError> {
-        let mut fired: Vec<Vec<ArrayRef>> = Vec::new();
+        let mut fired = Fired {
+            windows: Vec::new(),
+            mark: watermark,
+            places: out.places.as_mut(),
+        };
         while let Some((end, target)) = self.next_target()
             && self.windows.wall.fires(end) <= watermark
         {
@@ -225,6 +237,7 @@ impl WindowAggregate {
         }
         self.watermark = watermark;
         self.next = self.next_firing();
+        let fired = fired.windows;
         if !fired.is_empty() {
             out.emit(self.output.chunk(&fired, watermark, &self.splits)?);
         }
@@ -236,7 +249,7 @@ impl WindowAggregate {
         &mut self,
         end: i64,
         target: Target,
-        fired: &mut Vec<Vec<ArrayRef>>,
+        fired: &mut Fired<'_>,
     ) -> Result<(), OperatorError> {
         let grid = self.windows.grid().copied();
         let window = |start| Slice { end, start };
@@ -253,7 +266,7 @@ impl WindowAggregate {
                     (None, Some(slice)) => slice,
                     (None, None) => return Ok(()),
                 };
-                fired.push(self.results(&sum, window(start))?);
+                self.give(&sum, window(start), fired)?;
                 if end < grid.last_end(end) {
                     self.sums.insert(start, sum);
                 }
@@ -271,13 +284,13 @@ impl WindowAggregate {
                 let mut slices = self.slices.range(first..=last).rev();
                 let (alone, next) = (slices.next(), slices.next());
                 match (alone, next) {
-                    (Some((_, one)), None) => fired.push(self.results(one, window(start))?),
+                    (Some((_, one)), None) => self.give(one, window(start), fired)?,
                     (Some((_, one)), Some((_, next))) => {
                         let mut sum = Part::new(&self.codec, &self.calls);
                         for slice in [one, next].into_iter().chain(slices.map(|(_, part)| part)) {
                             sum.merge(slice, &self.codec);
                         }
-                        fired.push(self.results(&sum, window(start))?);
+                        self.give(&sum, window(start), fired)?;
                     }
                     (None, _) => {}
                 }
@@ -293,21 +306,28 @@ impl WindowAggregate {
                     .remove(&slice)
                     .expect("W1: a window that fires has rows");
                 let start = grid.map_or(slice.start, |grid| grid.start(end));
-                fired.push(self.results(&part, window(start))?);
+                self.give(&part, window(start), fired)?;
             }
             (_, Target::Sum(_)) => unreachable!("only CUMULATE has sums"),
         }
         Ok(())
     }
 
-    /// The output's columns for a window, in the order of the keys.
-    fn results(&self, part: &Part, window: Slice) -> Result<Vec<ArrayRef>, OperatorError> {
+    /// The output's rows for a window, in the order of the keys.
+    fn give(&self, part: &Part, window: Slice, fired: &mut Fired<'_>) -> Result<(), OperatorError> {
         let order = part.groups.sorted();
+        if let Some(places) = &mut fired.places {
+            let times = [window.end, window.start];
+            let groups = order.iter();
+            groups.for_each(|group| places.push(fired.mark, &times, &part.groups, *group));
+        }
         let keys = self.codec.decode(&part.groups, &order);
         let results = part.aggregates.finish(&order);
         let windows = vec![window; order.len()];
-        self.output
-            .columns(keys, results, &windows, &self.windows.wall)
+        let wall = &self.windows.wall;
+        let columns = self.output.columns(keys, results, &windows, wall)?;
+        fired.windows.push(columns);
+        Ok(())
     }
 
     fn kept(&self, window: Slice, part: &Part) -> Vec<ArrayRef> {
@@ -416,8 +436,10 @@ impl Operator for WindowAggregate {
         self.watermark = from.watermark().unwrap_or(i64::MIN);
         self.rows = kept::read_count(from)?;
         let new = || Part::new(&self.codec, &self.calls);
+        let keys: Vec<usize> = (2..).take(self.keys.len()).collect();
         for section in from.sections("slices") {
-            let all = Kept::read(&section.rows, self.keys.len(), &self.calls)?;
+            let rows = kept::mine(from, section, &self.codec, &keys)?;
+            let all = Kept::read(&rows, self.keys.len(), &self.calls)?;
             for (slice, kept) in all.by_window() {
                 let mut part = self.slices.remove(&slice).unwrap_or_else(new);
                 self.part_of(&kept, &mut part);
@@ -425,7 +447,8 @@ impl Operator for WindowAggregate {
             }
         }
         for section in from.sections("sums") {
-            let all = Kept::read(&section.rows, self.keys.len(), &self.calls)?;
+            let rows = kept::mine(from, section, &self.codec, &keys)?;
+            let all = Kept::read(&rows, self.keys.len(), &self.calls)?;
             for (sum, kept) in all.by_window() {
                 let mut part = self.sums.remove(&sum.start).unwrap_or_else(new);
                 self.part_of(&kept, &mut part);

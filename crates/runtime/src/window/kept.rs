@@ -9,11 +9,13 @@
 use super::output::joined;
 use super::place::Slice;
 use crate::aggregate::Calls;
-use crate::state::{GROUPS, StateError, StateReader, StateWriter};
+use crate::aggregate::key::KeyCodec;
+use crate::state::{Section, StateError, StateReader, StateWriter};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow_schema::{ArrowError, Field, Schema};
+use arrow_select::filter::filter_record_batch;
 use std::sync::Arc;
 
 /// Writes rows down, a part for each window or one for all.
@@ -23,7 +25,7 @@ pub(super) fn write(
     to: &mut StateWriter,
 ) -> Result<(), StateError> {
     if !parts.is_empty() {
-        to.section(name, 0..GROUPS, batch(parts).map_err(unwritable)?);
+        to.section(name, batch(parts).map_err(unwritable)?);
     }
     Ok(())
 }
@@ -110,11 +112,32 @@ impl Kept {
     }
 }
 
+/// Those of a section's rows whose keys the operator has. The keys stand in `columns` of them.
+///
+/// # Errors
+/// When there are no such columns.
+pub(super) fn mine(
+    from: &StateReader,
+    section: &Section,
+    codec: &KeyCodec,
+    columns: &[usize],
+) -> Result<RecordBatch, StateError> {
+    let rows = &section.rows;
+    let groups = || {
+        let keys = rows.project(columns).map_err(unwritable)?;
+        Ok(codec.key_groups(&codec.encode(keys.columns(), rows.num_rows())))
+    };
+    match from.mine(section, groups)? {
+        None => Ok(rows.clone()),
+        Some(mine) => filter_record_batch(rows, &mine).map_err(unwritable),
+    }
+}
+
 /// How many rows an operator has seen.
 pub(super) fn write_count(count: u64, to: &mut StateWriter) -> Result<(), StateError> {
     let count: ArrayRef = Arc::new(UInt64Array::from(vec![count]));
     let count = RecordBatch::try_from_iter([("count", count)]).map_err(unwritable)?;
-    to.section("rows", 0..GROUPS, count);
+    to.section("rows", count);
     Ok(())
 }
 

@@ -167,6 +167,7 @@ impl Over {
         };
         while let Some(time) = next(self).filter(|time| *time <= watermark) {
             self.wake(time, given);
+            given.tell_places(watermark, &self.groups, out);
             if given.frames.len() > MANY {
                 self.emit(std::mem::take(given), out)?;
             }
@@ -437,16 +438,18 @@ impl Operator for Over {
             Some(sums) => sums.state(&[]).iter().map(Vec::len).collect(),
             None => Vec::new(),
         };
+        let keys: Vec<usize> = (0..self.keys.len()).collect();
         for section in from.sections("keys") {
-            let groups = self.restore_keys(&section.rows)?;
-            let at = self.keys.len();
-            let (last, over) = (numbers(&section.rows, at)?, numbers(&section.rows, at + 1)?);
+            let rows = kept::mine(from, section, &self.codec, &keys)?;
+            let groups = self.restore_keys(&rows)?;
+            let at = keys.len();
+            let (last, over) = (numbers(&rows, at)?, numbers(&rows, at + 1)?);
             for (row, group) in groups.iter().enumerate() {
                 let key = &mut self.by_group[*group as usize];
                 key.last = last.is_valid(row).then(|| last.value(row));
                 key.over = over.is_valid(row).then(|| over.value(row));
             }
-            let mut rest = section.rows.columns()[at + 2..].iter().cloned();
+            let mut rest = rows.columns()[at + 2..].iter().cloned();
             if rest.len() != widths.iter().sum::<usize>() {
                 return Err(foreign());
             }
@@ -459,19 +462,22 @@ impl Operator for Over {
             }
         }
         for section in from.sections("looks") {
-            let groups = self.restore_keys(&section.rows)?;
-            let times = numbers(&section.rows, self.keys.len())?;
+            let rows = kept::mine(from, section, &self.codec, &keys)?;
+            let groups = self.restore_keys(&rows)?;
+            let times = numbers(&rows, keys.len())?;
             for (time, group) in times.values().iter().zip(groups) {
                 self.looks.entry(*time).or_default().push(group);
             }
         }
         for section in from.sections("waiting") {
-            for (time, group, at) in self.restore_rows(&section.rows)? {
+            let rows = kept::mine(from, section, &self.codec, &self.keys)?;
+            for (time, group, at) in self.restore_rows(&rows)? {
                 self.waiting.entry(time).or_default().push((group, at));
             }
         }
         for section in from.sections("frames") {
-            for (time, group, at) in self.restore_rows(&section.rows)? {
+            let rows = kept::mine(from, section, &self.codec, &self.keys)?;
+            for (time, group, at) in self.restore_rows(&rows)? {
                 let frame = &mut self.by_group[group as usize].frame;
                 frame.push_back(Kept { time, at, place: 0 });
             }

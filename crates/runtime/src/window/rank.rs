@@ -4,12 +4,13 @@
 //! comes behind the last place is forgotten at once. Of equal rows the one that came earlier is ranked first, unless it is the latest
 //! that is asked for. A window's rows are given by key, and then by rank.
 
+use super::kept;
 use super::place::{Slice, Windows};
 use crate::aggregate::groups::Groups;
 use crate::aggregate::key::{KeyCodec, Keys, places};
 use crate::chunk::{Chunk, Mark, Split};
 use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
-use crate::state::{GROUPS, StateError, StateReader, StateWriter};
+use crate::state::{StateError, StateReader, StateWriter};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
@@ -66,6 +67,13 @@ struct Best {
     pieces: Vec<RecordBatch>,
     /// How many of the rows in the pieces are among the best.
     live: usize,
+}
+
+/// Rows of a window, each with its rank and the group of its key.
+struct Ranked {
+    rows: RecordBatch,
+    ranks: Vec<i64>,
+    groups: Vec<u32>,
 }
 
 struct Row {
@@ -155,17 +163,23 @@ impl Best {
         interleave_record_batch(&pieces, wanted)
     }
 
-    /// The rows of these ranks by key and rank, and their ranks.
-    fn ranked(&self, first: usize, last: usize) -> Result<(RecordBatch, Vec<i64>), ArrowError> {
-        let (mut wanted, mut ranks) = (Vec::new(), Vec::new());
+    /// The rows of these ranks by key and rank.
+    fn ranked(&self, first: usize, last: usize) -> Result<Ranked, ArrowError> {
+        let (mut wanted, mut ranks, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         for group in self.groups.sorted() {
             let best = self.by_group[group as usize].iter().zip(1..).take(last);
             for (row, rank) in best.skip(first - 1) {
                 wanted.push((row.piece, row.row));
                 ranks.push(rank);
+                groups.push(group);
             }
         }
-        Ok((self.rows(&wanted)?, ranks))
+        let rows = self.rows(&wanted)?;
+        Ok(Ranked {
+            rows,
+            ranks,
+            groups,
+        })
     }
 
     fn size(&self) -> usize {
@@ -247,12 +261,18 @@ impl WindowRank {
     fn rise(&mut self, watermark: i64, out: &mut Out) -> Result<bool, OperatorError> {
         let mut fired = Vec::new();
         while self.next() <= watermark
-            && let Some((_, best)) = self.open.pop_first()
+            && let Some((slice, best)) = self.open.pop_first()
         {
-            let (rows, ranks) = best.ranked(self.ranks.first, self.ranks.last)?;
-            let mut columns = rows.columns().to_vec();
+            let ranked = best.ranked(self.ranks.first, self.ranks.last)?;
+            if let Some(places) = &mut out.places {
+                let times = [slice.end, slice.start];
+                for group in &ranked.groups {
+                    places.push(watermark, &times, &best.groups, *group);
+                }
+            }
+            let mut columns = ranked.rows.columns().to_vec();
             if self.numbered {
-                columns.push(Arc::new(Int64Array::from(ranks)));
+                columns.push(Arc::new(Int64Array::from(ranked.ranks)));
             }
             fired.push(RecordBatch::try_new(self.output.clone(), columns)?);
         }
@@ -332,7 +352,7 @@ impl Operator for WindowRank {
         to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
         let broken = |error: ArrowError| StateError::new(error.to_string());
         for (slice, best) in &self.open {
-            let (rows, _) = best.ranked(1, self.ranks.last).map_err(broken)?;
+            let rows = best.ranked(1, self.ranks.last).map_err(broken)?.rows;
             let time =
                 |time: i64| Arc::new(Int64Array::from_value(time, rows.num_rows())) as ArrayRef;
             let mut columns = vec![time(slice.end), time(slice.start)];
@@ -342,7 +362,7 @@ impl Operator for WindowRank {
             };
             let fields: Vec<Field> = columns.iter().enumerate().map(number).collect();
             let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
-            to.section("best", 0..GROUPS, rows.map_err(broken)?);
+            to.section("best", rows.map_err(broken)?);
         }
         Ok(())
     }
@@ -350,8 +370,10 @@ impl Operator for WindowRank {
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
         self.watermark = from.watermark().unwrap_or(i64::MIN);
         let foreign = || StateError::new("the state of a Top-N is not of this query");
+        let keys: Vec<usize> = self.keys.iter().map(|column| column + 2).collect();
         for section in from.sections("best") {
-            let columns = section.rows.columns();
+            let mine = kept::mine(from, section, &self.codec, &keys)?;
+            let columns = mine.columns();
             let times = |column: usize| columns.get(column)?.as_primitive_opt::<Int64Type>();
             let (ends, starts) = times(0).zip(times(1)).ok_or_else(foreign)?;
             let rows = RecordBatch::try_new(self.input.clone(), columns[2..].to_vec());

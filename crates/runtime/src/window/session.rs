@@ -229,6 +229,11 @@ impl SessionAggregate {
         self.watermark = watermark;
         if !due.is_empty() {
             let ended: Vec<Session> = due.iter().map(|slot| self.sessions.close(*slot)).collect();
+            if let Some(places) = &mut out.places {
+                for Session { key, window } in &ended {
+                    places.push(watermark, &[window.end], &self.sessions.keys, *key);
+                }
+            }
             let keys: Vec<u32> = ended.iter().map(|session| session.key).collect();
             let keys = self.codec.decode(&self.sessions.keys, &keys);
             let windows: Vec<Slice> = ended.iter().map(|session| session.window).collect();
@@ -377,9 +382,10 @@ impl Operator for SessionAggregate {
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
         self.watermark = from.watermark().unwrap_or(i64::MIN);
         self.rows = kept::read_count(from)?;
+        let keys: Vec<usize> = (2..).take(self.keys.len()).collect();
         for section in from.sections("sessions") {
-            let kept = Kept::read(&section.rows, self.keys.len(), &self.calls)?;
-            self.take_up(&kept);
+            let rows = kept::mine(from, section, &self.codec, &keys)?;
+            self.take_up(&Kept::read(&rows, self.keys.len(), &self.calls)?);
         }
         Ok(())
     }

@@ -7,8 +7,10 @@ use super::assign::WindowAssign;
 use super::rank::{Ranks, WindowRank};
 use super::session::SessionAggregate;
 use crate::chunk::{Chunk, Mark};
-use crate::operator::{Operator, Out};
+use crate::operator::sharded::{ShardKey, Sharded};
+use crate::operator::{Operator, Out, Parallelism};
 use crate::origins::{Origin, Runs};
+use crate::pool::Pool;
 use crate::state::StateWriter;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
@@ -45,6 +47,26 @@ fn output() -> Schema {
         Field::new("start", time()),
         Field::new("end", time()),
     ])
+}
+
+/// So many instances of an operator whose key is the second column.
+fn shared(
+    shards: usize,
+    (input, output): (&Schema, &Schema),
+    new: impl Fn() -> Box<dyn Operator>,
+) -> Box<dyn Operator> {
+    if shards == 1 {
+        return new();
+    }
+    let key = ShardKey::new(&[1], &arrow_schema(input)).expect("a key");
+    let parallelism = Parallelism::of(shards, Pool::none());
+    let instances = (0..shards).map(|_| new()).collect();
+    let output = arrow_schema(output);
+    Box::new(Sharded::new(instances, vec![key], output, &parallelism))
+}
+
+fn some_shards() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(proptest::sample::select(vec![1, 2, 7]), 1..4)
 }
 
 fn operator(windowing: &Windowing) -> Box<dyn Operator> {
@@ -157,9 +179,15 @@ impl Seen {
     }
 }
 
-/// Runs the operator over chunks that end at the cuts; after those that are `true` it goes on as another, from a snapshot.
-fn run(windowing: &Windowing, rows: &[Row], cuts: &[(usize, bool)]) -> Seen {
-    let (mut running, mut seen, mut from) = (operator(windowing), Seen::default(), 0);
+/// Runs the operator over chunks that end at the cuts; after those that are `true` it goes on as another, from a snapshot, in the next
+/// number of shards.
+fn run(windowing: &Windowing, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> Seen {
+    let mut shards = shards.iter().cycle();
+    let mut next = || {
+        let shards = *shards.next().expect("there is a number");
+        shared(shards, (&input(), &output()), || operator(windowing))
+    };
+    let (mut running, mut seen, mut from) = (next(), Seen::default(), 0);
     let mut cuts: Vec<(usize, bool)> = cuts
         .iter()
         .map(|(cut, again)| (*cut.min(&rows.len()), *again))
@@ -176,7 +204,7 @@ fn run(windowing: &Windowing, rows: &[Row], cuts: &[(usize, bool)]) -> Seen {
         if again {
             let mut writer = StateWriter::default();
             running.snapshot(&mut writer).expect("a state");
-            running = operator(windowing);
+            running = next();
             running.restore(&writer.finish()).expect("its own state");
         }
     }
@@ -290,8 +318,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn windows_are_what_they_say(shape in some_shape(), offset in -3..4_i64, rows in some_rows(), cuts in some_cuts()) {
-        let found = run(&assign(shape, offset), &rows, &cuts);
+    fn windows_are_what_they_say(shape in some_shape(), offset in -3..4_i64, rows in some_rows(), cuts in some_cuts(), shards in some_shards()) {
+        let found = run(&assign(shape, offset), &rows, &cuts, &shards);
         prop_assert_eq!(found, plainly(shape, offset, &rows));
     }
 }
@@ -342,8 +370,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn sessions_are_what_they_say(gap in 1..12_i64, rows in some_rows(), cuts in some_cuts()) {
-        let found = run(&assign(WindowShape::Session { gap }, 0), &rows, &cuts);
+    fn sessions_are_what_they_say(gap in 1..12_i64, rows in some_rows(), cuts in some_cuts(), shards in some_shards()) {
+        let found = run(&assign(WindowShape::Session { gap }, 0), &rows, &cuts, &shards);
         prop_assert_eq!(found, sessions_plainly(gap, &rows));
     }
 }
@@ -430,16 +458,23 @@ proptest! {
         (ascending, nulls_first) in any::<(bool, bool)>(),
         rows in some_rows(),
         cuts in some_cuts(),
+        shards in some_shards(),
     ) {
         let shape = WindowShape::Tumble { size };
         let latest = more == 0 && first == 1;
         let ranks = (first, first + more);
         // By key, the least or greatest time first; of equal times the earlier row.
         let order = [SortKey { column: 0, ascending, nulls_first }];
-        let new = || {
+        let one = || -> Box<dyn Operator> {
             let columns = (arrow_schema(&with_windows(false)), arrow_schema(&with_windows(true)));
             let windowing = Windowing::Attached { start: 3, end: 4, zone: None };
-            WindowRank::new(&windowing, (&[1], &order), Ranks::new(ranks.0, ranks.1, latest), true, columns).expect("attached windows")
+            let rank = WindowRank::new(&windowing, (&[1], &order), Ranks::new(ranks.0, ranks.1, latest), true, columns);
+            Box::new(rank.expect("attached windows"))
+        };
+        let mut shards = shards.iter().cycle();
+        let mut new = || {
+            let shards = *shards.next().expect("there is a number");
+            shared(shards, (&with_windows(false), &with_windows(true)), one)
         };
         let (mut running, mut from) = (new(), 0);
         let mut found: Vec<(i64, i64, i64, i64)> = Vec::new();

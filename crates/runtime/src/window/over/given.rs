@@ -1,9 +1,10 @@
 //! Rows whose time has come, and their results.
 
 use super::super::held::At;
+use crate::aggregate::groups::Groups;
 use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::Mark;
-use crate::operator::OperatorError;
+use crate::operator::{OperatorError, Out};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_cast::display::array_value_to_string;
 use arrow_schema::{ArrowError, SchemaRef};
@@ -27,6 +28,8 @@ pub(super) struct Given {
     /// Groups whose frames have places in the pool.
     pub(super) touched: Vec<u32>,
     pub(super) marks: Vec<Mark>,
+    /// How many rows' places were told.
+    placed: usize,
 }
 
 /// What a result is of: all rows of its frame, or where that has no bound, those that are new.
@@ -70,6 +73,18 @@ impl Given {
         self.frames.extend(frame);
         let frame = from..self.frames.len();
         self.results.push(Of { group, time, frame });
+    }
+
+    /// Rows that were given since are those of a mark.
+    pub(super) fn tell_places(&mut self, mark: i64, groups: &Groups, out: &mut Out) {
+        let Some(places) = &mut out.places else {
+            return;
+        };
+        for result in &self.of_rows[self.placed..] {
+            let of = &self.results[*result as usize];
+            places.push(mark, &[of.time], groups, of.group);
+        }
+        self.placed = self.of_rows.len();
     }
 
     /// Of marks between the same rows the last says it all.

@@ -1,13 +1,20 @@
 //! OVER against a row-by-row reading of what it says.
 
 use super::super::over::Over;
-use super::{Row, chunk, input, numbers, some_cuts, some_rows};
+use super::{Row, chunk, input, numbers, shared, some_cuts, some_rows, some_shards};
 use crate::operator::{Operator, Out};
 use crate::state::StateWriter;
 use lw_formats::arrow_schema;
 use lw_graph::{AggregateCall, AggregateFunction, Field, Frame, FrameUnit, Schema, TypeKind};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+
+fn columns() -> (Schema, Schema) {
+    let mut fields = input().fields;
+    let names = ["count", "sum", "first", "last"];
+    fields.extend(names.map(|name| Field::new(name, TypeKind::BigInt.nullable())));
+    (input(), Schema::new(fields))
+}
 
 fn operator(frame: Frame) -> Over {
     let functions = [
@@ -23,10 +30,8 @@ fn operator(frame: Frame) -> Over {
         filter: None,
         ty: TypeKind::BigInt.nullable(),
     });
-    let mut fields = input().fields;
-    let names = ["count", "sum", "first", "last"];
-    fields.extend(names.map(|name| Field::new(name, TypeKind::BigInt.nullable())));
-    let columns = (arrow_schema(&input()), arrow_schema(&Schema::new(fields)));
+    let (input, output) = columns();
+    let columns = (arrow_schema(&input), arrow_schema(&output));
     Over::new((&[1], 0), frame, &calls, columns).expect("aggregates of numbers")
 }
 
@@ -49,9 +54,15 @@ impl Seen {
     }
 }
 
-/// Over chunks that end at the cuts; after those that are `true` another goes on, from a snapshot.
-fn run(frame: Frame, rows: &[Row], cuts: &[(usize, bool)]) -> Seen {
-    let (mut running, mut seen, mut from) = (operator(frame), Seen::default(), 0);
+/// Over chunks that end at the cuts; after those that are `true` another goes on, from a snapshot, in the next number of shards.
+fn run(frame: Frame, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> Seen {
+    let mut shards = shards.iter().cycle();
+    let mut next = || {
+        let shards = *shards.next().expect("there is a number");
+        let (input, output) = columns();
+        shared(shards, (&input, &output), || Box::new(operator(frame)))
+    };
+    let (mut running, mut seen, mut from) = (next(), Seen::default(), 0);
     let cuts = cuts
         .iter()
         .map(|(cut, again)| (*cut.min(&rows.len()), *again));
@@ -66,7 +77,7 @@ fn run(frame: Frame, rows: &[Row], cuts: &[(usize, bool)]) -> Seen {
         if again {
             let mut writer = StateWriter::default();
             running.snapshot(&mut writer).expect("a state");
-            running = operator(frame);
+            running = next();
             running.restore(&writer.finish()).expect("its own state");
         }
     }
@@ -162,8 +173,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn over_is_what_it_says(frame in some_frame(), rows in some_rows(), cuts in some_cuts()) {
-        prop_assert_eq!(run(frame, &rows, &cuts), plainly(frame, &rows));
+    fn over_is_what_it_says(frame in some_frame(), rows in some_rows(), cuts in some_cuts(), shards in some_shards()) {
+        prop_assert_eq!(run(frame, &rows, &cuts, &shards), plainly(frame, &rows));
     }
 }
 
