@@ -24,6 +24,7 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
     pub(crate) data: Data,
     nulls: NullBufferBuilder,
+    rows: usize,
 }
 
 /// The values; the slot of a NULL holds zero.
@@ -145,17 +146,20 @@ impl Column {
             nullable: ty.nullable,
             data,
             nulls: NullBufferBuilder::new(0),
+            rows: 0,
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.nulls.len()
+        self.rows
     }
 
     /// Marks the value that was just put into `data` as a row of its own.
     #[inline]
     pub(crate) fn settle(&mut self) {
         self.nulls.append_non_null();
+        self.rows += 1;
     }
 
     #[inline]
@@ -174,6 +178,7 @@ impl Column {
             Data::Row(columns) => columns.iter_mut().for_each(Column::push_null),
         }
         self.nulls.append_null();
+        self.rows += 1;
     }
 
     #[inline]
@@ -218,11 +223,12 @@ impl Column {
             Data::Row(columns) => columns.iter_mut().for_each(|column| column.truncate(rows)),
         }
         self.nulls.truncate(rows);
+        self.rows = self.rows.min(rows);
     }
 
     /// Hands the rows over and starts anew.
     pub(crate) fn take(&mut self) -> ArrayRef {
-        let len = self.nulls.len();
+        let len = std::mem::take(&mut self.rows);
         let nulls = self.nulls.finish();
         match &mut self.data {
             Data::Boolean(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),

@@ -92,7 +92,7 @@ impl Json {
             ignored: 0,
             field: None,
         };
-        match reader.members(scanner, &self.members, &mut self.rows.columns) {
+        match reader.members(scanner, &mut self.members, &mut self.rows.columns) {
             Ok(()) => {
                 self.rows.commit();
                 Ok(reader.ignored)

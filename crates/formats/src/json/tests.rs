@@ -295,6 +295,79 @@ proptest! {
     }
 }
 
+/// What a record gives, or why it gives nothing.
+fn read(decoder: &mut dyn Decoder, record: &str) -> Result<String, String> {
+    match decoder.push(Some(record.as_bytes())) {
+        Ok(_) => Ok(show(&decoder.finish())),
+        Err(error) => Err(error.message),
+    }
+}
+
+/// A column of every kind that has a quick way in.
+fn quick_kinds() -> Schema {
+    let decimal = |precision, scale| TypeKind::Decimal { precision, scale };
+    columns(&[
+        ("i", TypeKind::Int),
+        ("l", TypeKind::BigInt),
+        ("d", TypeKind::Double),
+        ("c", decimal(10, 2)),
+        ("e", decimal(38, 30)),
+        ("t", TypeKind::Timestamp(3)),
+        ("z", TypeKind::TimestampLtz(0)),
+        ("s", TypeKind::string()),
+    ])
+}
+
+proptest! {
+    /// A number before a line's end, and text with something escaped, have no quick way.
+    #[test]
+    fn the_quick_way_reads_what_the_long_one_reads(
+        number in prop_oneof![
+            "-?[0-9]{1,3}([.][0-9]{0,4})?(e[0-9])?",
+            "-?(0|[1-9][0-9]{0,20})([.][0-9]{1,20})?",
+            "-?0{1,2}([.]0{0,3})?",
+            any::<i64>().prop_map(|number| number.to_string()),
+            any::<f64>().prop_filter("a number", |number| number.is_finite()).prop_map(|number| number.to_string()),
+        ],
+        time in "20[0-9]{2}-(0[1-9]|1[0-3])-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.][0-9]{0,7})?Z?",
+        iso in any::<bool>(),
+        ignore in any::<bool>(),
+    ) {
+        let (mut quick, mut long) = (open(&quick_kinds(), ignore, iso), open(&quick_kinds(), ignore, iso));
+        for column in ["i", "l", "d", "c", "e", "t", "z", "s"] {
+            for (plain, other) in [
+                (format!(r#"{{"{column}":{number}}}"#), format!("{{\"{column}\":{number}\n}}")),
+                (format!(r#"{{"{column}":"{time}"}}"#), format!(r#"{{"{column}":"\u0032{}"}}"#, &time[1..])),
+            ] {
+                let place = |error: String| error.split(", at byte").next().map(str::to_owned);
+                let (read, expected) = (read(&mut *quick, &plain), read(&mut *long, &other));
+                prop_assert_eq!(read.map_err(place), expected.map_err(place), "{}", plain);
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_keys_so_far_changes_nothing(
+        records in proptest::collection::vec(
+            proptest::collection::vec((prop_oneof!["[a-f]", "[a-z]{14,18}", "a{16}[xy]", Just("b\\u0063".to_string())], 0..9), 0..7),
+            0..40,
+        ),
+        spaced in any::<bool>(),
+    ) {
+        let schema = columns(&[("a", TypeKind::Int), ("b", TypeKind::Int), ("bc", TypeKind::Int), ("d", TypeKind::Int), ("aaaaaaaaaaaaaaaax", TypeKind::Int)]);
+        let mut all = open(&schema, false, false);
+        let records = records.iter().map(|members| {
+            let blank = if spaced { " " } else { "" };
+            let members: Vec<String> = members.iter().map(|(key, value)| format!(r#""{key}"{blank}:{value}"#)).collect();
+            format!("{{{}}}", members.join(","))
+        });
+        for record in records {
+            let mut one = open(&schema, false, false);
+            prop_assert_eq!(read(&mut *all, &record), read(&mut *one, &record), "{}", record);
+        }
+    }
+}
+
 /// Captured from Apache Flink 2.3.0: beside a field that is wrong the others are kept. (Ours differs in one row: of a bad element
 /// Flink's parser reads on inside it, `[NULL, NULL, 1, NULL, 4]`.)
 #[test]

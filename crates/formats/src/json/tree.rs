@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 1000;
 impl<'a> Json<'a> {
     /// Reads one value, and whether text stands behind it; `None` for what is no JSON.
     pub fn parse(text: &'a str) -> Option<(Json<'a>, bool)> {
-        let mut scanner = Scanner::new(text.as_bytes());
+        let mut scanner = Scanner::of_text(text);
         let value = read(&mut scanner, MAX_DEPTH)?;
         let more = scanner.peek().is_some();
         Some((value, more))

@@ -199,6 +199,64 @@ pub fn parse_timestamp(text: &[u8], precision: u8) -> Option<i64> {
 /// Reads `2026-01-01 00:00:00.5`, or with `T` by ISO-8601, which is stricter about days but does without seconds, as microseconds
 /// since 1970, cut to `precision` digits: a TIMESTAMP of Flink's text formats.
 pub(crate) fn local_time(text: &[u8], iso: bool, precision: u8) -> Option<i64> {
+    let between = if iso { b'T' } else { b' ' };
+    plain(text, between, precision).or_else(|| any_local_time(text, iso, precision))
+}
+
+/// The spelling that nearly all have: each part with all its digits, seconds too, each in its range. For any other it is `None`, and
+/// whether that is a time is [`any_local_time`]'s to say.
+fn plain(text: &[u8], between: u8, precision: u8) -> Option<i64> {
+    let (head, fraction) = text.split_first_chunk::<19>()?;
+    let mut bad =
+        head[4] ^ b'-' | head[7] ^ b'-' | head[10] ^ between | head[13] ^ b':' | head[16] ^ b':';
+    let mut two = |at: usize| {
+        let (tens, ones) = (head[at].wrapping_sub(b'0'), head[at + 1].wrapping_sub(b'0'));
+        bad |= u8::from(tens > 9) | u8::from(ones > 9);
+        u32::from(tens) * 10 + u32::from(ones)
+    };
+    let (century, year, month, day) = (two(0), two(2), two(5), two(8));
+    let (hour, minute, second) = (two(11), two(14), two(17));
+    let in_range = bad == 0
+        && (1..=12).contains(&month)
+        && (1..=28).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    if !in_range {
+        return None;
+    }
+    let year = i64::from(century * 100 + year);
+    let days = calendar::days_from_civil(year, month, day);
+    let seconds = days * 86_400 + i64::from((hour * 60 + minute) * 60 + second);
+    let micros = micros_of(fraction)?;
+    let step = STEPS[usize::from(precision.min(6))];
+    Some(seconds * MICROS_PER_SECOND + i64::from(micros - micros % step))
+}
+
+/// Microseconds of a second of a fraction as it is written: the point and up to nine digits, or nothing.
+fn micros_of(fraction: &[u8]) -> Option<u32> {
+    let digits = match fraction {
+        [] => return Some(0),
+        [b'.', digits @ ..] if digits.len() <= 9 => digits,
+        _ => return None,
+    };
+    let (mut number, mut beyond) = (0, false);
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        beyond |= digit > 9;
+        number = number * 10 + u32::from(digit);
+    }
+    match digits.len() {
+        _ if beyond => None,
+        few @ ..=6 => Some(number * STEPS[few]),
+        many => Some(number / 10_u32.pow(many as u32 - 6)),
+    }
+}
+
+/// Microseconds of the last digit, by how many digits there are.
+const STEPS: [u32; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
+fn any_local_time(text: &[u8], iso: bool, precision: u8) -> Option<i64> {
     let resolve = if iso { Resolve::Strict } else { Resolve::Smart };
     let mut digits = Digits { rest: text };
     let days = date(&mut digits, Width::Two, resolve)?;
@@ -224,7 +282,7 @@ pub(crate) fn instant(text: &[u8], iso: bool, precision: u8) -> Option<i64> {
 
 /// Cuts microseconds to `precision` digits of a second, towards the past.
 pub fn cut(micros: i64, precision: u8) -> i64 {
-    let step = 10_i64.pow(u32::from(6_u8.saturating_sub(precision)));
+    let step = i64::from(STEPS[usize::from(precision.min(6))]);
     micros.saturating_sub(micros.rem_euclid(step))
 }
 
@@ -255,4 +313,36 @@ pub fn write_timestamp(micros: i64, precision: u8, out: &mut String) {
     );
     out.push(' ');
     write_time(micros.rem_euclid(MICROS_PER_DAY), precision, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_usual_spelling_of_a_time_says_what_any_does(
+            parts in (0..10_001_u32, 0..14_u32, 0..33_u32, 0..26_u32, 0..62_u32, 0..62_u32),
+            fraction in "([.][0-9]{0,10}|Z|[.]5Z|)",
+            damaged in proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+            iso in any::<bool>(),
+            precision in 0..7_u8,
+        ) {
+            let (year, month, day, hour, minute, second) = parts;
+            let between = if iso { 'T' } else { ' ' };
+            let text = format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}{fraction}");
+            let mut text = text.into_bytes();
+            if let Some((at, byte)) = damaged {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let any = any_local_time(&text, iso, precision);
+            prop_assert_eq!(local_time(&text, iso, precision), any);
+            let usual = damaged.is_none() && (1..=12).contains(&month) && (1..=28).contains(&day) && hour < 24 && minute < 60 && second < 60;
+            if usual && year < 10_000 && fraction.len() < 2 + 9 && !fraction.ends_with('Z') {
+                prop_assert_eq!(plain(&text, between as u8, precision), any, "and it needs no second look");
+            }
+        }
+    }
 }

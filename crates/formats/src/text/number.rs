@@ -115,11 +115,21 @@ pub(crate) enum Whole {
 
 /// Reads digits with a sign before them or none, as `Long.parseLong` does; digits of other scripts are none.
 pub(crate) fn integer(text: &str) -> Result<i64, Whole> {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (negative, digits) = sign(text.as_bytes());
+    let (mut number, mut digit_beyond) = (0_i64, digits.is_empty());
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        digit_beyond |= digit > 9;
+        number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
+    }
+    if digit_beyond {
         return Err(Whole::NotWhole);
     }
-    text.parse().map_err(|_| Whole::TooLarge)
+    match digits.len() {
+        // They cannot have wrapped.
+        ..=18 => Ok(if negative { -number } else { number }),
+        _ => text.parse().map_err(|_| Whole::TooLarge),
+    }
 }
 
 /// Reads a number as `Double.parseDouble` does: blanks around it, a final `d` or `f`, `NaN` and `Infinity` are fine, and so is
@@ -306,6 +316,19 @@ pub fn write_decimal(unscaled: i128, scale: u8, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whole_numbers_are_those_that_rust_parses(text in "[+-]?[0-9]{0,21}[x.]?", near in -3..3_i128) {
+            for text in [text, (i128::from(i64::MAX) + near).to_string(), (i128::from(i64::MIN) + near).to_string()] {
+                let digits = text.strip_prefix(['+', '-']).unwrap_or(&text);
+                let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+                let parsed = text.parse().map_err(|_| if whole { Whole::TooLarge } else { Whole::NotWhole });
+                prop_assert_eq!(integer(&text), parsed, "{}", text);
+            }
+        }
+    }
 
     /// Captured from Apache Flink 2.3.0: `TRY_CAST(text AS DOUBLE)`, `… AS FLOAT`.
     #[test]
