@@ -20,7 +20,8 @@
 //! rewound, or come over from another job, without a row more or less in the others.
 //!
 //! Layout: JSON, field names as below, `format` = 5; a newer number is refused, and so is a field that is not known here. Format 4
-//! did not say when a partition joined; format 3 had no state and no mark; formats 1 and 2 ([`before`]) had one sink each. All are read.
+//! had each section of a state as a whole, and did not say when a partition joined; format 3 had no state and no mark; formats 1 and 2
+//! ([`before`]) had one sink each. All are read.
 
 mod before;
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use crate::manifest::{Manifest, SplitOffset, SplitRange, Unreadable};
 use crate::pipelines::Disarray;
-use crate::state::StateFiles;
+use crate::state::{Leftovers, StateFiles};
 use bytes::Bytes;
 use lw_storage::{CommitError, Expect, Hold, Op, Storage, Table};
 use thiserror::Error;
@@ -99,7 +99,7 @@ impl ManifestStore {
     /// As [`ManifestStore::save`].
     pub fn remove(&mut self) -> Result<(), StoreError> {
         self.put(None)?;
-        self.files().keep(std::iter::empty());
+        Leftovers::of(&self.files()).keep(std::iter::empty());
         release(&self.storage, &self.key);
         Ok(())
     }

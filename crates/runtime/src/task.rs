@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! source task: poll → decode → operators ─queue─► driver: state, write … seal → manifest ─order─► committer: commit
-//!                                                   ▲   └─► manifest → group offsets            │
+//!                                                   ▲   │   ▲ └─► manifest → group offsets      │
+//!                                                   │   └─order─► state writer: encode, store   │
 //!                                                   └───────────────── word ────────────────────┘
 //! ```
 //!
 //! When what happens is the coordinator's ([`coordinator`]), and it is pure; the driver carries it out; the threads are here
-//! and in [`reader`] and [`committing`]. [`stepped::SteppedJob`] runs the same source task, driver and committer in one thread.
+//! and in [`reader`] and [`worker`]. [`stepped::SteppedJob`] runs the same source task, driver and committer in one thread.
 //!
 //! The order on the right is the exactly-once protocol of DESIGN §5.5: files are durable before the manifest names them,
 //! the manifest is durable before a catalog hears of them, and nothing is forgotten before the table confirmed it. A crash
@@ -18,16 +19,17 @@
 //! memory only, and a restart reads them again from the log. (Sealing each second would leave ten small files where one
 //! does.)
 
-mod committing;
 mod coordinator;
 mod driver;
 mod enlist;
+mod keeping;
 mod late;
 mod reader;
 pub(crate) mod rules;
 pub(crate) mod stepped;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use crate::chunk::{Chunk, DeadLetter};
 use crate::connector::{Committer, ConnectorError, Pause, Sink, Source};
@@ -37,9 +39,9 @@ use crate::operator::{Flow, Upstream};
 use crate::queue::{Queue, Wanted};
 use crate::state::StateFiles;
 use crate::store::ManifestStore;
-use committing::Committing;
 use coordinator::{Account, Coordinator, End, Input, Insert};
 use driver::{Answer, Driver, Order};
+use keeping::{KeepOrder, Keeper, Kept};
 use late::LateRecords;
 use lw_stdx::clock::Clock;
 use reader::Reading;
@@ -47,6 +49,7 @@ use rules::Rules;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+use worker::Worker;
 
 /// How an attempt ended without an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,7 @@ enum Message {
     End { finished: bool },
     Failed(ConnectorError),
     Committed(Answer),
+    Kept(Kept),
 }
 
 /// What one poll became.
@@ -132,7 +136,7 @@ impl Attempt {
     fn parts(
         self,
         rules: Rules,
-        order: impl FnOnce(Committers) -> Result<Box<dyn FnMut(Order)>, ConnectorError>,
+        orders: impl FnOnce(Committers, StateFiles) -> Result<Orders, ConnectorError>,
     ) -> Result<(Driver, Unread), ConnectorError> {
         let (mut sinks, mut committers, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
         let Flow {
@@ -140,9 +144,11 @@ impl Attempt {
             mut downstream,
         } = self.flow;
         let mut files = self.files;
-        files.keep(self.manifest.states());
+        files.limits = rules.state;
+        let mut keeper = Keeper::new(files, self.manifest.generation);
+        keeper.keep(self.manifest.states());
         if let Some(state) = &self.manifest.state {
-            downstream.restore(&files.load(&state.operators)?)?;
+            downstream.restore(&state.operators, &keeper.files)?;
         }
         let outlets = downstream.outlet_of_sinks();
         for (sink, mut output) in self.outputs.into_iter().enumerate() {
@@ -167,11 +173,12 @@ impl Attempt {
             status: self.status,
             clock: self.clock,
             downstream,
-            files,
+            orders: orders(committers, keeper.files.clone())?,
+            keeper,
+            sealing: None,
             late: LateRecords::new(self.letters),
             new_id: self.new_id,
             publish: self.publish,
-            order: order(committers)?,
         };
         let unread = Unread {
             source: self.source,
@@ -184,9 +191,18 @@ impl Attempt {
     pub(crate) fn run(self, control: &Arc<Control>) -> Result<Ended, ConnectorError> {
         let queue = Arc::new(Queue::new(QUEUE_BYTES));
         let (clock, answers) = (self.clock.clone(), queue.clone());
-        let (mut driver, unread) = self.parts(Rules::OURS, |committers| {
-            let committing = Committing::start(committers, clock, answers)?;
-            Ok(Box::new(move |order| committing.order(order)))
+        let has_state = !self.flow.downstream.is_empty();
+        let (mut driver, unread) = self.parts(Rules::OURS, |mut committers, files| {
+            let commit =
+                move |order: Order| Message::Committed(order.carry_out(&mut committers, &*clock));
+            let committer = Worker::start("committer", answers.clone(), commit)?;
+            Ok(Orders {
+                commit: Box::new(move |order| committer.order(order)),
+                keep: match has_state {
+                    true => keep_by_threads(&answers, &files)?,
+                    false => Box::new(|_| unreachable!("there is no state to keep")),
+                },
+            })
         })?;
         let mut unread = Some(unread);
         let mut _reading = None;
@@ -211,6 +227,29 @@ impl Attempt {
     }
 }
 
+/// Who takes what the driver orders.
+struct Orders {
+    commit: Box<dyn FnMut(Order)>,
+    keep: Box<dyn FnMut(KeepOrder)>,
+}
+
+/// A fold may take long; no checkpoint waits for it.
+fn keep_by_threads(
+    driver: &Arc<Queue<Message>>,
+    files: &StateFiles,
+) -> Result<Box<dyn FnMut(KeepOrder)>, ConnectorError> {
+    let start = |name| {
+        let files = files.clone();
+        let carry_out = move |order: KeepOrder| Message::Kept(order.carry_out(&files));
+        Worker::start(name, driver.clone(), carry_out)
+    };
+    let (writer, folder) = (start("state writer")?, start("state folder")?);
+    Ok(Box::new(move |order| match order {
+        KeepOrder::Write(_) => writer.order(order),
+        KeepOrder::Fold(_) => folder.order(order),
+    }))
+}
+
 /// What reads, before it is positioned.
 struct Unread {
     source: Box<dyn Source>,
@@ -230,12 +269,19 @@ impl Driver {
             false => Wanted::Word,
         };
         match queue.pop(wanted, wait) {
-            Some(Message::Rows(rows)) => self.take(rows),
-            Some(Message::Committed(answer)) => self.answered(answer),
-            Some(Message::End { finished: true }) => self.finish(),
-            Some(Message::End { finished: false }) => self.handle(Input::Ended(End::Stopped)),
-            Some(Message::Failed(error)) => self.handle(Input::Ended(End::Failed(error))),
+            Some(message) => self.heard(message),
             None => self.handle(Input::Tick),
+        }
+    }
+
+    fn heard(&mut self, message: Message) -> Result<Option<Ended>, ConnectorError> {
+        match message {
+            Message::Rows(rows) => self.take(rows),
+            Message::Committed(answer) => self.answered(answer),
+            Message::Kept(kept) => self.kept(kept),
+            Message::End { finished: true } => self.finish(),
+            Message::End { finished: false } => self.handle(Input::Ended(End::Stopped)),
+            Message::Failed(error) => self.handle(Input::Ended(End::Failed(error))),
         }
     }
 }

@@ -83,6 +83,24 @@ impl Groups {
         }
     }
 
+    /// Whether a row's key is here.
+    pub(crate) fn has(&self, keys: &Keys, row: usize) -> bool {
+        let hash = keys.hashes[row];
+        let is = |group: u32| match (&self.stored, &keys.of) {
+            (Stored::Nothing, Of::Nothing) => true,
+            (Stored::Whole { values, null }, Of::Whole { values: of, nulls }) => {
+                let is_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+                is_null == (*null == Some(group)) && (is_null || values[group as usize] == of[row])
+            }
+            (Stored::Bytes { .. }, Of::Bytes { .. }) => self.bytes_of(group) == keys.bytes_of(row),
+            _ => unreachable!("a table holds keys of one kind"),
+        };
+        match self.stored {
+            Stored::Nothing => !self.hashes.is_empty(),
+            _ => look(&self.slots, hash, is).is_some(),
+        }
+    }
+
     fn whole(&mut self, hash: u64, key: Option<i64>) -> u32 {
         let Stored::Whole { values, null } = &mut self.stored else {
             unreachable!("a table holds keys of one kind");
@@ -172,6 +190,19 @@ impl Groups {
         };
         keys + self.hashes.len() * 8 + self.slots.len() * size_of::<Slot>()
     }
+}
+
+/// The group for which `is` says yes, of those with this hash.
+fn look(slots: &[Slot], hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+    let (tag, mask) = ((hash >> 32) as u32, slots.len() - 1);
+    let mut at = hash as usize & mask;
+    while slots[at].group != FREE {
+        if slots[at].tag == tag && is(slots[at].group) {
+            return Some(slots[at].group);
+        }
+        at = (at + 1) & mask;
+    }
+    None
 }
 
 /// The group for which `is` says yes, or a new one with this hash.

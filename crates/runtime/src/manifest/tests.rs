@@ -104,7 +104,7 @@ fn with_state(sinks: &[(&str, i64)]) -> Manifest {
     let mut manifest = standing(sinks);
     let operator = OperatorState {
         watermark: Some(7),
-        sections: Vec::new(),
+        ..OperatorState::default()
     };
     manifest.state = Some(State::new(
         vec![at("in", 0, 30)],

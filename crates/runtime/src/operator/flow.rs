@@ -27,7 +27,7 @@ use super::{Failure, Late, Operator, OperatorError, Out};
 use crate::chunk::{Chunk, Split, SplitId, kept};
 use crate::kernel::Evaluator;
 use crate::origins::{Origin, Runs};
-use crate::state::{OperatorState, StateError, StateWriter};
+use crate::state::{Frozen, Limits, OperatorState, StateError, StateFiles, StateWriter};
 use crate::window;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -536,29 +536,44 @@ impl Downstream {
         Ok(())
     }
 
-    /// What its operators have of the rows so far, by the names of their states.
+    /// What its operators have of the rows so far, by the names of their states. Of one that stands in `before`, and can go on from
+    /// there, what changed since; operators of little memory are written as a whole.
     ///
     /// # Errors
     /// When a state cannot be written.
-    pub fn snapshot(&mut self) -> Result<BTreeMap<OperatorUid, OperatorState>, StateError> {
-        let mut states = BTreeMap::new();
+    pub(crate) fn freeze(
+        &mut self,
+        before: Option<&BTreeMap<OperatorUid, OperatorState>>,
+        limits: &Limits,
+    ) -> Result<Frozen, StateError> {
+        let mut frozen = Frozen::new();
         for step in &mut self.steps {
-            if let Some(uid) = step.uid {
-                let mut to = StateWriter::default();
-                step.operator.snapshot(&mut to)?;
-                states.insert(uid, OperatorState::encode(&to.finish())?);
-            }
+            let Some(uid) = step.uid else { continue };
+            let memory = step.operator.state_bytes();
+            let before = before.and_then(|before| before.get(&uid));
+            let goes_on = |before: &OperatorState| {
+                limits.wants_changes(memory, before.bytes())
+                    && before.goes_on(&step.operator.groups())
+            };
+            let mut to = match before.is_some_and(goes_on) {
+                true => StateWriter::default().asking_for_changes(),
+                false => StateWriter::default(),
+            };
+            step.operator.snapshot(&mut to)?;
+            to.memory(memory);
+            frozen.insert(uid, to);
         }
-        Ok(states)
+        Ok(frozen)
     }
 
     /// Goes on from states; an operator without one begins anew.
     ///
     /// # Errors
     /// When one cannot be understood, or is of an operator that is not here: it would be lost with the next checkpoint.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         states: &BTreeMap<OperatorUid, OperatorState>,
+        from: &StateFiles,
     ) -> Result<(), StateError> {
         let known: BTreeSet<OperatorUid> = self.steps.iter().filter_map(|step| step.uid).collect();
         if let Some(uid) = states.keys().find(|uid| !known.contains(uid)) {
@@ -566,7 +581,7 @@ impl Downstream {
         }
         for step in &mut self.steps {
             if let Some(state) = step.uid.and_then(|uid| states.get(&uid)) {
-                step.operator.restore(&state.decode()?)?;
+                step.operator.restore(&state.read(from)?)?;
             }
         }
         Ok(())

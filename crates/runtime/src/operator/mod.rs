@@ -28,8 +28,9 @@ pub use split_times::SplitTimes;
 use crate::chunk::Chunk;
 use crate::connector::{ConnectorError, ErrorKind};
 use crate::origins::Origin;
-use crate::state::{StateError, StateReader, StateWriter};
+use crate::state::{GROUPS, StateError, StateReader, StateWriter};
 use arrow_schema::ArrowError;
+use std::ops::Range;
 use thiserror::Error;
 
 /// A step of a job.
@@ -49,7 +50,12 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Writes down what it has of the rows so far. Without state: nothing.
+    /// The key groups that its sections are of.
+    fn groups(&self) -> Vec<Range<u16>> {
+        vec![0..GROUPS]
+    }
+
+    /// Writes down what it has of the rows so far, or what changed since it wrote last or was restored. Without state: nothing.
     ///
     /// # Errors
     /// When the state cannot be written.

@@ -23,6 +23,7 @@ use arrow_select::take::take_record_batch;
 use lw_formats::arrow_schema;
 use lw_graph::{Node, Operator as Op, Schema};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How an operator with keys is worked on.
@@ -311,9 +312,15 @@ impl Operator for Sharded {
         self.gather(given, &none, &splits.unwrap_or_default(), out)
     }
 
+    fn groups(&self) -> Vec<Range<u16>> {
+        let count = self.shards.len();
+        (0..count).map(|shard| groups_of(shard, count)).collect()
+    }
+
     fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
         let count = self.shards.len();
-        let writers = (0..count).map(|shard| StateWriter::of(groups_of(shard, count)));
+        let writers = (0..count).map(|shard| to.part(groups_of(shard, count)));
+        let writers: Vec<StateWriter> = writers.collect();
         let pool = self.pool.clone();
         let written = self.each(&pool, writers, |shard, mut to| {
             shard.snapshot(&mut to).map(|()| to)

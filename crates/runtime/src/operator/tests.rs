@@ -3,6 +3,7 @@
 use super::*;
 use crate::chunk::Mark;
 use crate::chunk::Split;
+use crate::state::{Limits, OperatorState, States};
 use arrow_array::cast::AsArray;
 use arrow_array::{Int32Array, RecordBatch};
 use lw_formats::arrow_schema;
@@ -550,12 +551,25 @@ fn state_is_gone_on_with_from_its_snapshot() {
     let mut flow = over_sums();
     let mut at = flow.downstream.at_sinks();
     through(&mut flow, numbers(&[Some(6), Some(12)], &[]), &mut at);
-    let states = flow.downstream.snapshot().expect("it can be written");
+    let files = crate::state::tests::files();
+    let stored = |flow: &mut Flow| {
+        let frozen = flow.downstream.freeze(None, &Limits::OURS);
+        let frozen = frozen.expect("it can be written").into_iter();
+        let stored = frozen.map(|(uid, written)| {
+            let stored = OperatorState::behind(None, written, &mut files.writing(1, "1"));
+            (uid, stored.expect("it can be stored"))
+        });
+        stored.collect::<States>()
+    };
+    let states = stored(&mut flow);
     let mut next = over_sums();
-    next.downstream.restore(&states).expect("it can be read");
+    let restored = next.downstream.restore(&states, &files);
+    restored.expect("it can be read");
     through(&mut next, numbers(&[Some(4)], &[(1, 70)]), &mut at);
     assert_eq!(landed(&at, 1), [6]);
-    let watermarks = next.downstream.snapshot().expect("it can be written");
-    let watermarks: Vec<_> = watermarks.values().map(|state| state.watermark).collect();
+    let watermarks: Vec<_> = stored(&mut next)
+        .values()
+        .map(|state| state.watermark)
+        .collect();
     assert_eq!(watermarks, [Some(70)]);
 }

@@ -1,80 +1,89 @@
-//! Sections of state that are too large for a manifest: a file each, beside the log.
+//! Rows of state that are too large for a manifest: a file each, beside the log.
 //!
 //! ```text
 //! <data>/state/<job>-<generation>-<checkpoint>-<n>.state      job: a hash of the manifest's key
+//!              <job>-<generation>-fold<m>-<n>.state
 //! ```
 //!
 //! A file is durable before the manifest that names it, and goes when the next manifest, which does not, is. One that a crash
 //! left between the two goes at the next start of the job: a process that takes a job over has another generation, so it writes
 //! no name that is there.
 
-use super::encoded::{OperatorState, StateFile};
-use super::{StateError, States};
+use super::StateError;
+use super::chain::{OperatorState, Store};
+use super::encoded::{StateFile, StoredRows};
 use lw_graph::OperatorUid;
 use lw_stdx::disk::{Disk, read_all, write_atomic};
 use lw_storage::Storage;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A section of so many bytes rides in the manifest, which is written again at each commit.
-const INLINE: usize = 64 << 10;
+/// What is small, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows of so many ride in the manifest, which is written again at each commit.
+    pub inline: u64,
+    /// What changed rides there up to so many: more of it comes until it is folded.
+    pub inline_changes: u64,
+    /// An operator of so much memory is written as a whole each time.
+    pub whole: u64,
+    /// So is one of which more than so many bytes are stored for a byte of memory: most of them are of rows that are gone.
+    pub stale: u64,
+}
+
+impl Limits {
+    pub const OURS: Limits = Limits {
+        inline: 64 << 10,
+        inline_changes: 4 << 10,
+        whole: 4 << 20,
+        stale: 2,
+    };
+    /// Nothing is small: all rows stand in files, and all that can be is written by what changed.
+    pub const NONE: Limits = Limits {
+        inline: 0,
+        inline_changes: 0,
+        whole: 0,
+        stale: u64::MAX,
+    };
+
+    /// Whether an operator is to write what changed behind what is stored.
+    pub(crate) fn wants_changes(&self, memory: usize, stored: u64) -> bool {
+        let memory = memory as u64;
+        memory > self.whole && stored <= memory.saturating_mul(self.stale)
+    }
+}
 
 /// The files of one job.
+#[derive(Clone)]
 pub(crate) struct StateFiles {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     /// What their names begin with.
     job: String,
-    /// Those that may be there.
-    known: BTreeSet<String>,
-    /// The most bytes that are no file.
-    pub(crate) inline: usize,
+    pub(crate) limits: Limits,
 }
 
 impl StateFiles {
     /// Those of the job whose manifest stands under `key`.
     pub(crate) fn of(storage: &Storage, key: &str) -> StateFiles {
         let (disk, data) = storage.folder();
-        let folder = data.join("state");
-        let job = format!("{}-", OperatorUid::of(key));
-        let there = disk.list(&folder).unwrap_or_default().into_iter();
-        let known = there.map(|entry| entry.name);
-        let known = known.filter(|name| name.starts_with(&job)).collect();
         StateFiles {
             disk,
-            folder,
-            job,
-            known,
-            inline: INLINE,
+            folder: data.join("state"),
+            job: format!("{}-", OperatorUid::of(key)),
+            limits: Limits::OURS,
         }
     }
 
-    /// Writes what is large to files. They are durable when it returns.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub(crate) fn place(
-        &mut self,
-        states: &mut States,
-        generation: u64,
-        checkpoint: u64,
-    ) -> Result<(), StateError> {
-        let sections = states.values_mut().flat_map(|state| &mut state.sections);
-        let large = sections.filter(|section| section.bytes() > self.inline as u64);
-        for (n, section) in large.enumerate() {
-            let name = format!("{}{generation}-{checkpoint}-{n}.state", self.job);
-            let bytes = section.inline.take().expect("it has just been encoded").0;
-            self.write(&name, &bytes)
-                .map_err(|error| StateError::Disk(format!("{name}: {error}")))?;
-            section.file = Some(StateFile {
-                check: crc32c::crc32c(&bytes),
-                bytes: bytes.len() as u64,
-                name: name.clone(),
-            });
-            self.known.insert(name);
+    /// What writes files under names of its own: `which` is never said twice of a generation.
+    pub(crate) fn writing(&self, generation: u64, which: &str) -> Writing<'_> {
+        Writing {
+            files: self,
+            name: format!("{}{generation}-{which}", self.job),
+            written: 0,
         }
-        Ok(())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
@@ -82,34 +91,103 @@ impl StateFiles {
         write_atomic(&*self.disk, &self.folder.join(name), bytes)
     }
 
-    /// The states with what stands in files.
+    /// The compressed rows, of the section `name`.
     ///
     /// # Errors
     /// When a file is gone or damaged.
-    pub(crate) fn load(&self, states: &States) -> Result<States, StateError> {
-        let mut states = states.clone();
-        let sections = states.values_mut().flat_map(|state| &mut state.sections);
-        for section in sections {
-            if let Some(StateFile { name, bytes, check }) = section.file.take() {
-                let read = read_all(&*self.disk, &self.folder.join(&name));
-                let read = read.map_err(|error| StateError::Disk(format!("{name}: {error}")))?;
-                if read.len() as u64 != bytes || crc32c::crc32c(&read) != check {
-                    return Err(StateError::Damaged(format!(
-                        "the state in {name} is damaged"
-                    )));
-                }
-                section.inline = Some(read.into());
-            }
+    pub(super) fn bytes<'a>(
+        &self,
+        section: &str,
+        stored: &'a StoredRows,
+    ) -> Result<Cow<'a, [u8]>, StateError> {
+        match (&stored.inline, &stored.file) {
+            (Some(bytes), None) => Ok(Cow::Borrowed(&bytes.0)),
+            (None, Some(file)) => self.read(file).map(Cow::Owned),
+            _ => Err(super::encoded::damaged(
+                section,
+                "it stands nowhere, or twice",
+            )),
         }
-        Ok(states)
+    }
+
+    fn read(&self, StateFile { name, bytes, check }: &StateFile) -> Result<Vec<u8>, StateError> {
+        let read = read_all(&*self.disk, &self.folder.join(name));
+        let read = read.map_err(|error| StateError::Disk(format!("{name}: {error}")))?;
+        if read.len() as u64 != *bytes || crc32c::crc32c(&read) != *check {
+            return Err(StateError::Damaged(format!(
+                "the state in {name} is damaged"
+            )));
+        }
+        Ok(read)
+    }
+}
+
+/// Stores rows: what is large in files, which are durable when they are named.
+pub(crate) struct Writing<'a> {
+    files: &'a StateFiles,
+    name: String,
+    written: usize,
+}
+
+impl Store for Writing<'_> {
+    fn store(&mut self, bytes: Vec<u8>, rows: u64, delta: bool) -> Result<StoredRows, StateError> {
+        let Limits {
+            inline,
+            inline_changes,
+            ..
+        } = self.files.limits;
+        if bytes.len() as u64 <= if delta { inline_changes } else { inline } {
+            return Ok(StoredRows {
+                rows,
+                inline: Some(bytes.into()),
+                file: None,
+            });
+        }
+        let name = format!("{}-{}.state", self.name, self.written);
+        self.written += 1;
+        self.files
+            .write(&name, &bytes)
+            .map_err(|error| StateError::Disk(format!("{name}: {error}")))?;
+        Ok(StoredRows {
+            rows,
+            inline: None,
+            file: Some(StateFile {
+                check: crc32c::crc32c(&bytes),
+                bytes: bytes.len() as u64,
+                name,
+            }),
+        })
+    }
+}
+
+/// The files that may be there, and go when no manifest names them any more.
+pub(crate) struct Leftovers {
+    files: StateFiles,
+    known: BTreeSet<String>,
+}
+
+impl Leftovers {
+    pub(crate) fn of(files: &StateFiles) -> Leftovers {
+        let there = files.disk.list(&files.folder).unwrap_or_default();
+        let known = there.into_iter().map(|entry| entry.name);
+        Leftovers {
+            known: known.filter(|name| name.starts_with(&files.job)).collect(),
+            files: files.clone(),
+        }
+    }
+
+    /// These are there now.
+    pub(crate) fn add<'a>(&mut self, files: impl Iterator<Item = &'a StateFile>) {
+        self.known.extend(files.map(|file| file.name.clone()));
     }
 
     /// Removes the files that no state names; one that stays is tried again.
     pub(crate) fn keep<'a>(&mut self, states: impl Iterator<Item = &'a OperatorState>) {
-        let sections = states.flat_map(|state| &state.sections);
-        let files = sections.filter_map(|section| section.file.as_ref());
-        let named: BTreeSet<&str> = files.map(|file| &*file.name).collect();
-        let (disk, folder) = (&self.disk, &self.folder);
+        let named: BTreeSet<&str> = states
+            .flat_map(OperatorState::files)
+            .map(|file| &*file.name)
+            .collect();
+        let StateFiles { disk, folder, .. } = &self.files;
         self.known.retain(|name| {
             named.contains(&**name) || {
                 let removed = disk.remove(&folder.join(name));

@@ -2,14 +2,20 @@
 //!
 //! State stands in sections: Arrow rows under a name of the operator's own, each of a range of key groups. A key is always in
 //! the same one of [`GROUPS`] groups, whatever shards share the work, so state can be given to as many shards as there are.
-//! It is written to the manifest that says which offsets it is of ([`encoded`]), or beside it where it is large ([`files`]).
+//! It is written to the manifest that says which offsets it is of ([`encoded`]), or beside it where it is large ([`files`]): all of
+//! it, or what changed since the last checkpoint ([`chain`]).
 
+mod chain;
 mod encoded;
 mod files;
 mod group;
+#[cfg(test)]
+pub(crate) mod tests;
 
-pub use encoded::{OperatorState, StateFile, StoredSection};
-pub(crate) use files::StateFiles;
+pub use chain::{Link, OperatorState, StoredSection};
+pub use encoded::{StateFile, StoredRows};
+pub use files::Limits;
+pub(crate) use files::{Leftovers, StateFiles};
 pub use group::{GROUPS, HASH, key_group};
 pub(crate) use group::{groups_of, shard_of};
 
@@ -68,20 +74,46 @@ pub struct Section {
     pub rows: RecordBatch,
 }
 
-/// Where an operator writes its state.
+/// What operators wrote down, not yet as bytes.
+pub type Frozen = BTreeMap<OperatorUid, StateWriter>;
+
+/// Where an operator writes its state: all of it, or where that is asked for, what changed since it was asked last. A section that it
+/// does not write has no rows.
 #[derive(Debug)]
 pub struct StateWriter {
     /// The key groups that the operator has.
     groups: Range<u16>,
+    is_delta: bool,
     watermark: Option<i64>,
-    sections: Vec<Section>,
+    memory: u64,
+    /// What is written so far.
+    pub sections: Vec<Written>,
 }
 
 impl Default for StateWriter {
-    /// Of an operator that has all keys.
+    /// Of an operator that has all keys, which is to write all.
     fn default() -> StateWriter {
         StateWriter::of(0..GROUPS)
     }
+}
+
+/// What an operator wrote of a section.
+#[derive(Debug)]
+pub struct Written {
+    pub name: String,
+    pub groups: Range<u16>,
+    pub rows: Vec<RecordBatch>,
+    /// `None` where the rows are all of the section.
+    pub changes: Option<Changes>,
+}
+
+/// How rows that changed take the place of those before.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The columns that name what a row is of.
+    pub ids: Vec<u16>,
+    /// What has no rows any more.
+    pub dropped: Vec<RecordBatch>,
 }
 
 impl StateWriter {
@@ -96,24 +128,18 @@ impl StateWriter {
         );
         StateWriter {
             groups,
+            is_delta: false,
             watermark: None,
+            memory: 0,
             sections: Vec::new(),
         }
     }
 
-    /// How far event time has come at the operator: what is late from now on hangs on it.
-    pub fn watermark(&mut self, millis: Option<i64>) {
-        self.watermark = millis;
-    }
-
-    /// Adds a section. One of no rows says nothing and is left out.
-    pub fn section(&mut self, name: &str, rows: RecordBatch) {
-        if rows.num_rows() > 0 {
-            self.sections.push(Section {
-                name: name.to_string(),
-                groups: self.groups.clone(),
-                rows,
-            });
+    /// What one of several instances of the operator is to write, which has the keys of these groups.
+    pub(crate) fn part(&self, groups: Range<u16>) -> StateWriter {
+        StateWriter {
+            is_delta: self.is_delta,
+            ..StateWriter::of(groups)
         }
     }
 
@@ -130,8 +156,119 @@ impl StateWriter {
         self.sections.extend(part.sections);
     }
 
+    /// The same, asking for what changed.
+    pub(crate) fn asking_for_changes(self) -> StateWriter {
+        StateWriter {
+            is_delta: true,
+            ..self
+        }
+    }
+
+    /// What changed is asked for, not all.
+    pub fn is_delta(&self) -> bool {
+        self.is_delta
+    }
+
+    /// How far event time has come at the operator: what is late from now on hangs on it.
+    pub fn watermark(&mut self, millis: Option<i64>) {
+        self.watermark = millis;
+    }
+
+    /// The memory that the state takes.
+    pub(crate) fn memory(&mut self, bytes: usize) {
+        self.memory = bytes as u64;
+    }
+
+    /// All rows of a section, or more of them.
+    ///
+    /// # Panics
+    /// When of the same section what changed was written.
+    pub fn section(&mut self, name: &str, rows: RecordBatch) {
+        let section = self.named(name);
+        assert!(
+            section.changes.is_none(),
+            "S6: a section is written as a whole or by what changed"
+        );
+        section.rows.push(rows);
+    }
+
+    /// Says of a section that it is written by what changed: the columns `ids` name what a row is of.
+    ///
+    /// # Panics
+    /// When all is asked for, or rows of the section were written as all of it.
+    pub fn changes(&mut self, name: &str, ids: &[u16]) -> ChangesOf<'_> {
+        assert!(
+            self.is_delta,
+            "S7: what changed is not written where all is asked for"
+        );
+        let section = self.named(name);
+        assert!(
+            section.changes.is_some() || section.rows.is_empty(),
+            "S6: a section is written as a whole or by what changed"
+        );
+        let changes = section.changes.get_or_insert_with(|| Changes {
+            ids: ids.to_vec(),
+            dropped: Vec::new(),
+        });
+        ChangesOf {
+            rows: &mut section.rows,
+            dropped: &mut changes.dropped,
+        }
+    }
+
+    fn named(&mut self, name: &str) -> &mut Written {
+        let groups = self.groups.clone();
+        let mut sections = self.sections.iter();
+        let at = sections.position(|section| section.name == name && section.groups == groups);
+        let at = at.unwrap_or_else(|| {
+            self.sections.push(Written {
+                name: name.to_string(),
+                groups,
+                rows: Vec::new(),
+                changes: None,
+            });
+            self.sections.len() - 1
+        });
+        &mut self.sections[at]
+    }
+
+    /// What was written, where that was all.
+    ///
+    /// # Panics
+    /// When it is what changed.
     pub fn finish(self) -> StateReader {
-        StateReader::new(self.watermark, self.sections)
+        assert!(!self.is_delta, "S7: what changed is no whole state");
+        let mut sections = Vec::new();
+        for Written {
+            name, groups, rows, ..
+        } in self.sections
+        {
+            let rows = rows.into_iter().filter(|rows| rows.num_rows() > 0);
+            sections.extend(rows.map(|rows| Section {
+                name: name.clone(),
+                groups: groups.clone(),
+                rows,
+            }));
+        }
+        StateReader::new(self.watermark, sections)
+    }
+}
+
+/// Where what changed of a section is written.
+pub struct ChangesOf<'a> {
+    rows: &'a mut Vec<RecordBatch>,
+    dropped: &'a mut Vec<RecordBatch>,
+}
+
+impl ChangesOf<'_> {
+    /// All rows that there are now of each thing that these are of.
+    pub fn rows(&mut self, rows: RecordBatch) {
+        self.rows.push(rows);
+    }
+
+    /// What has no rows any more, by all ids or the first of them; what was written as changed is not dropped by it.
+    pub fn dropped(&mut self, ids: RecordBatch) {
+        self.dropped.push(ids);
     }
 }
 

@@ -3,13 +3,13 @@
 //! ```text
 //! Begin ─► commit what a crash left pending ─► positioning ─► Positioned, Save ─► reading
 //!
-//!             due, nothing pending │ full │ asked for              confirmed
-//! reading ─────────────────────────────────────────► Seal ─► Save ─► Commit … ──────────► Save ─► Publish
+//!             due, nothing pending │ full │ asked for                        confirmed
+//! reading ─────────────────────────────────────────► Seal … Sealed ─► Save ─► Commit … ──────────► Save ─► Publish
 //! ```
 //!
 //! Inputs say what has happened, actions say what has to be done, in this order and before the next input; only
-//! [`Action::Commit`] is answered later, by [`Input::Committed`], and rows are taken meanwhile: epoch `n` is committed while
-//! `n + 1` is computed. While a catalog is slow nothing new is sealed for its time alone, so that an outage leaves no pile of
+//! [`Action::Seal`] and [`Action::Commit`] are answered later, and rows are taken meanwhile: epoch `n` is written down and committed
+//! while `n + 1` is computed. What a seal is of is decided when it is ordered. While a catalog is slow nothing new is sealed for its time alone, so that an outage leaves no pile of
 //! small files; a sink that is full is sealed behind the pending ones, up to [`MOST_PENDING`], and then nothing is taken any
 //! more. What was read and not sealed is in memory only, and is read again after a crash.
 //!
@@ -22,7 +22,7 @@ use super::{Ended, SEAL_BYTES};
 use crate::chunk::{Split, SplitId};
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
-use crate::manifest::{Manifest, Place, SinkState, SplitOffset, State, TableChain};
+use crate::manifest::{Manifest, Place, SinkState, SplitOffset, SplitRange, State, TableChain};
 use crate::state::OperatorState;
 use lw_graph::OperatorUid;
 use std::collections::BTreeMap;
@@ -159,6 +159,21 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// What was read up to here; it goes on from nothing.
+    fn epoch(&mut self, fired: bool) -> Epoch {
+        let ledgers = self.ledgers.iter_mut();
+        Epoch {
+            ranges: ledgers.map(|ledger| ledger.take(&self.splits)).collect(),
+            splits: self.splits.clone(),
+            watermarks: self.watermarks.clone(),
+            watermark: self.watermark,
+            marked: self.marked,
+            place: self.place,
+            max_event_time: self.max_event_time,
+            fired,
+        }
+    }
+
     fn append(&mut self, later: Account) {
         self.ledgers
             .resize_with(later.ledgers.len(), Ledger::default);
@@ -191,6 +206,8 @@ pub(super) struct Coordinator {
     fired: bool,
     sealed_at: Duration,
     barrier: bool,
+    /// What was sealed and is not written down yet.
+    sealing: Option<Epoch>,
     /// Sinks and tables of theirs with a commit under way or to be tried again.
     commits: BTreeMap<(usize, String), Commit>,
     /// The manifest in memory has confirmed commits that the one on disk has pending.
@@ -206,9 +223,21 @@ enum Phase {
     /// The source has to be positioned.
     Positioning,
     Reading,
-    /// A seal was ordered.
-    Sealing,
     Over,
+}
+
+/// What a seal is of.
+struct Epoch {
+    /// By sink.
+    ranges: Vec<Vec<SplitRange>>,
+    splits: Arc<[Split]>,
+    watermarks: BTreeMap<SplitId, i64>,
+    watermark: Option<i64>,
+    marked: Option<i64>,
+    place: Option<Place>,
+    max_event_time: Option<i64>,
+    /// It has rows that no offset brought.
+    fired: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -235,6 +264,7 @@ impl Coordinator {
             fired: false,
             sealed_at: Duration::ZERO,
             barrier: false,
+            sealing: None,
             commits: BTreeMap::new(),
             unsaved: false,
             stopping: false,
@@ -307,8 +337,8 @@ impl Coordinator {
             Commit::Waits { until, .. } => Some(*until),
             Commit::UnderWay { .. } => None,
         });
-        // A seal that is due waits for the commits, which say when they are over.
-        let due = self.commits.is_empty().then_some(self.due());
+        // A seal that is due waits for the commits and the seal before it, which say when they are over.
+        let due = (self.commits.is_empty() && self.sealing.is_none()).then(|| self.due());
         waits.chain(due).min().unwrap_or(Duration::MAX)
     }
 
@@ -382,9 +412,14 @@ impl Coordinator {
         match self.phase {
             Phase::Recovering if self.commits.is_empty() => self.phase = Phase::Positioning,
             Phase::Reading if seals => {
-                self.phase = Phase::Sealing;
+                self.sealing = Some(self.account.epoch(self.fired));
+                self.held = 0;
+                self.fired = false;
+                self.barrier = false;
+                self.sealed_at = now.elapsed;
                 actions.push(Action::Seal);
             }
+            Phase::Reading if self.sealing.is_some() => {}
             Phase::Reading if self.commits.is_empty() => match self.end.take() {
                 Some(End::Finished) => self.over(Ok(Ended::Finished), actions),
                 Some(End::Stopped) => self.over(Ok(Ended::Stopped), actions),
@@ -398,6 +433,9 @@ impl Coordinator {
 
     /// Whether what was read is sealed now.
     fn seals(&mut self, now: Now) -> bool {
+        if self.sealing.is_some() {
+            return false;
+        }
         if !self.fired && self.account.ledgers.iter().all(Ledger::is_empty) {
             self.barrier = false;
             if now.elapsed >= self.due() {
@@ -492,43 +530,37 @@ impl Coordinator {
         new_id: &dyn Fn() -> Uuid,
         actions: &mut Vec<Action>,
     ) {
-        assert_eq!(
-            self.phase,
-            Phase::Sealing,
-            "K2: what was not asked for is not sealed"
-        );
-        let splits = self.account.splits.clone();
-        let ledgers = self.account.ledgers.iter_mut();
-        for ((insert, ledger), staged) in self.inserts.iter().zip(ledgers).zip(staged) {
-            let ranges = ledger.take(&splits);
+        let epoch = self.sealing.take();
+        let epoch = epoch.expect("K2: what was not asked for is not sealed");
+        let of_sinks = epoch.ranges.into_iter().zip(staged);
+        for (insert, (ranges, staged)) in self.inserts.iter().zip(of_sinks) {
             let without_files = staged.iter().all(|staged| staged.files.is_empty());
             if ranges.is_empty() && without_files {
                 continue;
             }
             assert!(
-                !ranges.is_empty() || self.fired,
+                !ranges.is_empty() || epoch.fired,
                 "K4: no file is without the offsets that it is of, unless time alone made its rows"
             );
             let sealed = Sealed {
                 main: &insert.main,
                 staged,
                 ranges,
-                watermark: self.account.watermark,
-                max_event_time: self.account.max_event_time,
+                watermark: epoch.watermark,
+                max_event_time: epoch.max_event_time,
             };
             let state = self.manifest.sinks.entry(insert.name.clone()).or_default();
             enlist(state, sealed, new_id);
         }
-        let (watermarks, place) = (&self.account.watermarks, self.account.place);
-        pass(&mut self.manifest, &splits, watermarks, place);
-        self.manifest.marked = self.manifest.marked.max(self.account.marked);
+        pass(
+            &mut self.manifest,
+            &epoch.splits,
+            &epoch.watermarks,
+            epoch.place,
+        );
+        self.manifest.marked = self.manifest.marked.max(epoch.marked);
         self.keep(states);
         self.manifest.created_ms = now.wall_ms;
-        self.phase = Phase::Reading;
-        self.held = 0;
-        self.fired = false;
-        self.barrier = false;
-        self.sealed_at = now.elapsed;
         // Whatever was confirmed meanwhile is saved with it.
         self.unsaved = false;
         if self.rules.saves_first {

@@ -4,16 +4,17 @@
 //! [`super::Attempt::run`] gives it threads, [`super::stepped::SteppedJob`] is the same job in the caller's hands.
 
 use super::coordinator::{Action, Coordinator, End, Input, Now, Positioned};
+use super::keeping::Keeper;
 use super::late::LateRecords;
 use super::reader::{Outlet, Reader};
 use super::rules::Rules;
-use super::{Committers, Ended, Publish, Rows, Unread};
+use super::{Committers, Ended, Kept, Orders, Publish, Rows, Unread};
 use crate::chunk::{Chunk, DeadLetter, Mark};
-use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Source};
+use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Source, Staged};
 use crate::job::JobStatus;
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
-use crate::state::{OperatorState, StateFiles};
+use crate::state::OperatorState;
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
@@ -55,15 +56,16 @@ pub(super) struct Driver {
     /// In the order of the graph's sinks.
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) downstream: Downstream,
-    pub(super) files: StateFiles,
+    pub(super) keeper: Keeper,
+    /// What sinks made durable and when that began, while states are still on their way.
+    pub(super) sealing: Option<(Vec<Vec<Staged>>, Duration)>,
     pub(super) late: LateRecords,
     pub(super) store: ManifestStore,
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
     pub(super) publish: Publish,
-    /// Takes the orders.
-    pub(super) order: Box<dyn FnMut(Order)>,
+    pub(super) orders: Orders,
     /// By sink: below these offsets dead letters are kept already. Only after a rewind does reading come by there again.
     pub(super) buried: Vec<BTreeMap<(String, i32), i64>>,
 }
@@ -83,36 +85,27 @@ impl Driver {
     /// Tells the coordinator, and does what it wants. `Some` when the attempt ends here.
     pub(super) fn handle(&mut self, input: Input) -> Result<Option<Ended>, ConnectorError> {
         let mut inputs = VecDeque::from([input]);
-        let mut sealing = None;
         while let Some(input) = inputs.pop_front() {
             let now = self.now();
+            let mut sealed = match &input {
+                Input::Sealed { .. } => self.sealing.take(),
+                _ => None,
+            };
             for action in self.coordinator.handle(now, input, &*self.new_id) {
                 match action {
-                    Action::Seal => {
-                        sealing = Some(now.elapsed);
-                        let sinks = self.sinks.iter_mut();
-                        let staged = sinks.map(|sink| (self.rules.seal)(&mut **sink));
-                        let staged = staged.collect::<Result<_, _>>()?;
-                        let mut states = (self.rules.snapshot)(&mut self.downstream)?;
-                        let Manifest {
-                            generation,
-                            checkpoint_id,
-                            ..
-                        } = *self.coordinator.manifest();
-                        self.files.place(&mut states, generation, checkpoint_id)?;
-                        inputs.push_back(Input::Sealed { staged, states });
-                    }
+                    Action::Seal => inputs.extend(self.seal(now.elapsed)?),
                     Action::Save => {
                         if let Some(fenced) = self.save()? {
                             return Ok(Some(fenced));
                         }
-                        if let Some(begun) = sealing.take() {
-                            self.files.keep(self.coordinator.manifest().states());
+                        if let Some((_, begun)) = sealed.take() {
+                            self.keeper.keep(self.coordinator.manifest().states());
                             self.show_checkpoint(begun);
+                            self.fold();
                         }
                     }
                     Action::Commit { sink, table, chain } => {
-                        (self.order)(Order { sink, table, chain });
+                        (self.orders.commit)(Order { sink, table, chain });
                     }
                     Action::Publish(ends) => (self.publish)(&ends),
                     Action::Confirmed { sink, confirmation } => {
@@ -138,6 +131,52 @@ impl Driver {
             }
         }
         Ok(None)
+    }
+
+    /// Makes durable what the sinks hold, and lets operators write down what they have. Where that has to be stored, what came of the
+    /// seal is said later.
+    fn seal(&mut self, begun: Duration) -> Result<Option<Input>, ConnectorError> {
+        let sinks = self.sinks.iter_mut();
+        let staged = sinks.map(|sink| (self.rules.seal)(&mut **sink));
+        let staged: Vec<Vec<Staged>> = staged.collect::<Result<_, _>>()?;
+        let manifest = self.coordinator.manifest();
+        let before = manifest.state.as_ref().map(|state| &state.operators);
+        let frozen = self.downstream.freeze(before, &self.rules.state)?;
+        if frozen.is_empty() {
+            self.sealing = Some((Vec::new(), begun));
+            let states = BTreeMap::new();
+            return Ok(Some(Input::Sealed { staged, states }));
+        }
+        let frozen = (self.rules.frozen)(frozen);
+        let order = self.keeper.write(before, frozen, manifest.checkpoint_id);
+        self.sealing = Some((staged, begun));
+        (self.orders.keep)(order);
+        Ok(None)
+    }
+
+    /// States were stored, or links of them folded.
+    pub(super) fn kept(&mut self, kept: Kept) -> Result<Option<Ended>, ConnectorError> {
+        match kept {
+            Kept::Written(states) => {
+                let states = states?;
+                self.keeper.written(&states);
+                let sealing = self.sealing.as_mut();
+                let (staged, _) = sealing.expect("K2: what was not asked for is not sealed");
+                let staged = std::mem::take(staged);
+                self.handle(Input::Sealed { staged, states })
+            }
+            Kept::Folded(fold, folded) => {
+                self.keeper.folded(fold, folded);
+                Ok(None)
+            }
+        }
+    }
+
+    fn fold(&mut self) {
+        let state = self.coordinator.manifest().state.as_ref();
+        if let Some(order) = state.and_then(|state| self.keeper.fold(&state.operators)) {
+            (self.orders.keep)(order);
+        }
     }
 
     /// A commit that was ordered is over.

@@ -2,10 +2,8 @@
 //! notices. Whoever runs a job for good uses [`Rules::OURS`].
 
 use crate::connector::{ConnectorError, Sink, Staged};
-use crate::operator::{Downstream, LateRow};
-use crate::state::{OperatorState, StateError};
-use lw_graph::OperatorUid;
-use std::collections::BTreeMap;
+use crate::operator::LateRow;
+use crate::state::{Frozen, Limits};
 
 /// What the exactly-once protocol stands on.
 #[derive(Clone, Copy)]
@@ -16,8 +14,10 @@ pub struct Rules {
     pub dropped_by: fn(usize, usize) -> usize,
     /// Makes durable what a sink holds, and says what has to be committed.
     pub seal: fn(&mut dyn Sink) -> Result<Vec<Staged>, ConnectorError>,
-    /// What operators have of the rows that sinks are sealed with.
-    pub snapshot: fn(&mut Downstream) -> Result<BTreeMap<OperatorUid, OperatorState>, StateError>,
+    /// What operators wrote down of the rows that sinks are sealed with.
+    pub frozen: fn(Frozen) -> Frozen,
+    /// What of states is small.
+    pub state: Limits,
     /// What operators made of a ticket is with the sinks before it counts as read: no barrier lies between.
     pub lands_first: bool,
     /// The rows that came too late, as they are accounted for.
@@ -31,7 +31,8 @@ impl Rules {
         saves_first: true,
         dropped_by: |confirmed, _| confirmed,
         seal: |sink| sink.seal(),
-        snapshot: Downstream::snapshot,
+        frozen: |frozen| frozen,
+        state: Limits::OURS,
         lands_first: true,
         late: <[LateRow]>::to_vec,
         is_buried: |offset, end| offset < end,

@@ -5,13 +5,14 @@
 //! dropped, and the next one starts from the manifest.
 
 use super::coordinator::{End, Input};
-use super::driver::{Answer, Driver, Order};
+use super::driver::{Driver, Order};
 use super::reader::Reader;
 use super::rules::Rules;
-use super::{Attempt, Committers, Ended, Unread};
+use super::{Attempt, Committers, Ended, KeepOrder, Message, Orders, Unread};
 use crate::connector::{ConnectorError, ErrorKind};
 use crate::job::{JobSpec, JobStatus, Surroundings};
 use crate::manifest::Manifest;
+use crate::state::StateFiles;
 use crate::store::StoreError;
 use lw_stdx::clock::Clock;
 use parking_lot::Mutex;
@@ -40,16 +41,45 @@ pub struct SteppedJob {
 
 struct Committing {
     committers: Committers,
+    files: StateFiles,
     clock: Arc<dyn Clock>,
     when: Commits,
-    orders: VecDeque<Order>,
-    answers: VecDeque<Answer>,
+    orders: VecDeque<Waiting>,
+    answers: VecDeque<Message>,
+}
+
+/// What is carried out when it is asked for.
+enum Waiting {
+    Commit(Order),
+    Fold(KeepOrder),
 }
 
 impl Committing {
-    fn carry_out(&mut self, order: Order) {
-        let answer = order.carry_out(&mut self.committers, &*self.clock);
+    fn order(&mut self, order: Waiting) {
+        match self.when {
+            Commits::AtOnce => self.carry_out(order),
+            Commits::WhenAsked => self.orders.push_back(order),
+        }
+    }
+
+    fn carry_out(&mut self, order: Waiting) {
+        let answer = match order {
+            Waiting::Commit(order) => {
+                Message::Committed(order.carry_out(&mut self.committers, &*self.clock))
+            }
+            Waiting::Fold(order) => Message::Kept(order.carry_out(&self.files)),
+        };
         self.answers.push_back(answer);
+    }
+
+    fn keep(&mut self, order: KeepOrder) {
+        match order {
+            KeepOrder::Fold(_) => self.order(Waiting::Fold(order)),
+            KeepOrder::Write(_) => {
+                let kept = order.carry_out(&self.files);
+                self.answers.push_back(Message::Kept(kept));
+            }
+        }
     }
 }
 
@@ -79,22 +109,21 @@ impl SteppedJob {
     ) -> Result<SteppedJob, ConnectorError> {
         let (clock, status) = (attempt.clock.clone(), attempt.status.clone());
         let mut commits = None;
-        let (driver, unread) = attempt.parts(rules, |committers| {
+        let (driver, unread) = attempt.parts(rules, |committers, files| {
             let committing = Arc::new(Mutex::new(Committing {
                 committers,
+                files,
                 clock,
                 when,
                 orders: VecDeque::new(),
                 answers: VecDeque::new(),
             }));
             commits = Some(committing.clone());
-            Ok(Box::new(move |order| {
-                let mut committing = committing.lock();
-                match committing.when {
-                    Commits::AtOnce => committing.carry_out(order),
-                    Commits::WhenAsked => committing.orders.push_back(order),
-                }
-            }))
+            let keeping = committing.clone();
+            Ok(Orders {
+                commit: Box::new(move |order| committing.lock().order(Waiting::Commit(order))),
+                keep: Box::new(move |order| keeping.lock().keep(order)),
+            })
         })?;
         let mut job = SteppedJob {
             driver,
@@ -162,7 +191,7 @@ impl SteppedJob {
         self.handle(Input::Barrier)
     }
 
-    /// Makes the commit that was ordered first; whether there was one.
+    /// Carries out what was ordered first, a commit or the folding of a state; whether there was something.
     ///
     /// # Errors
     /// What ends the attempt. A commit that can be tried again does not: it is ordered anew when it is time ([`SteppedJob::tick`]).
@@ -204,7 +233,7 @@ impl SteppedJob {
         while ended.is_none() {
             let answer = self.commits.lock().answers.pop_front();
             ended = if let Some(answer) = answer {
-                self.driver.answered(answer)?
+                self.driver.heard(answer)?
             } else if self.driver.coordinator.wants_position()
                 && let Some(mut unread) = self.unread.take()
             {

@@ -39,8 +39,6 @@ struct World {
     other: Option<Commits>,
     /// Windows are counted.
     counts: bool,
-    /// All state stands in files.
-    files: bool,
     /// Commits whose ids were given out.
     ids: Arc<AtomicU64>,
 }
@@ -284,7 +282,6 @@ impl World {
             table: Arc::default(),
             other: None,
             counts: false,
-            files: false,
             ids: Arc::default(),
         }
     }
@@ -361,10 +358,6 @@ impl World {
         };
         let store = ManifestStore::open(storage.clone(), &spec.manifest_key());
         let manifest = store.manifest().expect("it can be read");
-        let mut files = store.files();
-        if self.files {
-            files.inline = 0;
-        }
         let ids = self.ids.clone();
         Attempt {
             source: Box::new(TimedSource {
@@ -375,7 +368,7 @@ impl World {
                 ends: Vec::new(),
             }),
             letters: None,
-            files,
+            files: store.files(),
             flow: Flow::compile(&graph).expect("a tree"),
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),

@@ -143,6 +143,41 @@ fn text(action: &Action) -> String {
     }
 }
 
+#[test]
+fn rows_are_taken_while_what_was_sealed_is_written_down() {
+    let mut case = Case::reading();
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.after(10), "seal");
+    // These are of the next epoch, which is not sealed before this one is written down, however long that takes.
+    assert!(case.coordinator.wants_rows());
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.after(100), "");
+    assert_eq!(case.says(Input::Barrier), "");
+    let sealed = case.sealed();
+    assert!(sealed.starts_with("save, commit [1]"), "{sealed}");
+    assert!(sealed.ends_with(", seal"), "{sealed}");
+    let ends = |case: &Case| {
+        let chain = &case.coordinator.manifest.sinks[TABLE].chain.chain;
+        let ranges = chain.iter().flat_map(|pending| &pending.ranges);
+        ranges.map(|range| (range.start, range.end)).collect()
+    };
+    let found: Vec<(i64, i64)> = ends(&case);
+    assert_eq!(found, [(0, 1)]);
+    case.sealed();
+    let found: Vec<(i64, i64)> = ends(&case);
+    assert_eq!(found, [(0, 1), (1, 2)]);
+}
+
+#[test]
+fn an_end_waits_for_what_was_sealed() {
+    let mut case = Case::reading();
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.after(10), "seal");
+    assert_eq!(case.says(Input::Ended(End::Stopped)), "");
+    assert!(case.sealed().starts_with("save, commit"));
+    assert!(case.confirmed(1).ends_with("end: Stopped"));
+}
+
 fn down() -> ConnectorError {
     ConnectorError::new(ErrorKind::Retry, "the catalog is down")
 }

@@ -1,14 +1,20 @@
 //! A job with state: windows of ten milliseconds are counted, and the process is gone at every step of a manifest's write.
 
 use super::*;
-use crate::operator::{Downstream, SplitTimes};
-use crate::state::{OperatorState, StateError};
+use crate::operator::SplitTimes;
+use crate::state::{Limits, OperatorState};
 use lw_graph::{
     AggregateCall, AggregateFunction, OperatorUid, Window, WindowProperty, WindowShape, Windowing,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 const SIZE: i64 = 10;
+
+/// States stand in files, and are written by what changed.
+const IN_FILES: Rules = Rules {
+    state: Limits::NONE,
+    ..Rules::OURS
+};
 
 /// Counts the rows of each window, between the watermark and the sinks.
 pub(super) fn counted(graph: JobGraph) -> JobGraph {
@@ -83,9 +89,9 @@ fn expected(records: &[&[i64]]) -> (Vec<String>, Vec<(usize, usize)>) {
 /// Some windows fire on the way, some at the end; a record of each partition is late.
 const RECORDS: [&[i64]; 2] = [&[1, 12, 25, 3, 38], &[5, 21, 30, 9]];
 
-fn world(sinks: usize, files: bool) -> World {
+fn world(sinks: usize) -> World {
     let mut world = World::new(&RECORDS);
-    (world.counts, world.files) = (true, files);
+    world.counts = true;
     world.other = (sinks == 2).then(Arc::default);
     world
 }
@@ -123,18 +129,18 @@ fn left(world: &World) -> Option<String> {
     let manifest = world.manifest(&storage);
     let named: BTreeSet<String> = manifest
         .states()
-        .flat_map(|state| &state.sections)
-        .filter_map(|section| Some(section.file.as_ref()?.name.clone()))
+        .flat_map(OperatorState::files)
+        .map(|file| file.name.clone())
         .collect();
     (files != named).then(|| format!("{files:?} are there, {named:?} are named"))
 }
 
 /// Cuts the power behind each change of the disk in turn; the first time at which something is wrong then, and how many cuts
 /// there were.
-fn kills(sinks: usize, files: bool, rules: Rules) -> (Option<String>, u32) {
+fn kills(sinks: usize, rules: Rules) -> (Option<String>, u32) {
     let mut kills = 0;
     for after in 1.. {
-        let world = world(sinks, files);
+        let world = world(sinks);
         let storage = world.storage().expect("it opens");
         world.disk.cause(Trouble::PowerOff { after });
         let run = |storage: &Storage| {
@@ -166,8 +172,8 @@ fn kills(sinks: usize, files: bool, rules: Rules) -> (Option<String>, u32) {
 
 #[test]
 fn a_kill_at_any_step_loses_and_doubles_no_row_of_a_window() {
-    for (sinks, files) in [(1, false), (2, false), (1, true)] {
-        let (wrong, kills) = kills(sinks, files, Rules::OURS);
+    for (sinks, rules) in [(1, Rules::OURS), (2, Rules::OURS), (1, IN_FILES)] {
+        let (wrong, kills) = kills(sinks, rules);
         assert_eq!(wrong, None);
         assert!(kills >= 10, "only {kills} places to be killed at");
     }
@@ -223,7 +229,7 @@ fn when_a_new_partition_is_found_makes_no_difference() {
 
 #[test]
 fn a_late_row_is_counted_and_shown_with_its_record() {
-    let world = world(1, false);
+    let world = world(1);
     let storage = world.storage().expect("it opens");
     let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
     let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
@@ -241,7 +247,7 @@ fn a_late_row_is_counted_and_shown_with_its_record() {
 
 /// What each planted mistake is found by.
 fn is_caught(rules: Rules) -> String {
-    let (wrong, _) = kills(1, false, rules);
+    let (wrong, _) = kills(1, rules);
     wrong.expect("the mistake is noticed")
 }
 
@@ -263,33 +269,26 @@ fn a_late_row_that_counts_twice_is_caught() {
     assert!(found.contains("late, in windows"), "{found}");
 }
 
-type States = BTreeMap<OperatorUid, OperatorState>;
-
-fn without_watermark(downstream: &mut Downstream) -> Result<States, StateError> {
-    let mut states = downstream.snapshot()?;
-    states.values_mut().for_each(|state| state.watermark = None);
-    Ok(states)
-}
-
 #[test]
 fn a_watermark_that_is_not_restored_is_caught() {
     let found = is_caught(Rules {
-        snapshot: without_watermark,
+        frozen: |mut frozen| {
+            frozen.values_mut().for_each(|state| state.watermark(None));
+            frozen
+        },
         ..Rules::OURS
     });
     assert!(found.contains("instead of"), "{found}");
 }
 
-fn without_rows(downstream: &mut Downstream) -> Result<States, StateError> {
-    let mut states = downstream.snapshot()?;
-    states.values_mut().for_each(|state| state.sections.clear());
-    Ok(states)
-}
-
 #[test]
 fn state_that_is_lost_is_caught() {
     let found = is_caught(Rules {
-        snapshot: without_rows,
+        frozen: |mut frozen| {
+            let states = frozen.values_mut();
+            states.for_each(|state| state.sections.clear());
+            frozen
+        },
         ..Rules::OURS
     });
     assert!(found.contains("instead of"), "{found}");
@@ -297,7 +296,7 @@ fn state_that_is_lost_is_caught() {
 
 #[test]
 fn a_script_without_the_operator_that_has_state_is_refused() {
-    let mut world = world(1, false);
+    let mut world = world(1);
     let storage = world.storage().expect("it opens");
     let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
     let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
@@ -319,7 +318,7 @@ fn a_script_without_the_operator_that_has_state_is_refused() {
 /// As a pipeline that is resumed when it has finished.
 #[test]
 fn what_comes_behind_the_end_of_time_is_not_dropped_in_silence() {
-    let world = world(1, false);
+    let world = world(1);
     let storage = world.storage().expect("it opens");
     for _ in 0..2 {
         // Nothing has come: it ends as it did.
@@ -340,7 +339,7 @@ fn what_comes_behind_the_end_of_time_is_not_dropped_in_silence() {
 
 #[test]
 fn an_insert_cannot_join_others_that_have_state() {
-    let mut world = world(1, false);
+    let mut world = world(1);
     let storage = world.storage().expect("it opens");
     let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
     assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
@@ -354,10 +353,10 @@ fn an_insert_cannot_join_others_that_have_state() {
 
 #[test]
 fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
-    let world = world(1, true);
+    let world = world(1);
     let storage = world.storage().expect("it opens");
     let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
     job.poll(1).expect("it reads");
     job.checkpoint().expect("it is written down");
     drop(job);
@@ -365,7 +364,7 @@ fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
     let name = world.files_there(&storage).into_iter().next();
     let path = data.join("state").join(name.expect("state is in a file"));
     let error = || {
-        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+        let ended = world.attempt_by(&storage, ReadsTo::Bounded, "plan", IN_FILES);
         ended.expect_err("its state is not there").message
     };
     lw_stdx::disk::write_atomic(&*disk, &path, b"other bytes").expect("it is written");
@@ -376,10 +375,10 @@ fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
 
 #[test]
 fn a_manifest_that_is_removed_takes_its_files_with_it() {
-    let world = world(1, true);
+    let world = world(1);
     let storage = world.storage().expect("it opens");
     let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
     job.poll(1).expect("it reads");
     job.checkpoint().expect("it is written down");
     drop(job);
