@@ -181,10 +181,13 @@ fn value<T>(
                 ));
             }
         },
-        Looked::Null => return Ok(None),
-        Looked::Found(_) if !is_lax(path.as_deref()) => (4, "the value is no scalar".to_string()),
+        Looked::Null | Looked::Found(_) if !is_lax(path.as_deref()) => {
+            (4, "the value is no scalar".to_string())
+        }
         Looked::Error(message) => (4, message),
-        Looked::Empty | Looked::Found(_) => (2, "the path leads to no scalar".to_string()),
+        Looked::Empty | Looked::Null | Looked::Found(_) => {
+            (2, "the path leads to no scalar".to_string())
+        }
     };
     match a.text(case, row) {
         "ERROR" => Err(fault(message)),

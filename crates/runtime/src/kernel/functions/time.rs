@@ -66,7 +66,14 @@ pub(super) const KERNELS: &[Registered] = &[
     whole("TO_TIMESTAMP_LTZ", |a, row| {
         if a.is_text(0) {
             let Some(local) = to_timestamp(a, row)? else {
-                return Ok(None);
+                // Without a pattern what is no time is an error: so it is in Flink.
+                return match a.len() {
+                    1 => Err(Fault::cast(format!(
+                        "Text '{}' could not be parsed at index 0",
+                        a.text(0, row)
+                    ))),
+                    _ => Ok(None),
+                };
             };
             return match a.len() {
                 3 => instant(zone(a.text(2, row))?, local).map(Some),
