@@ -109,6 +109,10 @@ class Script:
                 name = created.group(1).replace("`", "")
                 if "." in name:
                     self.databases.add(name.rsplit(".", 1)[0])
+                like = re.search(r"\bLIKE\s+([\w.`]+)", statement, re.I)
+                if like and not re.search(r"'connector'\s*=", statement):
+                    # Behind its own options are those of the other.
+                    statement += " " + self.sources.get(like.group(1).replace("`", ""), "")
                 if re.search(r"'connector'\s*=\s*'kafka'", statement):
                     self.sources[name] = statement
         text = " ".join(self.inserts)
@@ -117,8 +121,10 @@ class Script:
     def order_of(self, table):
         """What a new section says of the order of a table's rows."""
         inserts = [insert for insert in self.inserts if re.search(rf"INSERT\s+INTO\s+{re.escape(table)}\b", insert.replace("`", ""), re.I)]
+        if any(re.search(r"\bUNION\b", insert, re.I) for insert in inserts):
+            return ", in any order"
         if not any(re.search(STATEFUL, insert + " ".join(self.before), re.I) for insert in inserts):
-            return ""
+            return ", in any order" if any(len(self.sources_of(insert)) > 1 or "UNION" in self.behind(insert) for insert in inserts) else ""
         return ", by window_end" if "window_end" in self.names_of(table) else ", in any order"
 
     def names_of(self, table):
@@ -135,17 +141,21 @@ class Script:
 
     def sources_of(self, insert):
         """The Kafka tables that a statement names, by itself or through a view."""
+        words = re.sub(r"'[^']*'", "", self.behind(insert)).replace("`", "")
+        return sorted(set(re.findall(r"[\w.]+", words)) & self.sources.keys())
+
+    def behind(self, insert):
+        """A statement without the sink's name, and the texts of the views that are behind it."""
         views = {}
         for statement in self.before:
             view = re.match(r"CREATE\s+(?:TEMPORARY\s+)?VIEW\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.`]+)(.*)", statement, re.I | re.DOTALL)
             if view:
                 views[view.group(1).replace("`", "")] = view.group(2)
-        found, texts = set(), [re.sub(r"INSERT\s+INTO\s+[\w.`]+", " ", insert, flags=re.I)]
-        while texts:
-            words = set(re.findall(r"[\w.]+", re.sub(r"'[^']*'", "", texts.pop()).replace("`", "")))
-            found |= words & self.sources.keys()
+        texts = [re.sub(r"INSERT\s+INTO\s+[\w.`]+", " ", insert, flags=re.I)]
+        for text in texts:
+            words = set(re.findall(r"[\w.]+", re.sub(r"'[^']*'", "", text).replace("`", "")))
             texts += [views.pop(word) for word in words & views.keys()]
-        return sorted(found)
+        return " ".join(texts)
 
 
 # Operators whose rows come of several records.

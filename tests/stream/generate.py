@@ -19,6 +19,11 @@ COLUMNS = {
     "p": "BOOLEAN",
     "x": "DATE",
     "ts": "TIMESTAMP(3)",
+    "l": "TIMESTAMP_LTZ(3)",
+    "xs": "ARRAY<INT>",
+    "ss": "ARRAY<STRING>",
+    "mp": "MAP<STRING, INT>",
+    "j": "STRING",
 }
 # Times before 1970 are left out: Flink rounds them the other way, which is listed.
 # What kind of values columns have; an expression of a kind may be of any type of it.
@@ -30,6 +35,11 @@ KINDS = {
     "bool": ["p"],
     "date": ["x"],
     "time": ["ts"],
+    "instant": ["l"],
+    "ints": ["xs"],
+    "texts": ["ss"],
+    "map": ["mp"],
+    "json": ["j"],
 }
 CONSTANTS = {
     "int": ["0", "1", "-1", "2", "7", "100", "2147483647", "CAST(3 AS BIGINT)", "CAST(-5 AS SMALLINT)"],
@@ -39,6 +49,11 @@ CONSTANTS = {
     "bool": ["TRUE", "FALSE"],
     "date": ["DATE '2026-02-28'", "DATE '1969-12-31'", "DATE '2000-02-29'"],
     "time": ["TIMESTAMP '2026-03-31 23:59:59.999'", "TIMESTAMP '2024-02-29 12:00:00'"],
+    "instant": ["TO_TIMESTAMP_LTZ(1772964000, 0)", "CAST(TIMESTAMP '2026-11-01 01:30:00' AS TIMESTAMP_LTZ(3))"],
+    "ints": ["ARRAY[1, 7, 2]", "ARRAY[0]"],
+    "texts": ["ARRAY['a', 'abc']", "ARRAY['']"],
+    "map": ["MAP['k', 1, 'l', 2]", "MAP['q', 7]"],
+    "json": ["'[1, 2]'", "'x'"],
 }
 VALUES = {
     "INT": [0, 1, -1, 2, 3, 7, 10, 42, -100, 2147483647, -2147483648],
@@ -51,11 +66,35 @@ VALUES = {
     "BOOLEAN": [True, False],
     "DATE": ["2026-01-01", "2026-02-28", "2024-02-29", "1970-01-01", "1969-12-31", "1999-12-31", "2026-12-27"],
     "TIMESTAMP(3)": ["2026-01-01 00:00:00", "2026-03-31 23:59:59.999", "2024-02-29 12:30:15.5", "1970-01-01 00:00:00", "2026-07-04 06:07:08.009"],
+    "TIMESTAMP_LTZ(3)": ["2026-01-01 00:00:00Z", "2026-03-08 09:59:59.999Z", "2026-03-29 01:00:00Z", "2026-10-25 00:30:00Z", "2026-11-01 08:30:00Z", "2024-02-29 23:30:15.5Z", "2026-07-04 06:07:08.009Z"],
+    "ARRAY<INT>": [[], [1], [3, 1, 2, 3], [None, 7], [-5, 0, 2147483647]],
+    "ARRAY<STRING>": [[], ["a"], ["b", "a", "b"], [None, "x"], ["", "Hello World", "12"]],
+    "MAP<STRING, INT>": [{}, {"k": 1}, {"q": None}],
 }
+NUMBERS = ["1", "-7", "+3", " 42 ", "007", "1.5", "abc", "2147483648", "1e3", "-0", "9223372036854775807", "32768", "--1", "1 2"]
+# As text in CSV, by the types that it has.
+FIELDS = {
+    "INT": NUMBERS,
+    "BIGINT": NUMBERS,
+    "SMALLINT": NUMBERS,
+    "DOUBLE": NUMBERS + [".5", "5.", "NaN", "Infinity", "-1e400", "1d", "0x10"],
+    "DECIMAL(10, 2)": NUMBERS + ["0.005", "-0.005", "99999999.994", "99999999.995", ".5"],
+    "DECIMAL(18, 6)": NUMBERS + ["0.0000005", "3.14159265"],
+    "STRING": ["x", '"a,b"', '"say ""x"""', " y ", "it's", "äöü", '""', '" "', "a;b", "true", "12", "2026-01-31"],
+    "BOOLEAN": ["true", "false", "TRUE", "False", " true ", "1", "0", "yes"],
+    "DATE": ["2026-01-31", "1969-12-31", "2026-02-30", "2026-1-3", "20260131", "never", " 2026-01-31", "2026-01-31 10:00:00"],
+    "TIMESTAMP(3)": ["2026-01-31 10:11:12", "2026-01-31 10:11:12.5", "2026-01-31T10:11:12", "2026-01-31", "2026-01-31 10:11", "never", "1971-01-01 00:00:00.001", "2026-13-01 00:00:00"],
+    "TIMESTAMP_LTZ(3)": ["2026-01-31 10:11:12Z", "2026-03-29 01:30:00.123Z", "2026-01-31 10:11:12", "never"],
+    "ARRAY<INT>": ["1;2;3", "7", ";", "1;x", '"1;2"'],
+    "ARRAY<STRING>": ["a;b", "a", ";", '"a;b"', "a;;b"],
+}
+# What stands in the column that is JSON.
+DOCUMENTS = ['{"a": 1, "b": "x"}', '{"a": {"b": [1, 2, "y"]}, "b": null}', "[1, 2, [3]]", "{}", "[]", '"text"', "7", "true", "no json", "", '{"a": "7", "b": {"a": false}}', '{"a": 1.50, "b": []}']
 # In `x IN (…, y)` Flink casts y to the type of x, which is listed: here x has the widest.
 # By the kind of the result: a text with the kinds of its parts in braces.
 FORMS = {
     "int": [
+        "CARDINALITY({ints})", "CARDINALITY({map})", "ARRAY_POSITION({texts}, {text})", "{map}['k']", "ARRAY_MAX({ints})", "ARRAY_MIN({ints})", "REGEXP_COUNT({text}, '[a-c]')", "REGEXP_INSTR({text}, '[0-9]')", "EXTRACT(HOUR FROM {instant})", "EXTRACT(DAY FROM {instant})", "TIMESTAMPDIFF(HOUR, {instant}, {instant})", "INSTR({text}, {text})", "TRY_CAST(JSON_VALUE({json}, '$.a') AS INT)", "CHAR_LENGTH({json})", "EXTRACT(QUARTER FROM {date})", "EXTRACT(ISODOW FROM {date})",
         "({int} + {int})", "({int} - {int})", "({int} * {int})", "-({int})", "ABS({int})", "({int} / NULLIF({int}, 0))", "MOD({int}, 7)",
         "CHAR_LENGTH({text})", "POSITION({text} IN {text})", "SIGN({int})", "COALESCE({int}, {int})", "NULLIF({int}, {int})",
         "CASE WHEN {bool} THEN {int} ELSE {int} END", "CASE WHEN {bool} THEN {int} END", "GREATEST({int}, {int})", "LEAST({int}, {int})",
@@ -76,6 +115,7 @@ FORMS = {
         "MOD({decimal}, 3)", "GREATEST({decimal}, {decimal})",
     ],
     "text": [
+        "JSON_VALUE({json}, '$.a')", "JSON_VALUE({json}, '$.b.a' DEFAULT 'none' ON EMPTY)", "JSON_VALUE({json}, 'lax $[1]' NULL ON EMPTY DEFAULT 'bad' ON ERROR)", "JSON_QUERY({json}, '$.a')", "JSON_QUERY({json}, '$' WITH WRAPPER)", "JSON_QUERY({json}, 'lax $.b' EMPTY ARRAY ON EMPTY)", "JSON_OBJECT('i' VALUE {int}, 't' VALUE {text})", "JSON_OBJECT('t' VALUE {text} ABSENT ON NULL)", "JSON_ARRAY({text}, {bool}, {int})", "JSON_STRING({ints})", "JSON_STRING({text})", "JSON_QUOTE({text})", "JSON_UNQUOTE(JSON_QUOTE({text}))", "REGEXP_EXTRACT({text}, '([a-z]+)([0-9]*)', 1)", "REGEXP_REPLACE({text}, '[aeiou]', '_')", "REGEXP_SUBSTR({text}, '[A-Za-z]+')", "TRANSLATE({text}, 'abc', 'xy')", "ELT(2, {text}, {text})", "CAST({ints} AS STRING)", "CAST({texts} AS STRING)", "ARRAY_JOIN({texts}, '+')", "ARRAY_JOIN({texts}, '+', 'nil')", "ARRAY_JOIN(SPLIT({text}, ','), ';')", "CAST({instant} AS STRING)", "DATE_FORMAT({instant}, 'yyyy-MM-dd HH:mm')", "TO_BASE64({text})", "URL_ENCODE({text})", "SHA256({text})", "BTRIM({text}, 'a')", "CAST(MAP_KEYS({map}) AS STRING)", "CAST(ROW({int}, {text}) AS STRING)",
         "CONCAT({text}, {text})", "({text} || {text})", "UPPER({text})", "LOWER({text})", "TRIM({text})", "SUBSTRING({text}, 2)", "SUBSTRING({text} FROM {int} FOR 2)", "REVERSE({text})",
         "REPLACE({text}, {text}, '-')", "LPAD({text}, 5, '*')", "RPAD({text}, 4, 'ab')", "SPLIT_INDEX({text}, ',', 1)", "INITCAP({text})", "CAST({int} AS STRING)", "CAST({decimal} AS STRING)",
         "CAST({bool} AS STRING)", "CAST({date} AS STRING)", "CAST({time} AS STRING)", "CAST({double} AS STRING)", "COALESCE({text}, {text})", "CASE WHEN {bool} THEN {text} ELSE {text} END",
@@ -83,6 +123,7 @@ FORMS = {
         "CAST({text} AS VARCHAR(3))", "CAST({text} AS CHAR(4))", "REPEAT({text}, 2)", "OVERLAY({text} PLACING 'zz' FROM 2 FOR 1)", "IF({bool}, {text}, {text})", "MD5({text})",
     ],
     "bool": [
+        "ARRAY_CONTAINS({ints}, 7)", "ARRAY_CONTAINS({texts}, {text})", "JSON_EXISTS({json}, '$.a')", "JSON_EXISTS({json}, 'strict $.b' UNKNOWN ON ERROR)", "({json} IS JSON)", "({json} IS JSON OBJECT)", "({json} IS NOT JSON ARRAY)", "REGEXP({text}, '[0-9]+')", "({text} SIMILAR TO '(a|A)%')", "STARTSWITH({text}, {text})", "ENDSWITH({text}, {text})", "({instant} < {instant})", "({ints} IS NULL)", "(({time}, {time}) OVERLAPS ({time}, {time}))",
         "({int} = {int})", "({int} < {int})", "({decimal} >= {decimal})", "({decimal} <> {int})", "({double} > {double})", "({text} = {text})", "({text} < {text})", "({date} <= {date})",
         "({time} > {time})", "({bool} AND {bool})", "({bool} OR {bool})", "(NOT {bool})", "({int} IS NULL)", "({text} IS NOT NULL)", "({bool} IS TRUE)", "({bool} IS NOT FALSE)",
         "({int} BETWEEN {int} AND {int})", "(CAST({int} AS BIGINT) IN (1, 7, {int}))", "(CONCAT({text}, '') IN ('a', 'abc', {text}))", "(CAST({int} AS BIGINT) NOT IN (0, {int}))", "({text} LIKE 'a%')", "({text} LIKE '%b_')",
@@ -90,14 +131,31 @@ FORMS = {
         "({date} IS NULL)", "({decimal} IN (1.00, 2.5))",
     ],
     "date": [
+        "CAST({instant} AS DATE)",
         "CAST({time} AS DATE)", "({date} + INTERVAL '1' DAY)", "({date} - INTERVAL '1' MONTH)", "COALESCE({date}, {date})", "CASE WHEN {bool} THEN {date} ELSE {date} END", "FLOOR({date} TO MONTH)",
         "CEIL({date} TO YEAR)", "TIMESTAMPADD(DAY, 3, {date})", "TO_DATE(CAST({date} AS STRING))",
     ],
     "time": [
+        "CAST({instant} AS TIMESTAMP(3))",
         "({time} + INTERVAL '90' MINUTE)", "({time} - INTERVAL '1' DAY)", "({time} + INTERVAL '1' MONTH)", "CAST({date} AS TIMESTAMP(3))", "COALESCE({time}, {time})",
         "CASE WHEN {bool} THEN {time} ELSE {time} END", "FLOOR({time} TO HOUR)", "FLOOR({time} TO DAY)", "CEIL({time} TO MINUTE)", "TIMESTAMPADD(HOUR, 5, {time})", "TO_TIMESTAMP({text})",
         "CAST({time} AS TIMESTAMP(0))",
     ],
+    "instant": [
+        "({instant} + INTERVAL '90' MINUTE)", "({instant} - INTERVAL '1' DAY)", "CAST({time} AS TIMESTAMP_LTZ(3))", "CAST({date} AS TIMESTAMP_LTZ(3))", "COALESCE({instant}, {instant})",
+        "TO_TIMESTAMP_LTZ({int}, 3)", "CASE WHEN {bool} THEN {instant} ELSE {instant} END", "TIMESTAMPADD(HOUR, 5, {instant})",
+    ],
+    "ints": [
+        "ARRAY_DISTINCT({ints})", "ARRAY_REVERSE({ints})", "ARRAY_SORT({ints})", "ARRAY_SORT({ints}, FALSE)", "ARRAY_SLICE({ints}, 2)", "ARRAY_SLICE({ints}, -2, 3)", "ARRAY_CONCAT({ints}, {ints})",
+        "ARRAY_UNION({ints}, {ints})", "ARRAY_EXCEPT({ints}, {ints})", "ARRAY_INTERSECT({ints}, {ints})", "ARRAY_APPEND({ints}, CAST({int} AS INT))", "ARRAY_REMOVE({ints}, 1)", "COALESCE({ints}, {ints})",
+        "MAP_VALUES({map})",
+    ],
+    "texts": [
+        "SPLIT({text}, ',')", "ARRAY_DISTINCT({texts})", "ARRAY_SORT({texts})", "ARRAY_CONCAT({texts}, {texts})", "ARRAY_REVERSE({texts})", "ARRAY_PREPEND({texts}, {text})", "REGEXP_EXTRACT_ALL({text}, '[a-z]+', 0)",
+        "ARRAY[{text}, {text}]", "MAP_KEYS({map})", "CASE WHEN {bool} THEN {texts} ELSE {texts} END",
+    ],
+    "map": ["MAP[COALESCE({text}, 'null'), CAST({int} AS INT)]", "COALESCE({map}, {map})"],
+    "json": ["JSON_OBJECT('a' VALUE {text}, 'b' VALUE {int})", "JSON_ARRAY({int}, {text})", "COALESCE({json}, {json})"],
 }
 
 
@@ -159,14 +217,23 @@ class Maker:
         values = {"id": number}
         for column, ty in COLUMNS.items():
             if self.random.random() < 0.85:
-                values[column] = self.random.choice(VALUES[ty])
+                values[column] = self.random.choice(DOCUMENTS if column == "j" else VALUES[ty])
         return json.dumps(values, ensure_ascii=False)
+
+    def fields(self, number):
+        """A record of CSV: fields as they may come, right and wrong."""
+        fields = [str(number)] + [self.random.choice(FIELDS[ty]) if self.random.random() < 0.9 else "" for ty in COLUMNS.values() if ty in FIELDS]
+        # Cases do not keep a blank at a line's end.
+        return ",".join(fields).rstrip()
 
     def records(self, count):
         return [self.record(number) for number in range(count)]
 
     def kinds(self):
         return list(FORMS)
+
+    def zone(self):
+        return self.random.choice(["UTC", "America/Los_Angeles", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe"])
 
     def timed_records(self, count):
         """Records whose time goes on, some of them behind others, a few by more than the watermark waits."""
@@ -192,6 +259,17 @@ class Maker:
             keys = [Node("text", "k")]
         return Query(function, keys, calls, where, having)
 
+    def over_query(self):
+        return self.filled(self.random.choice(OVER))
+
+    def stream_query(self):
+        return self.filled(self.random.choice(STREAMS))
+
+    def filled(self, form):
+        """A query: a text with the kinds of its expressions in braces."""
+        kinds = [part.partition("}")[0] for part in form.split("{")[1:]]
+        return Node("query", form, [self.expression(kind, self.random.randint(1, 2)) for kind in kinds])
+
     def call(self):
         function, kinds = self.random.choice(list(AGGREGATES.items()))
         parts = [self.expression(self.random.choice(kinds), self.random.randint(0, 2))] if kinds else []
@@ -202,6 +280,49 @@ class Maker:
         return Node("call", form, parts)
 
 
+FRAMES = [
+    "", " ROWS BETWEEN 2 PRECEDING AND CURRENT ROW", " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW", " RANGE BETWEEN INTERVAL '5' SECOND PRECEDING AND CURRENT ROW",
+    " ROWS BETWEEN 0 PRECEDING AND CURRENT ROW",
+]
+# Over the table's rows in the order of their time.
+OVER = [
+    "SELECT id, " + ", ".join(f"{call} OVER w AS x{at}" for at, call in enumerate(calls)) + f" FROM t{where} WINDOW w AS (PARTITION BY {key} ORDER BY ts{frame})"
+    for frame in FRAMES
+    for calls, where, key in [
+        (["COUNT(*)", "SUM({int})", "MAX({text})"], "", "k"),
+        (["AVG({int})", "MIN({decimal})"], " WHERE {bool}", "k"),
+        (["COUNT({text})", "FIRST_VALUE({int})", "LAST_VALUE({text})"], "", "k, {bool}"),
+        (["SUM(CAST({int} AS BIGINT))", "MAX({time})"], "", "{text}"),
+        (["ARRAY_AGG(CAST({int} AS INT))", "MIN({date})"], "", "k"),
+    ]
+] + [
+    f"SELECT id, {call} OVER (PARTITION BY {key} ORDER BY ts) AS x FROM t{where}"
+    for call, key, where in [
+        ("LAG({int})", "k", ""), ("LAG({text}, 2)", "k", ""), ("LAG(CAST({int} AS INT), 1, -1)", "k", " WHERE {bool}"), ("ROW_NUMBER()", "k", ""), ("LAG({decimal}, 3)", "k, {bool}", ""),
+        ("LAG({text}, 1, 'none')", "{text}", ""),
+    ]
+]
+SIDE = "(SELECT id, k, {kind} AS c, window_start, window_end FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE {bool})"
+SAME_WINDOW = "l.window_start = r.window_start AND l.window_end = r.window_end"
+# Of rows, of several inputs, and of their elements.
+STREAMS = [
+    "SELECT id, {int} AS x, {text} AS y FROM t WHERE {bool} UNION ALL SELECT id, {int}, {text} FROM t WHERE {bool}",
+    "SELECT id, {decimal} AS x FROM t UNION ALL SELECT id, {int} FROM t WHERE {bool} UNION ALL SELECT id, {decimal} FROM t WHERE {bool}",
+    "SELECT id, {date} AS x, {bool} AS y FROM t UNION ALL SELECT id, {date}, {bool} FROM t WHERE {bool}",
+    "SELECT id, e FROM t CROSS JOIN UNNEST({ints}) AS u (e)",
+    "SELECT id, e, n FROM t CROSS JOIN UNNEST({texts}) WITH ORDINALITY AS u (e, n) WHERE {bool}",
+    "SELECT id, e, n FROM t LEFT JOIN UNNEST({ints}) WITH ORDINALITY AS u (e, n) ON TRUE",
+    "SELECT id, e, v FROM t LEFT JOIN UNNEST({map}) AS u (e, v) ON TRUE WHERE {bool}",
+    "SELECT id, COALESCE(e, {text}) AS x FROM t LEFT JOIN UNNEST({texts}) AS u (e) ON TRUE",
+    "SELECT id, e, f FROM t CROSS JOIN UNNEST({ints}) AS u (e) CROSS JOIN UNNEST({texts}) AS w (f)",
+] + [
+    f"SELECT {columns}, COALESCE(l.window_end, r.window_end) AS window_end FROM {SIDE} l {kind} JOIN {SIDE} r ON l.k = r.k AND {condition}{SAME_WINDOW}".replace("{kind}", "{" + of + "}")
+    for kind, columns in [("INNER", "l.id AS i, r.id AS j, l.c AS c"), ("LEFT", "l.id AS i, r.id AS j, r.c AS c"), ("RIGHT", "l.id AS i, r.id AS j, l.c AS c"), ("FULL OUTER", "l.id AS i, r.id AS j, l.c AS c, r.c AS d")]
+    for of, condition in [("int", ""), ("text", "l.c <= r.c AND "), ("int", "l.id < r.id AND ")]
+] + [
+    f"SELECT l.id AS i, l.c AS c, l.window_end AS window_end FROM {SIDE} l WHERE {kind} (SELECT * FROM {SIDE} r WHERE l.k = r.k AND l.id <> r.id AND {SAME_WINDOW})".replace("{kind}", "{int}")
+    for kind in ["EXISTS", "NOT EXISTS"]
+]
 WINDOWS = [
     "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)",
     "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '7' SECOND, INTERVAL '2' SECOND)",

@@ -1,8 +1,10 @@
 """Random queries on both engines: what differs is made small and told, what is equal becomes a case of `generated/`.
 
-    oracle.py --generate N [--seed S] [--windows]        by way of `cargo xtask oracle --generate …`
+    oracle.py --generate N [--seed S] [--zones | --csv | --windows | --streams]        by way of `cargo xtask oracle --generate …`
 
-Fifty expressions are one query to Flink, and one section of a case; with `--windows` fifty queries over windows are one job of Flink's.
+Fifty expressions are one query to Flink, and one section of a case: over records in JSON, in a session's time zone, or over records in CSV
+whose fields are not all what the columns say. With `--windows` fifty queries over windows, and OVER, are one job of Flink's; with
+`--streams` fifty of UNION ALL, UNNEST and joins of windows are, where no row is late: Flink reads the sides of a join as they come.
 What Flink or we refuse, or what fails for some record, is left out and counted.
 """
 import collections
@@ -12,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from flink import HERE, Flink, Script, World, late_count, take_rows
-from generate import COLUMNS, Maker
+from generate import COLUMNS, FIELDS, Maker
 from lakeward import BINARY
 
 TOGETHER = 50
@@ -26,6 +28,9 @@ WITH = """ WITH (
 );"""
 LISTED = ", ".join(f"{name} {ty}" for name, ty in COLUMNS.items())
 TABLE = f"CREATE TABLE t (id INT, {LISTED}){WITH}"
+OF_FIELDS = f"CREATE TABLE t (id INT, {', '.join(f'{name} {ty}' for name, ty in COLUMNS.items() if ty in FIELDS)}){WITH}".replace(
+    "'format' = 'json'", "'format' = 'csv', 'csv.ignore-parse-errors' = 'true'"
+)
 TIMED = f"CREATE TABLE t (id INT, k STRING, {LISTED}, WATERMARK FOR ts AS ts - INTERVAL '3' SECOND){WITH}"
 
 
@@ -33,7 +38,7 @@ class Expressions:
     """Records, and the two engines' expressions over them."""
 
     def __init__(self, flink, asker, maker):
-        self.flink, self.asker, self.records = flink, asker, maker.records(RECORDS)
+        self.flink, self.asker, self.records, self.table = flink, asker, maker.records(RECORDS), TABLE
 
     @staticmethod
     def one(maker):
@@ -42,7 +47,7 @@ class Expressions:
     def compare(self, texts):
         """By text: what Flink gives, and what we give instead or None; only of those that Flink takes, and no record fails."""
         section = {"table": "t", "lines": [{"text": text, "line": at} for at, text in enumerate(texts)]}
-        script = Script(TABLE)
+        script = Script(self.table)
         with tempfile.TemporaryDirectory() as folder, World(listed(self.records), Path(folder)) as world:
             world.prepare(self.flink, script)
             results = self.asker(self.flink, world, script, section, failing="left out").results
@@ -51,7 +56,7 @@ class Expressions:
 
     def text(self, flinks):
         lines = [f"{text} => {result}" for text, result in flinks.items()]
-        return "\n".join([TABLE, "", "---- records t", *self.records, "", "---- expressions t", *lines]) + "\n"
+        return "\n".join([self.table, "", "---- records t", *self.records, "", "---- expressions t", *lines]) + "\n"
 
     def case(self, equal):
         return self.text(equal)
@@ -81,19 +86,37 @@ class Expressions:
         return [f"{node.sql()} => {values[at]}; ours: {our_values[at]}", f"    {records[at]}"]
 
 
+class Zones(Expressions):
+    """The same in a session's time zone."""
+
+    def __init__(self, flink, asker, maker):
+        super().__init__(flink, asker, maker)
+        self.table = f"SET 'table.local-time-zone' = '{maker.zone()}';\n{TABLE}"
+
+
+class Fields(Expressions):
+    """The same over records in CSV, of which not every field is what its column says."""
+
+    def __init__(self, flink, asker, maker):
+        super().__init__(flink, asker, maker)
+        self.records, self.table = [maker.fields(number) for number in range(RECORDS)], OF_FIELDS
+
+
 class Windows:
     """Records with times, and the two engines' queries over their windows."""
+
+    table = TIMED
 
     def __init__(self, flink, _, maker):
         self.flink, self.records = flink, maker.timed_records(RECORDS * 3)
 
     @staticmethod
     def one(maker):
-        return maker.window_query()
+        return maker.over_query() if maker.random.random() < 0.25 else maker.window_query()
 
     def compare(self, texts):
         """By query: Flink's rows, and what we give instead or None."""
-        script, self.sinks = Script(TIMED), {}
+        script, self.sinks = Script(self.table), {}
         with tempfile.TemporaryDirectory() as folder, World(listed(self.records), Path(folder)) as world:
             world.prepare(self.flink, script)
             for at, text in enumerate(texts):
@@ -140,10 +163,11 @@ class Windows:
         late = late or {}
         sinks = [f"CREATE TABLE {name} ({columns}) WITH ('connector' = 'print');" for name, columns in map(self.sinks.get, flinks)]
         inserts = [f"INSERT INTO {self.sinks[text][0]} {text};" for text in flinks]
-        lines = [TIMED, *sinks, "EXECUTE STATEMENT SET BEGIN", *inserts, "END;", "", "---- records t", *self.records]
+        lines = [self.table, *sinks, "EXECUTE STATEMENT SET BEGIN", *inserts, "END;", "", "---- records t", *self.records]
         for text, rows in flinks.items():
-            name = self.sinks[text][0]
-            lines += ["", f"---- rows {name}, by window_end", *rows]
+            name, columns = self.sinks[text]
+            order = "by window_end" if "window_end" in columns else "in any order"
+            lines += ["", f"---- rows {name}, {order}", *rows]
             lines += ["", f"---- late rows {name}", *late[text]] if late.get(text) else []
         return "\n".join(lines) + "\n"
 
@@ -173,6 +197,16 @@ class Windows:
     @staticmethod
     def told(node, pair, records):
         return [node.sql(), pair[1], *records]
+
+
+class Streams(Windows):
+    """The same records, none of them late, and queries of several inputs and of elements."""
+
+    table = TIMED.replace("INTERVAL '3' SECOND", "INTERVAL '20' SECOND")
+
+    @staticmethod
+    def one(maker):
+        return maker.stream_query()
 
 
 def same_numbers(flinks, ours):
