@@ -262,6 +262,9 @@ class Maker:
     def over_query(self):
         return self.filled(self.random.choice(OVER))
 
+    def nested_query(self):
+        return self.filled(self.random.choice(NESTED))
+
     def stream_query(self):
         return self.filled(self.random.choice(STREAMS))
 
@@ -301,6 +304,38 @@ OVER = [
         ("LAG({int})", "k", ""), ("LAG({text}, 2)", "k", ""), ("LAG(CAST({int} AS INT), 1, -1)", "k", " WHERE {bool}"), ("ROW_NUMBER()", "k", ""), ("LAG({decimal}, 3)", "k, {bool}", ""),
         ("LAG({text}, 1, 'none')", "{text}", ""),
     ]
+]
+# Windows over windows, ranks in windows, grouping sets, and windows as Flink had them before there were table functions.
+INNER = [
+    f"(SELECT k, window_start AS s, window_end AS e, window_time AS rt, COUNT(*) AS c, {call} AS x FROM TABLE({window}) GROUP BY k, window_start, window_end, window_time)"
+    for call in ["SUM(CAST({int} AS BIGINT))", "MAX({text})", "MIN({decimal})"]
+    for window in [
+        "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '5' SECOND)", "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '6' SECOND)",
+        "CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '3' SECOND, INTERVAL '6' SECOND)", "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '3' SECOND)",
+    ]
+]
+BOUNDS = "window_start, window_end"
+T10 = "TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND))"
+H10 = "TABLE(HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND))"
+C12 = "TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '12' SECOND))"
+NESTED = [
+    f"WITH q AS {inner} SELECT k, {BOUNDS}, SUM(c) AS n, MAX(x) AS m FROM TABLE({outer}) GROUP BY k, {BOUNDS}"
+    for inner in INNER
+    for outer in ["TUMBLE(TABLE q, DESCRIPTOR(rt), INTERVAL '15' SECOND)", "HOP(TABLE q, DESCRIPTOR(rt), INTERVAL '5' SECOND, INTERVAL '10' SECOND)"]
+] + [
+    f"SELECT k, id, {BOUNDS}, x FROM (SELECT k, id, {BOUNDS}, {{int}} AS x, ROW_NUMBER() OVER (PARTITION BY {key}{BOUNDS} ORDER BY {order}) AS n FROM {window}) WHERE n {rank}"
+    for window in [T10, H10, C12]
+    for key in ["", "k, ", "{bool}, "]
+    for order, rank in [("{int} DESC, id", "<= 2"), ("ts, id", "= 1"), ("ts", "= 1"), ("ts DESC", "<= 1"), ("{text}, id", "BETWEEN 2 AND 3"), ("{decimal} DESC, id", "<= 1")]
+] + [
+    f"SELECT k, {{bool}} AS g, {BOUNDS}, COUNT(*) AS c, SUM({{int}}) AS s FROM {window} GROUP BY {BOUNDS}, {sets}".replace("{bool}", "(d > 0)")
+    for window in [T10, H10, C12]
+    for sets in ["GROUPING SETS ((k), ())", "ROLLUP (k, {bool})", "CUBE (k, {bool})"]
+] + [
+    f"SELECT {start}_START(ts, {of}) AS s, {start}_END(ts, {of}) AS window_end, {key}COUNT(*) AS c, {call} AS x FROM t{where} GROUP BY {key}{start}(ts, {of})"
+    for start, of in [("TUMBLE", "INTERVAL '7' SECOND"), ("HOP", "INTERVAL '4' SECOND, INTERVAL '8' SECOND"), ("SESSION", "INTERVAL '4' SECOND")]
+    for key, where in [("", ""), ("k, ", ""), ("k, ", " WHERE {bool}")]
+    for call in ["SUM({int})", "MAX({text})", "COUNT(DISTINCT {text})", "AVG({decimal})"]
 ]
 SIDE = "(SELECT id, k, {kind} AS c, window_start, window_end FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE {bool})"
 SAME_WINDOW = "l.window_start = r.window_start AND l.window_end = r.window_end"

@@ -112,7 +112,7 @@ class Windows:
 
     @staticmethod
     def one(maker):
-        return maker.over_query() if maker.random.random() < 0.25 else maker.window_query()
+        return maker.random.choice([maker.over_query, maker.window_query, maker.window_query, maker.nested_query])()
 
     def compare(self, texts):
         """By query: Flink's rows, and what we give instead or None."""

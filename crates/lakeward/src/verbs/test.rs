@@ -11,6 +11,7 @@ use crate::cases::{self, CaseFile, Finding, Order, Schemas};
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,16 @@ pub fn test(args: Test) -> anyhow::Result<ExitCode> {
                 continue;
             }
             let begun = Instant::now();
-            let (name, outcome) = match file {
-                Ok(file) => (file.name.clone(), run(&file, args.update)),
-                Err(error) => (path.display().to_string(), Err(error)),
+            let (folder, name, outcome) = match file {
+                Ok(file) => (
+                    file.path.parent().map(Path::to_path_buf),
+                    file.name.clone(),
+                    run(&file, args.update),
+                ),
+                Err(error) => (None, path.display().to_string(), Err(error)),
             };
             let result = CaseResult {
+                folder: folder.unwrap_or_default(),
                 name,
                 outcome,
                 took: begun.elapsed(),
@@ -63,6 +69,8 @@ fn run(file: &CaseFile, update: bool) -> anyhow::Result<Vec<Finding>> {
 }
 
 struct CaseResult {
+    /// As it was asked for; nothing where a case could not be read.
+    folder: PathBuf,
     name: String,
     outcome: anyhow::Result<Vec<Finding>>,
     took: Duration,
@@ -113,8 +121,12 @@ fn junit(results: &[CaseResult]) -> String {
     );
     for result in results {
         let name = escaped(&result.name);
+        let folder = escaped(&result.folder.display().to_string());
         let seconds = result.took.as_secs_f64();
-        let _ = write!(xml, "  <testcase name=\"{name}\" time=\"{seconds:.3}\"");
+        let _ = write!(
+            xml,
+            "  <testcase classname=\"{folder}\" name=\"{name}\" time=\"{seconds:.3}\""
+        );
         if result.failed() {
             let reasons = escaped(&result.reasons().join("\n"));
             let _ = writeln!(xml, ">\n    <failure>{reasons}</failure>\n  </testcase>");

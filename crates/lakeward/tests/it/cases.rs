@@ -79,6 +79,11 @@ fn a_case_that_does_not_hold_is_told_with_what_came_instead() {
         junit.contains("<testsuite name=\"lakeward\" tests=\"1\" failures=\"1\">"),
         "{junit}"
     );
+    let entry = format!(
+        "<testcase classname=\"{}\" name=\"",
+        folder.path().display()
+    );
+    assert!(junit.contains(&entry), "{junit}");
     assert!(
         junit.contains("<failure>rows lake.numbers, run plainly:"),
         "{junit}"
