@@ -30,7 +30,7 @@ pub fn explain(graph: &JobGraph) -> String {
         if at > 0 {
             text.out.push('\n');
         }
-        text.tree(sink, 0);
+        text.tree(sink, "", "");
     }
     text.out
 }
@@ -44,11 +44,9 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
-    fn tree(&mut self, id: NodeId, depth: usize) {
-        if let Some(depth) = depth.checked_sub(1) {
-            self.out += &"   ".repeat(depth);
-            self.out += "+- ";
-        }
+    /// An operator with what stands before its line, and its inputs below it with what stands before theirs.
+    fn tree(&mut self, id: NodeId, before: &str, below: &str) {
+        self.out += before;
         if let Some(known) = self.reused.iter().position(|node| *node == id) {
             self.out += &format!("Reused(reference_id=[{}])\n", known + 1);
             return;
@@ -59,8 +57,19 @@ impl Text<'_> {
             self.out += &format!("(reuse_id=[{}])", self.reused.len());
         }
         self.out.push('\n');
-        for input in &self.graph.nodes[id].inputs {
-            self.tree(*input, depth + 1);
+        let inputs = &self.graph.nodes[id].inputs;
+        for (at, input) in inputs.iter().enumerate() {
+            let is_last = at + 1 == inputs.len();
+            let (branch, bar) = if is_last {
+                ("+- ", "   ")
+            } else {
+                (":- ", ":  ")
+            };
+            self.tree(
+                *input,
+                &format!("{below}{branch}"),
+                &format!("{below}{bar}"),
+            );
         }
     }
 }

@@ -31,6 +31,7 @@ mod set;
 mod sets;
 mod table;
 mod tvf;
+mod union;
 mod zone;
 
 use crate::Result;

@@ -4,7 +4,7 @@
 //! and a Flink cluster does not, so that a script that must run on both can be made to. Each is told once, however often it is met.
 
 use super::Planner;
-use super::algebra::{Algebra, Relation};
+use super::algebra::{Algebra, Relation, Scan};
 use super::insert::Planned;
 use crate::catalog::{Object, Table};
 use crate::diagnostic::{Diagnostic, Span};
@@ -14,13 +14,14 @@ use lw_graph::{FrameUnit, IcebergSink, SinkSpec, SourceSpec, StartupMode, TypeKi
 impl Planner<'_> {
     /// About an INSERT that nothing is wrong with.
     pub(super) fn advise(&mut self, insert: &Insert, planned: &Planned) {
-        let scan = planned.branch.relation.source();
-        let source = scan.table.clone();
-        let startup = group_without_name(&planned.source, &scan.options, scan.span);
-        self.advice.extend(no_watermark(&source));
-        self.advice.extend(startup);
-        let options = &scan.options;
-        self.advice.extend(kept(&planned.branch.relation, options));
+        let relation = &planned.branch.relation;
+        for scan in relation.scans() {
+            let source = &planned.sources[&scan.key()];
+            self.advice.extend(no_watermark(&scan.table));
+            self.advice
+                .extend(group_without_name(source, &scan.options, scan.span));
+        }
+        self.advice.extend(kept(relation));
         let SinkSpec::Iceberg(iceberg) = &planned.branch.sink else {
             return;
         };
@@ -83,11 +84,10 @@ fn no_watermark(table: &Table) -> Option<Diagnostic> {
 }
 
 /// About what a query keeps from one row to the next.
-fn kept(relation: &Relation, options: &[OptionText]) -> Vec<Diagnostic> {
+fn kept(relation: &Relation) -> Vec<Diagnostic> {
     let mut said = Vec::new();
     let mut stateful = None;
-    let mut below = Some(relation);
-    while let Some(relation) = below {
+    for relation in relation.all() {
         if let Algebra::Over {
             keys, frame, span, ..
         } = &relation.operator
@@ -103,17 +103,19 @@ fn kept(relation: &Relation, options: &[OptionText]) -> Vec<Diagnostic> {
         }
         if let Algebra::Aggregate { span, .. }
         | Algebra::Numbered { span, .. }
+        | Algebra::Join { span, .. }
         | Algebra::Over { span, .. } = &relation.operator
         {
             stateful = Some(*span);
         }
-        below = relation.input();
     }
     let strategy = "scan.watermark.emit.strategy";
-    let on_event = options
-        .iter()
-        .any(|o| o.key.value == strategy && o.value.value == "on-event");
-    if let Some(span) = stateful.filter(|_| !on_event) {
+    let on_event = |scan: &&Scan| {
+        let mut options = scan.options.iter();
+        options.any(|o| o.key.value == strategy && o.value.value == "on-event")
+    };
+    let all_on_event = relation.scans().iter().all(on_event);
+    if let Some(span) = stateful.filter(|_| !all_on_event) {
         let message = "on Flink it depends on its clock which rows are late";
         said.push(
             Diagnostic::notice("flink", span, message)

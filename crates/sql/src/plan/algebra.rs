@@ -8,11 +8,12 @@
 //! event time on as long as the column is not changed.
 
 use crate::Result;
-use crate::catalog::{ColumnSource, Table};
+use crate::catalog::{ColumnSource, Path, Table};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::OptionText;
-use lw_graph::{AggregateCall, Expr, Frame, LogicalType, SortKey, TypeKind, Value, Window};
-use lw_graph::{WindowProperty, Windowing};
+use lw_graph::{AggregateCall, Expr, Frame, JoinKind, LogicalType, SortKey, TypeKind, Value};
+use lw_graph::{Window, WindowProperty, WindowShape, Windowing};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 mod show;
@@ -79,6 +80,26 @@ pub(super) enum Algebra {
         number: Option<usize>,
         span: Span,
     },
+    /// The rows of all of them, which have columns of the same types.
+    Union(Vec<Relation>),
+    /// A row for each element of a column; behind the input's columns those of the element, then its number from 1.
+    Unnest {
+        input: Box<Relation>,
+        column: usize,
+        outer: bool,
+        ordinality: bool,
+    },
+    /// The watermark before each row, behind the input's columns.
+    CurrentWatermark(Box<Relation>),
+    /// Rows of two inputs that are in the same window and have the same keys: the left one's columns, then the right one's.
+    Join {
+        inputs: Box<[Relation; 2]>,
+        kind: JoinKind,
+        windows: [Windowing; 2],
+        keys: Vec<(usize, usize)>,
+        condition: Option<Expr>,
+        span: Span,
+    },
 }
 
 /// A range of ranks, both ends included.
@@ -117,6 +138,15 @@ pub(super) struct WindowColumn {
 pub(super) struct WindowOf {
     /// Of a TIMESTAMP_LTZ: the session's time zone.
     pub zone: Option<String>,
+    /// How time is cut, and by how much that is moved; `None` of the older form, whose windows are not joined.
+    pub cut: Option<(WindowShape, i64)>,
+}
+
+impl WindowOf {
+    /// Whether both cut event time in the same way.
+    pub(super) fn is_same(&self, other: &WindowOf) -> bool {
+        self.cut.is_some() && (self.cut, &self.zone) == (other.cut, &other.zone)
+    }
 }
 
 /// A table, where a query reads it.
@@ -129,6 +159,17 @@ pub(super) struct Scan {
     pub span: Span,
     /// The columns that are read, by their position in the table: all that are not computed.
     pub positions: Vec<usize>,
+}
+
+/// What is read: a table with its options. Two scans of one key read the same.
+pub(super) type ScanKey = (Path, BTreeMap<String, String>);
+
+impl Scan {
+    pub(super) fn key(&self) -> ScanKey {
+        let options = self.options.iter();
+        let options = options.map(|option| (option.key.value.clone(), option.value.value.clone()));
+        (self.table.path.clone(), options.collect())
+    }
 }
 
 /// A column that an operator gives.
@@ -263,10 +304,15 @@ impl Relation {
 
     fn constant(&self, index: usize) -> Option<&Expr> {
         match &self.operator {
-            Algebra::Scan(_) | Algebra::Aggregate { .. } => None,
+            Algebra::Scan(_)
+            | Algebra::Aggregate { .. }
+            | Algebra::Union(_)
+            | Algebra::Join { .. } => None,
             Algebra::Expand { input, .. }
             | Algebra::Windows { input, .. }
             | Algebra::Numbered { input, .. }
+            | Algebra::Unnest { input, .. }
+            | Algebra::CurrentWatermark(input)
             | Algebra::Over { input, .. } => {
                 (index < input.columns.len()).then(|| input.constant(index))?
             }
@@ -278,9 +324,9 @@ impl Relation {
     }
 
     /// What it stands on; a scan on nothing.
-    pub(super) fn input(&self) -> Option<&Relation> {
+    pub(super) fn inputs(&self) -> Vec<&Relation> {
         match &self.operator {
-            Algebra::Scan(_) => None,
+            Algebra::Scan(_) => Vec::new(),
             Algebra::Project(input, _)
             | Algebra::Filter(input, _)
             | Algebra::Watermark { input, .. }
@@ -288,20 +334,54 @@ impl Relation {
             | Algebra::Windows { input, .. }
             | Algebra::Aggregate { input, .. }
             | Algebra::Numbered { input, .. }
-            | Algebra::Over { input, .. } => Some(input),
+            | Algebra::Unnest { input, .. }
+            | Algebra::CurrentWatermark(input)
+            | Algebra::Over { input, .. } => vec![input],
+            Algebra::Union(inputs) => inputs.iter().collect(),
+            Algebra::Join { inputs, .. } => inputs.iter().collect(),
         }
     }
 
-    /// The one table that is read.
-    pub(super) fn source(&self) -> &Scan {
-        let mut relation = self;
-        while let Some(input) = relation.input() {
-            relation = input;
+    /// As [`Relation::inputs`].
+    pub(super) fn inputs_mut(&mut self) -> Vec<&mut Relation> {
+        match &mut self.operator {
+            Algebra::Scan(_) => Vec::new(),
+            Algebra::Project(input, _)
+            | Algebra::Filter(input, _)
+            | Algebra::Watermark { input, .. }
+            | Algebra::Expand { input, .. }
+            | Algebra::Windows { input, .. }
+            | Algebra::Aggregate { input, .. }
+            | Algebra::Numbered { input, .. }
+            | Algebra::Unnest { input, .. }
+            | Algebra::CurrentWatermark(input)
+            | Algebra::Over { input, .. } => vec![input],
+            Algebra::Union(inputs) => inputs.iter_mut().collect(),
+            Algebra::Join { inputs, .. } => inputs.iter_mut().collect(),
         }
-        match &relation.operator {
-            Algebra::Scan(scan) => scan,
-            _ => unreachable!("only a scan stands on nothing"),
+    }
+
+    /// It, and all that it stands on, each before what it stands on.
+    pub(super) fn all(&self) -> Vec<&Relation> {
+        let (mut open, mut all) = (vec![self], Vec::new());
+        while let Some(relation) = open.pop() {
+            all.push(relation);
+            open.extend(relation.inputs().into_iter().rev());
         }
+        all
+    }
+
+    /// The tables that are read, each where it is first.
+    pub(super) fn scans(&self) -> Vec<&Scan> {
+        let mut scans: Vec<&Scan> = Vec::new();
+        for relation in self.all() {
+            if let Algebra::Scan(scan) = &relation.operator
+                && scans.iter().all(|known| known.key() != scan.key())
+            {
+                scans.push(scan);
+            }
+        }
+        scans
     }
 
     /// Whether a column is the rank of a row; nobody reads others than these from here on. Rows between a rank and the condition on

@@ -131,6 +131,7 @@ impl Planner<'_> {
             Some((call, window)) => {
                 let of = Rc::new(WindowOf {
                     zone: window.zone.clone(),
+                    cut: None,
                 });
                 let time = relation.columns[window.time].ty.clone();
                 let time = time.expect("the time column was checked").kind;

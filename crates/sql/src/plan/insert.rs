@@ -2,9 +2,9 @@
 //! the source that it reads.
 
 use super::Planner;
-use super::algebra::{Attribute, Output, Relation};
+use super::algebra::{Attribute, Output, Relation, Scan};
 use super::literal::{self, cast};
-use super::lower::Branch;
+use super::lower::{Branch, Sources};
 use super::scope::unknown_column;
 use super::zone::localise;
 use crate::Result;
@@ -17,7 +17,8 @@ use std::rc::Rc;
 
 /// An INSERT that nothing is wrong with.
 pub(super) struct Planned {
-    pub source: SourceSpec,
+    /// What its scans read.
+    pub sources: Sources,
     pub branch: Branch,
     pub definition: String,
 }
@@ -35,17 +36,19 @@ impl Planner<'_> {
             self.check_named(query);
         }
         let sink = target.as_ref().and_then(|table| self.sink(table, insert));
-        let source = relation.as_ref().and_then(|relation| self.source(relation));
+        let sources = relation
+            .as_ref()
+            .and_then(|relation| self.sources(relation));
         let told_before = || Diagnostic::told_before(insert.span);
         let (Some(target), Some(relation)) = (target, relation) else {
             return Err(told_before());
         };
         let matched = match_columns(&target, insert, &relation, &mut self.told);
         let (schema, outputs) = matched?;
-        let (Some(source), Some(sink)) = (source, sink) else {
+        let (Some(sources), Some(sink)) = (sources, sink) else {
             return Err(told_before());
         };
-        if relation.source().table.is_broken() {
+        if relation.scans().iter().any(|scan| scan.table.is_broken()) {
             return Err(told_before());
         }
         let table = match &sink {
@@ -60,7 +63,7 @@ impl Planner<'_> {
             insert.span,
         )?;
         Ok(Planned {
-            source,
+            sources,
             branch: Branch {
                 relation,
                 schema,
@@ -100,8 +103,22 @@ impl Planner<'_> {
         self.told.settle(sink)
     }
 
-    fn source(&mut self, relation: &Relation) -> Option<SourceSpec> {
-        let scan = relation.source();
+    /// What the tables are that a query reads; all that is wrong with any is told.
+    fn sources(&mut self, relation: &Relation) -> Option<Sources> {
+        let mut sources = Some(Sources::new());
+        for scan in relation.scans() {
+            match (self.source(scan), &mut sources) {
+                (Some(source), Some(sources)) => {
+                    sources.insert(scan.key(), source);
+                }
+                (None, _) => sources = None,
+                (Some(_), None) => {}
+            }
+        }
+        sources
+    }
+
+    fn source(&mut self, scan: &Scan) -> Option<SourceSpec> {
         self.checked.insert(scan.table.path.clone());
         let used = Use {
             table: &scan.table,

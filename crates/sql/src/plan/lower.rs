@@ -1,10 +1,10 @@
-//! Relations over one scan into one job graph: what is read, computed and written, each once.
+//! Relations into one job graph: what is read, computed and written, each once.
 //!
-//! 1. *Fuse* (`fuse`). All projections, filters and watermarks between the scan and the first operator with state, between two of
-//!    those, and up to a sink, become expressions over the columns of what is below (`arena`): the conditions, one behind the other,
-//!    and what is read above. That merges projections and filters, and moves filters below projections, where Flink's rules have
-//!    them too.
-//! 2. *Prune* (`prune`). An operator gives what somebody reads, the source too. Then each operator with state has its uid.
+//! 1. *Fuse* (`fuse`). All projections, filters and watermarks between a scan and the first operator that ends a stage (one with state,
+//!    a union, an unnest), between two of those, and up to a sink, become expressions over the columns of what is below (`arena`): the
+//!    conditions, one behind the other, and what is read above. That merges projections and filters, and moves filters below
+//!    projections, where Flink's rules have them too.
+//! 2. *Prune* (`prune`). An operator gives what somebody reads, a source too. Then each operator that ends a stage has its uid.
 //! 3. *Share.* An expression that is used more than once is computed once, as a column of a projection below the first operator
 //!    that needs it; unless that would compute it for a row for which nobody does (behind `CASE`, the right side of `AND`) and it
 //!    may fail there.
@@ -13,16 +13,16 @@
 mod fuse;
 mod prune;
 
-use self::fuse::{Computed, Fused, Segment, Stage, Watermark};
+use self::fuse::{Base, Computed, Fused, Scanned, Segment, Stage, Watermark};
 use self::prune::Lineage;
-use super::algebra::Relation;
+use super::algebra::{Relation, Scan, ScanKey};
 use super::arena::{Arena, Form, Id};
 use crate::Result;
 use crate::catalog::ColumnSource;
 use crate::connector::key_name;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{Expr, Field, JobGraph, Node, NodeId, Operator, OperatorUid};
-use lw_graph::{Schema, SinkSpec, SourceColumn, SourceSpec, TypeKind};
+use lw_graph::{Expr, Field, JobGraph, LogicalType, Node, NodeId, Operator, OperatorUid};
+use lw_graph::{JoinKind, Schema, SinkSpec, SourceColumn, SourceSpec, TypeKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -48,53 +48,67 @@ impl fmt::Display for Branch {
     }
 }
 
+/// What scans read, by what they are.
+pub(super) type Sources = BTreeMap<ScanKey, SourceSpec>;
+
 /// Copies of expressions that could not be shared.
 const MOST_COPIES: usize = 100_000;
 const MOST_LEVELS: usize = 200;
 
-/// The graph, and the sink of each branch in their order. All branches read the same scan.
+/// The graph, and the sink of each branch in their order. What several branches scan is read once.
 ///
 /// # Errors
 /// An expression that grows beyond all bounds where its parts cannot be shared.
-pub(super) fn lower(source: &SourceSpec, branches: &[&Branch]) -> Result<(JobGraph, Vec<NodeId>)> {
-    let mut fused = Fused::new();
+pub(super) fn lower(sources: &Sources, branches: &[&Branch]) -> Result<(JobGraph, Vec<NodeId>)> {
+    let mut fused = Fused::default();
     let mut computed: Vec<Computed> = branches
         .iter()
         .map(|branch| fused.branch(&branch.relation))
         .collect::<Result<_>>()?;
-    for branch in &mut computed {
-        let mut lineage = scanned(source, &branches[0].relation, &fused);
-        for at in 0..branch.stages.len() {
-            let above = &fused.arenas[branch.above(at).arena];
-            let stage = &mut branch.stages[at];
-            lineage.name(stage, &fused.arenas[stage.below.arena], above);
-        }
+    name(&mut computed, sources, &fused);
+    let Fused { arenas, scans } = &fused;
+    let mut assembly = Assembly::new(arenas, branches[0].span);
+    for (at, scanned) in scans.iter().enumerate() {
+        let segments = computed.iter().flat_map(Computed::segments);
+        let bottoms: Vec<&Segment> = segments
+            .filter(|above| above.on == Base::Scan(at))
+            .collect();
+        let stem = assembly.stem(sources[&scanned.scan.key()].clone(), scanned, &bottoms)?;
+        assembly.stems.push(stem);
     }
-    let mut assembly = Assembly::new(&fused.arenas, branches[0].span);
-    let bottoms: Vec<&Segment> = computed.iter().map(Computed::bottom).collect();
-    let later: Vec<Id> = bottoms.iter().flat_map(|bottom| bottom.roots()).collect();
-    let stem = assembly.source(
-        source.clone(),
-        &branches[0].relation,
-        fused.watermark,
-        &later,
-    );
-    let stem = assembly.watermark(stem, fused.watermark, &later)?;
-    let stem = assembly.fork(stem, &bottoms)?;
     let mut sinks = Vec::new();
     for (branch, computed) in branches.iter().zip(&computed) {
         assembly.begin(branch.span);
-        sinks.push(assembly.branch(stem.clone(), computed, branch)?);
+        sinks.push(assembly.branch(computed, branch)?);
     }
     let nodes = assembly.nodes;
     Ok((JobGraph { nodes }, sinks))
 }
 
+/// Gives each operator with state its uid.
+fn name(computed: &mut [Computed], sources: &Sources, fused: &Fused<'_>) {
+    let scans = fused.scans.iter();
+    let scans = scans.map(|scan| lineage(&sources[&scan.scan.key()], scan, &fused.arenas));
+    let scans: Vec<Lineage> = scans.collect();
+    for branch in computed {
+        let mut stages: Vec<Lineage> = Vec::new();
+        for stage in &mut branch.stages {
+            let inputs = stage.below.iter().map(|segment| match segment.on {
+                Base::Scan(at) => scans[at].clone(),
+                Base::Stage(at) => stages[at].clone(),
+            });
+            let inputs: Vec<Lineage> = inputs.collect();
+            stages.push(Lineage::of(stage, &inputs, &fused.arenas));
+        }
+    }
+}
+
 /// What the uids over a scan begin with: what is read and how its event time comes on. Where reading begins and how far it goes, and
 /// under which address the topics are reached, is no part of it.
-fn scanned(source: &SourceSpec, relation: &Relation, fused: &Fused) -> Lineage {
-    let table = &relation.source().table;
-    let positions = &relation.source().positions;
+fn lineage(source: &SourceSpec, scanned: &Scanned<'_>, arenas: &[Arena]) -> Lineage {
+    let Scan {
+        table, positions, ..
+    } = scanned.scan;
     let base = positions.iter().enumerate().map(|(index, position)| {
         let column = &table.columns[*position];
         let text = match &column.source {
@@ -104,8 +118,8 @@ fn scanned(source: &SourceSpec, relation: &Relation, fused: &Fused) -> Lineage {
         (index, text)
     });
     let base: HashMap<usize, String> = base.collect();
-    let watermark = fused.watermark.map(|Watermark { column, expression }| {
-        let mut digests = fused.arenas[0].digests(&base);
+    let watermark = scanned.watermark.map(|Watermark { column, expression }| {
+        let mut digests = arenas[scanned.arena].digests(&base);
         format!("{} {}", digests.of(column), digests.of(expression))
     });
     let connector = match source {
@@ -142,7 +156,9 @@ struct Assembly<'a> {
     arenas: &'a [Arena],
     /// Of the stage that is being put together.
     arena: &'a Arena,
-    /// The operators with state that are there already.
+    /// By scan.
+    stems: Vec<Place>,
+    /// The operators that end a stage and are there already.
     known: HashMap<OperatorUid, NodeId>,
     /// The INSERT that is being lowered.
     span: Span,
@@ -190,6 +206,7 @@ impl<'a> Assembly<'a> {
         Assembly {
             arenas,
             arena: &arenas[0],
+            stems: Vec::new(),
             known: HashMap::new(),
             span,
             nodes: Vec::new(),
@@ -202,7 +219,6 @@ impl<'a> Assembly<'a> {
     fn begin(&mut self, insert: Span) {
         self.span = insert;
         self.copies = 0;
-        self.enter(0);
     }
 
     /// What follows is over what another operator gives.
@@ -211,15 +227,28 @@ impl<'a> Assembly<'a> {
         self.written.clear();
     }
 
-    /// The source, with the columns that something reads.
-    fn source(
+    /// What is there of a scan before the segments over it part.
+    fn stem(
         &mut self,
-        mut source: SourceSpec,
-        relation: &Relation,
-        watermark: Option<Watermark>,
-        later: &[Id],
-    ) -> Place {
-        let scan = relation.source();
+        source: SourceSpec,
+        scanned: &Scanned<'_>,
+        segments: &[&Segment],
+    ) -> Result<Place> {
+        self.enter(scanned.arena);
+        let later: Vec<Id> = segments
+            .iter()
+            .flat_map(|segment| segment.roots())
+            .collect();
+        let stem = self.source(source, scanned, &later);
+        let stem = self.watermark(stem, scanned.watermark, &later)?;
+        self.fork(stem, segments)
+    }
+
+    /// The source, with the columns that something reads.
+    fn source(&mut self, mut source: SourceSpec, scanned: &Scanned<'_>, later: &[Id]) -> Place {
+        let Scanned {
+            scan, watermark, ..
+        } = scanned;
         let watermark = watermark.map(|watermark| [watermark.column, watermark.expression]);
         let roots = watermark.into_iter().flatten().chain(later.iter().copied());
         let mut read: BTreeMap<usize, Id> = BTreeMap::new();
@@ -250,7 +279,7 @@ impl<'a> Assembly<'a> {
         }
         source.set_columns(columns);
         let operator = Operator::Source(source);
-        let node = self.push(operator, None, Schema::new(fields));
+        let node = self.push(operator, Vec::new(), Schema::new(fields));
         Place::new(node, read.into_values().collect())
     }
 
@@ -278,20 +307,37 @@ impl<'a> Assembly<'a> {
         self.over(stem, operator)
     }
 
-    fn branch(&mut self, stem: Place, computed: &Computed, branch: &Branch) -> Result<NodeId> {
-        let mut place = stem;
-        for (at, stage) in computed.stages.iter().enumerate() {
-            place = self.stage(place, stage, computed.above(at).arena)?;
+    fn branch(&mut self, computed: &Computed, branch: &Branch) -> Result<NodeId> {
+        let mut places: Vec<Place> = Vec::new();
+        for stage in &computed.stages {
+            let place = self.stage(stage, &places)?;
+            places.push(place);
         }
-        let top = &computed.top;
-        place = self.kept(place, top)?;
-        place = self.share(place, &Ahead::new(&top.columns, &[]))?;
-        let columns = top.columns.iter();
-        let columns = columns.map(|id| self.expr(*id, &place));
-        let project = Operator::Project(columns.collect::<Result<_>>()?);
-        let node = self.push(project, Some(place.node), branch.schema.clone());
+        let (place, columns) = self.computed(&computed.top, &places)?;
+        let project = Operator::Project(columns);
+        let node = self.push(project, vec![place.node], branch.schema.clone());
         let sink = Operator::Sink(branch.sink.clone());
-        Ok(self.push(sink, Some(node), branch.schema.clone()))
+        Ok(self.push(sink, vec![node], branch.schema.clone()))
+    }
+
+    /// The place above which a segment's columns are computed, and the columns over it.
+    fn computed(&mut self, segment: &Segment, stages: &[Place]) -> Result<(Place, Vec<Expr>)> {
+        let place = self.narrowed(segment, stages)?;
+        let columns = segment.columns.iter();
+        let columns = columns.map(|id| self.expr(*id, &place));
+        let columns = columns.collect::<Result<_>>()?;
+        Ok((place, columns))
+    }
+
+    /// The rows that a segment keeps, with what its columns are made of.
+    fn narrowed(&mut self, segment: &Segment, stages: &[Place]) -> Result<Place> {
+        self.enter(segment.arena);
+        let place = match segment.on {
+            Base::Scan(at) => self.stems[at].clone(),
+            Base::Stage(at) => stages[at].clone(),
+        };
+        let place = self.kept(place, segment)?;
+        self.share(place, &Ahead::new(&segment.columns, &[]))
     }
 
     /// Only rows for which the condition is TRUE.
@@ -304,35 +350,69 @@ impl<'a> Assembly<'a> {
         self.over(place, operator)
     }
 
-    /// An operator with state, over a projection of what it reads. One that another branch has is not there twice: it is the same
+    /// An operator that ends a stage, over projections of what it reads. One that is there already is not there twice: it is the same
     /// state.
-    fn stage(&mut self, place: Place, stage: &Stage, above: usize) -> Result<Place> {
+    fn stage(&mut self, stage: &Stage, stages: &[Place]) -> Result<Place> {
         if let Some(node) = self.known.get(&stage.uid).copied() {
-            self.enter(above);
             return Ok(Place::new(node, stage.gives.clone()));
         }
-        let below = &stage.below;
-        let place = self.kept(place, below)?;
-        let place = self.share(place, &Ahead::new(&below.columns, &[]))?;
-        let place = match place.columns == below.columns {
-            true => place,
-            false => self.project(&place, below.columns.clone())?,
+        let inputs = match stage.operator {
+            Operator::Union => self.alike(stage, stages)?,
+            _ => {
+                let inputs = stage.below.iter().map(|segment| {
+                    let place = self.narrowed(segment, stages)?;
+                    Ok(match place.columns == segment.columns {
+                        true => place.node,
+                        false => self.project(&place, segment.columns.clone())?.node,
+                    })
+                });
+                inputs.collect::<Result<Vec<NodeId>>>()?
+            }
         };
-        let input = self.nodes[place.node].schema.clone();
-        self.enter(above);
-        let schema = self.given(stage, &input);
-        let node = self.push(stage.operator.clone(), Some(place.node), schema);
+        let schema = self.given(stage, &inputs);
+        let node = self.push(stage.operator.clone(), inputs, schema);
         self.known.insert(stage.uid, node);
         Ok(Place::new(node, stage.gives.clone()))
     }
 
-    /// The columns of an operator with state. An aggregate may be NULL whatever its type says: a sum of DECIMALs that is too long.
-    fn given(&self, stage: &Stage, input: &Schema) -> Schema {
-        let passed = match &stage.operator {
-            Operator::WindowAggregate { keys, .. } => {
-                keys.iter().map(|key| input.fields[*key].clone()).collect()
+    /// The inputs of a union: each the same columns, which may be NULL where one of them may be.
+    fn alike(&mut self, stage: &Stage, stages: &[Place]) -> Result<Vec<NodeId>> {
+        let above = &self.arenas[stage.above];
+        let mut fields = named(above, &stage.gives, HashSet::new());
+        let mut inputs = Vec::new();
+        for segment in &stage.below {
+            let (place, columns) = self.computed(segment, stages)?;
+            for (field, column) in fields.iter_mut().zip(&columns) {
+                let given = match column {
+                    Expr::Column { index, .. } => {
+                        self.nodes[place.node].schema.fields[*index].ty.nullable
+                    }
+                    _ => true,
+                };
+                field.ty.nullable |= given;
             }
-            _ => input.fields.clone(),
+            inputs.push((place.node, columns));
+        }
+        let inputs = inputs.into_iter().map(|(node, columns)| {
+            let schema = Schema::new(fields.clone());
+            self.push(Operator::Project(columns), vec![node], schema)
+        });
+        Ok(inputs.collect())
+    }
+
+    /// The columns of an operator that ends a stage. An aggregate may be NULL whatever its type says: a sum of DECIMALs that is too long.
+    fn given(&self, stage: &Stage, inputs: &[NodeId]) -> Schema {
+        let above = &self.arenas[stage.above];
+        let of = |input: NodeId| &self.nodes[input].schema.fields;
+        let input = of(inputs[0]);
+        let passed: Vec<Field> = match &stage.operator {
+            Operator::WindowAggregate { keys, .. } => {
+                keys.iter().map(|key| input[*key].clone()).collect()
+            }
+            Operator::WindowJoin { kind, .. } => {
+                return joined(above, &stage.gives, [input, of(inputs[1])], *kind);
+            }
+            _ => input.clone(),
         };
         let calls = match &stage.operator {
             Operator::WindowAggregate { aggregates, .. } | Operator::Over { aggregates, .. } => {
@@ -340,33 +420,19 @@ impl<'a> Assembly<'a> {
             }
             _ => 0,
         };
-        let mut names: HashSet<String> = passed.iter().map(|field| field.name.clone()).collect();
-        let mut fields = passed;
-        for (at, id) in stage.gives.iter().skip(fields.len()).enumerate() {
-            let node = self.arena.node(*id);
-            let Form::Column(_, own) = &node.form else {
-                unreachable!("what an operator gives is a column to those above");
-            };
-            let wanted = node.name.as_ref().unwrap_or(own);
-            let name = free_name(Some(wanted), &names);
-            names.insert(name.clone());
-            let counts = node.ty.kind == TypeKind::BigInt && !node.ty.nullable;
-            let ty = node.ty.clone();
-            fields.push(Field::new(
-                name,
-                match at < calls && !counts {
-                    true => ty.with_nullable(true),
-                    false => ty,
-                },
-            ));
+        let names = passed.iter().map(|field| field.name.clone()).collect();
+        let mut made = named(above, &stage.gives[passed.len()..], names);
+        for Field { ty, .. } in &mut made[..calls] {
+            let counts = ty.kind == TypeKind::BigInt && !ty.nullable;
+            ty.nullable |= !counts;
         }
-        Schema::new(fields)
+        Schema::new(passed.into_iter().chain(made).collect())
     }
 
     /// An operator that gives what it is given.
     fn over(&mut self, place: Place, operator: Operator) -> Result<Place> {
         let schema = self.nodes[place.node].schema.clone();
-        let node = self.push(operator, Some(place.node), schema);
+        let node = self.push(operator, vec![place.node], schema);
         Ok(Place { node, ..place })
     }
 
@@ -437,7 +503,7 @@ impl<'a> Assembly<'a> {
         }
         let exprs = columns.iter().map(|id| self.expr(*id, below));
         let project = Operator::Project(exprs.collect::<Result<_>>()?);
-        let node = self.push(project, Some(below.node), Schema::new(fields));
+        let node = self.push(project, vec![below.node], Schema::new(fields));
         Ok(Place::new(node, columns))
     }
 
@@ -544,14 +610,42 @@ impl<'a> Assembly<'a> {
             .hint("land the inner query in a table of its own")
     }
 
-    fn push(&mut self, operator: Operator, input: Option<NodeId>, schema: Schema) -> NodeId {
+    fn push(&mut self, operator: Operator, inputs: Vec<NodeId>, schema: Schema) -> NodeId {
         self.nodes.push(Node {
             operator,
-            inputs: input.into_iter().collect(),
+            inputs,
             schema,
         });
         self.nodes.len() - 1
     }
+}
+
+/// Columns that an operator makes, under names that are none of these.
+fn named(arena: &Arena, made: &[Id], mut taken: HashSet<String>) -> Vec<Field> {
+    let made = made.iter().map(|id| {
+        let node = arena.node(*id);
+        let Form::Column(_, own) = &node.form else {
+            unreachable!("what an operator gives is a column to those above");
+        };
+        let name = free_name(Some(node.name.as_ref().unwrap_or(own)), &taken);
+        taken.insert(name.clone());
+        Field::new(name, node.ty.clone())
+    });
+    made.collect()
+}
+
+/// The columns of both sides of a join. What is not NULL on a side that may have no row is so nevertheless.
+fn joined(arena: &Arena, gives: &[Id], sides: [&Vec<Field>; 2], kind: JoinKind) -> Schema {
+    let fields = named(arena, gives, HashSet::new()).into_iter();
+    let pads = kind.pads();
+    let of_sides = sides.iter().zip(pads);
+    let of_sides =
+        of_sides.flat_map(|(fields, pads)| fields.iter().map(move |field| (field, pads)));
+    let fields = fields.zip(of_sides).map(|(field, (of_side, pads))| {
+        let LogicalType { kind, nullable } = of_side.ty.clone();
+        Field::new(field.name, kind.nullable().with_nullable(nullable || pads))
+    });
+    Schema::new(fields.collect())
 }
 
 /// The name that a query gives, else a number; and a number behind it where it is taken.

@@ -99,10 +99,7 @@ impl Planner<'_> {
         match query.body.as_ref() {
             SetExpr::Select(select) => self.select(select, &around),
             SetExpr::Query(inner) => self.query(inner, &around),
-            SetExpr::SetOperation { op, .. } => {
-                let word = op.to_string();
-                Err(self.refuse(&around, &word, &format!("{word} is")))
-            }
+            SetExpr::SetOperation { .. } => self.set_operation(&query.body, &around),
             SetExpr::Values(_) => Err(self
                 .refuse(&around, "VALUES", "INSERT … VALUES is")
                 .hint("produce the rows to a topic; a pipeline reads topics")),
@@ -110,7 +107,7 @@ impl Planner<'_> {
         }
     }
 
-    fn select(&mut self, select: &ast::Select, around: &Around) -> Result<Relation> {
+    pub(super) fn select(&mut self, select: &ast::Select, around: &Around) -> Result<Relation> {
         self.refuse_select_clauses(select, around)?;
         let [from] = select.from.as_slice() else {
             return Err(self.refuse_from(select, around));

@@ -1,12 +1,13 @@
 //! A statement set into jobs.
 //!
 //! INSERTs of a set that read the same scan, a table with the same options, are planned as one job: the topic is read and decoded once,
-//! and what each makes of it goes to its own sink. INSERTs over another scan are another job, with a position of its own, until operators of
-//! several inputs need one job to read several scans. An INSERT outside a set is a set of one.
+//! and what each makes of it goes to its own sink. INSERTs over other scans are another job, with a position of its own. One that joins or
+//! unites several scans makes one job of them. An INSERT outside a set is a set of one.
 
 use super::Planner;
+use super::algebra::ScanKey;
 use super::insert::Planned;
-use super::lower::{Branch, lower};
+use super::lower::{Branch, Sources, lower};
 use super::{Explanation, Job, JobInsert};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
@@ -32,7 +33,7 @@ impl Planner<'_> {
         for (at, set) in sets.into_iter().enumerate() {
             let text_span = set.iter().map(|planned| planned.branch.span);
             let text_span = text_span.reduce(Span::to).unwrap_or_default();
-            let reads = set[0].branch.relation.source().table.path.to_string();
+            let reads = tables(&set);
             let bound: Vec<String> = set.iter().map(|p| p.branch.to_string()).collect();
             let graph = job(set)?.graph;
             let (plan, state) = (explain(&graph), state(&graph));
@@ -87,39 +88,81 @@ impl Planner<'_> {
     }
 }
 
-/// The INSERTs of each scan, in the order of the first of each.
+/// INSERTs that read scans of each other, in the order of the first of each.
 fn by_scan(planned: Vec<Planned>) -> Vec<Vec<Planned>> {
-    let mut known = BTreeMap::new();
     let mut sets: Vec<Vec<Planned>> = Vec::new();
     for insert in planned {
-        let scan = insert.branch.relation.source();
-        let options = scan.options.iter();
-        let options = options.map(|option| (option.key.value.clone(), option.value.value.clone()));
-        let options: BTreeMap<String, String> = options.collect();
-        let set = *known
-            .entry((scan.table.path.clone(), options))
-            .or_insert(sets.len());
-        match sets.get_mut(set) {
-            Some(set) => set.push(insert),
-            None => sets.push(vec![insert]),
-        }
+        let reads_of = |set: &Vec<Planned>| {
+            let mut known = set.iter().flat_map(|planned| planned.sources.keys());
+            known.any(|scan| insert.sources.contains_key(scan))
+        };
+        let Some(first) = sets.iter().position(reads_of) else {
+            sets.push(vec![insert]);
+            continue;
+        };
+        // It may bring together what was apart.
+        let (joined, others): (Vec<_>, Vec<_>) = sets.drain(first + 1..).partition(reads_of);
+        sets[first].extend(joined.into_iter().flatten());
+        sets[first].push(insert);
+        sets.extend(others);
     }
     sets
 }
 
-/// INSERTs that read the same scan, as one job.
+/// The tables that a job reads.
+fn tables(set: &[Planned]) -> String {
+    let mut tables: Vec<String> = Vec::new();
+    for scan in set
+        .iter()
+        .flat_map(|planned| planned.branch.relation.scans())
+    {
+        let table = scan.table.path.to_string();
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
+    tables.join(", ")
+}
+
+/// A job reads a topic once. Two tables over it, or one with two sets of options, would be two readings that come on differently.
+fn check_topics(set: &[Planned]) -> Result<()> {
+    let mut known: BTreeMap<String, ScanKey> = BTreeMap::new();
+    for planned in set {
+        for scan in planned.branch.relation.scans() {
+            let key = scan.key();
+            for topic in planned.sources[&key].topics() {
+                let first = known.entry(topic.clone()).or_insert_with(|| key.clone());
+                if *first != key {
+                    let what = format!("topic '{topic}' read twice in one job, in two ways, is");
+                    return Err(Diagnostic::unsupported(scan.span, what)
+                        .detail(format!(
+                            "It is read by table '{}' already, or with other options.",
+                            first.0
+                        ))
+                        .hint("read it by one table, and give what differs to views over that"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// INSERTs that read the same scans, as one job.
 fn job(set: Vec<Planned>) -> Result<Job> {
+    check_topics(&set)?;
     let branches: Vec<&Branch> = set.iter().map(|planned| &planned.branch).collect();
-    let (graph, sinks) = lower(&set[0].source, &branches)?;
+    let sources = set.iter().flat_map(|planned| planned.sources.clone());
+    let sources: Sources = sources.collect();
+    let (graph, sinks) = lower(&sources, &branches)?;
     let inserts = set.iter().zip(sinks).map(|(planned, sink)| {
         let Planned {
-            source,
+            sources,
             branch,
             definition,
         } = planned;
         let alone = match set.len() {
             1 => graph.clone(),
-            _ => lower(source, &[branch])?.0,
+            _ => lower(sources, &[branch])?.0,
         };
         Ok(JobInsert {
             sink,

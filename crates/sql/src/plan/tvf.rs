@@ -292,7 +292,7 @@ pub(super) fn check_time(time: &Attribute, input: &Relation, span: Span) -> Resu
     }
     let message = format!("'{name}' is no event time: no watermark is about it");
     let error = Diagnostic::error("window", span, message);
-    let table = &input.source().table;
+    let table = &input.scans()[0].table;
     Err(match &table.watermark {
         None => error
             .detail(format!("Without a watermark on table '{}' nobody knows when a window is over.", table.path.object))
@@ -363,6 +363,7 @@ impl Relation {
         let time = time.expect("the time column was checked").kind;
         let of = Rc::new(WindowOf {
             zone: window.zone.clone(),
+            cut: Some((window.shape, window.offset)),
         });
         let mut columns = self.columns.clone();
         columns.extend(window_columns(&of, &time, span));

@@ -19,27 +19,26 @@ pub(super) fn localise(relation: &mut Relation, zone: &str, span: Span) -> Resul
     if zone == "UTC" {
         return Ok(());
     }
-    let zone = Zone { name: zone, span };
+    let of = Zone { name: zone, span };
+    for input in relation.inputs_mut() {
+        localise(input, zone, span)?;
+    }
     match &mut relation.operator {
-        Algebra::Scan(_) => Ok(()),
-        Algebra::Project(input, exprs) => {
-            localise(input, zone.name, span)?;
-            exprs.iter_mut().try_for_each(|expr| zone.expr(expr))
-        }
-        Algebra::Filter(input, expr)
+        Algebra::Project(_, exprs) => exprs.iter_mut().try_for_each(|expr| of.expr(expr)),
+        Algebra::Filter(_, expr)
         | Algebra::Watermark {
-            input,
-            expression: expr,
-            ..
-        } => {
-            localise(input, zone.name, span)?;
-            zone.expr(expr)
-        }
-        Algebra::Expand { input, .. }
-        | Algebra::Windows { input, .. }
-        | Algebra::Aggregate { input, .. }
-        | Algebra::Numbered { input, .. }
-        | Algebra::Over { input, .. } => localise(input, zone.name, span),
+            expression: expr, ..
+        } => of.expr(expr),
+        Algebra::Join { condition, .. } => condition.iter_mut().try_for_each(|expr| of.expr(expr)),
+        Algebra::Scan(_)
+        | Algebra::Expand { .. }
+        | Algebra::Windows { .. }
+        | Algebra::Aggregate { .. }
+        | Algebra::Numbered { .. }
+        | Algebra::Union(_)
+        | Algebra::Unnest { .. }
+        | Algebra::CurrentWatermark(_)
+        | Algebra::Over { .. } => Ok(()),
     }
 }
 

@@ -18,34 +18,41 @@ impl fmt::Display for Attribute {
     }
 }
 
-/// One operator per line, its input below it; behind an operator the columns that it makes or changes.
+/// One operator per line, its inputs below it; behind an operator the columns that it makes or changes.
 impl fmt::Display for Relation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut relation = Some(self);
-        let mut depth = 0;
-        while let Some(Relation { operator, columns }) = relation {
-            if let Some(indents) = usize::checked_sub(depth, 1) {
-                write!(f, "{}+- ", "   ".repeat(indents))?;
-            }
-            depth += 1;
-            let (input, made) = match operator {
-                Algebra::Scan(_) => (None, &columns[..]),
-                Algebra::Project(input, _) => (Some(&**input), &columns[..]),
-                Algebra::Filter(input, _) => (Some(&**input), &[][..]),
-                Algebra::Watermark { input, column, .. } => {
-                    (Some(&**input), &columns[*column..=*column])
-                }
-                Algebra::Expand { input, .. }
-                | Algebra::Windows { input, .. }
-                | Algebra::Numbered { input, .. }
-                | Algebra::Over { input, .. } => (Some(&**input), &columns[input.columns.len()..]),
-                Algebra::Aggregate { input, .. } => (Some(&**input), &columns[..]),
+        // Each with what stands before it, and before what it stands on.
+        let mut open = vec![(self, String::new(), String::new())];
+        while let Some((relation, before, below)) = open.pop() {
+            let Relation { operator, columns } = relation;
+            let inputs = relation.inputs();
+            let made = match (operator, inputs.as_slice()) {
+                (Algebra::Filter(..), _) => &[][..],
+                (Algebra::Watermark { column, .. }, _) => &columns[*column..=*column],
+                (
+                    Algebra::Expand { .. }
+                    | Algebra::Windows { .. }
+                    | Algebra::Numbered { .. }
+                    | Algebra::Unnest { .. }
+                    | Algebra::CurrentWatermark(_)
+                    | Algebra::Over { .. },
+                    [input],
+                ) => &columns[input.columns.len()..],
+                _ => &columns[..],
             };
-            relation = input;
             let made: Vec<String> = made.iter().map(Attribute::to_string).collect();
             match made.is_empty() {
-                true => writeln!(f, "{operator}")?,
-                false => writeln!(f, "{operator} -> [{}]", made.join(", "))?,
+                true => writeln!(f, "{before}{operator}")?,
+                false => writeln!(f, "{before}{operator} -> [{}]", made.join(", "))?,
+            }
+            for (at, input) in inputs.iter().enumerate().rev() {
+                let is_last = at + 1 == inputs.len();
+                let (branch, bar) = if is_last {
+                    ("+- ", "   ")
+                } else {
+                    (":- ", ":  ")
+                };
+                open.push((input, format!("{below}{branch}"), format!("{below}{bar}")));
             }
         }
         Ok(())
@@ -118,6 +125,34 @@ impl fmt::Display for Algebra {
                     "Over({}{over}, select=[{calls}])",
                     keys.unwrap_or_default()
                 )
+            }
+            Algebra::Union(_) => f.write_str("Union"),
+            Algebra::CurrentWatermark(_) => f.write_str("CurrentWatermark"),
+            Algebra::Unnest {
+                input,
+                column,
+                outer,
+                ordinality,
+            } => {
+                let join = if *outer { "LEFT, " } else { "" };
+                let with = if *ordinality { " WITH ORDINALITY" } else { "" };
+                write!(f, "Unnest({join}{}{with})", input.columns[*column].name)
+            }
+            Algebra::Join {
+                inputs,
+                kind,
+                windows,
+                keys,
+                condition,
+                ..
+            } => {
+                let [left, right] = &**inputs;
+                let by = left.names().join(&right.names(), *kind, windows, keys);
+                write!(f, "WindowJoin({by}")?;
+                if let Some(condition) = condition {
+                    write!(f, ", where=[{condition}]")?;
+                }
+                f.write_char(')')
             }
             Algebra::Numbered {
                 input,

@@ -1,9 +1,10 @@
-//! Relations into stages: what is computed from the scan up to the first operator with state, from there to the next, and so on.
+//! Relations into stages: what is computed from the scans up to the first operator that ends one, from there to the next, and so on.
 //!
 //! In each stage all projections and filters become expressions over what its operator below gives, in an arena that holds each
-//! once. A window function right below a grouping of its windows is no operator of its own: the aggregate gives rows their windows.
+//! once. Operators with state end a stage, and those whose rows are not those of their input: a union, an unnest. A window function right
+//! below a grouping of its windows is no operator of its own: the aggregate gives rows their windows.
 
-use super::super::algebra::{Algebra, Attribute, Ranks, Relation};
+use super::super::algebra::{Algebra, Attribute, Ranks, Relation, Scan, ScanKey};
 use super::super::arena::{Arena, Id};
 use super::super::group::endless;
 use super::prune::map_columns;
@@ -12,10 +13,21 @@ use crate::diagnostic::{Diagnostic, Span};
 use lw_graph::{AggregateCall, Operator, OperatorUid, SortKey, Window, WindowProperty, Windowing};
 use std::collections::{BTreeSet, HashSet};
 
-/// All that is computed over one scan.
-pub(super) struct Fused {
-    /// The first is over the scan, and all branches share it; each of the others is over one operator with state.
+/// All that is computed in a job.
+#[derive(Default)]
+pub(super) struct Fused<'r> {
+    /// Those over a scan are shared by all branches; each of the others is over what one operator gives.
     pub arenas: Vec<Arena>,
+    /// In the order in which the branches name them.
+    pub scans: Vec<Scanned<'r>>,
+}
+
+/// A scan that branches read.
+pub(super) struct Scanned<'r> {
+    pub scan: &'r Scan,
+    key: ScanKey,
+    /// Of the expressions over it.
+    pub arena: usize,
     pub watermark: Option<Watermark>,
 }
 
@@ -27,28 +39,39 @@ pub(super) struct Watermark {
 
 /// What a branch computes.
 pub(super) struct Computed {
-    /// From the scan upwards.
+    /// From the scans upwards: each behind those that it stands on.
     pub stages: Vec<Stage>,
     /// Above the last of them.
     pub top: Segment,
 }
 
-/// Between two operators with state.
+/// What a segment stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    Scan(usize),
+    Stage(usize),
+}
+
+/// Between two operators that end a stage.
 #[derive(Clone)]
 pub(super) struct Segment {
+    pub on: Base,
     pub arena: usize,
     pub condition: Option<Id>,
     /// What the operator above reads, in the order of its input's columns.
     pub columns: Vec<Id>,
 }
 
-/// An operator with state, and what is computed below it.
+/// An operator that ends a stage, and what is computed below it.
 pub(super) struct Stage {
-    pub below: Segment,
-    /// Its columns are those of `below`.
+    /// One for each input.
+    pub below: Vec<Segment>,
+    /// Its columns are those of `below`, one input's behind the other's.
     pub operator: Operator,
     /// What each column that it gives is called in the arena above.
     pub gives: Vec<Id>,
+    /// The arena above.
+    pub above: usize,
     /// What it computes, and all below it.
     pub uid: OperatorUid,
 }
@@ -62,25 +85,25 @@ impl Segment {
 }
 
 impl Computed {
-    /// What is computed above a stage's operator, up to the next.
-    pub(super) fn above(&self, stage: usize) -> &Segment {
-        let next = self.stages.get(stage + 1);
-        next.map_or(&self.top, |next| &next.below)
-    }
-
-    /// What is computed from the scan's columns.
-    pub(super) fn bottom(&self) -> &Segment {
-        self.stages.first().map_or(&self.top, |stage| &stage.below)
+    /// All segments, the top one last.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        let below = self.stages.iter().flat_map(|stage| &stage.below);
+        below.chain([&self.top])
     }
 }
 
 /// A branch while its relations are read from below.
-struct Reading<'f> {
-    fused: &'f mut Fused,
+struct Reading<'f, 'r> {
+    fused: &'f mut Fused<'r>,
     stages: Vec<Stage>,
-    /// The arena of the stage that is read.
+}
+
+/// A segment while it is read.
+struct Open {
+    on: Base,
     arena: usize,
     conditions: Vec<Id>,
+    columns: Vec<Id>,
 }
 
 /// A window function whose windows the aggregate above it gives.
@@ -90,25 +113,16 @@ struct Folded {
     partition: Vec<Id>,
 }
 
-impl Fused {
-    pub(super) fn new() -> Fused {
-        Fused {
-            arenas: vec![Arena::default()],
-            watermark: None,
-        }
-    }
-
+impl<'r> Fused<'r> {
     /// # Errors
     /// A rank that nothing bounds, windows of sessions that are grouped otherwise than they are cut.
-    pub(super) fn branch(&mut self, relation: &Relation) -> Result<Computed> {
+    pub(super) fn branch(&mut self, relation: &'r Relation) -> Result<Computed> {
         let mut reading = Reading {
             fused: self,
             stages: Vec::new(),
-            arena: 0,
-            conditions: Vec::new(),
         };
-        let columns = reading.read(relation)?;
-        let top = reading.segment(columns);
+        let open = reading.read(relation)?;
+        let top = reading.segment(open);
         let mut computed = Computed {
             stages: reading.stages,
             top,
@@ -116,66 +130,87 @@ impl Fused {
         computed.prune(&self.arenas);
         Ok(computed)
     }
-}
 
-impl Reading<'_> {
-    fn arena(&mut self) -> &mut Arena {
-        &mut self.fused.arenas[self.arena]
+    fn new_arena(&mut self) -> usize {
+        self.arenas.push(Arena::default());
+        self.arenas.len() - 1
     }
 
-    fn segment(&mut self, columns: Vec<Id>) -> Segment {
-        let conditions = std::mem::take(&mut self.conditions);
+    /// The scan of this key; branches share it.
+    fn scanned(&mut self, scan: &'r Scan) -> usize {
+        let key = scan.key();
+        let known = self.scans.iter().position(|known| known.key == key);
+        known.unwrap_or_else(|| {
+            let arena = self.new_arena();
+            self.scans.push(Scanned {
+                scan,
+                key,
+                arena,
+                watermark: None,
+            });
+            self.scans.len() - 1
+        })
+    }
+}
+
+impl<'r> Reading<'_, 'r> {
+    fn arena(&mut self, open: &Open) -> &mut Arena {
+        &mut self.fused.arenas[open.arena]
+    }
+
+    fn segment(&mut self, open: Open) -> Segment {
         Segment {
-            arena: self.arena,
-            condition: self.arena().all(&conditions),
-            columns,
+            on: open.on,
+            arena: open.arena,
+            condition: self.fused.arenas[open.arena].all(&open.conditions),
+            columns: open.columns,
         }
     }
 
-    fn read(&mut self, relation: &Relation) -> Result<Vec<Id>> {
+    fn read(&mut self, relation: &'r Relation) -> Result<Open> {
         match &relation.operator {
-            Algebra::Scan(_) => {
-                let columns = relation.columns.iter().enumerate();
-                let columns = columns.map(|(index, column)| {
-                    let ty = column.ty.as_ref().expect("a refused column is in no job");
-                    self.arena().column(index, &column.name, ty)
-                });
-                Ok(columns.collect())
+            Algebra::Scan(scan) => {
+                let at = self.fused.scanned(scan);
+                let mut open = Open {
+                    on: Base::Scan(at),
+                    arena: self.fused.scans[at].arena,
+                    conditions: Vec::new(),
+                    columns: Vec::new(),
+                };
+                open.columns = self.fresh(&open, relation);
+                Ok(open)
             }
             Algebra::Project(input, _) | Algebra::Filter(input, _) => {
-                let input = self.read(input)?;
-                Ok(self.stateless(relation, input))
+                let open = self.read(input)?;
+                Ok(self.stateless(relation, open))
             }
             Algebra::Watermark {
                 input,
                 column,
                 expression,
             } => {
-                let input = self.read(input)?;
-                self.fused.watermark = Some(Watermark {
-                    column: input[*column],
-                    expression: self.arena().add(expression, &input),
+                let open = self.read(input)?;
+                let Base::Scan(at) = open.on else {
+                    unreachable!("a watermark stands above a scan");
+                };
+                let expression = self.arena(&open).add(expression, &open.columns);
+                self.fused.scans[at].watermark = Some(Watermark {
+                    column: open.columns[*column],
+                    expression,
                 });
-                Ok(input)
+                Ok(open)
             }
             Algebra::Expand { input, .. } => {
                 let input = self.read(input)?;
                 Ok(self.expanded(relation, input))
             }
-            Algebra::Windows {
-                input,
-                window,
-                partition,
-                ..
-            } => {
-                let input = self.read(input)?;
-                let operator = Operator::WindowAssign {
-                    uid: unnamed(),
-                    window: window.clone(),
-                    partition: partition.clone(),
-                };
-                Ok(self.stage(relation, operator, input))
+            Algebra::Union(inputs) => {
+                let inputs = inputs.iter().map(|input| self.read(input));
+                let inputs = inputs.collect::<Result<Vec<Open>>>()?;
+                let below = inputs.into_iter().map(|open| self.segment(open)).collect();
+                Ok(self.ended(relation, Operator::Union, below))
             }
+            Algebra::Join { .. } => self.joined(relation),
             Algebra::Aggregate {
                 input,
                 windowing,
@@ -183,89 +218,85 @@ impl Reading<'_> {
                 calls,
                 span,
             } => self.aggregate(relation, (input, windowing, keys, calls), *span),
-            Algebra::Over {
-                input,
-                keys,
-                time,
-                frame,
-                calls,
-                ..
-            } => {
-                let input = self.read(input)?;
-                let operator = Operator::Over {
-                    uid: unnamed(),
-                    keys: keys.clone(),
-                    time: *time,
-                    frame: *frame,
-                    aggregates: calls.clone(),
-                };
-                Ok(self.stage(relation, operator, input))
-            }
-            Algebra::Numbered {
-                input,
-                windowing,
-                keys,
-                order,
-                ranks,
-                span,
-            } => {
-                let latest = is_latest(order, *ranks, &input.columns);
-                let operator = rank((windowing, keys, order), *ranks, latest, *span)?;
+            Algebra::Windows { input, .. }
+            | Algebra::Over { input, .. }
+            | Algebra::Unnest { input, .. }
+            | Algebra::CurrentWatermark(input)
+            | Algebra::Numbered { input, .. } => {
+                let operator = operator_of(relation, input)?;
                 let input = self.read(input)?;
                 Ok(self.stage(relation, operator, input))
             }
         }
     }
 
-    fn stateless(&mut self, relation: &Relation, input: Vec<Id>) -> Vec<Id> {
+    /// The columns that a relation gives, as columns of its arena.
+    fn fresh(&mut self, open: &Open, relation: &Relation) -> Vec<Id> {
+        let columns = relation.columns.iter().enumerate();
+        let columns = columns.map(|(index, column)| {
+            let ty = column.ty.as_ref().expect("a refused column is in no job");
+            self.arena(open).column(index, &column.name, ty)
+        });
+        columns.collect()
+    }
+
+    fn stateless(&mut self, relation: &Relation, mut open: Open) -> Open {
         match &relation.operator {
             Algebra::Project(_, exprs) => {
                 let columns = exprs.iter().zip(&relation.columns).map(|(expr, column)| {
-                    let id = self.arena().add(expr, &input);
-                    self.arena().give_name(id, &column.name);
+                    let id = self.arena(&open).add(expr, &open.columns);
+                    self.arena(&open).give_name(id, &column.name);
                     id
                 });
-                columns.collect()
+                open.columns = columns.collect();
             }
             Algebra::Filter(_, condition) => {
-                let condition = self.arena().add(condition, &input);
-                self.conditions.push(condition);
-                input
+                let condition = self.arena(&open).add(condition, &open.columns);
+                open.conditions.push(condition);
             }
             _ => unreachable!("the caller has looked"),
         }
+        open
     }
 
     /// Ends a stage with an operator that gives the relation's columns.
-    fn stage(&mut self, relation: &Relation, mut operator: Operator, read: Vec<Id>) -> Vec<Id> {
-        let mut columns: Vec<Id> = Vec::new();
-        let mut place = |id: Id| {
-            let known = columns.iter().position(|known| *known == id);
-            known.unwrap_or_else(|| {
-                columns.push(id);
-                columns.len() - 1
-            })
-        };
-        let places: Vec<usize> = read.into_iter().map(&mut place).collect();
+    fn stage(&mut self, relation: &Relation, mut operator: Operator, mut open: Open) -> Open {
+        let read = std::mem::take(&mut open.columns);
+        let places = each_once(&read, &mut open.columns);
         map_columns(&mut operator, &|column| places[column]);
-        let below = self.segment(columns);
-        self.fused.arenas.push(Arena::default());
-        self.arena = self.fused.arenas.len() - 1;
         // What is passed on twice is the same column above too.
         let passed = match operator {
             Operator::WindowAggregate { .. } => 0,
             _ => places.len(),
         };
+        let below = vec![self.segment(open)];
+        self.ended_with(relation, operator, below, &places[..passed])
+    }
+
+    /// Ends stages with an operator that gives each of the relation's columns for itself.
+    fn ended(&mut self, relation: &Relation, operator: Operator, below: Vec<Segment>) -> Open {
+        self.ended_with(relation, operator, below, &[])
+    }
+
+    /// As [`Reading::ended`], with what it passes on at these places.
+    fn ended_with(
+        &mut self,
+        relation: &Relation,
+        operator: Operator,
+        below: Vec<Segment>,
+        passed: &[usize],
+    ) -> Open {
+        let above = self.fused.new_arena();
         let mut given: Vec<Id> = Vec::new();
         let mut gives: Vec<Id> = Vec::new();
         for (index, column) in relation.columns.iter().enumerate() {
-            let first = places[..passed].get(index).copied();
+            let first = passed.get(index).copied();
             if let Some(known) = first.and_then(|place| gives.get(place)) {
                 given.push(*known);
                 continue;
             }
             let ty = column.ty.as_ref().expect("a refused column is in no job");
-            let id = self.arena().column(index, &column.name, ty);
+            let id = self.fused.arenas[above].column(index, &column.name, ty);
             given.push(id);
             gives.push(id);
         }
@@ -273,30 +304,61 @@ impl Reading<'_> {
             below,
             operator,
             gives,
+            above,
             uid: unnamed(),
         });
-        given
+        Open {
+            on: Base::Stage(self.stages.len() - 1),
+            arena: above,
+            conditions: Vec::new(),
+            columns: given,
+        }
+    }
+
+    fn joined(&mut self, relation: &'r Relation) -> Result<Open> {
+        let Algebra::Join {
+            inputs,
+            kind,
+            windows,
+            keys,
+            condition,
+            ..
+        } = &relation.operator
+        else {
+            unreachable!("the caller has looked");
+        };
+        let [left, right] = &**inputs;
+        let (left, right) = (self.read(left)?, self.read(right)?);
+        let operator = Operator::WindowJoin {
+            uid: unnamed(),
+            kind: *kind,
+            windows: windows.clone(),
+            keys: keys.clone(),
+            condition: condition.clone(),
+        };
+        let below = vec![self.segment(left), self.segment(right)];
+        Ok(self.ended(relation, operator, below))
     }
 
     /// The relation gives keys, the window, aggregates; the operator gives the window last.
     fn aggregate(
         &mut self,
         relation: &Relation,
-        (input, windowing, keys, calls): (&Relation, &Windowing, &[usize], &[AggregateCall]),
+        (input, windowing, keys, calls): (&'r Relation, &Windowing, &[usize], &[AggregateCall]),
         span: Span,
-    ) -> Result<Vec<Id>> {
+    ) -> Result<Open> {
         let mut windowing = windowing.clone();
         let read = columns_read(keys, calls);
         let input = match &windowing {
             Windowing::Attached { .. } if folds(input, &read) => {
-                let (mut ids, folded) = self.read_folded(input)?;
-                check_session(&folded, keys.iter().map(|key| ids[*key]), span)?;
+                let (mut open, folded) = self.read_folded(input)?;
+                check_session(&folded, keys.iter().map(|key| open.columns[*key]), span)?;
                 windowing = Windowing::Assign(Window {
-                    time: ids.len(),
+                    time: open.columns.len(),
                     ..folded.window
                 });
-                ids.push(folded.time);
-                ids
+                open.columns.push(folded.time);
+                open
             }
             _ => self.read(input)?,
         };
@@ -313,7 +375,7 @@ impl Reading<'_> {
         Ok(given)
     }
 
-    fn expanded(&mut self, relation: &Relation, input: Vec<Id>) -> Vec<Id> {
+    fn expanded(&mut self, relation: &Relation, input: Open) -> Open {
         let Algebra::Expand { keys, sets, .. } = &relation.operator else {
             unreachable!("the caller has looked");
         };
@@ -325,7 +387,7 @@ impl Reading<'_> {
     }
 
     /// Reads down to the window function. Nothing reads its columns but those that group by them.
-    fn read_folded(&mut self, relation: &Relation) -> Result<(Vec<Id>, Folded)> {
+    fn read_folded(&mut self, relation: &'r Relation) -> Result<(Open, Folded)> {
         match &relation.operator {
             Algebra::Project(input, _) | Algebra::Filter(input, _) => {
                 let (input, folded) = self.read_folded(input)?;
@@ -334,9 +396,9 @@ impl Reading<'_> {
             Algebra::Expand { input, .. } => {
                 let (input, folded) = self.read_folded(input)?;
                 // Those that group by the window's columns have it read on the way.
-                let time = input.iter().position(|id| *id == folded.time);
+                let time = input.columns.iter().position(|id| *id == folded.time);
                 let given = self.expanded(relation, input);
-                let time = time.map(|at| given[at]);
+                let time = time.map(|at| given.columns[at]);
                 let time =
                     time.expect("the window's columns are handed on to those that group by them");
                 Ok((given, Folded { time, ..folded }))
@@ -347,7 +409,8 @@ impl Reading<'_> {
                 partition,
                 ..
             } => {
-                let mut ids = self.read(input)?;
+                let mut open = self.read(input)?;
+                let ids = &mut open.columns;
                 let folded = Folded {
                     window: window.clone(),
                     time: ids[window.time],
@@ -355,7 +418,7 @@ impl Reading<'_> {
                 };
                 // In place of the window's columns, which nobody reads.
                 ids.extend([folded.time; PROPERTIES.len()]);
-                Ok((ids, folded))
+                Ok((open, folded))
             }
             _ => unreachable!("the caller has looked for the window function"),
         }
@@ -371,6 +434,67 @@ const PROPERTIES: [WindowProperty; 3] = [
 /// Its uid is known when all below it is.
 fn unnamed() -> OperatorUid {
     OperatorUid::of("")
+}
+
+/// Each of these once, and where each is.
+fn each_once(read: &[Id], columns: &mut Vec<Id>) -> Vec<usize> {
+    let places = read.iter().map(|id| {
+        let known = columns.iter().position(|known| known == id);
+        known.unwrap_or_else(|| {
+            columns.push(*id);
+            columns.len() - 1
+        })
+    });
+    places.collect()
+}
+
+/// The operator of a relation over one other that ends a stage.
+fn operator_of(relation: &Relation, input: &Relation) -> Result<Operator> {
+    Ok(match &relation.operator {
+        Algebra::Windows {
+            window, partition, ..
+        } => Operator::WindowAssign {
+            uid: unnamed(),
+            window: window.clone(),
+            partition: partition.clone(),
+        },
+        Algebra::Over {
+            keys,
+            time,
+            frame,
+            calls,
+            ..
+        } => Operator::Over {
+            uid: unnamed(),
+            keys: keys.clone(),
+            time: *time,
+            frame: *frame,
+            aggregates: calls.clone(),
+        },
+        Algebra::Numbered {
+            windowing,
+            keys,
+            order,
+            ranks,
+            span,
+            ..
+        } => {
+            let latest = is_latest(order, *ranks, &input.columns);
+            rank((windowing, keys, order), *ranks, latest, *span)?
+        }
+        Algebra::Unnest {
+            column,
+            outer,
+            ordinality,
+            ..
+        } => Operator::Unnest {
+            column: *column,
+            outer: *outer,
+            ordinality: *ordinality,
+        },
+        Algebra::CurrentWatermark(_) => Operator::CurrentWatermark,
+        _ => unreachable!("the caller has looked"),
+    })
 }
 
 fn columns_read(keys: &[usize], calls: &[AggregateCall]) -> BTreeSet<usize> {

@@ -1,17 +1,17 @@
-//! Each operator with state gives what somebody reads, and keeps no more than that; then it is known what it is called.
+//! Each operator that ends a stage gives what somebody reads, and keeps no more than that; then it is known what it is called.
 
 use super::super::arena::{Arena, Form, Id};
-use super::fuse::{Computed, Segment, Stage};
+use super::fuse::{Base, Computed, Segment, Stage};
 use lw_graph::{AggregateCall, FrameUnit, Operator, OperatorUid, SortKey, Window, Windowing};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 impl Computed {
     pub(super) fn prune(&mut self, arenas: &[Arena]) {
-        let mut above = self.top.clone();
-        for stage in self.stages.iter_mut().rev() {
-            let read = columns_of(&above, &arenas[above.arena]);
-            stage.keep(&read);
-            above = stage.below.clone();
+        for at in (0..self.stages.len()).rev() {
+            let above = self.segments().filter(|above| above.on == Base::Stage(at));
+            let read = above.flat_map(|above| columns_of(above, &arenas[above.arena]));
+            let read: HashSet<Id> = read.collect();
+            self.stages[at].keep(&read);
         }
     }
 }
@@ -33,7 +33,12 @@ fn columns_of(segment: &Segment, arena: &Arena) -> HashSet<Id> {
 impl Stage {
     /// Leaves out what nobody reads.
     fn keep(&mut self, read: &HashSet<Id>) {
-        let given = self.below.columns.len();
+        match self.operator {
+            Operator::Union => return self.keep_of_union(read),
+            Operator::WindowJoin { .. } => return self.keep_of_join(read),
+            _ => {}
+        }
+        let given = self.below[0].columns.len();
         let is_read: Vec<bool> = self.gives.iter().map(|id| read.contains(id)).collect();
         let from = match &self.operator {
             Operator::WindowAggregate { keys, .. } => keys.len(),
@@ -62,6 +67,12 @@ impl Stage {
             _ => {}
         }
         let mut wanted: BTreeSet<usize> = columns_of_operator(&self.operator);
+        if let Operator::CurrentWatermark = self.operator
+            && !is_read[..given].contains(&true)
+        {
+            // A row has a column, whatever is read of it.
+            wanted.insert(0);
+        }
         if !matches!(self.operator, Operator::WindowAggregate { .. }) {
             wanted.extend((0..given).filter(|at| is_read[*at]));
             let mut at = 0;
@@ -76,9 +87,67 @@ impl Stage {
     /// Only these columns of the input.
     fn narrow(&mut self, wanted: &BTreeSet<usize>) {
         let places: BTreeMap<usize, usize> = wanted.iter().copied().zip(0..).collect();
-        let columns = wanted.iter().map(|at| self.below.columns[*at]);
-        self.below.columns = columns.collect();
+        let columns = wanted.iter().map(|at| self.below[0].columns[*at]);
+        self.below[0].columns = columns.collect();
         map_columns(&mut self.operator, &|column| places[&column]);
+    }
+
+    fn keep_of_union(&mut self, read: &HashSet<Id>) {
+        let mut is_read: Vec<bool> = self.gives.iter().map(|id| read.contains(id)).collect();
+        if !is_read.contains(&true) {
+            // A row has a column, whatever is read of it.
+            is_read[0] = true;
+        }
+        retain(&mut self.gives, &is_read);
+        for below in &mut self.below {
+            retain(&mut below.columns, &is_read);
+        }
+    }
+
+    /// Of each input what the join reads and what is read above.
+    fn keep_of_join(&mut self, read: &HashSet<Id>) {
+        let Operator::WindowJoin {
+            windows,
+            keys,
+            condition,
+            ..
+        } = &mut self.operator
+        else {
+            unreachable!("the caller has looked");
+        };
+        let width = self.below[0].columns.len();
+        let mut wanted = vec![false; width + self.below[1].columns.len()];
+        for (at, id) in self.gives.iter().enumerate() {
+            wanted[at] = read.contains(id);
+        }
+        for (window, from) in windows.iter_mut().zip([0, width]) {
+            of_windowing(window, &mut |column| {
+                wanted[from + column] = true;
+                column
+            });
+        }
+        for (left, right) in keys.iter() {
+            wanted[*left] = true;
+            wanted[width + *right] = true;
+        }
+        if let Some(condition) = condition.as_ref() {
+            condition.visit_columns(&mut |column| wanted[column] = true);
+        }
+        let place = |column: usize| wanted[..column].iter().filter(|wanted| **wanted).count();
+        let left = place(width);
+        for (window, from) in windows.iter_mut().zip([0, width]) {
+            of_windowing(window, &mut |column| place(from + column) - place(from));
+        }
+        for (of_left, of_right) in keys {
+            *of_left = place(*of_left);
+            *of_right = place(width + *of_right) - left;
+        }
+        *condition = condition
+            .take()
+            .map(|condition| condition.map_columns(&mut |column| place(column)));
+        retain(&mut self.gives, &wanted);
+        retain(&mut self.below[0].columns, &wanted[..width]);
+        retain(&mut self.below[1].columns, &wanted[width..]);
     }
 }
 
@@ -94,14 +163,24 @@ fn columns_of_operator(operator: &Operator) -> BTreeSet<usize> {
     found
 }
 
-pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize) {
-    let of_window = |windowing: &mut Windowing| match windowing {
+fn retain(ids: &mut Vec<Id>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    ids.retain(|_| kept.next().is_some_and(|kept| *kept));
+}
+
+fn of_windowing(windowing: &mut Windowing, to: &mut dyn FnMut(usize) -> usize) {
+    match windowing {
         Windowing::Assign(window) => window.time = to(window.time),
         Windowing::Attached { start, end, .. } => {
             *start = to(*start);
             *end = to(*end);
         }
-    };
+    }
+}
+
+/// Other columns of its one input.
+pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize) {
+    let of_window = |windowing: &mut Windowing| of_windowing(windowing, &mut |at| to(at));
     let all = |columns: &mut [usize]| columns.iter_mut().for_each(|column| *column = to(*column));
     let of_call = |call: &mut AggregateCall| {
         all(&mut call.arguments);
@@ -161,6 +240,7 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
 }
 
 /// What the uids of a branch are made of: the text of each operator, and of all that it stands on.
+#[derive(Clone)]
 pub(super) struct Lineage {
     /// What the columns of the operator below are, by their index there.
     base: HashMap<usize, String>,
@@ -172,64 +252,151 @@ impl Lineage {
         Lineage { base, below }
     }
 
-    /// Names the stage's operator; what stands on it has another lineage.
-    pub(super) fn name(&mut self, stage: &mut Stage, arena: &Arena, above: &Arena) {
-        let mut digests = arena.digests(&self.base);
-        let columns: Vec<String> = {
-            let columns = stage.below.columns.iter();
-            columns.map(|id| digests.of(*id)).collect()
-        };
-        let condition = stage.below.condition.map(|id| digests.of(id));
-        let of = described(&stage.operator, &columns);
-        let text = format!(
-            "{of} where {} over {}",
+    /// What a segment over this reads, each of its columns; and which rows of what.
+    fn read(&self, segment: &Segment, arenas: &[Arena]) -> (Vec<String>, String) {
+        let mut digests = arenas[segment.arena].digests(&self.base);
+        let columns = segment.columns.iter().map(|id| digests.of(*id)).collect();
+        let condition = segment.condition.map(|id| digests.of(id));
+        let rows = format!(
+            "where {} over {}",
             condition.unwrap_or_default(),
             self.below
         );
-        let named = OperatorUid::of(&text);
+        (columns, rows)
+    }
+
+    /// Names a stage's operator, which stands on these; what stands on it has the lineage that this gives.
+    pub(super) fn of(stage: &mut Stage, inputs: &[Lineage], arenas: &[Arena]) -> Lineage {
+        let inputs = inputs.iter().zip(&stage.below);
+        let (read, rows): (Vec<Vec<String>>, Vec<String>) = inputs
+            .map(|(below, segment)| below.read(segment, arenas))
+            .unzip();
+        let of = match &stage.operator {
+            Operator::Union => described_union(&read),
+            Operator::WindowJoin { .. } => described_join(&stage.operator, &read),
+            _ => described(&stage.operator, &read[0]),
+        };
+        let named = OperatorUid::of(&format!("{of} {}", rows.join(" and ")));
         stage.uid = named;
         if let Operator::WindowAssign { uid, .. }
         | Operator::WindowAggregate { uid, .. }
         | Operator::WindowRank { uid, .. }
+        | Operator::WindowJoin { uid, .. }
         | Operator::Over { uid, .. } = &mut stage.operator
         {
             *uid = named;
         }
-        self.below = named.to_string();
-        let windows = || ["start", "end", "time"].map(String::from);
-        let given: Vec<String> = match &stage.operator {
-            Operator::WindowAggregate {
-                keys, aggregates, ..
-            } => {
-                let keys = keys.iter().map(|key| columns[*key].clone());
-                let calls = aggregates.iter().map(|call| call_text(call, &columns));
-                keys.chain(calls).chain(windows()).collect()
-            }
-            Operator::Over { aggregates, .. } => {
-                let calls = aggregates.iter().map(|call| call_text(call, &columns));
-                let calls: Vec<String> = calls.collect();
-                columns.into_iter().chain(calls).collect()
-            }
-            Operator::WindowRank { .. } => {
-                columns.into_iter().chain(["rank".to_string()]).collect()
-            }
-            Operator::Expand { keys, .. } => {
-                let keys: Vec<String> = keys
-                    .iter()
-                    .map(|key| format!("set {}", columns[*key]))
-                    .collect();
-                let number = "number".to_string();
-                columns.into_iter().chain(keys).chain([number]).collect()
-            }
-            _ => columns.into_iter().chain(windows()).collect(),
-        };
+        let given = given(&stage.operator, read, stage.gives.len());
         let given = stage.gives.iter().zip(given);
-        let given = given.map(|(id, column)| match &above.node(*id).form {
+        let given = given.map(|(id, column)| match &arenas[stage.above].node(*id).form {
             Form::Column(index, _) => (*index, format!("{column} of {named}")),
             _ => unreachable!("what an operator gives is a column to those above"),
         });
-        self.base = given.collect();
+        Lineage::new(given.collect(), named.to_string())
     }
+}
+
+/// What the columns are that an operator gives of those that it reads: so many at least.
+fn given(operator: &Operator, mut read: Vec<Vec<String>>, count: usize) -> Vec<String> {
+    let windows = || ["start", "end", "time"].map(String::from);
+    match operator {
+        Operator::Union => {
+            let width = read[0].len();
+            return (0..width)
+                .map(|column| format!("column {column}"))
+                .collect();
+        }
+        Operator::WindowJoin { .. } => {
+            let sides = ["left", "right"].iter().zip(read);
+            let of_side = |(side, columns): (&&str, Vec<String>)| {
+                let named = columns.iter().map(|column| format!("{side} {column}"));
+                named.collect::<Vec<String>>()
+            };
+            return sides.flat_map(|side| of_side(side)).collect();
+        }
+        _ => {}
+    }
+    let columns = read.remove(0);
+    match operator {
+        Operator::WindowAggregate {
+            keys, aggregates, ..
+        } => {
+            let keys = keys.iter().map(|key| columns[*key].clone());
+            let calls = aggregates.iter().map(|call| call_text(call, &columns));
+            keys.chain(calls).chain(windows()).collect()
+        }
+        Operator::Over { aggregates, .. } => {
+            let calls = aggregates.iter().map(|call| call_text(call, &columns));
+            let calls: Vec<String> = calls.collect();
+            columns.into_iter().chain(calls).collect()
+        }
+        Operator::WindowRank { .. } => columns.into_iter().chain(["rank".to_string()]).collect(),
+        Operator::Unnest { .. } => {
+            let parts = (1..=count).map(|part| format!("element {part}"));
+            columns.into_iter().chain(parts).collect()
+        }
+        Operator::CurrentWatermark => {
+            let watermark = "watermark".to_string();
+            columns.into_iter().chain([watermark]).collect()
+        }
+        Operator::Expand { keys, .. } => {
+            let keys: Vec<String> = keys
+                .iter()
+                .map(|key| format!("set {}", columns[*key]))
+                .collect();
+            let number = "number".to_string();
+            columns.into_iter().chain(keys).chain([number]).collect()
+        }
+        _ => columns.into_iter().chain(windows()).collect(),
+    }
+}
+
+fn described_union(read: &[Vec<String>]) -> String {
+    let inputs: Vec<String> = read.iter().map(|columns| columns.join(",")).collect();
+    format!("union of {}", inputs.join("; "))
+}
+
+fn described_join(operator: &Operator, read: &[Vec<String>]) -> String {
+    let Operator::WindowJoin {
+        kind,
+        windows,
+        keys,
+        condition,
+        ..
+    } = operator
+    else {
+        unreachable!("the caller has looked");
+    };
+    let [left, right] = read else {
+        unreachable!("a join has two inputs");
+    };
+    let windows = windows.iter().zip(read);
+    let windows: Vec<String> = windows
+        .map(|(window, columns)| windowing_text(window, columns))
+        .collect();
+    let keys = keys.iter();
+    let keys: Vec<String> = keys
+        .map(|(of_left, of_right)| format!("{}={}", left[*of_left], right[*of_right]))
+        .collect();
+    let both: Vec<String> = left.iter().chain(right).cloned().collect();
+    let condition = condition.as_ref().map(|condition| {
+        let mut arena = Arena::default();
+        let any = lw_graph::TypeKind::Null.nullable();
+        let columns = (0..both.len()).map(|at| arena.column(at, "", &any));
+        let columns: Vec<Id> = columns.collect();
+        let id = arena.add(condition, &columns);
+        let base: HashMap<usize, String> = both.iter().cloned().enumerate().collect();
+        arena.digests(&base).of(id)
+    });
+    format!(
+        "join {} {} by {} if {} of {} with {}",
+        kind.name(),
+        windows.join(" "),
+        keys.join(","),
+        condition.unwrap_or_default(),
+        left.join(","),
+        right.join(",")
+    )
 }
 
 fn described(operator: &Operator, columns: &[String]) -> String {
@@ -237,31 +404,8 @@ fn described(operator: &Operator, columns: &[String]) -> String {
         let of: Vec<&str> = of.iter().map(|column| columns[*column].as_str()).collect();
         of.join(",")
     };
-    let zone = |zone: &Option<String>| zone.clone().unwrap_or_default();
-    let window = |window: &Window| {
-        let of = &columns[window.time];
-        format!(
-            "{} {} {of} {}",
-            lengths(window),
-            window.offset,
-            zone(&window.zone)
-        )
-    };
-    let windowing = |of: &Windowing| match of {
-        Windowing::Assign(of) => window(of),
-        Windowing::Attached {
-            start,
-            end,
-            zone: of,
-        } => {
-            format!(
-                "attached {} {} {}",
-                columns[*start],
-                columns[*end],
-                zone(of)
-            )
-        }
-    };
+    let window = |of: &Window| window_text(of, columns);
+    let windowing = |of: &Windowing| windowing_text(of, columns);
     match operator {
         Operator::Expand { keys, sets } => {
             let sets: Vec<String> = sets
@@ -275,6 +419,15 @@ fn described(operator: &Operator, columns: &[String]) -> String {
                 columns.join(",")
             )
         }
+        Operator::Unnest {
+            column,
+            outer,
+            ordinality,
+        } => {
+            let (of, columns) = (&columns[*column], columns.join(","));
+            format!("unnest {of} {outer} {ordinality} of {columns}")
+        }
+        Operator::CurrentWatermark => format!("current watermark of {}", columns.join(",")),
         Operator::WindowAssign {
             window: of,
             partition,
@@ -347,6 +500,22 @@ fn described(operator: &Operator, columns: &[String]) -> String {
             )
         }
         _ => unreachable!("no operator with state"),
+    }
+}
+
+fn window_text(window: &Window, columns: &[String]) -> String {
+    let of = &columns[window.time];
+    let zone = window.zone.as_deref().unwrap_or_default();
+    format!("{} {} {of} {zone}", lengths(window), window.offset)
+}
+
+fn windowing_text(windowing: &Windowing, columns: &[String]) -> String {
+    match windowing {
+        Windowing::Assign(of) => window_text(of, columns),
+        Windowing::Attached { start, end, zone } => {
+            let zone = zone.as_deref().unwrap_or_default();
+            format!("attached {} {} {zone}", columns[*start], columns[*end])
+        }
     }
 }
 
