@@ -11,6 +11,7 @@ use lw_runtime::connector::{ConnectorError, Connectors, NamedSink, Output, Owner
 use lw_runtime::job::Surroundings;
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::{PlannedInsert, PlannedScript, Planner};
+use lw_runtime::pool::Pool;
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use lw_storage::source::{LogSource, SourceError};
@@ -211,6 +212,7 @@ fn start() -> Server {
         planner: Arc::new(NeverAsked),
         clock,
         new_id: Arc::new(|| uuid::Uuid::from_u128(7)),
+        pool: Pool::none(),
     };
     let pipelines = Arc::new(Pipelines::open(around, Duration::from_secs(1)));
     let trouble = Arc::new(AtomicBool::new(false));

@@ -160,6 +160,23 @@ impl Operator {
         set.iter().fold(0, |bits, has| bits << 1 | i64::from(!has))
     }
 
+    /// By input, the columns by whose values its rows can be shared out among several instances; `None` where all belong together.
+    pub fn shard_keys(&self) -> Option<Vec<Vec<usize>>> {
+        let keys = match self {
+            Operator::WindowAggregate { keys, .. }
+            | Operator::WindowRank { keys, .. }
+            | Operator::Over { keys, .. } => vec![keys.clone()],
+            Operator::WindowJoin { keys, .. } => {
+                let (left, right) = keys.iter().copied().unzip();
+                vec![left, right]
+            }
+            _ => Vec::new(),
+        };
+        keys.first()
+            .is_some_and(|keys| !keys.is_empty())
+            .then_some(keys)
+    }
+
     /// The name of its state; `None` where it has none.
     pub fn state(&self) -> Option<OperatorUid> {
         match self {

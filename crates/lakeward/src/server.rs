@@ -19,6 +19,7 @@ use lw_query::Engine;
 use lw_registry::Registry;
 use lw_runtime::job::Surroundings;
 use lw_runtime::pipelines::Pipelines;
+use lw_runtime::pool::Pool;
 use lw_sql::{Diagnostics, Environment};
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_stdx::disk::RealDisk;
@@ -209,6 +210,7 @@ impl Loaded {
             planner: world.clone(),
             clock: self.clock.clone(),
             new_id: Arc::new(new_id),
+            pool: Pool::new(cores()),
         };
         let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
         let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
@@ -242,10 +244,14 @@ fn new_id() -> Uuid {
     Uuid::new_v4()
 }
 
+/// How many the process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 fn io_runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.clamp(2, 8))
+        .worker_threads(cores().clamp(2, 8))
         .thread_name("io")
         .enable_all()
         .build()

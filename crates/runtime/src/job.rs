@@ -10,9 +10,11 @@
 
 use crate::connector::{ConnectorError, Connectors, ErrorKind, NamedSink, Owner, Pause};
 use crate::manifest::{Manifest, SplitOffset, Unreadable};
-use crate::operator::Flow;
+use crate::operator::{Flow, Parallelism};
 use crate::pipelines::{Planner, Word};
+use crate::pool::Pool;
 use crate::store::{ManifestStore, StoreError};
+use crate::task::rules::Rules;
 use crate::task::{Attempt, Ended, Output};
 use lw_graph::{JobGraph, LateRows, Operator};
 use lw_stdx::clock::Clock;
@@ -23,17 +25,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// How often a job checkpoints and commits.
+/// How often a job commits, and how its work is shared.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How long rows may wait before their table is committed: a checkpoint is a commit.
     pub commit_interval: Duration,
+    /// How many instances share the work of an operator with keys; `None` for as many as pieces of work are done at a time.
+    pub shards: Option<usize>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
             commit_interval: Duration::from_secs(10),
+            shards: None,
         }
     }
 }
@@ -297,6 +302,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Ids of pipelines and of commits that no reading made.
     pub new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    /// Does the work that is cut into pieces, of all jobs.
+    pub pool: Pool,
 }
 
 /// A job with its thread.
@@ -445,7 +452,7 @@ impl Supervisor {
     }
 
     fn attempt(&self) -> Result<Ended, ConnectorError> {
-        match Attempt::prepare(&self.spec, &self.around, self.status.clone())? {
+        match Attempt::prepare(&self.spec, &self.around, self.status.clone(), Rules::OURS)? {
             Ok(attempt) => {
                 self.status
                     .update(|status| status.state = JobState::Running);
@@ -462,6 +469,7 @@ impl Attempt {
         spec: &JobSpec,
         around: &Surroundings,
         status: Arc<JobStatus>,
+        rules: Rules,
     ) -> Result<Result<Attempt, Ended>, ConnectorError> {
         let mut store = ManifestStore::open(around.storage.clone(), &spec.manifest_key());
         let manifest = match take_over(&mut store, spec, &*around.clock) {
@@ -492,7 +500,11 @@ impl Attempt {
             true => Some(around.connectors.source(scan, &spec.group)?),
             false => None,
         };
-        let flow = Flow::compile(&spec.graph)
+        let parallelism = Parallelism {
+            in_order: rules.gathers_in_order,
+            ..Parallelism::of(spec.settings.shards, &around.pool)
+        };
+        let flow = Flow::parallel(&spec.graph, &parallelism)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         let (connectors, group) = (around.connectors.clone(), spec.group.clone());
         Ok(Ok(Attempt {

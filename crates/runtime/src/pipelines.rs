@@ -382,8 +382,14 @@ impl Pipelines {
         };
         let cadence = millis("lakeward.commit.interval")
             .or_else(|| millis("execution.checkpointing.interval"));
+        let shards = |key: &str| {
+            let shards = record.settings.get(key)?.parse::<usize>().ok();
+            shards.filter(|shards| *shards > 0)
+        };
         Settings {
             commit_interval: cadence.unwrap_or(self.commit_interval).max(LEAST_INTERVAL),
+            shards: shards("table.exec.resource.default-parallelism")
+                .or_else(|| shards("parallelism.default")),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::parse::Ident;
 use crate::suggest::did_you_mean;
 use lw_stdx::duration;
 use lw_stdx::suggest::nearest;
+use std::collections::BTreeMap;
 
 /// Keys that the planner or the runtime obeys.
 const HONOURED: &[&str] = &[
@@ -18,12 +19,16 @@ const HONOURED: &[&str] = &[
     "execution.checkpointing.mode",
     "table.local-time-zone",
     "lakeward.commit.interval",
+    "parallelism.default",
+    "table.exec.resource.default-parallelism",
 ];
+
+/// Keys are in so many groups, which shards of the work on them share.
+const MOST_SHARDS: u32 = 128;
 
 /// Keys (or beginnings of keys) of Flink that steer machinery which does not exist here. What they promise holds anyway, or
 /// does not matter: state of windows is let go when they fire, whatever its time to live.
 const WITHOUT_EFFECT: &[&str] = &[
-    "parallelism.default",
     "execution.checkpointing.",
     "execution.target",
     "execution.attached",
@@ -32,7 +37,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "execution.buffer-timeout",
     "sql-client.",
     "table.dml-sync",
-    "table.exec.resource.default-parallelism",
     "table.exec.mini-batch.",
     "table.exec.source.idle-timeout",
     "table.exec.state.ttl",
@@ -68,6 +72,9 @@ pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<Strin
         }
         "execution.checkpointing.interval" | "lakeward.commit.interval" => interval(value),
         "execution.checkpointing.mode" => checkpointing_mode(key, value, told),
+        "parallelism.default" | "table.exec.resource.default-parallelism" => {
+            parallelism(value, told)
+        }
         "table.local-time-zone" if !may_be_zone(&value.value) => {
             Err(refuse(format!("'{}' is no time zone", value.value))
                 .hint("'Europe/Berlin', 'UTC', 'GMT+08:00'"))
@@ -114,6 +121,38 @@ fn interval(value: &Ident) -> Result<String> {
                 .hint("write a number and a unit: '10 s', '500 ms', '1 min'"))
         }
     }
+}
+
+/// In how many shards the work on keys is done; -1 leaves it to the server.
+fn parallelism(value: &Ident, told: &mut Told) -> Result<String> {
+    match value.value.trim().parse::<i64>() {
+        Ok(-1) => {}
+        Ok(many) if many > i64::from(MOST_SHARDS) => told.tell(
+            Diagnostic::notice(
+                "setting",
+                value.span,
+                format!("there are {MOST_SHARDS} shards at most"),
+            )
+            .detail(format!(
+                "Keys are in {MOST_SHARDS} groups, and a shard has one or more of them."
+            )),
+        ),
+        Ok(1..) => {}
+        _ => {
+            let message = format!("'{}' is not a parallelism", value.value);
+            return Err(Diagnostic::error("setting", value.span, message)
+                .hint("write a number from 1 on: '4'"));
+        }
+    }
+    Ok(value.value.trim().to_string())
+}
+
+/// In how many shards the script wants the work on keys done, if it says so.
+pub(crate) fn shards(settings: &BTreeMap<String, String>) -> Option<u32> {
+    let shards = |key| settings.get(key)?.parse::<u32>().ok();
+    shards("table.exec.resource.default-parallelism")
+        .or_else(|| shards("parallelism.default"))
+        .map(|shards| shards.min(MOST_SHARDS))
 }
 
 fn checkpointing_mode(key: &Ident, value: &Ident, told: &mut Told) -> Result<String> {

@@ -157,7 +157,10 @@ fn job_spec(commit_interval: Duration) -> JobSpec {
         }],
         graph: graph(),
         group: "group".to_owned(),
-        settings: Settings { commit_interval },
+        settings: Settings {
+            commit_interval,
+            ..Settings::default()
+        },
         finished: Arc::new(|| {}),
     }
 }

@@ -1,7 +1,7 @@
-//! Runs the jobs of a case, in four ways that must make no difference.
+//! Runs the jobs of a case, in ways that must make no difference.
 //!
 //! A job is the real one, from the log to the commit: only the table at its end keeps text, see [`super::table`]. It is stepped
-//! in this thread, so a way says how much one poll reads, where barriers are, and when the process is gone.
+//! in this thread, so a way says how much one poll reads, in how many shards keys are, where barriers are, and when the process is gone.
 
 use super::Planned;
 use super::format::{Case, What};
@@ -16,6 +16,7 @@ use lw_runtime::connector::{
 use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::{PlannedInsert, PlannedJob};
+use lw_runtime::pool::Pool;
 use lw_runtime::{Commits, Ended, Rules, SteppedJob};
 use lw_storage::Uuid;
 use parking_lot::Mutex;
@@ -33,12 +34,18 @@ pub enum Way {
     PollsOfOne,
     /// Each poll reads all that there is, in batches of one record.
     PollsOfAll,
-    /// After each record there is a barrier, and the job starts anew from it. In turn the process is also gone before the barrier,
-    /// before its commit and after it.
+    /// After each record there is a barrier, and the job starts anew from it, in another number of shards. In turn the process is
+    /// also gone before the barrier, before its commit and after it.
     RestartAtEveryBarrier,
+    /// As plainly, but so many instances share the work of every operator with keys.
+    Shards(usize),
 }
 
+/// What the number of shards is at one start after the other.
+const SHARDS: [usize; 3] = [1, 2, 7];
+
 impl Way {
+    /// Those in which all cases run.
     pub const ALL: [Way; 4] = [
         Way::Plain,
         Way::PollsOfOne,
@@ -46,9 +53,19 @@ impl Way {
         Way::RestartAtEveryBarrier,
     ];
 
+    /// Those of jobs: where nothing has keys, there is nothing to share.
+    pub fn of(jobs: &[PlannedJob]) -> Vec<Way> {
+        let mut nodes = jobs.iter().flat_map(|job| &job.graph.nodes);
+        let shards: &[Way] = match nodes.any(|node| node.operator.state().is_some()) {
+            true => &[Way::Shards(2), Way::Shards(7)],
+            false => &[],
+        };
+        Way::ALL.into_iter().chain(shards.iter().copied()).collect()
+    }
+
     fn batching(self) -> Batching {
         match self {
-            Way::Plain => Batching::Runs,
+            Way::Plain | Way::Shards(_) => Batching::Runs,
             Way::PollsOfOne | Way::PollsOfAll | Way::RestartAtEveryBarrier => Batching::One,
         }
     }
@@ -56,7 +73,7 @@ impl Way {
     /// Bytes that a poll is asked for; none where each record has its barrier.
     fn poll_bytes(self) -> Option<usize> {
         match self {
-            Way::Plain => Some(1 << 20),
+            Way::Plain | Way::Shards(_) => Some(1 << 20),
             Way::PollsOfOne => Some(1),
             Way::PollsOfAll => Some(usize::MAX),
             Way::RestartAtEveryBarrier => None,
@@ -71,6 +88,7 @@ impl fmt::Display for Way {
             Way::PollsOfOne => "with polls of one record",
             Way::PollsOfAll => "with one poll of all records",
             Way::RestartAtEveryBarrier => "with a restart at every barrier",
+            Way::Shards(shards) => return write!(f, "in {shards} shards"),
         })
     }
 }
@@ -182,14 +200,19 @@ struct Run<'a> {
 impl Run<'_> {
     fn to_end(&self, way: Way) -> anyhow::Result<()> {
         let Some(bytes) = way.poll_bytes() else {
-            for stop in Stop::ALL.into_iter().cycle() {
-                if self.up_to(stop)? {
+            let stops = Stop::ALL.into_iter().cycle();
+            for (stop, shards) in stops.zip(SHARDS.into_iter().cycle()) {
+                if self.up_to(stop, shards)? {
                     break;
                 }
             }
             return Ok(());
         };
-        let mut job = self.start(Commits::AtOnce, None).map_err(told)?;
+        let shards = match way {
+            Way::Shards(shards) => shards,
+            _ => 1,
+        };
+        let mut job = self.start(Commits::AtOnce, None, shards).map_err(told)?;
         let mut ended = finished(&job)?;
         while !ended {
             job.poll(bytes).map_err(told)?;
@@ -199,14 +222,14 @@ impl Run<'_> {
     }
 
     /// One record and its barrier, as far as the process lives; whether the job came to its end.
-    fn up_to(&self, stop: Stop) -> anyhow::Result<bool> {
+    fn up_to(&self, stop: Stop, shards: usize) -> anyhow::Result<bool> {
         // A commit may be made in the moment of its order: what the job has not done by then, it never does.
         let commits = match stop {
             Stop::InCommit => Commits::AtOnce,
             Stop::BeforeBarrier | Stop::BeforeCommit | Stop::BehindCommit => Commits::WhenAsked,
         };
         let step = || -> Result<SteppedJob, ConnectorError> {
-            let mut job = self.start(commits, Some(stop))?;
+            let mut job = self.start(commits, Some(stop), shards)?;
             // What the process before left is committed before anything is read.
             while job.commit()? {}
             job.poll(1)?;
@@ -226,13 +249,21 @@ impl Run<'_> {
         }
     }
 
-    fn start(&self, commits: Commits, stop: Option<Stop>) -> Result<SteppedJob, ConnectorError> {
+    fn start(
+        &self,
+        commits: Commits,
+        stop: Option<Stop>,
+        shards: usize,
+    ) -> Result<SteppedJob, ConnectorError> {
         let spec = JobSpec {
             owner: self.owner.clone(),
             inserts: self.job.inserts.iter().map(insert_spec).collect(),
             graph: bounded(&self.job.graph),
             group: "case".to_string(),
-            settings: Settings::default(),
+            settings: Settings {
+                shards: Some(shards),
+                ..Settings::default()
+            },
             finished: Arc::new(|| ()),
         };
         let ids = self.world.ids.clone();
@@ -248,6 +279,7 @@ impl Run<'_> {
             planner: Arc::new(PlannedOnce),
             clock: self.world.clock.clone(),
             new_id: Arc::new(move || ids.next()),
+            pool: Pool::none(),
         };
         SteppedJob::start(&spec, &around, commits, self.rules)
     }

@@ -1,7 +1,7 @@
 //! Cases: a script, the records that it reads, and the rows, dead letters and late rows that have to come of them, as one text.
 //!
 //! The same format and the same runner serve two: `lakeward test` runs what users write beside their pipelines, and
-//! `tests/stream` is how our own engine is held to Apache Flink's results. Each case runs in four ways (see [`drive::Way`]) that
+//! `tests/stream` is how our own engine is held to Apache Flink's results. Each case runs in all ways (see [`drive::Way`]) that
 //! must make no difference.
 //!
 //! ```text
@@ -90,12 +90,20 @@ impl CaseFile {
         let planned = self.planned()?;
         let mut runner = Runner::new(&self.case, rules);
         let mut findings = Vec::new();
-        for way in Way::ALL {
-            if !planned.jobs.is_empty() {
+        if !planned.jobs.is_empty() {
+            let mut plain = None;
+            for way in Way::of(&planned.jobs) {
                 let outcome = self.run(&mut runner, &planned, way)?;
                 self.check_tables(&outcome)?;
                 findings.extend(self.compare(&outcome, way)?);
+                match way {
+                    Way::Plain => plain = Some(outcome),
+                    Way::Shards(_) => findings.extend(differs(plain.as_ref(), &outcome, way)),
+                    _ => {}
+                }
             }
+        }
+        for way in Way::ALL {
             findings.extend(expressions::judge(self, &mut runner, way)?);
         }
         Ok(findings)
@@ -197,6 +205,25 @@ impl CaseFile {
         }
         Ok(findings)
     }
+}
+
+/// Where a table's lines are not those of the plain way, in their order: shards change nothing at all.
+fn differs(plain: Option<&Outcome>, outcome: &Outcome, way: Way) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (table, filled) in plain.iter().flat_map(|plain| &plain.tables) {
+        for what in What::ALL {
+            let expected = texts(what, filled.lines(what));
+            let got = texts(what, outcome.tables[table].lines(what));
+            if expected != got {
+                findings.push(Finding {
+                    what: format!("the order of {what} {}", short(table)),
+                    way,
+                    difference: difference(&expected, &got),
+                });
+            }
+        }
+    }
+    findings
 }
 
 /// A script, planned.

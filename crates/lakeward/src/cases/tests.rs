@@ -27,15 +27,15 @@ words/0@2 evaluate cast: For input string: 'x'. Invalid character found.
 ";
 
 /// The ways in which the case does not hold.
-fn caught(rules: Rules) -> Vec<Way> {
-    let case = Case::parse(CASE).unwrap();
+fn caught(case: &str, rules: Rules) -> Vec<Way> {
+    let (text, case) = (case.to_string(), Case::parse(case).unwrap());
     let Script::Inline(sql) = case.script.clone() else {
         panic!("the script stands in the case")
     };
     let file = CaseFile {
         name: "planted".to_string(),
         path: "planted.case".into(),
-        text: CASE.to_string(),
+        text,
         case,
         sql,
     };
@@ -47,7 +47,7 @@ fn caught(rules: Rules) -> Vec<Way> {
 
 #[test]
 fn broken_protocols_are_noticed_by_the_way_that_restarts() {
-    assert_eq!(caught(Rules::OURS), []);
+    assert_eq!(caught(CASE, Rules::OURS), []);
     let planted = [
         (
             "the catalog hears of what is not durable yet",
@@ -65,10 +65,46 @@ fn broken_protocols_are_noticed_by_the_way_that_restarts() {
         ),
     ];
     for (what, rules) in planted {
-        let ways = caught(rules);
+        let ways = caught(CASE, rules);
         assert!(
             ways.contains(&Way::RestartAtEveryBarrier),
             "{what}: {ways:?}"
         );
     }
+}
+
+const WINDOWS: &str = "\
+CREATE TABLE words (w STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) WITH (
+  'connector' = 'kafka', 'topic' = 'words', 'properties.bootstrap.servers' = 'anywhere:9092', 'format' = 'json'
+);
+CREATE TABLE counts (w STRING, n BIGINT) WITH ('connector' = 'print');
+INSERT INTO counts SELECT w, COUNT(*) FROM TUMBLE(TABLE words, DESCRIPTOR(ts), INTERVAL '10' SECOND) GROUP BY w, window_start, window_end;
+
+---- records words
+{\"w\": \"d\", \"ts\": \"2026-01-01 00:00:01\"}
+{\"w\": \"c\", \"ts\": \"2026-01-01 00:00:02\"}
+{\"w\": \"a\", \"ts\": \"2026-01-01 00:00:03\"}
+{\"w\": \"b\", \"ts\": \"2026-01-01 00:00:04\"}
+{\"w\": \"c\", \"ts\": \"2026-01-01 00:00:05\"}
+{\"w\": \"e\", \"ts\": \"2026-01-01 00:00:15\"}
+
+---- rows counts
++I['a', 1]
++I['b', 1]
++I['c', 2]
++I['d', 1]
++I['e', 1]
+";
+
+#[test]
+fn rows_in_the_order_of_shards_are_noticed_by_the_ways_that_have_some() {
+    assert_eq!(caught(WINDOWS, Rules::OURS), []);
+    let rules = Rules {
+        gathers_in_order: false,
+        ..Rules::OURS
+    };
+    let ways = caught(WINDOWS, rules);
+    assert!(ways.contains(&Way::Shards(2)), "{ways:?}");
+    assert!(ways.contains(&Way::Shards(7)), "{ways:?}");
+    assert!(!ways.contains(&Way::Plain), "{ways:?}");
 }

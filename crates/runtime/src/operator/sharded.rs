@@ -15,13 +15,13 @@ use super::{FlowError, Late, Operator, OperatorError, Out};
 use crate::aggregate::key::{KeyCodec, NoKey};
 use crate::chunk::{Chunk, Mark, Split, push_mark};
 use crate::pool::Pool;
-use crate::state::{StateError, StateReader, StateWriter, groups_of, shard_of};
+use crate::state::{GROUPS, StateError, StateReader, StateWriter, groups_of, shard_of};
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use arrow_select::take::take_record_batch;
 use lw_formats::arrow_schema;
-use lw_graph::{Node, Operator as Op, Schema};
+use lw_graph::{Node, Schema};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Parallelism {
     /// So many instances share its keys.
-    pub shards: usize,
+    pub(crate) shards: usize,
     /// Who works on them.
-    pub pool: Pool,
+    pub(crate) pool: Pool,
     /// Their rows are given in the order in which one instance would give them.
     pub(crate) in_order: bool,
 }
@@ -40,13 +40,15 @@ pub struct Parallelism {
 impl Parallelism {
     /// One instance has all keys.
     pub fn none() -> Parallelism {
-        Parallelism::of(1, Pool::none())
+        Parallelism::of(Some(1), &Pool::none())
     }
 
-    pub fn of(shards: usize, pool: Pool) -> Parallelism {
+    /// So many shards as are asked for, else as many as pieces of work are done at a time; at most as many as there are groups.
+    pub fn of(shards: Option<usize>, pool: &Pool) -> Parallelism {
+        let shards = shards.unwrap_or_else(|| pool.threads());
         Parallelism {
-            shards,
-            pool,
+            shards: shards.clamp(1, usize::from(GROUPS)),
+            pool: pool.clone(),
             in_order: true,
         }
     }
@@ -59,21 +61,19 @@ pub(super) fn instances(
     parallelism: &Parallelism,
     make: impl Fn(&Schema, &Node) -> Result<Box<dyn Operator>, FlowError>,
 ) -> Result<Box<dyn Operator>, FlowError> {
-    let keys = match &node.operator {
-        Op::WindowAggregate { keys, .. } | Op::WindowRank { keys, .. } | Op::Over { keys, .. } => {
-            keys.as_slice()
-        }
-        _ => &[],
-    };
-    if parallelism.shards < 2 || keys.is_empty() {
+    let keys = node.operator.shard_keys();
+    let Some(keys) = keys.filter(|_| parallelism.shards > 1) else {
         return make(input, node);
-    }
-    let key = ShardKey::new(keys, &arrow_schema(input));
-    let key = key.map_err(|error| FlowError::Expression(error.to_string()))?;
+    };
+    let key = |columns: &Vec<usize>| {
+        let key = ShardKey::new(columns, &arrow_schema(input));
+        key.map_err(|error| FlowError::Expression(error.to_string()))
+    };
+    let keys = keys.iter().map(key).collect::<Result<_, _>>()?;
     let instances = (0..parallelism.shards).map(|_| make(input, node));
     Ok(Box::new(Sharded::new(
         instances.collect::<Result<_, _>>()?,
-        vec![key],
+        keys,
         arrow_schema(&node.schema),
         parallelism,
     )))

@@ -20,6 +20,8 @@ pub struct Rules {
     pub state: Limits,
     /// What operators made of a ticket is with the sinks before it counts as read: no barrier lies between.
     pub lands_first: bool,
+    /// What shards give is brought into the order in which one instance would give it.
+    pub gathers_in_order: bool,
     /// The rows that came too late, as they are accounted for.
     pub late: fn(&[LateRow]) -> Vec<LateRow>,
     /// Whether a dead letter is kept already: its offset, and where its partition's letters end.
@@ -34,6 +36,7 @@ impl Rules {
         frozen: |frozen| frozen,
         state: Limits::OURS,
         lands_first: true,
+        gathers_in_order: true,
         late: <[LateRow]>::to_vec,
         is_buried: |offset, end| offset < end,
     };

@@ -95,7 +95,7 @@ impl SteppedJob {
         rules: Rules,
     ) -> Result<SteppedJob, ConnectorError> {
         let status = Arc::new(JobStatus::new(spec));
-        let attempt = match Attempt::prepare(spec, around, status.clone())? {
+        let attempt = match Attempt::prepare(spec, around, status.clone(), rules)? {
             Ok(attempt) => attempt,
             Err(_) => return Err(ConnectorError::new(ErrorKind::Retry, StoreError::Fenced)),
         };

@@ -375,6 +375,7 @@ impl World {
             store,
             settings: Settings {
                 commit_interval: Duration::ZERO,
+                ..Settings::default()
             },
             status: Arc::new(JobStatus::new(&spec)),
             clock: self.clock.clone(),

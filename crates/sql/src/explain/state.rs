@@ -3,8 +3,8 @@
 use super::Names;
 use lw_graph::{Frame, FrameUnit, JobGraph, Node, Operator, WindowShape, Windowing};
 
-/// One line for each operator with state, behind one on what becomes of rows that were written.
-pub(crate) fn state(graph: &JobGraph) -> String {
+/// One line for each operator with state, behind one on what becomes of rows that were written, and one on who shares the work.
+pub(crate) fn state(graph: &JobGraph, shards: Option<u32>) -> String {
     let kept = graph.nodes.iter().filter_map(|node| {
         let (name, uid) = node.operator.windowed()?;
         let kept = kept(graph, node)?;
@@ -13,6 +13,11 @@ pub(crate) fn state(graph: &JobGraph) -> String {
     let mut kept: String = kept.collect();
     if kept.is_empty() {
         kept = "None: each row is computed by itself.\n".to_string();
+    }
+    let mut keys = graph.nodes.iter().map(|node| node.operator.shard_keys());
+    if let Some(shards) = shards.filter(|_| keys.any(|keys| keys.is_some())) {
+        kept +=
+            &format!("Work on keys is shared among {shards}: each has those of some key groups.\n");
     }
     format!("Changelog mode [I]: a row that was written is never changed.\n{kept}")
 }

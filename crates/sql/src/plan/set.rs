@@ -13,6 +13,7 @@ use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::explain::{explain, state};
 use crate::parse::Insert;
+use crate::settings;
 use lw_graph::SinkSpec;
 use std::collections::BTreeMap;
 
@@ -36,7 +37,8 @@ impl Planner<'_> {
             let reads = tables(&set);
             let bound: Vec<String> = set.iter().map(|p| p.branch.to_string()).collect();
             let graph = job(set)?.graph;
-            let (plan, state) = (explain(&graph), state(&graph));
+            let shards = settings::shards(&self.plan.settings);
+            let (plan, state) = (explain(&graph), state(&graph, shards));
             let mut text = format!(
                 "== Abstract Syntax Tree ==\n{}\n== Optimized Execution Plan ==\n{plan}\n== State ==\n{state}",
                 bound.join("\n")

@@ -39,6 +39,8 @@ SET 'execution.checkpointing.intervall' = '10 s';
 SET 'execution.checkpointing.interval' = 'often';
 -- case: batch mode
 SET 'execution.runtime-mode' = 'batch';
+-- case: a parallelism of nothing
+SET 'parallelism.default' = '0';
 -- case: a session zone
 SET 'table.local-time-zone' = 'Berlin, Germany';
 -- case: a statement set without its end

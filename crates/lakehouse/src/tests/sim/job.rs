@@ -17,6 +17,7 @@ use lw_runtime::connector::{ConnectorError, Connectors, NamedSink, Output, Owner
 use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pipelines::{PlannedScript, Planner};
+use lw_runtime::pool::Pool;
 use lw_stdx::clock::Clock;
 use lw_storage::source::{LogSource, SourceError};
 use lw_storage::{CommitError, Op, Storage};
@@ -158,6 +159,7 @@ pub(super) fn spec() -> JobSpec {
         // The simulation says when.
         settings: Settings {
             commit_interval: Duration::MAX,
+            ..Settings::default()
         },
         finished: Arc::new(|| {}),
     }
@@ -177,6 +179,7 @@ pub(crate) fn around(world: &World, network: &Arc<Network>, rules: Rules) -> Sur
         planner: Arc::new(NoPlanner),
         clock: world.clock.clone(),
         new_id: Arc::new(move || ids.next()),
+        pool: Pool::none(),
     }
 }
 

@@ -6,8 +6,8 @@ use crate::origins::{Origin, Runs};
 use crate::window;
 use arrow_array::{Int64Array, StringArray, TimestampMicrosecondArray};
 use lw_graph::{
-    AggregateCall, AggregateFunction, Field, Frame, FrameUnit, OperatorUid, SortKey, TypeKind,
-    Window, WindowProperty, WindowShape, Windowing,
+    AggregateCall, AggregateFunction, Field, Frame, FrameUnit, Operator as Op, OperatorUid,
+    SortKey, TypeKind, Window, WindowProperty, WindowShape, Windowing,
 };
 
 fn input() -> Schema {
@@ -249,7 +249,7 @@ fn shards_give_what_one_instance_gives() {
         assert!(one.rows.num_rows() > 500, "{name}: {}", one.rows.num_rows());
         assert!(!one.late.is_empty(), "{name}");
         for shards in [2, 7] {
-            let found = run(&node, &Parallelism::of(shards, Pool::new(3)));
+            let found = run(&node, &Parallelism::of(Some(shards), &Pool::new(3)));
             assert_eq!(found.rows, one.rows, "{name} in {shards} shards");
             assert_eq!(found.late, one.late, "{name} in {shards} shards");
             // Where nothing fires between two marks, the first of them says nothing.
@@ -265,7 +265,7 @@ fn shards_give_what_one_instance_gives() {
         }
         let shuffled = Parallelism {
             in_order: false,
-            ..Parallelism::of(2, Pool::none())
+            ..Parallelism::of(Some(2), &Pool::none())
         };
         let found = run(&node, &shuffled);
         assert_ne!(

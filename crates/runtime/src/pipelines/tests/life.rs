@@ -194,10 +194,10 @@ fn a_topic_that_was_made_again_is_told_and_not_read() {
 }
 
 #[test]
-fn the_checkpointing_interval_is_the_cadence_of_commits() {
+fn settings_say_how_often_a_job_commits_and_in_how_many_shards_it_works() {
     let world = World::new();
     let pipelines = world.start();
-    let cadence = |settings: &[(&str, &str)]| {
+    let settings = |settings: &[(&str, &str)]| {
         let mut submission = submission(false);
         submission.settings = settings
             .iter()
@@ -207,13 +207,22 @@ fn the_checkpointing_interval_is_the_cadence_of_commits() {
         submission.sql = format!("{settings:?}");
         pipelines.submit(submission).expect("it is taken");
         let record = pipelines.known("p").expect("it is there");
-        pipelines.settings(&record).commit_interval
+        pipelines.settings(&record)
     };
+    let cadence = |of: &[(&str, &str)]| settings(of).commit_interval;
     assert_eq!(cadence(&[]), LEAST_INTERVAL);
     let interval = ("execution.checkpointing.interval", "3 s");
     assert_eq!(cadence(&[interval]), Duration::from_secs(3));
     let ours = ("lakeward.commit.interval", "7 s");
     assert_eq!(cadence(&[interval, ours]), Duration::from_secs(7));
+
+    let shards = |of: &[(&str, &str)]| settings(of).shards;
+    assert_eq!(shards(&[]), None);
+    let parallelism = ("parallelism.default", "3");
+    assert_eq!(shards(&[parallelism]), Some(3));
+    let key = "table.exec.resource.default-parallelism";
+    assert_eq!(shards(&[parallelism, (key, "5")]), Some(5));
+    assert_eq!(shards(&[parallelism, (key, "-1")]), Some(3));
 }
 
 #[test]

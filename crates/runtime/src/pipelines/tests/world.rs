@@ -8,6 +8,7 @@ use crate::connector::{
 };
 use crate::manifest::{SplitOffset, TableChain};
 use crate::origins::Origin;
+use crate::pool::Pool;
 use lw_graph::{
     FormatSpec, IcebergSink, JobGraph, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec,
     StartupMode,
@@ -235,6 +236,7 @@ impl World {
             planner: self.script.clone(),
             clock: Arc::new(SystemClock::new()),
             new_id: Arc::new(new_id),
+            pool: Pool::none(),
         };
         let pipelines = Pipelines::open(around, LEAST_INTERVAL);
         pipelines.resume_all();
