@@ -40,6 +40,7 @@ class Server:
         self.config = self.folder / "lakeward.toml"
         self.config.write_text(config)
         self.arguments = list(arguments)
+        self.under = []  # what it is started with: `taskset -c 0`
         self.log = self.folder / "server.txt"
         self.ready = {}
         self.process = None
@@ -52,7 +53,7 @@ class Server:
             command += [f"--{surface}", self.address(surface) if self.ready else "127.0.0.1:0"]
         begun = time.monotonic()
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command + self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.under + command + self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(lambda: ready_file.exists() or self.process.poll() is not None, "the ready file", seconds, every=0.002)
         assert ready_file.exists(), f"it ended with {self.process.poll()}: {self.log_tail()}"
         self.ready_seconds = time.monotonic() - begun

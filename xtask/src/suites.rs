@@ -152,12 +152,12 @@ pub(crate) fn sim(args: &[String]) -> Result<bool> {
 /// The scripts of `tests/bench`, against the release binary and the real systems of `tests/peers`.
 pub(crate) fn bench(args: &[String]) -> Result<bool> {
     let Some(name) = args.first() else {
-        bail!("bench what? start, restart, produce, consume, pipeline, resident or soak")
+        bail!("bench what? start, restart, produce, consume, pipeline, recover, resident or soak")
     };
     let script = crate::steps::workspace().join(format!("tests/bench/{name}.py"));
     if !script.exists() {
         bail!(
-            "no benchmark {name}: there are start, restart, produce, consume, pipeline, resident and soak"
+            "no benchmark {name}: there are start, restart, produce, consume, pipeline, recover, resident and soak"
         );
     }
     let built = binary().run()?;

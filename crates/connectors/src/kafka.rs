@@ -25,6 +25,7 @@ use lw_graph::{KafkaSource, StartupMode};
 use lw_protocol::batch::Batch as LogBatch;
 use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Source};
 use lw_runtime::manifest::{Place, SplitOffset};
+use lw_runtime::pool::Pool;
 use lw_runtime::{DeadLetter, Origin, Split, SplitId};
 use lw_schemas::SchemaLookup;
 use lw_storage::source::{
@@ -128,6 +129,12 @@ impl EmbeddedKafka {
             recent: Vec::new(),
             place: None,
         })
+    }
+
+    /// Decodes with the threads of this pool too.
+    pub fn in_pool(mut self, pool: Pool) -> EmbeddedKafka {
+        self.decoding.in_pool(pool);
+        self
     }
 
     /// All topics as they are at one place of the log.
@@ -400,7 +407,11 @@ impl Source for EmbeddedKafka {
         {
             self.place = Some(Place::of(last.batch.order.number()));
         }
-        let mut polled = self.decoding.decode(&mut self.positions, batches)?;
+        let mut limits = BTreeMap::new();
+        let decoded = self
+            .decoding
+            .decode(&mut self.positions, &mut limits, batches);
+        let (mut polled, _) = decoded?;
         polled.finished = self.done();
         Ok(polled)
     }

@@ -16,12 +16,14 @@ use lw_runtime::connector::{
     ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner, Source,
 };
 use lw_runtime::manifest::SplitOffset;
+use lw_runtime::pool::Pool;
 use lw_schemas::SchemaLookup;
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
 use lw_storage::source::{LogSource, SourceError, TopicBounds};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZero;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -39,6 +41,8 @@ pub struct Wiring {
     files: Files,
     config: Config,
     clock: Arc<dyn Clock>,
+    /// Its threads decode what the pipelines read.
+    pool: Pool,
     printed: Arc<Mutex<BTreeMap<String, Printed>>>,
     /// By consumer group and table of the script.
     readers: Mutex<BTreeMap<(String, String), Weak<Altered>>>,
@@ -72,6 +76,7 @@ impl Wiring {
             files,
             config,
             clock,
+            pool: Pool::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             printed: Arc::default(),
             readers: Mutex::default(),
             elsewhere: Mutex::default(),
@@ -197,13 +202,9 @@ impl Connectors for Wiring {
         };
         let altered = self.counters(group, &kafka.table);
         let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
-        Ok(Box::new(EmbeddedKafka::new(
-            kafka,
-            group,
-            self.log(kafka, group),
-            lookup,
-            altered,
-        )?))
+        let log = self.log(kafka, group);
+        let source = EmbeddedKafka::new(kafka, group, log, lookup, altered)?;
+        Ok(Box::new(source.in_pool(self.pool.clone())))
     }
 
     fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError> {
@@ -387,13 +388,9 @@ impl Wiring {
         };
         let uncounted = Arc::default();
         let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
-        Ok(Box::new(EmbeddedKafka::new(
-            kafka,
-            group,
-            self.log(kafka, group),
-            lookup,
-            uncounted,
-        )?))
+        let log = self.log(kafka, group);
+        let source = EmbeddedKafka::new(kafka, group, log, lookup, uncounted)?;
+        Ok(Box::new(source.in_pool(self.pool.clone())))
     }
 }
 

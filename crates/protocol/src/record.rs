@@ -38,6 +38,24 @@ impl Records {
             left: self.header.record_count.max(0),
         }
     }
+
+    /// Walks the records from number `first` on. Those before it are stepped over by their lengths and not looked at, which is for
+    /// who knows that they are whole.
+    pub fn iter_from(&self, first: usize) -> RecordIter<'_> {
+        let mut iter = self.iter();
+        for _ in 0..first.min(iter.left as usize) {
+            let length =
+                read_zigzag(&mut iter.rest).and_then(|length| usize::try_from(length).ok());
+            let Some(rest) = length.and_then(|length| iter.rest.get(length..)) else {
+                // They were not whole: the walk is one to the error.
+                (iter.rest, iter.left) = (&[], 1);
+                break;
+            };
+            iter.rest = rest;
+            iter.left -= 1;
+        }
+        iter
+    }
 }
 
 /// One record, borrowed from its batch.

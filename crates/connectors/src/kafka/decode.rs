@@ -1,317 +1,331 @@
 //! Record batches of the log to Arrow: rows with their origins, and dead letters for the rest.
 //!
 //! Every offset that is passed over is accounted for: a row, a dead letter, a control record, a tombstone.
+//!
+//! 1. It is planned which offsets of which batches a poll passes over ([`plan`]).
+//! 2. That is cut into pieces of one size, for as many threads as there are; a large batch also between two of its records ([`cut`]).
+//! 3. Each piece is decoded with a decoder of its own ([`Worker`]), and becomes a chunk.
+//! 4. In the order of the log positions move on and the accounts are added up. Where a batch breaks off that is cut, this poll
+//!    ends: what later pieces made of the rest of it counts for nothing, and is read again.
 
-use super::metadata::MetadataColumns;
+mod piece;
+
 use super::positions::Positions;
 use super::{Altered, damaged};
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use lw_formats::Decoder;
-use lw_graph::{KafkaSource, SourceColumn};
+use lw_graph::KafkaSource;
+use lw_protocol::Compression;
 use lw_protocol::batch::Batch as LogBatch;
-use lw_protocol::record::Record;
-use lw_protocol::{BatchError, BatchHeader};
-use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Progress};
-use lw_runtime::{Chunk, DeadLetter, Origin, Runs, Split, SplitId};
+use lw_runtime::connector::{ConnectorError, Polled, Progress};
+use lw_runtime::pool::Pool;
+use lw_runtime::{Chunk, DeadLetter, Split, SplitId};
 use lw_schemas::SchemaLookup;
 use lw_storage::source::TopicBatch;
+use piece::{BURIED_AT_ONCE, Passed, Piece, Rounded, Worker, bury};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Dead letters of damaged batches in one poll. A header of 61 bytes can claim two thousand million records; what is over
-/// this is left for the next poll.
-const BURIED_AT_ONCE: i64 = 10_000;
+/// Bytes of records that are worth the trouble of a thread of their own.
+const LEAST_PIECE: usize = 64 << 10;
 
 /// Decodes the columns of one table.
 pub(super) struct Decoding {
-    spec: KafkaSource,
-    decoder: Box<dyn Decoder>,
-    metadata: MetadataColumns,
+    spec: Arc<KafkaSource>,
+    lookup: Option<Arc<dyn SchemaLookup>>,
+    /// One for each piece of a poll; the first is always there.
+    workers: Vec<Worker>,
+    pool: Pool,
     altered: Arc<Altered>,
 }
 
 impl Decoding {
     /// # Errors
-    /// [`ErrorKind::Fix`] when the format cannot decode the columns.
+    /// [`lw_runtime::connector::ErrorKind::Fix`] when the format cannot decode the columns.
     pub(super) fn new(
         spec: &KafkaSource,
         lookup: Option<Arc<dyn SchemaLookup>>,
         altered: Arc<Altered>,
     ) -> Result<Decoding, ConnectorError> {
-        let projection: Vec<usize> = spec
-            .columns
-            .iter()
-            .filter_map(|column| match column {
-                SourceColumn::Value(index) => Some(*index),
-                SourceColumn::Metadata(_) => None,
-            })
-            .collect();
-        let decoder = lw_formats::decoder(&spec.format, &spec.value_schema, &projection, lookup)
-            .map_err(|error| {
-                ConnectorError::new(ErrorKind::Fix, &error)
-                    .detail(error.detail)
-                    .hint(error.hint)
-            })?;
+        let spec = Arc::new(spec.clone());
         Ok(Decoding {
-            metadata: MetadataColumns::new(&spec.columns),
-            spec: spec.clone(),
-            decoder,
+            workers: vec![Worker::new(spec.clone(), lookup.clone())?],
+            spec,
+            lookup,
+            pool: Pool::none(),
             altered,
         })
     }
 
-    /// Decodes batches into at most one Arrow batch, in their order, and moves the positions on.
+    /// Decodes with the threads of this pool.
+    pub(super) fn in_pool(&mut self, pool: Pool) {
+        self.pool = pool;
+    }
+
+    /// Decodes batches in their order and moves the positions on. `limits` is up to where this poll reads, by split. Says
+    /// whether it goes on behind them.
     pub(super) fn decode(
         &mut self,
         positions: &mut Positions,
+        limits: &mut BTreeMap<SplitId, i64>,
         batches: Vec<TopicBatch>,
-    ) -> Result<Polled, ConnectorError> {
-        let mut chunk = Gathered {
-            splits: positions.splits(),
-            origins: Runs::default(),
-            letters: Vec::new(),
-            progress: BTreeMap::new(),
-            may_bury: BURIED_AT_ONCE,
-        };
-        let mut limits = BTreeMap::new();
-        for TopicBatch { topic, batch } in batches {
-            let Some(split) = positions.find(&topic, batch.partition) else {
-                continue;
-            };
-            let (from, end) = (positions.next(split), positions.end(split));
-            if from >= end {
-                continue;
-            }
-            // Where this poll began, so that it reads over no cut in two steps.
-            let end = *limits
-                .entry(split)
-                .or_insert_with(|| positions.limit(split));
-            let passed = batch.next;
-            let range = from..passed.min(end).max(from);
-            let mut bytes = batch.bytes;
-            let to = if bytes.is_empty() {
-                // A gap: what a compaction took, or a transaction took back.
-                chunk.progress(split, range.start).to = range.end;
-                range.end
-            } else {
-                let log_batch = LogBatch::split_from(&mut bytes).map_err(damaged)?;
-                self.decode_batch(split, &log_batch, range, &mut chunk)
-            };
-            positions.advance(split, to);
-            // A split that ends lets event time go on: where it does must not hang on how much one poll reads.
-            if to < passed.min(positions.end(split)) || to >= positions.end(split) {
+    ) -> Result<(Polled, bool), ConnectorError> {
+        let (parts, mut goes_on) = plan(positions, limits, batches)?;
+        let splits = positions.splits();
+        let mut account = Account::default();
+        for piece in self.decode_all(cut(parts, self.pool.threads()), &splits)? {
+            let whole = account.add(piece, positions, &splits);
+            if !whole {
+                goes_on = false;
                 break;
             }
         }
-        let values = self.decoder.finish();
-        let metadata = self.metadata.finish();
-        let mut polled = Polled {
-            batches: Vec::new(),
-            dead_letters: chunk.letters,
-            progress: chunk.progress.into_values().collect(),
-            finished: false,
-        };
-        polled
-            .progress
-            .retain(|progress| progress.from < progress.to);
-        if !chunk.origins.is_empty() {
-            let columns = self.arrange(values, metadata, chunk.origins.rows())?;
-            let batch = Chunk::new(columns, chunk.origins, chunk.splits);
-            polled.batches.push(batch);
-        }
-        Ok(polled)
+        self.tell(&account, &splits);
+        Ok((account.polled(), goes_on))
     }
 
-    /// Decodes the records of one batch in the range; returns the offset behind the last one that is accounted for.
-    fn decode_batch(
+    fn decode_all(
         &mut self,
-        split: SplitId,
-        batch: &LogBatch,
-        range: std::ops::Range<i64>,
-        chunk: &mut Gathered,
-    ) -> i64 {
-        let header = *batch.header();
-        let progress = chunk.progress(split, range.start);
-        progress.to = range.end;
-        if header.is_control() {
-            progress.control += u64::try_from(range.end - range.start).unwrap_or(0);
-            return range.end;
+        pieces: Vec<Vec<Part>>,
+        splits: &Arc<[Split]>,
+    ) -> Result<Vec<Piece>, ConnectorError> {
+        while self.workers.len() < pieces.len() {
+            let worker = Worker::new(self.spec.clone(), self.lookup.clone())?;
+            self.workers.push(worker);
         }
-        let mut seen = range.start.max(header.base_offset);
-        let broken = match batch.records() {
-            Ok(records) => {
-                let mut broken = None;
-                for record in records.iter() {
-                    match record {
-                        Ok(record) if range.contains(&record.offset) => {
-                            seen = seen.max(record.offset + 1);
-                            self.decode_record(split, &record, &header, chunk);
-                        }
-                        Ok(_) => {}
-                        Err(error) => {
-                            broken = Some(error);
-                            break;
-                        }
-                    }
-                }
-                broken
+        let works = self.workers.drain(..pieces.len()).zip(pieces);
+        let works = works.map(|(mut worker, parts)| {
+            let splits = splits.clone();
+            move || {
+                let piece = worker.decode(parts, splits);
+                (worker, piece)
             }
-            Err(error) => Some(error),
-        };
-        match broken {
-            None => range.end,
-            Some(error) => chunk.bury(split, seen..range.end, header.max_timestamp, &error),
-        }
+        });
+        let works = self.pool.run(works.collect()).into_iter();
+        let (mut workers, decoded): (Vec<Worker>, Vec<_>) = works.unzip();
+        workers.append(&mut self.workers);
+        self.workers = workers;
+        decoded.into_iter().collect()
     }
 
-    fn decode_record(
-        &mut self,
-        split: SplitId,
-        record: &Record<'_>,
-        header: &BatchHeader,
-        chunk: &mut Gathered,
-    ) {
-        let offset = record.offset;
-        match self.decoder.push(record.value) {
-            Ok(decoded) => {
-                if decoded.ignored > 0 {
-                    let ignored = decoded.ignored as u64;
-                    self.altered.ignored.fetch_add(ignored, Ordering::Relaxed);
-                }
-                if decoded.rounded > 0 {
-                    self.tell_rounded(
-                        decoded.rounded as u64,
-                        &chunk.splits[split as usize],
-                        offset,
-                    );
-                }
-                if decoded.rows == 0 {
-                    chunk.progress(split, offset).skipped += 1;
-                }
-                let Split { topic, partition } = &chunk.splits[split as usize];
-                chunk
-                    .origins
-                    .push(Origin { split, offset }, decoded.rows as u32);
-                for _ in 0..decoded.rows {
-                    self.metadata.push(topic, *partition, record, header);
-                }
-            }
-            Err(error) => {
-                let letter = DeadLetter {
-                    timestamp: record.timestamp,
-                    key: record.key.map(<[u8]>::to_vec),
-                    value: record.value.map(<[u8]>::to_vec),
-                    code: error.code.to_string(),
-                    error: error.message,
-                    ..chunk.letter(split, offset)
-                };
-                chunk.letters.push(letter);
-            }
+    /// Says what values became others than their records have.
+    fn tell(&self, account: &Account, splits: &[Split]) {
+        if account.ignored > 0 {
+            let ignored = account.ignored;
+            self.altered.ignored.fetch_add(ignored, Ordering::Relaxed);
         }
-    }
-
-    /// Says that digits were lost at the first time, and again whenever they have become twice as many.
-    fn tell_rounded(&self, rounded: u64, split: &Split, offset: i64) {
-        let before = self.altered.rounded.fetch_add(rounded, Ordering::Relaxed);
-        let now = before + rounded;
-        if before.checked_ilog2() == now.checked_ilog2() {
-            return;
-        }
-        let Split { topic, partition } = split;
-        tracing::warn!(
-            table = self.spec.table,
-            %topic,
-            partition,
+        let Some(Rounded {
+            count,
+            split,
             offset,
-            rounded = now,
-            "decimals of the writer have more digits behind the point than their columns: they were rounded half up"
-        );
-    }
-
-    /// Puts value and metadata columns in the order that the plan wants.
-    fn arrange(
-        &self,
-        values: RecordBatch,
-        metadata: Vec<ArrayRef>,
-        rows: usize,
-    ) -> Result<RecordBatch, ConnectorError> {
-        let (mut values, mut metadata) = (values.columns().iter().cloned(), metadata.into_iter());
-        let columns = self.spec.columns.iter();
-        let arrays: Vec<ArrayRef> = columns
-            .map(|column| match column {
-                SourceColumn::Value(_) => values
-                    .next()
-                    .expect("the decoder gives every projected column"),
-                SourceColumn::Metadata(_) => {
-                    metadata.next().expect("one array per metadata column")
-                }
-            })
-            .collect();
-        let schema = lw_formats::arrow_schema(&self.metadata.output_schema(&self.spec));
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(schema, arrays, &options)
-            .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))
+        }) = account.rounded
+        else {
+            return;
+        };
+        let before = self.altered.rounded.fetch_add(count, Ordering::Relaxed);
+        let now = before + count;
+        // At the first time, and again whenever they have become twice as many.
+        if before.checked_ilog2() != now.checked_ilog2() {
+            let Split { topic, partition } = &splits[split as usize];
+            tracing::warn!(
+                table = self.spec.table,
+                %topic,
+                partition,
+                offset,
+                rounded = now,
+                "decimals of the writer have more digits behind the point than their columns: they were rounded half up"
+            );
+        }
     }
 }
 
-/// What one decoding pass gathered.
-struct Gathered {
-    splits: Arc<[Split]>,
-    origins: Runs,
+/// Offsets of a batch that are to be decoded.
+struct Part {
+    split: SplitId,
+    /// `None` for a gap: what a compaction took, or a transaction took back.
+    batch: Option<LogBatch>,
+    offsets: Range<i64>,
+    /// Up to where this poll reads the batch: further than the part goes where another one holds the rest.
+    end: i64,
+    /// So many records of the batch are parts before this one.
+    before: usize,
+}
+
+impl Part {
+    fn records(&self) -> usize {
+        usize::try_from(self.offsets.end - self.offsets.start).unwrap_or(0)
+    }
+
+    /// About what its records take in the log.
+    fn bytes(&self) -> usize {
+        let Some(batch) = &self.batch else { return 0 };
+        let all = usize::try_from(batch.header().record_count).unwrap_or(0);
+        let all = all.max(self.records()).max(1);
+        batch.payload().len() / all * self.records()
+    }
+
+    /// The part as two, the first with about so many bytes. `None` where it cannot be told where a record begins without reading those
+    /// before it.
+    fn cut_at(&self, bytes: usize) -> Option<[Part; 2]> {
+        let header = self.batch.as_ref()?.header();
+        let records = i64::from(header.record_count);
+        let is_open = matches!(header.compression(), Ok(Compression::None));
+        let is_dense = records == i64::from(header.last_offset_delta) + 1;
+        let first = self.records() * bytes / self.bytes().max(1);
+        let at = self.offsets.start + first as i64;
+        let inside = self.offsets.start >= header.base_offset && self.offsets.contains(&at);
+        if !is_open || !is_dense || header.is_control() || first == 0 || !inside {
+            return None;
+        }
+        let part = |offsets, before| Part {
+            batch: self.batch.clone(),
+            offsets,
+            before,
+            ..*self
+        };
+        let before = usize::try_from(at - header.base_offset).expect("it is inside");
+        let first = part(self.offsets.start..at, self.before);
+        Some([first, part(at..self.offsets.end, before)])
+    }
+}
+
+/// What of the batches a poll passes over, and whether it goes on behind them.
+fn plan(
+    positions: &Positions,
+    limits: &mut BTreeMap<SplitId, i64>,
+    batches: Vec<TopicBatch>,
+) -> Result<(Vec<Part>, bool), ConnectorError> {
+    let (mut parts, mut next) = (Vec::with_capacity(batches.len()), BTreeMap::new());
+    for TopicBatch { topic, batch } in batches {
+        let Some(split) = positions.find(&topic, batch.partition) else {
+            continue;
+        };
+        let next = next.entry(split).or_insert_with(|| positions.next(split));
+        let (from, end) = (*next, positions.end(split));
+        if from >= end {
+            continue;
+        }
+        // Where this poll began, so that it reads over no cut in two steps.
+        let limit = *limits
+            .entry(split)
+            .or_insert_with(|| positions.limit(split));
+        let to = batch.next.min(limit).max(from);
+        *next = to;
+        let mut bytes = batch.bytes;
+        let log_batch = match bytes.is_empty() {
+            true => None,
+            false => Some(LogBatch::split_from(&mut bytes).map_err(damaged)?),
+        };
+        parts.push(Part {
+            split,
+            batch: log_batch,
+            offsets: from..to,
+            end: to,
+            before: 0,
+        });
+        // A split that ends lets event time go on: where it does must not hang on how much one poll reads.
+        if to < batch.next.min(end) || to >= end {
+            return Ok((parts, false));
+        }
+    }
+    Ok((parts, true))
+}
+
+/// Cuts parts into pieces of about one size, in their order.
+fn cut(parts: Vec<Part>, threads: usize) -> Vec<Vec<Part>> {
+    let total: usize = parts.iter().map(Part::bytes).sum();
+    let count = threads.min(total / LEAST_PIECE).max(1);
+    let size = total.div_ceil(count);
+    let mut pieces = vec![Vec::new()];
+    let mut room = size;
+    for mut part in parts {
+        while part.bytes() > room && pieces.len() < count {
+            let last = pieces.last_mut().expect("there is one");
+            match part.cut_at(room) {
+                Some([first, rest]) => {
+                    last.push(first);
+                    part = rest;
+                }
+                // It goes to where more of it would be.
+                None if last.is_empty() || part.bytes() < 2 * room => break,
+                None => {}
+            }
+            pieces.push(Vec::new());
+            room = size;
+        }
+        room = room.saturating_sub(part.bytes());
+        pieces.last_mut().expect("there is one").push(part);
+    }
+    pieces
+}
+
+/// What the pieces of a poll come to.
+#[derive(Default)]
+struct Account {
+    chunks: Vec<Chunk>,
     letters: Vec<DeadLetter>,
     progress: BTreeMap<SplitId, Progress>,
-    may_bury: i64,
+    ignored: u64,
+    rounded: Option<Rounded>,
 }
 
-impl Gathered {
-    fn progress(&mut self, split: SplitId, from: i64) -> &mut Progress {
-        self.progress.entry(split).or_insert(Progress {
-            split,
-            from,
-            to: from,
-            control: 0,
-            skipped: 0,
-        })
+impl Account {
+    /// Adds a piece, and says whether what follows it is to be added too.
+    fn add(&mut self, piece: Piece, positions: &mut Positions, splits: &[Split]) -> bool {
+        self.chunks.extend(piece.chunk);
+        self.letters.extend(piece.letters);
+        self.ignored += piece.ignored;
+        if let Some(rounded) = piece.rounded {
+            let count = self.rounded.map_or(0, |before| before.count);
+            let first = self.rounded.unwrap_or(rounded);
+            self.rounded = Some(Rounded {
+                count: count + rounded.count,
+                ..first
+            });
+        }
+        let mut whole = true;
+        for passed in piece.passed {
+            let Passed { split, offsets, .. } = &passed;
+            let mut to = offsets.end;
+            if let Some(broken) = &passed.broken {
+                if passed.is_buried && to < passed.end {
+                    let of = &splits[*split as usize];
+                    to = bury(
+                        of,
+                        to..passed.end,
+                        broken,
+                        BURIED_AT_ONCE,
+                        &mut self.letters,
+                    );
+                }
+                whole = passed.is_buried && offsets.end == passed.end;
+            }
+            let progress = self.progress.entry(*split).or_insert(Progress {
+                split: *split,
+                from: offsets.start,
+                to: offsets.start,
+                control: 0,
+                skipped: 0,
+            });
+            progress.to = to;
+            progress.control += passed.control;
+            progress.skipped += passed.skipped;
+            positions.advance(*split, to);
+        }
+        whole
     }
 
-    /// A dead letter without contents.
-    fn letter(&self, split: SplitId, offset: i64) -> DeadLetter {
-        let Split { topic, partition } = &self.splits[split as usize];
-        DeadLetter {
-            topic: topic.clone(),
-            partition: *partition,
-            offset,
-            timestamp: 0,
-            key: None,
-            value: None,
-            stage: "decode",
-            code: String::new(),
-            error: String::new(),
+    fn polled(self) -> Polled {
+        let mut progress: Vec<Progress> = self.progress.into_values().collect();
+        progress.retain(|progress| progress.from < progress.to);
+        Polled {
+            batches: self.chunks,
+            dead_letters: self.letters,
+            progress,
+            finished: false,
         }
-    }
-
-    /// Records that cannot be told apart: each of their offsets becomes a dead letter, without bytes. Returns the offset
-    /// behind the last one, which is not the end of the range when that is too many at once.
-    fn bury(
-        &mut self,
-        split: SplitId,
-        offsets: std::ops::Range<i64>,
-        timestamp: i64,
-        error: &BatchError,
-    ) -> i64 {
-        let to = offsets.end.min(offsets.start.saturating_add(self.may_bury));
-        for offset in offsets.start..to {
-            let letter = DeadLetter {
-                timestamp,
-                code: "batch.damaged".to_string(),
-                error: error.to_string(),
-                ..self.letter(split, offset)
-            };
-            self.letters.push(letter);
-        }
-        self.may_bury -= (to - offsets.start).max(0);
-        self.progress(split, offsets.start).to = to;
-        to
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,28 @@ fn all_fields_and_repeated_headers_survive() {
 }
 
 #[test]
+fn a_walk_from_a_record_on_gives_the_rest() {
+    for codec in [Compression::None, Compression::Zstd] {
+        let records = sample(codec).records().unwrap();
+        for first in 0..5 {
+            let rest: Vec<_> = records.iter_from(first).map(Result::unwrap).collect();
+            let expected: Vec<_> = records.iter().skip(first).map(Result::unwrap).collect();
+            assert_eq!(rest, expected, "from record {first} on");
+        }
+    }
+    // The length of the second record goes beyond the batch:
+    let whole = sample(Compression::None);
+    let mut bytes = whole.bytes().to_vec();
+    let second = HEADER_LEN + 1 + usize::from(bytes[HEADER_LEN] >> 1);
+    // 2 + 64 × 99 of them.
+    bytes[second..second + 2].copy_from_slice(&[0x84, 0x63]);
+    let broken = Batch::split_from(&mut Bytes::from(bytes)).unwrap();
+    let records = broken.records().unwrap();
+    let rest: Vec<_> = records.iter_from(2).collect();
+    assert!(matches!(rest[..], [Err(_)]), "{rest:?}");
+}
+
+#[test]
 fn recompression_keeps_everything_but_the_codec() {
     for from in Compression::ALL {
         for to in Compression::ALL {
