@@ -166,6 +166,9 @@ impl Operator {
             Operator::WindowAggregate { keys, .. }
             | Operator::WindowRank { keys, .. }
             | Operator::Over { keys, .. } => vec![keys.clone()],
+            Operator::WindowAssign {
+                window, partition, ..
+            } if matches!(window.shape, WindowShape::Session { .. }) => vec![partition.clone()],
             Operator::WindowJoin { keys, .. } => {
                 let (left, right) = keys.iter().copied().unzip();
                 vec![left, right]

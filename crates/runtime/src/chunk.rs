@@ -10,6 +10,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::ArrowError;
 use arrow_select::filter::filter_record_batch;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One partition of one topic that a source reads.
@@ -136,6 +137,17 @@ impl Chunk {
     /// Nothing in it means anything to an operator.
     pub fn is_empty(&self) -> bool {
         self.rows() == 0 && self.marks.is_empty()
+    }
+
+    /// Its rows, cut at the marks: each stretch with the mark behind it, the last one without.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = (Range<usize>, Option<i64>)> {
+        let ends = self
+            .marks
+            .iter()
+            .map(|mark| (mark.row, Some(mark.watermark)));
+        let mut from = 0;
+        ends.chain([(self.rows(), None)])
+            .map(move |(to, watermark)| (std::mem::replace(&mut from, to)..to, watermark))
     }
 
     pub fn bytes(&self) -> usize {

@@ -4,6 +4,7 @@ use super::count::Count;
 use super::distinct::Distinct;
 use super::extremes::{Booleans, ByteStrings, Cells, Choice, Chosen, Primitives};
 use super::key::KeyCodec;
+use super::lag::Lag;
 use super::list::{Collected, Gathered, Listed};
 use super::sum::{Average, DecimalMean, FloatMean, Sum, SumMean, WholeMean};
 use super::variance::{Form, Variance};
@@ -221,6 +222,12 @@ impl Call {
             AggregateFunction::ArrayAgg => {
                 let values = KeyCodec::of_bytes(&self.types)?;
                 Ok(Box::new(Gathered::new(values, &self.ty)))
+            }
+            AggregateFunction::Lag { offset }
+                if self.types.iter().all(|ty| *ty == self.types[0]) =>
+            {
+                let values = KeyCodec::of_bytes(&self.types[..1])?;
+                Ok(Box::new(Lag::new(offset, values)))
             }
             AggregateFunction::Collect => {
                 let values = KeyCodec::of_bytes(&self.types)?;

@@ -88,8 +88,8 @@ impl Seen {
 }
 
 /// Columns of lists over flat columns.
-pub(super) fn lists_of(flat: Vec<ArrayRef>, lists: &[Vec<u32>]) -> Vec<ArrayRef> {
-    let offsets = OffsetBuffer::from_lengths(lists.iter().map(Vec::len));
+pub(super) fn lists_of(flat: Vec<ArrayRef>, lengths: impl Iterator<Item = usize>) -> Vec<ArrayRef> {
+    let offsets = OffsetBuffer::from_lengths(lengths);
     let list = |values: ArrayRef| -> ArrayRef {
         let field = Field::new_list_field(values.data_type().clone(), true);
         Arc::new(ListArray::new(
@@ -153,7 +153,7 @@ impl Accumulator for Distinct {
 
     fn state(&self, groups: &[u32]) -> Vec<ArrayRef> {
         let lists = self.seen.by_group(groups, self.groups);
-        lists_of(self.seen.values(&lists), &lists)
+        lists_of(self.seen.values(&lists), lists.iter().map(Vec::len))
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) {

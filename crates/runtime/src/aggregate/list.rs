@@ -213,7 +213,7 @@ impl Accumulator for Collected {
         let lists = self.seen.by_group(groups, self.groups);
         let mut flat = self.seen.values(&lists);
         flat.push(self.counts(&lists));
-        lists_of(flat, &lists)
+        lists_of(flat, lists.iter().map(Vec::len))
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) {

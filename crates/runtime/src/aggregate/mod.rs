@@ -14,6 +14,7 @@ mod distinct;
 mod extremes;
 pub(crate) mod groups;
 pub(crate) mod key;
+mod lag;
 mod list;
 mod sum;
 mod variance;

@@ -1,7 +1,7 @@
 //! Operators over windows of event time.
 //!
 //! [`shape`] is the arithmetic, [`place`] finds each row's slice by it. What an operator does with rows stands at the head of its file:
-//! [`assign`], [`aggregate`], [`session`], [`rank`], [`over`].
+//! [`assign`], [`aggregate`], [`session`], [`session_rows`], [`rank`], [`over`].
 
 mod aggregate;
 mod assign;
@@ -12,6 +12,7 @@ mod over;
 mod place;
 mod rank;
 mod session;
+mod session_rows;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use lw_graph::{Node, Operator as Op, Window, WindowShape, Windowing};
 use over::Over;
 use rank::{Ranks, WindowRank};
 use session::SessionAggregate;
+use session_rows::SessionRows;
 
 /// The operator of a node over windows; `None` for one that there is none for yet.
 ///
@@ -36,8 +38,12 @@ pub(crate) fn operator(
 ) -> Result<Option<Box<dyn Operator>>, FlowError> {
     let columns = (input, arrow_schema(&node.schema));
     Ok(Some(match &node.operator {
-        Op::WindowAssign { window, .. } => match window.shape {
-            WindowShape::Session { .. } => return Ok(None),
+        Op::WindowAssign {
+            window, partition, ..
+        } => match window.shape {
+            WindowShape::Session { gap } => {
+                Box::new(SessionRows::new((window, gap), partition, columns)?)
+            }
             _ => Box::new(WindowAssign::new(window, columns)?),
         },
         Op::WindowAggregate {

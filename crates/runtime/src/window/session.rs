@@ -46,8 +46,8 @@ pub(crate) struct SessionAggregate {
 }
 
 /// The open sessions.
-struct Sessions {
-    keys: Groups,
+pub(super) struct Sessions {
+    pub(super) keys: Groups,
     /// By key: the slots of its open sessions.
     of_key: Vec<Vec<u32>>,
     /// By slot; `None` when it has ended.
@@ -58,13 +58,13 @@ struct Sessions {
 }
 
 #[derive(Clone, Copy)]
-struct Session {
-    key: u32,
-    window: Slice,
+pub(super) struct Session {
+    pub(super) key: u32,
+    pub(super) window: Slice,
 }
 
 /// What a row does to the sessions of its key.
-enum Joined {
+pub(super) enum Joined {
     Late,
     Slot(u32),
     /// The second session became part of the first.
@@ -72,7 +72,7 @@ enum Joined {
 }
 
 impl Sessions {
-    fn new(codec: &KeyCodec) -> Sessions {
+    pub(super) fn new(codec: &KeyCodec) -> Sessions {
         Sessions {
             keys: codec.groups(),
             of_key: Vec::new(),
@@ -94,11 +94,11 @@ impl Sessions {
         slot
     }
 
-    fn session(&self, slot: u32) -> Session {
+    pub(super) fn session(&self, slot: u32) -> Session {
         self.slots[slot as usize].expect("W2: a key's sessions are open")
     }
 
-    fn close(&mut self, slot: u32) -> Session {
+    pub(super) fn close(&mut self, slot: u32) -> Session {
         let session = self.session(slot);
         self.slots[slot as usize] = None;
         self.of_key[session.key as usize].retain(|other| *other != slot);
@@ -106,7 +106,7 @@ impl Sessions {
         session
     }
 
-    fn join(&mut self, key: u32, row: Slice, is_late: impl Fn(i64) -> bool) -> Joined {
+    pub(super) fn join(&mut self, key: u32, row: Slice, is_late: impl Fn(i64) -> bool) -> Joined {
         let of_key = self.of_key.get(key as usize).map_or(&[][..], Vec::as_slice);
         let meets = |slot: &&u32| {
             let window = self.session(**slot).window;
@@ -131,7 +131,7 @@ impl Sessions {
     }
 
     /// The slots whose sessions end where `ends` says so, in the order of ends and keys.
-    fn due(&mut self, ends: impl Fn(i64) -> bool) -> Vec<u32> {
+    pub(super) fn due(&mut self, ends: impl Fn(i64) -> bool) -> Vec<u32> {
         let mut due = Vec::new();
         while let Some(Reverse((end, slot))) = self.timers.peek().copied()
             && ends(end)
@@ -153,14 +153,48 @@ impl Sessions {
         due
     }
 
-    fn open_slots(&self) -> Vec<u32> {
+    pub(super) fn open_slots(&self) -> Vec<u32> {
         let slots = (0..).zip(&self.slots);
         slots
             .filter_map(|(slot, session)| session.map(|_| slot))
             .collect()
     }
 
-    fn size(&self) -> usize {
+    /// How many slots there are, those of sessions that ended among them.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Most of the slots are of sessions that ended.
+    pub(super) fn are_sparse(&self) -> bool {
+        const FEW: usize = 1024;
+        self.open == 0 || self.slots.len() >= 2 * self.open + FEW
+    }
+
+    /// The slot of a session that is known, or is from now on.
+    pub(super) fn slot_of(&mut self, session: Session) -> u32 {
+        let of_key = self.of_key.get(session.key as usize);
+        let mut of_key = of_key.into_iter().flatten().copied();
+        let known = of_key.find(|slot| self.session(*slot).window == session.window);
+        known.unwrap_or_else(|| self.open(session))
+    }
+
+    /// These sessions alone, in slots from 0 on, without the keys of others.
+    pub(super) fn reopened(&self, slots: &[u32], codec: &KeyCodec) -> Sessions {
+        let sessions: Vec<Session> = slots.iter().map(|slot| self.session(*slot)).collect();
+        let keys: Vec<u32> = sessions.iter().map(|session| session.key).collect();
+        let columns = codec.decode(&self.keys, &keys);
+        let rows: Vec<u32> = (0..sessions.len() as u32).collect();
+        let (mut left, mut keys) = (Sessions::new(codec), Vec::new());
+        let encoded = codec.encode(&columns, rows.len());
+        left.keys.intern(&encoded, &rows, &mut keys);
+        for (key, Session { window, .. }) in keys.into_iter().zip(sessions) {
+            left.open(Session { key, window });
+        }
+        left
+    }
+
+    pub(super) fn size(&self) -> usize {
         let lists = self.of_key.len() * size_of::<Vec<u32>>();
         let slots = self.slots.len() * size_of::<Option<Session>>();
         self.keys.size() + lists + slots + self.timers.len() * 16
@@ -252,9 +286,7 @@ impl SessionAggregate {
     }
 
     fn clear_away(&mut self) {
-        const FEW: usize = 1024;
-        let slots = self.sessions.slots.len();
-        if self.sessions.open > 0 && slots < 2 * self.sessions.open + FEW {
+        if !self.sessions.are_sparse() {
             return;
         }
         let left = self.sessions.open_slots();

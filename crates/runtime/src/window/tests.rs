@@ -6,6 +6,7 @@ use super::aggregate::WindowAggregate;
 use super::assign::WindowAssign;
 use super::rank::{Ranks, WindowRank};
 use super::session::SessionAggregate;
+use super::session_rows::SessionRows;
 use crate::chunk::{Chunk, Mark};
 use crate::operator::sharded::{ShardKey, Sharded};
 use crate::operator::{Operator, Out, Parallelism};
@@ -373,6 +374,91 @@ proptest! {
     fn sessions_are_what_they_say(gap in 1..12_i64, rows in some_rows(), cuts in some_cuts(), shards in some_shards()) {
         let found = run(&assign(WindowShape::Session { gap }, 0), &rows, &cuts, &shards);
         prop_assert_eq!(found, sessions_plainly(gap, &rows));
+    }
+}
+
+/// Places of rows in their order, each with its session's end and start; and the places of late rows.
+fn rows_of_sessions_plainly(gap: i64, rows: &[Row]) -> (Vec<(i64, i64, i64)>, Vec<i64>) {
+    type Open = (i64, i64, i64, Vec<i64>);
+    let (mut open, mut given, mut late): (Vec<Open>, Vec<_>, Vec<i64>) = Default::default();
+    let mut watermark = i64::MIN;
+    let end_of_input = (0, 0, Some(i64::MAX));
+    for (place, (time, key, mark)) in rows.iter().chain([&end_of_input]).enumerate() {
+        if place < rows.len() {
+            let mut one: Open = (*time + gap, *key, *time, vec![place as i64]);
+            let met = open.extract_if(.., |(end, of, start, _)| {
+                of == key && one.2 <= *end && *start <= one.0
+            });
+            let met: Vec<Open> = met.collect();
+            if met.is_empty() && one.0 - 1 <= watermark {
+                late.push(place as i64);
+            } else {
+                for (end, _, start, places) in met {
+                    (one.0, one.2) = (one.0.max(end), one.2.min(start));
+                    one.3.extend(places);
+                }
+                one.3.sort_unstable();
+                open.push(one);
+            }
+        }
+        let Some(mark) = *mark else { continue };
+        watermark = mark;
+        let ended = open.extract_if(.., |(end, ..)| *end - 1 <= watermark);
+        let mut ended: Vec<Open> = ended.collect();
+        ended.sort_unstable();
+        for (end, _, start, places) in ended {
+            given.extend(places.into_iter().map(|place| (place, end, start)));
+        }
+    }
+    (given, late)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn rows_of_sessions_are_what_they_say(gap in 1..12_i64, rows in some_rows(), cuts in some_cuts(), shards in some_shards()) {
+        let one = || -> Box<dyn Operator> {
+            let Windowing::Assign(window) = assign(WindowShape::Session { gap }, 0) else {
+                unreachable!("a window function");
+            };
+            let columns = (arrow_schema(&input()), arrow_schema(&with_windows(false)));
+            Box::new(SessionRows::new((&window, gap), &[1], columns).expect("a window"))
+        };
+        let mut shards = shards.iter().cycle();
+        let mut new = || {
+            let shards = *shards.next().expect("there is a number");
+            shared(shards, (&input(), &with_windows(false)), one)
+        };
+        let (mut running, mut from) = (new(), 0);
+        let (mut found, mut late): (Vec<(i64, i64, i64)>, Vec<i64>) = Default::default();
+        let mut take = |out: Out, from: usize| {
+            late.extend(out.late.iter().map(|late| (from + late.row) as i64));
+            for chunk in out.chunks {
+                let (places, starts, ends) = (numbers(&chunk, 2), numbers(&chunk, 3), numbers(&chunk, 4));
+                assert!(numbers(&chunk, 5).iter().zip(&ends).all(|(time, end)| *time == end - 1));
+                found.extend((0..chunk.rows()).map(|row| (places[row], ends[row], starts[row])));
+            }
+        };
+        let mut cuts: Vec<(usize, bool)> = cuts.iter().map(|(cut, again)| (*cut.min(&rows.len()), *again)).collect();
+        cuts.push((rows.len(), true));
+        cuts.sort_unstable();
+        for (cut, again) in cuts {
+            let mut out = Out::default();
+            running.data(0, chunk(&rows[from..cut], from), &mut out).expect("rows have times");
+            take(out, from);
+            from = cut;
+            if again {
+                let mut writer = StateWriter::default();
+                running.snapshot(&mut writer).expect("a state");
+                running = new();
+                running.restore(&writer.finish()).expect("its own state");
+            }
+        }
+        let mut out = Out::default();
+        running.end(0, &mut out).expect("the end");
+        take(out, from);
+        prop_assert_eq!((found, late), rows_of_sessions_plainly(gap, &rows));
     }
 }
 

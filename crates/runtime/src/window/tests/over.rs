@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 fn columns() -> (Schema, Schema) {
     let mut fields = input().fields;
-    let names = ["count", "sum", "first", "last"];
+    let names = ["count", "sum", "first", "last", "lag"];
     fields.extend(names.map(|name| Field::new(name, TypeKind::BigInt.nullable())));
     (input(), Schema::new(fields))
 }
@@ -22,10 +22,15 @@ fn operator(frame: Frame) -> Over {
         AggregateFunction::Sum,
         AggregateFunction::FirstValue,
         AggregateFunction::LastValue,
+        AggregateFunction::Lag { offset: 2 },
     ];
     let calls = functions.map(|function| AggregateCall {
+        // What there is where no row was is the key.
+        arguments: match function {
+            AggregateFunction::Lag { .. } => vec![2, 1],
+            _ => vec![2],
+        },
         function,
-        arguments: vec![2],
         distinct: false,
         filter: None,
         ty: TypeKind::BigInt.nullable(),
@@ -35,10 +40,10 @@ fn operator(frame: Frame) -> Over {
     Over::new((&[1], 0), frame, &calls, columns).expect("aggregates of numbers")
 }
 
-/// Places of rows in their order, each with number, sum, first and last of its frame's places; and the places of late rows.
+/// Places of rows in their order, each with number, sum, first, last and last but two of its frame's places; and the places of late rows.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
-    rows: Vec<[i64; 5]>,
+    rows: Vec<[i64; 6]>,
     late: Vec<usize>,
 }
 
@@ -47,7 +52,7 @@ impl Seen {
         self.late
             .extend(out.late.drain(..).map(|late| first + late.row));
         for chunk in out.chunks.drain(..) {
-            let columns: Vec<Vec<i64>> = (2..7).map(|column| numbers(&chunk, column)).collect();
+            let columns: Vec<Vec<i64>> = (2..8).map(|column| numbers(&chunk, column)).collect();
             let row = |row| std::array::from_fn(|column| columns[column][row]);
             self.rows.extend((0..chunk.rows()).map(row));
         }
@@ -155,8 +160,9 @@ fn plainly(frame: Frame, rows: &[Row]) -> Seen {
                     }
                 };
                 let (count, sum) = (frame.len() as i64, frame.iter().sum());
-                seen.rows
-                    .push([place, count, sum, frame[0], frame[frame.len() - 1]]);
+                let last = frame[frame.len() - 1];
+                let lag = frame.iter().nth_back(2).copied().unwrap_or(name);
+                seen.rows.push([place, count, sum, frame[0], last, lag]);
             }
         }
     }
@@ -200,6 +206,7 @@ fn keys_out_of_a_ranges_reach_are_forgotten() {
             place + (place % 2) * (place - 1),
             place - place % 2,
             place,
+            place / 2,
         ]
     };
     assert_eq!(seen.rows, (0..50_000).map(expected).collect::<Vec<_>>());
