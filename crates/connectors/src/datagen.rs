@@ -184,6 +184,7 @@ impl Source for Datagen {
 
     fn poll(&mut self, _: usize, timeout: Duration) -> Result<Polled, ConnectorError> {
         let mut polled = Polled {
+            appended: Vec::new(),
             batches: Vec::new(),
             dead_letters: Vec::new(),
             progress: Vec::new(),

@@ -94,6 +94,8 @@ pub struct EmbeddedKafka {
     bounded: bool,
     lag: u64,
     looked: Option<Instant>,
+    /// Since when a log is read that does not say when its batches were appended.
+    opened: Instant,
     /// The topics that the positions are of.
     ids: BTreeMap<String, Uuid>,
     /// Batches of the last poll, for the dead letters of operators.
@@ -125,6 +127,7 @@ impl EmbeddedKafka {
             bounded: spec.bounded,
             lag: 0,
             looked: None,
+            opened: Instant::now(),
             ids: BTreeMap::new(),
             recent: Vec::new(),
             place: None,
@@ -256,6 +259,13 @@ impl EmbeddedKafka {
             self.discover()?;
         }
         self.check_topics()?;
+        if !self.keeps_time() {
+            // What comes, comes now.
+            let now = 1 + i64::try_from(self.opened.elapsed().as_millis()).unwrap_or(i64::MAX - 1);
+            batches
+                .iter_mut()
+                .for_each(|read| read.batch.appended_at = now);
+        }
         Ok(batches)
     }
 
@@ -458,6 +468,10 @@ impl Source for EmbeddedKafka {
 
     fn place(&self) -> Option<Place> {
         self.place
+    }
+
+    fn keeps_time(&self) -> bool {
+        self.log.in_one_order()
     }
 
     fn lag(&self) -> u64 {

@@ -36,6 +36,9 @@ pub enum Operator {
     Watermark {
         column: usize,
         expression: Expr,
+        /// A partition that had no row for longer than so many milliseconds is not waited for, until one comes; `None`: it is, for ever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idle: Option<i64>,
     },
     /// Each row once for each set of keys. Gives the input's columns, then each key, NULL where the set is without it, then what tells
     /// the sets apart ([`Operator::set_number`], BIGINT NOT NULL). The sets of a row stand behind each other.

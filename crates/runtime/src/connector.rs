@@ -71,6 +71,18 @@ pub struct Polled {
     pub progress: Vec<Progress>,
     /// A bounded source has delivered its last record.
     pub finished: bool,
+    /// When the batches that rows are of were appended, in their order; a source that does not know says nothing.
+    pub appended: Vec<Appended>,
+}
+
+/// When a batch was appended to its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub split: SplitId,
+    /// The offset behind its last record.
+    pub to: i64,
+    /// Milliseconds of a time that only goes forward, the same at every reading; 0 where nobody knows.
+    pub at: i64,
 }
 
 /// The offsets `[from, to)` of one split that a poll passed over.
@@ -118,6 +130,10 @@ pub trait Source: Send {
     /// Place of the last batch that was read; `None` before the first, and where the splits have no order between them.
     fn place(&self) -> Option<Place> {
         None
+    }
+    /// Whether the times of [`Polled::appended`] go on over restarts, and are the same at every reading.
+    fn keeps_time(&self) -> bool {
+        true
     }
     /// Records between the position and the end of the log, summed over the splits.
     fn lag(&self) -> u64;

@@ -102,6 +102,9 @@ pub struct SplitState {
     /// When it came to the others.
     #[serde(default)]
     pub joined: Joined,
+    /// When something came in it last, in milliseconds of the log's own time; only where idle partitions are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came: Option<i64>,
 }
 
 /// When a partition came to those that a job reads.
@@ -396,6 +399,7 @@ impl Manifest {
                 partition: at.partition,
                 end: ends.find(|end| end.same_split(at)).map(|end| end.next),
                 watermark: self.split(at).and_then(|state| state.watermark),
+                came: self.split(at).and_then(|state| state.came),
                 joined: joined(at),
             }
         };
@@ -434,6 +438,7 @@ impl Manifest {
                 partition,
                 end: None,
                 watermark: None,
+                came: None,
                 joined,
             });
         }

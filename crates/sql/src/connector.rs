@@ -12,7 +12,7 @@ mod options;
 mod print;
 
 pub(crate) use iceberg::CATALOG_OPTIONS as ICEBERG_CATALOG;
-pub(crate) use kafka::key_name;
+pub(crate) use kafka::{IDLE_TIMEOUT, key_name};
 
 use crate::Result;
 use crate::catalog::Table;

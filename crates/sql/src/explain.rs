@@ -91,9 +91,13 @@ fn operator(graph: &JobGraph, node: &Node) -> String {
             });
             format!("Project({})", columns.collect::<Vec<_>>().join(", "))
         }
-        Operator::Watermark { column, expression } => {
+        Operator::Watermark {
+            column,
+            expression,
+            idle,
+        } => {
             let name = node.schema.names().nth(*column).unwrap_or_default();
-            format!("Watermark({name} AS {expression})")
+            format!("Watermark({name} AS {expression}{})", idle_after(*idle))
         }
         Operator::Union => "Union".to_string(),
         Operator::CurrentWatermark => "CurrentWatermark".to_string(),
@@ -106,6 +110,11 @@ fn operator(graph: &JobGraph, node: &Node) -> String {
         | Operator::Over { .. } => window::operator(graph, node),
         Operator::Sink(sink) => format!("Sink({}, columns=[{}])", self::sink(sink), schema(node)),
     }
+}
+
+/// Behind how many milliseconds without a row a partition is not waited for.
+pub(crate) fn idle_after(idle: Option<i64>) -> String {
+    idle.map_or_else(String::new, |millis| format!(", idle=[{millis} ms]"))
 }
 
 fn schema(node: &Node) -> String {

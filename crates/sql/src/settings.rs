@@ -11,6 +11,9 @@ use lw_stdx::duration;
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
+/// How long nothing may come in a partition that event time waits for, in tables that do not say it.
+pub(crate) const IDLE_TIMEOUT: &str = "table.exec.source.idle-timeout";
+
 /// Keys that the planner or the runtime obeys.
 const HONOURED: &[&str] = &[
     "pipeline.name",
@@ -18,6 +21,7 @@ const HONOURED: &[&str] = &[
     "execution.checkpointing.interval",
     "execution.checkpointing.mode",
     "table.local-time-zone",
+    IDLE_TIMEOUT,
     "lakeward.commit.interval",
     "parallelism.default",
     "table.exec.resource.default-parallelism",
@@ -38,7 +42,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "sql-client.",
     "table.dml-sync",
     "table.exec.mini-batch.",
-    "table.exec.source.idle-timeout",
     "table.exec.state.ttl",
     "table.exec.iceberg.",
     "table.exec.sink.upsert-materialize",
@@ -71,6 +74,10 @@ pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<Strin
                 .hint("did you mean 'streaming'?"))
         }
         "execution.checkpointing.interval" | "lakeward.commit.interval" => interval(value),
+        IDLE_TIMEOUT => match duration::parse(&value.value) {
+            Some(timeout) => Ok(format!("{} ms", timeout.as_millis())),
+            None => Err(no_duration(value)),
+        },
         "execution.checkpointing.mode" => checkpointing_mode(key, value, told),
         "parallelism.default" | "table.exec.resource.default-parallelism" => {
             parallelism(value, told)
@@ -115,11 +122,7 @@ fn interval(value: &Ident) -> Result<String> {
                 .hint("write a number and a unit: '10 s', '500 ms', '1 min'"))
         }
         Some(interval) => Ok(format!("{} ms", interval.as_millis())),
-        None => {
-            let message = format!("'{}' is not a duration", value.value);
-            Err(Diagnostic::error("setting", value.span, message)
-                .hint("write a number and a unit: '10 s', '500 ms', '1 min'"))
-        }
+        None => Err(no_duration(value)),
     }
 }
 
@@ -153,6 +156,12 @@ pub(crate) fn shards(settings: &BTreeMap<String, String>) -> Option<u32> {
     shards("table.exec.resource.default-parallelism")
         .or_else(|| shards("parallelism.default"))
         .map(|shards| shards.min(MOST_SHARDS))
+}
+
+fn no_duration(value: &Ident) -> Diagnostic {
+    let message = format!("'{}' is not a duration", value.value);
+    Diagnostic::error("setting", value.span, message)
+        .hint("write a number and a unit: '10 s', '500 ms', '1 min'")
 }
 
 fn checkpointing_mode(key: &Ident, value: &Ident, told: &mut Told) -> Result<String> {

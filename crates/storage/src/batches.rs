@@ -25,7 +25,8 @@ pub(crate) fn for_each_batch(
     Ok(())
 }
 
-pub(crate) fn entry(header: &BatchHeader, position: u64, order: Order) -> Entry {
+/// Of a batch that was appended at `at`, in the log's own time.
+pub(crate) fn entry(header: &BatchHeader, position: u64, order: Order, at: i64) -> Entry {
     Entry {
         base: Offset(header.base_offset),
         last: Offset(header.last_offset()),
@@ -33,6 +34,7 @@ pub(crate) fn entry(header: &BatchHeader, position: u64, order: Order) -> Entry 
         order,
         position: u32::try_from(position).expect("a WAL file is under 4 GiB"),
         len: header.total_len() as u32,
+        appended_at: at,
     }
 }
 
@@ -46,10 +48,16 @@ pub(crate) fn entries_of(
     let mut count = 0;
     let mut reader = Reader::new(payload);
     while !reader.is_empty() {
-        if let Record::Append { log, batches, .. } = decode(&mut reader)? {
+        if let Record::Append {
+            log,
+            appended_at,
+            batches,
+        } = decode(&mut reader)?
+        {
             let start = position + (reader.position() - batches.len()) as u64;
             for_each_batch(batches, |header, at| {
-                visit(log, entry(&header, start + at, Order::of(lsn, count)?));
+                let order = Order::of(lsn, count)?;
+                visit(log, entry(&header, start + at, order, appended_at));
                 count += 1;
                 Ok(())
             })?;

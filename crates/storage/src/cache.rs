@@ -128,6 +128,7 @@ mod tests {
                 order: Order::default(),
                 position: 0,
                 len: 0,
+                appended_at: 0,
             };
             Arc::new(vec![entry; count])
         };

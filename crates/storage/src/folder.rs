@@ -19,14 +19,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Damaged;
-use crate::index::{ENTRY_LEN, Entry, Head, Segment};
+use crate::index::{Entry, Head, Segment};
 use crate::numbers::FileNumber;
 
 /// Open WAL files kept; the log may have far more files than a process may have descriptors.
 const OPEN_FILES: usize = 64;
 /// What this version writes. 2: frames that tell damage from a torn tail (frame.rs). 3: two checkpoints, which know the log's
-/// time; a checksum in `meta`.
-pub(crate) const FOLDER_FORMAT: u32 = 3;
+/// time; a checksum in `meta`. 4: indexes that say when a batch was appended (index.rs).
+pub(crate) const FOLDER_FORMAT: u32 = 4;
 /// The oldest that this version reads; opening makes it the newest.
 pub(crate) const OLDEST_FORMAT: u32 = 2;
 
@@ -292,7 +292,7 @@ impl Folder {
         segment: &Segment,
     ) -> io::Result<Result<Vec<Entry>, Damaged>> {
         let file = self.disk.open(&self.index(segment.file))?;
-        let mut bytes = vec![0; segment.entries as usize * ENTRY_LEN];
+        let mut bytes = vec![0; segment.entries_len()];
         let got = read_full(&*file, &mut bytes, segment.entries_at)?;
         Ok(segment.decode_entries(&bytes[..got]))
     }

@@ -101,6 +101,7 @@ impl Engine {
                     batch: SourceBatch {
                         partition: cursor.id.partition,
                         order: entry.order,
+                        appended_at: entry.appended_at,
                         next: cursor.offset.0,
                         bytes,
                     },

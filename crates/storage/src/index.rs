@@ -10,8 +10,10 @@
 //!        per log: topic uuid · partition i32 · first i64 · last i64 · max timestamp i64 · bytes u64
 //!                 · entries u32 · position of entries u64 · CRC-32C u32 of entries
 //!        CRC-32C u32 of the head
-//! body   entries (40): base i64 · last i64 · max timestamp i64 · order u64 · position u32 · length u32
+//! body   entries (48): base i64 · last i64 · max timestamp i64 · order u64 · position u32 · length u32 · appended at i64
 //! ```
+//!
+//! Entries of format 2 (40) end before `appended at`: they are read as batches of which nobody knows when they came.
 
 use std::io;
 
@@ -23,8 +25,10 @@ use crate::numbers::{FileNumber, Offset, Order};
 use crate::record::LogId;
 
 const MAGIC: &[u8; 8] = b"LWIDX\0\0\0";
-const FORMAT: u32 = 2;
-pub(crate) const ENTRY_LEN: usize = 40;
+const FORMAT: u32 = 3;
+const OLDEST_FORMAT: u32 = 2;
+pub(crate) const ENTRY_LEN: usize = 48;
+const OLDEST_ENTRY_LEN: usize = 40;
 const HEAD_FIXED: usize = 8 + 4 + 8 + 8 + 8 + 4;
 const HEAD_PER_LOG: usize = 16 + 4 + 8 + 8 + 8 + 8 + 4 + 8 + 4;
 
@@ -38,6 +42,8 @@ pub(crate) struct Entry {
     pub(crate) order: Order,
     pub(crate) position: u32,
     pub(crate) len: u32,
+    /// In the log's own time; 0 where that is not known.
+    pub(crate) appended_at: i64,
 }
 
 /// All batches of one log in one sealed file.
@@ -52,6 +58,8 @@ pub(crate) struct Segment {
     pub(crate) entries: u32,
     pub(crate) entries_at: u64,
     pub(crate) entries_crc: u32,
+    /// Bytes of an entry: that of an older format is shorter.
+    pub(crate) entry_len: usize,
 }
 
 /// A sidecar's head.
@@ -151,9 +159,7 @@ impl Head {
         if reader.take(8, "magic")? != MAGIC {
             return Err(Damaged("this is not an index"));
         }
-        if reader.u32("format")? != FORMAT {
-            return Err(Damaged("the index format is unknown"));
-        }
+        entry_len(reader.u32("format")?)?;
         reader.take(24, "file, through and end")?;
         let logs = reader.u32("log count")? as usize;
         Ok(HEAD_FIXED + logs * HEAD_PER_LOG + 4)
@@ -165,7 +171,8 @@ impl Head {
         let len = Head::len(bytes)?;
         let head = bytes.get(..len).ok_or(Damaged("the head is cut short"))?;
         let mut reader = Reader::new(unseal(head)?);
-        reader.take(12, "magic and format")?;
+        reader.take(8, "magic")?;
+        let entry_len = entry_len(reader.u32("format")?)?;
         let file = FileNumber(reader.u64("file id")?);
         let through = FileNumber(reader.u64("through")?);
         let end = reader.u64("end")?;
@@ -185,6 +192,7 @@ impl Head {
                 entries: reader.u32("entries")?,
                 entries_at: reader.u64("entries at")?,
                 entries_crc: reader.u32("entries crc")?,
+                entry_len,
             };
             segments.push((log, segment));
         }
@@ -217,21 +225,36 @@ impl Segment {
             entries: entries.len() as u32,
             entries_at,
             entries_crc,
+            entry_len: ENTRY_LEN,
         }
+    }
+
+    /// Bytes of its entries.
+    pub(crate) fn entries_len(&self) -> usize {
+        self.entries as usize * self.entry_len
     }
 
     /// Reads the entries from their bytes in the sidecar.
     pub(crate) fn decode_entries(&self, bytes: &[u8]) -> Result<Vec<Entry>, Damaged> {
-        if bytes.len() != self.entries as usize * ENTRY_LEN {
+        if bytes.len() != self.entries_len() {
             return Err(Damaged("the entries are cut short"));
         }
         if crc32c::crc32c(bytes) != self.entries_crc {
             return Err(Damaged("the entries' checksum does not hold"));
         }
         bytes
-            .chunks_exact(ENTRY_LEN)
+            .chunks_exact(self.entry_len)
             .map(|chunk| Entry::decode(&mut Reader::new(chunk)))
             .collect()
+    }
+}
+
+/// Bytes of an entry in an index of this format.
+fn entry_len(format: u32) -> Result<usize, Damaged> {
+    match format {
+        FORMAT => Ok(ENTRY_LEN),
+        OLDEST_FORMAT => Ok(OLDEST_ENTRY_LEN),
+        _ => Err(Damaged("the index format is unknown")),
     }
 }
 
@@ -249,6 +272,7 @@ impl Entry {
         out.u64(self.order.0);
         out.u32(self.position);
         out.u32(self.len);
+        out.i64(self.appended_at);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Entry, Damaged> {
@@ -259,6 +283,10 @@ impl Entry {
             order: Order(reader.u64("order")?),
             position: reader.u32("position")?,
             len: reader.u32("length")?,
+            appended_at: match reader.is_empty() {
+                true => 0,
+                false => reader.i64("appended at")?,
+            },
         })
     }
 }

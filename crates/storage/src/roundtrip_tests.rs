@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::checkpoint;
 use crate::codec::Reader;
 use crate::frame::{FILE_HEADER, FileHeader, Group, Place};
-use crate::index::{ENTRY_LEN, Entry, Head};
+use crate::index::{Entry, Head};
 use crate::numbers::{FileNumber, Lsn, Offset, Order};
 use crate::ops::Table;
 use crate::record::{LogId, Record, decode};
@@ -77,14 +77,15 @@ fn record() -> impl Strategy<Value = Record<Bytes>> {
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
-    any::<(i64, i64, i64, u64, u32, u32)>().prop_map(
-        |(base, last, max_timestamp, order, position, len)| Entry {
+    any::<(i64, i64, i64, u64, u32, u32, i64)>().prop_map(
+        |(base, last, max_timestamp, order, position, len, appended_at)| Entry {
             base: Offset(base),
             last: Offset(last),
             max_timestamp,
             order: Order(order),
             position,
             len: len % (1 << 20),
+            appended_at,
         },
     )
 }
@@ -198,7 +199,7 @@ proptest! {
         prop_assert_eq!(&Head::decode(&bytes).unwrap(), &head);
         for (id, segment) in &head.segments {
             let at = segment.entries_at as usize;
-            let entries = &bytes[at..at + segment.entries as usize * ENTRY_LEN];
+            let entries = &bytes[at..at + segment.entries_len()];
             prop_assert_eq!(&segment.decode_entries(entries).unwrap(), &logs[id]);
         }
     }

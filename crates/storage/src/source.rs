@@ -97,6 +97,9 @@ pub struct SourceBatch {
     pub partition: i32,
     /// Place in the WAL: grows from batch to batch, the same in every reading.
     pub order: Order,
+    /// When it was appended, in milliseconds of the log's own time, which never goes back and stands still while nobody has the
+    /// log open; 0 where that is not known (an older version wrote the index).
+    pub appended_at: i64,
     /// Where the partition is read on: behind the batch, or further where no reader is shown what follows.
     pub next: i64,
     /// Empty when nothing before `next` is shown.

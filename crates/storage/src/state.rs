@@ -109,7 +109,7 @@ impl State {
                 let newcomer = log.producers.insert(header.producer_id, after).is_none();
                 self.producers += usize::from(newcomer);
             }
-            log.push(entry(&header, position + at, order(count)?));
+            log.push(entry(&header, position + at, order(count)?, appended_at));
             count += 1;
             Ok(())
         })?;

@@ -15,7 +15,7 @@ use super::{Altered, damaged};
 use lw_graph::KafkaSource;
 use lw_protocol::Compression;
 use lw_protocol::batch::Batch as LogBatch;
-use lw_runtime::connector::{ConnectorError, Polled, Progress};
+use lw_runtime::connector::{Appended, ConnectorError, Polled, Progress};
 use lw_runtime::pool::Pool;
 use lw_runtime::{Chunk, DeadLetter, Split, SplitId};
 use lw_schemas::SchemaLookup;
@@ -72,7 +72,10 @@ impl Decoding {
     ) -> Result<(Polled, bool), ConnectorError> {
         let (parts, mut goes_on) = plan(positions, limits, batches)?;
         let splits = positions.splits();
-        let mut account = Account::default();
+        let mut account = Account {
+            appended: parts.iter().filter_map(Part::appended).collect(),
+            ..Account::default()
+        };
         for piece in self.decode_all(cut(parts, self.pool.threads()), &splits)? {
             let whole = account.add(piece, positions, &splits);
             if !whole {
@@ -149,9 +152,19 @@ struct Part {
     end: i64,
     /// So many records of the batch are parts before this one.
     before: usize,
+    /// When the batch was appended.
+    at: i64,
 }
 
 impl Part {
+    fn appended(&self) -> Option<Appended> {
+        self.batch.as_ref().map(|_| Appended {
+            split: self.split,
+            to: self.end,
+            at: self.at,
+        })
+    }
+
     fn records(&self) -> usize {
         usize::try_from(self.offsets.end - self.offsets.start).unwrap_or(0)
     }
@@ -222,6 +235,7 @@ fn plan(
             offsets: from..to,
             end: to,
             before: 0,
+            at: batch.appended_at,
         });
         // A split that ends lets event time go on: where it does must not hang on how much one poll reads.
         if to < batch.next.min(end) || to >= end {
@@ -265,6 +279,7 @@ struct Account {
     chunks: Vec<Chunk>,
     letters: Vec<DeadLetter>,
     progress: BTreeMap<SplitId, Progress>,
+    appended: Vec<Appended>,
     ignored: u64,
     rounded: Option<Rounded>,
 }
@@ -323,6 +338,7 @@ impl Account {
             dead_letters: self.letters,
             progress,
             finished: false,
+            appended: self.appended,
         }
     }
 }

@@ -278,6 +278,7 @@ fn batches(
         batch: SourceBatch {
             partition,
             order: Order::default(),
+            appended_at: 0,
             next,
             bytes,
         },

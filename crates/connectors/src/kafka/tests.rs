@@ -768,6 +768,47 @@ fn a_topic_that_is_made_again_under_a_running_source_is_told() {
 }
 
 #[test]
+fn a_topic_that_is_deleted_under_a_running_source_is_told() {
+    let world = World::new(&[("orders", 1), ("clicks", 1)]);
+    world.append("orders", 0, &["a"]);
+    let mut source = world.source(&raw(&["orders", "clicks"]), &[]);
+    source.open(&[], None).unwrap();
+    assert_eq!(rows_of(&drain(&mut source, 1 << 20)), "orders/0@0=a");
+    world.commit(Op::DeleteTopic {
+        id: world.id("orders"),
+    });
+    world.append("clicks", 0, &["b"]);
+    let error = source.poll(1 << 20, NOW).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Retry);
+    assert_eq!(error.message, "there is no topic `orders`");
+    assert_eq!(
+        error.hint,
+        "Create it: lakeward topic create orders --partitions 1"
+    );
+}
+
+#[test]
+fn a_poll_says_when_its_batches_were_appended() {
+    let world = World::new(&[("t", 2)]);
+    world.append("t", 0, &["a", "b"]);
+    world.append("t", 1, &["c"]);
+    world.append("t", 0, &["d"]);
+    let mut source = world.source(&raw(&["t"]), &[]);
+    source.open(&[], None).unwrap();
+    let told = source.poll(1 << 20, NOW).unwrap().appended;
+    let batches: Vec<_> = told.iter().map(|batch| (batch.split, batch.to)).collect();
+    assert_eq!(batches, [(0, 2), (1, 1), (0, 3)]);
+    assert!(told[0].at > 0 && told.is_sorted_by_key(|batch| batch.at));
+    // As often as it is read.
+    source.open(&[], None).unwrap();
+    let mut again = Vec::new();
+    for _ in 0..3 {
+        again.extend(source.poll(1, NOW).unwrap().appended);
+    }
+    assert_eq!(again, told);
+}
+
+#[test]
 fn where_a_bounded_read_ends_can_be_said_again() {
     let world = World::new(&[("t", 1)]);
     world.append("t", 0, &["a", "b"]);
@@ -896,6 +937,7 @@ fn offsets_that_no_reader_is_shown_are_passed_over_and_a_bounded_read_ends_behin
         batch: lw_storage::source::SourceBatch {
             partition: 0,
             order: lw_storage::source::Order::default(),
+            appended_at: 0,
             next,
             bytes,
         },

@@ -127,6 +127,7 @@ fn graph() -> JobGraph {
     let watermark = Operator::Watermark {
         column: 1,
         expression: time,
+        idle: None,
     };
     let mut sink = spec(counted.fields.clone());
     sink.late = LateRows::SideTable;

@@ -40,6 +40,7 @@ use super::order::Order;
 use super::record::record_of;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// The time of the first record that names none; each further one is a second later.
 const FIRST_TIMESTAMP: i64 = 1_767_225_600_000;
@@ -90,6 +91,8 @@ pub struct Record {
     pub partition: i32,
     /// Milliseconds since 1970.
     pub timestamp: i64,
+    /// How long after the record before it came to the log.
+    pub after: Duration,
     pub key: Option<Vec<u8>>,
     pub value: Value,
     pub headers: Vec<(String, Vec<u8>)>,

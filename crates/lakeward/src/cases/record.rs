@@ -2,6 +2,8 @@
 
 use super::format::{CaseError, Record, Value};
 use lw_stdx::calendar::parse_utc;
+use lw_stdx::duration;
+use std::time::Duration;
 
 /// A record of a line: words that begin with `@` say what is beside the value, the rest is the value as it stands.
 ///
@@ -9,6 +11,7 @@ use lw_stdx::calendar::parse_utc;
 /// |---|---|
 /// | `@partition=1` | partition, 0 without it |
 /// | `@timestamp=2026-01-01T00:00:00Z` | also in milliseconds since 1970; without it a second after the record before |
+/// | `@after='10 s'` | it came to the log so long after the record before; without it at once |
 /// | `@key=k`, `@header.from=web` | text; with blanks in it `@key='a b'` |
 /// | `@tombstone` | there is no value |
 /// | `@hex` | the rest is the value's bytes in hexadecimal digits |
@@ -24,6 +27,7 @@ pub fn record_of(
         topic: topic.to_string(),
         partition: 0,
         timestamp,
+        after: Duration::ZERO,
         key: None,
         value: Value::Tombstone,
         headers: Vec::new(),
@@ -72,6 +76,12 @@ pub fn record_of(
                     CaseError::new(number, message, "@timestamp=2026-01-01T00:00:00Z")
                 })?;
             }
+            ("after", Some(text)) => {
+                record.after = duration::parse(&text).ok_or_else(|| {
+                    let message = format!("'{text}' is no duration");
+                    CaseError::new(number, message, "@after='10 s'")
+                })?;
+            }
             (word, Some(value)) if word.starts_with("header.") => {
                 let name = word["header.".len()..].to_string();
                 record.headers.push((name, value.into_bytes()));
@@ -80,7 +90,7 @@ pub fn record_of(
                 return Err(CaseError::new(
                     number,
                     format!("a record has no '@{word}'"),
-                    "Words are @partition=, @timestamp=, @key=, @header.NAME=, @tombstone, @hex, @avro=SUBJECT, @bare-avro=SUBJECT and @value.",
+                    "Words are @partition=, @timestamp=, @after=, @key=, @header.NAME=, @tombstone, @hex, @avro=SUBJECT, @bare-avro=SUBJECT and @value.",
                 ));
             }
         }

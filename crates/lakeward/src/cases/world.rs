@@ -19,6 +19,7 @@ use lw_storage::source::{LogSource, SourceError};
 use lw_storage::{Config, Op, Storage, Uuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Room for the records and manifests of one case.
@@ -47,7 +48,10 @@ impl World {
     /// When a record cannot be encoded.
     pub fn open(case: &Case, batching: Batching) -> anyhow::Result<World> {
         let newest = case.records.iter().map(|record| record.timestamp).max();
-        let clock: Arc<dyn Clock> = Arc::new(StillClock(newest.unwrap_or(0)));
+        let clock = Arc::new(CaseClock {
+            now: newest.unwrap_or(0),
+            passed: AtomicU64::new(0),
+        });
         let config = Config {
             wal_file_bytes: WAL_FILE_BYTES,
             retention_check_ms: 0,
@@ -58,20 +62,20 @@ impl World {
         let world = World {
             storage,
             schemas: Arc::new(Schemas::of(case)?),
-            clock,
+            clock: clock.clone(),
             ids: Ids::seeded(1),
         };
-        world.fill(case, batching)?;
+        world.fill(case, batching, &clock)?;
         Ok(world)
     }
 
-    fn fill(&self, case: &Case, batching: Batching) -> anyhow::Result<()> {
+    fn fill(&self, case: &Case, batching: Batching, clock: &CaseClock) -> anyhow::Result<()> {
         let mut ids = BTreeMap::new();
-        let mut ops = Vec::new();
+        let mut create = Vec::new();
         for (index, (name, partitions)) in case.topics.iter().enumerate() {
             let id = Uuid::from_u128(index as u128 + 1);
             ids.insert(name.as_str(), id);
-            ops.push(Op::CreateTopic {
+            create.push(Op::CreateTopic {
                 name: name.clone(),
                 id,
                 partitions: *partitions,
@@ -82,9 +86,15 @@ impl World {
         }
         let together = |a: &Record, b: &Record| {
             let same = a.topic == b.topic && a.partition == b.partition;
-            same && batching == Batching::Runs
+            same && b.after.is_zero() && batching == Batching::Runs
         };
+        let commit = |op| {
+            let commit = self.storage.commit_blocking(vec![op]);
+            commit.context("the case's records cannot be written")
+        };
+        create.into_iter().try_for_each(|op| commit(op).map(drop))?;
         for run in case.records.chunk_by(together) {
+            clock.pass(run[0].after);
             let mut batch = BatchBuilder::new(Compression::None);
             for record in run {
                 let headers = record.headers.iter();
@@ -96,15 +106,11 @@ impl World {
                 batch.push(record.timestamp, key, value, &headers);
             }
             let batch = batch.build().context("a batch of the case's records")?;
-            ops.push(Op::Append {
+            commit(Op::Append {
                 topic: ids[run[0].topic.as_str()],
                 partition: run[0].partition,
                 batches: batch.into_bytes(),
-            });
-        }
-        for op in ops {
-            let commit = self.storage.commit_blocking(vec![op]);
-            commit.context("the case's records cannot be written")?;
+            })?;
         }
         Ok(())
     }
@@ -250,15 +256,26 @@ impl Planner for PlannedOnce {
     }
 }
 
-/// Time stands still at the newest record.
-struct StillClock(i64);
+/// The wall clock stands still at the newest record. What passes is only what the case says of its records.
+struct CaseClock {
+    now: i64,
+    /// Milliseconds.
+    passed: AtomicU64,
+}
 
-impl Clock for StillClock {
+impl CaseClock {
+    fn pass(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.passed.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for CaseClock {
     fn now_ms(&self) -> i64 {
-        self.0
+        self.now
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_millis(self.passed.load(Ordering::Relaxed))
     }
 }

@@ -270,6 +270,7 @@ impl Recomputing<'_> {
             self.flow.upstream.go_on_from(awaited, None);
         }
         self.replay.pass(reading, &polled);
+        self.flow.upstream.appended(polled.appended);
         for chunk in polled.batches {
             let decoded = rows_of_log(&chunk).clone();
             let done = self.flow.upstream.process(chunk)?;

@@ -77,6 +77,7 @@ impl Source for Log {
 
     fn poll(&mut self, _max_bytes: usize, _timeout: Duration) -> Result<Polled, ConnectorError> {
         let mut polled = Polled {
+            appended: Vec::new(),
             batches: Vec::new(),
             dead_letters: Vec::new(),
             progress: Vec::new(),

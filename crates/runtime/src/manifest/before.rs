@@ -102,6 +102,7 @@ impl Before {
             partition: at.partition,
             end: ends.find(|end| end.same_split(at)).map(|end| end.next),
             watermark: watermark.map(|found| found.watermark),
+            came: None,
             joined: Joined::Unknown,
         }
     }

@@ -25,6 +25,7 @@ use super::split_times::SplitTimes;
 use super::watermark::Watermark;
 use super::{Failure, Late, Operator, OperatorError, Out};
 use crate::chunk::{Chunk, Split, SplitId, kept};
+use crate::connector::Appended;
 use crate::kernel::Evaluator;
 use crate::origins::{Origin, Runs};
 use crate::state::{Frozen, Limits, OperatorState, StateError, StateFiles, StateWriter};
@@ -244,9 +245,14 @@ impl Upstream {
             } else {
                 let work = match &node.operator {
                     Op::Source(_) => Work::Source,
-                    Op::Watermark { column, expression } => Work::Watermark(Box::new(
-                        Watermark::new(*column, compile(expression)?, marks),
-                    )),
+                    Op::Watermark {
+                        column,
+                        expression,
+                        idle,
+                    } => {
+                        let watermark = Watermark::new(*column, compile(expression)?, marks);
+                        Work::Watermark(Box::new(watermark.with_idle(*idle)))
+                    }
                     _ => Work::Operator(stateless(&graph.nodes[node.inputs[0]].schema, node)?),
                 };
                 if let Some(guard) = event_time(graph, id) {
@@ -288,6 +294,13 @@ impl Upstream {
     pub fn done(&mut self, done: BTreeSet<SplitId>) {
         if let Some(watermark) = self.watermark_mut() {
             watermark.times_mut().done(done);
+        }
+    }
+
+    /// When the batches that the next rows are of were appended.
+    pub fn appended(&mut self, appended: Vec<Appended>) {
+        if let Some(watermark) = self.watermark_mut() {
+            watermark.appended(appended);
         }
     }
 

@@ -5,9 +5,15 @@
 //! | was there when reading began | from the beginning on: before it has a row there is no watermark |
 //! | appeared later | from its first row with an event time on |
 //! | is read to the end of a bounded read | not any more |
+//! | is idle | not until its next row |
 //!
 //! When a split was *found* is nobody's business: that hangs on how often the log was looked at, and whoever reads the log again
 //! finds all of them at once. Where its first row stands is the log's own word.
+//!
+//! A split is **idle** when nothing came in it for longer than a timeout, while others went on. The time that passes is that of the
+//! appends, as the log keeps it for each batch: it goes on with the batches that are read, so whoever reads them again sees it pass
+//! again. The split that something came in last is never idle, as in Flink the last one that becomes idle raises nothing; and where
+//! nothing comes at all, no time passes.
 
 use crate::chunk::SplitId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +26,12 @@ pub struct SplitTimes {
     /// Those that were there when reading began.
     awaited: BTreeSet<SplitId>,
     done: BTreeSet<SplitId>,
+    /// A split is idle when it had no row for longer, in milliseconds.
+    timeout: Option<i64>,
+    /// The log's own time, in milliseconds, at the newest batch; 0 before any batch says one.
+    now: i64,
+    /// When something came in each split, where that is of any use.
+    came: BTreeMap<SplitId, i64>,
 }
 
 /// What the splits that count, but for one, allow.
@@ -46,6 +58,62 @@ impl SplitTimes {
         SplitTimes { by_split, ..self }
     }
 
+    /// Goes on from when something came in each split.
+    pub(crate) fn since(self, came: BTreeMap<SplitId, i64>) -> SplitTimes {
+        let now = came.values().max().copied().unwrap_or(0);
+        SplitTimes { now, came, ..self }
+    }
+
+    /// Splits are idle behind so many milliseconds without a row.
+    pub(super) fn idle_after(self, timeout: Option<i64>) -> SplitTimes {
+        SplitTimes { timeout, ..self }
+    }
+
+    pub(crate) fn came(&self, split: SplitId) -> Option<i64> {
+        self.came.get(&split).copied()
+    }
+
+    /// Rows of a batch come that was appended at `at`; 0 where nobody knows when. Says whether splits may have become idle.
+    pub(super) fn passes(&mut self, at: i64) -> bool {
+        if self.timeout.is_none() || at <= self.now {
+            return false;
+        }
+        if self.now == 0 {
+            // Time begins: nobody knows how long ago anything came.
+            let splits = self.awaited.iter().chain(self.by_split.keys());
+            self.came = splits.map(|split| (*split, at)).collect();
+        }
+        self.now = at;
+        true
+    }
+
+    /// Something comes in a split now.
+    pub(super) fn comes(&mut self, split: SplitId) {
+        if self.timeout.is_some() {
+            self.came.insert(split, self.now);
+        }
+    }
+
+    /// Those that count whether they are idle or not.
+    fn open(&self) -> impl Iterator<Item = SplitId> {
+        let known = self.by_split.keys().filter(|id| !self.awaited.contains(id));
+        let open = self.awaited.iter().chain(known).copied();
+        open.filter(|id| !self.done.contains(id))
+    }
+
+    /// A split that nothing came in from then on is idle.
+    fn active_from(&self) -> Option<i64> {
+        let timeout = self.timeout?;
+        let last = self.open().filter_map(|split| self.came(split)).max()?;
+        Some(last.min(self.now.saturating_sub(timeout)))
+    }
+
+    /// Nothing came in it for too long.
+    pub fn is_idle(&self, split: SplitId) -> bool {
+        let came = self.came(split).zip(self.active_from());
+        came.is_some_and(|(came, from)| came < from)
+    }
+
     pub fn by_split(&self) -> &BTreeMap<SplitId, i64> {
         &self.by_split
     }
@@ -53,7 +121,7 @@ impl SplitTimes {
     /// The scan's watermark holds at or below that of this split, or waits for its first row.
     pub fn counts(&self, split: SplitId) -> bool {
         let is_known = self.awaited.contains(&split) || self.by_split.contains_key(&split);
-        is_known && !self.done.contains(&split)
+        is_known && !self.done.contains(&split) && !self.is_idle(split)
     }
 
     pub fn is_done(&self, split: SplitId) -> bool {
@@ -85,11 +153,14 @@ impl SplitTimes {
     }
 
     fn least_of(&self, which: impl Fn(SplitId) -> bool) -> Others {
-        let known = self.by_split.keys().filter(|id| !self.awaited.contains(id));
-        let counted = self.awaited.iter().chain(known);
+        let from = self.active_from();
+        let is_idle = |id: &SplitId| {
+            let came = self.came(*id).zip(from);
+            came.is_some_and(|(came, from)| came < from)
+        };
         let mut least = Others::None;
-        for id in counted.filter(|id| which(**id) && !self.done.contains(id)) {
-            least = match (least, self.by_split.get(id)) {
+        for id in self.open().filter(|id| which(*id) && !is_idle(id)) {
+            least = match (least, self.by_split.get(&id)) {
                 (_, None) => return Others::Missing,
                 (Others::Least(least), Some(own)) => Others::Least(least.min(*own)),
                 (_, Some(own)) => Others::Least(*own),
@@ -102,6 +173,7 @@ impl SplitTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn times(awaited: u32, by_split: &[(SplitId, i64)]) -> SplitTimes {
         let times = SplitTimes::awaiting((0..awaited).collect());
@@ -141,5 +213,102 @@ mod tests {
         assert!(times.counts(1));
         assert_eq!(times.watermark(), Some(4));
         assert_eq!(times.least_of_others(0), Others::Least(4));
+    }
+
+    #[test]
+    fn a_split_that_nothing_comes_in_is_not_waited_for_until_something_does() {
+        let mut times = times(3, &[(0, 43), (1, 20)]).idle_after(Some(10));
+        assert!(times.passes(100));
+        times.comes(0);
+        assert_eq!(times.watermark(), None, "2 has no row yet");
+        times.passes(110);
+        assert_eq!(times.watermark(), None, "no longer than the timeout");
+        times.comes(0);
+        times.passes(111);
+        assert!(times.is_idle(1) && times.is_idle(2) && !times.counts(1));
+        assert_eq!(times.watermark(), Some(43));
+        times.comes(1);
+        assert_eq!(times.watermark(), Some(20));
+        // The last one to become idle raises nothing.
+        times.passes(1_000);
+        assert_eq!(times.watermark(), Some(20));
+        assert!(times.is_idle(0) && !times.is_idle(1));
+    }
+
+    #[test]
+    fn a_batch_that_does_not_say_when_it_came_lets_no_time_pass() {
+        let mut times = times(2, &[(0, 9)]).idle_after(Some(10));
+        assert!(!times.passes(0));
+        times.comes(0);
+        // The first that says so: nobody knows how long ago the others were.
+        times.passes(5_000);
+        assert_eq!(times.watermark(), None);
+        times.comes(0);
+        times.passes(5_011);
+        times.comes(0);
+        assert_eq!(times.watermark(), Some(9));
+        // A clock that runs back is none of ours; such a batch comes now.
+        assert!(!times.passes(4_000));
+        let mut untold = SplitTimes::awaiting(BTreeSet::from([0]));
+        assert!(!untold.passes(7), "nobody asks for idle splits");
+    }
+
+    /// Flink's combined watermark, driven by a timer for each millisecond: a split's output becomes idle as soon as it was silent
+    /// for longer than the timeout, and the least of those that are not is told as long as there is one.
+    fn by_a_timer(rows: &[(i64, SplitId, i64)], splits: u32, timeout: i64) -> Vec<Option<i64>> {
+        let mut by_split: Vec<(i64, i64, bool)> = vec![(i64::MIN, 0, false); splits as usize];
+        let (mut combined, mut told, mut now) = (i64::MIN, Vec::new(), 0);
+        for (row, (at, split, millis)) in rows.iter().enumerate() {
+            if row == 0 {
+                now = *at;
+                by_split.iter_mut().for_each(|split| split.1 = *at);
+            }
+            while now < *at {
+                now += 1;
+                for split in &mut by_split {
+                    split.2 |= now - split.1 > timeout;
+                }
+                let active = by_split.iter().filter(|split| !split.2);
+                combined = active
+                    .map(|split| split.0)
+                    .min()
+                    .map_or(combined, |least| least.max(combined));
+            }
+            let before = (combined > i64::MIN).then_some(combined);
+            told.push(before);
+            let of = &mut by_split[*split as usize];
+            *of = (of.0.max(*millis), now, false);
+            let active = by_split.iter().filter(|split| !split.2);
+            combined = active
+                .map(|split| split.0)
+                .min()
+                .map_or(combined, |least| least.max(combined));
+        }
+        told
+    }
+
+    proptest! {
+        #[test]
+        fn idle_splits_are_told_as_by_a_timer(
+            rows in proptest::collection::vec((0..12_i64, 0..3_u32, 0..40_i64), 1..40),
+            timeout in 1..15_i64,
+        ) {
+            let mut at = 100;
+            let rows: Vec<_> = rows.into_iter().map(|(pause, split, millis)| {
+                at += pause;
+                (at, split, millis)
+            }).collect();
+            let mut times = times(3, &[]).idle_after(Some(timeout));
+            let (mut marked, mut told) = (None, Vec::new());
+            for (at, split, millis) in &rows {
+                times.passes(*at);
+                marked = marked.max(times.watermark());
+                told.push(marked);
+                times.comes(*split);
+                times.raise(*split, *millis);
+                marked = marked.max(times.watermark());
+            }
+            prop_assert_eq!(told, by_a_timer(&rows, 3, timeout));
+        }
     }
 }

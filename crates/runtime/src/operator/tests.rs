@@ -334,6 +334,7 @@ fn what_is_no_tree_to_sinks_is_refused() {
     let watermark = Operator::Watermark {
         column: 0,
         expression: column(),
+        idle: None,
     };
     assert_eq!(
         refused(vec![

@@ -10,9 +10,8 @@
 use super::row_wise::{RowWise, each_row};
 use super::split_times::{Others, SplitTimes};
 use super::{Operator, OperatorError, Out};
-#[cfg(test)]
-use crate::chunk::SplitId;
-use crate::chunk::{Chunk, Mark, push_mark};
+use crate::chunk::{Chunk, Mark, SplitId, push_mark};
+use crate::connector::Appended;
 use crate::kernel::{Evaluator, RowError};
 use crate::origins::{Run, Runs};
 use arrow_array::cast::AsArray;
@@ -26,7 +25,11 @@ pub(super) struct Watermark {
     expression: Evaluator,
     /// Some operator asks for marks.
     marks: bool,
+    /// Splits without rows are idle behind so many milliseconds.
+    idle: Option<i64>,
     times: SplitTimes,
+    /// When the batches of the poll were appended.
+    appended: Vec<Appended>,
     /// The last mark.
     marked: Option<i64>,
     max_event_time: Option<i64>,
@@ -38,15 +41,31 @@ impl Watermark {
             column,
             expression,
             marks,
+            idle: None,
             times: SplitTimes::default(),
+            appended: Vec::new(),
             marked: None,
             max_event_time: None,
         }
     }
 
+    /// A split that had no row for so many milliseconds is not waited for.
+    pub(super) fn with_idle(self, idle: Option<i64>) -> Watermark {
+        Watermark {
+            idle,
+            times: self.times.idle_after(idle),
+            ..self
+        }
+    }
+
+    /// When the batches that the next rows are of were appended, in their order.
+    pub(super) fn appended(&mut self, appended: Vec<Appended>) {
+        self.appended = appended;
+    }
+
     /// Goes on where a checkpoint stood.
     pub(super) fn go_on_from(&mut self, times: SplitTimes, marked: Option<i64>) {
-        self.times = times;
+        self.times = times.idle_after(self.idle);
         self.marked = marked;
     }
 
@@ -77,9 +96,11 @@ impl Watermark {
         };
         let values = micros.values();
         let mut row = 0;
-        for of_split in origins.runs().chunk_by(|one, next| one.split == next.split) {
-            let split = of_split[0].split;
-            let rows: usize = of_split.iter().map(Run::rows).sum();
+        for Piece { split, rows, at } in self.pieces(origins) {
+            if self.times.passes(at) {
+                self.rise(self.times.watermark(), row, &mut marks);
+            }
+            self.times.comes(split);
             let others = self.times.least_of_others(split);
             let mut own = self.times.by_split().get(&split).copied();
             for at in row..row + rows {
@@ -106,12 +127,50 @@ impl Watermark {
         marks
     }
 
+    /// The rows in pieces of one split; where time is of any use, of one batch.
+    fn pieces(&self, origins: &Runs) -> Vec<Piece> {
+        if self.idle.is_none() {
+            let of_splits = origins.runs().chunk_by(|one, next| one.split == next.split);
+            let piece = |of_split: &[Run]| Piece {
+                split: of_split[0].split,
+                rows: of_split.iter().map(Run::rows).sum(),
+                at: 0,
+            };
+            return of_splits.map(piece).collect();
+        }
+        let (mut pieces, mut batches) = (Vec::new(), self.appended.iter().peekable());
+        for run in origins.runs() {
+            let mut first = run.first;
+            while first <= run.last() {
+                let is_of = |batch: &Appended| batch.split == run.split && first < batch.to;
+                while batches.next_if(|batch| !is_of(batch)).is_some() {}
+                let batch = batches.peek();
+                let to = batch.map_or(i64::MAX, |batch| batch.to).min(run.last() + 1);
+                pieces.push(Piece {
+                    split: run.split,
+                    rows: (to - first) as usize * run.each as usize,
+                    at: batch.map_or(0, |batch| batch.at),
+                });
+                first = to;
+            }
+        }
+        pieces
+    }
+
     fn rise(&mut self, to: Option<i64>, row: usize, marks: &mut Vec<Mark>) {
         if let Some(to) = to.filter(|to| self.marked.is_none_or(|marked| marked < *to)) {
             self.marked = Some(to);
             push_mark(marks, row, to);
         }
     }
+}
+
+/// Rows of one split, in a row.
+struct Piece {
+    split: SplitId,
+    rows: usize,
+    /// When their batch was appended; 0 where that is not known.
+    at: i64,
 }
 
 impl RowWise for Watermark {
@@ -204,6 +263,67 @@ mod tests {
 
     fn awaiting(splits: SplitId) -> SplitTimes {
         SplitTimes::awaiting((0..splits).collect())
+    }
+
+    /// `row:millis` of the marks of a chunk whose rows come in these batches: split, rows, when it was appended.
+    fn marks_of(operator: &mut Watermark, batches: &[(SplitId, usize, i64)]) -> Vec<String> {
+        let splits: std::sync::Arc<[Split]> = (0..2)
+            .map(|partition| Split {
+                topic: "t".into(),
+                partition,
+            })
+            .collect();
+        let (mut origins, mut appended) = (Vec::new(), Vec::new());
+        let mut next = [0; 2];
+        for (split, rows, at) in batches {
+            let offset = &mut next[*split as usize];
+            origins.extend((0..*rows as i64).map(|row| Origin {
+                split: *split,
+                offset: *offset + row,
+            }));
+            *offset += *rows as i64;
+            appended.push(Appended {
+                split: *split,
+                to: *offset,
+                at: *at,
+            });
+        }
+        let times = (1..=origins.len() as i64).map(|millis| Some(millis * 1000));
+        let times = std::sync::Arc::new(times.collect::<TimestampMicrosecondArray>());
+        let columns = arrow_array::RecordBatch::try_from_iter([("ts", times as ArrayRef)]);
+        let chunk = Chunk::new(
+            columns.expect("one column"),
+            origins.into_iter().collect(),
+            splits,
+        );
+        operator.appended(appended);
+        let done = operator
+            .apply(&chunk)
+            .expect("arrays fit")
+            .expect("nothing fails");
+        let marks = done.marks.iter();
+        marks
+            .map(|mark| format!("{}:{}", mark.row, mark.watermark))
+            .collect()
+    }
+
+    /// The rows of two batches that follow each other in a partition are one run, and time passes between them.
+    #[test]
+    fn the_mark_of_an_idle_partition_stands_before_the_batch_that_its_time_is_over_with() {
+        let batches = [
+            (0, 1, 100),
+            (0, 1, 140),
+            (0, 2, 151),
+            (1, 1, 160),
+            (0, 2, 170),
+        ];
+        let mut waits = watermark();
+        waits.go_on_from(awaiting(2), None);
+        assert_eq!(marks_of(&mut waits, &batches), ["5:4", "6:5"]);
+        let mut idle = watermark().with_idle(Some(50));
+        idle.go_on_from(awaiting(2), None);
+        // Partition 1 holds nothing back from 151 on, and then goes on where it is.
+        assert_eq!(marks_of(&mut idle, &batches), ["2:2", "3:3", "4:4", "6:5"]);
     }
 
     proptest! {

@@ -152,7 +152,10 @@ pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
         plan.manifest.stand_at(&main.name, &offsets);
         // They were those of where reading stood.
         let splits = plan.manifest.splits.iter_mut();
-        splits.for_each(|split| split.watermark = None);
+        splits.for_each(|split| {
+            split.watermark = None;
+            split.came = None;
+        });
     }
     for side in &tables.sides {
         if side.standing.is_intact() || side.standing.newest().is_none() && nothing_to_do {

@@ -19,10 +19,11 @@
 use super::enlist::{Sealed, enlist, pass};
 use super::rules::Rules;
 use super::{Ended, SEAL_BYTES};
-use crate::chunk::{Split, SplitId};
+use crate::chunk::Split;
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, Place, SinkState, SplitOffset, SplitRange, State, TableChain};
+use crate::operator::SplitTimes;
 use crate::state::OperatorState;
 use lw_graph::OperatorUid;
 use std::collections::BTreeMap;
@@ -148,7 +149,7 @@ pub(super) struct Account {
     /// By sink.
     pub(super) ledgers: Vec<Ledger>,
     pub(super) splits: Arc<[Split]>,
-    pub(super) watermarks: BTreeMap<SplitId, i64>,
+    pub(super) times: SplitTimes,
     /// The source's, never going back.
     pub(super) watermark: Option<i64>,
     /// The last mark that went to the operators.
@@ -165,7 +166,7 @@ impl Account {
         Epoch {
             ranges: ledgers.map(|ledger| ledger.take(&self.splits)).collect(),
             splits: self.splits.clone(),
-            watermarks: self.watermarks.clone(),
+            times: self.times.clone(),
             watermark: self.watermark,
             marked: self.marked,
             place: self.place,
@@ -181,7 +182,7 @@ impl Account {
             ledger.append(later);
         }
         self.splits = later.splits;
-        self.watermarks = later.watermarks;
+        self.times = later.times;
         self.watermark = later.watermark;
         self.marked = later.marked;
         self.place = later.place;
@@ -231,7 +232,7 @@ struct Epoch {
     /// By sink.
     ranges: Vec<Vec<SplitRange>>,
     splits: Arc<[Split]>,
-    watermarks: BTreeMap<SplitId, i64>,
+    times: SplitTimes,
     watermark: Option<i64>,
     marked: Option<i64>,
     place: Option<Place>,
@@ -555,7 +556,7 @@ impl Coordinator {
         pass(
             &mut self.manifest,
             &epoch.splits,
-            &epoch.watermarks,
+            &epoch.times,
             epoch.place,
         );
         self.manifest.marked = self.manifest.marked.max(epoch.marked);

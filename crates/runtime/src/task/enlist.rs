@@ -70,7 +70,7 @@ pub(super) fn enlist(sink: &mut SinkState, sealed: Sealed<'_>, mut new_uuid: imp
 pub(super) fn pass(
     manifest: &mut Manifest,
     splits: &[Split],
-    watermarks: &BTreeMap<SplitId, i64>,
+    times: &SplitTimes,
     place: Option<Place>,
 ) {
     for split in splits {
@@ -80,7 +80,8 @@ pub(super) fn pass(
     if !splits.is_empty() {
         for state in &mut manifest.splits {
             let split = position(splits, &state.topic, state.partition);
-            state.watermark = split.and_then(|split| watermarks.get(&split).copied());
+            state.watermark = split.and_then(|split| times.by_split().get(&split).copied());
+            state.came = split.and_then(|split| times.came(split));
         }
         manifest.place = place.max(manifest.place.filter(|_| place.is_some()));
     }
@@ -94,16 +95,20 @@ pub(super) fn position(splits: &[Split], topic: &str, partition: i32) -> Option<
     found.map(|split| split as SplitId)
 }
 
-/// How far event time had come in each split at the checkpoint, and which of them it waits for.
-pub(super) fn times(manifest: &Manifest, splits: &[Split]) -> SplitTimes {
+/// How far event time had come in each split at the checkpoint, and which of them it waits for. Where the source does not keep the
+/// time, nobody knows how long ago something came.
+pub(super) fn times(manifest: &Manifest, splits: &[Split], keeps_time: bool) -> SplitTimes {
     let known = manifest.splits.iter().filter_map(|state| {
         let split = position(splits, &state.topic, state.partition)?;
         Some((split, state))
     });
     let awaited = known.clone().filter(|(_, state)| state.joined.is_awaited());
     let times = SplitTimes::awaiting(awaited.map(|(split, _)| split).collect());
+    let came = known.clone().filter(|_| keeps_time);
+    let came = came.filter_map(|(split, state)| Some((split, state.came?)));
+    let came: BTreeMap<SplitId, i64> = came.collect();
     let by_split = known.filter_map(|(split, state)| Some((split, state.watermark?)));
-    times.at(by_split.collect())
+    times.at(by_split.collect()).since(came)
 }
 
 /// Where the chains of a sink's side tables end, by topic and partition.

@@ -116,7 +116,8 @@ impl Reader {
             mut upstream,
         } = unread;
         let splits = source.splits();
-        upstream.go_on_from(enlist::times(manifest, &splits), manifest.marked);
+        let times = enlist::times(manifest, &splits, source.keeps_time());
+        upstream.go_on_from(times, manifest.marked);
         upstream.done(done(&*source, &splits));
         let watermark = upstream.times().and_then(SplitTimes::watermark);
         let by_split = |sink: &Vec<SplitOffset>| {
@@ -163,6 +164,7 @@ impl Reader {
             .collect();
         let (mut bytes, mut rows_in) = (1, 0);
         let mut leaving = Vec::new();
+        self.upstream.appended(polled.appended);
         for chunk in polled.batches {
             let decoded = chunk.origins.runs().cloned();
             let decoded = decoded.expect("a source gives rows of the log");
@@ -207,11 +209,11 @@ impl Reader {
             ledgers.push(ledger);
         }
         self.upstream.done(done(&*self.source, &splits));
-        let (mut partitions, mut watermarks) = (Vec::new(), BTreeMap::new());
+        let (mut partitions, mut times_of_splits) = (Vec::new(), SplitTimes::default());
         if let Some(times) = self.upstream.times() {
             self.watermark = self.watermark.max(times.watermark());
             partitions = shown(&splits, times);
-            watermarks = times.by_split().clone();
+            times_of_splits = times.clone();
         }
         let watermark = self.watermark;
         self.status.update(|status| {
@@ -222,7 +224,7 @@ impl Reader {
         let account = Account {
             ledgers,
             splits,
-            watermarks,
+            times: times_of_splits,
             watermark,
             marked: self.upstream.marked(),
             place: self.source.place(),

@@ -113,6 +113,7 @@ impl Source for TimedSource {
             self.ends = records.iter().map(|of| of.len() as i64).collect();
         }
         let mut polled = Polled {
+            appended: Vec::new(),
             batches: Vec::new(),
             dead_letters: Vec::new(),
             progress: Vec::new(),
@@ -254,6 +255,7 @@ fn graph(schema: &Schema, sinks: usize) -> JobGraph {
     let watermark = Operator::Watermark {
         column: 0,
         expression,
+        idle: None,
     };
     let mut operators = vec![
         (Operator::Source(SourceSpec::Kafka(source)), Vec::new()),

@@ -15,9 +15,9 @@ use lw_stdx::duration;
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
+/// How long nothing may come in a partition that event time waits for.
+pub(crate) const IDLE_TIMEOUT: &str = "scan.watermark.idle-timeout";
 const NEW_PARTITIONS: &str = "New partitions are read as soon as they are there.";
-const NEVER_IDLE: &str =
-    "A partition in which nothing comes holds event time back, however long that lasts.";
 const ALIGNED: &str = "Partitions are read in the order of the log: none runs ahead of another.";
 const WRITING: &str = "It is about writing records, and the table is read.";
 
@@ -38,7 +38,7 @@ const OPTIONS: &[Known] = &[
     no_effect("scan.parallelism", ONE_THREAD),
     no_effect("scan.topic-partition-discovery.interval", NEW_PARTITIONS),
     obeyed("scan.watermark.emit.strategy"),
-    no_effect("scan.watermark.idle-timeout", NEVER_IDLE),
+    obeyed(IDLE_TIMEOUT),
     no_effect("scan.watermark.alignment.group", ALIGNED),
     no_effect("scan.watermark.alignment.max-drift", ALIGNED),
     no_effect("scan.watermark.alignment.update-interval", ALIGNED),
@@ -299,7 +299,7 @@ fn bounded(options: &Options<'_>) -> Result<bool> {
 fn check_values(options: &Options<'_>, told: &mut Told) {
     for key in [
         "scan.topic-partition-discovery.interval",
-        "scan.watermark.idle-timeout",
+        IDLE_TIMEOUT,
         "scan.watermark.alignment.max-drift",
         "scan.watermark.alignment.update-interval",
     ] {

@@ -37,6 +37,8 @@ pub(super) enum Algebra {
         input: Box<Relation>,
         column: usize,
         expression: Expr,
+        /// Milliseconds without a row behind which a partition is not waited for.
+        idle: Option<i64>,
     },
     /// Each row once for each set of keys: behind the input's columns the keys, NULL where the set is without them, and the set's number.
     Expand {
@@ -190,7 +192,12 @@ pub(super) type Output = (Attribute, Option<Expr>);
 
 impl Relation {
     /// What reads a table: its scan, its computed columns, its watermark.
-    pub(super) fn of_table(table: Rc<Table>, options: Vec<OptionText>, span: Span) -> Relation {
+    pub(super) fn of_table(
+        table: Rc<Table>,
+        options: Vec<OptionText>,
+        idle: Option<i64>,
+        span: Span,
+    ) -> Relation {
         let scan = Relation::scan(table.clone(), options, span);
         let plain = table.columns.iter();
         let mut plain = plain.map(|column| matches!(column.source, ColumnSource::Physical));
@@ -209,6 +216,7 @@ impl Relation {
                 input: Box::new(declared),
                 column: watermark.column,
                 expression: watermark.expression.clone(),
+                idle,
             },
             columns,
         }

@@ -21,6 +21,7 @@ use crate::Result;
 use crate::catalog::ColumnSource;
 use crate::connector::key_name;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::explain::idle_after;
 use lw_graph::{Expr, Field, JobGraph, LogicalType, Node, NodeId, Operator, OperatorUid};
 use lw_graph::{JoinKind, Schema, SinkSpec, SourceColumn, SourceSpec, TypeKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -118,9 +119,11 @@ fn lineage(source: &SourceSpec, scanned: &Scanned<'_>, arenas: &[Arena]) -> Line
         (index, text)
     });
     let base: HashMap<usize, String> = base.collect();
-    let watermark = scanned.watermark.map(|Watermark { column, expression }| {
+    let watermark = scanned.watermark.map(|watermark| {
         let mut digests = arenas[scanned.arena].digests(&base);
-        format!("{} {}", digests.of(column), digests.of(expression))
+        let column = digests.of(watermark.column);
+        let expression = digests.of(watermark.expression);
+        format!("{column} {expression}{}", idle_after(watermark.idle))
     });
     let connector = match source {
         SourceSpec::Kafka(_) => "kafka",
@@ -289,7 +292,12 @@ impl<'a> Assembly<'a> {
         watermark: Option<Watermark>,
         later: &[Id],
     ) -> Result<Place> {
-        let Some(Watermark { column, expression }) = watermark else {
+        let Some(Watermark {
+            column,
+            expression,
+            idle,
+        }) = watermark
+        else {
             return Ok(stem);
         };
         let now = [column, expression];
@@ -303,6 +311,7 @@ impl<'a> Assembly<'a> {
         let operator = Operator::Watermark {
             column: stem.at[&column],
             expression: self.expr(expression, &stem)?,
+            idle,
         };
         self.over(stem, operator)
     }

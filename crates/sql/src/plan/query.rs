@@ -291,7 +291,8 @@ impl Planner<'_> {
                 let hinted = self.options_hint(span)?;
                 options.retain(|o| hinted.iter().all(|h| h.key.value != o.key.value));
                 options.extend(hinted);
-                let relation = Relation::of_table(table, options, span);
+                let idle = self.idle_after(&options);
+                let relation = Relation::of_table(table, options, idle, span);
                 let qualifier = match alias_name {
                     Some(alias) => vec![alias],
                     None => vec![path.place.catalog, path.place.database, path.object],

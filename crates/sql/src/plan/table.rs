@@ -1,15 +1,18 @@
 //! `CREATE TABLE`: columns get types, computed columns and the watermark get expressions over the others.
 
+use super::Planner;
 use super::expr::Binder;
 use super::scope::{Scope, ScopeColumn};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource, Declared, Path, Table, Watermark};
-use crate::connector::metadata_key;
+use crate::connector::{self, metadata_key};
 use crate::diagnostic::{Diagnostic, Span, Told};
-use crate::parse::{ColumnKind, CreateTable, Ident, WatermarkDef};
+use crate::parse::{ColumnKind, CreateTable, Ident, OptionText, WatermarkDef};
 use crate::script::Script;
+use crate::settings;
 use crate::suggest::near_or_all;
 use lw_graph::{Expr, LogicalType, MetadataKey, TypeKind};
+use lw_stdx::duration;
 use sqlparser::ast;
 use std::collections::BTreeSet;
 
@@ -249,6 +252,21 @@ fn bind_watermark(
         )));
     }
     Ok(Watermark { column, expression })
+}
+
+impl Planner<'_> {
+    /// Milliseconds without a row behind which a partition of a table with these options is not waited for. As in Flink, the setting is
+    /// for tables that do not say it, and nothing is never.
+    pub(super) fn idle_after(&self, options: &[OptionText]) -> Option<i64> {
+        let of = |key: &str| options.iter().find(|option| option.key.value == key);
+        let is_kafka = of("connector").is_some_and(|option| option.value.value == "kafka");
+        let table = of(connector::IDLE_TIMEOUT).map(|option| option.value.value.as_str());
+        let setting = self.plan.settings.get(settings::IDLE_TIMEOUT);
+        let said = table.into_iter().chain(setting.map(String::as_str));
+        let mut said = said.filter_map(duration::parse).map(|it| it.as_millis());
+        let millis = said.find(|millis| *millis > 0).filter(|_| is_kafka)?;
+        Some(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
 }
 
 fn watermark_hint(kind: &TypeKind, column: &str) -> String {

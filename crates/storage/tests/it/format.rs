@@ -1,6 +1,6 @@
 //! Folders of the current format must keep opening with everything in them; those of an older one are refused by name.
 //!
-//! `tests/format/v3` was written once by [`write`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
+//! `tests/format/v4` was written once by [`write`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
 //! a new folder, when the format changes) and is opened from a copy. It ends as after kill -9: a sealed file with its
 //! sidecar, a checkpoint, and a tail to replay.
 
@@ -154,12 +154,12 @@ fn check(storage: &Storage) {
 }
 
 #[test]
-fn folders_of_formats_2_and_3_open_with_everything_in_them() {
+fn folders_of_formats_2_to_4_open_with_everything_in_them() {
     if std::env::var_os("LAKEWARD_WRITE_FORMAT").is_some() {
-        std::fs::create_dir_all(folder("v3")).unwrap();
-        write(&folder("v3"));
+        std::fs::create_dir_all(folder("v4")).unwrap();
+        write(&folder("v4"));
     }
-    for version in ["v2", "v3"] {
+    for version in ["v2", "v3", "v4"] {
         let dir = tempdir().unwrap();
         copy(&folder(version), dir.path());
         let storage = try_open(small(dir.path())).unwrap();
@@ -168,11 +168,41 @@ fn folders_of_formats_2_and_3_open_with_everything_in_them() {
         storage.close();
         // From now on it is one of the newest format.
         let meta = std::fs::read_to_string(dir.path().join("meta")).unwrap();
-        assert!(meta.starts_with(r#"{"format":3,"#), "{meta}");
+        assert!(meta.starts_with(r#"{"format":4,"#), "{meta}");
         let storage = try_open(small(dir.path())).unwrap();
         assert_eq!(storage.cluster_id(), cluster);
         assert_eq!(records(&storage, EVENTS, 1), ["0=x", "1=y"]);
     }
+}
+
+/// The time that a batch was appended at is the log's word, whichever file it stands in. Indexes of format 2 had no place for it.
+#[test]
+fn when_a_batch_was_appended_is_the_same_at_every_reading() {
+    let appended = |storage: &Storage| {
+        let read = storage.read("events", &BTreeMap::new(), 1 << 20).unwrap();
+        let at = read.iter().map(|batch| batch.appended_at);
+        at.collect::<Vec<i64>>()
+    };
+    let dir = tempdir().unwrap();
+    write(dir.path());
+    // From sidecars and from what was replayed; then from sidecars that were made anew.
+    let first = appended(&try_open(small(dir.path())).unwrap());
+    assert!(first.iter().all(|at| *at > 0), "{first:?}");
+    assert!(first.is_sorted(), "{first:?}");
+    for entry in std::fs::read_dir(dir.path().join("wal")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(appended(&try_open(small(dir.path())).unwrap()), first);
+
+    let dir = tempdir().unwrap();
+    copy(&folder("v3"), dir.path());
+    let of_older = appended(&try_open(small(dir.path())).unwrap());
+    assert_eq!(of_older.len(), first.len());
+    assert_eq!(of_older[0], 0, "its index does not say");
+    assert!(of_older.last().is_some_and(|at| *at > 0), "it was replayed");
 }
 
 #[test]
@@ -196,13 +226,13 @@ fn folders_of_format_1_are_refused_with_what_to_do() {
     let dir = tempdir().unwrap();
     copy(&folder("v1"), dir.path());
     let refused = try_open(small(dir.path())).err().unwrap().to_string();
-    let expected = "the data folder has format 1, of an earlier version; this version reads formats 2 to 3. \
+    let expected = "the data folder has format 1, of an earlier version; this version reads formats 2 to 4. \
                     Go on with the version that wrote it, or begin a new folder";
     assert_eq!(refused, expected);
 }
 
 #[test]
-fn what_is_written_now_reads_back_as_format_3() {
+fn what_is_written_now_reads_back_as_format_4() {
     let dir = tempdir().unwrap();
     write(dir.path());
     check(&try_open(small(dir.path())).unwrap());
@@ -210,7 +240,7 @@ fn what_is_written_now_reads_back_as_format_3() {
     let head = |dir: &Path| {
         std::fs::read(dir.join("wal/00000000000000000001.wal")).unwrap()[..64].to_vec()
     };
-    assert_eq!(head(dir.path()), head(&folder("v3")));
+    assert_eq!(head(dir.path()), head(&folder("v4")));
 }
 
 fn copy(from: &Path, to: &Path) {

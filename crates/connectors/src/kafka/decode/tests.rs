@@ -98,6 +98,7 @@ impl Log {
         let batches = left.map(|(partition, next, bytes)| TopicBatch {
             topic: "t".into(),
             batch: SourceBatch {
+                appended_at: 0,
                 partition: *partition,
                 order: Order::default(),
                 next: *next,

@@ -121,6 +121,7 @@ fn graph_over(shape: WindowShape, copied: bool) -> JobGraph {
     let watermark = Operator::Watermark {
         column: 0,
         expression: column,
+        idle: None,
     };
     let mut operators = vec![
         (Operator::Source(SourceSpec::Kafka(source)), &read),

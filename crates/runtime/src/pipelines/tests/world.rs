@@ -110,6 +110,7 @@ impl Source for FakeSource {
             skipped: u64::try_from(end - from).expect("forward"),
         };
         Ok(Polled {
+            appended: Vec::new(),
             batches: Vec::new(),
             dead_letters: Vec::new(),
             progress: if from < end {

@@ -1,7 +1,7 @@
 //! Relations as text: the first half of `EXPLAIN`.
 
 use super::{Algebra, Attribute, Relation};
-use crate::explain::Names;
+use crate::explain::{Names, idle_after};
 use lw_graph::Expr;
 use std::fmt::{self, Write};
 
@@ -78,9 +78,10 @@ impl fmt::Display for Algebra {
                 column,
                 expression,
                 input,
+                idle,
             } => {
                 let name = &input.columns[*column].name;
-                write!(f, "Watermark({name} AS {expression})")
+                write!(f, "Watermark({name} AS {expression}{})", idle_after(*idle))
             }
             Algebra::Expand { input, keys, sets } => {
                 write!(f, "Expand({})", input.names().sets(keys, sets))

@@ -35,6 +35,7 @@ pub(super) struct Scanned<'r> {
 pub(super) struct Watermark {
     pub column: Id,
     pub expression: Id,
+    pub idle: Option<i64>,
 }
 
 /// What a branch computes.
@@ -188,6 +189,7 @@ impl<'r> Reading<'_, 'r> {
                 input,
                 column,
                 expression,
+                idle,
             } => {
                 let open = self.read(input)?;
                 let Base::Scan(at) = open.on else {
@@ -197,6 +199,7 @@ impl<'r> Reading<'_, 'r> {
                 self.fused.scans[at].watermark = Some(Watermark {
                     column: open.columns[*column],
                     expression,
+                    idle: *idle,
                 });
                 Ok(open)
             }
