@@ -61,9 +61,34 @@ def test_windows_are_what_their_records_make_of_them_after_every_kill(serve, fol
     assert done.returncode == 0, done.stderr
     assert f"state of WindowAggregate {uid} (lakehouse.counts): dropped" in done.stderr
     assert "begins empty where the reading goes on" in done.stderr
-    # What two queries made one after the other is no longer what either of them makes.
-    inventory.send(server.kafka, range(24_000, 30_000), partitions=PARTITIONS)
-    wait_until(lambda: server.audit(TABLE)["totals"]["offsets"] == 30_000, "all is accounted for")
+    # What two queries made one after the other is no longer what either of them makes; windows that began behind the change are the second one's.
+    inventory.send(server.kafka, range(24_000, 36_000), partitions=PARTITIONS)
+    wait_until(lambda: server.audit(TABLE)["totals"]["offsets"] == 36_000, "all is accounted for")
     report = server.audit(TABLE)
-    assert report["verdict"] == "right_as_far_as_verified" and report["totals"]["unverified"] == 30_000, report
-    assert "several queries made the table" in report["notes"][0]
+    assert report["verdict"] == "right_as_far_as_verified" and report["totals"]["unverified"] == 24_000, report
+    assert report["windows"]["compared"] >= 24 and report["windows"]["differ"] == 0 and report["windows"]["unverified"] >= fired[0], report["windows"]
+    assert "several queries made the table" in report["notes"][0] and "only windows that begin after" in report["notes"][0]
+
+
+def test_a_partition_that_is_added_is_waited_for_from_its_first_row_on(serve, folder):
+    server = serve(tables.mapping(folder), ["--commit-interval", "300 ms"])
+    server.create_topic(inventory.TOPIC, 1)
+    file = folder / "windows.sql"
+    file.write_text(SCRIPT.format(size=2))
+    server.ok("run", file, "--detach")
+    inventory.send(server.kafka, range(6000), partitions=1)
+    audited(server, 6000)
+    server.ok("topic", "alter", inventory.TOPIC, "--partitions", "2")
+    # It is found while it is empty, and holds no window back.
+    inventory.send(server.kafka, range(6000, 12_000), partitions=1)
+    fired_up_to(server, audited(server, 12_000), 18)
+    inventory.send(server.kafka, range(12_000, 18_000), partitions=2)
+    server.kill()
+    server.start()
+    fired_up_to(server, audited(server, 18_000), 30)
+
+
+def fired_up_to(server, report, seconds):
+    """The windows that fired are all compared, and the last of them ends so long behind the first event."""
+    fired, end = tables.query(server.catalog, f"SELECT count(DISTINCT window_start), epoch_ms(max(window_end)) FROM ice.{TABLE}")[0]
+    assert report["windows"] == {"compared": fired, "differ": 0} and end == inventory.BEGIN_MS + seconds * 1000, (report["windows"], end)

@@ -19,6 +19,7 @@ mod expr;
 mod function;
 mod job;
 mod names;
+mod reach;
 mod types;
 mod uid;
 mod value;

@@ -15,7 +15,7 @@ pub use listed::{Listed, list};
 
 use crate::catalog::{LoadedTable, TableCatalog};
 use crate::commit::branch::Branch;
-use crate::commit::marker::{Marker, ranges_of_snapshot, times_of_snapshot};
+use crate::commit::marker::{Marker, ranges_of_snapshot, reached_by_snapshot, times_of_snapshot};
 use crate::commit::{committer, manifests};
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
@@ -48,6 +48,8 @@ pub struct SnapshotView {
     /// Milliseconds since 1970.
     pub max_event_time: Option<i64>,
     pub watermark: Option<i64>,
+    /// No event time that was ever read up to it is greater, milliseconds since 1970.
+    pub reached: Option<i64>,
 }
 
 /// What a rollback took away.
@@ -272,6 +274,7 @@ fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {
         ranges: ranges_of_snapshot(snapshot),
         max_event_time,
         watermark,
+        reached: reached_by_snapshot(snapshot),
     }
 }
 

@@ -33,7 +33,7 @@ use ledger::{Entry, Ledger};
 pub use letters::{Letter, Letters};
 use lw_runtime::connector::{ConnectorError, Source};
 use lw_runtime::operator::{Flow, OperatorError};
-pub use recomputed::{Recomputation, audit_recomputed};
+pub use recomputed::{Base, Recomputation, audit_recomputed};
 use replay::Replay;
 use serde::Serialize;
 use spans::spans;
@@ -99,6 +99,8 @@ pub struct Evidence<'a> {
     pub notes: Vec<String>,
     /// The dead letters beside the table; `None` where they are not kept.
     pub letters: Option<Letters>,
+    /// The rows that came too late, where they are kept beside the table; only asked of a query with state.
+    pub late: Option<Letters>,
     /// Whoever asked does not wait any more.
     pub cancelled: &'a dyn Fn() -> bool,
     /// First offset that the log still has, by topic and partition.
@@ -204,6 +206,13 @@ pub struct Windows {
     pub compared: u64,
     /// Those in which the table does not hold what the log gives.
     pub differ: u64,
+    /// Those that the table has rows of and the log cannot be asked about any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unverified: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

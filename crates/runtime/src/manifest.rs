@@ -37,6 +37,9 @@ use uuid::Uuid;
 /// The layout version that [`Manifest::format`] carries.
 pub const FORMAT: u32 = 5;
 
+/// As the event time that a job has reached: none.
+pub const NOTHING_READ: i64 = i64::MIN;
+
 /// The manifest of one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +61,10 @@ pub struct Manifest {
     /// The watermark that operators were told last, milliseconds since 1970: it never goes back, whatever is read anew.
     #[serde(default)]
     pub marked: Option<i64>,
+    /// No event time and no partition's watermark that was ever read is greater, milliseconds since 1970; [`NOTHING_READ`] before the
+    /// first. `None` where an older version read before, which did not keep it.
+    #[serde(default)]
+    pub reached: Option<i64>,
     /// What is read.
     pub splits: Vec<SplitState>,
     /// What operators have of the rows below the position; `None` where none of them has state.
@@ -214,6 +221,7 @@ impl Manifest {
             topics: BTreeMap::new(),
             place: None,
             marked: None,
+            reached: Some(NOTHING_READ),
             splits: Vec::new(),
             state: None,
             sinks: BTreeMap::new(),
@@ -417,6 +425,10 @@ impl Manifest {
     /// Lets a sink stand elsewhere than it did: its table is not where it was left. Where it is not read from yet it begins
     /// there.
     pub fn stand_at(&mut self, sink: &str, offsets: &[SplitOffset]) {
+        if self.splits.is_empty() {
+            // What was read up to there was read by somebody else.
+            self.reached = None;
+        }
         let state = self.sinks.entry(sink.to_string()).or_default();
         for at in offsets {
             state.begin_at(at);
@@ -427,6 +439,13 @@ impl Manifest {
             self.reads(&at.topic, at.partition, Joined::Unknown);
         }
         self.place = None;
+    }
+
+    /// Event time has come as far as this.
+    pub fn reaches(&mut self, at: Option<i64>) {
+        if let (Some(reached), Some(at)) = (&mut self.reached, at) {
+            *reached = at.max(*reached);
+        }
     }
 
     /// A partition is read too, from now on.
@@ -598,6 +617,9 @@ pub struct Pending {
     pub max_event_time: Option<i64>,
     /// Watermark at the seal, the least of all partitions', milliseconds since 1970.
     pub watermark: Option<i64>,
+    /// No event time that was ever read is greater, see [`Manifest::reached`]; older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<i64>,
     /// Iceberg schema id that the files were written with.
     pub schema_id: i32,
     /// Id of the plan that computed the rows; commits of older versions do not say.

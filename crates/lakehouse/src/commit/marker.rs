@@ -11,6 +11,8 @@
 //! lakeward.ends                              {"topic":{"0":end}}, all partitions up to here
 //! lakeward.plan                              the newest pending's plan
 //! lakeward.max-event-time, lakeward.watermark   milliseconds since 1970, where known
+//! lakeward.reached                           the same: no event time that the job ever read up to here is greater, whatever
+//!                                            process read it
 //! ```
 //!
 //! In the property [`PROPERTY`], in the same commit: the same identity with the snapshot's id, as JSON. A rollback does not
@@ -40,6 +42,7 @@ const OFFSETS: &str = "lakeward.offsets";
 const ENDS: &str = "lakeward.ends";
 const MAX_EVENT_TIME: &str = "lakeward.max-event-time";
 const WATERMARK: &str = "lakeward.watermark";
+const REACHED: &str = "lakeward.reached";
 const PLAN: &str = "lakeward.plan";
 
 /// Offsets in all stints of a marker: readers fetch it with every look at the table.
@@ -197,6 +200,9 @@ impl Marker {
         {
             summary.insert(MAX_EVENT_TIME.to_owned(), time.to_string());
         }
+        if let Some(time) = merged.last().and_then(|newest| newest.reached) {
+            summary.insert(REACHED.to_owned(), time.to_string());
+        }
         if let Some(time) = merged.iter().filter_map(|pending| pending.watermark).max() {
             summary.insert(WATERMARK.to_owned(), time.to_string());
         }
@@ -290,6 +296,12 @@ pub fn times_of_snapshot(snapshot: &Snapshot) -> (Option<i64>, Option<i64>) {
             .ok()
     };
     (time(MAX_EVENT_TIME), time(WATERMARK))
+}
+
+/// No event time that was read up to the snapshot is greater; older versions do not say.
+pub fn reached_by_snapshot(snapshot: &Snapshot) -> Option<i64> {
+    let summary = &snapshot.summary().additional_properties;
+    summary.get(REACHED)?.parse().ok()
 }
 
 /// Where a table begins that goes on with these commits: with the first offset that was ever committed to it. A table of an

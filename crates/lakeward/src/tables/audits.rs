@@ -4,9 +4,12 @@
 //! take some of it, that is audited, its count and hash go to the table's ledger, and the hold moves on. A later audit asks
 //! the ledger about what the log no longer has.
 
+mod recomputation;
+
+use self::recomputation::recomputation;
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
-use lw_graph::{JobGraph, SinkSpec, WindowProperty};
+use lw_graph::{JobGraph, LateRows, SinkSpec};
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::view::{Accounted, FileView, event_time};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
@@ -15,10 +18,11 @@ use lw_ops::audit::ahead::{Ends, next_look};
 use lw_ops::audit::ledger::Ledger;
 use lw_ops::audit::{
     AuditError, AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Query,
-    Recomputation, RolledBack, Run, Verdict, audit, audit_for_ledger, audit_recomputed,
+    RolledBack, Run, Verdict, audit, audit_for_ledger, audit_recomputed,
 };
 use lw_ops::metrics::Filled;
-use lw_runtime::manifest::{Joined, Manifest, SplitOffset, SplitRange, SplitState};
+use lw_runtime::connector::LATE;
+use lw_runtime::manifest::{Manifest, SplitOffset};
 use lw_runtime::operator::Flow;
 use lw_runtime::pipelines::Writer;
 use lw_storage::Uuid;
@@ -79,13 +83,19 @@ impl Tables {
         let view = self.view(table)?;
         // The order matters: what the manifest has no more to commit is in the dead letters that are looked at after it.
         let manifest = self.pipelines.manifest_of_writer(&writer);
-        let pending = pending_letters(manifest.as_ref(), table);
-        let letters = self.letters(table, pending)?;
+        let letters = self.letters(table, DEAD_LETTERS, manifest.as_ref())?;
+        let late = match writer.sink() {
+            Some(SinkSpec::Iceberg(sink)) if sink.late == LateRows::SideTable => {
+                Some(self.letters(table, LATE, manifest.as_ref())?)
+            }
+            _ => None,
+        };
         let evidence = Evidence {
             ranges: view.accounted().into_iter().map(marked).collect(),
             rolled_back: rolled_back(&view),
             files: files(&view)?,
             letters: Some(letters),
+            late,
             extent: Extent::Table,
             cancelled,
             delete_files: view.delete_files,
@@ -285,6 +295,7 @@ impl Tables {
             extent: Extent::Ranges,
             notes,
             letters: None,
+            late: None,
             cancelled: &|| false,
             log_starts,
             foreign_snapshots: Vec::new(),
@@ -383,19 +394,20 @@ impl Tables {
         (starts, notes)
     }
 
-    /// The dead letters of a table; without a table of them there are none.
+    /// The dead letters of a table, or its late rows; without a table of them there are none.
     fn letters(
         &self,
         table: &str,
-        pending: BTreeMap<Split, Vec<Range<i64>>>,
+        beside: &str,
+        manifest: Option<&Manifest>,
     ) -> Result<Letters, Refusal> {
-        let name = format!("{table}{DEAD_LETTERS}");
+        let name = format!("{table}{beside}");
         let ident = parse_table(&name).map_err(refused)?;
         let catalog = self.catalog_of(&name).map_err(refused)?;
         let mut letters = Letters {
+            pending: pending_letters(manifest, &name),
             table: name,
             rows: BTreeMap::new(),
-            pending,
         };
         let view = match TableView::open_with(&*catalog, &ident, &self.footers) {
             Err(error) if error.kind == Kind::NoSuchTable => return Ok(letters),
@@ -411,13 +423,13 @@ impl Tables {
     }
 }
 
-/// What the pipeline has yet to commit to the table's dead letters.
+/// What the pipeline has yet to commit to a table of dead letters or late rows.
 fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, Vec<Range<i64>>> {
     let mut pending: BTreeMap<Split, Vec<Range<i64>>> = BTreeMap::new();
     let Some(manifest) = manifest else {
         return pending;
     };
-    let chain = manifest.chain(&format!("{table}{DEAD_LETTERS}"));
+    let chain = manifest.chain(table);
     let commits = chain.into_iter().flat_map(|chain| &chain.chain);
     for range in commits.flat_map(|commit| &commit.ranges) {
         let split = (range.topic.clone(), range.partition);
@@ -425,96 +437,6 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
         ranges.push(range.start..range.end);
     }
     pending
-}
-
-/// How a query with state is executed again: what its rows say of their windows, and whether all of them have fired.
-fn recomputation(view: &TableView, writer: &Writer, manifest: Option<&Manifest>) -> Recomputation {
-    let graph = &writer.graph;
-    let windows = graph.sinks().next().map(|(sink, _)| {
-        let fields = &graph.nodes[sink].schema.fields;
-        let columns = graph.window_columns(sink).into_iter();
-        let columns = columns.filter(|(_, property)| *property != WindowProperty::Time);
-        columns
-            .map(|(column, _)| fields[column].name.clone())
-            .collect()
-    });
-    let bounds = manifest.and_then(Manifest::ends).unwrap_or_default();
-    let sink = manifest.and_then(|manifest| manifest.sinks.get(&writer.table));
-    let written = |end: &SplitOffset| {
-        let split = sink.and_then(|sink| sink.split(&end.topic, end.partition));
-        split.is_some_and(|split| split.written_until >= end.next)
-    };
-    let committed = sink.is_some_and(|sink| sink.chain.chain.is_empty());
-    Recomputation {
-        windows: windows.unwrap_or_default(),
-        late: late_of(view),
-        awaited: manifest.map(awaited),
-        joined: joined(view, manifest),
-        ended: committed && !bounds.is_empty() && bounds.iter().all(written),
-        ends: ends(bounds),
-    }
-}
-
-/// The partitions whose first rows event time waited for. What is not in the checkpoint appeared after it.
-fn awaited(manifest: &Manifest) -> BTreeSet<Split> {
-    let splits = manifest.splits.iter();
-    let awaited = splits.filter(|split| split.joined.is_awaited());
-    let split = |state: &SplitState| (state.topic.clone(), state.partition);
-    awaited.map(split).collect()
-}
-
-/// The partitions that the first of the kept commits has nothing of, but for those of which the checkpoint says when they came.
-fn joined(view: &TableView, manifest: Option<&Manifest>) -> Vec<Split> {
-    let oldest_first = view.snapshots.iter().rev();
-    let commits = oldest_first.map(|snapshot| &*snapshot.ranges);
-    let mut joined = not_in_the_first(commits);
-    joined.retain(|split| !manifest.is_some_and(|manifest| is_told(manifest, split)));
-    joined.into_iter().collect()
-}
-
-/// Whether the checkpoint says when a partition came.
-fn is_told(manifest: &Manifest, split: &Split) -> bool {
-    let mut splits = manifest.splits.iter();
-    let state = splits.find(|state| state.topic == split.0 && state.partition == split.1);
-    state.is_some_and(|state| state.joined != Joined::Unknown)
-}
-
-/// The partitions that the first commit with any offsets has none of.
-fn not_in_the_first<'a>(commits: impl Iterator<Item = &'a [SplitRange]>) -> BTreeSet<Split> {
-    let splits = commits.map(|ranges| {
-        let splits = ranges.iter();
-        let splits = splits.map(|range| (range.topic.clone(), range.partition));
-        splits.collect::<BTreeSet<Split>>()
-    });
-    let mut splits = splits.filter(|splits| !splits.is_empty());
-    let first = splits.next().unwrap_or_default();
-    let mut joined: BTreeSet<Split> = splits.flatten().collect();
-    joined.retain(|split| !first.contains(split));
-    joined
-}
-
-/// The late records of each partition of which the kept commits account for everything.
-fn late_of(view: &TableView) -> BTreeMap<Split, u64> {
-    let mut told: BTreeMap<Split, (i64, u64)> = BTreeMap::new();
-    for range in view.snapshots.iter().flat_map(|snapshot| &snapshot.ranges) {
-        let split = (range.topic.clone(), range.partition);
-        let (offsets, late) = told.entry(split).or_default();
-        *offsets += range.end - range.start;
-        *late += range.late;
-    }
-    let marker = view.marker.as_ref();
-    let begins = marker
-        .map(|marker| ends(marker.begins()))
-        .unwrap_or_default();
-    let ends = marker.map(|marker| ends(marker.ends())).unwrap_or_default();
-    let whole = |split: &Split, offsets: i64| {
-        let span = begins.get(split).zip(ends.get(split));
-        span.is_some_and(|(begin, end)| end - begin == offsets)
-    };
-    told.retain(|split, (offsets, _)| whole(split, *offsets));
-    told.into_iter()
-        .map(|(split, (_, late))| (split, late))
-        .collect()
 }
 
 fn nobody_writes(table: &str) -> Refusal {
@@ -633,6 +555,3 @@ fn audited(file: &FileView) -> Option<AuditedFile> {
         runs: runs.collect(),
     })
 }
-
-#[cfg(test)]
-mod tests;

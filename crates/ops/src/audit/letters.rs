@@ -103,6 +103,59 @@ impl Letters {
     }
 }
 
+impl Letters {
+    /// Compares rows that came too late, by the records that they are of: a record may have several.
+    pub(super) fn compare_late(
+        mut self,
+        mut late: BTreeMap<Key, Vec<Letter>>,
+        partitions: &BTreeMap<Key, PartitionReport>,
+        findings: &mut Vec<String>,
+    ) {
+        for (key, span) in partitions {
+            let mut expected = late.remove(key).unwrap_or_default();
+            let mut found = self.rows.remove(key).unwrap_or_default();
+            found.retain(|letter| span.holds(letter.offset));
+            let pending = self.pending.remove(key).unwrap_or_default();
+            let is_open =
+                |letter: &Letter| pending.iter().any(|range| range.contains(&letter.offset));
+            expected.retain(|letter| !is_open(letter));
+            found.retain(|letter| !is_open(letter));
+            expected.sort_unstable();
+            found.sort_unstable();
+            let (place, table) = (format!("{}[{}]", key.0, key.1), &self.table);
+            let mut tell = |these: &[Letter], others: &[Letter], say: &dyn Fn(usize) -> String| {
+                let missing = without(these, others);
+                if let Some(first) = missing.first() {
+                    let (said, first) = (say(missing.len()), first.offset);
+                    findings.push(format!("{place}: {said}, the first at offset {first}"));
+                }
+            };
+            tell(&expected, &found, &|count| {
+                format!("{count} rows came too late and are not in {table}")
+            });
+            tell(&found, &expected, &|count| {
+                format!("{table} holds {count} rows that did not come too late")
+            });
+        }
+    }
+}
+
+/// What a sorted list has more of than another.
+fn without(these: &[Letter], others: &[Letter]) -> Vec<Letter> {
+    let (mut from, mut taken) = (0, vec![false; others.len()]);
+    let mut more = Vec::new();
+    for letter in these {
+        from += others[from..].partition_point(|other| other.offset < letter.offset);
+        let same = (from..others.len()).take_while(|at| others[*at].offset == letter.offset);
+        let mut same = same.filter(|at| others[*at].agrees(letter));
+        match same.find(|at| !taken[*at]) {
+            Some(at) => taken[at] = true,
+            None => more.push(*letter),
+        }
+    }
+    more
+}
+
 /// The letter of the same offset, in a sorted list.
 fn at<'a>(letters: &'a [Letter], letter: &Letter) -> Option<&'a Letter> {
     let place = letters.binary_search_by_key(&letter.offset, |other| other.offset);

@@ -2,17 +2,24 @@
 //! the same operators, and its rows are compared with the table's as multisets, window by window.
 //!
 //! A row of an aggregate is of many records, so no run says where it came from, and a part of the log gives no part of the
-//! table. So the whole is compared or nothing: where the log begins behind the job's beginning, where several queries made the
-//! table, or where a rollback took rows away, all offsets are `unverified` and the notes say why.
+//! table. The whole is compared where it can be. Where it cannot (the log begins behind the job's beginning, several queries made
+//! the table, a rollback took rows away), the plan is executed from a *base*: a commit of which is known how far event time had
+//! come. A window that begins later than that has rows of the log behind the base alone, and which of them were late hangs on
+//! watermarks of rows behind it alone. So those windows are compared, and the others are `unverified`, with the reason.
+//!
+//! A table that was rolled back is compared up to its head: what the commits behind it were is open.
 //!
 //! A window that has not fired at the last commit is in neither.
 
+mod ground;
+
+use self::ground::{Ground, ground};
 use super::hash::{Sum, key_of, row_hashes};
-use super::replay::{Reading, Replay, Stretch, made_by, named, read_all, rows_of_log};
+use super::replay::{Reading, Replay, Stretch, named, read_all, rows_of_log};
 use super::spans::spans;
 use super::table::Table;
-use super::{AuditError, Evidence, Executable, Key, PartitionReport, Query, Report, Said};
-use super::{Extent, Windows, conclude, finish};
+use super::{AuditError, Evidence, Executable, Key, Letter, PartitionReport, Report, Said};
+use super::{Windows, conclude, finish};
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{ArrayRef, RecordBatch};
@@ -34,6 +41,12 @@ pub struct Recomputation {
     pub windows: Vec<String>,
     /// Where a bounded read ends, in all its partitions; nothing for a read without an end.
     pub ends: BTreeMap<(String, i32), i64>,
+    /// Which of these columns is the window's start.
+    pub start: Option<usize>,
+    /// So many milliseconds before its start, and no earlier, is a row that has a part in a window; `None` where nothing bounds that.
+    pub reach: Option<i64>,
+    /// Commits from which the query can be executed, oldest first.
+    pub bases: Vec<Base>,
     /// What the table's commits say of late records, where they say it of all that it accounts for.
     pub late: BTreeMap<(String, i32), u64>,
     /// Partitions whose first rows event time waited for; `None` where nobody knows, then all of them.
@@ -42,6 +55,17 @@ pub struct Recomputation {
     pub joined: Vec<(String, i32)>,
     /// The bounded read is at its end and all that came of it is committed: every window has fired.
     pub ended: bool,
+}
+
+/// A commit of which is known how far event time had come.
+#[derive(Clone, Debug, Default)]
+pub struct Base {
+    /// Where each partition goes on behind it.
+    pub ends: BTreeMap<(String, i32), i64>,
+    /// No event time and no partition's watermark was greater up to there, milliseconds since 1970.
+    pub reached: i64,
+    /// Partitions whose first row behind it event time waits for.
+    pub awaited: BTreeSet<(String, i32)>,
 }
 
 /// The window of a row: microseconds since 1970, as the table shows them.
@@ -73,24 +97,38 @@ pub fn audit_recomputed(
     let mut lots = Lots::new();
     let layout = read_table(&mut evidence, how, &mut lots)?;
     let table_rows = lots.values().map(|both| both.table.rows).sum();
-    let query = the_one_query(queries, &partitions, &evidence);
-    let windows = match query.and_then(|query| (query.make)()) {
-        Ok(executable) => {
+    let ground = ground(&queries, &partitions, &evidence, how);
+    let made = ground.and_then(|ground| {
+        let query = queries.into_iter().nth(ground.query);
+        let executable = (query.expect("it is one of them").make)()?;
+        Ok((ground, executable))
+    });
+    let windows = match made {
+        Ok((ground, executable)) => {
+            let unverified = ground.leave_out(&mut lots, how);
+            ground.give_up(&mut partitions);
             recompute(
                 &mut evidence,
                 &mut partitions,
                 executable,
-                (how, layout),
+                (how, &ground, layout),
                 &mut lots,
                 &mut said,
             )?;
+            ground.leave_out(&mut lots, how);
+            said.notes.extend(ground.why.clone());
             let before = said.findings.len();
-            compare_late(&partitions, how, &mut said.findings);
+            if ground.why.is_none() {
+                compare_late(&partitions, how, &mut said.findings);
+            }
             let windows = tell(&lots, how, &mut said.findings);
             if said.findings.len() > before {
                 said.notes.extend(how.joined.iter().map(may_have_joined));
             }
-            Some(windows)
+            Some(Windows {
+                unverified,
+                ..windows
+            })
         }
         Err(reason) => {
             said.notes.push(reason);
@@ -106,73 +144,35 @@ pub fn audit_recomputed(
     Ok(finish(evidence, partitions, said, table_rows, windows))
 }
 
-/// The query that made all of the table, if it can be executed over all that made it.
-fn the_one_query<'a>(
-    queries: Vec<Query<'a>>,
-    partitions: &BTreeMap<Key, PartitionReport>,
-    evidence: &Evidence<'_>,
-) -> Result<Query<'a>, String> {
-    assert_eq!(
-        evidence.extent,
-        Extent::Table,
-        "A1: a part of the log gives no part of an aggregate"
-    );
-    for ((topic, partition), span) in partitions {
-        let start = evidence.log_starts.get(&(topic.clone(), *partition));
-        if start.is_none_or(|start| span.start < *start) {
-            return Err(format!(
-                "{topic}[{partition}]: the log no longer has what the table was made from since offset {}, and an aggregate cannot be computed from a part of it",
-                span.start
-            ));
-        }
-    }
-    let rolled_back = evidence.rolled_back.is_some() || evidence.ranges.iter().any(|r| !r.follows);
-    if rolled_back {
-        return Err(
-            "the table was rolled back: which windows it lost cannot be told from offsets".into(),
-        );
-    }
-    let mut made = BTreeSet::new();
-    for (key, span) in partitions {
-        let by = made_by(&queries, key, span.start..span.end).into_iter();
-        made.extend(by.map(|(query, _)| query));
-    }
-    // The first one only stands in for what no commit names a query for.
-    let names: BTreeSet<&str> = made.iter().map(|query| &*queries[*query].name).collect();
-    if names.len() > 1 {
-        return Err("several queries made the table, one after the other, and an aggregate of both cannot be computed by either".into());
-    }
-    let it = made.last().copied().unwrap_or(queries.len() - 1);
-    let mut queries = queries.into_iter();
-    Ok(queries.nth(it).expect("there is a query"))
-}
-
-/// Executes the query again over all that made the table.
+/// Executes the query again over what it made the table from.
 fn recompute(
     evidence: &mut Evidence<'_>,
     partitions: &mut BTreeMap<Key, PartitionReport>,
     executable: Executable,
-    (how, layout): (&Recomputation, SchemaRef),
+    (how, ground, layout): (&Recomputation, &Ground<'_>, SchemaRef),
     lots: &mut Lots,
     said: &mut Said,
 ) -> Result<(), AuditError> {
-    let stretches: Vec<Stretch> = partitions
-        .iter()
-        .filter(|(_, span)| span.start < span.end)
-        .map(|(key, span)| Stretch {
-            key: key.clone(),
-            from: span.start,
-            to: span.end,
-        })
-        .collect();
+    let parts = ground.parts.iter().filter(|(_, (from, to))| from < to);
+    let stretches = parts.map(|(key, (from, to))| Stretch {
+        key: key.clone(),
+        from: *from,
+        to: *to,
+    });
+    let stretches: Vec<Stretch> = stretches.collect();
     let mut nothing = Table::default();
     let mut recomputing = Recomputing {
         replay: Replay::new(partitions, &mut nothing),
         flow: executable.flow,
         layout,
         how,
+        awaited: match ground.base {
+            Some(base) => Some(&base.awaited),
+            None => how.awaited.as_ref(),
+        },
         lots,
         late: BTreeSet::new(),
+        late_rows: evidence.late.as_ref().map(|_| BTreeMap::new()),
         begun: false,
     };
     let query = (executable.columns, true);
@@ -185,10 +185,20 @@ fn recompute(
         said,
         |reading, polled, source| recomputing.take(reading, polled, source),
     )?;
-    if how.ended {
+    if how.ended && evidence.rolled_back.is_none() {
         recomputing.end(&reading)?;
     }
+    let late_rows = recomputing.late_rows.take();
     let failed = recomputing.replay.failed;
+    if let Some((late, rows)) = evidence.late.take().zip(late_rows) {
+        match ground.why {
+            None => late.compare_late(rows, partitions, &mut said.findings),
+            Some(_) => said.notes.push(format!(
+                "{} is not compared: some of it is of what is not executed again",
+                late.table
+            )),
+        }
+    }
     if let Some(letters) = evidence.letters.take() {
         letters.compare(failed, partitions, &mut said.findings);
     }
@@ -252,9 +262,12 @@ struct Recomputing<'a> {
     /// Rows are compared as the table's files have them.
     layout: SchemaRef,
     how: &'a Recomputation,
+    awaited: Option<&'a BTreeSet<Key>>,
     lots: &'a mut Lots,
     /// Records that came too late.
     late: BTreeSet<(Key, i64)>,
+    /// The records of all rows that came too late, where somebody asks for them.
+    late_rows: Option<BTreeMap<Key, Vec<Letter>>>,
     begun: bool,
 }
 
@@ -286,6 +299,7 @@ impl Recomputing<'_> {
                     self.late(reading, late_records(&landed, &splits, &late[before..]));
                 }
             }
+            self.keep_late(reading, &at, source)?;
             self.land(reading, at)?;
         }
         self.flow.upstream.done(self.done(reading, source));
@@ -294,10 +308,7 @@ impl Recomputing<'_> {
 
     /// The partitions whose first rows event time waits for.
     fn awaited(&self, reading: &Reading) -> BTreeSet<SplitId> {
-        let is_awaited = |key: &Key| {
-            let awaited = self.how.awaited.as_ref();
-            awaited.is_none_or(|awaited| awaited.contains(key))
-        };
+        let is_awaited = |key: &Key| self.awaited.is_none_or(|awaited| awaited.contains(key));
         let keys = (0..).zip(&reading.keys);
         let awaited = keys.filter(|(_, key)| is_awaited(key));
         awaited.map(|(id, _)| id).collect()
@@ -328,6 +339,53 @@ impl Recomputing<'_> {
                 span.late += 1;
             }
         }
+    }
+
+    /// The records of rows that came too late.
+    fn keep_late(
+        &mut self,
+        reading: &Reading,
+        at: &AtSinks,
+        source: &mut dyn Source,
+    ) -> Result<(), AuditError> {
+        let Some(kept) = &mut self.late_rows else {
+            return Ok(());
+        };
+        let keys = || (0..).zip(&reading.keys);
+        let rows = at
+            .late
+            .iter()
+            .flatten()
+            .filter_map(|row| row.record.as_ref());
+        let origins = rows.filter_map(|(split, offset)| {
+            let is_it = |key: &Key| *key.0 == *split.topic && key.1 == split.partition;
+            let (split, _) = keys().find(|(_, key)| is_it(key))?;
+            Some(Origin {
+                split,
+                offset: *offset,
+            })
+        });
+        let origins: Vec<Origin> = origins.collect();
+        if origins.is_empty() {
+            return Ok(());
+        }
+        // Each record once: several of its rows may be late.
+        let records: BTreeSet<Origin> = origins.iter().copied().collect();
+        let records: Vec<Origin> = records.into_iter().collect();
+        let letters = source.records(&records).map_err(AuditError::Log)?;
+        let by_record: BTreeMap<Origin, Letter> = records
+            .into_iter()
+            .zip(&letters)
+            .map(|(origin, letter)| {
+                let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
+                (origin, Letter::new(origin.offset, key, value))
+            })
+            .collect();
+        for origin in origins {
+            let key = reading.keys[origin.split as usize].clone();
+            kept.entry(key).or_default().push(by_record[&origin]);
+        }
+        Ok(())
     }
 
     fn land(&mut self, reading: &Reading, at: AtSinks) -> Result<(), AuditError> {
@@ -412,6 +470,7 @@ fn tell(lots: &Lots, how: &Recomputation, findings: &mut Vec<String>) -> Windows
     Windows {
         compared: lots.len() as u64,
         differ: differ.len() as u64,
+        unverified: 0,
     }
 }
 

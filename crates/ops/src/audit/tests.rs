@@ -336,6 +336,7 @@ pub(super) fn evidence(log: &[&'static str], table: &str) -> Evidence<'static> {
         extent: Extent::Table,
         notes: Vec::new(),
         letters: None,
+        late: None,
         cancelled: &|| false,
         log_starts: BTreeMap::from([(key(), 0)]),
         foreign_snapshots: Vec::new(),

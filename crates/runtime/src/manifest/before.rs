@@ -66,6 +66,7 @@ pub(super) fn read(bytes: &[u8], key: &str) -> Result<Manifest, serde_json::Erro
         topics: before.topics,
         place: None,
         marked: None,
+        reached: None,
         splits,
         state: None,
         sinks: BTreeMap::from([(name, sink)]),

@@ -311,6 +311,7 @@ fn together(one: Manifest, other: Manifest, sink: &str) -> Result<Manifest, Disa
         match splits.iter_mut().find(same) {
             Some(known) => {
                 known.end = known.end.max(split.end);
+                known.came = known.came.min(split.came);
                 known.watermark = match (known.watermark, split.watermark) {
                     (Some(known), Some(watermark)) => Some(known.min(watermark)),
                     _ => None,
@@ -331,6 +332,10 @@ fn together(one: Manifest, other: Manifest, sink: &str) -> Result<Manifest, Disa
         splits,
         sinks: one.sinks.into_iter().chain(other.sinks).collect(),
         marked: one.marked.min(other.marked),
+        reached: one
+            .reached
+            .zip(other.reached)
+            .map(|(one, other)| one.max(other)),
         state: states_together(one.state, other.state, sink)?,
         ..Manifest::new(one.pipeline)
     })

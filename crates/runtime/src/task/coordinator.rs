@@ -22,7 +22,9 @@ use super::{Ended, SEAL_BYTES};
 use crate::chunk::Split;
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
-use crate::manifest::{Manifest, Place, SinkState, SplitOffset, SplitRange, State, TableChain};
+use crate::manifest::{
+    Manifest, NOTHING_READ, Place, SinkState, SplitOffset, SplitRange, State, TableChain,
+};
 use crate::operator::SplitTimes;
 use crate::state::OperatorState;
 use lw_graph::OperatorUid;
@@ -239,6 +241,14 @@ struct Epoch {
     max_event_time: Option<i64>,
     /// It has rows that no offset brought.
     fired: bool,
+}
+
+impl Epoch {
+    /// The greatest event time, or watermark of a partition.
+    fn reached(&self) -> Option<i64> {
+        let watermarks = self.times.by_split().values().max();
+        self.max_event_time.max(watermarks.copied())
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -533,6 +543,7 @@ impl Coordinator {
     ) {
         let epoch = self.sealing.take();
         let epoch = epoch.expect("K2: what was not asked for is not sealed");
+        self.manifest.reaches(epoch.reached());
         let of_sinks = epoch.ranges.into_iter().zip(staged);
         for (insert, (ranges, staged)) in self.inserts.iter().zip(of_sinks) {
             let without_files = staged.iter().all(|staged| staged.files.is_empty());
@@ -549,16 +560,12 @@ impl Coordinator {
                 ranges,
                 watermark: epoch.watermark,
                 max_event_time: epoch.max_event_time,
+                reached: self.manifest.reached.filter(|at| *at > NOTHING_READ),
             };
             let state = self.manifest.sinks.entry(insert.name.clone()).or_default();
             enlist(state, sealed, new_id);
         }
-        pass(
-            &mut self.manifest,
-            &epoch.splits,
-            &epoch.times,
-            epoch.place,
-        );
+        pass(&mut self.manifest, &epoch.splits, &epoch.times, epoch.place);
         self.manifest.marked = self.manifest.marked.max(epoch.marked);
         self.keep(states);
         self.manifest.created_ms = now.wall_ms;

@@ -20,6 +20,7 @@ pub(super) struct Sealed<'a> {
     /// The source's.
     pub(super) watermark: Option<i64>,
     pub(super) max_event_time: Option<i64>,
+    pub(super) reached: Option<i64>,
 }
 
 /// Appends what was sealed to the chains of a sink's tables, and moves the sink on.
@@ -43,6 +44,7 @@ pub(super) fn enlist(sink: &mut SinkState, sealed: Sealed<'_>, mut new_uuid: imp
             ranges,
             max_event_time: sealed.max_event_time,
             watermark: sealed.watermark,
+            reached: sealed.reached,
             schema_id,
             plan: plan.clone(),
             begins: begins.clone(),

@@ -1,7 +1,7 @@
 //! Windows of ten milliseconds that count: a log of event times, `-` for a tombstone, and a table of `start=count`.
 
-use super::super::MarkedRange;
 use super::super::tests::{Log, evidence, key, marked};
+use super::super::{Letters, MarkedRange, Query, RolledBack};
 use super::*;
 use arrow_array::types::Int32Type;
 use arrow_array::{Int64Array, TimestampMicrosecondArray};
@@ -13,6 +13,7 @@ use lw_graph::{
 use lw_runtime::connector::ConnectorError;
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::{DeadLetter, Origin, Split};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -402,4 +403,155 @@ fn what_cannot_be_recomputed_as_a_whole_is_unverified() {
             evidence.ranges = vec![marked(&(0..3, true)), marked(&(3..7, false))];
         },
     );
+}
+
+/// As [`TIMES`], and on: 28 comes when [20, 30) has fired, [40, 50) has not.
+const ON: [&str; 10] = ["1", "2", "12", "3", "-", "13", "21", "35", "28", "41"];
+/// What they come to.
+const FIRED: &str = "0=2 10=2 20=1 30=1";
+
+/// The query can be executed from these offsets, where no event time was greater than these.
+fn from_bases(bases: &[(i64, i64)]) -> Recomputation {
+    let base = |(end, reached): &(i64, i64)| Base {
+        ends: BTreeMap::from([(key(), *end)]),
+        reached: *reached,
+        awaited: BTreeSet::from([key()]),
+    };
+    Recomputation {
+        start: Some(0),
+        reach: Some(10),
+        bases: bases.iter().map(base).collect(),
+        // Commits of which only a part is executed again say nothing to compare with.
+        late: BTreeMap::from([(key(), 2)]),
+        ..how()
+    }
+}
+
+#[test]
+fn windows_behind_a_base_are_compared_where_the_log_has_lost_the_rest() {
+    let gone = "t[0]: the log no longer has what the table was made from since offset 0, and an aggregate cannot be computed from a part of it";
+    let only = |after: &str| {
+        format!("{gone}: only windows that begin after 1970-01-01T00:00:00.{after}Z are compared")
+    };
+    let check = |bases: &[(i64, i64)], table: &'static str, expected: &[&str]| {
+        check_evidence(&ON, table, &from_bases(bases), expected, |evidence| {
+            evidence.log_starts = BTreeMap::from([(key(), 3)]);
+        });
+    };
+    // Nobody is asked about [0, 10) and [10, 20), and [20, 30) may have rows of before.
+    let right = "RightAsFarAsVerified rows=5 late=1 unverified=3 windows=1/0";
+    check(&[(2, 2), (3, 12)], FIRED, &[right, &only("022")]);
+    check(&[(3, 12)], "0=7 10=2 20=1 30=1", &[right, &only("022")]);
+    let wrong = "Wrong rows=5 late=1 unverified=3 windows=1/1";
+    let said =
+        "window window_start 1970-01-01T00:00:00.030: its 1 rows are not those that the log gives";
+    check(
+        &[(3, 12)],
+        "0=2 10=2 20=1 30=2",
+        &[wrong, said, &only("022")],
+    );
+    // Further from the beginning event time had come further.
+    let nothing = "RightAsFarAsVerified rows=2 late=1 unverified=7 windows=0/0";
+    check(&[(7, 21)], FIRED, &[nothing, &only("031")]);
+    // The log has lost what is behind the last base too, or nobody knows how far event time had come.
+    let unverified = "RightAsFarAsVerified rows=0 late=0 unverified=10 windows=0/0";
+    check(&[(2, 2)], FIRED, &[unverified, gone]);
+}
+
+#[test]
+fn windows_behind_the_last_change_of_the_query_are_compared() {
+    let query = |name: &str, from: i64| Query {
+        name: name.to_string(),
+        from: BTreeMap::from([(key(), from)]),
+        stated: true,
+        make: Box::new(|| Ok(executable(&ON))),
+    };
+    let said = "several queries made the table, one after the other, and an aggregate of both cannot be computed by either: only windows that begin after 1970-01-01T00:00:00.022Z are compared";
+    check_evidence(
+        &ON,
+        FIRED,
+        &from_bases(&[(2, 2), (3, 12)]),
+        &[
+            "RightAsFarAsVerified rows=5 late=1 unverified=3 windows=1/0",
+            said,
+        ],
+        |evidence| {
+            evidence.queries.push(query("a", 0));
+            evidence.queries.push(query("b", 3));
+        },
+    );
+}
+
+#[test]
+fn windows_behind_a_rollback_that_was_adopted_are_compared() {
+    let said = "the table was rolled back: which windows it lost cannot be told from offsets: only windows that begin after 1970-01-01T00:00:00.022Z are compared";
+    check_evidence(
+        &ON,
+        "30=1",
+        &from_bases(&[(2, 2), (3, 12)]),
+        &[
+            "RightAsFarAsVerified rows=5 late=1 unverified=3 windows=1/0",
+            said,
+        ],
+        |evidence| {
+            evidence.ranges = vec![
+                marked(&(0..2, true)),
+                marked(&(2..3, false)),
+                marked(&(3..10, true)),
+            ];
+        },
+    );
+}
+
+/// The table shows what had fired at its head; what the commits behind that were, is open.
+#[test]
+fn a_table_that_was_rolled_back_is_compared_up_to_its_head() {
+    let check = |table: &'static str, expected: &[&str]| {
+        check_evidence(&ON, table, &how(), expected, |evidence| {
+            evidence.ranges = vec![marked(&(0..7, true))];
+            evidence.rolled_back = Some(RolledBack {
+                adopted: false,
+                ranges: vec![marked(&(7..10, true))],
+            });
+        });
+    };
+    let rolled_back = "the table was rolled back, or that snapshot was expired by another writer: the last commit ended at t[0]@10";
+    let note =
+        "the table was rolled back: what the commits behind its head had fired is not compared";
+    let wrong = "Wrong rows=5 late=1 unverified=3 windows=2/0";
+    check("0=2 10=2", &[wrong, rolled_back, note]);
+    let worse = "Wrong rows=5 late=1 unverified=3 windows=2/1";
+    let said =
+        "window window_start 1970-01-01T00:00:00.010: the table holds 0 rows, the log gives 1";
+    check("0=2", &[worse, rolled_back, said, note]);
+}
+
+/// Offset 3 of [`TIMES`] came too late; a letter holds `record N` of offset N, as the log does.
+#[test]
+fn the_table_of_late_rows_holds_those_that_came_too_late() {
+    let right = "Right rows=5 late=1 unverified=0 windows=2/0";
+    let wrong = "Wrong rows=5 late=1 unverified=0 windows=2/0";
+    let check = |kept: &[Letter], pending: &[Range<i64>], expected: &[&str]| {
+        let late = Letters {
+            table: "ns.t__late".into(),
+            rows: BTreeMap::from([(key(), kept.to_vec())]),
+            pending: BTreeMap::from([(key(), pending.to_vec())]),
+        };
+        check_evidence(&TIMES, "0=2 10=2", &how(), expected, |evidence| {
+            evidence.late = Some(late);
+        });
+    };
+    let letter = |offset: i64, value: &str| Letter::new(offset, None, Some(value.as_bytes()));
+    let (it, other) = (letter(3, "record 3"), letter(3, "record 4"));
+    check(&[it], &[], &[right]);
+    let missing = "t[0]: 1 rows came too late and are not in ns.t__late, the first at offset 3";
+    let more = "t[0]: ns.t__late holds 1 rows that did not come too late, the first at offset 3";
+    check(&[], &[], &[wrong, missing]);
+    check(&[other], &[], &[wrong, missing, more]);
+    check(&[it, it], &[], &[wrong, more]);
+    let early = letter(1, "record 1");
+    let said = "t[0]: ns.t__late holds 1 rows that did not come too late, the first at offset 1";
+    check(&[early, it], &[], &[wrong, said]);
+    // What is still to be committed there is not missing yet.
+    check(&[], &[2..5], &[right]);
 }

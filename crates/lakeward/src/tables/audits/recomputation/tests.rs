@@ -1,6 +1,7 @@
 //! What a checkpoint and the kept commits say of when a partition came.
 
 use super::*;
+use lw_storage::Uuid;
 
 /// `partition@start-end` of each range.
 fn commit(ranges: &str) -> Vec<SplitRange> {
@@ -49,4 +50,31 @@ fn the_checkpoint_says_which_partitions_were_waited_for() {
     assert!(is_told(&manifest, &split(0)) && is_told(&manifest, &split(1)));
     assert!(!is_told(&manifest, &split(2)));
     assert!(!is_told(&manifest, &split(3)), "it is not in there");
+}
+
+/// The partitions that are waited for behind a commit that ends so, where rows with an event time are known of these.
+fn waits_behind(ends: &[(i32, i64)], seen: &[i32]) -> Option<Vec<i32>> {
+    let mut manifest = Manifest::new(Uuid::nil());
+    manifest.reads("t", 0, Joined::AtStart);
+    manifest.reads("t", 1, Joined::Later);
+    let split = |partition: i32| ("t".to_string(), partition);
+    let ends = ends
+        .iter()
+        .map(|(partition, end)| (split(*partition), *end));
+    let seen = seen.iter().map(|partition| split(*partition)).collect();
+    let awaited = awaited_behind(&ends.collect(), &seen, &manifest)?;
+    Some(
+        awaited
+            .into_iter()
+            .map(|(_, partition)| partition)
+            .collect(),
+    )
+}
+
+#[test]
+fn behind_a_commit_event_time_waits_for_those_that_had_joined() {
+    assert_eq!(waits_behind(&[(0, 5)], &[0]), Some(vec![0]));
+    assert_eq!(waits_behind(&[(0, 5), (1, 2)], &[0, 1]), Some(vec![0, 1]));
+    // It gave something, and nobody knows whether any of that had an event time.
+    assert_eq!(waits_behind(&[(0, 5), (1, 2)], &[0]), None);
 }

@@ -1,0 +1,157 @@
+//! How a query with state is executed again for an audit: what the table's commits and the pipeline's checkpoint say of it.
+
+use super::{Split, ends};
+use lw_graph::WindowProperty;
+use lw_lakehouse::TableView;
+use lw_ops::audit::ahead::Ends;
+use lw_ops::audit::{Base, Recomputation};
+use lw_runtime::manifest::{Joined, Manifest, SplitOffset, SplitRange, SplitState};
+use lw_runtime::pipelines::Writer;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a query with state is executed again: what its rows say of their windows, and whether all of them have fired.
+pub(super) fn recomputation(
+    view: &TableView,
+    writer: &Writer,
+    manifest: Option<&Manifest>,
+) -> Recomputation {
+    let graph = &writer.graph;
+    let columns = graph.sinks().next().map(|(sink, _)| {
+        let fields = &graph.nodes[sink].schema.fields;
+        let columns = graph.window_columns(sink).into_iter();
+        let columns = columns.filter(|(_, property)| *property != WindowProperty::Time);
+        columns
+            .map(|(column, property)| (fields[column].name.clone(), property))
+            .collect::<Vec<_>>()
+    });
+    let columns = columns.unwrap_or_default();
+    let mut properties = columns.iter();
+    let bounds = manifest.and_then(Manifest::ends).unwrap_or_default();
+    let sink = manifest.and_then(|manifest| manifest.sinks.get(&writer.table));
+    let written = |end: &SplitOffset| {
+        let split = sink.and_then(|sink| sink.split(&end.topic, end.partition));
+        split.is_some_and(|split| split.written_until >= end.next)
+    };
+    let committed = sink.is_some_and(|sink| sink.chain.chain.is_empty());
+    Recomputation {
+        start: properties.position(|(_, property)| *property == WindowProperty::Start),
+        windows: columns.into_iter().map(|(name, _)| name).collect(),
+        reach: graph.reach_of_windows(),
+        bases: manifest.map_or_else(Vec::new, |manifest| bases(view, manifest)),
+        late: late_of(view),
+        awaited: manifest.map(awaited),
+        joined: joined(view, manifest),
+        ended: committed && !bounds.is_empty() && bounds.iter().all(written),
+        ends: ends(bounds),
+    }
+}
+
+/// The commits from which a query with windows can be executed, oldest first.
+fn bases(view: &TableView, manifest: &Manifest) -> Vec<Base> {
+    // Partitions of which a row with an event time is known.
+    let mut seen: BTreeSet<Split> = BTreeSet::new();
+    let mut bases = Vec::new();
+    for snapshot in view.snapshots.iter().rev() {
+        let with_rows = snapshot.ranges.iter();
+        let with_rows = with_rows.filter(|range| range.rows + range.late > 0);
+        seen.extend(with_rows.map(|range| (range.topic.clone(), range.partition)));
+        let Some((marker, reached)) = snapshot.marker.as_ref().zip(snapshot.reached) else {
+            continue;
+        };
+        let ends = ends(marker.ends());
+        if let Some(awaited) = awaited_behind(&ends, &seen, manifest) {
+            bases.push(Base {
+                ends,
+                reached,
+                awaited,
+            });
+        }
+    }
+    bases
+}
+
+/// The partitions that event time waits for behind a commit: those that it waited for anyway, and those that had joined. `None` where
+/// nobody knows whether one had: what it gave up to there may have had no event time.
+fn awaited_behind(
+    ends: &Ends,
+    seen: &BTreeSet<Split>,
+    manifest: &Manifest,
+) -> Option<BTreeSet<Split>> {
+    let mut awaited = awaited(manifest);
+    for state in &manifest.splits {
+        let split = (state.topic.clone(), state.partition);
+        if state.joined.is_awaited() || !ends.contains_key(&split) {
+            continue;
+        }
+        if !seen.contains(&split) {
+            return None;
+        }
+        awaited.insert(split);
+    }
+    Some(awaited)
+}
+
+/// The partitions whose first rows event time waited for. What is not in the checkpoint appeared after it.
+fn awaited(manifest: &Manifest) -> BTreeSet<Split> {
+    let splits = manifest.splits.iter();
+    let awaited = splits.filter(|split| split.joined.is_awaited());
+    let split = |state: &SplitState| (state.topic.clone(), state.partition);
+    awaited.map(split).collect()
+}
+
+/// The partitions that the first of the kept commits has nothing of, but for those of which the checkpoint says when they came.
+fn joined(view: &TableView, manifest: Option<&Manifest>) -> Vec<Split> {
+    let oldest_first = view.snapshots.iter().rev();
+    let commits = oldest_first.map(|snapshot| &*snapshot.ranges);
+    let mut joined = not_in_the_first(commits);
+    joined.retain(|split| !manifest.is_some_and(|manifest| is_told(manifest, split)));
+    joined.into_iter().collect()
+}
+
+/// Whether the checkpoint says when a partition came.
+fn is_told(manifest: &Manifest, split: &Split) -> bool {
+    let mut splits = manifest.splits.iter();
+    let state = splits.find(|state| state.topic == split.0 && state.partition == split.1);
+    state.is_some_and(|state| state.joined != Joined::Unknown)
+}
+
+/// The partitions that the first commit with any offsets has none of.
+fn not_in_the_first<'a>(commits: impl Iterator<Item = &'a [SplitRange]>) -> BTreeSet<Split> {
+    let splits = commits.map(|ranges| {
+        let splits = ranges.iter();
+        let splits = splits.map(|range| (range.topic.clone(), range.partition));
+        splits.collect::<BTreeSet<Split>>()
+    });
+    let mut splits = splits.filter(|splits| !splits.is_empty());
+    let first = splits.next().unwrap_or_default();
+    let mut joined: BTreeSet<Split> = splits.flatten().collect();
+    joined.retain(|split| !first.contains(split));
+    joined
+}
+
+/// The late records of each partition of which the kept commits account for everything.
+fn late_of(view: &TableView) -> BTreeMap<Split, u64> {
+    let mut told: BTreeMap<Split, (i64, u64)> = BTreeMap::new();
+    for range in view.snapshots.iter().flat_map(|snapshot| &snapshot.ranges) {
+        let split = (range.topic.clone(), range.partition);
+        let (offsets, late) = told.entry(split).or_default();
+        *offsets += range.end - range.start;
+        *late += range.late;
+    }
+    let marker = view.marker.as_ref();
+    let begins = marker
+        .map(|marker| ends(marker.begins()))
+        .unwrap_or_default();
+    let ends = marker.map(|marker| ends(marker.ends())).unwrap_or_default();
+    let whole = |split: &Split, offsets: i64| {
+        let span = begins.get(split).zip(ends.get(split));
+        span.is_some_and(|(begin, end)| end - begin == offsets)
+    };
+    told.retain(|split, (offsets, _)| whole(split, *offsets));
+    told.into_iter()
+        .map(|(split, (_, late))| (split, late))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
