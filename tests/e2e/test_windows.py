@@ -66,7 +66,9 @@ def test_windows_are_what_their_records_make_of_them_after_every_kill(serve, fol
     wait_until(lambda: server.audit(TABLE)["totals"]["offsets"] == 36_000, "all is accounted for")
     report = server.audit(TABLE)
     assert report["verdict"] == "right_as_far_as_verified" and report["totals"]["unverified"] == 24_000, report
-    assert report["windows"]["compared"] >= 24 and report["windows"]["differ"] == 0 and report["windows"]["unverified"] >= fired[0], report["windows"]
+    # The first one had seen events of 48 s: of the second one's windows of 4 s those from 52 s on, up to 64 s, have fired and are its own.
+    windows = report["windows"]
+    assert (windows["compared"], windows["differ"]) == (3, 0) and windows["unverified"] >= fired[0], windows
     assert "several queries made the table" in report["notes"][0] and "only windows that begin after" in report["notes"][0]
 
 
