@@ -20,6 +20,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Schema, TimeUnit};
 use lw_formats::arrow_type;
 use lw_graph::{AggregateCall, AggregateFunction};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The calls of an operator, compiled.
@@ -124,17 +125,50 @@ impl Aggregates {
                 groups: of_rows,
                 first,
             };
-            let Some(filter) = call.filter else {
-                accumulator.update(&all);
-                continue;
-            };
-            let (rows, groups) = wanted(&all, columns.column(filter).as_boolean());
-            accumulator.update(&Rows {
-                rows: &rows,
-                groups: &groups,
-                ..all
-            });
+            call.update(&mut **accumulator, &all, columns);
         }
+    }
+
+    /// Takes stretches of `rows`, which may overlap, each into the group of its number; all groups are empty.
+    pub(crate) fn slide(
+        &mut self,
+        columns: &RecordBatch,
+        rows: &[u32],
+        stretches: &[Range<usize>],
+    ) {
+        self.grow(stretches.len());
+        // Row by row, for calls that take each stretch anew.
+        let mut all: Option<(Vec<u32>, Vec<u32>)> = None;
+        for (call, accumulator) in self.calls.0.iter().zip(&mut self.by_call) {
+            let arguments = call.arguments.iter();
+            let arguments: Vec<ArrayRef> = arguments
+                .map(|column| columns.column(*column).clone())
+                .collect();
+            if call.slides(&**accumulator) {
+                let rows = Rows {
+                    arguments: &arguments,
+                    rows,
+                    groups: &[],
+                    first: 0,
+                };
+                accumulator.slide(&rows, stretches);
+                continue;
+            }
+            let (rows, groups) = all.get_or_insert_with(|| each(rows, stretches));
+            let all = Rows {
+                arguments: &arguments,
+                rows,
+                groups,
+                first: 0,
+            };
+            call.update(&mut **accumulator, &all, columns);
+        }
+    }
+
+    /// Whether each call takes stretches of rows for what it takes their rows for once.
+    pub(crate) fn slides(&self) -> bool {
+        let mut calls = self.calls.0.iter().zip(&self.by_call);
+        calls.all(|(call, accumulator)| call.slides(&**accumulator))
     }
 
     fn grow(&mut self, groups: usize) {
@@ -171,6 +205,16 @@ impl Aggregates {
     }
 }
 
+/// Each row of each stretch, and the stretch's number.
+fn each(rows: &[u32], stretches: &[Range<usize>]) -> (Vec<u32>, Vec<u32>) {
+    let (mut all, mut groups) = (Vec::new(), Vec::new());
+    for (group, stretch) in (0..).zip(stretches) {
+        all.extend_from_slice(&rows[stretch.clone()]);
+        groups.resize(all.len(), group);
+    }
+    (all, groups)
+}
+
 /// The rows for which the condition is TRUE, and their groups.
 fn wanted(all: &Rows<'_>, condition: &BooleanArray) -> (Vec<u32>, Vec<u32>) {
     let is_true = |row: u32| {
@@ -192,6 +236,23 @@ fn choice(function: &AggregateFunction) -> Option<Choice> {
 }
 
 impl Call {
+    fn slides(&self, accumulator: &dyn Accumulator) -> bool {
+        self.filter.is_none() && accumulator.slides()
+    }
+
+    /// Takes those of the rows that its filter lets pass.
+    fn update(&self, accumulator: &mut dyn Accumulator, all: &Rows<'_>, columns: &RecordBatch) {
+        let Some(filter) = self.filter else {
+            return accumulator.update(all);
+        };
+        let (rows, groups) = wanted(all, columns.column(filter).as_boolean());
+        accumulator.update(&Rows {
+            rows: &rows,
+            groups: &groups,
+            ..*all
+        });
+    }
+
     fn accumulator(&self) -> Result<Box<dyn Accumulator>, NoAggregate> {
         let plain = self.plain()?;
         if !self.distinct {

@@ -5,6 +5,8 @@ use crate::kernel::RowError;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_buffer::NullBuffer;
+use std::ops::Range;
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -38,6 +40,24 @@ impl Accumulator for Count {
         }
         for (row, group) in rows.pairs() {
             self.counts[group] += i64::from(nulls.iter().all(|nulls| nulls.is_valid(row)));
+        }
+    }
+
+    fn slides(&self) -> bool {
+        true
+    }
+
+    fn slide(&mut self, rows: &Rows<'_>, stretches: &[Range<usize>]) {
+        let nulls = rows.arguments.iter();
+        let nulls: Vec<_> = nulls.filter_map(|column| column.logical_nulls()).collect();
+        let counts = rows.rows.iter().scan(0, |count, row| {
+            let is_valid = |nulls: &NullBuffer| nulls.is_valid(*row as usize);
+            *count += i64::from(nulls.iter().all(is_valid));
+            Some(*count)
+        });
+        let counts: Vec<i64> = [0].into_iter().chain(counts).collect();
+        for (group, stretch) in stretches.iter().enumerate() {
+            self.counts[group] = counts[stretch.end] - counts[stretch.start];
         }
     }
 

@@ -24,6 +24,7 @@ pub(crate) use calls::{Aggregates, Calls};
 use crate::kernel::RowError;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
+use std::ops::Range;
 use thiserror::Error;
 
 /// The intermediate results of one aggregate call, by group.
@@ -32,6 +33,15 @@ pub(crate) trait Accumulator: Send {
     fn grow(&mut self, groups: usize);
     /// Takes rows in their order.
     fn update(&mut self, rows: &Rows<'_>);
+    /// Whether it takes stretches of rows for what it takes their rows for once.
+    fn slides(&self) -> bool {
+        false
+    }
+    /// Takes stretches of rows that follow on each other, which may overlap: each into the group of its number, which is empty. Asked
+    /// only where it [`Accumulator::slides`]. The rows' own groups mean nothing.
+    fn slide(&mut self, _rows: &Rows<'_>, _stretches: &[Range<usize>]) {
+        unreachable!("asked of what slides");
+    }
     /// What it holds of some groups, a row each; [`Accumulator::merge`] of another reads it.
     fn state(&self, groups: &[u32]) -> Vec<ArrayRef>;
     /// Takes row `i` of a state into `groups[i]`, behind what that group has.

@@ -10,21 +10,26 @@ use arrow_array::types::{
     ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type,
 };
-use arrow_array::{ArrayRef, ArrowNativeTypeOp, Int64Array, PrimitiveArray};
+use arrow_array::{Array, ArrayRef, ArrowNativeTypeOp, Int64Array, PrimitiveArray};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use lw_formats::text::power_of_ten;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Adds two values; `None` where the type does not hold the result.
 pub(super) trait Plus: ArrowPrimitiveType {
     fn plus(a: Self::Native, b: Self::Native) -> Option<Self::Native>;
+    /// The sum of a stretch of values is that of all up to its end without that of all up to its start.
+    const SLIDES: bool;
 }
 
 macro_rules! plus {
-    ($($ty:ty),*) => {$(
+    ($slides:literal: $($ty:ty),*) => {$(
         impl Plus for $ty {
+            // Whole numbers wrap, in whatever order and at whatever point they are added.
+            const SLIDES: bool = $slides;
             fn plus(a: Self::Native, b: Self::Native) -> Option<Self::Native> {
                 Some(a.add_wrapping(b))
             }
@@ -32,16 +37,13 @@ macro_rules! plus {
     )*};
 }
 
-plus!(
-    Int8Type,
-    Int16Type,
-    Int32Type,
-    Int64Type,
-    Float32Type,
-    Float64Type
-);
+plus!(true: Int8Type, Int16Type, Int32Type, Int64Type);
+plus!(false: Float32Type, Float64Type);
 
 impl Plus for Decimal128Type {
+    // One that does not fit stays NULL, and what is before a stretch must not make it so.
+    const SLIDES: bool = false;
+
     fn plus(a: i128, b: i128) -> Option<i128> {
         const DIGITS: u32 = 38;
         let sum = a.checked_add(b)?;
@@ -87,6 +89,28 @@ impl<S: Plus> Totals<S> {
     fn begin(&mut self, group: usize, value: S::Native) {
         self.sums[group] = value;
         self.counts[group] = 1;
+    }
+
+    /// Each stretch of rows into the group of its number; `value` is that of a row, and `None` where it is NULL.
+    fn slide(
+        &mut self,
+        rows: &[u32],
+        stretches: &[Range<usize>],
+        value: impl Fn(usize) -> Option<S::Native>,
+    ) {
+        let mut up_to = vec![(S::Native::default(), 0)];
+        for row in rows {
+            let (sum, count) = up_to[up_to.len() - 1];
+            up_to.push(match value(*row as usize) {
+                Some(value) => (sum.add_wrapping(value), count + 1),
+                None => (sum, count),
+            });
+        }
+        for (group, stretch) in stretches.iter().enumerate() {
+            let ((before, without), (sum, count)) = (up_to[stretch.start], up_to[stretch.end]);
+            self.sums[group] = sum.sub_wrapping(before);
+            self.counts[group] = count - without;
+        }
     }
 
     /// The sum and how many values it is of; `None` where there is no sum.
@@ -160,6 +184,16 @@ impl<T: Plus> Accumulator for Sum<T> {
                 _ => self.0.add(group, values[row]),
             }
         }
+    }
+
+    fn slides(&self) -> bool {
+        T::SLIDES
+    }
+
+    fn slide(&mut self, rows: &Rows<'_>, stretches: &[Range<usize>]) {
+        let column = rows.arguments[0].as_primitive::<T>();
+        let value = |row| column.is_valid(row).then(|| column.value(row));
+        self.0.slide(rows.rows, stretches, value);
     }
 
     fn state(&self, groups: &[u32]) -> Vec<ArrayRef> {
@@ -294,6 +328,16 @@ impl<M: Mean> Accumulator for Average<M> {
         for (row, group) in rows.of_values(column) {
             self.totals.add(group, M::widen(values[row]));
         }
+    }
+
+    fn slides(&self) -> bool {
+        M::Sum::SLIDES
+    }
+
+    fn slide(&mut self, rows: &Rows<'_>, stretches: &[Range<usize>]) {
+        let column = rows.arguments[0].as_primitive::<M::Argument>();
+        let value = |row| column.is_valid(row).then(|| M::widen(column.value(row)));
+        self.totals.slide(rows.rows, stretches, value);
     }
 
     fn state(&self, groups: &[u32]) -> Vec<ArrayRef> {

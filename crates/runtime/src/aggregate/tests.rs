@@ -181,6 +181,30 @@ proptest! {
         }
     }
 
+    /// Over rows in any order, as those of several keys are.
+    #[test]
+    fn stretches_of_rows_are_what_their_rows_are(
+        rows in some_rows(),
+        left_out in 2..5_u32,
+        cuts in proptest::collection::vec((0..60_usize, 1..60_usize), 0..20),
+    ) {
+        let whole = batch(&rows);
+        let calls = Calls::compile(&all_calls(), &whole.schema()).expect("all can be computed");
+        let line: Vec<u32> = (0..rows.len() as u32).filter(|row| row % left_out != 0).collect();
+        let cuts = cuts.into_iter().filter(|(from, _)| *from < line.len());
+        let stretches: Vec<Range<usize>> = cuts.map(|(from, len)| from..(from + len).min(line.len())).collect();
+        let mut aggregates = calls.start();
+        prop_assert!(!aggregates.slides(), "most take each stretch anew");
+        aggregates.slide(&whole, &line, &stretches);
+        let numbers: Vec<u32> = (0..stretches.len() as u32).collect();
+        let results: Vec<ArrayRef> = aggregates.finish(&numbers).collect::<Result<_, _>>().expect("nothing fails");
+        for (number, stretch) in stretches.into_iter().enumerate() {
+            let found: Vec<String> = results.iter().map(|column| shown(column, number)).collect();
+            let mine: Vec<Row> = line[stretch].iter().map(|row| rows[*row as usize].clone()).collect();
+            prop_assert_eq!(found, plainly(&mine));
+        }
+    }
+
     #[test]
     fn keys_are_found_again_and_keep_their_order(
         rows in proptest::collection::vec((proptest::option::of(-2..3_i64), proptest::option::of("[\\x00a]{0,3}"), proptest::option::of(prop_oneof![Just(0.0), Just(-0.0), Just(f64::NAN), -2.0..2.0])), 1..80),

@@ -2,7 +2,8 @@
 //!
 //! A row waits until the watermark has reached its time. Rows are given by time, then by key, then as they came. `ROWS` counts in that
 //! order; the rows of one time share a `RANGE`. Where the frame reaches back without bound, aggregates go on from row to row; otherwise
-//! the frame's rows are kept and aggregated anew, so what a row is given does not depend on rows outside of its frame.
+//! the frame's rows are kept, and what a row is given does not depend on rows outside of its frame: counts and sums of whole numbers are
+//! those of all rows up to it without those before the frame, everything else is aggregated anew.
 //!
 //! Late, as in Flink: without bound, a row that the watermark has reached. With a bound, a row that is not later than the last that
 //! its key was woken at: a row behind the watermark is still taken while nothing of its key, as late as it or later, was given. A key
@@ -36,6 +37,8 @@ pub(crate) struct Over {
     frame: Frame,
     codec: KeyCodec,
     giver: Giver,
+    /// No frame is aggregated anew.
+    slides: bool,
     input: SchemaRef,
 
     groups: Groups,
@@ -65,14 +68,13 @@ struct Key {
     over: Option<i64>,
     /// The rows that were given and a frame may still reach, in the order of their time.
     frame: VecDeque<Kept>,
-    /// They have places in what is being given.
-    pooled: bool,
+    /// Where they stand in what is being given.
+    line: Option<usize>,
 }
 
 struct Kept {
     time: i64,
     at: At,
-    place: u32,
 }
 
 impl Over {
@@ -96,6 +98,7 @@ impl Over {
             groups: codec.groups(),
             codec,
             by_group: Vec::new(),
+            slides: frame.preceding.is_none() || calls.start().slides(),
             sums: frame.preceding.is_none().then(|| calls.start()),
             giver: Giver {
                 calls,
@@ -168,7 +171,7 @@ impl Over {
         while let Some(time) = next(self).filter(|time| *time <= watermark) {
             self.wake(time, given);
             given.tell_places(watermark, &self.groups, out);
-            if given.frames.len() > MANY {
+            if given.weight(self.slides) > MANY {
                 self.emit(std::mem::take(given), out)?;
             }
         }
@@ -202,29 +205,33 @@ impl Over {
         let each = self.frame.unit == FrameUnit::Rows;
         let Some(back) = self.frame.preceding else {
             self.held.wanted -= rows.len();
+            let line = match given.lines.is_empty() {
+                true => given.line(std::iter::empty()),
+                false => 0,
+            };
             for part in rows.chunks(if each { 1 } else { rows.len() }) {
-                let places: Vec<u32> = part.iter().map(|(_, at)| given.row(*at)).collect();
-                given.result((group, time), places.len(), places.iter().copied());
+                part.iter().for_each(|(_, at)| given.row(line, *at));
+                given.result((group, time), part.len(), line);
+                given.lines[line].from += part.len();
             }
             return;
         };
         let key = &mut self.by_group[group as usize];
         key.last = Some(time);
-        if !std::mem::replace(&mut key.pooled, true) {
+        let line = *key.line.get_or_insert_with(|| {
             given.touched.push(group);
-            for kept in &mut key.frame {
-                kept.place = given.place(kept.at);
-            }
-        }
+            given.line(key.frame.iter().map(|kept| kept.at))
+        });
         let before = key.frame.len() + rows.len();
         for (_, at) in rows {
-            let (at, place) = (*at, given.row(*at));
-            key.frame.push_back(Kept { time, at, place });
+            given.row(line, *at);
+            key.frame.push_back(Kept { time, at: *at });
             if each {
                 while key.frame.len() as i64 - 1 > back {
                     key.frame.pop_front();
+                    given.lines[line].from += 1;
                 }
-                given.result((group, time), 1, key.frame.iter().map(|kept| kept.place));
+                given.result((group, time), 1, line);
             }
         }
         if !each {
@@ -234,16 +241,16 @@ impl Over {
                 .is_some_and(|kept| time - kept.time > back)
             {
                 key.frame.pop_front();
+                given.lines[line].from += 1;
             }
-            let frame = key.frame.iter().map(|kept| kept.place);
-            given.result((group, time), rows.len(), frame);
+            given.result((group, time), rows.len(), line);
         }
         self.held.wanted -= before - key.frame.len();
     }
 
     fn emit(&mut self, given: Given, out: &mut Out) -> Result<(), OperatorError> {
         for group in &given.touched {
-            self.by_group[*group as usize].pooled = false;
+            self.by_group[*group as usize].line = None;
         }
         if given.is_empty() {
             return Ok(());
@@ -479,7 +486,7 @@ impl Operator for Over {
             let rows = kept::mine(from, section, &self.codec, &self.keys)?;
             for (time, group, at) in self.restore_rows(&rows)? {
                 let frame = &mut self.by_group[group as usize].frame;
-                frame.push_back(Kept { time, at, place: 0 });
+                frame.push_back(Kept { time, at });
             }
         }
         Ok(())

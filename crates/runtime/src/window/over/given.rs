@@ -23,8 +23,10 @@ pub(super) struct Given {
     /// The result of each.
     of_rows: Vec<u32>,
     results: Vec<Of>,
-    /// Places in the pool, those of one result behind those of another.
-    pub(super) frames: Vec<u32>,
+    /// Rows of which frames are stretches.
+    pub(super) lines: Vec<Line>,
+    /// How many rows all frames have.
+    pub(super) reach: usize,
     /// Groups whose frames have places in the pool.
     pub(super) touched: Vec<u32>,
     pub(super) marks: Vec<Mark>,
@@ -32,10 +34,20 @@ pub(super) struct Given {
     placed: usize,
 }
 
+/// Rows one behind the other: those of a key, or where frames have no bound, all that are new.
+#[derive(Default)]
+pub(super) struct Line {
+    /// In the pool.
+    pub(super) places: Vec<u32>,
+    /// Where the next frame begins.
+    pub(super) from: usize,
+}
+
 /// What a result is of: all rows of its frame, or where that has no bound, those that are new.
 struct Of {
     group: u32,
     time: i64,
+    line: usize,
     frame: Range<usize>,
 }
 
@@ -47,32 +59,42 @@ pub(super) struct Giver {
 }
 
 impl Given {
-    pub(super) fn place(&mut self, at: At) -> u32 {
+    fn place(&mut self, at: At) -> u32 {
         let place = u32::try_from(self.pool.len()).expect("rows of a chunk are counted in 32 bits");
         self.pool.push(at);
         place
     }
 
-    /// The next row, and its place; [`Given::result`] follows.
-    pub(super) fn row(&mut self, at: At) -> u32 {
-        let place = self.place(at);
-        self.rows.push(place);
-        place
+    /// A new line, of rows that were given before.
+    pub(super) fn line(&mut self, before: impl Iterator<Item = At>) -> usize {
+        let places = before.map(|at| self.place(at)).collect();
+        self.lines.push(Line { places, from: 0 });
+        self.lines.len() - 1
     }
 
-    /// The result of the last `rows`.
-    pub(super) fn result(
-        &mut self,
-        (group, time): (u32, i64),
-        rows: usize,
-        frame: impl Iterator<Item = u32>,
-    ) {
+    /// The next row, at the end of a line; [`Given::result`] follows.
+    pub(super) fn row(&mut self, line: usize, at: At) {
+        let place = self.place(at);
+        self.rows.push(place);
+        self.lines[line].places.push(place);
+    }
+
+    /// The result of the last `rows`: of what a line has from where the next frame begins.
+    pub(super) fn result(&mut self, (group, time): (u32, i64), rows: usize, line: usize) {
         let number = self.results.len() as u32;
         self.of_rows.extend(std::iter::repeat_n(number, rows));
-        let from = self.frames.len();
-        self.frames.extend(frame);
-        let frame = from..self.frames.len();
-        self.results.push(Of { group, time, frame });
+        let frame = self.lines[line].from..self.lines[line].places.len();
+        self.reach += frame.len();
+        self.results.push(Of {
+            group,
+            time,
+            line,
+            frame,
+        });
+    }
+
+    fn frame(&self, of: &Of) -> &[u32] {
+        &self.lines[of.line].places[of.frame.clone()]
     }
 
     /// Rows that were given since are those of a mark.
@@ -85,6 +107,14 @@ impl Given {
             places.push(mark, &[of.time], groups, of.group);
         }
         self.placed = self.of_rows.len();
+    }
+
+    /// About how much memory it takes to compute it.
+    pub(super) fn weight(&self, slides: bool) -> usize {
+        match slides {
+            true => self.pool.len(),
+            false => self.pool.len().max(self.reach),
+        }
     }
 
     /// Of marks between the same rows the last says it all.
@@ -136,13 +166,19 @@ impl Giver {
 
     /// Each result is of its frame alone.
     fn anew(&self, given: &Given, pool: &RecordBatch) -> Result<Vec<ArrayRef>, OperatorError> {
+        let (mut rows, mut begins) = (Vec::new(), Vec::new());
+        for line in &given.lines {
+            begins.push(rows.len());
+            rows.extend_from_slice(&line.places);
+        }
+        let stretches = given.results.iter().map(|of| {
+            let begin = begins[of.line];
+            begin + of.frame.start..begin + of.frame.end
+        });
+        let stretches: Vec<Range<usize>> = stretches.collect();
         let mut aggregates = self.calls.start();
-        let numbered = (0..).zip(&given.results);
-        let groups = numbered.flat_map(|(number, of)| of.frame.clone().map(move |_| number));
-        let groups: Vec<u32> = groups.collect();
-        let count = given.results.len();
-        aggregates.update(pool, &given.frames, &groups, count, 0);
-        let all: Vec<u32> = (0..count as u32).collect();
+        aggregates.slide(pool, &rows, &stretches);
+        let all: Vec<u32> = (0..stretches.len() as u32).collect();
         let results = aggregates.finish(&all).enumerate();
         let named = |(call, result): (usize, Result<ArrayRef, _>)| {
             result.map_err(|error: crate::kernel::RowError| {
@@ -174,7 +210,7 @@ impl Giver {
             let (mut rows, mut of_rows) = (Vec::new(), Vec::new());
             let of_round = round.iter().map(|number| &given.results[*number]);
             for of in of_round.clone() {
-                rows.extend(&given.frames[of.frame.clone()]);
+                rows.extend_from_slice(given.frame(of));
                 of_rows.resize(rows.len(), of.group);
             }
             sums.update(pool, &rows, &of_rows, groups, before);
@@ -202,7 +238,7 @@ impl Giver {
         result: usize,
     ) -> OperatorError {
         let of = &given.results[result];
-        let row = given.frames[of.frame.end - 1] as usize;
+        let row = given.frame(of)[of.frame.len() - 1] as usize;
         let shown = self.keys.iter().map(|key| {
             array_value_to_string(pool.column(*key), row).unwrap_or_else(|error| error.to_string())
         });
