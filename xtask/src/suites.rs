@@ -152,12 +152,17 @@ pub(crate) fn sim(args: &[String]) -> Result<bool> {
 /// The scripts of `tests/bench`, against the release binary and the real systems of `tests/peers`.
 pub(crate) fn bench(args: &[String]) -> Result<bool> {
     let Some(name) = args.first() else {
-        bail!("bench what? start, restart, produce, consume, pipeline, recover, resident or soak")
+        bail!(
+            "bench what? start, restart, produce, consume, pipeline, recover, resident, soak or state"
+        )
     };
+    if name == "state" {
+        return bench_state(&args[1..]);
+    }
     let script = crate::steps::workspace().join(format!("tests/bench/{name}.py"));
     if !script.exists() {
         bail!(
-            "no benchmark {name}: there are start, restart, produce, consume, pipeline, recover, resident and soak"
+            "no benchmark {name}: there are start, restart, produce, consume, pipeline, recover, resident, soak and state"
         );
     }
     let built = binary().run()?;
@@ -172,6 +177,54 @@ pub(crate) fn bench(args: &[String]) -> Result<bool> {
             .run()?
             .ok,
     )
+}
+
+/// Checkpoints and restores of a large state, without a server.
+fn bench_state(args: &[String]) -> Result<bool> {
+    let (mut bytes, mut changed) = (64 << 20, 0.01);
+    for pair in args.chunks(2) {
+        match pair {
+            [word, size] if word == "--bytes" => bytes = size_in_bytes(size)?,
+            [word, part] if word == "--changed" => changed = percent(part)?,
+            _ => bail!("bench state takes --bytes 1g and --changed 1%"),
+        }
+    }
+    // The whole selection, for the reason given at `binary`.
+    let mut words = vec!["test", "--release", "--lib"];
+    for package in HEAVY {
+        words.extend(["-p", package]);
+    }
+    let name = "checkpoints_and_restores_of_a_large_state";
+    words.extend([name, "--", "--ignored", "--nocapture"]);
+    let step = Step::cargo("bench state", &words)
+        .env("LAKEWARD_BENCH_BYTES", bytes.to_string())
+        .env("LAKEWARD_BENCH_CHANGED", changed.to_string());
+    Ok(step.counting_tests().run()?.ok)
+}
+
+fn size_in_bytes(text: &str) -> Result<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => bail!("{text} is not a size; write 512m or 1g"),
+    };
+    match digits.parse::<u64>() {
+        Ok(number) => Ok(number << shift),
+        Err(_) => bail!("{text} is not a size; write 512m or 1g"),
+    }
+}
+
+fn percent(text: &str) -> Result<f64> {
+    let number = text
+        .strip_suffix('%')
+        .and_then(|text| text.parse::<f64>().ok());
+    match number {
+        Some(number) if (0.0..=100.0).contains(&number) => Ok(number / 100.0),
+        _ => bail!("{text} is not a part of something; write 1%"),
+    }
 }
 
 /// The cases of `tests/stream` on the real Apache Flink; with `--capture` its answers are written into them.

@@ -211,6 +211,7 @@ fn start() -> Server {
         connectors: Arc::new(LogToBlackhole(storage)),
         planner: Arc::new(NeverAsked),
         clock,
+        memory: lw_runtime::state::Budget::none(),
         new_id: Arc::new(|| uuid::Uuid::from_u128(7)),
         pool: Pool::none(),
     };

@@ -119,6 +119,9 @@ pub struct Up {
     /// Memory of all batch queries together, such as `256 MiB`.
     #[arg(long, default_value = "256 MiB", value_parser = bytes)]
     pub query_memory: usize,
+    /// Memory of the states of all pipelines together, such as `2 GiB`; without it, half of what this machine lets us have.
+    #[arg(long, value_parser = bytes)]
+    pub state_memory: Option<usize>,
 }
 
 /// Memory of the queries of a server that `run` starts for itself.

@@ -3,6 +3,10 @@
 //! Start: storage (recovery) → registry, broker, catalog → sockets → ready file → pipelines resume. Nothing listens before
 //! what it serves is loaded. End: pipelines take a last checkpoint → sockets close → storage checkpoints.
 
+mod memory;
+#[cfg(test)]
+mod tests;
+
 use crate::args::Up;
 use crate::config::Config;
 use crate::connectors::Wiring;
@@ -14,12 +18,13 @@ use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::shell::{self, Dialect, Policy, Token};
 use lw_gateway::{Parts, Planned, Refusal, Script, Status};
 use lw_lakehouse::{Catalog, Files, Ids};
-use lw_ops::metrics::{Disk, Observed, Queries};
+use lw_ops::metrics::{Disk, Observed, Queries, States};
 use lw_query::Engine;
 use lw_registry::Registry;
 use lw_runtime::job::Surroundings;
 use lw_runtime::pipelines::Pipelines;
 use lw_runtime::pool::Pool;
+use lw_runtime::state::Budget;
 use lw_sql::{Diagnostics, Environment};
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_stdx::disk::RealDisk;
@@ -209,9 +214,11 @@ impl Loaded {
             connectors: wiring.clone(),
             planner: world.clone(),
             clock: self.clock.clone(),
+            memory: Budget::of(memory::for_states(options.state_memory)),
             new_id: Arc::new(new_id),
             pool: Pool::new(cores()),
         };
+        let memory = around.memory.clone();
         let pipelines = Arc::new(Pipelines::open(around, options.commit_interval));
         let tables = Arc::new(Tables::new(wiring.clone(), pipelines.clone()));
         let scraped = Scraped {
@@ -222,6 +229,7 @@ impl Loaded {
             pipelines,
             tables: tables.clone(),
             engine: crate::query::start(options.query_memory)?,
+            memory,
             clock: self.clock.clone(),
         };
         let health = Health {
@@ -555,6 +563,7 @@ struct Scraped {
     pipelines: Arc<Pipelines>,
     tables: Arc<Tables>,
     engine: Arc<Engine>,
+    memory: Budget,
     clock: Arc<dyn Clock>,
 }
 
@@ -576,6 +585,10 @@ impl Scraped {
             broker: self.broker.metrics(),
             memory: self.broker.memory(),
             queries: self.queries(),
+            states: States {
+                used_bytes: self.memory.taken(),
+                limit_bytes: self.memory.limit(),
+            },
             registry: self.registry.metrics(),
             pipelines: &self.pipelines.list(),
             filled: &self.tables.filled(),
@@ -592,6 +605,3 @@ impl Scraped {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -33,12 +33,20 @@ pub struct Observed<'a> {
     pub broker: &'a BrokerMetrics,
     pub memory: Memory,
     pub queries: Queries,
+    pub states: States,
     pub registry: &'a RegistryMetrics,
     pub pipelines: &'a [View],
     pub filled: &'a [Filled],
     pub readers: &'a [Reader],
     pub lags: &'a [Lag],
     pub disk: Disk,
+}
+
+/// Memory of the states of all pipelines, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct States {
+    pub used_bytes: u64,
+    pub limit_bytes: u64,
 }
 
 /// Memory of the queries that run, in bytes.
@@ -231,6 +239,13 @@ const LAG: Row<()> = labelled(
     "consumer_group_lag_records",
     "Records between a group's committed offset and the high watermark",
 );
+const OPERATOR_STATE: Row<()> = row(
+    GAUGE,
+    "operator_state_memory",
+    "Memory that the state of one operator takes, by its uid in EXPLAIN",
+    BYTES,
+    |()| None,
+);
 const PARTITION_WATERMARK: Row<()> = row(
     GAUGE,
     "partition_watermark_lag",
@@ -269,6 +284,8 @@ fn of_server<'a>() -> Vec<Row<Observed<'a>>> { vec![
     row(GAUGE, "kafka_memory_limit", "What requests, and again replies, may be: then sockets wait", BYTES, |it| Some(it.memory.limit as f64)),
     row(GAUGE, "query_memory", "Memory of the queries that run", BYTES, |it| Some(it.queries.used_bytes as f64)),
     row(GAUGE, "query_memory_limit", "What all queries may hold: then they spill or end", BYTES, |it| Some(it.queries.limit_bytes as f64)),
+    row(GAUGE, "state_memory", "Memory of the states of all pipelines", BYTES, |it| Some(it.states.used_bytes as f64)),
+    row(GAUGE, "state_memory_limit", "What all states may take: then pipelines whose state grows take no more rows", BYTES, |it| Some(it.states.limit_bytes as f64)),
     row(COUNTER, "registry_requests", "Requests answered, over HTTP and in process", PLAIN, |it| count(&it.registry.requests)),
     row(COUNTER, "registry_registrations", "New versions of subjects", PLAIN, |it| count(&it.registry.registrations)),
     row(COUNTER, "registry_incompatible", "Schemas refused because an earlier version forbids them", PLAIN, |it| count(&it.registry.incompatible)),
@@ -311,6 +328,7 @@ fn of_each_job<'a>() -> Vec<Row<Job<'a>>> { vec![
     row(COUNTER, "pipeline_restarts", "Restarts from the checkpoint", PLAIN, |it| Some(it.status.restarts as f64)),
     row(GAUGE, "pipeline_lag_records", "Records between the position and the end of the log", PLAIN, |it| Some(it.status.lag as f64)),
     row(GAUGE, "pipeline_state_memory", "Memory that the state of operators takes", BYTES, |it| Some(it.status.state_bytes as f64)),
+    row(GAUGE, "pipeline_waits_for_memory", "1 while no rows are taken because all states take more memory than there is for them", PLAIN, |it| Some(f64::from(u8::from(it.status.waits_for_memory)))),
     row(GAUGE, "checkpoint_duration", "Duration of the last checkpoint", SECONDS, |it| Some(it.status.checkpoint_duration.as_secs_f64())),
     row(GAUGE, "checkpoint_age", "Time since the last checkpoint", SECONDS, |it| since(it.now_ms, happened(it.status.checkpoint_at_ms))),
     row(GAUGE, "watermark_lag", "Time since the watermark", SECONDS, |it| {
@@ -445,6 +463,14 @@ fn pipelines(scrape: &mut Scrape<'_>, observed: &Observed<'_>) {
         });
         scrape.family(family, values);
     }
+    let operators = jobs().flat_map(|(pipeline, job)| {
+        job.operators.iter().map(move |operator| {
+            let mut labels = labels(pipeline, job.tables());
+            labels.push(label("uid", &operator.uid));
+            (labels, operator.state_bytes as f64)
+        })
+    });
+    scrape.family(&OPERATOR_STATE, operators);
     scrape.family(&PARTITION_WATERMARK, partition_watermarks(observed));
     for family in &of_each_sink() {
         let sinks =

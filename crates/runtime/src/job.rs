@@ -13,6 +13,7 @@ use crate::manifest::{Manifest, SplitOffset, Unreadable};
 use crate::operator::{Flow, Parallelism};
 use crate::pipelines::{Planner, Word};
 use crate::pool::Pool;
+use crate::state::Budget;
 use crate::store::{ManifestStore, StoreError};
 use crate::task::rules::Rules;
 use crate::task::{Attempt, Ended, Output};
@@ -93,6 +94,10 @@ pub struct Status {
     pub lag: u64,
     /// Memory that the state of operators takes.
     pub state_bytes: u64,
+    /// The same by operator.
+    pub operators: Vec<OperatorStatus>,
+    /// No rows are taken: the states of all jobs take more memory than there is for them.
+    pub waits_for_memory: bool,
     /// Milliseconds since 1970.
     pub watermark: Option<i64>,
     /// How far event time has come in each partition. Empty while none has a row with an event time.
@@ -103,6 +108,15 @@ pub struct Status {
     pub checkpoint_duration: Duration,
     pub restarts: u64,
     pub last_error: Option<String>,
+}
+
+/// An operator with state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OperatorStatus {
+    /// As EXPLAIN shows it.
+    pub uid: String,
+    /// Memory that its state takes.
+    pub state_bytes: u64,
 }
 
 /// How far event time has come in one partition.
@@ -165,6 +179,8 @@ impl Status {
             records_in: 0,
             lag: 0,
             state_bytes: 0,
+            operators: Vec::new(),
+            waits_for_memory: false,
             watermark: None,
             partitions: Vec::new(),
             checkpoint_id: 0,
@@ -300,6 +316,8 @@ pub struct Surroundings {
     pub connectors: Arc<dyn Connectors>,
     pub planner: Arc<dyn Planner>,
     pub clock: Arc<dyn Clock>,
+    /// For the states of all jobs.
+    pub memory: Budget,
     /// Ids of pipelines and of commits that no reading made.
     pub new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
     /// Does the work that is cut into pieces, of all jobs.
@@ -518,6 +536,7 @@ impl Attempt {
             settings: spec.settings.clone(),
             status,
             clock: around.clock.clone(),
+            memory: around.memory.share(),
             new_id: around.new_id.clone(),
             publish: Box::new(move |offsets| connectors.publish_offsets(&group, offsets)),
         }))

@@ -37,7 +37,7 @@ use crate::job::{Control, JobStatus, Settings};
 use crate::manifest::{Manifest, SplitOffset};
 use crate::operator::{Flow, Upstream};
 use crate::queue::{Queue, Wanted};
-use crate::state::StateFiles;
+use crate::state::{OperatorState, Share, StateFiles};
 use crate::store::ManifestStore;
 use coordinator::{Account, Coordinator, End, Input, Insert};
 use driver::{Answer, Driver, Order};
@@ -115,6 +115,7 @@ pub(crate) struct Attempt {
     pub(crate) settings: Settings,
     pub(crate) status: Arc<JobStatus>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) memory: Share,
     /// Ids of commits.
     pub(crate) new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
     /// Publishes confirmed offsets for lag tools.
@@ -147,7 +148,10 @@ impl Attempt {
         files.limits = rules.state;
         let mut keeper = Keeper::new(files, self.manifest.generation);
         keeper.keep(self.manifest.states());
+        let mut memory = self.memory;
         if let Some(state) = &self.manifest.state {
+            let states = state.operators.values();
+            memory.restore(states.map(OperatorState::memory).sum())?;
             downstream.restore(&state.operators, &keeper.files)?;
         }
         let outlets = downstream.outlet_of_sinks();
@@ -172,6 +176,8 @@ impl Attempt {
             store: self.store,
             status: self.status,
             clock: self.clock,
+            memory,
+            waits_for_memory: false,
             downstream,
             orders: orders(committers, keeper.files.clone())?,
             keeper,
@@ -206,12 +212,16 @@ impl Attempt {
         })?;
         let mut unread = Some(unread);
         let mut _reading = None;
-        let mut stopping = false;
+        let (mut stopping, mut stopped) = (false, false);
         let mut ended = driver.handle(Input::Begin)?;
         while ended.is_none() {
             ended = if control.stopping() && !stopping {
                 stopping = true;
                 driver.handle(Input::Stop)?
+            } else if stopping && !stopped && !driver.has_room() {
+                // What waits in the queue is read again when there is room for it.
+                stopped = true;
+                driver.handle(Input::Ended(End::Stopped))?
             } else if driver.coordinator.wants_position()
                 && let Some(mut unread) = unread.take()
             {
@@ -264,7 +274,7 @@ impl Driver {
     fn next(&mut self, queue: &Queue<Message>) -> Result<Option<Ended>, ConnectorError> {
         let wakes = self.coordinator.wakes();
         let wait = wakes.saturating_sub(self.clock.elapsed()).min(POLL_TIMEOUT);
-        let wanted = match self.coordinator.wants_rows() {
+        let wanted = match self.takes_rows() {
             true => Wanted::Anything,
             false => Wanted::Word,
         };

@@ -23,7 +23,7 @@ use lw_graph::{
 };
 use lw_runtime::connector::ConnectorError;
 use lw_runtime::job::{InsertSpec, JobSpec, Settings};
-use lw_runtime::state::Limits;
+use lw_runtime::state::{Frozen, Limits, Written};
 use lw_runtime::{Commits, SteppedJob};
 use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::calendar::utc;
@@ -489,6 +489,37 @@ fn sim_windows_catches_state_that_is_lost() {
             let states = frozen.values_mut();
             states.for_each(|state| state.sections.clear());
             frozen
+        },
+        ..lw_runtime::Rules::OURS
+    });
+    assert!(found.starts_with("W1"), "{found}");
+}
+
+/// Each section that is written by what changed is so written with a mistake.
+fn with_changes(mut frozen: Frozen, mistake: fn(&mut Written)) -> Frozen {
+    let written = frozen.values_mut().flat_map(|state| &mut state.sections);
+    let changed = written.filter(|written| written.changes.is_some());
+    changed.for_each(mistake);
+    frozen
+}
+
+#[test]
+fn sim_windows_catches_changes_that_are_lost() {
+    let found = caught(lw_runtime::Rules {
+        frozen: |frozen| with_changes(frozen, |written| written.rows.clear()),
+        ..lw_runtime::Rules::OURS
+    });
+    assert!(found.starts_with('W'), "{found}");
+}
+
+#[test]
+fn sim_windows_catches_a_drop_that_is_forgotten() {
+    let found = caught(lw_runtime::Rules {
+        frozen: |frozen| {
+            with_changes(frozen, |written| {
+                let changes = written.changes.as_mut();
+                changes.expect("those are asked for").dropped.clear();
+            })
         },
         ..lw_runtime::Rules::OURS
     });

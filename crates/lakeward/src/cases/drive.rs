@@ -278,6 +278,7 @@ impl Run<'_> {
             }),
             planner: Arc::new(PlannedOnce),
             clock: self.world.clock.clone(),
+            memory: lw_runtime::state::Budget::none(),
             new_id: Arc::new(move || ids.next()),
             pool: Pool::none(),
         };

@@ -1,5 +1,6 @@
 //! `lakeward pipeline list|show|stop|resume|drop`.
 
+mod state;
 mod time;
 
 use super::{say, show, text};
@@ -89,9 +90,7 @@ fn explain(pipeline: &Value) {
     for job in pipeline["jobs"].as_array().into_iter().flatten() {
         time::time(job).into_iter().for_each(say);
         time::late(job).into_iter().for_each(say);
-        if let Some(bytes) = job["state_bytes"].as_u64().filter(|bytes| *bytes > 0) {
-            say(format!("state of its windows: {bytes} bytes"));
-        }
+        state::state(job).into_iter().for_each(say);
         match job["state"].as_str() {
             Some("failed") => {
                 for key in ["error", "detail", "hint"] {

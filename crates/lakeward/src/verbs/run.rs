@@ -153,6 +153,7 @@ fn own_server(args: &Run) -> anyhow::Result<Serving> {
         ready_file: None,
         commit_interval: args.commit_interval,
         query_memory: crate::args::QUERY_MEMORY,
+        state_memory: None,
     })?;
     let status = serving.status();
     eprintln!(

@@ -1,7 +1,7 @@
 //! What a scrape says, and that any OpenMetrics parser can read it: `check` is one, as strict as the specification.
 
 use super::*;
-use lw_runtime::job::{PartitionStatus, Status};
+use lw_runtime::job::{OperatorStatus, PartitionStatus, Status};
 use lw_runtime::pipelines::View;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -125,6 +125,11 @@ fn job(table: &str) -> Status {
         records_in: 100,
         lag: 7,
         state_bytes: 37,
+        operators: vec![OperatorStatus {
+            uid: "0011".to_string(),
+            state_bytes: 37,
+        }],
+        waits_for_memory: true,
         watermark: Some(8_000),
         partitions: vec![PartitionStatus {
             topic: "t".into(),
@@ -174,6 +179,10 @@ fn scrape(pipelines: &[View], lags: &[Lag], readers: &[Reader]) -> String {
         queries: Queries {
             used_bytes: 13,
             limit_bytes: 21,
+        },
+        states: States {
+            used_bytes: 41,
+            limit_bytes: 43,
         },
         registry: &registry,
         pipelines,
@@ -237,6 +246,8 @@ fn a_scrape_says_what_the_parts_know() {
         ("lakeward_kafka_memory_limit_bytes".to_string(), 8.0),
         ("lakeward_query_memory_bytes".to_string(), 13.0),
         ("lakeward_query_memory_limit_bytes".to_string(), 21.0),
+        ("lakeward_state_memory_bytes".to_string(), 41.0),
+        ("lakeward_state_memory_limit_bytes".to_string(), 43.0),
         ("lakeward_registry_incompatible_total".to_string(), 5.0),
         ("lakeward_disk_write_blocked".to_string(), 1.0),
         (
@@ -260,6 +271,12 @@ fn a_scrape_says_what_the_parts_know() {
         (format!("lakeward_late_rows_total{of_job}"), 31.0),
         (
             format!("lakeward_pipeline_state_memory_bytes{of_job}"),
+            37.0,
+        ),
+        (format!("lakeward_pipeline_waits_for_memory{of_job}"), 1.0),
+        (
+            "lakeward_operator_state_memory_bytes{pipeline=\"p\",table=\"a.t\",uid=\"0011\"}"
+                .to_string(),
             37.0,
         ),
         (format!("lakeward_pipeline_lag_records{of_job}"), 7.0),

@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct Listed {
     separator: String,
     lists: Vec<Option<String>>,
+    bytes: usize,
 }
 
 impl Listed {
@@ -24,12 +25,15 @@ impl Listed {
         Listed {
             separator: separator.to_string(),
             lists: Vec::new(),
+            bytes: 0,
         }
     }
 
     fn add(&mut self, group: usize, text: &str) {
+        self.bytes += text.len();
         match &mut self.lists[group] {
             Some(list) => {
+                self.bytes += self.separator.len();
                 list.push_str(&self.separator);
                 list.push_str(text);
             }
@@ -74,8 +78,7 @@ impl Accumulator for Listed {
     }
 
     fn size(&self) -> usize {
-        let text = self.lists.iter().flatten().map(String::len).sum::<usize>();
-        self.lists.len() * size_of::<Option<String>>() + text
+        self.lists.len() * size_of::<Option<String>>() + self.bytes
     }
 }
 

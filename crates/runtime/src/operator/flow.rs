@@ -26,6 +26,7 @@ use super::watermark::Watermark;
 use super::{Failure, Late, Operator, OperatorError, Out};
 use crate::chunk::{Chunk, Split, SplitId, kept};
 use crate::connector::Appended;
+use crate::job::OperatorStatus;
 use crate::kernel::Evaluator;
 use crate::origins::{Origin, Runs};
 use crate::state::{Frozen, Limits, OperatorState, StateError, StateFiles, StateWriter};
@@ -600,12 +601,16 @@ impl Downstream {
         Ok(())
     }
 
-    /// Memory that states take.
-    pub fn state_bytes(&self) -> usize {
-        self.steps
-            .iter()
-            .map(|step| step.operator.state_bytes())
-            .sum()
+    /// Memory that states take, by operator.
+    pub(crate) fn sizes(&self) -> Vec<OperatorStatus> {
+        let steps = self.steps.iter();
+        let sizes = steps.filter_map(|step| {
+            Some(OperatorStatus {
+                uid: step.uid?.to_string(),
+                state_bytes: step.operator.state_bytes() as u64,
+            })
+        });
+        sizes.collect()
     }
 }
 

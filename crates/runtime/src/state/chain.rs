@@ -328,6 +328,14 @@ impl OperatorState {
         links.flat_map(|link| link.rows.iter_mut().chain(&mut link.dropped))
     }
 
+    /// The memory that it takes, about. Format 4 did not say it: as if its rows were not compressed well.
+    pub(crate) fn memory(&self) -> u64 {
+        match self.memory {
+            0 => self.bytes(),
+            memory => memory,
+        }
+    }
+
     /// How many bytes its compressed rows are.
     pub fn bytes(&self) -> u64 {
         let stored = self.sections.iter().flat_map(StoredSection::stored);

@@ -17,7 +17,7 @@ use lw_stdx::disk::{Disk, read_all, write_atomic};
 use lw_storage::Storage;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What is small, in bytes.
@@ -69,6 +69,11 @@ impl StateFiles {
     /// Those of the job whose manifest stands under `key`.
     pub(crate) fn of(storage: &Storage, key: &str) -> StateFiles {
         let (disk, data) = storage.folder();
+        StateFiles::under(disk, &data, key)
+    }
+
+    /// Those in the folder of a log.
+    pub(crate) fn under(disk: Arc<dyn Disk>, data: &Path, key: &str) -> StateFiles {
         StateFiles {
             disk,
             folder: data.join("state"),

@@ -5,14 +5,19 @@
 //! It is written to the manifest that says which offsets it is of ([`encoded`]), or beside it where it is large ([`files`]): all of
 //! it, or what changed since the last checkpoint ([`chain`]).
 
+mod budget;
 mod chain;
+mod changed;
 mod encoded;
 mod files;
 mod group;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use budget::Budget;
+pub(crate) use budget::Share;
 pub use chain::{Link, OperatorState, StoredSection};
+pub(crate) use changed::Changed;
 pub use encoded::{StateFile, StoredRows};
 pub use files::Limits;
 pub(crate) use files::{Leftovers, StateFiles};
@@ -40,6 +45,12 @@ pub enum StateError {
         "the checkpoint has the state of operator {0}, which the script does not have any more"
     )]
     Unclaimed(OperatorUid),
+    /// It would take more memory than there is for states.
+    #[error(
+        "the state of the checkpoint takes about {} MiB, and of the {} MiB for all states {} are taken",
+        bytes.div_ceil(1 << 20), limit >> 20, taken.div_ceil(1 << 20)
+    )]
+    Budget { bytes: u64, taken: u64, limit: u64 },
 }
 
 impl StateError {
@@ -57,6 +68,9 @@ impl From<StateError> for ConnectorError {
             StateError::Unclaimed(_) => ConnectorError::new(ErrorKind::Fix, message)
                 .detail("What it had of the records that are read already would be lost.")
                 .hint("Run the script with the query that it had, or drop the pipeline and run the new one from the beginning."),
+            StateError::Budget { .. } => ConnectorError::new(ErrorKind::Fix, message)
+                .detail("Nothing of it was read, and the checkpoint stays as it is.")
+                .hint("Start the server with more memory for states (`lakeward up --state-memory`), or stop another pipeline and resume this one."),
         }
     }
 }

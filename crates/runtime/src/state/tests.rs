@@ -1,24 +1,59 @@
 //! What is written is what is read, whole or by what changed, folded or not.
 
 use super::*;
+use crate::operator::Operator;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use lw_sim::{SimClock, SimDisk};
-use lw_storage::{Config, Storage};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) fn files() -> StateFiles {
-    let clock = Arc::new(SimClock::new());
-    let disk = SimDisk::new(7, clock.clone());
-    let storage = Storage::open_stepped(Arc::new(disk), clock, Config::new("/data"));
-    StateFiles::of(&storage.expect("it opens"), "job")
+    let disk = SimDisk::new(7, Arc::new(SimClock::new()));
+    StateFiles::under(Arc::new(disk), Path::new("/data"), "job")
 }
 
 fn encoded(written: StateWriter, files: &StateFiles) -> OperatorState {
     OperatorState::behind(None, written, &mut files.writing(1, "1")).expect("it can be written")
+}
+
+/// The checkpoints of an operator, each but the first by what changed.
+pub(crate) struct Checkpoints {
+    files: StateFiles,
+    last: Option<OperatorState>,
+    count: u64,
+}
+
+impl Checkpoints {
+    pub(crate) fn new() -> Checkpoints {
+        Checkpoints {
+            files: files(),
+            last: None,
+            count: 0,
+        }
+    }
+
+    pub(crate) fn take(&mut self, operator: &mut dyn Operator) {
+        let mut writer = StateWriter::default();
+        let last = self.last.as_ref();
+        if last.is_some_and(|last| last.goes_on(&operator.groups())) {
+            writer = writer.asking_for_changes();
+        }
+        operator.snapshot(&mut writer).expect("a state");
+        self.count += 1;
+        let mut to = self.files.writing(1, &self.count.to_string());
+        let next = OperatorState::behind(self.last.as_ref(), writer, &mut to);
+        self.last = Some(next.expect("it can be stored"));
+    }
+
+    /// What the last says.
+    pub(crate) fn last(&self) -> StateReader {
+        let last = self.last.as_ref().expect("one was taken");
+        last.read(&self.files).expect("it is there")
+    }
 }
 
 fn written() -> StateWriter {

@@ -14,7 +14,7 @@ use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Source, S
 use crate::job::JobStatus;
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
-use crate::state::OperatorState;
+use crate::state::{OperatorState, Share};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
@@ -63,6 +63,9 @@ pub(super) struct Driver {
     pub(super) store: ManifestStore,
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) memory: Share,
+    /// There is none for more rows.
+    pub(super) waits_for_memory: bool,
     pub(super) new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
     pub(super) publish: Publish,
     pub(super) orders: Orders,
@@ -281,8 +284,7 @@ impl Driver {
     /// Hands what operators with state gave to the sinks.
     fn land(&mut self, at: AtSinks) -> Result<(), ConnectorError> {
         if !self.downstream.is_empty() {
-            let bytes = self.downstream.state_bytes() as u64;
-            self.status.update(|status| status.state_bytes = bytes);
+            self.measure();
         }
         let late = at.late.into_iter().enumerate();
         for (sink, late) in late.filter(|(_, late)| !late.is_empty()) {
@@ -293,6 +295,42 @@ impl Driver {
             self.write(sink, rows, Vec::new())?;
         }
         Ok(())
+    }
+
+    /// What states take now.
+    pub(super) fn measure(&mut self) {
+        let operators = self.downstream.sizes();
+        let bytes = operators.iter().map(|of| of.state_bytes).sum();
+        self.memory.take(bytes);
+        self.status.update(|status| {
+            status.state_bytes = bytes;
+            status.operators = operators;
+        });
+    }
+
+    /// Rows are taken now.
+    pub(super) fn takes_rows(&mut self) -> bool {
+        self.coordinator.wants_rows() && self.has_room()
+    }
+
+    /// Whether the states of all jobs leave room for more; says so when that changes.
+    pub(super) fn has_room(&mut self) -> bool {
+        let has_room = self.memory.has_room();
+        if self.waits_for_memory == has_room {
+            self.waits_for_memory = !has_room;
+            let (pipeline, state_bytes) = (self.manifest().pipeline, self.memory.bytes());
+            match has_room {
+                true => {
+                    tracing::info!(%pipeline, state_bytes, "there is memory for the state again: rows are taken")
+                }
+                false => {
+                    tracing::warn!(%pipeline, state_bytes, "no rows are taken: the states of all jobs take more memory than there is for them")
+                }
+            }
+            self.status
+                .update(|status| status.waits_for_memory = !has_room);
+        }
+        has_room
     }
 
     fn held(&self) -> usize {

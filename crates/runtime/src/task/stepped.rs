@@ -158,7 +158,7 @@ impl SteppedJob {
     /// # Errors
     /// What ends the attempt.
     pub fn poll(&mut self, max_bytes: usize) -> Result<bool, ConnectorError> {
-        if !self.driver.coordinator.wants_rows() || self.ended.is_some() {
+        if self.ended.is_some() || !self.driver.takes_rows() {
             return Ok(false);
         }
         let Some(reader) = &mut self.reader else {

@@ -10,6 +10,7 @@ use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged
 use crate::job::{InsertSpec, JobSpec};
 use crate::manifest::TableChain;
 use crate::origins::Origin;
+use crate::state::Budget;
 use arrow_array::cast::AsArray;
 use arrow_array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use lw_formats::arrow_schema;
@@ -39,6 +40,8 @@ struct World {
     other: Option<Commits>,
     /// Windows are counted.
     counts: bool,
+    /// For states.
+    memory: Budget,
     /// Commits whose ids were given out.
     ids: Arc<AtomicU64>,
 }
@@ -284,6 +287,7 @@ impl World {
             table: Arc::default(),
             other: None,
             counts: false,
+            memory: Budget::none(),
             ids: Arc::default(),
         }
     }
@@ -381,6 +385,7 @@ impl World {
             },
             status: Arc::new(JobStatus::new(&spec)),
             clock: self.clock.clone(),
+            memory: self.memory.share(),
             new_id: Arc::new(move || Uuid::from_u128(ids.fetch_add(1, Ordering::Relaxed).into())),
             publish: Box::new(|_| {}),
         }

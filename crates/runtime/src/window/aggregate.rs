@@ -19,7 +19,7 @@ use crate::aggregate::key::{KeyCodec, Keys};
 use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::{Chunk, Mark, Split};
 use crate::operator::{FlowError, Late, Operator, OperatorError, Out, Places};
-use crate::state::{StateError, StateReader, StateWriter};
+use crate::state::{Changed, StateError, StateReader, StateWriter};
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
 use lw_graph::{AggregateCall, WindowProperty, Windowing};
@@ -36,6 +36,8 @@ pub(crate) struct WindowAggregate {
     slices: BTreeMap<Slice, Part>,
     /// Of CUMULATE: what came in the slices that ended, by the windows' start.
     sums: BTreeMap<i64, Part>,
+    /// Slices and sums of the last checkpoint that are gone.
+    gone: [Vec<Slice>; 2],
     /// [`i64::MIN`] for none.
     watermark: i64,
     /// The end of the last window that fired.
@@ -51,6 +53,7 @@ pub(crate) struct WindowAggregate {
 struct Part {
     groups: Groups,
     aggregates: Aggregates,
+    changed: Changed,
 }
 
 /// Where a row is added.
@@ -98,6 +101,7 @@ impl Part {
         Part {
             groups: codec.groups(),
             aggregates: calls.start(),
+            changed: Changed::All,
         }
     }
 
@@ -116,10 +120,30 @@ impl Part {
         let mut groups = Vec::new();
         self.groups.intern(keys, rows, &mut groups);
         self.aggregates.merge(state, &groups, self.groups.len());
+        self.changed.add(&groups);
+    }
+
+    /// Writes keys of a window down: those that changed since it was written last, or all.
+    fn write(
+        &mut self,
+        window: Slice,
+        codec: &KeyCodec,
+        to: &mut kept::Parts<'_>,
+    ) -> Result<(), StateError> {
+        let groups = self.changed.take(self.groups.len(), to.is_whole());
+        for groups in groups.chunks(kept::PIECE) {
+            let kept = Kept {
+                windows: vec![window; groups.len()],
+                keys: codec.decode(&self.groups, groups),
+                state: self.aggregates.state(groups),
+            };
+            to.add(kept.columns())?;
+        }
+        Ok(())
     }
 
     fn size(&self) -> usize {
-        self.groups.size() + self.aggregates.size()
+        self.groups.size() + self.aggregates.size() + self.changed.size()
     }
 }
 
@@ -152,6 +176,7 @@ impl WindowAggregate {
             },
             slices: BTreeMap::new(),
             sums: BTreeMap::new(),
+            gone: [Vec::new(), Vec::new()],
             watermark: i64::MIN,
             done: i64::MIN,
             next: i64::MAX,
@@ -219,6 +244,7 @@ impl WindowAggregate {
             let first = self.rows;
             part.aggregates
                 .update(&chunk.columns, &rows, &groups, count, first);
+            part.changed.add(&groups);
         }
     }
 
@@ -257,18 +283,24 @@ impl WindowAggregate {
             (Some(grid), _) if grid.is_cumulate() => {
                 let start = grid.start(end);
                 let slice = window(end - grid.step());
-                let slice = self.slices.remove(&slice);
+                let slice = self.take_slice(&slice);
                 let sum = match (self.sums.remove(&start), slice) {
                     (Some(mut sum), slice) => {
                         slice.iter().for_each(|slice| sum.merge(slice, &self.codec));
                         sum
                     }
-                    (None, Some(slice)) => slice,
+                    // It was written down as a slice, if at all.
+                    (None, Some(slice)) => Part {
+                        changed: Changed::All,
+                        ..slice
+                    },
                     (None, None) => return Ok(()),
                 };
                 self.give(&sum, window(start), fired)?;
                 if end < grid.last_end(end) {
                     self.sums.insert(start, sum);
+                } else if sum.changed.is_known() {
+                    self.gone[1].push(sum_id(start));
                 }
             }
             (Some(grid), _) if grid.is_hop() => {
@@ -298,13 +330,11 @@ impl WindowAggregate {
                     end: start + grid.step(),
                     start,
                 };
-                self.slices.remove(&expired);
+                self.take_slice(&expired);
             }
             (grid, Target::Slice(slice)) => {
-                let part = self
-                    .slices
-                    .remove(&slice)
-                    .expect("W1: a window that fires has rows");
+                let part = self.take_slice(&slice);
+                let part = part.expect("W1: a window that fires has rows");
                 let start = grid.map_or(slice.start, |grid| grid.start(end));
                 self.give(&part, window(start), fired)?;
             }
@@ -330,14 +360,13 @@ impl WindowAggregate {
         Ok(())
     }
 
-    fn kept(&self, window: Slice, part: &Part) -> Vec<ArrayRef> {
-        let all = part.all();
-        let kept = Kept {
-            windows: vec![window; all.len()],
-            keys: self.codec.decode(&part.groups, &all),
-            state: part.aggregates.state(&all),
-        };
-        kept.columns()
+    /// A slice that is not needed any more.
+    fn take_slice(&mut self, slice: &Slice) -> Option<Part> {
+        let part = self.slices.remove(slice)?;
+        if part.changed.is_known() {
+            self.gone[0].push(*slice);
+        }
+        Some(part)
     }
 
     fn part_of(&self, kept: &Kept, part: &mut Part) {
@@ -345,6 +374,11 @@ impl WindowAggregate {
         let keys = self.codec.encode(&kept.keys, rows.len());
         part.merge_state(&keys, &rows, &kept.state);
     }
+}
+
+/// What a sum is called in a checkpoint.
+fn sum_id(start: i64) -> Slice {
+    Slice { end: start, start }
 }
 
 impl Operator for WindowAggregate {
@@ -422,14 +456,23 @@ impl Operator for WindowAggregate {
     fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
         to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
         kept::write_count(self.rows, to)?;
-        let slices = self.slices.iter();
-        let slices = slices.map(|(slice, part)| self.kept(*slice, part));
-        kept::write("slices", &slices.collect::<Vec<_>>(), to)?;
-        let sums = self.sums.iter().map(|(start, part)| {
-            let (end, start) = (*start, *start);
-            self.kept(Slice { end, start }, part)
-        });
-        kept::write("sums", &sums.collect::<Vec<_>>(), to)
+        let ids = 0..2 + self.keys.len();
+        let [slices, sums] = std::mem::take(&mut self.gone);
+        if !self.slices.is_empty() {
+            let mut parts = kept::Parts::new("slices", ids.clone(), to);
+            for (slice, part) in &mut self.slices {
+                part.write(*slice, &self.codec, &mut parts)?;
+            }
+            parts.finish(&kept::ids_of(&slices))?;
+        }
+        if !self.sums.is_empty() {
+            let mut parts = kept::Parts::new("sums", ids, to);
+            for (start, part) in &mut self.sums {
+                part.write(sum_id(*start), &self.codec, &mut parts)?;
+            }
+            parts.finish(&kept::ids_of(&sums))?;
+        }
+        Ok(())
     }
 
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
@@ -455,6 +498,8 @@ impl Operator for WindowAggregate {
                 self.sums.insert(sum.start, part);
             }
         }
+        let parts = self.slices.values_mut().chain(self.sums.values_mut());
+        parts.for_each(|part| part.changed = Changed::none());
         self.next = self.next_firing();
         Ok(())
     }

@@ -18,16 +18,91 @@ use arrow_schema::{ArrowError, Field, Schema};
 use arrow_select::filter::filter_record_batch;
 use std::sync::Arc;
 
-/// Writes rows down, a part for each window or one for all.
-pub(super) fn write(
-    name: &str,
-    parts: &[Vec<ArrayRef>],
-    to: &mut StateWriter,
-) -> Result<(), StateError> {
-    if !parts.is_empty() {
-        to.section(name, batch(parts).map_err(unwritable)?);
+/// Rows of so many are written as one: what is small is joined, what is large is cut.
+pub(super) const PIECE: usize = 1 << 18;
+
+/// A section on its way into a checkpoint, a part behind the other: all of its rows, or those of what changed.
+pub(super) struct Parts<'a> {
+    name: &'static str,
+    /// The columns that name what a row is of, where it is written by what changed.
+    ids: Option<Vec<u16>>,
+    to: &'a mut StateWriter,
+    joining: Vec<Vec<ArrayRef>>,
+    rows: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// Without `ids` all rows are of one thing, and it is written as a whole each time.
+    pub(super) fn new(
+        name: &'static str,
+        ids: impl IntoIterator<Item = usize>,
+        to: &'a mut StateWriter,
+    ) -> Parts<'a> {
+        let ids = ids.into_iter().map(|id| id as u16);
+        let ids: Vec<u16> = ids.collect();
+        let ids = (to.is_delta() && !ids.is_empty()).then_some(ids);
+        if let Some(ids) = &ids {
+            to.changes(name, ids);
+        }
+        Parts {
+            name,
+            ids,
+            to,
+            joining: Vec::new(),
+            rows: 0,
+        }
     }
-    Ok(())
+
+    /// All of the section is wanted.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ids.is_none()
+    }
+
+    pub(super) fn add(&mut self, columns: Vec<ArrayRef>) -> Result<(), StateError> {
+        let rows = columns.first().map_or(0, |column| column.len());
+        if self.rows + rows > PIECE {
+            self.write()?;
+        }
+        self.rows += rows;
+        self.joining.push(columns);
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), StateError> {
+        if self.rows > 0 {
+            let rows = batch(&std::mem::take(&mut self.joining)).map_err(unwritable)?;
+            match &self.ids {
+                None => self.to.section(self.name, rows),
+                Some(ids) => self.to.changes(self.name, ids).rows(rows),
+            }
+        }
+        self.joining.clear();
+        self.rows = 0;
+        Ok(())
+    }
+
+    /// `dropped` has no rows any more, by all ids or the first of them.
+    pub(super) fn finish(mut self, dropped: &[ArrayRef]) -> Result<(), StateError> {
+        self.write()?;
+        let any = dropped.first().is_some_and(|ids| !ids.is_empty());
+        if let Some(ids) = self.ids.filter(|_| any) {
+            let dropped = batch(&[dropped.to_vec()]).map_err(unwritable)?;
+            self.to.changes(self.name, &ids).dropped(dropped);
+        }
+        Ok(())
+    }
+}
+
+/// Ids that came together from several places.
+pub(super) fn joined_ids(parts: &[Vec<ArrayRef>]) -> Result<Vec<ArrayRef>, StateError> {
+    joined(parts).map_err(unwritable)
+}
+
+/// Windows as ids.
+pub(super) fn ids_of(windows: &[Slice]) -> Vec<ArrayRef> {
+    let ends = Int64Array::from_iter_values(windows.iter().map(|window| window.end));
+    let starts = Int64Array::from_iter_values(windows.iter().map(|window| window.start));
+    vec![Arc::new(ends), Arc::new(starts)]
 }
 
 fn batch(parts: &[Vec<ArrayRef>]) -> Result<RecordBatch, ArrowError> {
@@ -54,9 +129,7 @@ pub(super) struct Kept {
 impl Kept {
     /// As they stand in a section.
     pub(super) fn columns(&self) -> Vec<ArrayRef> {
-        let ends = Int64Array::from_iter_values(self.windows.iter().map(|window| window.end));
-        let starts = Int64Array::from_iter_values(self.windows.iter().map(|window| window.start));
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(ends), Arc::new(starts)];
+        let mut columns = ids_of(&self.windows);
         columns.extend(self.keys.iter().cloned());
         columns.extend(self.state.iter().flatten().cloned());
         columns

@@ -11,25 +11,24 @@
 //! more; a key that was forgotten begins anew.
 
 use super::held::{At, Held};
-use super::kept;
 use super::place::times;
 use crate::aggregate::groups::Groups;
 use crate::aggregate::key::{KeyCodec, Keys};
 use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::{Chunk, Mark, Split};
 use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
-use crate::state::{StateError, StateReader, StateWriter};
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use crate::state::{Changed, StateError, StateReader, StateWriter};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, SchemaRef};
 use lw_graph::{AggregateCall, Frame, FrameUnit};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod given;
+mod saved;
 
 use given::{Given, Giver};
+use saved::Since;
 
 pub(crate) struct Over {
     keys: Vec<usize>,
@@ -50,10 +49,13 @@ pub(crate) struct Over {
     waiting: BTreeMap<i64, Vec<(u32, At)>>,
     /// When groups are looked at, to be forgotten.
     looks: BTreeMap<i64, Vec<u32>>,
+    /// How many they are.
+    looking: usize,
     /// How many keys were forgotten whose groups are still there.
     forgotten: usize,
     /// How many rows were given.
     given: u64,
+    since: Since,
     /// [`i64::MIN`] for none.
     watermark: i64,
     splits: Arc<[Split]>,
@@ -109,8 +111,10 @@ impl Over {
             input,
             waiting: BTreeMap::new(),
             looks: BTreeMap::new(),
+            looking: 0,
             forgotten: 0,
             given: 0,
+            since: Since::new(Changed::All),
             watermark: i64::MIN,
             splits: Arc::new([]),
         })
@@ -141,6 +145,7 @@ impl Over {
     fn wait(&mut self, group: u32, time: i64, at: At) {
         self.held.wanted += 1;
         self.waiting.entry(time).or_default().push((group, at));
+        self.since.waiting.insert(time);
         let (FrameUnit::Range, Some(back)) = (self.frame.unit, self.frame.preceding) else {
             return;
         };
@@ -150,6 +155,9 @@ impl Over {
             let over = out_of_reach.saturating_add(back / 2);
             key.over = Some(over);
             self.looks.entry(over).or_default().push(group);
+            self.looking += 1;
+            self.since.looks.insert(over);
+            self.since.keys.add(&[group]);
         }
     }
 
@@ -183,11 +191,15 @@ impl Over {
     /// The time of rows has come, or of keys to be looked at.
     fn wake(&mut self, time: i64, given: &mut Given) {
         let mut rows = self.waiting.remove(&time).unwrap_or_default();
+        self.since.waiting.insert(time);
+        self.since.looks.insert(time);
         rows.sort_by(|(one, _), (other, _)| self.groups.compare(*one, *other));
         for of_key in rows.chunk_by(|(one, _), (next, _)| one == next) {
             self.give(time, of_key, given);
         }
         for group in self.looks.remove(&time).unwrap_or_default() {
+            self.looking -= 1;
+            self.since.keys.add(&[group]);
             let key = &mut self.by_group[group as usize];
             if key.over.is_some_and(|over| over <= time) {
                 self.held.wanted -= key.frame.len();
@@ -202,6 +214,7 @@ impl Over {
     /// Rows of one key and time, which are not empty.
     fn give(&mut self, time: i64, rows: &[(u32, At)], given: &mut Given) {
         let group = rows[0].0;
+        self.since.keys.add(&[group]);
         let each = self.frame.unit == FrameUnit::Rows;
         let Some(back) = self.frame.preceding else {
             self.held.wanted -= rows.len();
@@ -287,6 +300,17 @@ impl Over {
     /// Keys that are forgotten lose their groups.
     fn renumber(&mut self) {
         let known = self.known();
+        let is_known = self.since.keys.is_known();
+        let changed = match is_known {
+            true => self.since.keys.take(self.groups.len(), false),
+            false => Vec::new(),
+        };
+        let (changed, gone): (Vec<u32>, Vec<u32>) = changed
+            .into_iter()
+            .partition(|group| known.binary_search(group).is_ok());
+        if !gone.is_empty() {
+            self.since.gone.push(self.codec.decode(&self.groups, &gone));
+        }
         let keys = self
             .codec
             .encode(&self.codec.decode(&self.groups, &known), known.len());
@@ -305,57 +329,27 @@ impl Over {
         for group in waiting.chain(self.looks.values_mut().flatten()) {
             *group = numbers[group];
         }
+        let changed: Vec<u32> = changed.iter().map(|group| numbers[group]).collect();
+        self.since.keys.add(&changed);
         self.forgotten = 0;
+    }
+
+    /// Whether a key is more than one that rows wait of.
+    fn is_known(&self, group: u32) -> bool {
+        let key = &self.by_group[group as usize];
+        self.sums.is_some() || key.last.is_some() || key.over.is_some()
     }
 
     /// The groups of keys that something is known of, rising.
     fn known(&self) -> Vec<u32> {
         let groups = 0..self.by_group.len() as u32;
-        let is_known = |group: &u32| {
-            let key = &self.by_group[*group as usize];
-            self.sums.is_some() || key.last.is_some() || key.over.is_some()
-        };
+        let is_known = |group: &u32| self.is_known(*group);
         let waiting = self.waiting.values().flatten().map(|(group, _)| *group);
         let mut known: Vec<u32> = groups.filter(is_known).chain(waiting).collect();
         known.sort_unstable();
         known.dedup();
         known
     }
-
-    /// Rows of a checkpoint, each with its time and group.
-    fn restore_rows(&mut self, columns: &RecordBatch) -> Result<Vec<(i64, u32, At)>, StateError> {
-        let rows = RecordBatch::try_new(self.input.clone(), columns.columns().to_vec());
-        let rows = rows.map_err(|_| foreign())?;
-        let groups = self.groups_of(&self.keys_of(&rows), rows.num_rows());
-        let piece = self.held.push(rows.clone());
-        self.held.wanted += rows.num_rows();
-        let all = Chunk::derived(rows, Vec::new(), self.splits.clone());
-        let times = times(&all, self.time).map_err(|_| foreign())?;
-        let times = times.values().iter().map(|micros| micros.div_euclid(1000));
-        let rows = times.zip(groups).enumerate();
-        Ok(rows
-            .map(|(row, (time, group))| (time, group, (piece, row)))
-            .collect())
-    }
-
-    /// The groups of keys that stand in the first columns.
-    fn restore_keys(&mut self, columns: &RecordBatch) -> Result<Vec<u32>, StateError> {
-        let keys = columns.columns().get(..self.keys.len());
-        let keys = self
-            .codec
-            .encode(keys.ok_or_else(foreign)?, columns.num_rows());
-        Ok(self.groups_of(&keys, columns.num_rows()))
-    }
-}
-
-fn foreign() -> StateError {
-    StateError::new("the state of OVER is not of this query")
-}
-
-fn numbers(columns: &RecordBatch, column: usize) -> Result<&Int64Array, StateError> {
-    let column = columns.columns().get(column);
-    let numbers = column.and_then(|column| column.as_primitive_opt::<Int64Type>());
-    numbers.ok_or_else(foreign)
 }
 
 impl Operator for Over {
@@ -402,106 +396,21 @@ impl Operator for Over {
         Ok(())
     }
 
-    /// Keys with when they were woken last and are out of reach and what their rows came to; keys with when they are looked at; the
-    /// rows that wait, and those of frames.
     fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
-        to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
-        let broken = |error: ArrowError| StateError::new(error.to_string());
-        kept::write_count(self.given, to)?;
-        let known = self.known();
-        let mut columns = self.codec.decode(&self.groups, &known);
-        let of = |of: fn(&Key) -> Option<i64>| -> ArrayRef {
-            let keys = known.iter().map(|group| &self.by_group[*group as usize]);
-            Arc::new(keys.map(of).collect::<Int64Array>())
-        };
-        columns.extend([of(|key| key.last), of(|key| key.over)]);
-        if let Some(sums) = &mut self.sums {
-            sums.merge(&[], &[], self.groups.len());
-            columns.extend(sums.state(&known).into_iter().flatten());
-        }
-        kept::write("keys", &[columns], to)?;
-
-        let looks = self.looks.iter();
-        let looks = looks.flat_map(|(time, groups)| groups.iter().map(|group| (*time, *group)));
-        let (times, groups): (Vec<i64>, Vec<u32>) = looks.unzip();
-        let mut columns = self.codec.decode(&self.groups, &groups);
-        columns.push(Arc::new(Int64Array::from(times)));
-        kept::write("looks", &[columns], to)?;
-
-        let waiting: Vec<At> = self.waiting.values().flatten().map(|row| row.1).collect();
-        let frames = self.by_group.iter().flat_map(|key| &key.frame);
-        let frames: Vec<At> = frames.map(|kept| kept.at).collect();
-        for (name, rows) in [("waiting", waiting), ("frames", frames)] {
-            let rows = self.held.rows(&rows).map_err(broken)?;
-            kept::write(name, &[rows.columns().to_vec()], to)?;
-        }
-        Ok(())
+        self.write(to)
     }
 
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
-        self.watermark = from.watermark().unwrap_or(i64::MIN);
-        self.given = kept::read_count(from)?;
-        let widths: Vec<usize> = match &self.sums {
-            Some(sums) => sums.state(&[]).iter().map(Vec::len).collect(),
-            None => Vec::new(),
-        };
-        let keys: Vec<usize> = (0..self.keys.len()).collect();
-        for section in from.sections("keys") {
-            let rows = kept::mine(from, section, &self.codec, &keys)?;
-            let groups = self.restore_keys(&rows)?;
-            let at = keys.len();
-            let (last, over) = (numbers(&rows, at)?, numbers(&rows, at + 1)?);
-            for (row, group) in groups.iter().enumerate() {
-                let key = &mut self.by_group[*group as usize];
-                key.last = last.is_valid(row).then(|| last.value(row));
-                key.over = over.is_valid(row).then(|| over.value(row));
-            }
-            let mut rest = rows.columns()[at + 2..].iter().cloned();
-            if rest.len() != widths.iter().sum::<usize>() {
-                return Err(foreign());
-            }
-            let state: Vec<Vec<ArrayRef>> = widths
-                .iter()
-                .map(|width| rest.by_ref().take(*width).collect())
-                .collect();
-            if let Some(sums) = &mut self.sums {
-                sums.merge(&state, &groups, self.groups.len());
-            }
-        }
-        for section in from.sections("looks") {
-            let rows = kept::mine(from, section, &self.codec, &keys)?;
-            let groups = self.restore_keys(&rows)?;
-            let times = numbers(&rows, keys.len())?;
-            for (time, group) in times.values().iter().zip(groups) {
-                self.looks.entry(*time).or_default().push(group);
-            }
-        }
-        for section in from.sections("waiting") {
-            let rows = kept::mine(from, section, &self.codec, &self.keys)?;
-            for (time, group, at) in self.restore_rows(&rows)? {
-                self.waiting.entry(time).or_default().push((group, at));
-            }
-        }
-        for section in from.sections("frames") {
-            let rows = kept::mine(from, section, &self.codec, &self.keys)?;
-            for (time, group, at) in self.restore_rows(&rows)? {
-                let frame = &mut self.by_group[group as usize].frame;
-                frame.push_back(Kept { time, at });
-            }
-        }
-        Ok(())
+        self.take_up(from)
     }
 
     fn state_bytes(&self) -> usize {
-        let frames: usize = self.by_group.iter().map(|key| key.frame.len()).sum();
-        let waiting: usize = self.waiting.values().map(Vec::len).sum();
-        let looks: usize = self.looks.values().map(Vec::len).sum();
+        // Each row that is held is waited for or in a frame.
         self.groups.size()
             + self.by_group.len() * size_of::<Key>()
             + self.sums.as_ref().map_or(0, Aggregates::size)
             + self.held.size()
-            + frames * size_of::<Kept>()
-            + waiting * size_of::<(u32, At)>()
-            + looks * size_of::<u32>()
+            + self.held.wanted * size_of::<Kept>()
+            + self.looking * size_of::<u32>()
     }
 }

@@ -10,11 +10,11 @@ use crate::aggregate::groups::Groups;
 use crate::aggregate::key::{KeyCodec, Keys, places};
 use crate::chunk::{Chunk, Mark, Split};
 use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
-use crate::state::{StateError, StateReader, StateWriter};
+use crate::state::{Changed, StateError, StateReader, StateWriter};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use arrow_select::take::take_record_batch;
 use lw_graph::{SortKey, Windowing};
@@ -33,6 +33,8 @@ pub(crate) struct WindowRank {
     output: SchemaRef,
 
     open: BTreeMap<Slice, Best>,
+    /// Windows of the last checkpoint that are gone.
+    gone: Vec<Slice>,
     /// [`i64::MIN`] for none.
     watermark: i64,
     splits: Arc<[Split]>,
@@ -67,6 +69,9 @@ struct Best {
     pieces: Vec<RecordBatch>,
     /// How many of the rows in the pieces are among the best.
     live: usize,
+    /// The memory of their places.
+    places: usize,
+    changed: Changed,
 }
 
 /// Rows of a window, each with its rank and the group of its key.
@@ -89,6 +94,8 @@ impl Best {
             by_group: Vec::new(),
             pieces: Vec::new(),
             live: 0,
+            places: 0,
+            changed: Changed::All,
         }
     }
 
@@ -103,7 +110,7 @@ impl Best {
         let mut groups = Vec::new();
         self.groups.intern(keys, rows, &mut groups);
         self.by_group.resize_with(self.groups.len(), Vec::new);
-        let (piece, mut taken) = (self.pieces.len(), Vec::new());
+        let (piece, mut taken, mut changed) = (self.pieces.len(), Vec::new(), Vec::new());
         for (row, group) in rows.iter().zip(groups) {
             let best = &mut self.by_group[group as usize];
             let place = &places[*row as usize];
@@ -115,9 +122,12 @@ impl Best {
                 continue;
             }
             self.live += 1;
-            if best.len() == ranks.last {
-                best.pop();
+            self.places += size_of::<Row>() + place.len();
+            if best.len() == ranks.last
+                && let Some(worst) = best.pop()
+            {
                 self.live -= 1;
+                self.places -= size_of::<Row>() + worst.place.len();
             }
             let (place, at) = (place.clone(), taken.len());
             best.insert(
@@ -129,7 +139,9 @@ impl Best {
                 },
             );
             taken.push(*row);
+            changed.push(group);
         }
+        self.changed.add(&changed);
         if !taken.is_empty() {
             self.pieces
                 .push(take_record_batch(columns, &UInt32Array::from(taken))?);
@@ -156,6 +168,15 @@ impl Best {
             (row.piece, row.row) = (0, at);
         }
         Ok(())
+    }
+
+    /// The rows of some keys, in the order of their ranks.
+    fn all_of(&self, groups: &[u32]) -> Result<RecordBatch, ArrowError> {
+        let rows = groups
+            .iter()
+            .flat_map(|group| &self.by_group[*group as usize]);
+        let wanted: Vec<(usize, usize)> = rows.map(|row| (row.piece, row.row)).collect();
+        self.rows(&wanted)
     }
 
     fn rows(&self, wanted: &[(usize, usize)]) -> Result<RecordBatch, ArrowError> {
@@ -188,8 +209,7 @@ impl Best {
             .iter()
             .map(RecordBatch::get_array_memory_size)
             .sum();
-        let place = |row: &Row| size_of::<Row>() + row.place.len();
-        self.groups.size() + rows + self.by_group.iter().flatten().map(place).sum::<usize>()
+        self.groups.size() + rows + self.places + self.changed.size()
     }
 }
 
@@ -222,6 +242,7 @@ impl WindowRank {
             input,
             output,
             open: BTreeMap::new(),
+            gone: Vec::new(),
             watermark: i64::MIN,
             splits: Arc::new([]),
         })
@@ -263,6 +284,9 @@ impl WindowRank {
         while self.next() <= watermark
             && let Some((slice, best)) = self.open.pop_first()
         {
+            if best.changed.is_known() {
+                self.gone.push(slice);
+            }
             let ranked = best.ranked(self.ranks.first, self.ranks.last)?;
             if let Some(places) = &mut out.places {
                 let times = [slice.end, slice.start];
@@ -350,21 +374,25 @@ impl Operator for WindowRank {
     /// One row for each that is among the best: its window's end and start, and its columns.
     fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
         to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
-        let broken = |error: ArrowError| StateError::new(error.to_string());
-        for (slice, best) in &self.open {
-            let rows = best.ranked(1, self.ranks.last).map_err(broken)?.rows;
-            let time =
-                |time: i64| Arc::new(Int64Array::from_value(time, rows.num_rows())) as ArrayRef;
-            let mut columns = vec![time(slice.end), time(slice.start)];
-            columns.extend(rows.columns().iter().cloned());
-            let number = |(n, column): (usize, &ArrayRef)| {
-                Field::new(n.to_string(), column.data_type().clone(), true)
-            };
-            let fields: Vec<Field> = columns.iter().enumerate().map(number).collect();
-            let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
-            to.section("best", rows.map_err(broken)?);
+        let gone = std::mem::take(&mut self.gone);
+        if self.open.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let broken = |error: ArrowError| StateError::new(error.to_string());
+        let ids = [0, 1]
+            .into_iter()
+            .chain(self.keys.iter().map(|key| key + 2));
+        let mut parts = kept::Parts::new("best", ids, to);
+        for (slice, best) in &mut self.open {
+            let groups = best.changed.take(best.groups.len(), parts.is_whole());
+            for groups in groups.chunks(kept::PIECE) {
+                let rows = best.all_of(groups).map_err(broken)?;
+                let mut columns = kept::ids_of(&vec![*slice; rows.num_rows()]);
+                columns.extend(rows.columns().iter().cloned());
+                parts.add(columns)?;
+            }
+        }
+        parts.finish(&kept::ids_of(&gone))
     }
 
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
@@ -390,6 +418,8 @@ impl Operator for WindowRank {
             let added = self.add(&rows, by_slice, (&keys, &places));
             added.map_err(|error| StateError::new(error.to_string()))?;
         }
+        let open = self.open.values_mut();
+        open.for_each(|best| best.changed = Changed::none());
         Ok(())
     }
 

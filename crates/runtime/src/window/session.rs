@@ -16,7 +16,7 @@ use crate::aggregate::key::KeyCodec;
 use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::{Chunk, Mark, Split};
 use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
-use crate::state::{StateError, StateReader, StateWriter};
+use crate::state::{Changed, StateError, StateReader, StateWriter};
 use crate::zone::Zone;
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
@@ -36,6 +36,10 @@ pub(crate) struct SessionAggregate {
 
     sessions: Sessions,
     aggregates: Aggregates,
+    /// Keys whose sessions changed since the last checkpoint.
+    changed: Changed,
+    /// Keys of the last checkpoint that are not known here any more, as columns.
+    gone: Vec<Vec<ArrayRef>>,
     /// [`i64::MIN`] for none.
     watermark: i64,
     /// No session ends at a lower watermark.
@@ -153,6 +157,15 @@ impl Sessions {
         due
     }
 
+    /// Keys that have an open session, and those that have none.
+    fn parted(&self, keys: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
+        let is_open = |key: &u32| {
+            let slots = self.of_key.get(*key as usize);
+            slots.is_some_and(|slots| !slots.is_empty())
+        };
+        keys.into_iter().partition(is_open)
+    }
+
     pub(super) fn open_slots(&self) -> Vec<u32> {
         let slots = (0..).zip(&self.slots);
         slots
@@ -239,6 +252,8 @@ impl SessionAggregate {
             },
             sessions: Sessions::new(&codec),
             aggregates: calls.start(),
+            changed: Changed::All,
+            gone: Vec::new(),
             codec,
             calls,
             watermark: i64::MIN,
@@ -269,6 +284,7 @@ impl SessionAggregate {
                 }
             }
             let keys: Vec<u32> = ended.iter().map(|session| session.key).collect();
+            self.changed.add(&keys);
             let keys = self.codec.decode(&self.sessions.keys, &keys);
             let windows: Vec<Slice> = ended.iter().map(|session| session.window).collect();
             let results = self.aggregates.finish(&due);
@@ -291,9 +307,26 @@ impl SessionAggregate {
         }
         let left = self.sessions.open_slots();
         let kept = self.kept(&left);
+        let changed = self.changed.is_known().then(|| {
+            let keys = self.changed.take(0, false);
+            self.sessions.parted(keys)
+        });
+        let (of_open, of_none) = changed.clone().unwrap_or_default();
+        if !of_none.is_empty() {
+            self.gone
+                .push(self.codec.decode(&self.sessions.keys, &of_none));
+        }
+        let of_open_columns = self.codec.decode(&self.sessions.keys, &of_open);
         self.sessions = Sessions::new(&self.codec);
         self.aggregates = self.calls.start();
         self.take_up(&kept);
+        if changed.is_some() {
+            let keys = self.codec.encode(&of_open_columns, of_open.len());
+            let rows: Vec<u32> = (0..of_open.len() as u32).collect();
+            let mut renumbered = Vec::new();
+            self.sessions.keys.intern(&keys, &rows, &mut renumbered);
+            self.changed.add(&renumbered);
+        }
     }
 
     fn kept(&self, slots: &[u32]) -> Kept {
@@ -349,6 +382,7 @@ impl Operator for SessionAggregate {
             self.sessions
                 .keys
                 .intern(&encoded, &all[from..mark.row], &mut keys);
+            self.changed.add(&keys);
             for (row, key) in (from..mark.row).zip(keys) {
                 let event_time = times[row].div_euclid(1000);
                 let start = self.wall.local(event_time);
@@ -407,8 +441,29 @@ impl Operator for SessionAggregate {
     fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
         to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
         kept::write_count(self.rows, to)?;
-        let open = self.kept(&self.sessions.open_slots());
-        kept::write("sessions", &[open.columns()], to)
+        let gone = std::mem::take(&mut self.gone);
+        let mut parts = kept::Parts::new("sessions", 2..2 + self.keys.len(), to);
+        let (slots, mut dropped) = match parts.is_whole() {
+            true => {
+                self.changed = Changed::none();
+                (self.sessions.open_slots(), Vec::new())
+            }
+            false => {
+                let count = self.sessions.keys.len();
+                let (of_open, of_none) = self.sessions.parted(self.changed.take(count, false));
+                let slots = of_open
+                    .iter()
+                    .map(|key| &self.sessions.of_key[*key as usize]);
+                let slots = slots.flatten().copied().collect();
+                let none = self.codec.decode(&self.sessions.keys, &of_none);
+                (slots, [gone, vec![none]].concat())
+            }
+        };
+        for slots in slots.chunks(kept::PIECE) {
+            parts.add(self.kept(slots).columns())?;
+        }
+        dropped.retain(|keys| keys.first().is_some_and(|key| !key.is_empty()));
+        parts.finish(&kept::joined_ids(&dropped)?)
     }
 
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
@@ -419,10 +474,11 @@ impl Operator for SessionAggregate {
             let rows = kept::mine(from, section, &self.codec, &keys)?;
             self.take_up(&Kept::read(&rows, self.keys.len(), &self.calls)?);
         }
+        self.changed = Changed::none();
         Ok(())
     }
 
     fn state_bytes(&self) -> usize {
-        self.sessions.size() + self.aggregates.size()
+        self.sessions.size() + self.aggregates.size() + self.changed.size()
     }
 }

@@ -249,7 +249,9 @@ impl Operator for SessionRows {
             Arc::new(Int64Array::from(came)),
         ];
         columns.extend(rows.columns().iter().cloned());
-        kept::write("rows of sessions", &[columns], to)
+        let mut parts = kept::Parts::new("rows of sessions", [], to);
+        parts.add(columns)?;
+        parts.finish(&[])
     }
 
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {

@@ -1,5 +1,6 @@
 //! Operators over windows against a row-by-row reading of what they say, over random rows, watermarks, cuts and restarts.
 
+mod large;
 mod over;
 
 use super::aggregate::WindowAggregate;
@@ -12,7 +13,7 @@ use crate::operator::sharded::{ShardKey, Sharded};
 use crate::operator::{Operator, Out, Parallelism};
 use crate::origins::{Origin, Runs};
 use crate::pool::Pool;
-use crate::state::StateWriter;
+use crate::state::tests::Checkpoints;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -180,7 +181,7 @@ impl Seen {
     }
 }
 
-/// Runs the operator over chunks that end at the cuts; after those that are `true` it goes on as another, from a snapshot, in the next
+/// Runs the operator over chunks that end at the cuts; after those that are `true` it goes on as another, from a checkpoint, in the next
 /// number of shards.
 fn run(windowing: &Windowing, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> Seen {
     let mut shards = shards.iter().cycle();
@@ -189,6 +190,7 @@ fn run(windowing: &Windowing, rows: &[Row], cuts: &[(usize, bool)], shards: &[us
         shared(shards, (&input(), &output()), || operator(windowing))
     };
     let (mut running, mut seen, mut from) = (next(), Seen::default(), 0);
+    let mut checkpoints = Checkpoints::new();
     let mut cuts: Vec<(usize, bool)> = cuts
         .iter()
         .map(|(cut, again)| (*cut.min(&rows.len()), *again))
@@ -202,11 +204,10 @@ fn run(windowing: &Windowing, rows: &[Row], cuts: &[(usize, bool)], shards: &[us
             .expect("rows have times");
         seen.take(&mut out, from);
         from = cut;
+        checkpoints.take(&mut *running);
         if again {
-            let mut writer = StateWriter::default();
-            running.snapshot(&mut writer).expect("a state");
             running = next();
-            running.restore(&writer.finish()).expect("its own state");
+            running.restore(&checkpoints.last()).expect("its own state");
         }
     }
     let mut out = Out::default();
@@ -431,6 +432,7 @@ proptest! {
             shared(shards, (&input(), &with_windows(false)), one)
         };
         let (mut running, mut from) = (new(), 0);
+        let mut checkpoints = Checkpoints::new();
         let (mut found, mut late): (Vec<(i64, i64, i64)>, Vec<i64>) = Default::default();
         let mut take = |out: Out, from: usize| {
             late.extend(out.late.iter().map(|late| (from + late.row) as i64));
@@ -448,11 +450,10 @@ proptest! {
             running.data(0, chunk(&rows[from..cut], from), &mut out).expect("rows have times");
             take(out, from);
             from = cut;
+            checkpoints.take(&mut *running);
             if again {
-                let mut writer = StateWriter::default();
-                running.snapshot(&mut writer).expect("a state");
                 running = new();
-                running.restore(&writer.finish()).expect("its own state");
+                running.restore(&checkpoints.last()).expect("its own state");
             }
         }
         let mut out = Out::default();
@@ -563,6 +564,7 @@ proptest! {
             shared(shards, (&with_windows(false), &with_windows(true)), one)
         };
         let (mut running, mut from) = (new(), 0);
+        let mut checkpoints = Checkpoints::new();
         let mut found: Vec<(i64, i64, i64, i64)> = Vec::new();
         let mut late: Vec<i64> = Vec::new();
         let mut take = |out: Out, from: usize| {
@@ -580,11 +582,10 @@ proptest! {
             running.data(0, assigned(shape, 0, chunk(&rows[from..cut], from)), &mut out).expect("rows have times");
             take(out, from);
             from = cut;
+            checkpoints.take(&mut *running);
             if again {
-                let mut writer = StateWriter::default();
-                running.snapshot(&mut writer).expect("a state");
                 running = new();
-                running.restore(&writer.finish()).expect("its own state");
+                running.restore(&checkpoints.last()).expect("its own state");
             }
         }
         let mut out = Out::default();

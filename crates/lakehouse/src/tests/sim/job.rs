@@ -178,6 +178,7 @@ pub(crate) fn around(world: &World, network: &Arc<Network>, rules: Rules) -> Sur
         }),
         planner: Arc::new(NoPlanner),
         clock: world.clock.clone(),
+        memory: lw_runtime::state::Budget::none(),
         new_id: Arc::new(move || ids.next()),
         pool: Pool::none(),
     }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::origins::{Origin, Runs};
+use crate::state::tests::Checkpoints;
 use crate::window;
 use arrow_array::{Int64Array, StringArray, TimestampMicrosecondArray};
 use lw_graph::{
@@ -91,6 +92,7 @@ fn run(node: &Node, parallelism: &Parallelism) -> Seen {
     };
     let new = || instances(&input(), node, parallelism, make).expect("an operator");
     let mut operator = new();
+    let mut checkpoints = Checkpoints::new();
     let (mut pieces, mut rows, mut marks, mut late) = (Vec::new(), 0, Vec::new(), Vec::new());
     let mut take = |out: Out, number: usize| {
         late.extend(out.late.into_iter().map(|late| (number, late)));
@@ -106,11 +108,12 @@ fn run(node: &Node, parallelism: &Parallelism) -> Seen {
         let mut out = Out::default();
         operator.data(0, chunk, &mut out).expect("rows have times");
         take(out, number);
+        checkpoints.take(&mut *operator);
         if number == 3 {
-            let mut to = StateWriter::default();
-            operator.snapshot(&mut to).expect("a state");
             operator = new();
-            operator.restore(&to.finish()).expect("its own state");
+            operator
+                .restore(&checkpoints.last())
+                .expect("its own state");
         }
     }
     let mut out = Out::default();

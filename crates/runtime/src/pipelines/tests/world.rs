@@ -236,6 +236,7 @@ impl World {
             connectors: Arc::new(Fakes(self.script.clone())),
             planner: self.script.clone(),
             clock: Arc::new(SystemClock::new()),
+            memory: crate::state::Budget::none(),
             new_id: Arc::new(new_id),
             pool: Pool::none(),
         };

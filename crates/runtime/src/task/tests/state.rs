@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::operator::SplitTimes;
-use crate::state::{Limits, OperatorState};
+use crate::state::{Changes, Frozen, Limits, OperatorState};
 use lw_graph::{
     AggregateCall, AggregateFunction, OperatorUid, Window, WindowProperty, WindowShape, Windowing,
 };
@@ -294,6 +294,34 @@ fn state_that_is_lost_is_caught() {
     assert!(found.contains("instead of"), "{found}");
 }
 
+/// Each section that is written by what changed is so written with a mistake.
+fn with_changes(mut frozen: Frozen, mistake: fn(&mut Vec<RecordBatch>, &mut Changes)) -> Frozen {
+    for written in frozen.values_mut().flat_map(|state| &mut state.sections) {
+        if let Some(changes) = &mut written.changes {
+            mistake(&mut written.rows, changes);
+        }
+    }
+    frozen
+}
+
+#[test]
+fn changes_that_are_lost_are_caught() {
+    let found = is_caught(Rules {
+        frozen: |frozen| with_changes(frozen, |rows, _| rows.clear()),
+        ..IN_FILES
+    });
+    assert!(found.contains("instead of"), "{found}");
+}
+
+#[test]
+fn a_drop_that_is_forgotten_is_caught() {
+    let found = is_caught(Rules {
+        frozen: |frozen| with_changes(frozen, |_, changes| changes.dropped.clear()),
+        ..IN_FILES
+    });
+    assert!(found.contains("instead of"), "{found}");
+}
+
 #[test]
 fn a_script_without_the_operator_that_has_state_is_refused() {
     let mut world = world(1);
@@ -335,6 +363,56 @@ fn what_comes_behind_the_end_of_time_is_not_dropped_in_silence() {
         error.expect_err("it would be late").message,
         "event time has ended, and there is more to read"
     );
+}
+
+#[test]
+fn a_job_beyond_the_budget_takes_no_rows_until_there_is_room() {
+    let mut world = world(1);
+    world.memory = Budget::of(10_000);
+    let mut other = world.memory.share();
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    other.take(10_000);
+    while job.poll(1).expect("it reads") {}
+    assert!(job.ended().is_none() && job.status().get().waits_for_memory);
+    let operators = job.status().get().operators;
+    assert_eq!(operators.len(), 1);
+    assert_eq!(operators[0].state_bytes, job.status().get().state_bytes);
+    // What it has is written down meanwhile.
+    job.checkpoint().expect("it is written down");
+    assert!(!job.poll(1).expect("it reads nothing"));
+    other.take(0);
+    while job.ended().is_none() {
+        job.poll(1).expect("it reads");
+    }
+    assert!(!job.status().get().waits_for_memory);
+    assert_eq!(wrong(&world), None);
+    drop(job);
+    drop(other);
+    assert_eq!(world.memory.taken(), 0);
+}
+
+#[test]
+fn a_state_beyond_the_budget_is_not_restored() {
+    let mut world = world(1);
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    job.poll(1).expect("it reads");
+    job.checkpoint().expect("it is written down");
+    let bytes = job.status().get().state_bytes;
+    drop(job);
+    world.memory = Budget::of(bytes - 1);
+    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+    let error = ended.expect_err("there is no room");
+    assert_eq!(error.kind, ErrorKind::Fix);
+    let said = "the state of the checkpoint takes about 1 MiB";
+    assert!(error.message.starts_with(said), "{}", error.message);
+    world.memory = Budget::of(1 << 20);
+    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    assert_eq!(wrong(&world), None);
 }
 
 #[test]

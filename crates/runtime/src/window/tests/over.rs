@@ -3,7 +3,7 @@
 use super::super::over::Over;
 use super::{Row, chunk, input, numbers, shared, some_cuts, some_rows, some_shards};
 use crate::operator::{Operator, Out};
-use crate::state::StateWriter;
+use crate::state::tests::Checkpoints;
 use lw_formats::arrow_schema;
 use lw_graph::{AggregateCall, AggregateFunction, Field, Frame, FrameUnit, Schema, TypeKind};
 use proptest::prelude::*;
@@ -59,7 +59,7 @@ impl Seen {
     }
 }
 
-/// Over chunks that end at the cuts; after those that are `true` another goes on, from a snapshot, in the next number of shards.
+/// Over chunks that end at the cuts; after those that are `true` another goes on, from a checkpoint, in the next number of shards.
 fn run(frame: Frame, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> Seen {
     let mut shards = shards.iter().cycle();
     let mut next = || {
@@ -68,6 +68,7 @@ fn run(frame: Frame, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> 
         shared(shards, (&input, &output), || Box::new(operator(frame)))
     };
     let (mut running, mut seen, mut from) = (next(), Seen::default(), 0);
+    let mut checkpoints = Checkpoints::new();
     let cuts = cuts
         .iter()
         .map(|(cut, again)| (*cut.min(&rows.len()), *again));
@@ -79,11 +80,10 @@ fn run(frame: Frame, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> 
         running.data(0, rows, &mut out).expect("rows have times");
         seen.take(&mut out, from);
         from = cut;
+        checkpoints.take(&mut *running);
         if again {
-            let mut writer = StateWriter::default();
-            running.snapshot(&mut writer).expect("a state");
             running = next();
-            running.restore(&writer.finish()).expect("its own state");
+            running.restore(&checkpoints.last()).expect("its own state");
         }
     }
     let mut out = Out::default();
