@@ -38,8 +38,8 @@ pub enum AggregateFunction {
     /// Each value with how often it was there: a MAP, as which Flink's sinks write a MULTISET.
     Collect,
     ArrayAgg,
-    /// The value of the row `offset` rows before, in the order of OVER; else the second argument, which is the row's own, or NULL where
-    /// there is none. Only of OVER, and of all rows before.
+    /// The value `offset` rows before the last row that OVER has; where there are not so many, the second argument as that row has it, or
+    /// NULL without one. Only of OVER, and of all rows before.
     Lag {
         offset: u32,
     },

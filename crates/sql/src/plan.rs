@@ -14,9 +14,11 @@ mod coerce;
 mod collection;
 mod describe;
 mod expr;
+mod from;
 mod function;
 mod group;
 mod insert;
+mod join;
 mod json;
 mod like;
 mod literal;
@@ -27,11 +29,14 @@ mod query;
 mod rank;
 mod refuse;
 mod scope;
+mod semi;
 mod set;
 mod sets;
 mod table;
 mod tvf;
 mod union;
+mod unnest;
+mod watermark;
 mod zone;
 
 use crate::Result;
@@ -40,9 +45,10 @@ use crate::connector::{self, Use};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Told};
 use crate::environment::Environment;
 use crate::parse::{Cursor, Lifetime, OptionText, Statement};
-use crate::script::{Script, is_word};
+use crate::script::{Hint, Script, is_word};
 use crate::settings;
 use lw_graph::{JobGraph, NodeId};
+use lw_stdx::duration;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -147,6 +153,8 @@ pub(crate) struct Planner<'a> {
     checked: BTreeSet<Path>,
     /// The statement that is being read.
     statement: Span,
+    /// How many tables its query reads, each as often as it is named.
+    reads: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -169,6 +177,7 @@ impl<'a> Planner<'a> {
             advice: Vec::new(),
             checked: BTreeSet::new(),
             statement: Span::default(),
+            reads: 0,
         }
     }
 
@@ -198,6 +207,7 @@ impl<'a> Planner<'a> {
             self.check_named(tokens);
         }
         if self.told.errors() == errors {
+            self.read_state_hints(self.script.span_of(tokens));
             let hints = self.refuse_unread_hints(self.script.span_of(tokens));
             self.told.settle(hints);
         }
@@ -277,6 +287,38 @@ impl<'a> Planner<'a> {
         cursor.expect_end()?;
         self.read_hints.insert(hint.span.start);
         Ok(options)
+    }
+
+    /// `SELECT /*+ STATE_TTL('table' = '1 d') */`: what it shortens in Flink is the state of joins and groups that nothing ends.
+    fn read_state_hints(&mut self, statement: Span) {
+        let script = self.script;
+        let of_statement =
+            |hint: &&Hint| hint.follows > statement.start && hint.follows <= statement.end;
+        for hint in script.hints.iter().filter(of_statement) {
+            let mut cursor = Cursor::new(script, &hint.tokens);
+            let behind = script.text.get(..hint.follows).unwrap_or_default();
+            let is_select = behind
+                .get(behind.len().saturating_sub("SELECT".len())..)
+                .is_some_and(|word| word.eq_ignore_ascii_case("SELECT"));
+            if !is_select || !cursor.eat_word("STATE_TTL") {
+                continue;
+            }
+            self.read_hints.insert(hint.span.start);
+            let options = cursor.options(&mut self.told);
+            let options = options.and_then(|options| cursor.expect_end().map(|()| options));
+            for OptionText { value, .. } in self.told.settle(options).unwrap_or_default() {
+                if duration::parse(&value.value).is_none() {
+                    let message = format!("'{}' is not a duration", value.value);
+                    let error = Diagnostic::error("option", value.span, message);
+                    self.told.tell(error.hint("STATE_TTL('table' = '1 d')"));
+                }
+            }
+            let message = "the hint STATE_TTL has no effect here";
+            self.told.tell(
+                Diagnostic::notice("hint", hint.span, message)
+                    .detail("State of windows is let go when they fire."),
+            );
+        }
     }
 
     fn refuse_unread_hints(&self, statement: Span) -> Result<()> {

@@ -14,6 +14,8 @@ use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 pub(super) struct Call {
     function: AggregateFunction,
     argument: Option<Expr>,
+    /// Of LAG: what there is where no row was so many before.
+    default: Option<Expr>,
     distinct: bool,
     filter: Option<Expr>,
     pub ty: LogicalType,
@@ -77,8 +79,68 @@ impl Call {
         Ok(Call {
             function,
             argument,
+            default: None,
             distinct: distinct && !once,
             filter,
+            ty,
+        })
+    }
+
+    /// `LAG(value, rows, default)`.
+    pub(super) fn lag(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Call> {
+        let wrong = |message: &str| {
+            Diagnostic::error("over", span, message)
+                .hint("LAG(value), LAG(value, 2), LAG(value, 2, 0)")
+        };
+        let FunctionArguments::List(list) = &f.args else {
+            return Err(wrong("LAG takes a value"));
+        };
+        let ignores = f.null_treatment == Some(ast::NullTreatment::IgnoreNulls);
+        if ignores || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+            return Err(Diagnostic::unsupported(span, "this clause of LAG is"));
+        }
+        let args = arguments(f).unwrap_or_default();
+        let (value, rows, default) = match args.as_slice() {
+            [value] => (value, None, None),
+            [value, rows] => (value, Some(rows), None),
+            [value, rows, default] => (value, Some(rows), Some(default)),
+            _ => {
+                return Err(wrong(
+                    "LAG takes a value, how many rows before it is asked for, and what there is where none was",
+                ));
+            }
+        };
+        let argument = binder.bind(value)?;
+        let offset = match rows.map(|rows| binder.bind(rows)).transpose()? {
+            None => 1,
+            Some(Expr::Literal {
+                value: Value::Integer(rows),
+                ..
+            }) => match u32::try_from(rows) {
+                Ok(rows) => rows,
+                Err(_) => return Err(wrong("LAG looks back by a number of rows from 0 on")),
+            },
+            Some(_) => {
+                let what = "LAG by a number of rows that is not constant is";
+                return Err(Diagnostic::unsupported(span, what).hint("LAG(value, 2)"));
+            }
+        };
+        let default = default.map(|default| binder.bind(default)).transpose()?;
+        let mut ty = argument.ty().clone().with_nullable(true);
+        if let Some(default) = &default {
+            let (kind, wanted) = (&default.ty().kind, &argument.ty().kind);
+            if kind != wanted && !(kind.is_character() && wanted.is_character()) {
+                let message = format!("LAG of {wanted} has a default of {kind}");
+                return Err(wrong(&message).hint(format!("CAST({default} AS {wanted})")));
+            }
+            ty.nullable = default.ty().nullable;
+        }
+        Ok(Call {
+            function: AggregateFunction::Lag { offset },
+            argument: Some(argument),
+            default,
+            distinct: false,
+            filter: None,
             ty,
         })
     }
@@ -89,6 +151,7 @@ impl Call {
         Call {
             function: AggregateFunction::Count,
             argument: None,
+            default: None,
             distinct: false,
             filter: None,
             ty: ty.expect("rows are counted"),
@@ -108,7 +171,12 @@ impl Call {
     /// The call over columns of a projection.
     pub(super) fn over(self, below: &mut Below) -> AggregateCall {
         AggregateCall {
-            arguments: self.argument.iter().map(|of| below.push("", of)).collect(),
+            arguments: self
+                .argument
+                .iter()
+                .chain(&self.default)
+                .map(|of| below.push("", of))
+                .collect(),
             filter: self.filter.as_ref().map(|filter| below.push("", filter)),
             function: self.function,
             distinct: self.distinct,

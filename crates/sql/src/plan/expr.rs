@@ -11,6 +11,7 @@ use super::group::Grouped;
 use super::literal;
 use super::over::Overs;
 use super::scope::{Scope, field_of};
+use super::watermark::Watermarked;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::{Cursor, parse_type};
@@ -30,6 +31,8 @@ pub(crate) struct Binder<'a> {
     pub grouped: Option<&'a Grouped<'a>>,
     /// Where calls with OVER may stand.
     pub overs: Option<&'a Overs<'a>>,
+    /// Where the watermark may be asked for.
+    pub watermark: Option<&'a Watermarked>,
     /// Why there is no aggregate here, and what to write.
     pub no_aggregate: Option<[&'static str; 2]>,
 }
@@ -47,6 +50,7 @@ impl<'a> Binder<'a> {
             copied: Cell::new(0),
             grouped: None,
             overs: None,
+            watermark: None,
             no_aggregate: None,
         }
     }

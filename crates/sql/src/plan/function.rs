@@ -78,7 +78,6 @@ const CLOCKS: &[&str] = &[
     "RAND",
     "RAND_INTEGER",
     "UUID",
-    "CURRENT_WATERMARK",
 ];
 
 pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Expr> {
@@ -106,6 +105,15 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
         && let Some([why, hint]) = binder.no_aggregate
     {
         return Err(Diagnostic::error("group", span, why).hint(hint));
+    }
+    if upper == "CURRENT_WATERMARK" && parts.len() == 1 {
+        return match binder.watermark {
+            Some(watermark) => watermark.bind(binder, f, span),
+            None => Err(
+                Diagnostic::error("watermark", span, "CURRENT_WATERMARK is of rows")
+                    .hint("it stands in SELECT and WHERE"),
+            ),
+        };
     }
     let no_arguments = matches!(&f.args, FunctionArguments::List(list) if list.args.is_empty());
     if upper == "UNIX_TIMESTAMP" && no_arguments {

@@ -66,6 +66,14 @@ impl<'q> Overs<'q> {
                 .detail("Flink has only ROW_NUMBER for the first rows of a window.")
                 .hint("ROW_NUMBER() OVER (PARTITION BY window_start, window_end ORDER BY …)"));
         }
+        if f.filter.is_some() {
+            let message = format!("{name} OVER has no FILTER");
+            return Err(Diagnostic::error("over", span, message)
+                .detail("Flink refuses it too.")
+                .hint(format!(
+                    "{name}(CASE WHEN condition THEN value END) OVER (…)"
+                )));
+        }
         let spec = self.spec(f, span)?;
         let (ask, frame) = match AggregateFunction::named(&name) {
             _ if name == "ROW_NUMBER" => {
@@ -74,6 +82,33 @@ impl<'q> Overs<'q> {
                     return Err(Diagnostic::error("over", span, message));
                 }
                 (Ask::Number, ALL_ROWS)
+            }
+            _ if name == "LAG" => {
+                if spec.window_frame.is_some() {
+                    let message = "LAG has no frame: it looks back as far as it is told";
+                    return Err(Diagnostic::error("over", span, message));
+                }
+                let call = Call::lag(binder, f, span)?;
+                // The rows of one time are all before each other, as Flink has it.
+                let of_all = Frame {
+                    unit: FrameUnit::Range,
+                    preceding: None,
+                };
+                (Ask::Aggregate(Box::new(call)), of_all)
+            }
+            None if matches!(
+                name.as_str(),
+                "LEAD" | "NTILE" | "CUME_DIST" | "PERCENT_RANK"
+            ) =>
+            {
+                let what = format!("{name} OVER is");
+                return Err(Diagnostic::unsupported(span, what)
+                    .detail(
+                        "It is of rows that are not there yet. Flink refuses it for streams too.",
+                    )
+                    .hint(
+                        "LAG(value) OVER (PARTITION BY key ORDER BY event_time) in the later row",
+                    ));
             }
             Some(function) => {
                 let frame = frame(spec.window_frame.as_ref(), binder, span)?;

@@ -1,17 +1,21 @@
 //! A query, read clause by clause into relational algebra.
 //!
-//! A subquery, a view and a `WITH` name are the relation that their query is. What stands in FROM is `tvf`'s where it is a window
-//! function, GROUP BY is `group`'s, OVER `over`'s; joins and order are refused (`refuse`).
+//! A subquery, a view and a `WITH` name are the relation that their query is. Several tables in FROM are `from`'s, a window function there is
+//! `tvf`'s, UNION `union`'s, a subquery in WHERE `semi`'s, GROUP BY `group`'s, OVER `over`'s; order is refused (`refuse`).
 
 use super::Planner;
 use super::algebra::{Attribute, Output, Relation};
 use super::coerce::must_be_boolean;
 use super::expr::{Binder, joined};
+use super::from::From;
 use super::group::{distinct, endless, stripped};
 use super::over::{Overs, place_all, placed};
 use super::rank::range;
 use super::scope::{Scope, ScopeColumn};
+use super::semi::Asked;
 use super::tvf::Call;
+use super::unnest::is_unnest;
+use super::watermark::Watermarked;
 use crate::Result;
 use crate::catalog::{Object, View};
 use crate::diagnostic::{Diagnostic, Span, Told};
@@ -21,6 +25,9 @@ use sqlparser::ast::{self, SetExpr, TableFactor};
 
 /// Views, subqueries and `WITH` queries within each other; planning them is recursive.
 const MOST_QUERIES: usize = 16;
+
+/// Tables that a query names, those of its views among them.
+const MOST_READS: usize = 256;
 
 /// What is visible around a query: its place, its database, the `WITH` names.
 #[derive(Clone, Default)]
@@ -72,6 +79,7 @@ impl Planner<'_> {
             span: query.span,
             ..Around::default()
         };
+        self.reads = 0;
         self.query(&query.ast, &around)
     }
 
@@ -109,42 +117,31 @@ impl Planner<'_> {
 
     pub(super) fn select(&mut self, select: &ast::Select, around: &Around) -> Result<Relation> {
         self.refuse_select_clauses(select, around)?;
-        let [from] = select.from.as_slice() else {
-            return Err(self.refuse_from(select, around));
-        };
-        if let Some(join) = from.joins.first() {
-            return Err(self.refuse_join(join, around));
-        }
-        let (relation, scope) = self.table_factor(&from.relation, around)?;
-        self.rows_and_columns(select, relation, &scope, around)
+        let from = self.from(select, around)?;
+        self.rows_and_columns(select, from, around)
     }
 
-    /// What WHERE and SELECT make of a relation. (Not in `select`, which is recursive: its frame must be small.)
+    /// What WHERE and SELECT make of tables. (Not in `select`, which is recursive: its frame must be small.)
     fn rows_and_columns(
         &mut self,
         select: &ast::Select,
-        mut relation: Relation,
-        scope: &Scope,
+        from: From,
         around: &Around,
     ) -> Result<Relation> {
-        if let Some(condition) = &select.selection {
-            let mut binder = Binder::new(self.script, scope, around.span);
-            binder.no_aggregate = Some([
-                "WHERE is asked of each row, before there are groups",
-                "GROUP BY window_start, window_end HAVING …",
-            ]);
-            let parts = self.bound_conditions(condition, "WHERE", &binder);
-            relation = keep(relation, parts, binder.place(condition))?;
-        }
+        let scope = &from.scope.clone();
+        let watermark = &Watermarked::of(&from.columns);
+        let mut relation = self.rows(select, from, watermark, around)?;
         let mut inner = Binder::new(self.script, scope, around.span);
         inner.no_aggregate = Some([
             "an aggregate is of rows, not of groups",
             "aggregate in a subquery, and its results around it",
         ]);
+        inner.watermark = Some(watermark);
         let grouped = self.grouping(select, inner, &relation, around)?;
         let overs = Overs::new(select);
         let mut binder = Binder::new(self.script, scope, around.span);
         binder.grouped = grouped.as_ref();
+        binder.watermark = Some(watermark);
         let having = match &select.having {
             None => None,
             Some(having) if grouped.is_none() => {
@@ -162,6 +159,7 @@ impl Planner<'_> {
             None => Vec::new(),
             Some(qualify) => self.bound_conditions(qualify, "QUALIFY", &binder),
         };
+        relation = watermark.put(relation);
         if let Some(grouped) = grouped {
             relation = grouped.finish(relation);
         }
@@ -186,15 +184,58 @@ impl Planner<'_> {
         }
     }
 
+    /// The rows for which WHERE holds.
+    fn rows(
+        &mut self,
+        select: &ast::Select,
+        from: From,
+        watermark: &Watermarked,
+        around: &Around,
+    ) -> Result<Relation> {
+        let Some(condition) = &select.selection else {
+            return Ok(from.finish(Vec::new(), around.span)?.0);
+        };
+        let scope = from.scope.clone();
+        let mut binder = Binder::new(self.script, &scope, around.span);
+        binder.watermark = Some(watermark);
+        binder.no_aggregate = Some([
+            "WHERE is asked of each row, before there are groups",
+            "GROUP BY window_start, window_end HAVING …",
+        ]);
+        let place = binder.place(condition);
+        let (asked, others): (Vec<_>, Vec<_>) = conditions(condition)
+            .into_iter()
+            .partition(|condition| Asked::of(condition).is_some());
+        let parts = self.bound_all(others, "WHERE", &binder);
+        let (of_watermark, parts): (Vec<Expr>, Vec<Expr>) =
+            parts.into_iter().partition(|part| watermark.is_in(part));
+        let (relation, mut left) = from.finish(parts, place)?;
+        left.extend(of_watermark);
+        let mut relation = keep(watermark.put(relation), left, place)?;
+        for asked in asked.into_iter().filter_map(Asked::of) {
+            relation = self.asked(relation, &scope, &asked, around)?;
+        }
+        Ok(relation)
+    }
+
     /// The conditions that all must hold. One that is refused is told and left out.
-    fn bound_conditions(
+    pub(super) fn bound_conditions(
         &mut self,
         condition: &ast::Expr,
         clause: &str,
         binder: &Binder<'_>,
     ) -> Vec<Expr> {
+        self.bound_all(conditions(condition), clause, binder)
+    }
+
+    fn bound_all(
+        &mut self,
+        conditions: Vec<&ast::Expr>,
+        clause: &str,
+        binder: &Binder<'_>,
+    ) -> Vec<Expr> {
         let mut parts = Vec::new();
-        for part in conditions(condition) {
+        for part in conditions {
             let place = binder.place(part);
             let bound = binder.bind(part);
             let bound = bound.and_then(|bound| must_be_boolean(bound, clause, place));
@@ -203,7 +244,11 @@ impl Planner<'_> {
         parts
     }
 
-    fn table_factor(&mut self, factor: &TableFactor, around: &Around) -> Result<(Relation, Scope)> {
+    pub(super) fn table_factor(
+        &mut self,
+        factor: &TableFactor,
+        around: &Around,
+    ) -> Result<(Relation, Scope)> {
         match factor {
             TableFactor::Table {
                 name,
@@ -220,7 +265,7 @@ impl Planner<'_> {
                 version: None,
                 sample: None,
                 ..
-            } => {
+            } if !is_unnest(factor) => {
                 let call = Call::named(self, name, &args.args);
                 self.window_function(&call, alias.as_ref(), around)
             }
@@ -287,6 +332,13 @@ impl Planner<'_> {
                 self.over(relation, alias_name.or(Some(path.object)), &columns, span)
             }
             Object::Table(table) => {
+                self.reads += 1;
+                if self.reads > MOST_READS {
+                    let message = format!("a query that names more than {MOST_READS} tables");
+                    return Err(Diagnostic::error("too-long", span, message)
+                        .detail("A view counts as often as it is named.")
+                        .hint("land an inner query in a table of its own"));
+                }
                 let mut options = table.options.clone();
                 let hinted = self.options_hint(span)?;
                 options.retain(|o| hinted.iter().all(|h| h.key.value != o.key.value));
@@ -402,7 +454,7 @@ fn conditions(expr: &ast::Expr) -> Vec<&ast::Expr> {
 }
 
 /// Rows for which all conditions hold. Those on a rank say which ranks there are.
-fn keep(mut relation: Relation, conditions: Vec<Expr>, span: Span) -> Result<Relation> {
+pub(super) fn keep(mut relation: Relation, conditions: Vec<Expr>, span: Span) -> Result<Relation> {
     let mut others = Vec::new();
     for condition in conditions {
         let is_rank = match range(&condition) {

@@ -1,9 +1,10 @@
 //! What a query asks for and this version does not do: found in the syntax, told at the word that asks for it.
 
 use super::Planner;
-use super::expr::{Binder, run_on_flink};
+use super::expr::Binder;
 use super::query::Around;
 use super::scope::Scope;
+use super::unnest::is_unnest;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::script::is_word;
@@ -74,38 +75,19 @@ impl Planner<'_> {
         match clauses.iter().find(|(there, _, _)| *there) {
             None => Ok(()),
             Some((_, word, what)) => Err(self.refuse(around, word, what).detail(
-                "This version runs projections, filters and windows of one table.",
+                "This version runs projections, filters, unions and windows.",
             )
             .hint("land the rows with this pipeline and do this with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")),
         }
     }
 
-    pub(super) fn refuse_from(&self, select: &ast::Select, around: &Around) -> Diagnostic {
-        if select.from.is_empty() {
-            return Diagnostic::error("syntax", around.span, "the query has no FROM")
-                .detail("A pipeline reads a topic.")
-                .hint("SELECT … FROM source_table");
-        }
-        let second = &select.from[1];
-        let span = self.factor_span(&second.relation, around);
-        run_on_flink(Diagnostic::unsupported(
-            span,
-            "reading two tables in one query is",
-        ))
+    pub(super) fn refuse_no_from(&self, around: &Around) -> Diagnostic {
+        Diagnostic::error("syntax", around.span, "the query has no FROM")
+            .detail("A pipeline reads a topic.")
+            .hint("SELECT … FROM source_table")
     }
 
-    pub(super) fn refuse_join(&self, join: &ast::Join, around: &Around) -> Diagnostic {
-        if let factor @ TableFactor::UNNEST { .. } = &join.relation {
-            return self.refuse_table_factor(factor, around);
-        }
-        let span = self.factor_span(&join.relation, around);
-        let word = self.find_word(around, "JOIN").unwrap_or(span);
-        Diagnostic::unsupported(word, "JOIN is")
-            .detail("This version runs projections, filters and windows of one table.")
-            .hint("land both streams as tables and join them with `lakeward sql` or dbt, or run this script on an Apache Flink cluster")
-    }
-
-    fn factor_span(&self, factor: &TableFactor, around: &Around) -> Span {
+    pub(super) fn factor_span(&self, factor: &TableFactor, around: &Around) -> Span {
         match factor {
             TableFactor::Table { name, .. } => {
                 let scope = Scope::default();
@@ -126,7 +108,9 @@ impl Planner<'_> {
             TableFactor::MatchRecognize { .. } => {
                 self.refuse(around, "MATCH_RECOGNIZE", "MATCH_RECOGNIZE is")
             }
-            TableFactor::UNNEST { .. } => self.refuse(around, "UNNEST", "UNNEST is"),
+            factor if is_unnest(factor) => self
+                .refuse(around, "UNNEST", "UNNEST without a table before it is")
+                .hint("FROM table CROSS JOIN UNNEST(items) AS t (item)"),
             _ => self.refuse(around, "FROM", "this kind of table is"),
         }
     }
@@ -134,7 +118,7 @@ impl Planner<'_> {
     /// "not supported yet", under the first such word of the query.
     pub(super) fn refuse(&self, around: &Around, word: &str, what: &str) -> Diagnostic {
         let span = self.find_word(around, word).unwrap_or(around.span);
-        let hint = "run this script on an Apache Flink cluster, or write it as projections, filters and windows of one table";
+        let hint = "run this script on an Apache Flink cluster, or write it as projections, filters, unions and windows";
         Diagnostic::unsupported(span, what).hint(hint)
     }
 

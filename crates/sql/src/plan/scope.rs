@@ -14,6 +14,8 @@ use std::collections::HashMap;
 pub(crate) struct Scope {
     columns: Vec<ScopeColumn>,
     by_name: HashMap<String, Vec<usize>>,
+    /// Of the query around a subquery: what names mean that mean nothing here.
+    outer: Option<Box<Scope>>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,7 +36,19 @@ impl Scope {
                 .or_default()
                 .push(position);
         }
-        Scope { columns, by_name }
+        Scope {
+            columns,
+            by_name,
+            outer: None,
+        }
+    }
+
+    /// As the scope of a subquery of what has another one.
+    pub(super) fn within(self, outer: Scope) -> Scope {
+        Scope {
+            outer: Some(Box::new(outer)),
+            ..self
+        }
     }
 
     pub(crate) fn columns(&self) -> &[ScopeColumn] {
@@ -46,6 +60,15 @@ impl Scope {
     /// As in Calcite: the longest beginning that names the table is the table, the next part is its column and the rest are
     /// fields; where no beginning names the table the first part is the column.
     pub(super) fn column(&self, parts: &[ast::Ident], span: Span) -> Result<Expr> {
+        match (self.own_column(parts, span), &self.outer) {
+            (Err(error), Some(outer)) if error.code.starts_with("unknown-") => {
+                outer.column(parts, span).map_err(|_| error)
+            }
+            (found, _) => found,
+        }
+    }
+
+    fn own_column(&self, parts: &[ast::Ident], span: Span) -> Result<Expr> {
         let Some((first, rest)) = parts.split_first() else {
             return Err(Diagnostic::error("syntax", span, "a name is missing"));
         };
@@ -74,6 +97,15 @@ impl Scope {
             .filter(|column| ends_with(&column.qualifier, qualifier));
         match (found.next(), found.next()) {
             (Some(column), None) => column.expr.as_ref().ok_or(Diagnostic::told_before(span)),
+            (Some(one), Some(other)) if one.qualifier != other.qualifier => {
+                let message = format!("column '{}' is ambiguous", name.value);
+                let error = Diagnostic::error("ambiguous-column", span, message)
+                    .detail("Two tables of the query have a column of this name.");
+                Err(match one.qualifier.last() {
+                    Some(table) => error.hint(format!("write of which: {table}.{}", name.value)),
+                    None => error.hint("give the subqueries aliases"),
+                })
+            }
             (Some(_), Some(_)) => {
                 let message = format!("column '{}' is ambiguous", name.value);
                 Err(Diagnostic::error("ambiguous-column", span, message)

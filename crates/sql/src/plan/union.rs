@@ -5,7 +5,7 @@
 
 use super::Planner;
 use super::algebra::{Algebra, Attribute, Output, Relation, WindowColumn, WindowOf};
-use super::group::distinct;
+use super::group::{distinct, endless};
 use super::literal::cast;
 use super::query::Around;
 use crate::Result;
@@ -36,7 +36,8 @@ impl Planner<'_> {
             united.push(self.operand(right, around)?);
             if !all {
                 let each = distinct(Relation::union(united, span)?, span);
-                united = vec![each.map_err(|error| error.hint("UNION ALL"))?];
+                let what = "UNION without window_start and window_end is";
+                united = vec![each.map_err(|_| endless(span, what).hint("UNION ALL"))?];
             }
         }
         match united.len() {

@@ -38,8 +38,6 @@ INSERT INTO snk SELECT id, sku FROM orders CROSS JOIN UNNEST(tags) AS t (tag);
 INSERT INTO snk SELECT * FROM orders MATCH_RECOGNIZE (PARTITION BY sku ORDER BY ts MEASURES A.id AS id PATTERN (A) DEFINE A AS A.id > 1) AS m;
 -- case: WITH RECURSIVE
 INSERT INTO snk WITH RECURSIVE x AS (SELECT id, sku FROM orders) SELECT id, sku FROM x;
--- case: a state hint
-INSERT INTO snk SELECT /*+ STATE_TTL('orders' = '1d') */ id, sku FROM orders;
 -- case: a hint behind the wrong word
 INSERT INTO snk SELECT id, sku FROM orders WHERE id > 1 /*+ OPTIONS('scan.startup.mode' = 'latest-offset') */;
 -- case: an unknown option in a hint
@@ -52,3 +50,7 @@ EXPLAIN CHANGELOG_MODE INSERT INTO snk SELECT id, sku FROM orders;
 EXPLAIN INSERT INTO snk SELECT id, sku FROM orders ORDER BY id;
 -- case: ON CONFLICT
 INSERT INTO snk SELECT id, sku FROM orders ON CONFLICT DO NOTHING;
+-- case: a state hint
+INSERT INTO snk SELECT /*+ STATE_TTL('orders' = '1d') */ id, sku FROM orders;
+-- case: a state hint that is none
+INSERT INTO snk SELECT /*+ STATE_TTL('orders' = 'long') */ id, sku FROM orders;

@@ -413,6 +413,9 @@ impl<'r> Reading<'_, 'r> {
                 ..
             } => {
                 let mut open = self.read(input)?;
+                // It stands for other columns from here on, whose names are not its own.
+                let (time, name) = (open.columns[window.time], &input.columns[window.time].name);
+                self.arena(&open).give_name(time, name);
                 let ids = &mut open.columns;
                 let folded = Folded {
                     window: window.clone(),
