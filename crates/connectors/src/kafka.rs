@@ -80,16 +80,17 @@ pub struct Altered {
 /// How often new partitions are looked for, and the lag is computed.
 const DISCOVERY: Duration = Duration::from_millis(500);
 
-/// Reads the topics of one table.
+/// Reads the topics of one table, or of several in one order.
 pub struct EmbeddedKafka {
+    /// Of all tables.
     topics: Vec<String>,
-    startup: StartupMode,
+    /// By topic: the table that it is of.
+    tables: BTreeMap<String, usize>,
+    scans: Vec<Scan>,
     /// The read ends at the offsets that are the end when it begins.
     to_latest: bool,
-    group: String,
     log: Arc<dyn EmbeddedLog>,
 
-    decoding: Decoding,
     positions: Positions,
     bounded: bool,
     lag: u64,
@@ -104,6 +105,13 @@ pub struct EmbeddedKafka {
     place: Option<Place>,
 }
 
+/// One table.
+struct Scan {
+    startup: StartupMode,
+    group: String,
+    decoding: Decoding,
+}
+
 impl EmbeddedKafka {
     /// `altered` counts the values that become others than their records have.
     ///
@@ -116,15 +124,47 @@ impl EmbeddedKafka {
         lookup: Option<Arc<dyn SchemaLookup>>,
         altered: Arc<Altered>,
     ) -> Result<EmbeddedKafka, ConnectorError> {
+        EmbeddedKafka::of_tables(&[(spec, altered)], group, log, lookup)
+    }
+
+    /// As [`EmbeddedKafka::new`], over several tables of one log. Each begins by its own startup mode, and by the offsets of its own
+    /// group if it names one.
+    ///
+    /// # Errors
+    /// As [`EmbeddedKafka::new`]; and when a topic is of two of them, or the reads of some have an end and others not.
+    pub fn of_tables(
+        specs: &[(&KafkaSource, Arc<Altered>)],
+        group: &str,
+        log: Arc<dyn EmbeddedLog>,
+        lookup: Option<Arc<dyn SchemaLookup>>,
+    ) -> Result<EmbeddedKafka, ConnectorError> {
+        let (mut topics, mut tables, mut scans) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for (spec, altered) in specs {
+            for topic in &spec.topics {
+                match tables.insert(topic.clone(), scans.len()) {
+                    Some(before) if before != scans.len() => return Err(read_twice(topic)),
+                    _ => topics.push(topic.clone()),
+                }
+            }
+            let own = spec.group_id.clone().filter(|_| specs.len() > 1);
+            scans.push(Scan {
+                startup: spec.startup.clone(),
+                group: own.unwrap_or_else(|| group.to_string()),
+                decoding: Decoding::new(spec, lookup.clone(), altered.clone())?,
+            });
+        }
+        let is_bounded = |(spec, _): &(&KafkaSource, Arc<Altered>)| spec.bounded;
+        if specs.iter().any(is_bounded) && !specs.iter().all(is_bounded) {
+            return Err(bounded_beside_unbounded(specs));
+        }
         Ok(EmbeddedKafka {
-            topics: spec.topics.clone(),
-            startup: spec.startup.clone(),
-            to_latest: spec.bounded,
-            group: group.to_string(),
+            topics,
+            tables,
+            scans,
+            to_latest: specs.iter().all(is_bounded),
             log,
-            decoding: Decoding::new(spec, lookup, altered)?,
             positions: Positions::default(),
-            bounded: spec.bounded,
+            bounded: specs.iter().all(is_bounded),
             lag: 0,
             looked: None,
             opened: Instant::now(),
@@ -136,7 +176,9 @@ impl EmbeddedKafka {
 
     /// Decodes with the threads of this pool too.
     pub fn in_pool(mut self, pool: Pool) -> EmbeddedKafka {
-        self.decoding.in_pool(pool);
+        for scan in &mut self.scans {
+            scan.decoding.in_pool(pool.clone());
+        }
         self
     }
 
@@ -181,17 +223,18 @@ impl EmbeddedKafka {
             start,
             end,
         } = bounds;
-        Ok(match &self.startup {
+        let scan = &self.scans[self.tables[topic]];
+        Ok(match &scan.startup {
             StartupMode::Earliest => start,
             StartupMode::Latest => end,
-            StartupMode::GroupOffsets => self.committed(topic, bounds)?,
+            StartupMode::GroupOffsets => self.committed(&scan.group, topic, bounds)?,
             StartupMode::Timestamp(timestamp) => self
                 .log
                 .offset_at(topic, partition, *timestamp)
                 .map_err(source_error)?
                 .unwrap_or(end),
             StartupMode::Specific(offsets) => match offsets.get(&partition) {
-                None => self.committed(topic, bounds)?,
+                None => self.committed(&scan.group, topic, bounds)?,
                 Some(offset) if *offset > end => {
                     let message = format!(
                         "'scan.startup.specific-offsets' begins partition {partition} of '{topic}' at {offset}, behind its end"
@@ -206,12 +249,17 @@ impl EmbeddedKafka {
     }
 
     /// The group's offset, else the earliest.
-    fn committed(&self, topic: &str, bounds: PartitionBounds) -> Result<i64, ConnectorError> {
-        let committed = self.log.committed(&self.group, topic, bounds.partition);
+    fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        bounds: PartitionBounds,
+    ) -> Result<i64, ConnectorError> {
+        let committed = self.log.committed(group, topic, bounds.partition);
         Ok(match committed.map_err(source_error)? {
             Some(offset) => self.not_before(topic, bounds, offset.min(bounds.end)),
             None => {
-                let (group, partition) = (&self.group, bounds.partition);
+                let partition = bounds.partition;
                 tracing::debug!(
                     topic,
                     partition,
@@ -285,6 +333,33 @@ impl EmbeddedKafka {
 
     fn done(&self) -> bool {
         self.bounded && self.positions.done()
+    }
+
+    /// Decodes batches in their order: those of one table that follow on each other become a chunk.
+    fn decode(&mut self, batches: Vec<TopicBatch>) -> Result<Polled, ConnectorError> {
+        let mut limits = BTreeMap::new();
+        if let [scan] = &mut *self.scans {
+            let (polled, _) = scan
+                .decoding
+                .decode(&mut self.positions, &mut limits, batches)?;
+            return Ok(polled);
+        }
+        let mut all = Polled::default();
+        let mut batches = batches.into_iter().peekable();
+        while let Some(first) = batches.next() {
+            let table = self.tables[&*first.topic];
+            let mut of_table = vec![first];
+            while let Some(next) = batches.next_if(|next| self.tables[&*next.topic] == table) {
+                of_table.push(next);
+            }
+            let decoding = &mut self.scans[table].decoding;
+            let (polled, goes_on) = decoding.decode(&mut self.positions, &mut limits, of_table)?;
+            all.append(polled);
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     /// The batch that holds an offset; none where retention or a deletion took it.
@@ -417,11 +492,7 @@ impl Source for EmbeddedKafka {
         {
             self.place = Some(Place::of(last.batch.order.number()));
         }
-        let mut limits = BTreeMap::new();
-        let decoded = self
-            .decoding
-            .decode(&mut self.positions, &mut limits, batches);
-        let (mut polled, _) = decoded?;
+        let mut polled = self.decode(batches)?;
         polled.finished = self.done();
         Ok(polled)
     }
@@ -477,6 +548,28 @@ impl Source for EmbeddedKafka {
     fn lag(&self) -> u64 {
         self.lag
     }
+}
+
+fn read_twice(topic: &str) -> ConnectorError {
+    let message = format!("topic '{topic}' is of two tables that are read together");
+    ConnectorError::new(ErrorKind::Fix, message)
+        .detail("What a record is in one of them it may not be in the other, and the job reads it once.")
+        .hint("Give the tables the same options, or bring the topic into one table.")
+}
+
+fn bounded_beside_unbounded(specs: &[(&KafkaSource, Arc<Altered>)]) -> ConnectorError {
+    let with = |bounded: bool| {
+        let named = specs.iter().filter(|(spec, _)| spec.bounded == bounded);
+        named
+            .map(|(spec, _)| &*spec.table)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let (bounded, others) = (with(true), with(false));
+    let message = format!("the read of {bounded} has an end, and that of {others} has none");
+    ConnectorError::new(ErrorKind::Fix, message)
+        .detail("Tables that a query reads together are read together, to the end of all of them or of none.")
+        .hint("Give all of them 'scan.bounded.mode' = 'latest-offset', or none.")
 }
 
 fn damaged(error: lw_protocol::BatchError) -> ConnectorError {

@@ -13,7 +13,7 @@ use lw_lakehouse::{
 use lw_ops::metrics::{Lag, Reader};
 use lw_registry::Registry;
 use lw_runtime::connector::{
-    ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner, Source,
+    ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner, Source, not_of_one_log,
 };
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pool::Pool;
@@ -83,8 +83,9 @@ impl Wiring {
         }
     }
 
-    /// The log that a table's topics are in.
-    fn log(&self, kafka: &KafkaSource, group: &str) -> Arc<dyn EmbeddedLog> {
+    /// The log that the topics of tables are in.
+    fn log(&self, tables: &[(&KafkaSource, Arc<Altered>)], group: &str) -> Arc<dyn EmbeddedLog> {
+        let (kafka, _) = tables[0];
         if !self.config.is_elsewhere(&kafka.bootstrap) {
             return Arc::new(Log {
                 storage: self.storage.clone(),
@@ -93,7 +94,7 @@ impl Wiring {
         }
         let remote = Arc::new(RemoteLog::new(&kafka.bootstrap));
         let mut elsewhere = self.elsewhere.lock();
-        for topic in &kafka.topics {
+        for topic in tables.iter().flat_map(|(kafka, _)| &kafka.topics) {
             elsewhere.insert((group.to_string(), topic.clone()), remote.clone());
         }
         remote
@@ -194,17 +195,11 @@ impl EmbeddedLog for Log {
 
 impl Connectors for Wiring {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
-        let kafka = match spec {
-            SourceSpec::Kafka(kafka) => kafka,
-            SourceSpec::Datagen(made_up) => {
-                return Ok(Box::new(Datagen::new(made_up, self.clock.clone())));
-            }
-        };
-        let altered = self.counters(group, &kafka.table);
-        let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
-        let log = self.log(kafka, group);
-        let source = EmbeddedKafka::new(kafka, group, log, lookup, altered)?;
-        Ok(Box::new(source.in_pool(self.pool.clone())))
+        self.scans(&[spec], group)
+    }
+
+    fn scans(&self, specs: &[&SourceSpec], group: &str) -> Result<Box<dyn Source>, ConnectorError> {
+        self.read(specs, group, |table| self.counters(group, table))
     }
 
     fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError> {
@@ -377,19 +372,43 @@ impl Wiring {
     /// As [`EmbeddedKafka::new`].
     pub fn reader(
         &self,
-        spec: &SourceSpec,
+        specs: &[&SourceSpec],
         group: &str,
     ) -> Result<Box<dyn Source>, ConnectorError> {
-        let kafka = match spec {
-            SourceSpec::Kafka(kafka) => kafka,
-            SourceSpec::Datagen(made_up) => {
-                return Ok(Box::new(Datagen::new(made_up, self.clock.clone())));
+        self.read(specs, group, |_| Arc::default())
+    }
+
+    /// A source of one table, or of several whose topics are in one log.
+    fn read(
+        &self,
+        specs: &[&SourceSpec],
+        group: &str,
+        altered: impl Fn(&str) -> Arc<Altered>,
+    ) -> Result<Box<dyn Source>, ConnectorError> {
+        if let [SourceSpec::Datagen(made_up)] = specs {
+            return Ok(Box::new(Datagen::new(made_up, self.clock.clone())));
+        }
+        let names = || specs.iter().map(|spec| spec.table()).collect::<Vec<_>>();
+        let mut tables = Vec::with_capacity(specs.len());
+        for spec in specs {
+            match spec {
+                SourceSpec::Kafka(kafka) => tables.push((kafka, altered(&kafka.table))),
+                SourceSpec::Datagen(_) => return Err(not_of_one_log(&names())),
             }
+        }
+        let place = |kafka: &KafkaSource| {
+            let elsewhere = self.config.is_elsewhere(&kafka.bootstrap);
+            elsewhere.then(|| kafka.bootstrap.clone())
         };
-        let uncounted = Arc::default();
+        let (first, others) = tables
+            .split_first()
+            .ok_or_else(|| not_of_one_log(&names()))?;
+        if others.iter().any(|other| place(other.0) != place(first.0)) {
+            return Err(not_of_one_log(&names()));
+        }
+        let log = self.log(&tables, group);
         let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
-        let log = self.log(kafka, group);
-        let source = EmbeddedKafka::new(kafka, group, log, lookup, uncounted)?;
+        let source = EmbeddedKafka::of_tables(&tables, group, log, lookup)?;
         Ok(Box::new(source.in_pool(self.pool.clone())))
     }
 }

@@ -62,9 +62,9 @@ impl ConnectorError {
 }
 
 /// Records decoded from one poll.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Polled {
-    /// Decoded rows with the source's output columns; empty batches are left out.
+    /// Decoded rows with the output columns of the table that each batch is of; empty batches are left out.
     pub batches: Vec<Chunk>,
     pub dead_letters: Vec<DeadLetter>,
     /// How far each partition has come with this poll.
@@ -83,6 +83,37 @@ pub struct Appended {
     pub to: i64,
     /// Milliseconds of a time that only goes forward, the same at every reading; 0 where nobody knows.
     pub at: i64,
+}
+
+impl Polled {
+    /// What was decoded behind it.
+    ///
+    /// # Panics
+    /// When a split's progress does not begin where it ended (L1).
+    pub fn append(&mut self, later: Polled) {
+        self.batches.extend(later.batches);
+        self.dead_letters.extend(later.dead_letters);
+        for later in later.progress {
+            match self
+                .progress
+                .iter_mut()
+                .find(|known| known.split == later.split)
+            {
+                Some(known) => {
+                    assert_eq!(
+                        known.to, later.from,
+                        "L1: a split's progress has no hole and no overlap"
+                    );
+                    known.to = later.to;
+                    known.control += later.control;
+                    known.skipped += later.skipped;
+                }
+                None => self.progress.push(later),
+            }
+        }
+        self.finished |= later.finished;
+        self.appended.extend(later.appended);
+    }
 }
 
 /// The offsets `[from, to)` of one split that a poll passed over.
@@ -314,9 +345,30 @@ impl<'a> NamedSink<'a> {
     }
 }
 
+/// Tables that are read together are of one log: its order is the order of their records, which every reading gives again.
+pub fn not_of_one_log(tables: &[&str]) -> ConnectorError {
+    let message = format!("tables {} are not of one log", tables.join(", "));
+    ConnectorError::new(ErrorKind::Fix, message)
+        .detail("A query over several tables reads them in the order of the log that their topics are in; between two logs, or beside rows that are made up, there is none.")
+        .hint("Bring the records into topics of one cluster first, each with an INSERT of its own.")
+}
+
 /// Makes connectors from specifications; given by the composition root.
 pub trait Connectors: Send + Sync {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError>;
+    /// One source of several tables, in the order of the log that they are of. A chunk that it gives is of one of them.
+    ///
+    /// # Errors
+    /// When they are not of one log, beside those of [`Connectors::source`].
+    fn scans(&self, specs: &[&SourceSpec], group: &str) -> Result<Box<dyn Source>, ConnectorError> {
+        match specs {
+            [one] => self.source(one, group),
+            _ => {
+                let tables: Vec<&str> = specs.iter().map(|spec| spec.table()).collect();
+                Err(not_of_one_log(&tables))
+            }
+        }
+    }
     /// Creates the table if it is missing.
     fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError>;
     /// Publishes a pipeline's offsets as a consumer group, for lag tools. Best effort after the commit.

@@ -17,7 +17,7 @@ use crate::state::Budget;
 use crate::store::{ManifestStore, StoreError};
 use crate::task::rules::Rules;
 use crate::task::{Attempt, Ended, Output};
-use lw_graph::{JobGraph, LateRows, Operator};
+use lw_graph::{JobGraph, LateRows, SourceSpec};
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
 use parking_lot::{Condvar, Mutex};
@@ -282,10 +282,7 @@ pub struct InsertSpec {
 
 impl JobSpec {
     fn topics(&self) -> Vec<String> {
-        self.graph
-            .sources()
-            .flat_map(lw_graph::SourceSpec::topics)
-            .collect()
+        self.graph.sources().flat_map(SourceSpec::topics).collect()
     }
 
     /// Key of the job's manifest.
@@ -495,8 +492,8 @@ impl Attempt {
             Err(StoreError::Fenced) => return Ok(Err(Ended::Fenced)),
             Err(error) => return Err(ConnectorError::new(kind(&error), &error)),
         };
-        let scan = source_spec(&spec.graph)?;
-        let source = around.connectors.source(scan, &spec.group)?;
+        let scans: Vec<&SourceSpec> = spec.graph.sources().collect();
+        let source = around.connectors.scans(&scans, &spec.group)?;
         let mut outputs = Vec::new();
         let inserts = spec.inserts.iter();
         let named = inserts.map(|insert| (&*insert.table, insert.occurrence));
@@ -515,7 +512,7 @@ impl Attempt {
         }
         let keeps_late = |output: &Output| output.sink.late_rows() == LateRows::SideTable;
         let letters = match outputs.iter().any(keeps_late) {
-            true => Some(around.connectors.source(scan, &spec.group)?),
+            true => Some(around.connectors.scans(&scans, &spec.group)?),
             false => None,
         };
         let parallelism = Parallelism {
@@ -577,13 +574,6 @@ pub(crate) fn panicked(what: &str, payload: &(dyn std::any::Any + Send)) -> Conn
     ConnectorError::new(ErrorKind::Bug, format!("{what} panicked: {said}"))
         .detail("This is a bug. Nothing was committed beyond the last checkpoint; the table is as it was.")
         .hint("`lakeward pipeline resume` tries again from the last checkpoint. Please report it with the server's log.")
-}
-
-fn source_spec(graph: &JobGraph) -> Result<&lw_graph::SourceSpec, ConnectorError> {
-    match graph.nodes.first().map(|node| &node.operator) {
-        Some(Operator::Source(spec)) => Ok(spec),
-        _ => Err(not_a_chain("it does not begin with a source")),
-    }
 }
 
 fn not_a_chain(why: &str) -> ConnectorError {

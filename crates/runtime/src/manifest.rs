@@ -65,6 +65,9 @@ pub struct Manifest {
     /// first. `None` where an older version read before, which did not keep it.
     #[serde(default)]
     pub reached: Option<i64>,
+    /// As `marked`, where a job has several scans: by the first topic of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, i64>,
     /// What is read.
     pub splits: Vec<SplitState>,
     /// What operators have of the rows below the position; `None` where none of them has state.
@@ -222,6 +225,7 @@ impl Manifest {
             place: None,
             marked: None,
             reached: Some(NOTHING_READ),
+            marks: BTreeMap::new(),
             splits: Vec::new(),
             state: None,
             sinks: BTreeMap::new(),
@@ -318,9 +322,13 @@ impl Manifest {
             next,
         } = at.find(|at| {
             let stands = |name: &String| {
-                let sink = self.sinks.get(name);
-                let split = sink.and_then(|sink| sink.split(&at.topic, at.partition));
-                split.is_some_and(|split| split.written_until == at.next)
+                let Some(sink) = self.sinks.get(name) else {
+                    return false;
+                };
+                match sink.split(&at.topic, at.partition) {
+                    Some(split) => split.written_until == at.next,
+                    None => sink.gets_nothing_of(&at.topic),
+                }
             };
             let position = self.least(&at.topic, at.partition);
             position != Some(at.next) || !state.sinks.iter().all(stands)
@@ -384,12 +392,13 @@ impl Manifest {
     }
 
     /// Writes down what opening the source has decided, once and never again: what is read, where it begins in each sink that
-    /// has nothing of it yet, where it ends.
+    /// has nothing of it yet, where it ends. `gets` says whether a sink gets something of a topic.
     pub fn opened(
         &mut self,
         topics: BTreeMap<String, Uuid>,
         positions: &[SplitOffset],
         ends: Option<&[SplitOffset]>,
+        gets: impl Fn(&str, &str) -> bool,
     ) {
         let (stood, known) = (self.position(), self.known());
         let joined = |at: &SplitOffset| match self.split(at) {
@@ -413,8 +422,9 @@ impl Manifest {
         };
         self.splits = positions.iter().map(state).collect();
         self.topics.extend(topics);
-        for sink in self.sinks.values_mut() {
-            positions.iter().for_each(|at| sink.begin_at(at));
+        for (name, sink) in &mut self.sinks {
+            let own = positions.iter().filter(|at| gets(name, &at.topic));
+            own.for_each(|at| sink.begin_at(at));
         }
         if self.position() != stood {
             // What is read from now on may lie before it.
@@ -491,6 +501,11 @@ impl SinkState {
         let splits = self.splits.iter();
         let begin = |at: &SinkSplit| split_offset(&at.topic, at.partition, at.begin);
         splits.map(begin).collect()
+    }
+
+    /// It is filled, and by nothing of this topic.
+    fn gets_nothing_of(&self, topic: &str) -> bool {
+        !self.splits.is_empty() && self.splits.iter().all(|split| split.topic != topic)
     }
 
     /// Remembers where a partition begins that it has nothing of yet.

@@ -140,6 +140,7 @@ impl Attempt {
         orders: impl FnOnce(Committers, StateFiles) -> Result<Orders, ConnectorError>,
     ) -> Result<(Driver, Unread), ConnectorError> {
         let (mut sinks, mut committers, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
+        let topics = self.flow.topics_of_sinks();
         let Flow {
             upstream,
             mut downstream,
@@ -154,11 +155,12 @@ impl Attempt {
             memory.restore(states.map(OperatorState::memory).sum())?;
             downstream.restore(&state.operators, &keeper.files)?;
         }
-        let outlets = downstream.outlet_of_sinks();
+        let outlets = downstream.outlets_of_sinks();
         for (sink, mut output) in self.outputs.into_iter().enumerate() {
             output.sink.begin(&self.manifest)?;
             inserts.push(Insert {
-                has_state: !downstream.is_sink(outlets[sink]),
+                has_state: !outlets[sink].iter().all(|at| downstream.is_sink(*at)),
+                topics: topics[sink].clone(),
                 main: output.sink.table().to_string(),
                 name: output.name,
                 plan: output.plan,

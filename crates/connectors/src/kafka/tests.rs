@@ -1,5 +1,7 @@
 //! The source over a real log in a temporary folder. Rows are shown as `topic/partition@offset=value`.
 
+mod tables;
+
 use super::*;
 use arrow_array::cast::AsArray;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};

@@ -374,14 +374,22 @@ struct Parts {
 
 impl Connectors for Parts {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError> {
-        let SourceSpec::Kafka(kafka) = spec else {
-            let message = format!("table '{}' makes its rows up", spec.table());
-            return Err(ConnectorError::new(ErrorKind::Fix, message)
-                .detail("A case gives the records of its tables.")
-                .hint("write it with 'connector' = 'kafka' here"));
-        };
+        self.scans(&[spec], group)
+    }
+
+    fn scans(&self, specs: &[&SourceSpec], group: &str) -> Result<Box<dyn Source>, ConnectorError> {
+        let mut tables = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let SourceSpec::Kafka(kafka) = spec else {
+                let message = format!("table '{}' makes its rows up", spec.table());
+                return Err(ConnectorError::new(ErrorKind::Fix, message)
+                    .detail("A case gives the records of its tables.")
+                    .hint("write it with 'connector' = 'kafka' here"));
+            };
+            tables.push((kafka, Arc::default()));
+        }
         let (log, schemas) = (self.log.clone(), self.schemas.clone());
-        let source = EmbeddedKafka::new(kafka, group, log, Some(schemas), Arc::default())?;
+        let source = EmbeddedKafka::of_tables(&tables, group, log, Some(schemas))?;
         Ok(Box::new(source))
     }
 

@@ -9,7 +9,7 @@ mod recomputation;
 use self::recomputation::recomputation;
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
-use lw_graph::{JobGraph, LateRows, SinkSpec};
+use lw_graph::{JobGraph, LateRows, SinkSpec, SourceSpec};
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::view::{Accounted, FileView, event_time};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
@@ -346,12 +346,12 @@ impl Tables {
     }
 
     fn executable(&self, graph: &JobGraph, pipeline: &str) -> Result<Executable, String> {
-        let spec = graph.sources().next().ok_or("its plan has no source")?;
+        let scans: Vec<&SourceSpec> = graph.sources().collect();
         let columns = match graph.sink() {
             Some(SinkSpec::Iceberg(sink)) => sink.schema.fields.iter(),
             _ => return Err("its plan writes no table".to_string()),
         };
-        let source = self.wiring.reader(spec, &format!("lakeward-{pipeline}"));
+        let source = self.wiring.reader(&scans, &format!("lakeward-{pipeline}"));
         let flow = Flow::compile(graph).map_err(|error| error.to_string())?;
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
@@ -371,7 +371,8 @@ impl Tables {
         let ends = view.marker.iter().flat_map(|marker| marker.ends());
         let topics: BTreeSet<String> = ends.map(|end| end.topic).collect();
         for topic in topics {
-            let source = writer.graph.sources().next();
+            let mut sources = writer.graph.sources();
+            let source = sources.find(|source| source.topics().contains(&topic));
             let found = match self.wiring.look(source, &topic) {
                 Ok(found) => found,
                 Err(error) => {

@@ -26,8 +26,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use lw_runtime::connector::{Polled, Source};
-use lw_runtime::operator::{AtSinks, Flow, SplitTimes, late_records};
-use lw_runtime::{Chunk, Origin, SplitId};
+use lw_runtime::operator::{AtSinks, Flow, Landed, Round, SplitTimes, late_records};
+use lw_runtime::{Origin, Runs, Split, SplitId};
 use lw_stdx::calendar::utc;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -280,30 +280,50 @@ impl Recomputing<'_> {
     ) -> Result<(), AuditError> {
         if !std::mem::replace(&mut self.begun, true) {
             let awaited = SplitTimes::awaiting(self.awaited(reading));
-            self.flow.upstream.go_on_from(awaited, None);
+            let splits = source.splits();
+            self.flow.upstream.go_on_from(&awaited, &splits, |_| None);
         }
         self.replay.pass(reading, &polled);
-        self.flow.upstream.appended(polled.appended);
+        self.flow.upstream.appended(&polled.appended);
+        let splits = source.splits();
+        let ended = self.flow.upstream.end_scans(&splits)?;
+        self.pass_down(reading, ended, &splits, source)?;
+        let outlets: Vec<usize> = (0..self.flow.upstream.outlets()).collect();
         for chunk in polled.batches {
             let decoded = rows_of_log(&chunk).clone();
-            let done = self.flow.upstream.process(chunk)?;
-            let mut at = self.flow.downstream.at_sinks();
-            for (outlet, done) in done.into_iter().enumerate() {
-                self.replay.judge(reading, &decoded, &done, source)?;
-                self.count(reading, &done.chunk);
-                let landed = rows_of_log(&done.chunk).clone();
-                let splits = done.chunk.splits.clone();
-                let before: Vec<usize> = at.late.iter().map(Vec::len).collect();
-                self.flow.downstream.take(outlet, done.chunk, &mut at)?;
-                for (late, before) in at.late.iter().zip(before) {
-                    self.late(reading, late_records(&landed, &splits, &late[before..]));
-                }
+            let rounds = self.flow.upstream.process(chunk)?;
+            let mut landed = Landed::default();
+            for of_round in rounds.iter().filter_map(|round| round.landed(&outlets)) {
+                landed.rows.extend(&of_round.rows);
+                landed.failures.extend(of_round.failures);
             }
-            self.keep_late(reading, &at, source)?;
-            self.land(reading, at)?;
+            self.replay.judge(reading, &decoded, &landed, source)?;
+            self.count(reading, &landed.rows);
+            self.pass_down(reading, rounds, &splits, source)?;
         }
-        self.flow.upstream.done(self.done(reading, source));
+        let done = self.done(reading, source);
+        self.flow.upstream.done(&done, &splits);
         Ok(())
+    }
+
+    /// Takes what left the operators without state to the table.
+    fn pass_down(
+        &mut self,
+        reading: &Reading,
+        rounds: Vec<Round>,
+        splits: &[Split],
+        source: &mut dyn Source,
+    ) -> Result<(), AuditError> {
+        let (mut at, mut landed) = (self.flow.downstream.at_sinks(), Runs::default());
+        for (outlet, done) in rounds.into_iter().flat_map(Round::into_outlets) {
+            landed.extend(rows_of_log(&done.chunk));
+            self.flow.downstream.take(outlet, done.chunk, &mut at)?;
+        }
+        for late in &at.late {
+            self.late(reading, late_records(&landed, splits, late));
+        }
+        self.keep_late(reading, &at, source)?;
+        self.land(reading, at)
     }
 
     /// The partitions whose first rows event time waits for.
@@ -315,9 +335,9 @@ impl Recomputing<'_> {
     }
 
     /// The records that windows took in.
-    fn count(&mut self, reading: &Reading, chunk: &Chunk) {
+    fn count(&mut self, reading: &Reading, landed: &Runs) {
         let mut last = None;
-        for origin in rows_of_log(chunk).iter() {
+        for origin in landed.iter() {
             let again = last.replace(origin) == Some(origin);
             let key = &reading.keys[origin.split as usize];
             if let Some(span) = self.replay.partitions.get_mut(key)

@@ -19,7 +19,7 @@ use arrow_schema::{Field, Schema};
 use lw_graph::name_in_files;
 use lw_runtime::connector::{Polled, Source};
 use lw_runtime::manifest::SplitOffset;
-use lw_runtime::operator::Processed;
+use lw_runtime::operator::{Landed, Round};
 use lw_runtime::{Chunk, DeadLetter, Origin, Runs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -142,11 +142,13 @@ impl<'a> Replay<'a> {
                 self.pass(reading, &polled);
                 for chunk in polled.batches {
                     let decoded = rows_of_log(&chunk).clone();
-                    let Some(done) = upstream.process(chunk)?.pop() else {
-                        continue;
-                    };
-                    self.judge(reading, &decoded, &done, source)?;
-                    self.credit(reading, &done.chunk)?;
+                    let rounds = upstream.process(chunk)?.into_iter();
+                    for (_, done) in rounds.flat_map(Round::into_outlets) {
+                        let mut landed = Landed::default();
+                        landed.add(&done);
+                        self.judge(reading, &decoded, &landed, source)?;
+                        self.credit(reading, &done.chunk)?;
+                    }
                 }
                 Ok(())
             },
@@ -176,7 +178,7 @@ impl<'a> Replay<'a> {
         &mut self,
         reading: &Reading,
         decoded: &Runs,
-        done: &Processed,
+        done: &Landed,
         source: &mut dyn Source,
     ) -> Result<(), AuditError> {
         let mut outcomes: BTreeSet<At> = BTreeSet::new();
@@ -192,7 +194,7 @@ impl<'a> Replay<'a> {
                 self.fail(&reading.keys[origin.split as usize], letter);
             }
         }
-        let landed = rows_of_log(&done.chunk).iter();
+        let landed = done.rows.iter();
         outcomes.extend(landed.map(|origin| (origin.split, origin.offset)));
         self.count_filtered(reading, decoded, &outcomes);
         Ok(())

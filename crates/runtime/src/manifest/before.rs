@@ -67,6 +67,7 @@ pub(super) fn read(bytes: &[u8], key: &str) -> Result<Manifest, serde_json::Erro
         place: None,
         marked: None,
         reached: None,
+        marks: BTreeMap::new(),
         splits,
         state: None,
         sinks: BTreeMap::from([(name, sink)]),

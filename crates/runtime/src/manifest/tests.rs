@@ -140,7 +140,7 @@ fn state_of_other_offsets_than_its_sinks_does_not_become_durable() {
 #[test]
 fn a_partition_that_is_read_again_is_not_a_new_one() {
     let mut manifest = standing(&[("t", 30)]);
-    manifest.opened(BTreeMap::new(), &[at("other", 0, 0)], None);
+    manifest.opened(BTreeMap::new(), &[at("other", 0, 0)], None, |_, _| true);
     assert_eq!(manifest.position(), [at("other", 0, 0)]);
     assert_eq!(manifest.known(), [at("other", 0, 0), at("in", 0, 30)]);
 }
@@ -149,10 +149,10 @@ fn a_partition_that_is_read_again_is_not_a_new_one() {
 fn a_place_is_forgotten_when_reading_goes_back() {
     let mut manifest = standing(&[("t", 30)]);
     manifest.place = Some(Place::of(12));
-    manifest.opened(BTreeMap::new(), &[at("in", 0, 30)], None);
+    manifest.opened(BTreeMap::new(), &[at("in", 0, 30)], None, |_, _| true);
     assert_eq!(manifest.place, Some(Place::of(12)), "it goes on there");
     let more = [at("in", 0, 30), at("in", 1, 0)];
-    manifest.opened(BTreeMap::new(), &more, None);
+    manifest.opened(BTreeMap::new(), &more, None, |_, _| true);
     assert_eq!(manifest.place, None, "what is new may lie before it");
 }
 
@@ -260,7 +260,7 @@ fn partitions_that_were_there_at_a_topics_first_opening_are_told_from_later_ones
     let mut manifest = Manifest::new(Uuid::nil());
     manifest.sinks.insert("t".into(), SinkState::default());
     let open = |manifest: &mut Manifest, at: &[SplitOffset]| {
-        manifest.opened(BTreeMap::new(), at, None);
+        manifest.opened(BTreeMap::new(), at, None, |_, _| true);
         let bytes = serde_json::to_vec(manifest).expect("plain data");
         let read = Manifest::read(&bytes, "p/0/t").expect("it can be read");
         assert_eq!(read, *manifest);

@@ -5,6 +5,7 @@
 //! A row stands behind all marks before it; what a mark lets happen, happens between the rows that it stands between.
 
 mod behind;
+mod current_watermark;
 mod event_time;
 mod expand;
 mod filter;
@@ -17,9 +18,12 @@ pub(crate) mod sharded;
 mod split_times;
 #[cfg(test)]
 mod tests;
+mod union;
+mod unnest;
 mod watermark;
 
-pub use flow::{AtSinks, Downstream, Flow, FlowError, Processed, Upstream};
+pub use flow::{AtSinks, Downstream, Flow, FlowError, Landed, Processed, Round, Upstream};
+pub(crate) use flow::{Ports, Topics};
 pub use late::{LateRow, late_records};
 pub(crate) use places::Places;
 pub use sharded::Parallelism;

@@ -21,7 +21,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use arrow_select::take::take_record_batch;
 use lw_formats::arrow_schema;
-use lw_graph::{Node, Schema};
+use lw_graph::Node;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,21 +56,21 @@ impl Parallelism {
 
 /// The operator of a node, as many times as its work is shared. One without keys has one instance: all its rows belong together.
 pub(super) fn instances(
-    input: &Schema,
+    inputs: &[SchemaRef],
     node: &Node,
     parallelism: &Parallelism,
-    make: impl Fn(&Schema, &Node) -> Result<Box<dyn Operator>, FlowError>,
+    make: impl Fn(&[SchemaRef], &Node) -> Result<Box<dyn Operator>, FlowError>,
 ) -> Result<Box<dyn Operator>, FlowError> {
     let keys = node.operator.shard_keys();
     let Some(keys) = keys.filter(|_| parallelism.shards > 1) else {
-        return make(input, node);
+        return make(inputs, node);
     };
-    let key = |columns: &Vec<usize>| {
-        let key = ShardKey::new(columns, &arrow_schema(input));
+    let keys = keys.iter().zip(inputs).map(|(columns, input)| {
+        let key = ShardKey::new(columns, input);
         key.map_err(|error| FlowError::Expression(error.to_string()))
-    };
-    let keys = keys.iter().map(key).collect::<Result<_, _>>()?;
-    let instances = (0..parallelism.shards).map(|_| make(input, node));
+    });
+    let keys = keys.collect::<Result<_, _>>()?;
+    let instances = (0..parallelism.shards).map(|_| make(inputs, node));
     Ok(Box::new(Sharded::new(
         instances.collect::<Result<_, _>>()?,
         keys,

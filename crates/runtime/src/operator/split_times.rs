@@ -114,6 +114,38 @@ impl SplitTimes {
         came.is_some_and(|(came, from)| came < from)
     }
 
+    /// Of these splits alone.
+    pub(super) fn only(&self, which: impl Fn(SplitId) -> bool) -> SplitTimes {
+        let all = |times: &BTreeMap<SplitId, i64>| {
+            let own = times.iter().filter(|(id, _)| which(**id));
+            own.map(|(id, at)| (*id, *at)).collect()
+        };
+        let of = |splits: &BTreeSet<SplitId>| {
+            let own = splits.iter().filter(|id| which(**id));
+            own.copied().collect()
+        };
+        let own = SplitTimes {
+            by_split: all(&self.by_split),
+            awaited: of(&self.awaited),
+            done: of(&self.done),
+            timeout: self.timeout,
+            ..SplitTimes::default()
+        };
+        own.since(all(&self.came))
+    }
+
+    /// Those of two scans together.
+    pub(super) fn with(&self, other: &SplitTimes) -> SplitTimes {
+        let mut both = self.clone();
+        both.by_split.extend(&other.by_split);
+        both.awaited.extend(&other.awaited);
+        both.done.extend(&other.done);
+        both.came.extend(&other.came);
+        both.now = self.now.max(other.now);
+        both.timeout = self.timeout.or(other.timeout);
+        both
+    }
+
     pub fn by_split(&self) -> &BTreeMap<SplitId, i64> {
         &self.by_split
     }

@@ -6,6 +6,7 @@ use crate::chunk::Split;
 use crate::state::{Limits, OperatorState, States};
 use arrow_array::cast::AsArray;
 use arrow_array::{Int32Array, RecordBatch};
+use arrow_schema::SchemaRef;
 use lw_formats::arrow_schema;
 use lw_graph::{
     Expr, Field, Function, JobGraph, Node, NodeId, Operator, Schema, SinkSpec, SourceSpec,
@@ -64,6 +65,13 @@ fn graph() -> JobGraph {
     JobGraph { nodes }
 }
 
+/// What came to each outlet.
+fn whole(rounds: Result<Vec<Round>, OperatorError>) -> Vec<Processed> {
+    let rounds = rounds.expect("a record fails, not the job").into_iter();
+    let outlets = rounds.flat_map(Round::into_outlets);
+    outlets.map(|(_, done)| done).collect()
+}
+
 /// Values by offset; the text of what came out, and the offsets that failed.
 fn run(values: Vec<Option<i32>>) -> (String, Vec<i64>) {
     let graph = graph();
@@ -83,11 +91,8 @@ fn run(values: Vec<Option<i32>>) -> (String, Vec<i64>) {
         partition: 0,
     }]);
     let mut flow = Flow::compile(&graph).expect("a tree");
-    let done = flow
-        .upstream
-        .process(Chunk::new(columns, origins, splits))
-        .expect("arrays fit")
-        .remove(0);
+    let done = flow.upstream.process(Chunk::new(columns, origins, splits));
+    let done = whole(done).remove(0);
     let column: &Int32Array = done.chunk.columns.column(0).as_primitive();
     let rows: Vec<String> = done
         .chunk
@@ -171,9 +176,8 @@ fn a_null_in_a_column_without_null_is_the_failure_of_its_record() {
     let done = Flow::compile(&graph)
         .expect("a tree")
         .upstream
-        .process(Chunk::new(columns, origins, splits))
-        .expect("the record fails, not the job")
-        .remove(0);
+        .process(Chunk::new(columns, origins, splits));
+    let done = whole(done).remove(0);
     let offsets: Vec<i64> = done
         .chunk
         .origins
@@ -219,9 +223,8 @@ fn a_record_that_fails_in_two_steps_fails_once() {
     let done = Flow::compile(&graph)
         .expect("a tree")
         .upstream
-        .process(batch)
-        .expect("arrays fit")
-        .remove(0);
+        .process(batch);
+    let done = whole(done).remove(0);
     let failed: Vec<i64> = done.failures.iter().map(|f| f.origin.offset).collect();
     assert_eq!((done.chunk.rows(), failed), (0, vec![0, 1]));
 }
@@ -276,7 +279,7 @@ fn at_each_sink(operators: Vec<(Operator, Vec<NodeId>)>) -> Vec<(Vec<i64>, Vec<i
         let failed = done.failures.iter().map(|failure| failure.origin.offset);
         (rows, failed.collect())
     };
-    done.expect("arrays fit").iter().map(offsets).collect()
+    whole(done).iter().map(offsets).collect()
 }
 
 fn divides() -> Operator {
@@ -313,7 +316,7 @@ fn a_failure_in_the_stem_is_every_sinks_and_one_in_a_branch_its_own() {
 }
 
 #[test]
-fn what_is_no_tree_to_sinks_is_refused() {
+fn what_does_not_lead_from_scans_to_sinks_is_refused() {
     let refused = |operators: Vec<(Operator, Vec<NodeId>)>| {
         let mut graph = graph();
         let node = |(operator, inputs)| Node {
@@ -326,7 +329,7 @@ fn what_is_no_tree_to_sinks_is_refused() {
         let error = Flow::compile(&graph).err().expect("it is refused");
         error.to_string()
     };
-    let no_tree = "the job graph is not a tree from one source to its sinks";
+    let no_tree = "the job graph does not lead from scans to sinks";
     assert_eq!(refused(vec![]), no_tree);
     assert_eq!(refused(vec![(divides(), vec![0])]), no_tree, "no sink");
     assert_eq!(refused(vec![(sink(), vec![0]), (sink(), vec![1])]), no_tree);
@@ -342,7 +345,7 @@ fn what_is_no_tree_to_sinks_is_refused() {
             (watermark, vec![1]),
             (sink(), vec![2])
         ]),
-        "the job graph has two watermarks for one source"
+        "the job graph has two watermarks for one scan"
     );
 }
 
@@ -440,7 +443,7 @@ fn over_sums() -> Flow {
             schema: schema.clone(),
         });
     }
-    let make = |_: &Schema, _: &Node| -> Result<Box<dyn super::Operator>, FlowError> {
+    let make = |_: &[SchemaRef], _: &Node| -> Result<Box<dyn super::Operator>, FlowError> {
         Ok(Box::new(Sums::default()))
     };
     Flow::compile_with(&graph, &make).expect("a tree")
@@ -481,13 +484,8 @@ fn landed(at: &AtSinks, sink: usize) -> Vec<i32> {
 
 fn through(flow: &mut Flow, chunk: Chunk, at: &mut AtSinks) -> Vec<i64> {
     let mut failed = Vec::new();
-    for (outlet, done) in flow
-        .upstream
-        .process(chunk)
-        .expect("arrays fit")
-        .into_iter()
-        .enumerate()
-    {
+    let rounds = flow.upstream.process(chunk).expect("arrays fit");
+    for (outlet, done) in rounds.into_iter().flat_map(Round::into_outlets) {
         failed.extend(done.failures.iter().map(|failure| failure.origin.offset));
         flow.downstream
             .take(outlet, done.chunk, at)
@@ -506,7 +504,7 @@ fn what_stands_behind_state_gets_what_the_marks_let_fire() {
         ),
         (1, 2)
     );
-    assert_eq!(flow.downstream.outlet_of_sinks(), [0, 0]);
+    assert_eq!(flow.downstream.outlets_of_sinks(), [[0], [0]]);
     let mut at = flow.downstream.at_sinks();
     let chunk = numbers(
         &[Some(6), Some(0), Some(3), Some(12), Some(12)],

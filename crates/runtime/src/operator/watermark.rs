@@ -77,11 +77,6 @@ impl Watermark {
         &mut self.times
     }
 
-    /// The last mark.
-    pub(super) fn marked(&self) -> Option<i64> {
-        self.marked
-    }
-
     /// Greatest event time seen, milliseconds since 1970.
     pub(super) fn max_event_time(&self) -> Option<i64> {
         self.max_event_time

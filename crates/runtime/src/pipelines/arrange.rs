@@ -336,9 +336,23 @@ fn together(one: Manifest, other: Manifest, sink: &str) -> Result<Manifest, Disa
             .reached
             .zip(other.reached)
             .map(|(one, other)| one.max(other)),
+        marks: marks_together(one.marks, &other.marks),
         state: states_together(one.state, other.state, sink)?,
         ..Manifest::new(one.pipeline)
     })
+}
+
+/// Where both have a scan, the lower mark: what one of them has still to be told is told.
+fn marks_together(
+    one: BTreeMap<String, i64>,
+    other: &BTreeMap<String, i64>,
+) -> BTreeMap<String, i64> {
+    let mut together = one;
+    for (scan, marked) in other {
+        let known = together.entry(scan.clone()).or_insert(*marked);
+        *known = (*known).min(*marked);
+    }
+    together
 }
 
 #[cfg(test)]

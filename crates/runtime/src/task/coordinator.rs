@@ -25,7 +25,7 @@ use crate::ledger::Ledger;
 use crate::manifest::{
     Manifest, NOTHING_READ, Place, SinkState, SplitOffset, SplitRange, State, TableChain,
 };
-use crate::operator::SplitTimes;
+use crate::operator::{SplitTimes, Topics};
 use crate::state::OperatorState;
 use lw_graph::OperatorUid;
 use std::collections::BTreeMap;
@@ -143,6 +143,8 @@ pub(super) struct Insert {
     pub(super) plan: String,
     /// What it gets comes from operators with state.
     pub(super) has_state: bool,
+    /// What it gets is of these.
+    pub(super) topics: Topics,
 }
 
 /// What reading has come to since the last seal.
@@ -156,6 +158,8 @@ pub(super) struct Account {
     pub(super) watermark: Option<i64>,
     /// The last mark that went to the operators.
     pub(super) marked: Option<i64>,
+    /// By scan, where there are several.
+    pub(super) marks: BTreeMap<String, i64>,
     /// Of the last batch, in the log's readable order.
     pub(super) place: Option<Place>,
     pub(super) max_event_time: Option<i64>,
@@ -171,6 +175,7 @@ impl Account {
             times: self.times.clone(),
             watermark: self.watermark,
             marked: self.marked,
+            marks: self.marks.clone(),
             place: self.place,
             max_event_time: self.max_event_time,
             fired,
@@ -187,6 +192,7 @@ impl Account {
         self.times = later.times;
         self.watermark = later.watermark;
         self.marked = later.marked;
+        self.marks = later.marks;
         self.place = later.place;
         self.max_event_time = later.max_event_time;
     }
@@ -237,6 +243,7 @@ struct Epoch {
     times: SplitTimes,
     watermark: Option<i64>,
     marked: Option<i64>,
+    marks: BTreeMap<String, i64>,
     place: Option<Place>,
     max_event_time: Option<i64>,
     /// It has rows that no offset brought.
@@ -283,6 +290,11 @@ impl Coordinator {
         }
     }
 
+    /// By sink: the topics that it gets something of.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &Topics> {
+        self.inserts.iter().map(|insert| &insert.topics)
+    }
+
     /// What is to be saved.
     pub(super) fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -308,9 +320,11 @@ impl Coordinator {
 
     /// Lets them begin there.
     pub(super) fn newcomers_begin(&mut self, offsets: &[SplitOffset]) {
-        for Insert { name, .. } in &self.inserts {
+        for Insert { name, topics, .. } in &self.inserts {
             if self.manifest.sinks[name].splits.is_empty() {
-                self.manifest.stand_at(name, offsets);
+                let own = offsets.iter().filter(|at| topics.has(&at.topic));
+                let own: Vec<SplitOffset> = own.cloned().collect();
+                self.manifest.stand_at(name, &own);
             }
         }
     }
@@ -527,7 +541,11 @@ impl Coordinator {
                 return self.over(Err(error), actions);
             }
         }
-        manifest.opened(at.topics, &at.offsets, at.ends.as_deref());
+        let gets = |sink: &str, topic: &str| {
+            let insert = self.inserts.iter().find(|insert| insert.name == sink);
+            insert.is_none_or(|insert| insert.topics.has(topic))
+        };
+        manifest.opened(at.topics, &at.offsets, at.ends.as_deref(), gets);
         self.phase = Phase::Reading;
         self.sealed_at = now.elapsed;
         actions.push(Action::Save);
@@ -567,6 +585,10 @@ impl Coordinator {
         }
         pass(&mut self.manifest, &epoch.splits, &epoch.times, epoch.place);
         self.manifest.marked = self.manifest.marked.max(epoch.marked);
+        for (scan, marked) in &epoch.marks {
+            let known = self.manifest.marks.entry(scan.clone()).or_insert(*marked);
+            *known = (*known).max(*marked);
+        }
         self.keep(states);
         self.manifest.created_ms = now.wall_ms;
         // Whatever was confirmed meanwhile is saved with it.

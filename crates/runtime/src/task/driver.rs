@@ -14,10 +14,11 @@ use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Source, S
 use crate::job::JobStatus;
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
+use crate::origins::Runs;
 use crate::state::{OperatorState, Share};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -216,7 +217,13 @@ impl Driver {
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
         let has_ended = |state: &OperatorState| state.watermark == Some(Mark::END);
-        if manifest.states().any(has_ended) && !is_read(&**source) {
+        let more = with_more(&**source);
+        let mut ended = unread.upstream.scans().filter(|(scan, _)| {
+            let marked = manifest.marks.get(*scan);
+            marked == Some(&Mark::END)
+        });
+        let in_scan = ended.any(|(_, topics)| topics.iter().any(|topic| more.contains(topic)));
+        if in_scan || manifest.states().any(has_ended) && !more.is_empty() {
             return Err(time_has_ended());
         }
         self.handle(Input::Positioned(Positioned {
@@ -227,32 +234,40 @@ impl Driver {
     }
 
     /// What reads, from where the source was positioned. Sinks that have more than the others get nothing of it again.
-    pub(super) fn reader(&self, mut unread: Unread) -> Reader {
+    pub(super) fn reader(&mut self, mut unread: Unread) -> Reader {
         let ahead = self.coordinator.ahead();
         let cuts: Vec<SplitOffset> = ahead.iter().flatten().cloned().collect();
         unread.source.cut_at(&cuts);
-        let outlets = self.downstream.outlet_of_sinks().into_iter();
-        let outlets = outlets.map(|at| match self.downstream.is_sink(at) {
-            true => Outlet::Sink(at),
-            false => Outlet::State(at),
+        let outlets = self.downstream.outlets_of_sinks().into_iter();
+        let outlets = outlets.map(|outlets| match outlets.as_slice() {
+            [at] if self.downstream.is_sink(*at) => Outlet::Sink(*at),
+            _ => Outlet::State(outlets),
         });
+        let sinks = outlets.zip(ahead.iter().zip(self.coordinator.topics()));
+        let sinks = sinks.map(|(outlet, (ahead, topics))| (outlet, ahead.clone(), topics.clone()));
         let status = self.status.clone();
-        Reader::new(unread, self.manifest(), outlets.collect(), &ahead, status)
+        let reader = Reader::new(unread, self.coordinator.manifest(), sinks.collect(), status);
+        self.downstream.go_on_from(&reader.marked_at_outlets());
+        reader
     }
 
     /// Takes rows through the operators with state, and to the sinks.
     pub(super) fn take(&mut self, rows: Rows) -> Result<Option<Ended>, ConnectorError> {
         let mut at = self.downstream.at_sinks();
         let mut account = rows.account;
+        // By sink: the rows that were on their way to it.
+        let mut landed = vec![Runs::default(); self.sinks.len()];
         for (outlet, chunk) in rows.leaving {
-            let (origins, splits) = (chunk.origins.clone(), chunk.splits.clone());
-            let before: Vec<usize> = at.late.iter().map(Vec::len).collect();
-            self.downstream.take(outlet, chunk, &mut at)?;
-            let landed = origins.runs().expect("they are rows of the log up to here");
-            for (sink, before) in before.into_iter().enumerate() {
-                let late = (self.rules.late)(&at.late[sink][before..]);
-                account.ledgers[sink].late(landed, &splits, &late);
+            let runs = chunk.origins.runs();
+            let runs = runs.expect("they are rows of the log up to here");
+            for sink in self.downstream.sinks_behind(outlet) {
+                landed[sink].extend(runs);
             }
+            self.downstream.take(outlet, chunk, &mut at)?;
+        }
+        for (sink, landed) in landed.iter().enumerate() {
+            let late = (self.rules.late)(&at.late[sink]);
+            account.ledgers[sink].late(landed, &account.splits, &late);
         }
         for (sink, rows) in rows.sinks.into_iter().enumerate() {
             self.write(sink, rows.batches, rows.dead_letters)?;
@@ -383,14 +398,17 @@ impl Driver {
     }
 }
 
-/// Whether a bounded read has nothing more to read.
-fn is_read(source: &dyn Source) -> bool {
-    let positions = source.positions();
-    let reached = |end: &SplitOffset| {
-        let mut positions = positions.iter();
-        positions.any(|at| at.same_split(end) && at.next >= end.next)
+/// The topics of which there is more to read.
+fn with_more(source: &dyn Source) -> BTreeSet<String> {
+    let (at, ends) = (source.positions(), source.ends().unwrap_or_default());
+    let is_read = |one: &SplitOffset| {
+        let here = at.iter().find(|at| at.same_split(one));
+        let end = ends.iter().find(|end| end.same_split(one));
+        here.zip(end).is_some_and(|(at, end)| at.next >= end.next)
     };
-    source.ends().is_some_and(|ends| ends.iter().all(reached))
+    let splits = at.iter().chain(&ends);
+    let open = splits.filter(|split| !is_read(split));
+    open.map(|split| split.topic.clone()).collect()
 }
 
 /// The end of a bounded read let every window fire: what is read on would be late, all of it, and in no result.

@@ -5,12 +5,12 @@
 
 use super::coordinator::Account;
 use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
-use crate::chunk::{DeadLetter, Split, SplitId, kept};
+use crate::chunk::{Chunk, DeadLetter, Split, SplitId, kept};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, PartitionStatus, panicked};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, SplitOffset};
-use crate::operator::{Processed, SplitTimes, Upstream};
+use crate::operator::{Landed, Processed, Round, SplitTimes, Topics, Upstream};
 use crate::origins::{Origin, Runs};
 use crate::queue::Queue;
 use std::borrow::Cow;
@@ -92,23 +92,19 @@ pub(super) struct Read {
 pub(super) struct Reader {
     source: Box<dyn Source>,
     upstream: Upstream,
-    /// By sink: the outlet that what it gets comes from.
-    outlets: Vec<Outlet>,
-    /// By sink: up to where it has a split already. What is read below is computed and not written to it.
-    ahead: Vec<BTreeMap<SplitId, i64>>,
+    sinks: Vec<Reads>,
     status: Arc<JobStatus>,
     /// The source's watermark so far: it never goes back.
     watermark: Option<i64>,
 }
 
 impl Reader {
-    /// Goes on where the manifest stands, at which the source was positioned; no poll of it reads over where a sink that is
-    /// `ahead` of the others stands.
+    /// Goes on where the manifest stands, at which the source was positioned. Of each sink: where what it gets comes from, up to
+    /// where it has a split already, and what it reads; no poll of the source reads over where one is that is ahead of the others.
     pub(super) fn new(
         unread: Unread,
         manifest: &Manifest,
-        outlets: Vec<Outlet>,
-        ahead: &[Vec<SplitOffset>],
+        sinks: Vec<(Outlet, Vec<SplitOffset>, Topics)>,
         status: Arc<JobStatus>,
     ) -> Reader {
         let Unread {
@@ -116,25 +112,38 @@ impl Reader {
             mut upstream,
         } = unread;
         let splits = source.splits();
+        let alone = upstream.scans().len() == 1;
+        let marked = |scan: &str| match alone {
+            true => manifest.marked,
+            false => manifest.marks.get(scan).copied(),
+        };
         let times = enlist::times(manifest, &splits, source.keeps_time());
-        upstream.go_on_from(times, manifest.marked);
-        upstream.done(done(&*source, &splits));
-        let watermark = upstream.times().and_then(SplitTimes::watermark);
-        let by_split = |sink: &Vec<SplitOffset>| {
-            let ids = sink.iter().filter_map(|at| {
+        upstream.go_on_from(&times, &splits, marked);
+        upstream.done(&done(&*source, &splits), &splits);
+        let watermark = upstream.times().and_then(|times| times.watermark());
+        let reads = |(outlet, ahead, topics): (Outlet, Vec<SplitOffset>, Topics)| {
+            let ahead = ahead.iter().filter_map(|at| {
                 let id = enlist::position(&splits, &at.topic, at.partition)?;
                 Some((id, at.next))
             });
-            ids.collect()
+            Reads {
+                outlet,
+                ahead: ahead.collect(),
+                topics,
+            }
         };
         Reader {
-            ahead: ahead.iter().map(by_split).collect(),
+            sinks: sinks.into_iter().map(reads).collect(),
             source,
             upstream,
-            outlets,
             status,
             watermark,
         }
+    }
+
+    /// By outlet: how far event time has come there.
+    pub(super) fn marked_at_outlets(&self) -> Vec<Option<i64>> {
+        self.upstream.marked_at_outlets()
     }
 
     /// Polls once, waiting for records up to `timeout`.
@@ -157,40 +166,47 @@ impl Reader {
         }
         let splits = self.source.splits();
         let mut dead = polled.dead_letters.len();
-        let mut sinks: Vec<AtSink> = self
-            .ahead
-            .iter()
-            .map(|ahead| AtSink::begin(ahead, &polled, &splits))
+        let sinks = self.sinks.iter();
+        let mut sinks: Vec<AtSink> = sinks
+            .map(|reads| AtSink::begin(reads, &polled, &splits))
             .collect();
         let (mut bytes, mut rows_in) = (1, 0);
         let mut leaving = Vec::new();
-        self.upstream.appended(polled.appended);
+        self.upstream.appended(&polled.appended);
+        let mut leave = |round: Round| {
+            let left = round.into_outlets();
+            for (outlet, Processed { chunk, .. }) in left.filter(|(_, done)| !done.chunk.is_empty())
+            {
+                bytes += chunk.bytes();
+                leaving.push((outlet, chunk));
+            }
+        };
+        self.upstream
+            .end_scans(&splits)?
+            .into_iter()
+            .for_each(&mut leave);
         for chunk in polled.batches {
             let decoded = chunk.origins.runs().cloned();
             let decoded = decoded.expect("a source gives rows of the log");
             rows_in += decoded.rows() as u64;
-            let done = self.upstream.process(chunk)?;
-            let letters = self.bury(&splits, &done)?;
-            let mut done: Vec<Option<Processed>> = done.into_iter().map(Some).collect();
-            for (sink, outlet) in sinks.iter_mut().zip(&self.outlets) {
-                match outlet {
-                    Outlet::Sink(at) => {
-                        let done = done[*at].take().expect("it leads to one sink");
-                        bytes += sink.take(&decoded, done, &letters)?;
-                    }
-                    Outlet::State(at) => {
-                        let done = done[*at].as_ref().expect("it leads to no sink");
-                        sink.count(&decoded, done, &letters);
-                    }
+            let mut rounds = self.upstream.process(chunk)?;
+            let letters = self.bury(&splits, &rounds)?;
+            let of = decoded
+                .runs()
+                .first()
+                .map(|run| &*splits[run.split as usize].topic);
+            let sinks = sinks.iter_mut().zip(&self.sinks);
+            for (sink, reads) in
+                sinks.filter(|(_, reads)| of.is_some_and(|of| reads.topics.has(of)))
+            {
+                match &reads.outlet {
+                    Outlet::Sink(at) => sink.take(&decoded, *at, &mut rounds, &letters)?,
+                    Outlet::State(at) => sink.count(&decoded, at, &rounds, &letters),
                 }
             }
-            for (outlet, done) in done.into_iter().enumerate() {
-                if let Some(Processed { chunk, .. }) = done.filter(|done| !done.chunk.is_empty()) {
-                    bytes += chunk.bytes();
-                    leaving.push((outlet, chunk));
-                }
-            }
+            rounds.into_iter().for_each(&mut leave);
         }
+        bytes += sinks.iter().map(|sink| sink.bytes).sum::<usize>();
         let (mut rows, mut ledgers) = (Vec::new(), Vec::new());
         for sink in sinks {
             let AtSink {
@@ -208,12 +224,12 @@ impl Reader {
             rows.push(of_sink);
             ledgers.push(ledger);
         }
-        self.upstream.done(done(&*self.source, &splits));
+        self.upstream.done(&done(&*self.source, &splits), &splits);
         let (mut partitions, mut times_of_splits) = (Vec::new(), SplitTimes::default());
         if let Some(times) = self.upstream.times() {
             self.watermark = self.watermark.max(times.watermark());
-            partitions = shown(&splits, times);
-            times_of_splits = times.clone();
+            partitions = shown(&splits, &times);
+            times_of_splits = times.into_owned();
         }
         let watermark = self.watermark;
         self.status.update(|status| {
@@ -227,6 +243,7 @@ impl Reader {
             times: times_of_splits,
             watermark,
             marked: self.upstream.marked(),
+            marks: self.upstream.marks(),
             place: self.source.place(),
             max_event_time: self.upstream.max_event_time(),
         };
@@ -242,9 +259,10 @@ impl Reader {
     fn bury(
         &mut self,
         splits: &[Split],
-        done: &[Processed],
+        rounds: &[Round],
     ) -> Result<BTreeMap<At, DeadLetter>, ConnectorError> {
-        let failures = done.iter().flat_map(|done| &done.failures);
+        let done = rounds.iter().flat_map(Round::outlets);
+        let failures = done.flat_map(|(_, done)| &done.failures);
         let failed: BTreeSet<At> = failures.map(|failure| at(failure.origin)).collect();
         if failed.is_empty() {
             return Ok(BTreeMap::new());
@@ -272,12 +290,20 @@ impl Reader {
 }
 
 /// Where what a sink gets leaves the operators without state, by its number.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Outlet {
     /// For the sink.
     Sink(usize),
     /// For operators with state, which may have several sinks behind them.
-    State(usize),
+    State(Vec<usize>),
+}
+
+/// What a sink gets.
+struct Reads {
+    outlet: Outlet,
+    /// Up to where it has a split already. What is read below is computed and not written to it.
+    ahead: BTreeMap<SplitId, i64>,
+    topics: Topics,
 }
 
 /// A record: its split and offset.
@@ -293,13 +319,24 @@ struct AtSink {
     has: BTreeSet<SplitId>,
     ledger: Ledger,
     rows: SinkRows,
+    /// Of the rows.
+    bytes: usize,
 }
 
 impl AtSink {
-    fn begin(ahead: &BTreeMap<SplitId, i64>, polled: &Polled, splits: &[Split]) -> AtSink {
+    fn begin(reads: &Reads, polled: &Polled, splits: &[Split]) -> AtSink {
         let (mut has, mut ledger) = (BTreeSet::new(), Ledger::default());
-        for progress in &polled.progress {
-            let until = ahead.get(&progress.split).copied().unwrap_or(i64::MIN);
+        let gets = |split: SplitId| reads.topics.has(&splits[split as usize].topic);
+        for progress in polled
+            .progress
+            .iter()
+            .filter(|progress| gets(progress.split))
+        {
+            let until = reads
+                .ahead
+                .get(&progress.split)
+                .copied()
+                .unwrap_or(i64::MIN);
             if progress.from < until {
                 assert!(
                     progress.to <= until,
@@ -314,7 +351,7 @@ impl AtSink {
         for letter in &polled.dead_letters {
             let split = enlist::position(splits, &letter.topic, letter.partition);
             let split = split.expect("a dead letter comes from one of the source's splits");
-            if !has.contains(&split) {
+            if !has.contains(&split) && gets(split) {
                 ledger.dead_letter(split);
                 letters.push(letter.clone());
             }
@@ -326,47 +363,63 @@ impl AtSink {
                 batches: Vec::new(),
                 dead_letters: letters,
             },
+            bytes: 0,
         }
     }
 
-    /// Takes what a batch became; returns its size in bytes.
+    /// Takes what a batch became.
     fn take(
         &mut self,
         decoded: &Runs,
-        mut done: Processed,
+        outlet: usize,
+        rounds: &mut [Round],
         letters: &BTreeMap<At, DeadLetter>,
-    ) -> Result<usize, ConnectorError> {
+    ) -> Result<(), ConnectorError> {
         let mut wanted = Cow::Borrowed(decoded);
+        let new = |origin: &Origin| !self.has.contains(&origin.split);
         if !self.has.is_empty() {
-            let new = |origin: &Origin| !self.has.contains(&origin.split);
             wanted = Cow::Owned(decoded.of_splits(|split| !self.has.contains(&split)));
-            done.failures.retain(|failure| new(&failure.origin));
-            done.chunk = kept(done.chunk, new)
-                .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         }
-        self.account(&wanted, &done, letters);
-        let mut bytes = 0;
-        if done.chunk.rows() > 0 {
-            bytes = done.chunk.bytes();
-            self.rows.batches.push(done.chunk);
+        let mut landed = Landed::default();
+        let mut batches = Vec::new();
+        for mut done in rounds.iter_mut().filter_map(|round| round.take(outlet)) {
+            if !self.has.is_empty() {
+                done.failures.retain(|failure| new(&failure.origin));
+                done.chunk = kept(done.chunk, new)
+                    .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
+            }
+            landed.add(&done);
+            batches.extend((done.chunk.rows() > 0).then_some(done.chunk));
         }
-        Ok(bytes)
+        self.account(&wanted, &landed, letters);
+        self.bytes += batches.iter().map(Chunk::bytes).sum::<usize>();
+        self.rows.batches.append(&mut batches);
+        Ok(())
     }
 
     /// Counts what a batch became before operators with state: they have taken it in by the time that it is sealed.
-    fn count(&mut self, decoded: &Runs, done: &Processed, letters: &BTreeMap<At, DeadLetter>) {
+    fn count(
+        &mut self,
+        decoded: &Runs,
+        outlets: &[usize],
+        rounds: &[Round],
+        letters: &BTreeMap<At, DeadLetter>,
+    ) {
         assert!(
             self.has.is_empty(),
             "M4: no sink behind state is ahead of the others"
         );
-        self.account(decoded, done, letters);
+        let mut all = Landed::default();
+        for landed in rounds.iter().filter_map(|round| round.landed(outlets)) {
+            all.rows.extend(&landed.rows);
+            all.failures.extend(landed.failures);
+        }
+        self.account(decoded, &all, letters);
     }
 
-    fn account(&mut self, decoded: &Runs, done: &Processed, letters: &BTreeMap<At, DeadLetter>) {
+    fn account(&mut self, decoded: &Runs, done: &Landed, letters: &BTreeMap<At, DeadLetter>) {
         let failed: Runs = done.failures.iter().map(|failure| failure.origin).collect();
-        let landed = done.chunk.origins.runs();
-        let landed = landed.expect("they are rows of the log up to here");
-        self.ledger.processed(decoded, landed, &failed);
+        self.ledger.processed(decoded, &done.rows, &failed);
         for failure in &done.failures {
             self.rows.dead_letters.push(DeadLetter {
                 code: failure.code.clone(),

@@ -42,6 +42,8 @@ struct World {
     counts: bool,
     /// For states.
     memory: Budget,
+    /// Each partition is a topic, of a table of its own.
+    tables: bool,
     /// Commits whose ids were given out.
     ids: Arc<AtomicU64>,
 }
@@ -57,20 +59,35 @@ enum ReadsTo {
 
 struct TimedSource {
     records: Records,
+    tables: bool,
     schema: Schema,
     end: ReadsTo,
     next: Vec<i64>,
     ends: Vec<i64>,
 }
 
+/// Topic and partition of a split.
+fn split_of(tables: bool, n: usize) -> (String, i32) {
+    match tables {
+        false => ("in".to_string(), n as i32),
+        true => (format!("in{n}"), 0),
+    }
+}
+
 fn offsets(next: &[i64]) -> Vec<SplitOffset> {
-    let splits = (0..).zip(next);
-    let at = |(partition, next): (i32, &i64)| SplitOffset {
-        topic: "in".into(),
-        partition,
-        next: *next,
+    offsets_of(false, next)
+}
+
+fn offsets_of(tables: bool, next: &[i64]) -> Vec<SplitOffset> {
+    let at = |(n, next): (usize, &i64)| {
+        let (topic, partition) = split_of(tables, n);
+        SplitOffset {
+            topic,
+            partition,
+            next: *next,
+        }
     };
-    splits.map(at).collect()
+    next.iter().enumerate().map(at).collect()
 }
 
 impl Source for TimedSource {
@@ -81,31 +98,35 @@ impl Source for TimedSource {
         until: Option<&[SplitOffset]>,
     ) -> Result<(), ConnectorError> {
         let records = self.records.lock();
-        let of = |offsets: &[SplitOffset], partition: usize| {
+        let of = |offsets: &[SplitOffset], n: usize| {
+            let (topic, partition) = split_of(self.tables, n);
             let mut found = offsets.iter();
-            let found = found.find(|at| at.partition == partition as i32);
+            let found = found.find(|at| at.topic == topic && at.partition == partition);
             found.map(|at| at.next)
         };
         let splits = 0..records.len();
-        self.next = splits
+        let next = splits
             .clone()
             .map(|p| of(offsets, p).unwrap_or(0))
             .collect();
         let end = |p: usize| until.and_then(|until| of(until, p));
-        self.ends = splits
+        let ends = splits
             .map(|p| end(p).unwrap_or(records[p].len() as i64))
             .collect();
+        drop(records);
+        (self.next, self.ends) = (next, ends);
         Ok(())
     }
     fn ends(&self) -> Option<Vec<SplitOffset>> {
-        (self.end == ReadsTo::Bounded).then(|| offsets(&self.ends))
+        (self.end == ReadsTo::Bounded).then(|| offsets_of(self.tables, &self.ends))
     }
     fn splits(&self) -> Arc<[Split]> {
-        let split = |partition| Split {
-            topic: "in".into(),
-            partition,
+        let split = |n| {
+            let (topic, partition) = split_of(self.tables, n);
+            let topic = topic.into();
+            Split { topic, partition }
         };
-        (0..self.next.len() as i32).map(split).collect()
+        (0..self.next.len()).map(split).collect()
     }
     /// One record of each partition.
     fn poll(&mut self, _: usize, _: Duration) -> Result<Polled, ConnectorError> {
@@ -158,7 +179,7 @@ impl Source for TimedSource {
         unreachable!("nothing fails")
     }
     fn positions(&self) -> Vec<SplitOffset> {
-        offsets(&self.next)
+        offsets_of(self.tables, &self.next)
     }
     fn lag(&self) -> u64 {
         0
@@ -288,6 +309,7 @@ impl World {
             other: None,
             counts: false,
             memory: Budget::none(),
+            tables: false,
             ids: Arc::default(),
         }
     }
@@ -338,6 +360,9 @@ impl World {
         if self.counts {
             graph = state::counted(graph);
         }
+        if self.tables {
+            graph = state::over_two_tables(graph);
+        }
         let inserts = tables.iter().map(|(table, _)| InsertSpec {
             table: table.to_string(),
             occurrence: 0,
@@ -368,6 +393,7 @@ impl World {
         Attempt {
             source: Box::new(TimedSource {
                 records: self.records.clone(),
+                tables: self.tables,
                 schema,
                 end,
                 next: Vec::new(),

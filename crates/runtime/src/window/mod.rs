@@ -1,11 +1,12 @@
 //! Operators over windows of event time.
 //!
 //! [`shape`] is the arithmetic, [`place`] finds each row's slice by it. What an operator does with rows stands at the head of its file:
-//! [`assign`], [`aggregate`], [`session`], [`session_rows`], [`rank`], [`over`].
+//! [`assign`], [`aggregate`], [`session`], [`session_rows`], [`rank`], [`over`], [`join`].
 
 mod aggregate;
 mod assign;
 mod held;
+mod join;
 mod kept;
 mod output;
 mod over;
@@ -21,6 +22,7 @@ use crate::operator::{FlowError, Operator};
 use aggregate::WindowAggregate;
 use arrow_schema::SchemaRef;
 use assign::WindowAssign;
+use join::WindowJoin;
 use lw_formats::arrow_schema;
 use lw_graph::{Node, Operator as Op, Window, WindowShape, Windowing};
 use over::Over;
@@ -31,12 +33,12 @@ use session_rows::SessionRows;
 /// The operator of a node over windows; `None` for one that there is none for yet.
 ///
 /// # Errors
-/// [`FlowError`] when it cannot be computed over columns of the input.
+/// [`FlowError`] when it cannot be computed over columns of the inputs.
 pub(crate) fn operator(
-    input: SchemaRef,
+    inputs: &[SchemaRef],
     node: &Node,
 ) -> Result<Option<Box<dyn Operator>>, FlowError> {
-    let columns = (input, arrow_schema(&node.schema));
+    let columns = (inputs[0].clone(), arrow_schema(&node.schema));
     Ok(Some(match &node.operator {
         Op::WindowAssign {
             window, partition, ..
@@ -97,6 +99,18 @@ pub(crate) fn operator(
             aggregates,
             ..
         } => Box::new(Over::new((keys, *time), *frame, aggregates, columns)?),
+        Op::WindowJoin {
+            kind,
+            windows,
+            keys,
+            condition,
+            ..
+        } => {
+            let both = [inputs[0].clone(), inputs[1].clone()];
+            let columns = (both, columns.1);
+            let condition = condition.as_ref();
+            Box::new(WindowJoin::new(*kind, windows, keys, condition, columns)?)
+        }
         _ => return Ok(None),
     }))
 }

@@ -7,7 +7,7 @@ use crate::state::tests::Checkpoints;
 use crate::window;
 use arrow_array::{Int64Array, StringArray, TimestampMicrosecondArray};
 use lw_graph::{
-    AggregateCall, AggregateFunction, Field, Frame, FrameUnit, Operator as Op, OperatorUid,
+    AggregateCall, AggregateFunction, Field, Frame, FrameUnit, Operator as Op, OperatorUid, Schema,
     SortKey, TypeKind, Window, WindowProperty, WindowShape, Windowing,
 };
 
@@ -86,11 +86,12 @@ struct Seen {
 }
 
 fn run(node: &Node, parallelism: &Parallelism) -> Seen {
-    let make = |input: &Schema, node: &Node| {
-        let operator = window::operator(arrow_schema(input), node)?;
+    let make = |inputs: &[SchemaRef], node: &Node| {
+        let operator = window::operator(inputs, node)?;
         Ok(operator.expect("there is one"))
     };
-    let new = || instances(&input(), node, parallelism, make).expect("an operator");
+    let inputs = [arrow_schema(&input())];
+    let new = || instances(&inputs, node, parallelism, make).expect("an operator");
     let mut operator = new();
     let mut checkpoints = Checkpoints::new();
     let (mut pieces, mut rows, mut marks, mut late) = (Vec::new(), 0, Vec::new(), Vec::new());

@@ -29,6 +29,7 @@ impl Case {
             main: TABLE.to_string(),
             plan: "plan".to_string(),
             has_state: false,
+            topics: Topics::All,
         };
         Case {
             coordinator: Coordinator::new(manifest, vec![insert], interval, Rules::OURS),

@@ -58,6 +58,33 @@ pub(super) fn counted(graph: JobGraph) -> JobGraph {
     JobGraph { nodes }
 }
 
+/// The same over two tables, whose rows come together before they are counted.
+pub(super) fn over_two_tables(counted: JobGraph) -> JobGraph {
+    let scans = ["in0", "in1"].into_iter().enumerate();
+    let mut nodes: Vec<Node> = scans
+        .flat_map(|(n, topic)| {
+            let (mut source, mut watermark) = (counted.nodes[0].clone(), counted.nodes[1].clone());
+            if let Operator::Source(SourceSpec::Kafka(kafka)) = &mut source.operator {
+                kafka.topics = vec![topic.to_string()];
+            }
+            watermark.inputs = vec![2 * n];
+            [source, watermark]
+        })
+        .collect();
+    nodes.push(Node {
+        operator: Operator::Union,
+        inputs: vec![1, 3],
+        schema: counted.nodes[1].schema.clone(),
+    });
+    // What stood behind the watermark, and so on.
+    let others = counted.nodes[2..].iter().map(|node| Node {
+        inputs: node.inputs.iter().map(|input| input + 3).collect(),
+        ..node.clone()
+    });
+    nodes.extend(others);
+    JobGraph { nodes }
+}
+
 /// Row by row: `[start, count]` of each window, and the records that came too late.
 fn expected(records: &[&[i64]]) -> (Vec<String>, Vec<(usize, usize)>) {
     let (mut counts, mut late) = (BTreeMap::new(), Vec::new());
@@ -138,9 +165,13 @@ fn left(world: &World) -> Option<String> {
 /// Cuts the power behind each change of the disk in turn; the first time at which something is wrong then, and how many cuts
 /// there were.
 fn kills(sinks: usize, rules: Rules) -> (Option<String>, u32) {
+    kills_of(|| world(sinks), rules)
+}
+
+fn kills_of(world: impl Fn() -> World, rules: Rules) -> (Option<String>, u32) {
     let mut kills = 0;
     for after in 1.. {
-        let world = world(sinks);
+        let world = world();
         let storage = world.storage().expect("it opens");
         world.disk.cause(Trouble::PowerOff { after });
         let run = |storage: &Storage| {
@@ -174,6 +205,21 @@ fn kills(sinks: usize, rules: Rules) -> (Option<String>, u32) {
 fn a_kill_at_any_step_loses_and_doubles_no_row_of_a_window() {
     for (sinks, rules) in [(1, Rules::OURS), (2, Rules::OURS), (1, IN_FILES)] {
         let (wrong, kills) = kills(sinks, rules);
+        assert_eq!(wrong, None);
+        assert!(kills >= 10, "only {kills} places to be killed at");
+    }
+}
+
+/// Each table has a watermark of its own, and the windows wait for both: what comes of two partitions of one table.
+#[test]
+fn a_kill_at_any_step_loses_and_doubles_no_row_of_two_tables() {
+    let world = |sinks: usize| {
+        let mut world = world(sinks);
+        world.tables = true;
+        world
+    };
+    for sinks in [1, 2] {
+        let (wrong, kills) = kills_of(|| world(sinks), Rules::OURS);
         assert_eq!(wrong, None);
         assert!(kills >= 10, "only {kills} places to be killed at");
     }
