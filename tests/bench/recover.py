@@ -2,7 +2,8 @@
 
 One statement set, so one job: the events into one table, windows of a second by warehouse into another. A producer never stops. The clock
 runs from the kill: it has in it the start of the process, the recovery of the log, the restore of the windows' state, the reading from the
-checkpoint on, and the first commit of new rows. New is what no event that was acknowledged before the kill can be.
+checkpoint on, and the first commit of new rows. New is what the events that were acknowledged before the kill cannot have made. When
+the first event after it was acknowledged is told beside: until then the producer was looking for its broker.
 
 The promise: under 2 s. (Apache Flink 2.3.0 on three processes, its TaskManager killed and started again, took 17 to 27 s.)
 """
@@ -35,30 +36,33 @@ INSERT INTO {WINDOWS} SELECT warehouse_id, window_start, window_end, COUNT(*)
 FROM TABLE(TUMBLE(TABLE src, DESCRIPTOR(event_time), INTERVAL '1' SECOND)) GROUP BY warehouse_id, window_start, window_end;
 END;
 """
-WAREHOUSES, EVENTS_OF_A_SECOND = 12, 500
+WAREHOUSES, MS_OF_AN_EVENT = 12, 2
 
 
 def most_rows(acked):
-    """What each table can have at most of the events that were acknowledged, and of those that were then on their way."""
+    """What each table can have at most of the events that were acknowledged, and of those that were then on their way. The watermark is
+    five seconds behind them."""
     sent = acked + 100
-    return {EVENTS: sent, WINDOWS: (sent // EVENTS_OF_A_SECOND + 1) * WAREHOUSES}
+    return {EVENTS: sent, WINDOWS: max(0, sent * MS_OF_AN_EVENT - 5_000) // 1_000 * WAREHOUSES}
 
 
 def kill_once(server, acked_file):
-    """Table → seconds from the kill to its first new rows; and those to the ready process."""
+    """What → seconds from the kill to it; for each table, to its first new rows."""
     server.kill()
     killed = time.monotonic()
-    bounds = most_rows(len(acked_file.read_text().splitlines()))
+    acked = acked_file.read_bytes()
+    bounds = most_rows(acked.count(b"\n"))
     server.start()
-    ready = time.monotonic() - killed
-    found = {}
-    while len(found) < len(bounds):
+    found = {"ready": time.monotonic() - killed}
+    while not found.keys() >= bounds.keys():
+        if "acknowledged" not in found and acked_file.stat().st_size > len(acked):
+            found["acknowledged"] = time.monotonic() - killed
         for table, most in bounds.items():
             if table not in found and tables.rows(server.catalog, table) > most:
                 found[table] = time.monotonic() - killed
         assert time.monotonic() < killed + 120, f"no new rows: {found}; {server.log_tail()}"
         time.sleep(0.01)
-    return ready, found
+    return found
 
 
 def main():
@@ -82,10 +86,10 @@ def main():
                 wait_until(lambda: all(tables.rows(server.catalog, table) for table in times), "rows of each table", 60)
                 time.sleep(1 + 0.37 * (kill % 4))
                 assert load.poll() is None, f"the producer gave up before kill {kill}"
-                ready, found = kill_once(server, acked_file)
-                print(f"kill {kill + 1:2}: ready after {ready:.2f} s, " + ", ".join(f"new rows of {table} after {seconds:.2f} s" for table, seconds in found.items()), flush=True)
-                for table, seconds in found.items():
-                    times[table].append(seconds)
+                found = kill_once(server, acked_file)
+                print(f"kill {kill + 1:2}, seconds: " + ", ".join(f"{what} {seconds:.2f}" for what, seconds in found.items()), flush=True)
+                for table, of_table in times.items():
+                    of_table.append(found[table])
         finally:
             load.kill()
             load.wait()
