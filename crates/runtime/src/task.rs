@@ -170,7 +170,7 @@ impl Attempt {
         }
         let buried = |insert: &Insert| enlist::side_ends(self.manifest.sinks.get(&insert.name));
         let interval = self.settings.commit_interval;
-        let driver = Driver {
+        let mut driver = Driver {
             rules,
             buried: inserts.iter().map(buried).collect(),
             coordinator: Coordinator::new(self.manifest, inserts, interval, rules),
@@ -188,6 +188,7 @@ impl Attempt {
             new_id: self.new_id,
             publish: self.publish,
         };
+        driver.measure();
         let unread = Unread {
             source: self.source,
             upstream,

@@ -19,6 +19,7 @@ use super::{Changes, Section, StateError, StateReader, StateWriter, Written};
 use crate::aggregate::groups::Groups;
 use crate::aggregate::key::KeyCodec;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -115,36 +116,39 @@ impl StoredSection {
         self.links.iter().flat_map(Link::stored)
     }
 
-    /// Its rows.
-    fn read(&self, from: &StateFiles) -> Result<Vec<RecordBatch>, StateError> {
-        let read = |all: &Vec<StoredRows>| {
-            let rows = all.iter().map(|stored| {
-                let bytes = from.bytes(&self.name, stored)?;
-                decode(&self.name, stored, &bytes)
-            });
-            rows.collect::<Result<Vec<_>, _>>()
+    /// Hands its rows over, a piece at a time, so that no more than one of them is in memory; those of the newest link come first.
+    fn each(
+        &self,
+        from: &StateFiles,
+        mut take: impl FnMut(RecordBatch) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let read = |stored: &StoredRows| {
+            let bytes = from.bytes(&self.name, stored)?;
+            decode(&self.name, stored, &bytes)
         };
-        if let [only] = self.links.as_slice() {
-            return read(&only.rows);
-        }
-        let mut known: Option<Known> = None;
-        let mut live: Vec<Vec<RecordBatch>> = Vec::new();
-        for (n, link) in self.links.iter().enumerate().rev() {
-            let (rows, dropped) = (read(&link.rows)?, read(&link.dropped)?);
-            if known.is_none() {
-                known = Some(Known::new(&self.name, link)?);
+        let (first, later) = self.links.split_first().expect("S8: a section has a link");
+        let Some(newest) = later.last() else {
+            return first.rows.iter().try_for_each(|rows| take(read(rows)?));
+        };
+        let mut known = Known::new(&self.name, newest)?;
+        for link in later.iter().rev() {
+            let mut changed = Vec::new();
+            for rows in &link.rows {
+                let rows = read(rows)?;
+                changed.push(known.ids_of(&rows, known.ids.len())?);
+                known.unknown(rows)?.map_or(Ok(()), &mut take)?;
             }
-            let known = known.as_mut().expect("it has just been made");
-            live.push(
-                known
-                    .unknown(&rows)
-                    .map_err(|why| damaged(&self.name, why))?,
-            );
-            if n > 0 {
-                known.add(&rows, &dropped)?;
+            for dropped in &link.dropped {
+                known.add_dropped(&read(dropped)?)?;
+            }
+            for ids in changed {
+                known.add_changed(&ids)?;
             }
         }
-        Ok(live.into_iter().rev().flatten().collect())
+        for rows in &first.rows {
+            known.unknown(read(rows)?)?.map_or(Ok(()), &mut take)?;
+        }
+        Ok(())
     }
 }
 
@@ -200,61 +204,57 @@ impl<'a> Known<'a> {
         })
     }
 
-    fn ids_of(&self, rows: &RecordBatch, count: usize) -> Result<Vec<ArrayRef>, String> {
+    fn broken(&self, why: impl std::fmt::Display) -> StateError {
+        damaged(self.name, why)
+    }
+
+    fn ids_of(&self, rows: &RecordBatch, count: usize) -> Result<Vec<ArrayRef>, StateError> {
         let column = |id: &usize| rows.columns().get(*id).cloned();
         let ids: Option<Vec<ArrayRef>> = self.ids[..count].iter().map(column).collect();
-        ids.ok_or_else(|| "it lacks the columns that name its rows".to_string())
+        ids.ok_or_else(|| self.broken("it lacks the columns that name its rows"))
     }
 
-    /// The rows that nothing newer says something of.
-    fn unknown(&self, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>, String> {
-        if self.changed.is_none() && self.dropped.is_empty() {
-            return Ok(rows.to_vec());
+    /// The rows that nothing newer says something of, if there are any.
+    fn unknown(&self, rows: RecordBatch) -> Result<Option<RecordBatch>, StateError> {
+        let mut known = vec![false; rows.num_rows()];
+        if let Some(changed) = &self.changed {
+            changed.find(&self.ids_of(&rows, self.ids.len())?, &mut known);
         }
-        let mut live = Vec::new();
-        for rows in rows {
-            let mut known = vec![false; rows.num_rows()];
-            if let Some(changed) = &self.changed {
-                changed.find(&self.ids_of(rows, self.ids.len())?, &mut known);
-            }
-            for (count, dropped) in &self.dropped {
-                dropped.find(&self.ids_of(rows, *count)?, &mut known);
-            }
-            let wanted: BooleanArray = known.iter().map(|known| Some(!known)).collect();
-            let rows = filter_record_batch(rows, &wanted).map_err(|error| error.to_string())?;
-            if rows.num_rows() > 0 {
-                live.push(rows);
-            }
+        for (count, dropped) in &self.dropped {
+            dropped.find(&self.ids_of(&rows, *count)?, &mut known);
         }
-        Ok(live)
+        if !known.contains(&true) {
+            return Ok(Some(rows));
+        }
+        let wanted: BooleanArray = known.iter().map(|known| Some(!known)).collect();
+        let rows = filter_record_batch(&rows, &wanted).map_err(|error| self.broken(error))?;
+        Ok((rows.num_rows() > 0).then_some(rows))
     }
 
-    fn add(&mut self, rows: &[RecordBatch], dropped: &[RecordBatch]) -> Result<(), StateError> {
-        let broken = |why: String| damaged(self.name, why);
-        for rows in rows {
-            let ids = self.ids_of(rows, self.ids.len()).map_err(broken)?;
-            let changed = match &mut self.changed {
-                Some(changed) => changed,
-                none => none.insert(Named::new(&ids).map_err(broken)?),
-            };
-            changed.add(&ids, rows.num_rows());
+    fn add_changed(&mut self, ids: &[ArrayRef]) -> Result<(), StateError> {
+        let rows = ids.first().map_or(0, |ids| ids.len());
+        let mut changed = match self.changed.take() {
+            Some(changed) => changed,
+            None => Named::new(ids).map_err(|why| self.broken(why))?,
+        };
+        changed.add(ids, rows);
+        self.changed = Some(changed);
+        Ok(())
+    }
+
+    fn add_dropped(&mut self, dropped: &RecordBatch) -> Result<(), StateError> {
+        let (columns, rows) = (dropped.columns(), dropped.num_rows());
+        if columns.is_empty() || columns.len() > self.ids.len() {
+            return Err(self.broken("a drop names no rows of it"));
         }
-        for dropped in dropped {
-            let (columns, rows) = (dropped.columns(), dropped.num_rows());
-            if columns.is_empty() || columns.len() > self.ids.len() {
-                return Err(broken("a drop names no rows of it".to_string()));
-            }
-            let mut before = self.dropped.iter_mut();
-            let of_count = before.find(|(count, _)| *count == columns.len());
-            match of_count {
-                Some((_, named)) => named.add(columns, rows),
-                None => {
-                    let mut named = Named::new(columns).map_err(broken)?;
-                    named.add(columns, rows);
-                    self.dropped.push((columns.len(), named));
-                }
-            }
+        let mut before = self.dropped.iter_mut();
+        if let Some((_, named)) = before.find(|(count, _)| *count == columns.len()) {
+            named.add(columns, rows);
+            return Ok(());
         }
+        let mut named = Named::new(columns).map_err(|why| self.broken(why))?;
+        named.add(columns, rows);
+        self.dropped.push((columns.len(), named));
         Ok(())
     }
 }
@@ -303,12 +303,14 @@ impl OperatorState {
     pub(crate) fn read(&self, from: &StateFiles) -> Result<StateReader, StateError> {
         let mut sections = Vec::new();
         for stored in &self.sections {
-            let rows = stored.read(from)?.into_iter();
-            sections.extend(rows.map(|rows| Section {
-                name: stored.name.clone(),
-                groups: stored.groups.0..stored.groups.1,
-                rows,
-            }));
+            stored.each(from, |rows| {
+                sections.push(Section {
+                    name: stored.name.clone(),
+                    groups: stored.groups.0..stored.groups.1,
+                    rows,
+                });
+                Ok(())
+            })?;
         }
         Ok(StateReader::new(self.watermark, sections))
     }
@@ -392,10 +394,51 @@ impl StoredSection {
         from: &StateFiles,
         to: &mut dyn Store,
     ) -> Result<Vec<StoredRows>, StateError> {
-        let rows = self.read(from)?;
-        rows.iter()
-            .map(|rows| to.store(encode(rows)?, rows.num_rows() as u64, false))
-            .collect()
+        let mut folded = Folded {
+            name: &self.name,
+            to,
+            joining: Vec::new(),
+            rows: 0,
+            stored: Vec::new(),
+        };
+        self.each(from, |rows| folded.add(rows))?;
+        folded.store()?;
+        Ok(folded.stored)
+    }
+}
+
+/// Rows are folded into pieces of so many: small ones are joined.
+const PIECE: usize = 1 << 18;
+
+/// What links are folded into.
+struct Folded<'a> {
+    name: &'a str,
+    to: &'a mut dyn Store,
+    joining: Vec<RecordBatch>,
+    rows: usize,
+    stored: Vec<StoredRows>,
+}
+
+impl Folded<'_> {
+    fn add(&mut self, rows: RecordBatch) -> Result<(), StateError> {
+        if self.rows + rows.num_rows() > PIECE {
+            self.store()?;
+        }
+        self.rows += rows.num_rows();
+        self.joining.push(rows);
+        Ok(())
+    }
+
+    fn store(&mut self) -> Result<(), StateError> {
+        let (joining, rows) = (std::mem::take(&mut self.joining), self.rows);
+        self.rows = 0;
+        if let Some(first) = joining.first() {
+            let joined = concat_batches(&first.schema(), &joining);
+            let joined = joined.map_err(|error| damaged(self.name, error))?;
+            let bytes = encode(&joined)?;
+            self.stored.push(self.to.store(bytes, rows as u64, false)?);
+        }
+        Ok(())
     }
 }
 

@@ -298,9 +298,7 @@ impl Driver {
 
     /// Hands what operators with state gave to the sinks.
     fn land(&mut self, at: AtSinks) -> Result<(), ConnectorError> {
-        if !self.downstream.is_empty() {
-            self.measure();
-        }
+        self.measure();
         let late = at.late.into_iter().enumerate();
         for (sink, late) in late.filter(|(_, late)| !late.is_empty()) {
             self.late
@@ -314,12 +312,16 @@ impl Driver {
 
     /// What states take now.
     pub(super) fn measure(&mut self) {
+        if self.downstream.is_empty() {
+            return;
+        }
         let operators = self.downstream.sizes();
         let bytes = operators.iter().map(|of| of.state_bytes).sum();
         self.memory.take(bytes);
         self.status.update(|status| {
             status.state_bytes = bytes;
             status.operators = operators;
+            status.waits_for_memory = self.waits_for_memory;
         });
     }
 

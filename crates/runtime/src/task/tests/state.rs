@@ -456,6 +456,11 @@ fn a_state_beyond_the_budget_is_not_restored() {
     let said = "the state of the checkpoint takes about 1 MiB";
     assert!(error.message.starts_with(said), "{}", error.message);
     world.memory = Budget::of(1 << 20);
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    let shown = job.status().get().state_bytes;
+    assert_eq!((shown, world.memory.taken()), (bytes, bytes));
+    drop(job);
     let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
     assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
     assert_eq!(wrong(&world), None);
