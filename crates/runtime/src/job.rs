@@ -130,6 +130,8 @@ pub struct PartitionStatus {
     pub done: bool,
     /// The source's watermark waits for it: not for one that is done, nor for one that appeared later and has no row yet.
     pub counts: bool,
+    /// Nothing came in it for longer than it is waited for.
+    pub idle: bool,
 }
 
 /// What a job shows of one of its `INSERT`s.

@@ -137,6 +137,7 @@ fn job(table: &str) -> Status {
             watermark: Some(7_000),
             done: false,
             counts: true,
+            idle: false,
         }],
         checkpoint_id: 4,
         checkpoint_at_ms: 9_000,

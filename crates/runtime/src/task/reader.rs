@@ -441,6 +441,7 @@ fn shown(splits: &[Split], times: &SplitTimes) -> Vec<PartitionStatus> {
         watermark: times.by_split().get(&id).copied(),
         done: times.is_done(id),
         counts: times.counts(id),
+        idle: times.is_idle(id),
     };
     (0..).zip(splits).map(of_split).collect()
 }

@@ -36,6 +36,7 @@ pub(super) fn time(job: &Value) -> Vec<String> {
     if holding.len() == partitions.len() && furthest == partitions[0].watermark {
         return lines;
     }
+    let silent = partitions.iter().filter_map(Partition::silent);
     for it in holding.iter().take(TOLD) {
         lines.push(match it.watermark {
             Some(watermark) => format!("  {} holds it back at {}", it.name, utc(watermark)),
@@ -51,6 +52,7 @@ pub(super) fn time(job: &Value) -> Vec<String> {
             holding.len() - TOLD
         ));
     }
+    lines.extend(silent.take(TOLD));
     lines
 }
 
@@ -87,6 +89,8 @@ struct Partition {
     watermark: Option<i64>,
     /// Event time waits for it.
     counts: bool,
+    idle: bool,
+    done: bool,
 }
 
 impl Partition {
@@ -96,8 +100,20 @@ impl Partition {
             name: format!("{}[{}]", text(&it["topic"]), it["partition"]),
             watermark: it["watermark"].as_i64(),
             counts: it["counts"] == true,
+            idle: it["idle"] == true,
+            done: it["done"] == true,
         });
         partitions.collect()
+    }
+
+    /// Why it holds nothing back though it is read on.
+    fn silent(&self) -> Option<String> {
+        let why = match (self.done || self.counts, self.idle) {
+            (true, _) => return None,
+            (false, true) => "is idle: nothing came for longer than it is waited for",
+            (false, false) => "is waited for from its first row on: it appeared later",
+        };
+        Some(format!("  {} {why}", self.name))
     }
 
     /// Nobody is further behind. A partition that has no watermark is behind all that have one.
@@ -124,13 +140,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// `partition: watermark in seconds`, `-` for none, `.` behind one that does not count.
+    /// `partition: watermark in seconds`, `-` for none, `.` behind one that is done, `~` behind one that is idle, `+` behind one that
+    /// appeared later.
     fn told(watermark: Option<i64>, partitions: &str) -> Vec<String> {
         let partitions = partitions.split(' ').enumerate().map(|(partition, at)| {
-            let watermark = at.trim_end_matches('.').parse::<i64>().ok();
+            let watermark = at.trim_end_matches(['.', '~', '+']).parse::<i64>().ok();
+            let is = |sign| at.ends_with(sign);
             json!({
-                "topic": "t", "partition": partition, "counts": !at.ends_with('.'),
-                "watermark": watermark.map(|at| at * 1000),
+                "topic": "t", "partition": partition, "counts": !is('.') && !is('~') && !is('+'),
+                "done": is('.'), "idle": is('~'), "watermark": watermark.map(|at| at * 1000),
             })
         });
         let partitions: Vec<Value> = partitions.collect();
@@ -156,12 +174,21 @@ mod tests {
                 "  t[3] holds it back: it has no row with an event time yet",
             ]
         );
-        // What a bounded read is done with does not count, nor what appeared later and has no row yet.
+        // What a bounded read is done with does not count.
         assert_eq!(
             told(Some(7), "3. 7 -. 9"),
             [
                 "watermark 1970-01-01T00:00:07.000Z, 2.0 s behind the partition that is furthest",
                 "  t[1] holds it back at 1970-01-01T00:00:07.000Z",
+            ]
+        );
+        assert_eq!(
+            told(Some(7), "9 7 3~ -+"),
+            [
+                "watermark 1970-01-01T00:00:07.000Z, 2.0 s behind the partition that is furthest",
+                "  t[1] holds it back at 1970-01-01T00:00:07.000Z",
+                "  t[2] is idle: nothing came for longer than it is waited for",
+                "  t[3] is waited for from its first row on: it appeared later",
             ]
         );
         let many = told(None, &format!("1{}", " -".repeat(11)));
