@@ -173,22 +173,17 @@ impl KeyCodec {
     }
 
     /// The group of the key space that each row's key is in.
-    pub(crate) fn key_groups(&self, keys: &Keys) -> Vec<u16> {
-        let rows = 0..keys.hashes.len();
-        match &keys.of {
-            Of::Nothing => vec![key_group(&[]); rows.len()],
-            Of::Whole { values, nulls } => {
-                let mut bytes = Vec::with_capacity(9);
-                let group = |row: usize| {
-                    let null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
-                    bytes.clear();
-                    whole_bytes((!null).then(|| values[row]), &mut bytes);
-                    key_group(&bytes)
-                };
-                rows.map(group).collect()
-            }
-            Of::Bytes { .. } => rows.map(|row| key_group(keys.bytes_of(row))).collect(),
-        }
+    pub(crate) fn key_groups(&self, columns: &[ArrayRef], rows: usize) -> Vec<u16> {
+        let readers: Vec<Reader> = columns.iter().map(Reader::new).collect();
+        let (alone, mut key) = (readers.len() == 1, Vec::new());
+        let group = |row: usize| {
+            key.clear();
+            readers
+                .iter()
+                .for_each(|reader| reader.append(row, alone, &mut key));
+            key_group(&key)
+        };
+        (0..rows).map(group).collect()
     }
 
     /// The key columns of some groups.

@@ -166,9 +166,9 @@ impl Sharded {
     fn rows_of_shards(&self, port: usize, columns: &RecordBatch) -> Vec<Vec<u32>> {
         let ShardKey { columns: of, codec } = &self.keys[port];
         let of: Vec<ArrayRef> = of.iter().map(|at| columns.column(*at).clone()).collect();
-        let keys = codec.encode(&of, columns.num_rows());
+        let groups = codec.key_groups(&of, columns.num_rows());
         let mut rows = vec![Vec::new(); self.shards.len()];
-        for (row, group) in (0..).zip(codec.key_groups(&keys)) {
+        for (row, group) in (0..).zip(groups) {
             rows[shard_of(group, self.shards.len())].push(row);
         }
         rows

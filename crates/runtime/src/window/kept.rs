@@ -198,7 +198,7 @@ pub(super) fn mine(
     let rows = &section.rows;
     let groups = || {
         let keys = rows.project(columns).map_err(unwritable)?;
-        Ok(codec.key_groups(&codec.encode(keys.columns(), rows.num_rows())))
+        Ok(codec.key_groups(keys.columns(), rows.num_rows()))
     };
     match from.mine(section, groups)? {
         None => Ok(rows.clone()),
