@@ -1,12 +1,19 @@
 //! How far back in event time what a window says can reach.
 
-use crate::job::{JobGraph, Operator};
+use crate::job::{JobGraph, Node, Operator};
 use crate::window::{WindowShape, Windowing};
 
 /// No clock of the world is further from UTC.
 const FURTHEST_ZONE: i64 = 15 * 3_600_000;
 
 impl JobGraph {
+    /// Whether what comes of a part of the input is no part of the output: an operator keeps state, or rows show the watermark before
+    /// them.
+    pub fn needs_all_before(&self) -> bool {
+        let shows_watermark = |node: &Node| matches!(node.operator, Operator::CurrentWatermark);
+        self.has_state() || self.nodes.iter().any(shows_watermark)
+    }
+
     /// So many milliseconds before a window's start, as its rows tell it, and no earlier, is a row that has a part in it. `None` where
     /// nothing bounds that: `OVER` goes on from row to row, and a window over sessions has rows of all that became one with them. Nor where
     /// partitions can be idle.
@@ -16,7 +23,8 @@ impl JobGraph {
         let (mut reach, mut windows, mut sessions) = (0_i64, 0, 0);
         for node in &self.nodes {
             let window = match &node.operator {
-                Operator::Over { .. } => return None,
+                // So does a watermark that rows show: it is of rows before them, however long ago.
+                Operator::Over { .. } | Operator::CurrentWatermark => return None,
                 // Which partitions were idle behind a commit hangs on what came before it.
                 Operator::Watermark { idle: Some(_), .. } => return None,
                 Operator::WindowAssign { window, .. } => window,
@@ -48,7 +56,7 @@ impl JobGraph {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Node, OperatorUid, Schema, Window};
+    use crate::{OperatorUid, Schema, Window};
 
     /// A job with these window functions, one over the other.
     fn reach(shapes: &[WindowShape], zone: Option<&str>) -> Option<i64> {
@@ -86,5 +94,18 @@ mod tests {
             "a session is as long as it is"
         );
         assert_eq!(reach(&[tumble], Some("UTC")), Some(10 + FURTHEST_ZONE));
+    }
+
+    #[test]
+    fn a_watermark_that_rows_show_is_of_all_before_them() {
+        let node = Node {
+            operator: Operator::CurrentWatermark,
+            inputs: Vec::new(),
+            schema: Schema::new(Vec::new()),
+        };
+        let nodes = vec![node];
+        let graph = JobGraph { nodes };
+        assert!(graph.needs_all_before() && !graph.has_state());
+        assert_eq!(graph.reach_of_windows(), None);
     }
 }

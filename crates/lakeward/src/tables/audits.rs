@@ -115,9 +115,9 @@ impl Tables {
         let mut plans = stints.filter_map(|stint| Some((stint.pipeline, stint.plan.as_ref()?)));
         let by_plan = |(pipeline, plan): (Uuid, &String)| {
             let graph = self.pipelines.graph_of_plan(pipeline, plan);
-            graph.is_ok_and(|graph| graph.has_state())
+            graph.is_ok_and(|graph| graph.needs_all_before())
         };
-        writer.graph.has_state() || plans.any(by_plan)
+        writer.graph.needs_all_before() || plans.any(by_plan)
     }
 
     /// States what each table still needs of the log; after it retention may begin.
@@ -182,7 +182,7 @@ impl Tables {
             return;
         };
         let (storage, table) = (self.wiring.storage(), &writer.table);
-        if writer.graph.has_state() {
+        if writer.graph.needs_all_before() {
             // No part of the log can be audited by itself, and so none of it ahead of retention.
             ledgers::release(storage, writer.pipeline, table);
             return;
