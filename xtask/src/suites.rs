@@ -195,7 +195,7 @@ fn bench_state(args: &[String]) -> Result<bool> {
         words.extend(["-p", package]);
     }
     let name = "checkpoints_and_restores_of_a_large_state";
-    words.extend([name, "--", "--ignored", "--nocapture"]);
+    words.extend([name, "--", "--nocapture"]);
     let step = Step::cargo("bench state", &words)
         .env("LAKEWARD_BENCH_BYTES", bytes.to_string())
         .env("LAKEWARD_BENCH_CHANGED", changed.to_string());

@@ -56,7 +56,7 @@ pub trait Operator: Send {
 
     /// The key groups that its sections are of.
     fn groups(&self) -> Vec<Range<u16>> {
-        vec![0..GROUPS]
+        std::iter::once(0..GROUPS).collect()
     }
 
     /// Writes down what it has of the rows so far, or what changed since it wrote last or was restored. Without state: nothing.
