@@ -1,7 +1,10 @@
 //! What the planner asks about the world, answered from the configuration, the log and the registry.
 
 use crate::config::{CatalogPlace, Config};
+use lw_graph::Expr;
+use lw_runtime::kernel::Evaluator;
 use lw_runtime::pipelines::{PlannedInsert, PlannedJob, PlannedScript, Planner, query_id};
+use lw_runtime::zone::Zone;
 use lw_schemas::SchemaLookup;
 use lw_sql::JobInsert;
 use lw_sql::environment::{self, Cluster, Environment, Missing};
@@ -95,6 +98,22 @@ impl Environment for World {
             .collect()
     }
 
+    fn topic(&self, topic: &str) -> Option<environment::Topic> {
+        let topic = self.storage.topic(topic)?;
+        Some(environment::Topic {
+            partitions: u32::try_from(topic.partitions).ok()?,
+            retention: topic.config.retention().ms,
+        })
+    }
+
+    fn problem_of(&self, expr: &Expr) -> Option<String> {
+        Evaluator::new(expr).err().map(|error| error.to_string())
+    }
+
+    fn has_zone(&self, zone: &str) -> bool {
+        Zone::parse(zone).is_some()
+    }
+
     fn subject_of(&self, topic: &str) -> Option<String> {
         let subject = format!("{topic}-value");
         self.subjects.has_subject(&subject).then_some(subject)
@@ -141,6 +160,14 @@ impl Environment for Config {
 
     fn topics(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn problem_of(&self, expr: &Expr) -> Option<String> {
+        Evaluator::new(expr).err().map(|error| error.to_string())
+    }
+
+    fn has_zone(&self, zone: &str) -> bool {
+        Zone::parse(zone).is_some()
     }
 
     fn subject_of(&self, _: &str) -> Option<String> {

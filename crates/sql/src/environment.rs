@@ -2,6 +2,8 @@
 //!
 //! The server answers from `lakeward.toml`, the embedded log and the registry; tests answer from a few lines of text.
 
+use lw_graph::Expr;
+
 /// The world around a script, as it is when the script is planned.
 pub trait Environment {
     /// Where `properties.bootstrap.servers` points.
@@ -33,8 +35,31 @@ pub trait Environment {
     /// The topics of the embedded log.
     fn topics(&self) -> Vec<String>;
 
+    /// What the embedded log has of a topic; `None` where it has no such topic, or nobody has looked.
+    fn topic(&self, _topic: &str) -> Option<Topic> {
+        None
+    }
+
+    /// Why the engine cannot compute a call with a pattern or a path, in words. `None` where it can, or nobody has looked.
+    fn problem_of(&self, _expr: &Expr) -> Option<String> {
+        None
+    }
+
+    /// Whether there is a time zone of this name.
+    fn has_zone(&self, _zone: &str) -> bool {
+        true
+    }
+
     /// The subject under which a topic's values are registered (`<topic>-value`), if there is one.
     fn subject_of(&self, topic: &str) -> Option<String>;
+}
+
+/// A topic of the embedded log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub partitions: u32,
+    /// For how many milliseconds its records are kept at least; `None` is for ever.
+    pub retention: Option<i64>,
 }
 
 /// A Kafka cluster.

@@ -29,7 +29,7 @@ mod settings;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Located, Severity, Span};
-pub use environment::{CatalogPlace, Cluster, Environment, Missing};
+pub use environment::{CatalogPlace, Cluster, Environment, Missing, Topic};
 pub use explain::explain;
 pub use plan::{Explanation, Job, JobInsert, Plan, plan_script};
 pub use script::{MAX_SCRIPT_BYTES, StatementKind, StatementText, statements};

@@ -239,7 +239,7 @@ impl<'a> Planner<'a> {
             Statement::UseCatalog(catalog) => self.catalog.use_catalog(&catalog),
             Statement::CreateCatalog(create) => self.create_catalog(create),
             Statement::Set { key, value } => {
-                let value = settings::check(&key, &value, &mut self.told)?;
+                let value = settings::check(&key, &value, self.env, &mut self.told)?;
                 self.plan.settings.insert(key.value, value);
                 Ok(())
             }

@@ -5,6 +5,7 @@
 
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Told};
+use crate::environment::Environment;
 use crate::parse::Ident;
 use crate::suggest::did_you_mean;
 use lw_stdx::duration;
@@ -23,6 +24,7 @@ const HONOURED: &[&str] = &[
     "table.local-time-zone",
     IDLE_TIMEOUT,
     "lakeward.commit.interval",
+    "lakeward.replay.window",
     "parallelism.default",
     "table.exec.resource.default-parallelism",
 ];
@@ -58,7 +60,12 @@ const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 /// Checks one setting and gives the value as the runtime reads it; what its reader should know is told.
-pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<String> {
+pub(crate) fn check(
+    key: &Ident,
+    value: &Ident,
+    env: &dyn Environment,
+    told: &mut Told,
+) -> Result<String> {
     let refuse = |message: String| Diagnostic::error("setting", value.span, message);
     let as_written = || Ok(value.value.clone());
     match key.value.as_str() {
@@ -82,7 +89,8 @@ pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<Strin
         "parallelism.default" | "table.exec.resource.default-parallelism" => {
             parallelism(value, told)
         }
-        "table.local-time-zone" if !may_be_zone(&value.value) => {
+        "lakeward.replay.window" => replay_window(value),
+        "table.local-time-zone" if !may_be_zone(&value.value) || !env.has_zone(&value.value) => {
             Err(refuse(format!("'{}' is no time zone", value.value))
                 .hint("'Europe/Berlin', 'UTC', 'GMT+08:00'"))
         }
@@ -106,7 +114,19 @@ pub(crate) fn check(key: &Ident, value: &Ident, told: &mut Told) -> Result<Strin
     }
 }
 
-/// Whether a text is written as the name of a zone is. Which zones there are, the runtime knows, and refuses what is none.
+/// For how long what was written is to be computed again from the log, in milliseconds.
+fn replay_window(value: &Ident) -> Result<String> {
+    match duration::parse(&value.value) {
+        Some(window) if !window.is_zero() => Ok(format!("{} ms", window.as_millis())),
+        _ => {
+            let message = format!("'{}' is no length of time", value.value);
+            Err(Diagnostic::error("setting", value.span, message)
+                .hint("write a number and a unit: '30 d', '12 h'"))
+        }
+    }
+}
+
+/// Whether a text is written as the name of a zone is. Which zones there are, the environment knows.
 fn may_be_zone(text: &str) -> bool {
     let sign = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+' | ':');
     !text.is_empty() && text.chars().all(sign)

@@ -8,9 +8,12 @@ use super::disk::MemoryDisk;
 use super::format::{Case, CaseError, Record, Value};
 use anyhow::Context;
 use lw_connectors::kafka::EmbeddedLog;
+use lw_graph::Expr;
 use lw_lakehouse::Ids;
 use lw_protocol::{BatchBuilder, Compression};
+use lw_runtime::kernel::Evaluator;
 use lw_runtime::pipelines::{PlannedScript, Planner};
+use lw_runtime::zone::Zone;
 use lw_schemas::avro::AvroSchema;
 use lw_schemas::{Json, SchemaLookup};
 use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
@@ -213,6 +216,14 @@ impl Environment for Names<'_> {
 
     fn topics(&self) -> Vec<String> {
         self.0.topics.keys().cloned().collect()
+    }
+
+    fn problem_of(&self, expr: &Expr) -> Option<String> {
+        Evaluator::new(expr).err().map(|error| error.to_string())
+    }
+
+    fn has_zone(&self, zone: &str) -> bool {
+        Zone::parse(zone).is_some()
     }
 
     fn subject_of(&self, topic: &str) -> Option<String> {

@@ -8,6 +8,7 @@ use super::algebra::{Algebra, Relation, Scan};
 use super::insert::Planned;
 use crate::catalog::{Object, Table};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::environment::{Cluster, Topic};
 use crate::parse::{Insert, OptionText};
 use lw_graph::{FrameUnit, IcebergSink, SinkSpec, SourceSpec, StartupMode, TypeKind};
 
@@ -20,6 +21,7 @@ impl Planner<'_> {
             self.advice.extend(no_watermark(&scan.table));
             self.advice
                 .extend(group_without_name(source, &scan.options, scan.span));
+            self.advise_on_topics(source, scan.span);
         }
         self.advice.extend(kept(relation));
         let SinkSpec::Iceberg(iceberg) = &planned.branch.sink else {
@@ -37,6 +39,32 @@ impl Planner<'_> {
         if let Ok((_, Object::Table(table))) = self.catalog.get(&insert.target) {
             self.advice.extend(without_zone(&table));
             self.advice.extend(hive(iceberg, &table));
+        }
+    }
+
+    /// About what the embedded log has of a source's topics.
+    fn advise_on_topics(&mut self, source: &SourceSpec, span: Span) {
+        let SourceSpec::Kafka(kafka) = source else {
+            return;
+        };
+        if self.env.bootstrap(&kafka.bootstrap) != Ok(Cluster::Embedded) {
+            return;
+        }
+        let millis = |key: &str| {
+            let set = self.plan.settings.get(key)?;
+            set.strip_suffix(" ms")?.parse::<i64>().ok()
+        };
+        let window = millis("lakeward.replay.window");
+        let parallelism = self.plan.settings.get("parallelism.default");
+        let parallelism = parallelism.and_then(|set| set.parse::<u32>().ok());
+        for name in &kafka.topics {
+            let Some(topic) = self.env.topic(name) else {
+                continue;
+            };
+            self.advice
+                .extend(kept_too_short(name, topic, window, span));
+            self.advice
+                .extend(too_few_partitions(name, topic, parallelism, span));
         }
     }
 
@@ -81,6 +109,64 @@ fn no_watermark(table: &Table) -> Option<Diagnostic> {
     let message = format!("table '{}' has no watermark", table.path.object);
     let notice = Diagnostic::notice("no-watermark", table.span, message);
     Some(notice.detail("What is made of it has no event time: commits do not say how far it has come, and windows need it.").hint(hint))
+}
+
+/// What is not in the log any more cannot be computed again.
+fn kept_too_short(name: &str, topic: Topic, window: Option<i64>, span: Span) -> Option<Diagnostic> {
+    let (kept, window) = (topic.retention?, window?);
+    if kept >= window {
+        return None;
+    }
+    let message = format!(
+        "topic '{name}' keeps records for {}, the replay window is {}",
+        length(kept),
+        length(window)
+    );
+    let notice = Diagnostic::notice("replay", span, message);
+    Some(
+        notice
+            .detail("An audit, a rewind and a recomputation read what a table was made of; they end where the topic's records do.")
+            .hint(format!("retention.ms = {window} on the topic, or a shorter 'lakeward.replay.window'")),
+    )
+}
+
+fn too_few_partitions(
+    name: &str,
+    topic: Topic,
+    parallelism: Option<u32>,
+    span: Span,
+) -> Option<Diagnostic> {
+    let parallelism = parallelism?;
+    if topic.partitions >= parallelism {
+        return None;
+    }
+    let idle = parallelism - topic.partitions;
+    let message =
+        format!("on Flink {idle} of {parallelism} readers of topic '{name}' have nothing to read");
+    let notice = Diagnostic::notice("flink", span, message);
+    let partitions = topic.partitions;
+    Some(
+        notice
+            .detail(format!("It has {partitions} partitions. Here the work is shared by keys, however many there are."))
+            .hint(format!("'parallelism.default' = '{partitions}', or a topic of {parallelism} partitions")),
+    )
+}
+
+/// Milliseconds as somebody would say them.
+fn length(millis: i64) -> String {
+    let units = [
+        (86_400_000, "days"),
+        (3_600_000, "hours"),
+        (60_000, "minutes"),
+        (1_000, "seconds"),
+    ];
+    let whole = units
+        .iter()
+        .find(|(unit, _)| millis >= 2 * unit && millis % unit == 0);
+    match whole {
+        Some((unit, name)) => format!("{} {name}", millis / unit),
+        None => format!("{millis} ms"),
+    }
 }
 
 /// About what a query keeps from one row to the next.

@@ -7,6 +7,51 @@ use crate::diagnostic::{Diagnostic, Span};
 use lw_graph::{Expr, Function, TypeKind, Value};
 use sqlparser::ast;
 
+/// The calls in an expression that have a constant pattern or path.
+pub(super) fn with_patterns(expr: &Expr) -> Vec<&Expr> {
+    let (mut open, mut found) = (vec![expr], Vec::new());
+    while let Some(expr) = open.pop() {
+        match expr {
+            Expr::Column { .. } | Expr::Literal { .. } => {}
+            Expr::Field { row: inner, .. } | Expr::Cast { expr: inner, .. } => open.push(inner),
+            Expr::Case {
+                branches,
+                otherwise,
+                ..
+            } => {
+                open.extend(branches.iter().flat_map(|(when, then)| [when, then]));
+                open.push(otherwise);
+            }
+            Expr::Call { function, args, .. } => {
+                open.extend(args);
+                let name = function.definition().name;
+                let text = |arg: &Expr| {
+                    matches!(
+                        arg,
+                        Expr::Literal {
+                            value: Value::String(_),
+                            ..
+                        }
+                    )
+                };
+                let takes = name.starts_with("REGEXP")
+                    || [
+                        "LIKE",
+                        "SIMILAR TO",
+                        "JSON_EXISTS",
+                        "JSON_VALUE",
+                        "JSON_QUERY",
+                    ]
+                    .contains(&name);
+                if takes && args.iter().any(text) {
+                    found.push(expr);
+                }
+            }
+        }
+    }
+    found
+}
+
 impl Binder<'_> {
     pub(super) fn like(
         &self,

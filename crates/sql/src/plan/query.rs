@@ -10,6 +10,7 @@ use super::expr::{Binder, joined};
 use super::from::From;
 use super::group::{distinct, endless, stripped};
 use super::over::{Overs, place_all, placed};
+use super::pattern::with_patterns;
 use super::rank::range;
 use super::scope::{Scope, ScopeColumn};
 use super::semi::Asked;
@@ -155,6 +156,13 @@ impl Planner<'_> {
         };
         binder.overs = Some(&overs);
         let mut outputs = project(&binder, scope, &select.projection, &mut self.told);
+        for (attribute, expr) in &mut outputs {
+            let checked = expr
+                .take()
+                .map(|expr| self.computable(expr, attribute.span));
+            *expr = checked.and_then(|checked| self.told.settle(checked));
+            attribute.ty = attribute.ty.take().filter(|_| expr.is_some());
+        }
         let qualify = match &select.qualify {
             None => Vec::new(),
             Some(qualify) => self.bound_conditions(qualify, "QUALIFY", &binder),
@@ -228,6 +236,15 @@ impl Planner<'_> {
         self.bound_all(conditions(condition), clause, binder)
     }
 
+    /// The same expression, if its patterns are patterns to the engine.
+    fn computable(&self, expr: Expr, span: Span) -> Result<Expr> {
+        let mut problems = with_patterns(&expr).into_iter();
+        match problems.find_map(|call| self.env.problem_of(call)) {
+            None => Ok(expr),
+            Some(problem) => Err(Diagnostic::error("pattern", span, problem)),
+        }
+    }
+
     fn bound_all(
         &mut self,
         conditions: Vec<&ast::Expr>,
@@ -239,6 +256,7 @@ impl Planner<'_> {
             let place = binder.place(part);
             let bound = binder.bind(part);
             let bound = bound.and_then(|bound| must_be_boolean(bound, clause, place));
+            let bound = bound.and_then(|bound| self.computable(bound, place));
             parts.extend(self.told.settle(bound));
         }
         parts

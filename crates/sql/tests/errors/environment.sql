@@ -119,3 +119,11 @@ CREATE TABLE k (a INT) WITH (
   'format' = 'avro');
 CREATE TABLE p (a INT) WITH ('connector' = 'print');
 INSERT INTO p SELECT a FROM k;
+-- case: a time zone that is none
+SET 'table.local-time-zone' = 'Europe/Atlantis';
+-- case: a replay window that is none
+SET 'lakeward.replay.window' = 'long';
+-- case: patterns that the engine does not take
+CREATE TABLE k (a STRING) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json');
+CREATE TABLE p (a STRING) WITH ('connector' = 'print');
+INSERT INTO p SELECT UPPER(REGEXP_EXTRACT(a, 'no pattern(')) FROM k WHERE a SIMILAR TO 'no pattern(';

@@ -7,13 +7,14 @@
 //!
 //! The world of all cases: topics `orders`, `inventory-events` and `framed` (which has a registered schema); `lakeward.toml`
 //! maps `localhost:9092` and `kafka-1:9092,kafka-2:9092` to this server, `elsewhere:9092` to another cluster, the catalogs
-//! `hive` and `lake` to this server, `remote` to a REST catalog, and the warehouse `s3://lakehouse/`.
+//! `hive` and `lake` to this server, `remote` to a REST catalog, and the warehouse `s3://lakehouse/`. `orders` has two partitions and
+//! keeps records for a week; there is no zone Europe/Atlantis, and the engine does not take the pattern `no pattern(`.
 
 mod hostile;
 mod types;
 
 use lw_graph::{Expr, Node, NodeId, Operator};
-use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing};
+use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing, Topic};
 use lw_sql::{Located, Plan, StatementKind, explain, plan_script, statements};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,31 @@ impl Environment for World {
 
     fn topics(&self) -> Vec<String> {
         TOPICS.map(str::to_string).to_vec()
+    }
+
+    fn topic(&self, topic: &str) -> Option<Topic> {
+        let week = Some(7 * 86_400_000);
+        match topic {
+            "orders" => Some(Topic {
+                partitions: 2,
+                retention: week,
+            }),
+            "inventory-events" => Some(Topic {
+                partitions: 4,
+                retention: None,
+            }),
+            _ => None,
+        }
+    }
+
+    fn problem_of(&self, expr: &Expr) -> Option<String> {
+        let text = expr.to_string();
+        text.contains("'no pattern('")
+            .then(|| "the pattern 'no pattern(' is none".to_string())
+    }
+
+    fn has_zone(&self, zone: &str) -> bool {
+        zone != "Europe/Atlantis"
     }
 
     fn subject_of(&self, topic: &str) -> Option<String> {
