@@ -22,11 +22,11 @@ use super::arena::{Arena, Form, Id};
 use crate::Result;
 use crate::catalog::ColumnSource;
 use crate::connector::key_name;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::Span;
 use crate::explain::idle_after;
 use lw_graph::{Expr, Field, JobGraph, LogicalType, Node, NodeId, Operator, OperatorUid};
 use lw_graph::{JoinKind, Schema, SinkSpec, SourceColumn, SourceSpec, TypeKind};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 /// What one INSERT writes, and where.

@@ -312,7 +312,7 @@ fn given(operator: &Operator, mut read: Vec<Vec<String>>, count: usize) -> Vec<S
                 let named = columns.iter().map(|column| format!("{side} {column}"));
                 named.collect::<Vec<String>>()
             };
-            return sides.flat_map(|side| of_side(side)).collect();
+            return sides.flat_map(of_side).collect();
         }
         _ => {}
     }
