@@ -5,9 +5,10 @@
 //! | `GET /healthz` | `{"status":"ok"}` once everything serves; 503 while writes are blocked |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /api/v1/status` | addresses, version, pid |
-//! | `POST /api/v1/pipelines` | submit `{name, file, sql, replace, adopt, drop_state}` |
+//! | `POST /api/v1/pipelines` | submit `{name, file, sql, replace, adopt, drop_state, from_savepoint}` |
 //! | `GET /api/v1/pipelines[/NAME]` | list, show |
-//! | `POST /api/v1/pipelines/NAME/stop`, `…/resume` | `resume` takes `{adopt}` |
+//! | `POST /api/v1/pipelines/NAME/stop`, `…/resume` | `stop` takes `{savepoint, drain, to}`, `resume` takes `{adopt}` |
+//! | `POST /api/v1/pipelines/NAME/savepoint` | writes one into `{to}`, a folder of the server's machine |
 //! | `DELETE /api/v1/pipelines/NAME` | drop |
 //! | `GET /api/v1/pipelines/NAME/output?from=N` | lines of its `print` sinks |
 //! | `POST /api/v1/sql` | batch query `{sql, max_rows, timeout_ms}` over tables; with `Accept: application/x-ndjson` row by row |

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use lw_runtime::connector::ErrorKind;
 use lw_runtime::pipelines::PipelineError;
+use lw_runtime::savepoint::SavepointError;
 use serde::{Deserialize, Serialize};
 
 /// What was refused, why, and something to type.
@@ -64,9 +65,17 @@ impl From<PipelineError> for Refusal {
             | PipelineError::HasState { .. }
             | PipelineError::WouldDropState { .. }
             | PipelineError::NoState { .. }
+            | PipelineError::Exists { .. }
+            | PipelineError::TableElsewhere { .. }
+            | PipelineError::OtherLog { .. }
             | PipelineError::Unreadable { .. } => 409,
             PipelineError::Connector(error) if error.kind == ErrorKind::Retry => 503,
             PipelineError::Nothing | PipelineError::Connector(_) => 400,
+            PipelineError::Savepoint(error) => match error {
+                SavepointError::Disk { .. } | SavepointError::State(_) => 500,
+                SavepointError::Pending { .. } | SavepointError::Ended { .. } => 503,
+                _ => 409,
+            },
             PipelineError::Storage(_) | PipelineError::Manifest(_) => 500,
         };
         Refusal::new(status, &error)

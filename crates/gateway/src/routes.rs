@@ -6,9 +6,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use lw_runtime::job::Stop;
 use lw_runtime::pipelines::{Submission, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +23,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/pipelines", get(list).post(submit))
         .route("/api/v1/pipelines/{name}", get(show).delete(drop_pipeline))
         .route("/api/v1/pipelines/{name}/stop", post(stop))
+        .route("/api/v1/pipelines/{name}/savepoint", post(savepoint))
         .route("/api/v1/pipelines/{name}/resume", post(resume))
         .route("/api/v1/pipelines/{name}/output", get(output))
         .route("/api/v1/check", post(check))
@@ -102,6 +105,8 @@ struct Submit {
     adopt: bool,
     #[serde(default)]
     drop_state: Vec<String>,
+    /// The folder of a savepoint, on this machine.
+    from_savepoint: Option<PathBuf>,
 }
 
 async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) -> Answer {
@@ -126,8 +131,16 @@ async fn submit(State(parts): State<Arc<Parts>>, Json(request): Json<Submit>) ->
             adopt: request.adopt,
             drop_state: request.drop_state,
         };
-        let state = parts.pipelines.state_plan(&submission)?;
-        let outcome = parts.pipelines.submit(submission)?;
+        let (state, outcome) = match &request.from_savepoint {
+            Some(folder) => {
+                let state = parts.pipelines.state_plan_from(&submission, folder)?;
+                (state, parts.pipelines.submit_from(&submission, folder)?)
+            }
+            None => {
+                let state = parts.pipelines.state_plan(&submission)?;
+                (state, parts.pipelines.submit(submission)?)
+            }
+        };
         Ok(Json(json!({
             "pipeline": planned.name,
             "outcome": outcome,
@@ -150,10 +163,61 @@ async fn show(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answ
     .await
 }
 
-async fn stop(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answer {
+/// How to stop: with a savepoint, into which folder of this machine, and whether event time ends.
+#[derive(Deserialize, Default)]
+struct Stopping {
+    #[serde(default)]
+    savepoint: bool,
+    #[serde(default)]
+    drain: bool,
+    to: Option<PathBuf>,
+}
+
+async fn stop(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    request: Option<Json<Stopping>>,
+) -> Answer {
+    let Json(request) = request.unwrap_or_default();
+    let how = match request.drain {
+        true => Stop::Drains,
+        false => Stop::Keeps,
+    };
+    if !request.savepoint && (request.drain || request.to.is_some()) {
+        return Err(
+            Refusal::new(400, "a pipeline is drained with a savepoint only")
+                .hint("Say `savepoint`, too."),
+        );
+    }
     ask(parts, move |parts| {
-        parts.pipelines.stop(&name)?;
-        Ok(Json(json!(parts.pipelines.show(&name)?)))
+        if !request.savepoint {
+            parts.pipelines.stop(&name)?;
+            return Ok(Json(json!(parts.pipelines.show(&name)?)));
+        }
+        let to = request.to.as_deref();
+        let savepoint = parts.pipelines.stop_with_savepoint(&name, how, to)?;
+        Ok(Json(
+            json!({ "pipeline": parts.pipelines.show(&name)?, "savepoint": savepoint }),
+        ))
+    })
+    .await
+}
+
+/// Where to.
+#[derive(Deserialize, Default)]
+struct Saving {
+    to: Option<PathBuf>,
+}
+
+async fn savepoint(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    request: Option<Json<Saving>>,
+) -> Answer {
+    let Json(request) = request.unwrap_or_default();
+    ask(parts, move |parts| {
+        let savepoint = parts.pipelines.savepoint(&name, request.to.as_deref())?;
+        Ok(Json(json!(savepoint)))
     })
     .await
 }

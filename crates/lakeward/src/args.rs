@@ -174,6 +174,9 @@ pub struct Run {
     /// Go on at the offsets that another pipeline's marker in the table names.
     #[arg(long)]
     pub adopt: bool,
+    /// Go on where the savepoint in this folder stands; it is one of the server's machine.
+    #[arg(long, value_name = "DIR", conflicts_with = "adopt")]
+    pub from_savepoint: Option<PathBuf>,
     /// Let go what an operator has counted that the new script does not have any more; the refusal says its UID.
     #[arg(long, value_name = "UID")]
     pub drop_state: Vec<String>,
@@ -509,7 +512,25 @@ pub enum PipelineVerb {
     /// One pipeline; why it does not run, and what to type.
     Show { name: String },
     /// Commit what was read and stop.
-    Stop { name: String },
+    Stop {
+        name: String,
+        /// Write down where it then stands, so that `run --from-savepoint` can go on there.
+        #[arg(long)]
+        savepoint: bool,
+        /// Let all windows fire first. Nothing can be read on then.
+        #[arg(long, requires = "savepoint")]
+        drain: bool,
+        /// The folder of the savepoint, on the server's machine.
+        #[arg(long, value_name = "DIR", requires = "savepoint")]
+        to: Option<PathBuf>,
+    },
+    /// Write down where a pipeline stands, in a folder that a pipeline can start from.
+    Savepoint {
+        name: String,
+        /// The folder, on the server's machine; one of its data folder where it is left out.
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
     /// Start a stopped, paused or failed pipeline.
     Resume {
         name: String,

@@ -232,28 +232,80 @@ impl JobStatus {
     }
 }
 
-/// Tells a job's threads to stop.
+/// How a job is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Windows stay as they are, and go on with the job.
+    Keeps,
+    /// Event time ends: every window fires, and nothing can be read on.
+    Drains,
+}
+
+/// Is given the manifest of a job when nothing in it is pending.
+pub(crate) type Save = Box<dyn FnOnce(&Manifest) + Send>;
+
+/// Tells a job's threads to stop, and to hand out where the job stands.
 #[derive(Default)]
 pub struct Control {
-    stopping: Mutex<bool>,
+    stop: Mutex<Option<Stop>>,
     changed: Condvar,
+    saves: Mutex<Saves>,
+}
+
+/// Who wants to have the manifest.
+enum Saves {
+    Wanted(Vec<Save>),
+    /// The job has ended: nobody would answer.
+    Over,
+}
+
+impl Default for Saves {
+    fn default() -> Saves {
+        Saves::Wanted(Vec::new())
+    }
 }
 
 impl Control {
     pub(crate) fn stopping(&self) -> bool {
-        *self.stopping.lock()
+        self.stop.lock().is_some()
     }
 
-    fn stop(&self) {
-        *self.stopping.lock() = true;
+    pub(crate) fn drains(&self) -> bool {
+        *self.stop.lock() == Some(Stop::Drains)
+    }
+
+    fn stop(&self, how: Stop) {
+        *self.stop.lock() = Some(how);
         self.changed.notify_all();
+    }
+
+    /// Hands the manifest to `save` as soon as nothing in it is pending; drops it where the job ends before. Says whether the
+    /// job is at work at all.
+    pub(crate) fn save(&self, save: Save) -> bool {
+        match &mut *self.saves.lock() {
+            Saves::Wanted(saves) => saves.push(save),
+            Saves::Over => return false,
+        }
+        true
+    }
+
+    /// Those who want the manifest.
+    pub(crate) fn saves(&self) -> Vec<Save> {
+        match &mut *self.saves.lock() {
+            Saves::Wanted(saves) => std::mem::take(saves),
+            Saves::Over => Vec::new(),
+        }
+    }
+
+    fn over(&self) {
+        *self.saves.lock() = Saves::Over;
     }
 
     /// Waits, but not longer than until a stop is asked for.
     pub(crate) fn wait(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        let mut stopping = self.stopping.lock();
-        while !*stopping && !self.changed.wait_until(&mut stopping, deadline).timed_out() {}
+        let mut stop = self.stop.lock();
+        while stop.is_none() && !self.changed.wait_until(&mut stop, deadline).timed_out() {}
     }
 }
 
@@ -371,14 +423,23 @@ impl Job {
         });
         Job {
             status: Arc::new(status),
-            control: Arc::default(),
+            control: {
+                let control = Control::default();
+                control.over();
+                Arc::new(control)
+            },
             thread: Mutex::new(None),
         }
     }
 
+    /// What its threads are told by.
+    pub(crate) fn control(&self) -> Arc<Control> {
+        self.control.clone()
+    }
+
     /// Asks the job to commit what it has read and end; returns when it has.
-    pub fn stop(&self) {
-        self.control.stop();
+    pub fn stop(&self, how: Stop) {
+        self.control.stop(how);
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
@@ -429,6 +490,7 @@ impl Supervisor {
                 (self.spec.finished)();
             }
             self.status.update(|status| status.state = state);
+            self.control.over();
             return;
         }
     }

@@ -22,6 +22,7 @@ pub mod origins;
 pub mod pipelines;
 pub mod pool;
 mod queue;
+pub mod savepoint;
 pub mod state;
 pub mod store;
 mod task;

@@ -17,6 +17,7 @@ mod error;
 mod plan;
 mod planned;
 mod record;
+mod savepoints;
 mod state;
 pub mod takeover;
 mod view;
@@ -25,19 +26,20 @@ mod writers;
 
 pub use arrange::Disarray;
 pub use error::{PipelineError, offsets_text};
+pub(crate) use plan::PlanText;
 pub use plan::{PlannedScript, Planner};
 pub use planned::{PlannedInsert, PlannedJob, query_id};
+pub use savepoints::SavepointView;
 pub use state::{Fate, StateFate};
 pub use view::View;
 pub use words::Word;
 pub use writers::Writer;
 
-use crate::job::{Job, JobSpec, JobState, Settings, Surroundings};
+use crate::job::{Job, JobSpec, JobState, Settings, Stop, Surroundings};
 use crate::store::{hold_all, release};
 use bytes::Bytes;
 use lw_storage::{Expect, Op, Table as Kv};
 use parking_lot::Mutex;
-use plan::PlanText;
 use record::{Desired, FORMAT, Record, Unreadable, carry_over, plan_again};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +109,7 @@ impl Pipelines {
         hold_all(&pipelines.around.storage, |key| {
             !records.iter().any(|record| record.dropped(key))
         });
+        pipelines.sweep();
         pipelines
     }
 
@@ -126,7 +129,7 @@ impl Pipelines {
         let running = std::mem::take(&mut *self.running.lock());
         std::thread::scope(|scope| {
             for job in running.values().flatten() {
-                scope.spawn(|| job.stop());
+                scope.spawn(|| job.stop(Stop::Keeps));
             }
         });
     }
@@ -191,7 +194,7 @@ impl Pipelines {
         if let Some(existing) = &existing {
             self.refuse_loss(existing, &record, &submission.drop_state)?;
         }
-        let was_running = self.halt(&record.name);
+        let was_running = self.halt(&record.name, Stop::Keeps);
         let taken = self.take_over(&record, submission.adopt);
         if let (Err(_), Some(existing)) = (&taken, &existing)
             && was_running
@@ -225,6 +228,16 @@ impl Pipelines {
         }
     }
 
+    /// Removes the files of state that no manifest can name.
+    fn sweep(&self) {
+        let manifests = self.around.storage.scan(Kv::Manifests, b"");
+        let keys = manifests
+            .iter()
+            .map(|(key, _)| String::from_utf8_lossy(key));
+        let keys: Vec<_> = keys.collect();
+        crate::state::sweep(&self.around.storage, keys.iter().map(|key| &**key));
+    }
+
     /// Ends a pipeline with a last commit; it stays, and [`Pipelines::resume`] goes on where it ended.
     ///
     /// # Errors
@@ -232,7 +245,7 @@ impl Pipelines {
     pub fn stop(&self, name: &str) -> Result<(), PipelineError> {
         let _change = self.changes.lock();
         let mut record = self.known(name)?;
-        self.end(name);
+        self.end(name, Stop::Keeps);
         record.desired = Desired::Stopped;
         self.save(&record)
     }
@@ -244,7 +257,7 @@ impl Pipelines {
     pub fn resume(&self, name: &str, word: Option<Word>) -> Result<(), PipelineError> {
         let _change = self.changes.lock();
         let mut record = self.known(name)?;
-        let was_running = self.halt(name);
+        let was_running = self.halt(name, Stop::Keeps);
         if record.desired == Desired::Finished {
             self.read_on(&record)?;
         }
@@ -278,7 +291,7 @@ impl Pipelines {
             Some(Ok(record)) => Some(record.id),
             Some(Err(unreadable)) => unreadable.id,
         };
-        self.end(name);
+        self.end(name, Stop::Keeps);
         Record::remove(&self.around.storage, name).map_err(PipelineError::Storage)?;
         if let Some(id) = id {
             self.forget_manifests(id).map_err(PipelineError::Storage)?;
@@ -305,6 +318,7 @@ impl Pipelines {
         for key in keys {
             release(&self.around.storage, &key);
         }
+        self.sweep();
         Ok(())
     }
 
@@ -394,7 +408,7 @@ impl Pipelines {
     }
 
     /// Ends the threads of a pipeline and keeps what they show; says whether any was still at work.
-    fn halt(&self, name: &str) -> bool {
+    fn halt(&self, name: &str, how: Stop) -> bool {
         let Some(jobs) = self.running.lock().remove(name) else {
             return false;
         };
@@ -406,15 +420,15 @@ impl Pipelines {
             )
         };
         let was_running = jobs.iter().any(at_work);
-        jobs.iter().for_each(Job::stop);
+        jobs.iter().for_each(|job| job.stop(how));
         self.running.lock().insert(name.to_owned(), jobs);
         was_running
     }
 
-    fn end(&self, name: &str) {
+    fn end(&self, name: &str, how: Stop) {
         let jobs = self.running.lock().remove(name);
         for job in jobs.into_iter().flatten() {
-            job.stop();
+            job.stop(how);
         }
     }
 

@@ -40,6 +40,7 @@ use crate::queue::{Queue, Wanted};
 use crate::state::{OperatorState, Share, StateFiles};
 use crate::store::ManifestStore;
 use coordinator::{Account, Coordinator, End, Input, Insert};
+pub(crate) use driver::refuse_ended;
 use driver::{Answer, Driver, Order};
 use keeping::{KeepOrder, Keeper, Kept};
 use late::LateRecords;
@@ -67,10 +68,20 @@ pub enum Ended {
 /// What the other threads hand to the driver.
 enum Message {
     Rows(Rows),
-    End { finished: bool },
+    End(Over),
     Failed(ConnectorError),
     Committed(Answer),
     Kept(Kept),
+}
+
+/// Why nothing more is read.
+#[derive(Clone, Copy)]
+enum Over {
+    /// A bounded source is read to its end.
+    Finished,
+    Stopped,
+    /// As stopped, and event time ends with it.
+    Drained,
 }
 
 /// What one poll became.
@@ -175,6 +186,7 @@ impl Attempt {
             buried: inserts.iter().map(buried).collect(),
             coordinator: Coordinator::new(self.manifest, inserts, interval, rules),
             sinks,
+            saves: Vec::new(),
             store: self.store,
             status: self.status,
             clock: self.clock,
@@ -218,7 +230,11 @@ impl Attempt {
         let (mut stopping, mut stopped) = (false, false);
         let mut ended = driver.handle(Input::Begin)?;
         while ended.is_none() {
-            ended = if control.stopping() && !stopping {
+            let saves = control.saves();
+            ended = if !saves.is_empty() {
+                driver.saves.extend(saves);
+                driver.handle(Input::Savepoint)?
+            } else if control.stopping() && !stopping {
                 stopping = true;
                 driver.handle(Input::Stop)?
             } else if stopping && !stopped && !driver.has_room() {
@@ -292,8 +308,9 @@ impl Driver {
             Message::Rows(rows) => self.take(rows),
             Message::Committed(answer) => self.answered(answer),
             Message::Kept(kept) => self.kept(kept),
-            Message::End { finished: true } => self.finish(),
-            Message::End { finished: false } => self.handle(Input::Ended(End::Stopped)),
+            Message::End(Over::Finished) => self.finish(End::Finished),
+            Message::End(Over::Drained) => self.finish(End::Stopped),
+            Message::End(Over::Stopped) => self.handle(Input::Ended(End::Stopped)),
             Message::Failed(error) => self.handle(Input::Ended(End::Failed(error))),
         }
     }

@@ -1,4 +1,4 @@
-//! `lakeward pipeline list|show|stop|resume|drop`.
+//! `lakeward pipeline list|show|stop|savepoint|resume|drop`.
 
 mod state;
 mod time;
@@ -15,7 +15,30 @@ pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
     let answer = match &args.verb {
         PipelineVerb::List => client.get("/api/v1/pipelines")?,
         PipelineVerb::Show { name } => client.get(&path(name))?,
-        PipelineVerb::Stop { name } => client.post(&format!("{}/stop", path(name)), &json!({}))?,
+        PipelineVerb::Stop {
+            name,
+            savepoint,
+            drain,
+            to,
+        } => {
+            let to = to.as_deref().map(std::path::absolute).transpose()?;
+            let body = json!({ "savepoint": savepoint, "drain": drain, "to": to });
+            let mut answer = client.post(&format!("{}/stop", path(name)), &body)?;
+            if *savepoint {
+                tell_savepoint(args.server.output, &answer, &answer["savepoint"]);
+                if args.server.output == Output::Json {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                answer = answer["pipeline"].take();
+            }
+            answer
+        }
+        PipelineVerb::Savepoint { name, to } => {
+            let to = to.as_deref().map(std::path::absolute).transpose()?;
+            let answer = client.post(&format!("{}/savepoint", path(name)), &json!({ "to": to }))?;
+            tell_savepoint(args.server.output, &answer, &answer);
+            return Ok(ExitCode::SUCCESS);
+        }
         PipelineVerb::Resume {
             name,
             adopt,
@@ -59,6 +82,19 @@ pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
         pipelines.iter().for_each(explain);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a savepoint is, and what is in it.
+fn tell_savepoint(output: Output, answer: &Value, savepoint: &Value) {
+    if output == Output::Json {
+        return say(format!("{answer:#}"));
+    }
+    say(format!("savepoint: {}", text(&savepoint["folder"])));
+    say(format!(
+        "  stands at {}, with {} bytes of state",
+        offsets(&savepoint["offsets"]),
+        savepoint["state_bytes"]
+    ));
 }
 
 /// A row for each table. What is read is read once for all tables of a job.

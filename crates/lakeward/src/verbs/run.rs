@@ -94,6 +94,7 @@ fn submit(client: &Client, args: &Run, sql: &str) -> anyhow::Result<Value> {
         || "pipeline".into(),
         |stem| stem.to_string_lossy().into_owned(),
     );
+    let from = args.from_savepoint.as_deref();
     let body = json!({
         "name": name,
         "file": args.file.display().to_string(),
@@ -101,6 +102,7 @@ fn submit(client: &Client, args: &Run, sql: &str) -> anyhow::Result<Value> {
         "replace": args.replace,
         "adopt": args.adopt,
         "drop_state": args.drop_state,
+        "from_savepoint": from.map(std::path::absolute).transpose()?,
     });
     let submitted = client
         .post("/api/v1/pipelines", &body)

@@ -65,7 +65,7 @@ impl Disarray {
 }
 
 /// The manifests of one pipeline, by key.
-type Stored = BTreeMap<String, Result<Manifest, Unreadable>>;
+pub(super) type Stored = BTreeMap<String, Result<Manifest, Unreadable>>;
 
 /// Brings the manifests of a pipeline into the shape that its jobs need. Nothing is written if they have it.
 ///
@@ -115,7 +115,17 @@ pub(super) fn arranged(
     storage: &Storage,
     record: &Record,
 ) -> Result<BTreeMap<String, Manifest>, StoreError> {
-    let manifests = read_all(&stored(storage, record.id));
+    Ok(arranged_of(read_all(&stored(storage, record.id)), record)?)
+}
+
+/// As [`arranged`], of manifests that are not stored.
+///
+/// # Errors
+/// [`StoreError::Disarray`].
+pub(super) fn arranged_of(
+    manifests: Stored,
+    record: &Record,
+) -> Result<BTreeMap<String, Manifest>, StoreError> {
     let changes = arrange(&manifests, &record.wanted(), |sink| key_of(record.id, sink))?;
     let mut arranged = BTreeMap::new();
     for (key, manifest) in manifests {
@@ -138,7 +148,7 @@ fn key_of(pipeline: Uuid, sink: &str) -> String {
     manifest_key(pipeline, table, occurrence)
 }
 
-fn stored(storage: &Storage, pipeline: Uuid) -> BTreeMap<String, Bytes> {
+pub(super) fn stored(storage: &Storage, pipeline: Uuid) -> BTreeMap<String, Bytes> {
     let prefix = format!("{pipeline}/");
     let stored = storage.scan(Table::Manifests, prefix.as_bytes());
     let text = |key: Bytes| String::from_utf8_lossy(&key).into_owned();

@@ -5,6 +5,7 @@ use super::state::StateFate;
 use super::takeover::Refusal;
 use crate::connector::ConnectorError;
 use crate::manifest::SplitOffset;
+use crate::savepoint::SavepointError;
 use crate::store::StoreError;
 use lw_storage::CommitError;
 use thiserror::Error;
@@ -40,6 +41,19 @@ pub enum PipelineError {
         uid: String,
         dropped: Vec<StateFate>,
     },
+    #[error("pipeline '{name}' is there already")]
+    Exists { name: String },
+    #[error("table '{table}' is not where the savepoint left it")]
+    TableElsewhere {
+        table: String,
+        savepoint: String,
+        newest: String,
+        visible: String,
+    },
+    #[error("the savepoint is of another topic '{topic}'")]
+    OtherLog { topic: String },
+    #[error("{0}")]
+    Savepoint(#[from] SavepointError),
     #[error("pipeline '{name}' cannot be read: {reason}")]
     Unreadable { name: String, reason: String },
     #[error("the script has no INSERT INTO, so there is nothing to run")]
@@ -75,6 +89,10 @@ impl PipelineError {
             PipelineError::WouldDropState { dropped, .. } => format!("Add {} to let it go: what takes its place begins empty where the pipeline stands. Or leave the query as it is, and give the new one a table and a pipeline of its own.", flags(dropped)),
             PipelineError::NoState { dropped, .. } if dropped.is_empty() => "Leave --drop-state out.".into(),
             PipelineError::NoState { dropped, .. } => format!("It drops {}.", flags(dropped)),
+            PipelineError::Exists { name } => format!("Add --replace to put it back to where the savepoint stands, or give the script another name with SET 'pipeline.name' = '…', or drop the one that is there: `lakeward pipeline drop {name}`."),
+            PipelineError::TableElsewhere { .. } => "Roll the table back to the snapshot of the savepoint's last commit (`lakeward table show` lists them with their offsets), or let the script fill another table, from the beginning.".into(),
+            PipelineError::OtherLog { .. } => "Start it on the log that it was taken of: offsets mean nothing in another one. Elsewhere, run the script from the beginning.".into(),
+            PipelineError::Savepoint(error) => error.hint(),
             PipelineError::CannotRewind { name, .. } => format!("`lakeward pipeline resume {name} --adopt` goes on without reading them again."),
             PipelineError::Connector(error) => error.hint.clone(),
             PipelineError::Nothing => "Add an INSERT INTO … SELECT statement, or use `lakeward sql -e` for a query.".into(),
@@ -91,6 +109,10 @@ impl PipelineError {
                 "The table ends at {}. A new pipeline would write those records a second time.",
                 offsets_text(ends)
             ),
+            PipelineError::TableElsewhere { savepoint, newest, visible, .. } => format!(
+                "The savepoint left it at {savepoint}; its newest commit ends at {newest}, and readers see it up to {visible}. Going on would write records a second time, or leave some out."
+            ),
+            PipelineError::OtherLog { .. } => "A topic of this name is there, with another id: it was deleted and created again, or it is of another server.".into(),
             PipelineError::WouldDropState { dropped, .. } => {
                 let lost = dropped.iter().map(|it| {
                     format!(

@@ -14,9 +14,9 @@ const KEPT_BYTES: usize = 8 << 20;
 
 /// A script, and the ids of the plans that were made from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PlanText {
-    pub(super) ids: Vec<String>,
-    pub(super) sql: String,
+pub(crate) struct PlanText {
+    pub(crate) ids: Vec<String>,
+    pub(crate) sql: String,
 }
 
 impl PlanText {

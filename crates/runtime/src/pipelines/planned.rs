@@ -38,6 +38,12 @@ pub struct PlannedInsert {
     pub query: Option<String>,
 }
 
+/// Settings that say how a query is executed and change no row of it: with another value it is the same plan.
+const OF_NO_QUERY: &[&str] = &[
+    "parallelism.default",
+    "table.exec.resource.default-parallelism",
+];
+
 /// What [`PlannedInsert::query`] holds of the text that says what an `INSERT` means: 32 hexadecimal digits.
 pub fn query_id(definition: &str) -> String {
     let hash = fnv(FNV_OFFSET, definition.as_bytes());
@@ -52,8 +58,20 @@ impl PlannedInsert {
 
     /// The id of its plan, which commits name. Where it is not known what the query means, the whole script stands for it.
     pub(super) fn plan_id(&self, sql: &str, settings: &BTreeMap<String, String>) -> String {
+        let mut settings = settings.clone();
+        settings.retain(|key, _| !OF_NO_QUERY.contains(&key.as_str()));
+        self.plan_id_of_all(sql, &settings)
+    }
+
+    /// As [`PlannedInsert::plan_id`] was before it was known that some settings change no row.
+    fn plan_id_of_all(&self, sql: &str, settings: &BTreeMap<String, String>) -> String {
         let query = self.query.as_deref().unwrap_or(sql);
         plan_id(query, &self.table, self.occurrence, settings)
+    }
+
+    /// Whether its plan has this id.
+    pub(super) fn is_plan(&self, id: &str, sql: &str, settings: &BTreeMap<String, String>) -> bool {
+        self.plan_id(sql, settings) == id || self.plan_id_of_all(sql, settings) == id
     }
 }
 
@@ -89,6 +107,12 @@ impl PlannedJob {
     /// Its operators with state, with what they are called.
     pub(super) fn states(&self) -> impl Iterator<Item = (&'static str, OperatorUid)> {
         states_of(&self.graph).into_iter()
+    }
+
+    /// What it fills, as it is told.
+    pub(super) fn tables(&self) -> String {
+        let tables: Vec<&str> = self.inserts.iter().map(|it| &*it.table).collect();
+        tables.join(", ")
     }
 
     /// The tables that it fills. What is printed or dropped is nobody's.

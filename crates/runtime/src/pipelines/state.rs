@@ -77,26 +77,7 @@ impl Pipelines {
         drop_state: &[String],
     ) -> Result<(), PipelineError> {
         let fates = self.fates(before, after)?;
-        let dropped = fates.into_iter().filter(|it| it.fate == Fate::Dropped);
-        let dropped: Vec<StateFate> = dropped.collect();
-        let is_dropped = |uid: &String| dropped.iter().any(|it| it.uid.to_string() == *uid);
-        if let Some(unknown) = drop_state.iter().find(|uid| !is_dropped(uid)) {
-            return Err(PipelineError::NoState {
-                uid: unknown.clone(),
-                dropped,
-            });
-        }
-        let kept_from: Vec<StateFate> = dropped
-            .into_iter()
-            .filter(|it| !drop_state.contains(&it.uid.to_string()))
-            .collect();
-        match kept_from.is_empty() {
-            true => Ok(()),
-            false => Err(PipelineError::WouldDropState {
-                name: after.name.clone(),
-                dropped: kept_from,
-            }),
-        }
+        refuse_dropped(&after.name, fates, drop_state)
     }
 
     /// Writes the record down, and in the same frame lets go the state that its jobs have no operator for.
@@ -135,8 +116,36 @@ impl Pipelines {
     }
 }
 
+/// Refuses what drops state that nobody said is to be dropped.
+pub(super) fn refuse_dropped(
+    name: &str,
+    fates: Vec<StateFate>,
+    drop_state: &[String],
+) -> Result<(), PipelineError> {
+    let dropped = fates.into_iter().filter(|it| it.fate == Fate::Dropped);
+    let dropped: Vec<StateFate> = dropped.collect();
+    let is_dropped = |uid: &String| dropped.iter().any(|it| it.uid.to_string() == *uid);
+    if let Some(unknown) = drop_state.iter().find(|uid| !is_dropped(uid)) {
+        return Err(PipelineError::NoState {
+            uid: unknown.clone(),
+            dropped,
+        });
+    }
+    let kept_from: Vec<StateFate> = dropped
+        .into_iter()
+        .filter(|it| !drop_state.contains(&it.uid.to_string()))
+        .collect();
+    match kept_from.is_empty() {
+        true => Ok(()),
+        false => Err(PipelineError::WouldDropState {
+            name: name.to_string(),
+            dropped: kept_from,
+        }),
+    }
+}
+
 /// The operators of a job of the new script, with what they find.
-fn going_on(job: &PlannedJob, manifest: Option<&Manifest>) -> Vec<StateFate> {
+pub(super) fn going_on(job: &PlannedJob, manifest: Option<&Manifest>) -> Vec<StateFate> {
     let state = manifest.and_then(|manifest| manifest.state.as_ref());
     let sinks = manifest.iter().flat_map(|manifest| manifest.sinks.values());
     let mut splits = sinks.flat_map(|sink| &sink.splits);

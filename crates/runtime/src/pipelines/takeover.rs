@@ -265,7 +265,7 @@ impl Standing {
     }
 
     /// The newest commit ever made is the newest that readers see: nothing was taken away.
-    fn is_intact(&self) -> bool {
+    pub(super) fn is_intact(&self) -> bool {
         let uuid = |marker: &Option<TableMarker>| marker.as_ref().map(|marker| marker.uuid);
         self.on_branch && self.marker.is_some() && uuid(&self.marker) == uuid(&self.visible)
     }

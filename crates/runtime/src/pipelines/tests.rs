@@ -3,5 +3,6 @@
 mod inserts;
 mod life;
 mod records;
+mod savepoints;
 mod state;
 mod world;

@@ -33,10 +33,10 @@ pub(super) struct Prepared {
 }
 
 /// The tables of a sink whose markers change, and who changes them.
-type Restating = (Vec<(String, Restate)>, Box<dyn Committer>);
+pub(super) type Restating = (Vec<(String, Restate)>, Box<dyn Committer>);
 
 /// What the tables of a sink say, and who asked them.
-type Asked = (Tables, Box<dyn Committer>);
+pub(super) type Asked = (Tables, Box<dyn Committer>);
 
 impl Pipelines {
     /// Puts each job that was overtaken by retention or a deletion of records to where its log begins. The next commits of its
@@ -180,7 +180,7 @@ impl Pipelines {
         Ok(())
     }
 
-    fn manifest_of(
+    pub(super) fn manifest_of(
         &self,
         record: &Record,
         job: &PlannedJob,
@@ -192,7 +192,7 @@ impl Pipelines {
     }
 
     /// Asks a sink's tables where they stand; `None` where it has none to ask.
-    fn ask(
+    pub(super) fn ask(
         &self,
         record: &Record,
         sink: NamedSink<'_>,
@@ -227,7 +227,7 @@ impl Pipelines {
     }
 }
 
-fn refuse_foreign(
+pub(super) fn refuse_foreign(
     record: &Record,
     table: &Table,
     manifest: &Manifest,
@@ -249,7 +249,7 @@ fn refuse_foreign(
 }
 
 /// The manifest of a job, among those of its pipeline.
-fn manifest_in(
+pub(super) fn manifest_in(
     manifests: &BTreeMap<String, Manifest>,
     record: &Record,
     job: &PlannedJob,

@@ -50,7 +50,7 @@ fn named(
     sql: &str,
     settings: &BTreeMap<String, String>,
 ) -> Option<JobGraph> {
-    let is_it = |insert: &PlannedInsert| insert.plan_id(sql, settings) == plan;
+    let is_it = |insert: &PlannedInsert| insert.is_plan(plan, sql, settings);
     jobs.iter().find_map(|job| {
         let index = job.inserts.iter().position(is_it)?;
         Some(job.alone(index).clone())

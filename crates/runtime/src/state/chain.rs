@@ -321,7 +321,11 @@ impl OperatorState {
         stored.filter_map(|stored| stored.file.as_ref())
     }
 
-    #[cfg(test)]
+    /// As [`OperatorState::files`], for one that goes on in other files of the same bytes.
+    pub(crate) fn files_mut(&mut self) -> impl Iterator<Item = &mut StateFile> {
+        self.stored_mut().filter_map(|stored| stored.file.as_mut())
+    }
+
     pub(super) fn stored_mut(&mut self) -> impl Iterator<Item = &mut StoredRows> {
         let links = self
             .sections

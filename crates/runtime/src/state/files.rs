@@ -12,6 +12,7 @@
 use super::StateError;
 use super::chain::{OperatorState, Store};
 use super::encoded::{StateFile, StoredRows};
+use crate::manifest::Manifest;
 use lw_graph::OperatorUid;
 use lw_stdx::disk::{Disk, read_all, write_atomic};
 use lw_storage::Storage;
@@ -55,6 +56,49 @@ impl Limits {
     }
 }
 
+/// The folder of all jobs' files.
+pub(crate) fn folder(storage: &Storage) -> PathBuf {
+    storage.folder().1.join("state")
+}
+
+/// What the names of a job's files begin with.
+fn prefix(key: &str) -> String {
+    format!("{}-", OperatorUid::of(key))
+}
+
+/// Removes the files of jobs that have no manifest: it was removed, or never came to be.
+pub(crate) fn sweep<'a>(storage: &Storage, keys: impl Iterator<Item = &'a str>) {
+    let jobs: BTreeSet<String> = keys.map(prefix).collect();
+    let (disk, folder) = (storage.folder().0, folder(storage));
+    for entry in disk.list(&folder).unwrap_or_default() {
+        let job = entry.name.split_inclusive('-').next().unwrap_or_default();
+        if jobs.contains(job) || entry.is_dir {
+            continue;
+        }
+        if let Err(error) = disk.remove(&folder.join(&entry.name)) {
+            tracing::warn!(name = entry.name, %error, "a file of a state that is gone stays");
+        }
+    }
+}
+
+impl StateFile {
+    /// What is in it.
+    ///
+    /// # Errors
+    /// When it is gone or damaged.
+    pub(crate) fn read(&self, disk: &dyn Disk, folder: &Path) -> Result<Vec<u8>, StateError> {
+        let StateFile { name, bytes, check } = self;
+        let read = read_all(disk, &folder.join(name));
+        let read = read.map_err(|error| StateError::Disk(format!("{name}: {error}")))?;
+        match read.len() as u64 == *bytes && crc32c::crc32c(&read) == *check {
+            true => Ok(read),
+            false => Err(StateError::Damaged(format!(
+                "the state in {name} is damaged"
+            ))),
+        }
+    }
+}
+
 /// The files of one job.
 #[derive(Clone)]
 pub(crate) struct StateFiles {
@@ -77,7 +121,7 @@ impl StateFiles {
         StateFiles {
             disk,
             folder: data.join("state"),
-            job: format!("{}-", OperatorUid::of(key)),
+            job: prefix(key),
             limits: Limits::OURS,
         }
     }
@@ -107,7 +151,7 @@ impl StateFiles {
     ) -> Result<Cow<'a, [u8]>, StateError> {
         match (&stored.inline, &stored.file) {
             (Some(bytes), None) => Ok(Cow::Borrowed(&bytes.0)),
-            (None, Some(file)) => self.read(file).map(Cow::Owned),
+            (None, Some(file)) => file.read(&*self.disk, &self.folder).map(Cow::Owned),
             _ => Err(super::encoded::damaged(
                 section,
                 "it stands nowhere, or twice",
@@ -115,15 +159,21 @@ impl StateFiles {
         }
     }
 
-    fn read(&self, StateFile { name, bytes, check }: &StateFile) -> Result<Vec<u8>, StateError> {
-        let read = read_all(&*self.disk, &self.folder.join(name));
-        let read = read.map_err(|error| StateError::Disk(format!("{name}: {error}")))?;
-        if read.len() as u64 != *bytes || crc32c::crc32c(&read) != *check {
-            return Err(StateError::Damaged(format!(
-                "the state in {name} is damaged"
-            )));
+    /// Takes over the files that a manifest names from another folder, under names of its own. They are durable when it returns.
+    ///
+    /// # Errors
+    /// When a file is gone or damaged.
+    pub(crate) fn copy(&self, from: &Path, manifest: &mut Manifest) -> Result<(), StateError> {
+        let (generation, checkpoint) = (manifest.generation, manifest.checkpoint_id);
+        let states = manifest.state.iter_mut();
+        let states = states.flat_map(|state| state.operators.values_mut());
+        for (n, file) in states.flat_map(OperatorState::files_mut).enumerate() {
+            let bytes = file.read(&*self.disk, from)?;
+            file.name = format!("{}{generation}-{checkpoint}-{n}.state", self.job);
+            let written = self.write(&file.name, &bytes);
+            written.map_err(|error| StateError::Disk(format!("{}: {error}", file.name)))?;
         }
-        Ok(read)
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ pub use chain::{Link, OperatorState, StoredSection};
 pub(crate) use changed::Changed;
 pub use encoded::{StateFile, StoredRows};
 pub use files::Limits;
-pub(crate) use files::{Leftovers, StateFiles};
+pub(crate) use files::{Leftovers, StateFiles, folder, sweep};
 pub use group::{GROUPS, HASH, key_group};
 pub(crate) use group::{groups_of, shard_of};
 

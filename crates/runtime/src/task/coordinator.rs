@@ -74,6 +74,8 @@ pub(super) enum Input {
     Ended(End),
     /// A seal is asked for, however long ago the last one was.
     Barrier,
+    /// A savepoint is asked for: a seal, and nothing pending after it.
+    Savepoint,
     /// A stop is asked for: no failed commit is waited out any more.
     Stop,
     /// Time has passed.
@@ -95,6 +97,8 @@ pub(super) enum Action {
     },
     /// Show confirmed offsets as a consumer group's.
     Publish(Vec<SplitOffset>),
+    /// The manifest is on disk, and nothing in it is pending: take it as a savepoint.
+    Savepoint,
     /// A table has what was pending.
     Confirmed {
         sink: usize,
@@ -217,6 +221,7 @@ pub(super) struct Coordinator {
     barrier: bool,
     /// What was sealed and is not written down yet.
     sealing: Option<Epoch>,
+    savepoint: Wish,
     /// Sinks and tables of theirs with a commit under way or to be tried again.
     commits: BTreeMap<(usize, String), Commit>,
     /// The manifest in memory has confirmed commits that the one on disk has pending.
@@ -258,6 +263,17 @@ impl Epoch {
     }
 }
 
+/// Whether a savepoint is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    None,
+    Asked,
+    /// The seal is on its way.
+    Ordered,
+    /// What was read until then is sealed, and nothing more is until all of it is committed.
+    Sealed,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Commit {
     UnderWay { backoff: Duration },
@@ -283,6 +299,7 @@ impl Coordinator {
             sealed_at: Duration::ZERO,
             barrier: false,
             sealing: None,
+            savepoint: Wish::None,
             commits: BTreeMap::new(),
             unsaved: false,
             stopping: false,
@@ -413,6 +430,10 @@ impl Coordinator {
             }
             Input::Ended(end) => self.end = Some(end),
             Input::Barrier => self.barrier = true,
+            Input::Savepoint => {
+                self.barrier = true;
+                self.savepoint = Wish::Asked;
+            }
             Input::Stop => self.stop(now),
         }
         self.go_on(now, &mut actions);
@@ -433,7 +454,17 @@ impl Coordinator {
                 actions.push(Action::Publish(ends));
             }
         }
-        let seals = self.phase == Phase::Reading && self.seals(now);
+        let mut seals = self.phase == Phase::Reading && self.seals(now);
+        if self.phase == Phase::Reading && self.savepoint == Wish::Sealed && self.commits.is_empty()
+        {
+            assert!(
+                crate::savepoint::pending(&self.manifest).is_none(),
+                "K5: what is pending has a commit under way"
+            );
+            self.savepoint = Wish::None;
+            actions.push(Action::Savepoint);
+            seals = self.seals(now);
+        }
         match self.phase {
             Phase::Recovering if self.commits.is_empty() => self.phase = Phase::Positioning,
             Phase::Reading if seals => {
@@ -442,6 +473,9 @@ impl Coordinator {
                 self.fired = false;
                 self.barrier = false;
                 self.sealed_at = now.elapsed;
+                if self.savepoint == Wish::Asked {
+                    self.savepoint = Wish::Ordered;
+                }
                 actions.push(Action::Seal);
             }
             Phase::Reading if self.sealing.is_some() => {}
@@ -458,10 +492,13 @@ impl Coordinator {
 
     /// Whether what was read is sealed now.
     fn seals(&mut self, now: Now) -> bool {
-        if self.sealing.is_some() {
+        if self.sealing.is_some() || self.savepoint == Wish::Sealed {
             return false;
         }
         if !self.fired && self.account.ledgers.iter().all(Ledger::is_empty) {
+            if self.savepoint == Wish::Asked {
+                self.savepoint = Wish::Sealed;
+            }
             self.barrier = false;
             if now.elapsed >= self.due() {
                 self.sealed_at = now.elapsed;
@@ -591,6 +628,9 @@ impl Coordinator {
         }
         self.keep(states);
         self.manifest.created_ms = now.wall_ms;
+        if self.savepoint == Wish::Ordered {
+            self.savepoint = Wish::Sealed;
+        }
         // Whatever was confirmed meanwhile is saved with it.
         self.unsaved = false;
         if self.rules.saves_first {

@@ -11,7 +11,7 @@ use super::rules::Rules;
 use super::{Committers, Ended, Kept, Orders, Publish, Rows, Unread};
 use crate::chunk::{Chunk, DeadLetter, Mark};
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Source, Staged};
-use crate::job::JobStatus;
+use crate::job::{JobStatus, Save};
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
 use crate::origins::Runs;
@@ -61,6 +61,8 @@ pub(super) struct Driver {
     /// What sinks made durable and when that began, while states are still on their way.
     pub(super) sealing: Option<(Vec<Vec<Staged>>, Duration)>,
     pub(super) late: LateRecords,
+    /// Who wants the manifest once nothing in it is pending.
+    pub(super) saves: Vec<Save>,
     pub(super) store: ManifestStore,
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
@@ -112,6 +114,10 @@ impl Driver {
                         (self.orders.commit)(Order { sink, table, chain });
                     }
                     Action::Publish(ends) => (self.publish)(&ends),
+                    Action::Savepoint => {
+                        let saves = std::mem::take(&mut self.saves).into_iter();
+                        saves.for_each(|save| save(self.coordinator.manifest()));
+                    }
                     Action::Confirmed { sink, confirmation } => {
                         let now = self.clock.now_ms();
                         self.status.update_sink(sink, |status| {
@@ -216,14 +222,13 @@ impl Driver {
         }
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
-        let has_ended = |state: &OperatorState| state.watermark == Some(Mark::END);
+        refuse_ended(manifest, &**source)?;
         let more = with_more(&**source);
         let mut ended = unread.upstream.scans().filter(|(scan, _)| {
             let marked = manifest.marks.get(*scan);
             marked == Some(&Mark::END)
         });
-        let in_scan = ended.any(|(_, topics)| topics.iter().any(|topic| more.contains(topic)));
-        if in_scan || manifest.states().any(has_ended) && !more.is_empty() {
+        if ended.any(|(_, topics)| topics.iter().any(|topic| more.contains(topic))) {
             return Err(time_has_ended());
         }
         self.handle(Input::Positioned(Positioned {
@@ -282,8 +287,8 @@ impl Driver {
         Ok(ended)
     }
 
-    /// A bounded read is at its end, and so is event time.
-    pub(super) fn finish(&mut self) -> Result<Option<Ended>, ConnectorError> {
+    /// Event time is at its end, with a bounded read or because it was drained.
+    pub(super) fn finish(&mut self, end: End) -> Result<Option<Ended>, ConnectorError> {
         let mut at = self.downstream.at_sinks();
         self.downstream.end(&mut at)?;
         if at.rows.iter().any(|rows| !rows.is_empty()) {
@@ -293,7 +298,7 @@ impl Driver {
                 return Ok(Some(ended));
             }
         }
-        self.handle(Input::Ended(End::Finished))
+        self.handle(Input::Ended(end))
     }
 
     /// Hands what operators with state gave to the sinks.
@@ -400,6 +405,15 @@ impl Driver {
     }
 }
 
+/// Refuses to read on, with a source that stands where the manifest says, when every window has fired.
+pub(crate) fn refuse_ended(manifest: &Manifest, source: &dyn Source) -> Result<(), ConnectorError> {
+    let has_ended = |state: &OperatorState| state.watermark == Some(Mark::END);
+    match manifest.states().any(has_ended) && !with_more(source).is_empty() {
+        true => Err(time_has_ended()),
+        false => Ok(()),
+    }
+}
+
 /// The topics of which there is more to read.
 fn with_more(source: &dyn Source) -> BTreeSet<String> {
     let (at, ends) = (source.positions(), source.ends().unwrap_or_default());
@@ -419,8 +433,8 @@ fn time_has_ended() -> ConnectorError {
         ErrorKind::Fix,
         "event time has ended, and there is more to read",
     )
-    .detail("All windows fired at the end of the bounded read; a record that came since would be too late for every one of them.")
-    .hint("Drop the pipeline and run its script anew, without 'scan.bounded.mode' if records go on coming.")
+    .detail("All windows fired at the end of the bounded read, or when the pipeline was drained; a record that came since would be too late for every one of them.")
+    .hint("Drop the pipeline and run its script anew, without 'scan.bounded.mode' if records go on coming, or from a savepoint that was taken without --drain.")
 }
 
 /// Below the position state has the rows already, and cannot take them in once more for the sake of another sink.

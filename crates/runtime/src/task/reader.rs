@@ -4,7 +4,7 @@
 //! of a bounded read, a failure, a panic) is the last message of the queue: the driver never waits for a dead thread.
 
 use super::coordinator::Account;
-use super::{Message, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
+use super::{Message, Over, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
 use crate::chunk::{Chunk, DeadLetter, Split, SplitId, kept};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, PartitionStatus, panicked};
@@ -74,10 +74,13 @@ fn read_all(mut reader: Reader, queue: &Queue<Message>, control: &Control) -> Me
             break;
         }
         if read.finished {
-            return Message::End { finished: true };
+            return Message::End(Over::Finished);
         }
     }
-    Message::End { finished: false }
+    Message::End(match control.drains() {
+        true => Over::Drained,
+        false => Over::Stopped,
+    })
 }
 
 /// What a step of the source task gave.

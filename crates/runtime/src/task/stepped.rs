@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::rules::Rules;
 use super::{Attempt, Committers, Ended, KeepOrder, Message, Orders, Unread};
 use crate::connector::{ConnectorError, ErrorKind};
-use crate::job::{JobSpec, JobStatus, Surroundings};
+use crate::job::{JobSpec, JobStatus, Stop, Surroundings};
 use crate::manifest::Manifest;
 use crate::state::StateFiles;
 use crate::store::StoreError;
@@ -177,7 +177,7 @@ impl SteppedJob {
             self.settle(ended)?;
         }
         if read.finished {
-            let ended = self.driver.finish()?;
+            let ended = self.driver.finish(End::Finished)?;
             self.settle(ended)?;
         }
         Ok(any)
@@ -218,9 +218,13 @@ impl SteppedJob {
     ///
     /// # Errors
     /// What ends the attempt.
-    pub fn stop(&mut self) -> Result<(), ConnectorError> {
+    pub fn stop(&mut self, how: Stop) -> Result<(), ConnectorError> {
         self.handle(Input::Stop)?;
-        self.handle(Input::Ended(End::Stopped))
+        if how == Stop::Keeps {
+            return self.handle(Input::Ended(End::Stopped));
+        }
+        let ended = self.driver.finish(End::Stopped)?;
+        self.settle(ended)
     }
 
     fn handle(&mut self, input: Input) -> Result<(), ConnectorError> {

@@ -239,6 +239,24 @@ fn a_plan_is_named_by_what_its_query_means() {
     );
 }
 
+#[test]
+fn how_many_shards_share_the_work_makes_no_other_plan() {
+    let insert = &inserts(&["lake.a"]).jobs[0].inserts[0];
+    let id = |settings: &[(&str, &str)]| {
+        let settings = settings.iter();
+        let settings = settings.map(|(key, value)| (key.to_string(), value.to_string()));
+        insert.plan_id("sql", &settings.collect())
+    };
+    let one = id(&[("parallelism.default", "1")]);
+    assert_eq!(one, id(&[("parallelism.default", "2")]));
+    assert_eq!(one, id(&[]));
+    assert_ne!(one, id(&[("table.local-time-zone", "UTC")]));
+    // Commits of a version that took it in name what they named.
+    let before: BTreeMap<_, _> = [("parallelism.default".to_string(), "2".to_string())].into();
+    let named = plan::plan_id(&query_id("lake.a"), "lake.a", 0, &before);
+    assert!(named != one && insert.is_plan(&named, "sql", &before));
+}
+
 /// Every table has all offsets once.
 fn assert_whole(world: &World) {
     for (table, commits) in &*world.script.tables.lock() {

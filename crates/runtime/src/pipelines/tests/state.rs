@@ -10,7 +10,7 @@ use lw_graph::{
 };
 
 /// `INSERT INTO lake.a` of a count by windows, under the uid of this text, that takes the place of another script.
-fn counting(uid: &str) -> Submission {
+pub(super) fn counting(uid: &str) -> Submission {
     let mut one = inserts(&["lake.a"]);
     one.sql = format!("counts {uid}");
     let nodes = &mut one.jobs[0].graph.nodes;

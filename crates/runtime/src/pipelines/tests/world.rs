@@ -4,7 +4,7 @@ use super::super::*;
 use crate::chunk::{Chunk, DeadLetter, Split};
 use crate::connector::{
     CommitOutcome, Committer, ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner,
-    Polled, Progress, Sink, Source, Staged,
+    Polled, Progress, Restate, Sink, Source, Staged, Standing,
 };
 use crate::manifest::{SplitOffset, TableChain};
 use crate::origins::Origin;
@@ -13,6 +13,7 @@ use lw_graph::{
     FormatSpec, IcebergSink, JobGraph, KafkaSource, Node, Operator, Schema, SinkSpec, SourceSpec,
     StartupMode,
 };
+use lw_sim::{SimClock, SimDisk, Trouble};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use lw_storage::{Config, Storage};
@@ -34,6 +35,10 @@ pub(super) struct Script {
     pub(super) tables: Mutex<BTreeMap<String, Vec<(i64, i64)>>>,
     /// Scripts that a planner is asked for, with what it makes of them.
     pub(super) planned: Mutex<BTreeMap<String, PlannedScript>>,
+    /// What tables say of themselves, by name.
+    pub(super) standings: Mutex<BTreeMap<String, Standing>>,
+    /// Markers that were restated.
+    pub(super) restated: Mutex<Vec<(String, Restate)>>,
 }
 
 impl Script {
@@ -170,6 +175,13 @@ impl Committer for FakeCommitter {
             snapshot_id: None,
         })
     }
+    fn standing(&mut self, table: &str) -> Result<Option<Standing>, ConnectorError> {
+        Ok(self.0.standings.lock().get(table).cloned())
+    }
+    fn restate(&mut self, table: &str, which: Restate) -> Result<(), ConnectorError> {
+        self.0.restated.lock().push((table.to_string(), which));
+        Ok(())
+    }
 }
 
 impl Connectors for Fakes {
@@ -214,7 +226,16 @@ pub(super) fn new_id() -> Uuid {
 pub(super) struct World {
     pub(super) storage: Storage,
     pub(super) script: Arc<Script>,
-    _folder: tempfile::TempDir,
+    on: On,
+}
+
+/// The disk of a world.
+enum On {
+    /// A folder of the machine, which goes with the world.
+    Machine {
+        _folder: tempfile::TempDir,
+    },
+    Simulated(SimDisk),
 }
 
 impl World {
@@ -225,12 +246,60 @@ impl World {
         World {
             storage: Storage::open(Arc::new(RealDisk), clock, config).expect("opens"),
             script: Arc::default(),
-            _folder: folder,
+            on: On::Machine { _folder: folder },
         }
+    }
+
+    /// Over a disk whose power can be cut.
+    pub(super) fn simulated() -> World {
+        let clock = Arc::new(SimClock::new());
+        World::over(SimDisk::new(7, clock), Arc::default())
+    }
+
+    fn over(disk: SimDisk, script: Arc<Script>) -> World {
+        let config = Config::new("/data");
+        let clock = Arc::new(SimClock::new());
+        let storage = Storage::open_stepped(Arc::new(disk.clone()), clock, config);
+        World {
+            storage: storage.expect("it opens"),
+            script,
+            on: On::Simulated(disk),
+        }
+    }
+
+    fn disk(&self) -> &SimDisk {
+        match &self.on {
+            On::Simulated(disk) => disk,
+            On::Machine { .. } => panic!("nobody cuts the machine's power"),
+        }
+    }
+
+    /// After so many more changes of the disk.
+    pub(super) fn cut_the_power(&self, after: u64) {
+        self.disk().cause(Trouble::PowerOff { after });
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.disk().is_off()
+    }
+
+    /// What a power cut leaves.
+    pub(super) fn restarted(self) -> World {
+        let (disk, script) = (self.disk().clone(), self.script.clone());
+        drop(self);
+        disk.crash();
+        World::over(disk, script)
     }
 
     /// As a server start does.
     pub(super) fn start(&self) -> Pipelines {
+        let pipelines = self.open();
+        pipelines.resume_all();
+        pipelines
+    }
+
+    /// The registry, with nothing running.
+    pub(super) fn open(&self) -> Pipelines {
         let around = Surroundings {
             storage: self.storage.clone(),
             connectors: Arc::new(Fakes(self.script.clone())),
@@ -240,9 +309,7 @@ impl World {
             new_id: Arc::new(new_id),
             pool: Pool::none(),
         };
-        let pipelines = Pipelines::open(around, LEAST_INTERVAL);
-        pipelines.resume_all();
-        pipelines
+        Pipelines::open(around, LEAST_INTERVAL)
     }
 
     pub(super) fn put(&self, table: Kv, key: &str, value: &[u8]) {

@@ -137,6 +137,7 @@ fn text(action: &Action) -> String {
             format!("commit {sequences:?} to {table}")
         }
         Action::Publish(ends) => format!("publish {}", ends[0].next),
+        Action::Savepoint => "savepoint".to_string(),
         Action::Confirmed { .. } => "confirmed".to_string(),
         Action::Retried { error, .. } => format!("retried after \"{error}\""),
         Action::End(Ok(ended)) => format!("end: {ended:?}"),
@@ -327,4 +328,45 @@ fn a_topic_of_another_id_is_not_read() {
         offsets: Vec::new(),
     }));
     assert_eq!(said, "end: topic 'in' was deleted and created again");
+}
+
+#[test]
+fn a_savepoint_is_of_a_seal_that_is_committed_and_nothing_is_sealed_before() {
+    let mut case = Case::reading();
+    assert_eq!(case.says(Input::Savepoint), "savepoint", "nothing was read");
+
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.says(Input::Savepoint), "seal");
+    assert_eq!(case.sealed(), "save, commit [1] to lake.t");
+    // What is read on is held back, however long the catalog takes, and however much it is.
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.after(3600), "");
+    assert_eq!(case.reads(SEAL_BYTES), "");
+    assert!(!case.coordinator.wants_rows());
+    assert_eq!(
+        case.confirmed(1),
+        "confirmed, save, publish 1, savepoint, seal"
+    );
+    assert_eq!(case.sealed(), "save, commit [2] to lake.t");
+    assert_eq!(case.confirmed(1), "confirmed, save, publish 3");
+}
+
+#[test]
+fn a_savepoint_waits_for_the_commits_before_it() {
+    let mut case = Case::reading();
+    case.epoch();
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.says(Input::Savepoint), "seal");
+    assert_eq!(case.sealed(), "save");
+    assert_eq!(case.confirmed(1), "confirmed, commit [2] to lake.t");
+    assert_eq!(case.confirmed(1), "confirmed, save, publish 2, savepoint");
+    // A bounded read that ends meanwhile ends behind it.
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.says(Input::Savepoint), "seal");
+    assert_eq!(case.says(Input::Ended(End::Finished)), "");
+    assert_eq!(case.sealed(), "save, commit [3] to lake.t");
+    assert_eq!(
+        case.confirmed(1),
+        "confirmed, save, publish 3, savepoint, end: Finished"
+    );
 }

@@ -1,6 +1,7 @@
 //! A job with state: windows of ten milliseconds are counted, and the process is gone at every step of a manifest's write.
 
 use super::*;
+use crate::job::Stop;
 use crate::operator::SplitTimes;
 use crate::state::{Changes, Frozen, Limits, OperatorState};
 use lw_graph::{
@@ -407,6 +408,41 @@ fn what_comes_behind_the_end_of_time_is_not_dropped_in_silence() {
     let error = world.attempt(&storage, ReadsTo::Bounded, "plan");
     assert_eq!(
         error.expect_err("it would be late").message,
+        "event time has ended, and there is more to read"
+    );
+}
+
+/// Some records were read, and windows are open.
+fn stopped(world: &World, storage: &Storage, how: Stop) -> Vec<String> {
+    let attempt = world.prepared(storage, ReadsTo::Failure, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    for _ in 0..2 {
+        job.poll(1).expect("it reads");
+    }
+    job.stop(how).expect("it ends");
+    assert_eq!(job.ended(), Some(&Ended::Stopped));
+    let table = world.table.lock();
+    let files = table.iter().flat_map(|commit| &commit.files);
+    files.map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_drain_lets_every_window_fire_and_a_stop_none() {
+    let kept = world(1);
+    let storage = kept.storage().expect("it opens");
+    // Read are 1, 5, 12 and 21.
+    assert_eq!(stopped(&kept, &storage, Stop::Keeps), ["[0,2]"]);
+    let ended = kept.attempt(&storage, ReadsTo::Bounded, "plan");
+    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    assert_eq!(wrong(&kept), None, "it goes on");
+
+    let drained = world(1);
+    let storage = drained.storage().expect("it opens");
+    let rows = stopped(&drained, &storage, Stop::Drains);
+    assert_eq!(rows, ["[0,2]", "[10,1]", "[20,1]"]);
+    let error = drained.attempt(&storage, ReadsTo::Bounded, "plan");
+    assert_eq!(
+        error.expect_err("they would be late").message,
         "event time has ended, and there is more to read"
     );
 }
