@@ -1,7 +1,7 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
-use crate::DatagenSource;
 use crate::{AggregateCall, Expr, Frame, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
+use crate::{DatagenSource, FileSource};
 use crate::{Window, WindowProperty, WindowShape, Windowing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -230,6 +230,7 @@ impl Operator {
 pub enum SourceSpec {
     Kafka(KafkaSource),
     Datagen(DatagenSource),
+    Files(FileSource),
 }
 
 impl SourceSpec {
@@ -238,14 +239,16 @@ impl SourceSpec {
         match self {
             SourceSpec::Kafka(source) => &source.table,
             SourceSpec::Datagen(source) => &source.table,
+            SourceSpec::Files(source) => &source.table,
         }
     }
 
-    /// What its splits are of: topics, or the table that is made up.
+    /// What its splits are of: topics, the table that is made up, or the place of the files.
     pub fn topics(&self) -> Vec<String> {
         match self {
             SourceSpec::Kafka(source) => source.topics.clone(),
             SourceSpec::Datagen(source) => vec![source.table.clone()],
+            SourceSpec::Files(source) => vec![source.path.clone()],
         }
     }
 
@@ -253,7 +256,7 @@ impl SourceSpec {
     pub fn group_id(&self) -> Option<&String> {
         match self {
             SourceSpec::Kafka(source) => source.group_id.as_ref(),
-            SourceSpec::Datagen(_) => None,
+            SourceSpec::Datagen(_) | SourceSpec::Files(_) => None,
         }
     }
 
@@ -262,6 +265,7 @@ impl SourceSpec {
         match self {
             SourceSpec::Kafka(source) => &source.value_schema,
             SourceSpec::Datagen(source) => &source.value_schema,
+            SourceSpec::Files(source) => &source.value_schema,
         }
     }
 
@@ -270,6 +274,7 @@ impl SourceSpec {
         match self {
             SourceSpec::Kafka(source) => source.columns = columns,
             SourceSpec::Datagen(source) => source.columns = columns,
+            SourceSpec::Files(source) => source.columns = columns,
         }
     }
 }

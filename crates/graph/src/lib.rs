@@ -16,6 +16,7 @@
 mod aggregate;
 mod datagen;
 mod expr;
+mod files;
 mod function;
 mod job;
 mod names;
@@ -28,6 +29,7 @@ mod window;
 pub use aggregate::{AggregateCall, AggregateFunction};
 pub use datagen::{DatagenSource, Generator};
 pub use expr::{BadSteps, Expr};
+pub use files::FileSource;
 pub use function::{
     Definition, Family, Function, MISSING, Missing, SignatureError, Syntax, UnknownFunction,
     rounded_decimal,

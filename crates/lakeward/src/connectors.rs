@@ -3,6 +3,7 @@
 use crate::config::{CatalogPlace, Config};
 use lw_broker::Broker;
 use lw_connectors::datagen::{self, Datagen};
+use lw_connectors::filesystem::{self, Filesystem};
 use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog, RemoteLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
 use lw_graph::{IcebergSink, KafkaSource, SinkSpec, SourceSpec};
@@ -115,6 +116,10 @@ impl Wiring {
                 RemoteLog::new(&kafka.bootstrap).look(&topics)
             }
             Some(SourceSpec::Datagen(made_up)) => return Ok(Some(datagen::bounds(made_up))),
+            Some(SourceSpec::Files(files)) => {
+                let found = filesystem::look(files, topic);
+                return found.map_err(|error| SourceError::Unreadable(error.to_string()));
+            }
             _ => self.storage.look(&topics),
         };
         match found {
@@ -388,12 +393,17 @@ impl Wiring {
         if let [SourceSpec::Datagen(made_up)] = specs {
             return Ok(Box::new(Datagen::new(made_up, self.clock.clone())));
         }
+        if let [SourceSpec::Files(files)] = specs {
+            return Ok(Box::new(Filesystem::new(files)?));
+        }
         let names = || specs.iter().map(|spec| spec.table()).collect::<Vec<_>>();
         let mut tables = Vec::with_capacity(specs.len());
         for spec in specs {
             match spec {
                 SourceSpec::Kafka(kafka) => tables.push((kafka, altered(&kafka.table))),
-                SourceSpec::Datagen(_) => return Err(not_of_one_log(&names())),
+                SourceSpec::Datagen(_) | SourceSpec::Files(_) => {
+                    return Err(not_of_one_log(&names()));
+                }
             }
         }
         let place = |kafka: &KafkaSource| {

@@ -145,6 +145,10 @@ pub trait Source: Send {
     fn topics(&self) -> BTreeMap<String, Uuid> {
         BTreeMap::new()
     }
+    /// Why nothing is read of a topic that is another one than its offsets are of, where that is not that it was made again.
+    fn another(&self, _topic: &str) -> Option<ConnectorError> {
+        None
+    }
     /// Where a bounded read ends, as it was positioned; `None` for a read without an end.
     fn ends(&self) -> Option<Vec<SplitOffset>> {
         None

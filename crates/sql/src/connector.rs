@@ -5,6 +5,7 @@
 //! and the nearest one is named.
 
 mod datagen;
+mod filesystem;
 mod format;
 mod iceberg;
 mod kafka;
@@ -32,12 +33,18 @@ pub(crate) struct Use<'a> {
     pub env: &'a dyn Environment,
 }
 
-const CONNECTORS: &[&str] = &["kafka", "datagen", "iceberg", "print", "blackhole"];
+const CONNECTORS: &[&str] = &[
+    "kafka",
+    "datagen",
+    "filesystem",
+    "iceberg",
+    "print",
+    "blackhole",
+];
 
 /// Connectors that Flink has.
 const NOT_YET: &[&str] = &[
     "upsert-kafka",
-    "filesystem",
     "jdbc",
     "faker",
     "hive",
@@ -65,6 +72,9 @@ pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<SourceSpec> {
         }),
         "datagen" => whole(told, used.span, |told| {
             datagen::source(used, told).map(SourceSpec::Datagen)
+        }),
+        "filesystem" => whole(told, used.span, |told| {
+            filesystem::source(used, told).map(SourceSpec::Files)
         }),
         "iceberg" => Err(Diagnostic::unsupported(
             used.span,
@@ -97,6 +107,8 @@ pub(crate) fn sink(used: &Use<'_>, told: &mut Told) -> Result<SinkSpec> {
             Err(Diagnostic::error("connector", used.span, message)
                 .detail("'connector' = 'datagen' only makes rows up."))
         }
+        "filesystem" => Err(Diagnostic::unsupported(used.span, "writing files from a pipeline is")
+            .hint("run this script on an Apache Flink cluster, or write to a table with 'connector' = 'iceberg'")),
         "kafka" => Err(Diagnostic::unsupported(used.span, "writing to a Kafka topic from a pipeline is")
             .hint("run this script on an Apache Flink cluster, or write to a table with 'connector' = 'iceberg'")),
         other => Err(refuse_connector(other, span)),
@@ -105,7 +117,7 @@ pub(crate) fn sink(used: &Use<'_>, told: &mut Told) -> Result<SinkSpec> {
 
 /// Checks the options of a table of which it is not known whether it is read or written.
 pub(crate) fn check(used: &Use<'_>, told: &mut Told) {
-    let reads = matches!(connector_of(used), Ok((connector, _)) if connector == "kafka" || connector == "datagen");
+    let reads = matches!(connector_of(used), Ok((connector, _)) if ["kafka", "datagen", "filesystem"].contains(&&*connector));
     let checked = if reads {
         source(used, told).map(drop)
     } else {

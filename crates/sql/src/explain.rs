@@ -3,8 +3,8 @@
 //! One operator per line, the sink first and its input below it, as Flink prints a plan.
 
 use lw_graph::{
-    CsvSpec, DatagenSource, FormatSpec, Generator, JobGraph, KafkaSource, Node, NodeId, Operator,
-    SinkSpec, SourceColumn, TypeKind,
+    CsvSpec, DatagenSource, FileSource, FormatSpec, Generator, JobGraph, KafkaSource, Node, NodeId,
+    Operator, SinkSpec, SourceColumn, TypeKind,
 };
 use lw_graph::{SourceSpec, StartupMode};
 
@@ -78,6 +78,7 @@ fn operator(graph: &JobGraph, node: &Node) -> String {
     match &node.operator {
         Operator::Source(SourceSpec::Kafka(source)) => kafka(source, node),
         Operator::Source(SourceSpec::Datagen(source)) => datagen(source, node),
+        Operator::Source(SourceSpec::Files(source)) => files(source, node),
         Operator::Filter(condition) => format!("Filter({condition})"),
         Operator::Project(columns) => {
             let columns = columns.iter().zip(node.schema.names());
@@ -169,6 +170,16 @@ fn kafka(source: &KafkaSource, node: &Node) -> String {
         text += ", bounded";
     }
     text + ")"
+}
+
+fn files(source: &FileSource, node: &Node) -> String {
+    format!(
+        "Source(filesystem, table=[{}], path=[{}], format=[{}], columns=[{}], bounded)",
+        source.table,
+        source.path,
+        format(&source.format),
+        schema(node),
+    )
 }
 
 fn datagen(source: &DatagenSource, node: &Node) -> String {

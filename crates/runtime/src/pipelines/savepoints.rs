@@ -32,9 +32,9 @@ use crate::manifest::{Confirmed, Manifest, SplitOffset};
 use crate::savepoint::{self, Files, SavedInsert, Savepoint, SavepointError};
 use crate::state::{StateFiles, folder as state_folder};
 use crate::store::{StoreError, hold_all};
-use crate::task::refuse_ended;
+use crate::task::{refuse_ended, refuse_other};
 use bytes::Bytes;
-use lw_graph::OperatorUid;
+use lw_graph::{OperatorUid, SourceSpec};
 use lw_stdx::disk::Disk;
 use lw_storage::{CommitError, Expect, Op, Table as Kv};
 use serde::Serialize;
@@ -348,21 +348,21 @@ impl Pipelines {
         for job in &record.jobs {
             let manifest = manifest_in(manifests, record, job);
             let group = job.group.clone().unwrap_or_default();
-            for spec in job.graph.sources() {
-                let source = self.around.connectors.source(spec, &group);
-                let mut source = source.map_err(PipelineError::Connector)?;
-                let opened = source.open(&manifest.known(), manifest.ends().as_deref());
-                opened.map_err(PipelineError::Connector)?;
-                let mut topics = source.topics().into_iter();
-                let other = topics.find(|(topic, id)| {
-                    let read = manifest.topics.get(topic);
-                    read.is_some_and(|read| read != id)
-                });
-                if let Some((topic, _)) = other {
-                    return Err(PipelineError::OtherLog { topic });
-                }
-                refuse_ended(&manifest, &*source).map_err(PipelineError::Connector)?;
+            let specs: Vec<&SourceSpec> = job.graph.sources().collect();
+            let source = self.around.connectors.scans(&specs, &group);
+            let mut source = source.map_err(PipelineError::Connector)?;
+            let opened = source.open(&manifest.known(), manifest.ends().as_deref());
+            opened.map_err(PipelineError::Connector)?;
+            refuse_other(&manifest, &*source).map_err(PipelineError::Connector)?;
+            let mut topics = source.topics().into_iter();
+            let other = topics.find(|(topic, id)| {
+                let read = manifest.topics.get(topic);
+                read.is_some_and(|read| read != id)
+            });
+            if let Some((topic, _)) = other {
+                return Err(PipelineError::OtherLog { topic });
             }
+            refuse_ended(&manifest, &*source).map_err(PipelineError::Connector)?;
         }
         Ok(())
     }

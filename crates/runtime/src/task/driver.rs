@@ -222,6 +222,7 @@ impl Driver {
         }
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
+        refuse_other(manifest, &**source)?;
         refuse_ended(manifest, &**source)?;
         let more = with_more(&**source);
         let mut ended = unread.upstream.scans().filter(|(scan, _)| {
@@ -403,6 +404,17 @@ impl Driver {
             status.checkpoint_duration = took;
         });
     }
+}
+
+/// Refuses offsets that are of something else than what the source would read, where it has words for it.
+pub(crate) fn refuse_other(manifest: &Manifest, source: &dyn Source) -> Result<(), ConnectorError> {
+    let topics = source.topics().into_iter();
+    let others = topics.filter(|(topic, id)| {
+        let known = manifest.topics.get(topic);
+        known.is_some_and(|known| known != id)
+    });
+    let mut refused = others.filter_map(|(topic, _)| source.another(&topic));
+    refused.next().map_or(Ok(()), Err)
 }
 
 /// Refuses to read on, with a source that stands where the manifest says, when every window has fired.

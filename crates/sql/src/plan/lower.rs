@@ -126,6 +126,7 @@ fn lineage(source: &SourceSpec, scanned: &Scanned<'_>, arenas: &[Arena]) -> Line
     let connector = match source {
         SourceSpec::Kafka(_) => "kafka",
         SourceSpec::Datagen(_) => "datagen",
+        SourceSpec::Files(_) => "filesystem",
     };
     let topics = source.topics().join(",");
     let below = format!(
