@@ -79,7 +79,7 @@ impl Dialect for FlinkDialect {
         expr: &Expr,
         _precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
-        parse_is_json(parser, expr).map(Ok)
+        parse_is_distinct(parser, expr).or_else(|| parse_is_json(parser, expr).map(Ok))
     }
 }
 
@@ -142,6 +142,28 @@ fn parse_map(parser: &mut Parser) -> Result<Expr, ParserError> {
     }
     parser.expect_token(&Token::RBracket)?;
     Ok(Expr::Map(Map { entries }))
+}
+
+/// `a IS [NOT] DISTINCT FROM b`, which binds as `=` does: `sqlparser` would take all that follows for `b`, an AND too.
+fn parse_is_distinct(parser: &mut Parser, of: &Expr) -> Option<Result<Expr, ParserError>> {
+    let words = parser.peek_tokens_with_location::<4>();
+    let words = words
+        .each_ref()
+        .map(|token| bare_word(token).unwrap_or_default());
+    let count = match words.each_ref().map(String::as_str) {
+        ["IS", "DISTINCT", "FROM", _] => 3,
+        ["IS", "NOT", "DISTINCT", "FROM"] => 4,
+        _ => return None,
+    };
+    (0..count).for_each(|_| {
+        parser.next_token();
+    });
+    let right = parser.parse_subexpr(FlinkDialect.prec_value(Precedence::Eq));
+    let left = Box::new(of.clone());
+    Some(right.map(|right| match count {
+        3 => Expr::IsDistinctFrom(left, Box::new(right)),
+        _ => Expr::IsNotDistinctFrom(left, Box::new(right)),
+    }))
 }
 
 /// `x IS [NOT] JSON [VALUE | SCALAR | ARRAY | OBJECT]`, as a call of a function of that name.

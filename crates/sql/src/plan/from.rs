@@ -90,7 +90,13 @@ impl Planner<'_> {
             Some(on) => {
                 let scope = from.scope.clone();
                 let binder = Binder::new(self.script, &scope, around.span);
-                self.bound_conditions(on, "ON", &binder)
+                let errors = self.told.errors();
+                let on = self.bound_conditions(on, "ON", &binder);
+                if self.told.errors() > errors {
+                    // What it is a join by is not known.
+                    return Err(Diagnostic::told_before(span));
+                }
+                on
             }
         };
         from.steps.push(Step {

@@ -26,6 +26,8 @@ INSERT INTO snk SELECT k, w FROM l NATURAL JOIN r;
 INSERT INTO snk SELECT r.k, COUNT(*) FROM l LEFT JOIN r ON l.k = r.k AND l.window_start = r.window_start AND l.window_end = r.window_end GROUP BY r.k, r.window_start, r.window_end;
 -- case: a name that both sides have
 INSERT INTO snk SELECT k, w FROM l JOIN r ON l.k = r.k AND l.window_start = r.window_start AND l.window_end = r.window_end;
+-- case: a condition that is refused
+INSERT INTO snk SELECT l.k, r.w FROM l JOIN r ON l.key = r.k AND l.window_start = r.window_start AND l.window_end = r.window_end;
 -- case: one topic in two ways
 INSERT INTO snk SELECT a.k, b.v FROM l a JOIN (SELECT * FROM TABLE(TUMBLE(TABLE o /*+ OPTIONS('scan.startup.mode' = 'latest-offset') */, DESCRIPTOR(ts), INTERVAL '10' SECOND))) b ON a.window_start = b.window_start AND a.window_end = b.window_end;
 -- case: EXISTS of a table without windows

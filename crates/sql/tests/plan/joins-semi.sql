@@ -8,3 +8,5 @@ INSERT INTO snk SELECT k, v, window_end FROM l WHERE l.k IN (SELECT k FROM r WHE
 INSERT INTO snk SELECT k, v, window_end FROM l WHERE NOT EXISTS (SELECT * FROM r WHERE l.k = r.k AND l.window_start = r.window_start AND l.window_end = r.window_end AND r.w > l.v);
 INSERT INTO snk SELECT k, v, window_end FROM l WHERE l.k NOT IN (SELECT k FROM r WHERE l.window_start = r.window_start AND l.window_end = r.window_end);
 INSERT INTO snk SELECT k, v, window_end FROM l WHERE (k, window_start, window_end) IN (SELECT k, window_start, window_end FROM r GROUP BY k, window_start, window_end);
+-- NULL is a key like any other; and more behind it.
+INSERT INTO snk SELECT l.k, r.w, r.window_end FROM l JOIN r ON l.k IS NOT DISTINCT FROM r.k AND l.window_start = r.window_start AND l.window_end = r.window_end;
