@@ -71,12 +71,20 @@ pub(super) fn element_at(of: Expr, at: Expr, span: Span) -> Result<Expr> {
 pub(super) fn with_element(name: &str, mut args: Vec<Expr>, span: Span) -> Result<Expr> {
     if let [of, value] = &mut args[..]
         && let TypeKind::Array(element) = &of.ty().kind
-        && element.kind.common(&value.ty().kind).as_ref() == Some(&element.kind)
+        && fits(&element.kind, &value.ty().kind)
     {
         let kind = element.kind.clone();
         *value = cast(value.clone(), &kind);
     }
     call(named(name), args, span)
+}
+
+/// Whether a value is made one of the elements' type. A text is cut to their length, as Flink cuts it; one that may be of any length
+/// is made no CHAR.
+fn fits(element: &TypeKind, value: &TypeKind) -> bool {
+    let to_fixed = matches!(element, TypeKind::Char(_)) && !matches!(value, TypeKind::Char(_));
+    (element.is_character() && value.is_character() && !to_fixed)
+        || element.common(value).as_ref() == Some(element)
 }
 
 /// ARRAYs or MAPs in the type that they have in common.
