@@ -223,7 +223,10 @@ impl Driver {
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
         refuse_other(manifest, &**source)?;
-        refuse_ended(manifest, &**source)?;
+        // Of several scans, one's windows may have ended before those of another: each scan's mark tells, below.
+        if unread.upstream.scans().count() == 1 {
+            refuse_ended(manifest, &**source)?;
+        }
         let more = with_more(&**source);
         let mut ended = unread.upstream.scans().filter(|(scan, _)| {
             let marked = manifest.marks.get(*scan);
