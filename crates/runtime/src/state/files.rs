@@ -13,9 +13,10 @@ use super::StateError;
 use super::chain::{OperatorState, Store};
 use super::encoded::{StateFile, StoredRows};
 use crate::manifest::Manifest;
+use bytes::Bytes;
 use lw_graph::OperatorUid;
 use lw_stdx::disk::{Disk, read_all, write_atomic};
-use lw_storage::Storage;
+use lw_storage::{Storage, Table};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -66,13 +67,23 @@ fn prefix(key: &str) -> String {
     format!("{}-", OperatorUid::of(key))
 }
 
+/// Whether a file's name stands in one of these manifests, readable or not. State goes from one job to another when scripts change,
+/// and its files keep their names.
+fn is_named(name: &str, manifests: &[(Bytes, Bytes)]) -> bool {
+    let mut texts = manifests
+        .iter()
+        .map(|(_, manifest)| String::from_utf8_lossy(manifest));
+    texts.any(|text| text.contains(name))
+}
+
 /// Removes the files of jobs that have no manifest: it was removed, or never came to be.
 pub(crate) fn sweep<'a>(storage: &Storage, keys: impl Iterator<Item = &'a str>) {
     let jobs: BTreeSet<String> = keys.map(prefix).collect();
     let (disk, folder) = (storage.folder().0, folder(storage));
+    let manifests = storage.scan(Table::Manifests, b"");
     for entry in disk.list(&folder).unwrap_or_default() {
         let job = entry.name.split_inclusive('-').next().unwrap_or_default();
-        if jobs.contains(job) || entry.is_dir {
+        if jobs.contains(job) || entry.is_dir || is_named(&entry.name, &manifests) {
             continue;
         }
         if let Err(error) = disk.remove(&folder.join(&entry.name)) {
@@ -106,6 +117,8 @@ pub(crate) struct StateFiles {
     folder: PathBuf,
     /// What their names begin with.
     job: String,
+    /// Those that have such a name, and that the manifest of another job names.
+    elsewhere: BTreeSet<String>,
     pub(crate) limits: Limits,
 }
 
@@ -113,7 +126,20 @@ impl StateFiles {
     /// Those of the job whose manifest stands under `key`.
     pub(crate) fn of(storage: &Storage, key: &str) -> StateFiles {
         let (disk, data) = storage.folder();
-        StateFiles::under(disk, &data, key)
+        let mut files = StateFiles::under(disk, &data, key);
+        let mut others = storage.scan(Table::Manifests, b"");
+        others.retain(|(other, _)| other != key.as_bytes());
+        let there = files.there();
+        let elsewhere = there.into_iter().filter(|name| is_named(name, &others));
+        files.elsewhere = elsewhere.collect();
+        files
+    }
+
+    /// The names of those that are there.
+    fn there(&self) -> BTreeSet<String> {
+        let there = self.disk.list(&self.folder).unwrap_or_default();
+        let names = there.into_iter().map(|entry| entry.name);
+        names.filter(|name| name.starts_with(&self.job)).collect()
     }
 
     /// Those in the folder of a log.
@@ -122,6 +148,7 @@ impl StateFiles {
             disk,
             folder: data.join("state"),
             job: prefix(key),
+            elsewhere: BTreeSet::new(),
             limits: Limits::OURS,
         }
     }
@@ -223,10 +250,8 @@ pub(crate) struct Leftovers {
 
 impl Leftovers {
     pub(crate) fn of(files: &StateFiles) -> Leftovers {
-        let there = files.disk.list(&files.folder).unwrap_or_default();
-        let known = there.into_iter().map(|entry| entry.name);
         Leftovers {
-            known: known.filter(|name| name.starts_with(&files.job)).collect(),
+            known: &files.there() - &files.elsewhere,
             files: files.clone(),
         }
     }

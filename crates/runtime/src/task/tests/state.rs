@@ -538,6 +538,34 @@ fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
     assert!(error().starts_with("a file of the state cannot be written or read"));
 }
 
+/// As when a script changes, and the operator stands in another job.
+#[test]
+fn a_file_that_another_manifest_names_stays() {
+    let world = world(1);
+    let storage = world.storage().expect("it opens");
+    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
+    job.poll(1).expect("it reads");
+    job.checkpoint().expect("it is written down");
+    drop(job);
+    let (files, mut manifest) = (world.files_there(&storage), world.manifest(&storage));
+    assert!(!files.is_empty());
+    let mut other = ManifestStore::open(storage.clone(), "p/0/lake.other");
+    other.save(&manifest).expect("durable");
+    manifest.state = None;
+    let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+    attempt.store.save(&manifest).expect("durable");
+    let begins = || {
+        let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
+        SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
+        world.files_there(&storage)
+    };
+    assert_eq!(begins(), files);
+    manifest.state = None;
+    other.save(&manifest).expect("durable");
+    assert!(begins().is_empty());
+}
+
 #[test]
 fn a_manifest_that_is_removed_takes_its_files_with_it() {
     let world = world(1);
