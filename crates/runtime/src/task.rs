@@ -193,6 +193,7 @@ impl Attempt {
             memory,
             waits_for_memory: false,
             downstream,
+            scans: Vec::new(),
             orders: orders(committers, keeper.files.clone())?,
             keeper,
             sealing: None,

@@ -1,8 +1,8 @@
 //! A row for each element of an array, a map or a multiset: the input's columns, the element's, and its number where it is asked for.
 //!
 //! A row without an element is gone, or stands once with NULL behind it (`LEFT JOIN UNNEST`). An element that is a ROW is its fields. One
-//! that is NULL is none, as in Flink; with numbers, where Flink fails, it is NULL for each field. A multiset is a map of how often each value
-//! is there, and gives it that often.
+//! that is NULL is none; with numbers the row fails that has it, as in Flink, unless the ROW has one field alone. A multiset is a map of
+//! how often each value is there, and gives it that often.
 
 use super::{Operator, OperatorError, Out};
 use crate::chunk::{Chunk, Mark, Origins, push_mark};
@@ -140,6 +140,49 @@ impl Unnest {
         rows.nulls().cloned()
     }
 
+    /// Rows that fail for an element that is no ROW to take fields from. What comes of them is the failed record's, and is taken back.
+    fn check_rows(&self, chunk: &Chunk, out: &mut Out) -> Result<(), OperatorError> {
+        let column = chunk.columns.column(self.column);
+        let (values, offsets) = match self.kind {
+            Kind::Array => (
+                column.as_list::<i32>().values(),
+                column.as_list::<i32>().offsets(),
+            ),
+            Kind::Map => return Ok(()),
+            Kind::Multiset => (column.as_map().keys(), column.as_map().offsets()),
+        };
+        let rows = values.as_struct_opt().filter(|rows| rows.num_columns() > 1);
+        let nulls = rows
+            .filter(|_| self.ordinality)
+            .and_then(|rows| rows.nulls());
+        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else {
+            return Ok(());
+        };
+        let fails = |row: &usize| {
+            let mut elements = offsets[*row]..offsets[*row + 1];
+            column.is_valid(*row) && elements.any(|at| nulls.is_null(at as usize))
+        };
+        let (code, message) = (
+            "unnest.null-row",
+            "an element is NULL, and its fields are asked for with its number",
+        );
+        let mut failing = (0..column.len()).filter(fails);
+        match chunk.origins.runs() {
+            Some(runs) => {
+                let origins: Vec<Origin> = runs.iter().collect();
+                failing.for_each(|row| out.fail(origins[row], code, message));
+                Ok(())
+            }
+            None => failing.next().map_or(Ok(()), |row| {
+                Err(OperatorError::Row {
+                    row,
+                    code: code.to_string(),
+                    message: message.to_string(),
+                })
+            }),
+        }
+    }
+
     fn columns(&self, of: &RecordBatch, elements: &Elements) -> Result<RecordBatch, ArrowError> {
         let rows = UInt32Array::from_iter_values(elements.rows.iter().copied());
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.output.fields().len());
@@ -179,6 +222,7 @@ fn flattened(values: &ArrayRef, at: &mut UInt32Array) -> Vec<ArrayRef> {
 
 impl Operator for Unnest {
     fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
+        self.check_rows(&chunk, out)?;
         let elements = self.elements(chunk.columns.column(self.column));
         let columns = self.columns(&chunk.columns, &elements)?;
         let marks = chunk.marks.iter().map(|mark| Mark {
@@ -245,6 +289,9 @@ mod tests {
         let mut out = Out::default();
         unnest.data(0, chunk, &mut out).unwrap();
         let given = out.chunks.pop().unwrap();
+        if let [failure] = out.failures.as_slice() {
+            return (format!("{} fails", failure.origin.offset), given);
+        }
         let shown: Vec<usize> = (0..given.columns.num_columns())
             .filter(|at| *at != 1)
             .collect();
@@ -336,6 +383,6 @@ mod tests {
         let of_row = || fields.iter().map(|field| field.as_ref().clone()).collect();
         let given = |unnest| unnested(unnest, lists.clone(), of_row()).0;
         assert_eq!(given((false, false)), "0,1,3");
-        assert_eq!(given((false, true)), "0,1,3,1 0,2");
+        assert_eq!(given((false, true)), "0 fails", "with a number");
     }
 }

@@ -19,7 +19,7 @@
 use super::enlist::{Sealed, enlist, pass};
 use super::rules::Rules;
 use super::{Ended, SEAL_BYTES};
-use crate::chunk::Split;
+use crate::chunk::{Mark, Split};
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
 use crate::manifest::{
@@ -305,6 +305,12 @@ impl Coordinator {
             stopping: false,
             end: None,
         }
+    }
+
+    /// A bounded read is at its end, and with it the event time of these scans.
+    pub(super) fn scans_end(&mut self, scans: &[String]) {
+        let ended = scans.iter().map(|scan| (scan.clone(), Mark::END));
+        self.account.marks.extend(ended);
     }
 
     /// By sink: the topics that it gets something of.

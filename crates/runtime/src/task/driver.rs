@@ -57,6 +57,8 @@ pub(super) struct Driver {
     /// In the order of the graph's sinks.
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) downstream: Downstream,
+    /// As a manifest calls them, where there are several.
+    pub(super) scans: Vec<String>,
     pub(super) keeper: Keeper,
     /// What sinks made durable and when that began, while states are still on their way.
     pub(super) sealing: Option<(Vec<Vec<Staged>>, Duration)>,
@@ -255,6 +257,10 @@ impl Driver {
         let sinks = outlets.zip(ahead.iter().zip(self.coordinator.topics()));
         let sinks = sinks.map(|(outlet, (ahead, topics))| (outlet, ahead.clone(), topics.clone()));
         let status = self.status.clone();
+        if unread.upstream.scans().len() > 1 {
+            let scans = unread.upstream.scans();
+            self.scans = scans.map(|(scan, _)| scan.to_string()).collect();
+        }
         let reader = Reader::new(unread, self.coordinator.manifest(), sinks.collect(), status);
         self.downstream.go_on_from(&reader.marked_at_outlets());
         reader
@@ -295,6 +301,7 @@ impl Driver {
     pub(super) fn finish(&mut self, end: End) -> Result<Option<Ended>, ConnectorError> {
         let mut at = self.downstream.at_sinks();
         self.downstream.end(&mut at)?;
+        self.coordinator.scans_end(&self.scans);
         if at.rows.iter().any(|rows| !rows.is_empty()) {
             self.land(at)?;
             let held = self.held();
@@ -423,7 +430,16 @@ pub(crate) fn refuse_other(manifest: &Manifest, source: &dyn Source) -> Result<(
 /// Refuses to read on, with a source that stands where the manifest says, when every window has fired.
 pub(crate) fn refuse_ended(manifest: &Manifest, source: &dyn Source) -> Result<(), ConnectorError> {
     let has_ended = |state: &OperatorState| state.watermark == Some(Mark::END);
-    match manifest.states().any(has_ended) && !with_more(source).is_empty() {
+    let more = with_more(source);
+    // Of several scans one may be at its end, and the states that it alone leads to.
+    let ended = match manifest.marks.is_empty() {
+        true => manifest.states().any(has_ended) && !more.is_empty(),
+        false => {
+            let mut marks = manifest.marks.iter();
+            marks.any(|(scan, marked)| *marked == Mark::END && more.contains(scan))
+        }
+    };
+    match ended {
         true => Err(time_has_ended()),
         false => Ok(()),
     }
