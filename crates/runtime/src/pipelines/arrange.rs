@@ -115,7 +115,7 @@ pub(super) fn arranged(
     storage: &Storage,
     record: &Record,
 ) -> Result<BTreeMap<String, Manifest>, StoreError> {
-    Ok(arranged_of(read_all(&stored(storage, record.id)), record)?)
+    arranged_of(read_all(&stored(storage, record.id)), record)
 }
 
 /// As [`arranged`], of manifests that are not stored.
