@@ -84,13 +84,13 @@ pub(super) fn measure(tokens: &[TokenWithSpan], until: Until) -> Result<usize, T
                 level.separator();
                 level.conditions = 0;
             }
-            Role::Clause => level.separator(),
+            Role::Clause if !is_distinct_from(tokens, at) => level.separator(),
             Role::Condition => {
                 level.separator();
                 level.conditions += 1;
             }
             Role::Operator => level.operators += 1,
-            Role::Close | Role::CaseEnd | Role::Operand => {}
+            Role::Close | Role::CaseEnd | Role::Clause | Role::Operand => {}
         }
         let level = levels.last().expect("the outermost level stays");
         let too_deep = |why| Err(TooDeep { at, why });
@@ -103,6 +103,15 @@ pub(super) fn measure(tokens: &[TokenWithSpan], until: Until) -> Result<usize, T
         }
     }
     Ok(tokens.len())
+}
+
+/// A FROM that is a part of `IS [NOT] DISTINCT FROM`, and begins nothing.
+fn is_distinct_from(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let before = |n: usize, words: &[&str]| {
+        let token = at.checked_sub(n).map(|at| &tokens[at]);
+        token.is_some_and(|token| words.iter().any(|word| is_word(token, word)))
+    };
+    is_word(&tokens[at], "FROM") && before(1, &["DISTINCT"]) && before(2, &["IS", "NOT"])
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
