@@ -4,7 +4,7 @@ import tables
 from lakeward import wait_until
 
 PARTITIONS = 3
-TOPICS = ("stock", "returns")
+TOPICS = ("stock", "returned")
 COLUMNS = """(sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3),
   WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND)"""
 TABLE = """CREATE TABLE {name} {columns} WITH (
@@ -20,9 +20,9 @@ SCRIPT = (
     + SINK.format(name="all_events", columns="origin STRING, quantity INT")
     + SINK.format(name="counts", columns="warehouse_id STRING, window_start TIMESTAMP(3), window_end TIMESTAMP(3), n BIGINT")
     + """
-CREATE VIEW both_tables AS SELECT warehouse_id, event_time FROM stock UNION ALL SELECT warehouse_id, event_time FROM returns;
+CREATE VIEW both_tables AS SELECT warehouse_id, event_time FROM stock UNION ALL SELECT warehouse_id, event_time FROM returned;
 EXECUTE STATEMENT SET BEGIN
-INSERT INTO all_events SELECT 'stock', quantity FROM stock UNION ALL SELECT 'returns', quantity FROM returns WHERE quantity > 100;
+INSERT INTO all_events SELECT 'stock', quantity FROM stock UNION ALL SELECT 'returned', quantity FROM returned WHERE quantity > 100;
 INSERT INTO counts SELECT warehouse_id, window_start, window_end, COUNT(*)
   FROM TABLE(TUMBLE(TABLE both_tables, DESCRIPTOR(event_time), INTERVAL '2' SECOND)) GROUP BY warehouse_id, window_start, window_end;
 END;
@@ -56,7 +56,7 @@ def test_two_tables_are_read_as_one_through_kills(serve, folder):
         server.start()
     audited(server, "lakehouse.all_events", 16_000)
     rows = tables.query(server.catalog, "SELECT origin, count(*), count(DISTINCT quantity), min(quantity), max(quantity) FROM ice.lakehouse.all_events GROUP BY origin ORDER BY origin")
-    assert rows == [("returns", 7950, 7950, 101, 15_999), ("stock", 8000, 8000, 0, 15_998)], rows
+    assert rows == [("returned", 7950, 7950, 101, 15_999), ("stock", 8000, 8000, 0, 15_998)], rows
     report = audited(server, "lakehouse.counts", 16_000)
     fired = tables.query(server.catalog, "SELECT count(DISTINCT window_start), sum(n), epoch_ms(max(window_end)) FROM ice.lakehouse.counts")[0]
     # 32 s of events, 5 s held back.

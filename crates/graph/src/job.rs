@@ -5,6 +5,7 @@ use crate::{DatagenSource, FileSource};
 use crate::{Window, WindowProperty, WindowShape, Windowing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Position of a node in [`JobGraph::nodes`].
 pub type NodeId = usize;
@@ -249,6 +250,16 @@ impl SourceSpec {
             SourceSpec::Kafka(source) => source.topics.clone(),
             SourceSpec::Datagen(source) => vec![source.table.clone()],
             SourceSpec::Files(source) => vec![source.path.clone()],
+        }
+    }
+
+    /// Whether it reads splits of that topic. Each file is a topic of its own.
+    pub fn reads(&self, topic: &str) -> bool {
+        match self {
+            SourceSpec::Files(source) => Path::new(topic).starts_with(&source.path),
+            SourceSpec::Kafka(_) | SourceSpec::Datagen(_) => {
+                self.topics().iter().any(|of| of == topic)
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::pool::Pool;
 use crate::state::Budget;
 use crate::store::{ManifestStore, StoreError};
 use crate::task::rules::Rules;
-use crate::task::{Attempt, Ended, Output};
+use crate::task::{Attempt, Ended, Output, Publish};
 use lw_graph::{JobGraph, LateRows, SourceSpec};
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
@@ -586,6 +586,14 @@ impl Attempt {
         let flow = Flow::parallel(&spec.graph, &parallelism)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         let (connectors, group) = (around.connectors.clone(), spec.group.clone());
+        // Only Kafka's tools ask for a group's offsets.
+        let has_group = scans
+            .iter()
+            .any(|scan| matches!(scan, SourceSpec::Kafka(_)));
+        let publish: Publish = match has_group {
+            true => Box::new(move |offsets| connectors.publish_offsets(&group, offsets)),
+            false => Box::new(|_| {}),
+        };
         Ok(Ok(Attempt {
             source,
             letters,
@@ -599,7 +607,7 @@ impl Attempt {
             clock: around.clock.clone(),
             memory: around.memory.share(),
             new_id: around.new_id.clone(),
-            publish: Box::new(move |offsets| connectors.publish_offsets(&group, offsets)),
+            publish,
         }))
     }
 }

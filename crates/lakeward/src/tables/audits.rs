@@ -372,7 +372,7 @@ impl Tables {
         let topics: BTreeSet<String> = ends.map(|end| end.topic).collect();
         for topic in topics {
             let mut sources = writer.graph.sources();
-            let source = sources.find(|source| source.topics().contains(&topic));
+            let source = sources.find(|source| source.reads(&topic));
             let found = match self.wiring.look(source, &topic) {
                 Ok(found) => found,
                 Err(error) => {
