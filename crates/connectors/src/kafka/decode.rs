@@ -12,7 +12,7 @@ mod piece;
 
 use super::positions::Positions;
 use super::{Altered, damaged};
-use lw_graph::KafkaSource;
+use lw_graph::{FormatSpec, KafkaSource};
 use lw_protocol::Compression;
 use lw_protocol::batch::Batch as LogBatch;
 use lw_runtime::connector::{Appended, ConnectorError, Polled, Progress};
@@ -55,6 +55,14 @@ impl Decoding {
             pool: Pool::none(),
             altered,
         })
+    }
+
+    /// Records are text.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(
+            self.spec.format,
+            FormatSpec::Json { .. } | FormatSpec::Csv(_)
+        )
     }
 
     /// Decodes with the threads of this pool.
