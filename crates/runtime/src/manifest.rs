@@ -24,8 +24,13 @@
 //! ([`before`]) had one sink each. All are read.
 
 mod before;
+mod chain;
+mod sink;
 #[cfg(test)]
 mod tests;
+
+pub use chain::{Confirmed, Pending, SplitRange, TableChain};
+pub use sink::{SinkSplit, SinkState, sink_name};
 
 use crate::state::{GROUPS, HASH, OperatorState};
 use lw_graph::OperatorUid;
@@ -172,43 +177,6 @@ impl State {
     /// Whether this version finds a key's state where it was put.
     fn is_ours(&self) -> bool {
         self.hash == HASH && self.groups == GROUPS
-    }
-}
-
-/// What one `INSERT` of a job has done.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SinkState {
-    /// Id of the plan that computed what was written last.
-    pub plan: Option<String>,
-    /// Every partition that it was ever written from, those included that are not read any more: should one come back, it goes
-    /// on where it was.
-    pub splits: Vec<SinkSplit>,
-    /// The commits of its table.
-    pub chain: TableChain,
-    /// Those of the tables beside it (dead letters), by their names.
-    pub sides: BTreeMap<String, TableChain>,
-}
-
-/// How far one partition is in one sink.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SinkSplit {
-    pub topic: String,
-    pub partition: i32,
-    /// Where reading began: a rewind to the beginning must not ask the startup mode again, whose answer (`latest-offset`, a
-    /// group's committed offsets) has moved on.
-    pub begin: i64,
-    /// Everything from there to here is in the sink's chain, confirmed or pending.
-    pub written_until: i64,
-}
-
-/// What manifests call a sink: its table. Only sinks that are no tables take several `INSERT`s of one script; from the second on
-/// the name says which, as no table's does, since none has a `/` in it.
-pub fn sink_name(table: &str, occurrence: usize) -> String {
-    match occurrence {
-        0 => table.to_string(),
-        n => format!("{n}/{table}"),
     }
 }
 
@@ -495,71 +463,6 @@ impl Manifest {
     }
 }
 
-impl SinkState {
-    /// Where reading began, per partition.
-    pub fn begins(&self) -> Vec<SplitOffset> {
-        let splits = self.splits.iter();
-        let begin = |at: &SinkSplit| split_offset(&at.topic, at.partition, at.begin);
-        splits.map(begin).collect()
-    }
-
-    /// It is filled, and by nothing of this topic.
-    fn gets_nothing_of(&self, topic: &str) -> bool {
-        !self.splits.is_empty() && self.splits.iter().all(|split| split.topic != topic)
-    }
-
-    /// Remembers where a partition begins that it has nothing of yet.
-    pub fn begin_at(&mut self, at: &SplitOffset) {
-        if self.split(&at.topic, at.partition).is_none() {
-            self.splits.push(SinkSplit {
-                topic: at.topic.clone(),
-                partition: at.partition,
-                begin: at.next,
-                written_until: at.next,
-            });
-        }
-    }
-
-    /// Moves on to the end of a range.
-    ///
-    /// # Panics
-    /// When the range does not begin where the sink stands (L2).
-    pub fn move_on(&mut self, range: &SplitRange) {
-        let start = split_offset(&range.topic, range.partition, range.start);
-        self.begin_at(&start);
-        let split = self.split_mut(&start).expect("it has just begun there");
-        assert_eq!(
-            split.written_until, range.start,
-            "L2: a commit begins where the sink stands"
-        );
-        split.written_until = range.end;
-    }
-
-    /// How far a partition is.
-    pub fn split(&self, topic: &str, partition: i32) -> Option<&SinkSplit> {
-        let mut splits = self.splits.iter();
-        splits.find(|at| at.topic == topic && at.partition == partition)
-    }
-
-    fn split_mut(&mut self, of: &SplitOffset) -> Option<&mut SinkSplit> {
-        let mut splits = self.splits.iter_mut();
-        splits.find(|at| at.topic == of.topic && at.partition == of.partition)
-    }
-
-    fn named(&self) -> impl Iterator<Item = (&str, i32)> {
-        self.splits.iter().map(|at| (&*at.topic, at.partition))
-    }
-
-    /// A partition in which the sink does not stand where its chain ends, and where that is.
-    fn astray(&self) -> Option<((String, i32), i64)> {
-        let mut ends = self.chain.ends().into_iter();
-        ends.find(|((topic, partition), end)| {
-            let split = self.split(topic, *partition);
-            split.is_none_or(|at| at.written_until != *end)
-        })
-    }
-}
-
 /// The first partition that comes a second time.
 fn twice<'a>(splits: impl Iterator<Item = (&'a str, i32)>) -> Option<(&'a str, i32)> {
     let mut seen = BTreeSet::new();
@@ -597,130 +500,5 @@ impl SplitOffset {
     /// Both are of one partition of one topic.
     pub fn same_split(&self, other: &SplitOffset) -> bool {
         self.topic == other.topic && self.partition == other.partition
-    }
-}
-
-/// The commits of one table that are not yet known to be in it, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TableChain {
-    /// The newest commit known to be in the table; `None` before the first.
-    pub last: Option<Confirmed>,
-    /// Each entry's `previous` is the uuid of the one before it (of `last` for the first).
-    pub chain: Vec<Pending>,
-}
-
-/// What is remembered of a confirmed commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confirmed {
-    pub uuid: Uuid,
-    pub sequence: u64,
-    /// End of each partition after it (exclusive).
-    pub ends: Vec<SplitOffset>,
-}
-
-/// A commit whose files are durable and whose place in the table is not confirmed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pending {
-    /// Counts a table's commits from 1.
-    pub sequence: u64,
-    pub uuid: Uuid,
-    pub previous: Option<Uuid>,
-    /// Data files as the lakehouse layer described them; opaque here.
-    pub files: Vec<serde_json::Value>,
-    pub ranges: Vec<SplitRange>,
-    /// Greatest event time read so far, milliseconds since 1970.
-    pub max_event_time: Option<i64>,
-    /// Watermark at the seal, the least of all partitions', milliseconds since 1970.
-    pub watermark: Option<i64>,
-    /// No event time that was ever read is greater, see [`Manifest::reached`]; older versions do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reached: Option<i64>,
-    /// Iceberg schema id that the files were written with.
-    pub schema_id: i32,
-    /// Id of the plan that computed the rows; commits of older versions do not say.
-    #[serde(default)]
-    pub plan: Option<String>,
-    /// Where the job's reading began, per partition.
-    #[serde(default)]
-    pub begins: Vec<SplitOffset>,
-}
-
-/// The offsets `[start, end)` of one partition that a commit accounts for, and what became of them:
-/// `end − start = rows + filtered + dead_letters + control + late + gaps`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SplitRange {
-    pub topic: String,
-    pub partition: i32,
-    pub start: i64,
-    pub end: i64,
-    pub rows: u64,
-    pub filtered: u64,
-    pub dead_letters: u64,
-    pub control: u64,
-    /// Records that came too late for all that they belong to.
-    #[serde(default)]
-    pub late: u64,
-}
-
-impl TableChain {
-    /// Whether a commit does not follow on the one before it.
-    fn has_hole(&self) -> bool {
-        let mut before = self.last.as_ref().map(|last| last.uuid);
-        self.chain.iter().any(|pending| {
-            // Nothing before the chain: the table was made again, and was adopted so.
-            let hole = before.is_some() && pending.previous != before;
-            before = Some(pending.uuid);
-            hole
-        })
-    }
-
-    /// The uuid that the next pending commit follows.
-    pub fn head(&self) -> Option<Uuid> {
-        match self.chain.last() {
-            Some(pending) => Some(pending.uuid),
-            None => self.last.as_ref().map(|confirmed| confirmed.uuid),
-        }
-    }
-
-    /// Whether the commit is pending here or the newest that was confirmed.
-    pub fn contains(&self, uuid: Uuid) -> bool {
-        let pending = self.chain.iter().any(|pending| pending.uuid == uuid);
-        pending || self.last.as_ref().is_some_and(|last| last.uuid == uuid)
-    }
-
-    /// The sequence number of the next pending commit.
-    pub fn next_sequence(&self) -> u64 {
-        let newest = match self.chain.last() {
-            Some(pending) => Some(pending.sequence),
-            None => self.last.as_ref().map(|confirmed| confirmed.sequence),
-        };
-        newest.map_or(1, |sequence| sequence + 1)
-    }
-
-    /// Where each partition ends once all of the chain is in the table.
-    pub fn ends(&self) -> BTreeMap<(String, i32), i64> {
-        let confirmed = self.last.iter().flat_map(|last| &last.ends);
-        let confirmed = confirmed.map(|end| ((end.topic.clone(), end.partition), end.next));
-        let pending = self.chain.iter().flat_map(|pending| &pending.ranges);
-        let pending = pending.map(|range| ((range.topic.clone(), range.partition), range.end));
-        confirmed.chain(pending).collect()
-    }
-
-    /// Drops the first `confirmed` entries, which are now known to be in the table.
-    pub fn confirm(&mut self, confirmed: usize) {
-        let rest = self.chain.split_off(confirmed);
-        let ends = self.ends();
-        let newest = self.chain.pop();
-        self.chain = rest;
-        if let Some(newest) = newest {
-            let end = |((topic, partition), next): ((String, i32), i64)| {
-                split_offset(&topic, partition, next)
-            };
-            self.last = Some(Confirmed {
-                uuid: newest.uuid,
-                sequence: newest.sequence,
-                ends: ends.into_iter().map(end).collect(),
-            });
-        }
     }
 }

@@ -19,6 +19,7 @@
 //! memory only, and a restart reads them again from the log. (Sealing each second would leave ten small files where one
 //! does.)
 
+mod account;
 mod coordinator;
 mod driver;
 mod enlist;
@@ -39,7 +40,8 @@ use crate::operator::{Flow, Upstream};
 use crate::queue::{Queue, Wanted};
 use crate::state::{OperatorState, Share, StateFiles};
 use crate::store::ManifestStore;
-use coordinator::{Account, Coordinator, End, Input, Insert};
+use account::Account;
+use coordinator::{Coordinator, End, Input, Insert};
 use driver::{Answer, Driver, Order};
 pub(crate) use driver::{refuse_ended, refuse_other};
 use keeping::{KeepOrder, Keeper, Kept};

@@ -16,28 +16,28 @@
 //! The order is the exactly-once protocol: files are durable before the manifest names them, the manifest is durable before a
 //! catalog hears of them, and nothing is dropped from it before its table confirmed it.
 
+mod commits;
+#[cfg(test)]
+mod tests;
+
+use super::account::{Account, Epoch};
 use super::enlist::{Sealed, enlist, pass};
 use super::rules::Rules;
 use super::{Ended, SEAL_BYTES};
-use crate::chunk::{Mark, Split};
+use crate::chunk::Mark;
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
-use crate::manifest::{
-    Manifest, NOTHING_READ, Place, SinkState, SplitOffset, SplitRange, State, TableChain,
-};
-use crate::operator::{SplitTimes, Topics};
+use crate::manifest::{Manifest, NOTHING_READ, SplitOffset, State, TableChain};
+use crate::operator::Topics;
 use crate::state::OperatorState;
+use commits::Commit;
 use lw_graph::OperatorUid;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// How many sealed epochs may wait for their tables.
 const MOST_PENDING: usize = 16;
-/// The pause after a table's first failed commit, and the longest one.
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// The time of an input.
 #[derive(Clone, Copy, Debug)]
@@ -151,57 +151,6 @@ pub(super) struct Insert {
     pub(super) topics: Topics,
 }
 
-/// What reading has come to since the last seal.
-#[derive(Default)]
-pub(super) struct Account {
-    /// By sink.
-    pub(super) ledgers: Vec<Ledger>,
-    pub(super) splits: Arc<[Split]>,
-    pub(super) times: SplitTimes,
-    /// The source's, never going back.
-    pub(super) watermark: Option<i64>,
-    /// The last mark that went to the operators.
-    pub(super) marked: Option<i64>,
-    /// By scan, where there are several.
-    pub(super) marks: BTreeMap<String, i64>,
-    /// Of the last batch, in the log's readable order.
-    pub(super) place: Option<Place>,
-    pub(super) max_event_time: Option<i64>,
-}
-
-impl Account {
-    /// What was read up to here; it goes on from nothing.
-    fn epoch(&mut self, fired: bool) -> Epoch {
-        let ledgers = self.ledgers.iter_mut();
-        Epoch {
-            ranges: ledgers.map(|ledger| ledger.take(&self.splits)).collect(),
-            splits: self.splits.clone(),
-            times: self.times.clone(),
-            watermark: self.watermark,
-            marked: self.marked,
-            marks: self.marks.clone(),
-            place: self.place,
-            max_event_time: self.max_event_time,
-            fired,
-        }
-    }
-
-    fn append(&mut self, later: Account) {
-        self.ledgers
-            .resize_with(later.ledgers.len(), Ledger::default);
-        for (ledger, later) in self.ledgers.iter_mut().zip(later.ledgers) {
-            ledger.append(later);
-        }
-        self.splits = later.splits;
-        self.times = later.times;
-        self.watermark = later.watermark;
-        self.marked = later.marked;
-        self.marks = later.marks;
-        self.place = later.place;
-        self.max_event_time = later.max_event_time;
-    }
-}
-
 /// The coordinator of one attempt.
 pub(super) struct Coordinator {
     /// The shortest time between two seals that nothing else asks for.
@@ -240,29 +189,6 @@ enum Phase {
     Over,
 }
 
-/// What a seal is of.
-struct Epoch {
-    /// By sink.
-    ranges: Vec<Vec<SplitRange>>,
-    splits: Arc<[Split]>,
-    times: SplitTimes,
-    watermark: Option<i64>,
-    marked: Option<i64>,
-    marks: BTreeMap<String, i64>,
-    place: Option<Place>,
-    max_event_time: Option<i64>,
-    /// It has rows that no offset brought.
-    fired: bool,
-}
-
-impl Epoch {
-    /// The greatest event time, or watermark of a partition.
-    fn reached(&self) -> Option<i64> {
-        let watermarks = self.times.by_split().values().max();
-        self.max_event_time.max(watermarks.copied())
-    }
-}
-
 /// Whether a savepoint is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
@@ -272,12 +198,6 @@ enum Wish {
     Ordered,
     /// What was read until then is sealed, and nothing more is until all of it is committed.
     Sealed,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Commit {
-    UnderWay { backoff: Duration },
-    Waits { until: Duration, backoff: Duration },
 }
 
 impl Coordinator {
@@ -517,58 +437,6 @@ impl Coordinator {
         self.barrier || due && idle || full && self.pending() < MOST_PENDING
     }
 
-    /// Sealed epochs that some main table does not have yet.
-    fn pending(&self) -> usize {
-        let states = self.states();
-        let pending = states.map(|(_, _, state)| state.chain.chain.len());
-        pending.max().unwrap_or(0)
-    }
-
-    /// Where each partition ends in all main tables, those that have nothing of it left out.
-    fn confirmed_by_all(&self) -> Vec<SplitOffset> {
-        let mut least: Vec<SplitOffset> = Vec::new();
-        let last = self
-            .states()
-            .filter_map(|(_, _, state)| state.chain.last.as_ref());
-        for end in last.flat_map(|last| &last.ends) {
-            match least.iter_mut().find(|at| at.same_split(end)) {
-                Some(at) => at.next = at.next.min(end.next),
-                None => least.push(end.clone()),
-            }
-        }
-        least
-    }
-
-    /// The sinks that the manifest has an entry of.
-    fn states(&self) -> impl Iterator<Item = (usize, &Insert, &SinkState)> {
-        let inserts = self.inserts.iter().enumerate();
-        inserts.filter_map(|(sink, insert)| {
-            let state = self.manifest.sinks.get(&insert.name)?;
-            Some((sink, insert, state))
-        })
-    }
-
-    fn order_commits(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let mut orders = Vec::new();
-        for (sink, insert, state) in self.states() {
-            let chains = std::iter::once((&insert.main, &state.chain)).chain(&state.sides);
-            for (table, chain) in chains.filter(|(_, chain)| !chain.chain.is_empty()) {
-                let backoff = match self.commits.get(&(sink, table.clone())) {
-                    Some(Commit::UnderWay { .. }) => continue,
-                    Some(Commit::Waits { until, .. }) if *until > now.elapsed => continue,
-                    Some(Commit::Waits { backoff, .. }) => *backoff,
-                    None => FIRST_BACKOFF,
-                };
-                orders.push((sink, table.clone(), chain.clone(), backoff));
-            }
-        }
-        for (sink, table, chain, backoff) in orders {
-            let under_way = Commit::UnderWay { backoff };
-            self.commits.insert((sink, table.clone()), under_way);
-            actions.push(Action::Commit { sink, table, chain });
-        }
-    }
-
     /// Writes down what must be decided once and never again: where reading begins, where a bounded read ends, which topics
     /// these offsets are of.
     fn positioned(&mut self, now: Now, at: Positioned, actions: &mut Vec<Action>) {
@@ -656,79 +524,6 @@ impl Coordinator {
         self.manifest.state = (!state.operators.is_empty()).then_some(state);
     }
 
-    fn committed(
-        &mut self,
-        now: Now,
-        commit: (usize, String),
-        outcome: Result<CommitOutcome, ConnectorError>,
-        mine: bool,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(Commit::UnderWay { backoff }) = self.commits.remove(&commit) else {
-            panic!("K3: only a commit that was ordered is answered, {commit:?} was not");
-        };
-        match outcome {
-            Ok(CommitOutcome::Confirmed {
-                confirmed,
-                snapshot_id,
-            }) => self.confirmed(commit, confirmed, snapshot_id, actions),
-            // A fenced process must not bother its user: the new owner decides.
-            Ok(CommitOutcome::Paused(_)) if !mine => self.over(Ok(Ended::Fenced), actions),
-            Ok(CommitOutcome::Paused(pause)) => self.over(Ok(Ended::Paused(pause)), actions),
-            Err(error) if error.kind == ErrorKind::Retry && !self.stopping => {
-                let waits = Commit::Waits {
-                    until: now.elapsed + backoff,
-                    backoff: (backoff * 2).min(LONGEST_BACKOFF),
-                };
-                self.commits.insert(commit.clone(), waits);
-                let (sink, table) = commit;
-                actions.push(Action::Retried { sink, table, error });
-            }
-            Err(error) => self.over(Err(error), actions),
-        }
-    }
-
-    fn confirmed(
-        &mut self,
-        (sink, table): (usize, String),
-        confirmed: usize,
-        snapshot_id: Option<i64>,
-        actions: &mut Vec<Action>,
-    ) {
-        let insert = &self.inserts[sink];
-        let (is_main, dropped_by) = (table == insert.main, self.rules.dropped_by);
-        let state = self.manifest.sinks.get_mut(&insert.name);
-        let chain = state.and_then(|state| match is_main {
-            true => Some(&mut state.chain),
-            false => state.sides.get_mut(&table),
-        });
-        let chain = chain.expect("K3: a commit that was ordered has its chain");
-        let done = &chain.chain[..confirmed];
-        if is_main {
-            let ranges = done.iter().flat_map(|pending| &pending.ranges);
-            let event_time = done.iter().filter_map(|pending| pending.max_event_time);
-            let confirmation = Confirmation {
-                rows: ranges.map(|range| range.rows).sum(),
-                event_time: event_time.max(),
-                snapshot_id,
-            };
-            actions.push(Action::Confirmed { sink, confirmation });
-        }
-        // Epochs that were sealed since the commit was ordered stay.
-        chain.confirm(dropped_by(confirmed, chain.chain.len()));
-        self.unsaved = true;
-    }
-
-    /// What waits is tried once more, and at once.
-    fn stop(&mut self, now: Now) {
-        self.stopping = true;
-        for commit in self.commits.values_mut() {
-            if let Commit::Waits { until, .. } = commit {
-                *until = now.elapsed;
-            }
-        }
-    }
-
     fn over(&mut self, end: Result<Ended, ConnectorError>, actions: &mut Vec<Action>) {
         self.phase = Phase::Over;
         actions.push(Action::End(end));
@@ -752,6 +547,3 @@ fn recreated(topic: &str, offsets: &[SplitOffset]) -> ConnectorError {
     ))
     .hint("To read the new topic from its beginning, drop the pipeline (`lakeward pipeline drop`) and run its script with another table.")
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 //! It runs ahead of the driver by what the queue holds, in a thread of its own ([`Reading`]). Whatever ends it (a stop, the end
 //! of a bounded read, a failure, a panic) is the last message of the queue: the driver never waits for a dead thread.
 
-use super::coordinator::Account;
+use super::account::Account;
 use super::{Message, Over, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
 use crate::chunk::{Chunk, DeadLetter, Split, SplitId, kept};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};

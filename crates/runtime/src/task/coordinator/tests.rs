@@ -1,7 +1,9 @@
 //! The coordinator as a table: what happens, and what it wants done. Time is in seconds, the interval is 10.
 
 use super::*;
+use crate::chunk::Split;
 use crate::connector::{Pause, Progress};
+use std::sync::Arc;
 
 const TABLE: &str = "lake.t";
 

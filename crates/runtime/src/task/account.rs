@@ -1,0 +1,82 @@
+//! What reading has come to since the last seal: the source task adds to it, and a seal takes what there is.
+
+use crate::chunk::Split;
+use crate::ledger::Ledger;
+use crate::manifest::{Place, SplitRange};
+use crate::operator::SplitTimes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What reading has come to since the last seal.
+#[derive(Default)]
+pub(super) struct Account {
+    /// By sink.
+    pub(super) ledgers: Vec<Ledger>,
+    pub(super) splits: Arc<[Split]>,
+    pub(super) times: SplitTimes,
+    /// The source's, never going back.
+    pub(super) watermark: Option<i64>,
+    /// The last mark that went to the operators.
+    pub(super) marked: Option<i64>,
+    /// By scan, where there are several.
+    pub(super) marks: BTreeMap<String, i64>,
+    /// Of the last batch, in the log's readable order.
+    pub(super) place: Option<Place>,
+    pub(super) max_event_time: Option<i64>,
+}
+
+impl Account {
+    /// What was read up to here; it goes on from nothing.
+    pub(super) fn epoch(&mut self, fired: bool) -> Epoch {
+        let ledgers = self.ledgers.iter_mut();
+        Epoch {
+            ranges: ledgers.map(|ledger| ledger.take(&self.splits)).collect(),
+            splits: self.splits.clone(),
+            times: self.times.clone(),
+            watermark: self.watermark,
+            marked: self.marked,
+            marks: self.marks.clone(),
+            place: self.place,
+            max_event_time: self.max_event_time,
+            fired,
+        }
+    }
+
+    pub(super) fn append(&mut self, later: Account) {
+        self.ledgers
+            .resize_with(later.ledgers.len(), Ledger::default);
+        for (ledger, later) in self.ledgers.iter_mut().zip(later.ledgers) {
+            ledger.append(later);
+        }
+        self.splits = later.splits;
+        self.times = later.times;
+        self.watermark = later.watermark;
+        self.marked = later.marked;
+        self.marks = later.marks;
+        self.place = later.place;
+        self.max_event_time = later.max_event_time;
+    }
+}
+
+/// What a seal is of.
+pub(super) struct Epoch {
+    /// By sink.
+    pub(super) ranges: Vec<Vec<SplitRange>>,
+    pub(super) splits: Arc<[Split]>,
+    pub(super) times: SplitTimes,
+    pub(super) watermark: Option<i64>,
+    pub(super) marked: Option<i64>,
+    pub(super) marks: BTreeMap<String, i64>,
+    pub(super) place: Option<Place>,
+    pub(super) max_event_time: Option<i64>,
+    /// It has rows that no offset brought.
+    pub(super) fired: bool,
+}
+
+impl Epoch {
+    /// The greatest event time, or watermark of a partition.
+    pub(super) fn reached(&self) -> Option<i64> {
+        let watermarks = self.times.by_split().values().max();
+        self.max_event_time.max(watermarks.copied())
+    }
+}
