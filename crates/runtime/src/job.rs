@@ -8,8 +8,17 @@
     reason = "a shell: a job's own thread and its pauses between attempts"
 )]
 
+mod control;
+mod status;
+
+pub(crate) use control::Save;
+pub use control::{Control, Stop};
+pub use status::{
+    JobState, JobStatus, LateView, OperatorStatus, PartitionStatus, PauseView, SinkStatus, Status,
+};
+
 use crate::connector::{ConnectorError, Connectors, ErrorKind, NamedSink, Owner, Pause};
-use crate::manifest::{Manifest, SplitOffset, Unreadable};
+use crate::manifest::{Manifest, Unreadable};
 use crate::operator::{Flow, Parallelism};
 use crate::pipelines::{Planner, Word};
 use crate::pool::Pool;
@@ -20,8 +29,7 @@ use crate::task::{Attempt, Ended, Output, Publish};
 use lw_graph::{JobGraph, LateRows, SourceSpec};
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
-use parking_lot::{Condvar, Mutex};
-use serde::Serialize;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -41,271 +49,6 @@ impl Default for Settings {
             commit_interval: Duration::from_secs(10),
             shards: None,
         }
-    }
-}
-
-/// Where a job is in its life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum JobState {
-    Starting,
-    Running,
-    /// A failure that can pass; the next attempt begins by itself.
-    Restarting {
-        error: String,
-    },
-    Finished,
-    Stopped,
-    Paused(PauseView),
-    Failed {
-        error: String,
-        detail: String,
-        hint: String,
-    },
-    /// Another process runs it.
-    Fenced,
-}
-
-/// A pause as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PauseView {
-    pub table: String,
-    pub reason: String,
-    /// Where the visible table ends.
-    pub table_offsets: Vec<SplitOffset>,
-    /// Where the newest commit ever made ended.
-    pub marker_offsets: Vec<SplitOffset>,
-    pub checkpoint_offsets: Vec<SplitOffset>,
-    /// What can be said to it.
-    pub words: Vec<Word>,
-}
-
-/// What a job shows of itself; counters since the process started.
-#[derive(Clone, Debug, Serialize)]
-pub struct Status {
-    #[serde(flatten)]
-    pub state: JobState,
-    /// In the order of the job's `INSERT`s.
-    pub sinks: Vec<SinkStatus>,
-    pub topics: Vec<String>,
-    pub group: String,
-    pub records_in: u64,
-    /// Records between the position and the end of the log.
-    pub lag: u64,
-    /// Memory that the state of operators takes.
-    pub state_bytes: u64,
-    /// The same by operator.
-    pub operators: Vec<OperatorStatus>,
-    /// No rows are taken: the states of all jobs take more memory than there is for them.
-    pub waits_for_memory: bool,
-    /// Milliseconds since 1970.
-    pub watermark: Option<i64>,
-    /// How far event time has come in each partition. Empty while none has a row with an event time.
-    pub partitions: Vec<PartitionStatus>,
-    pub checkpoint_id: u64,
-    /// Milliseconds since 1970; 0 before the first.
-    pub checkpoint_at_ms: i64,
-    pub checkpoint_duration: Duration,
-    pub restarts: u64,
-    pub last_error: Option<String>,
-}
-
-/// An operator with state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OperatorStatus {
-    /// As EXPLAIN shows it.
-    pub uid: String,
-    /// Memory that its state takes.
-    pub state_bytes: u64,
-}
-
-/// How far event time has come in one partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PartitionStatus {
-    pub topic: Arc<str>,
-    pub partition: i32,
-    /// Milliseconds since 1970; `None` before its first row with an event time: until then the source has no watermark.
-    pub watermark: Option<i64>,
-    /// A bounded read has all of it: it holds nothing back any more.
-    pub done: bool,
-    /// The source's watermark waits for it: not for one that is done, nor for one that appeared later and has no row yet.
-    pub counts: bool,
-    /// Nothing came in it for longer than it is waited for.
-    pub idle: bool,
-}
-
-/// What a job shows of one of its `INSERT`s.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SinkStatus {
-    pub table: String,
-    pub rows_out: u64,
-    pub dead_letters: u64,
-    /// Rows that came when all that they belong to had fired.
-    pub late_rows: u64,
-    /// The newest of them.
-    pub last_late: Vec<LateView>,
-    pub commits: u64,
-    pub committed_rows: u64,
-    /// Milliseconds since 1970; 0 before the first.
-    pub commit_at_ms: i64,
-    pub commit_duration: Duration,
-    pub commit_retries: u64,
-    /// Newest event time in the table, milliseconds since 1970.
-    pub committed_event_time: Option<i64>,
-    pub snapshot_id: Option<i64>,
-}
-
-/// A late row as it is shown: where its record stands, and how late it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LateView {
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
-    /// Milliseconds since 1970.
-    pub event_time: i64,
-    /// The one before it, milliseconds since 1970.
-    pub watermark: i64,
-}
-
-impl Status {
-    pub(crate) fn of(tables: impl IntoIterator<Item = String>, state: JobState) -> Status {
-        let sink = |table| SinkStatus {
-            table,
-            ..SinkStatus::default()
-        };
-        Status {
-            state,
-            sinks: tables.into_iter().map(sink).collect(),
-            topics: Vec::new(),
-            group: String::new(),
-            records_in: 0,
-            lag: 0,
-            state_bytes: 0,
-            operators: Vec::new(),
-            waits_for_memory: false,
-            watermark: None,
-            partitions: Vec::new(),
-            checkpoint_id: 0,
-            checkpoint_at_ms: 0,
-            checkpoint_duration: Duration::ZERO,
-            restarts: 0,
-            last_error: None,
-        }
-    }
-
-    /// The tables that the job fills, as they are told.
-    pub fn tables(&self) -> String {
-        let tables: Vec<&str> = self.sinks.iter().map(|sink| &*sink.table).collect();
-        tables.join(", ")
-    }
-}
-
-/// A job's [`Status`], shared between its threads and its readers.
-pub struct JobStatus {
-    status: Mutex<Status>,
-    changed: Condvar,
-}
-
-impl JobStatus {
-    pub(crate) fn new(spec: &JobSpec) -> JobStatus {
-        JobStatus {
-            status: Mutex::new(Status {
-                topics: spec.topics(),
-                group: spec.group.clone(),
-                ..Status::of(spec.tables(), JobState::Starting)
-            }),
-            changed: Condvar::new(),
-        }
-    }
-
-    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock());
-        self.changed.notify_all();
-    }
-
-    pub(crate) fn update_sink(&self, sink: usize, change: impl FnOnce(&mut SinkStatus)) {
-        self.update(|status| change(&mut status.sinks[sink]));
-    }
-
-    pub fn get(&self) -> Status {
-        self.status.lock().clone()
-    }
-}
-
-/// How a job is to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Windows stay as they are, and go on with the job.
-    Keeps,
-    /// Event time ends: every window fires, and nothing can be read on.
-    Drains,
-}
-
-/// Is given the manifest of a job when nothing in it is pending.
-pub(crate) type Save = Box<dyn FnOnce(&Manifest) + Send>;
-
-/// Tells a job's threads to stop, and to hand out where the job stands.
-#[derive(Default)]
-pub struct Control {
-    stop: Mutex<Option<Stop>>,
-    changed: Condvar,
-    saves: Mutex<Saves>,
-}
-
-/// Who wants to have the manifest.
-enum Saves {
-    Wanted(Vec<Save>),
-    /// The job has ended: nobody would answer.
-    Over,
-}
-
-impl Default for Saves {
-    fn default() -> Saves {
-        Saves::Wanted(Vec::new())
-    }
-}
-
-impl Control {
-    pub(crate) fn stopping(&self) -> bool {
-        self.stop.lock().is_some()
-    }
-
-    pub(crate) fn drains(&self) -> bool {
-        *self.stop.lock() == Some(Stop::Drains)
-    }
-
-    fn stop(&self, how: Stop) {
-        *self.stop.lock() = Some(how);
-        self.changed.notify_all();
-    }
-
-    /// Hands the manifest to `save` as soon as nothing in it is pending; drops it where the job ends before. Says whether the
-    /// job is at work at all.
-    pub(crate) fn save(&self, save: Save) -> bool {
-        match &mut *self.saves.lock() {
-            Saves::Wanted(saves) => saves.push(save),
-            Saves::Over => return false,
-        }
-        true
-    }
-
-    /// Those who want the manifest.
-    pub(crate) fn saves(&self) -> Vec<Save> {
-        match &mut *self.saves.lock() {
-            Saves::Wanted(saves) => std::mem::take(saves),
-            Saves::Over => Vec::new(),
-        }
-    }
-
-    fn over(&self) {
-        *self.saves.lock() = Saves::Over;
-    }
-
-    /// Waits, but not longer than until a stop is asked for.
-    pub(crate) fn wait(&self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
-        let mut stop = self.stop.lock();
-        while stop.is_none() && !self.changed.wait_until(&mut stop, deadline).timed_out() {}
     }
 }
 
