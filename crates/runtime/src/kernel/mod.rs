@@ -24,6 +24,7 @@ mod like;
 mod literal;
 mod logic;
 mod show;
+mod similar;
 mod time;
 
 pub use operand::RowError;

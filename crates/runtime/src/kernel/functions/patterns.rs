@@ -2,8 +2,9 @@
 
 use super::super::KernelError;
 use super::super::compile::Node;
-use super::super::java_regex::{JavaRegex, Problem, of_similar};
+use super::super::java_regex::{JavaRegex, Problem};
 use super::super::operand::Fault;
+use super::super::similar::of_similar;
 use super::Args;
 use super::json::{self, Path};
 use crate::zone::Zone;
