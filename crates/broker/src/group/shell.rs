@@ -9,29 +9,30 @@
 //! of what is on disk, as after a crash: members join again, offsets stand. The same is done when the timer's thread
 //! panics beside the core. One that fails again and again is given up, and [`Groups::trouble`] says so.
 
+mod tables;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lw_protocol::ErrorCode;
 use lw_stdx::clock::Clock;
-use lw_storage::{CommitError, Committed, Expect, Op, Storage, Table};
+use lw_storage::{CommitError, Committed, Op, Storage};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::GroupConfig;
 use super::coordinator::Coordinator;
-use super::record::{self, GroupRecord, OffsetKey, OffsetRecord, Record, RecordError};
+use super::record::Record;
 use super::types::{
     CommitRequest, DeleteOffsetsRequest, GroupDescription, GroupId, GroupListing, GroupOffsets,
     Input, JoinReply, JoinRequest, LeaveReply, LeaveRequest, MemberRef, Now, Output,
     PartitionReply, Reply, Request, SyncReply, SyncRequest, Token, TopicRef, WriteId, WriteOutcome,
 };
 use crate::metrics::BrokerMetrics;
+use tables::{load, op};
 
 /// All consumer groups of the broker, as the API handlers use them.
 pub(crate) struct Groups {
@@ -576,140 +577,6 @@ fn outgoing(write: WriteId, records: &[Record]) -> Outgoing {
         ops: records.iter().map(op).collect(),
         topics: topics.collect(),
     }
-}
-
-fn op(record: &Record) -> Op {
-    match record {
-        Record::Group { group, value } => put(
-            Table::Groups,
-            record::group_key(group),
-            value.as_ref().map(GroupRecord::encode),
-        ),
-        Record::Offset {
-            group,
-            topic,
-            partition,
-            value,
-        } => {
-            let key = OffsetKey::Identified {
-                group: group.clone(),
-                topic: topic.id,
-                partition: *partition,
-            };
-            put(
-                Table::GroupOffsets,
-                key.encode(),
-                value.as_ref().map(OffsetRecord::encode),
-            )
-        }
-    }
-}
-
-fn put(table: Table, key: Bytes, value: Option<Bytes>) -> Op {
-    Op::Put {
-        table,
-        key,
-        value,
-        expect: Expect::Any,
-    }
-}
-
-/// A core of what the tables hold. Offsets of topics that are gone are removed, offsets kept by name (as the first
-/// version of their layout had it) are kept by the id of the topic that has the name now.
-fn load(storage: &Storage, now: Now) -> (Coordinator, Vec<Output>) {
-    let mut found = ReadBack::default();
-    found.groups(storage);
-    found.offsets(storage);
-    for mends in found.mends.chunks(MENDS_AT_ONCE) {
-        storage.commit(mends.to_vec(), |result| {
-            if let Err(error) = result {
-                tracing::warn!(%error, "could not tidy up the offsets of consumer groups; the next start tries again");
-            }
-        });
-    }
-    Coordinator::load(GroupConfig::default(), now, found.records, found.unreadable)
-}
-
-/// Changes in one frame while loading: far below what a frame can hold.
-const MENDS_AT_ONCE: usize = 10_000;
-
-/// What the tables hold.
-#[derive(Default)]
-struct ReadBack {
-    records: Vec<Record>,
-    /// Groups that a newer build has written to.
-    unreadable: BTreeSet<GroupId>,
-    mends: Vec<Op>,
-}
-
-impl ReadBack {
-    fn groups(&mut self, storage: &Storage) {
-        for (key, value) in storage.scan(Table::Groups, &[]) {
-            let Some(group) = readable_key(record::decode_group_key(&key)) else {
-                continue;
-            };
-            match GroupRecord::decode(&value) {
-                Ok(value) => self.records.push(Record::Group {
-                    group,
-                    value: Some(value),
-                }),
-                Err(error) => self.leave_alone(group, &error),
-            }
-        }
-    }
-
-    /// In key order, so that what is kept by name comes first and never covers what is kept by id.
-    fn offsets(&mut self, storage: &Storage) {
-        for (key, value) in storage.scan(Table::GroupOffsets, &[]) {
-            let Some(decoded) = readable_key(OffsetKey::decode(&key)) else {
-                continue;
-            };
-            let group = decoded.group().clone();
-            let topic = match &decoded {
-                OffsetKey::Identified { topic, .. } => storage.topic_by_id(*topic),
-                OffsetKey::Named { topic, .. } => storage.topic(topic.as_str()),
-            };
-            let (OffsetKey::Identified { partition, .. } | OffsetKey::Named { partition, .. }) =
-                decoded;
-            let Some(topic) = topic else {
-                self.mends.push(put(Table::GroupOffsets, key, None));
-                continue;
-            };
-            let offset = match OffsetRecord::decode(&value) {
-                Ok(offset) => offset,
-                Err(error) => {
-                    self.leave_alone(group, &error);
-                    continue;
-                }
-            };
-            let record = Record::Offset {
-                group,
-                topic: TopicRef::new(&topic.name, topic.id),
-                partition,
-                value: Some(offset),
-            };
-            if matches!(decoded, OffsetKey::Named { .. }) {
-                self.mends.push(put(Table::GroupOffsets, key, None));
-                match op(&record) {
-                    Op::Put { table, key, .. } if storage.get(table, &key).is_some() => continue,
-                    by_id => self.mends.push(by_id),
-                }
-            }
-            self.records.push(record);
-        }
-    }
-
-    fn leave_alone(&mut self, group: GroupId, error: &RecordError) {
-        tracing::error!(%group, %error, "the group is not served; start the version that wrote it, or delete its data");
-        self.unreadable.insert(group);
-    }
-}
-
-fn readable_key<T>(key: Result<T, RecordError>) -> Option<T> {
-    key.inspect_err(|error| {
-        tracing::error!(%error, "a consumer group's key cannot be read; it is left alone");
-    })
-    .ok()
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ use lw_storage::{Config, Op, OpenError, Storage, Table};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{Groups, OffsetKey, OffsetRecord, Record};
+use super::{Groups, Record};
 use crate::group::coordinator::Coordinator;
-use crate::group::record::{self, GroupRecord};
+use crate::group::record::{self, GroupRecord, OffsetKey, OffsetRecord};
 use crate::group::simulation::{Dice, Ground, Misfortune, Seen, Storm};
 use crate::group::types::{GroupDescription, GroupOffsets, Reply, Request, Token, TopicRef};
 use crate::metrics::BrokerMetrics;

@@ -9,7 +9,9 @@ use lw_stdx::disk::RealDisk;
 use lw_storage::{Config, Op, Storage, Table};
 use uuid::Uuid;
 
-use super::{OffsetKey, Reply, Request, put};
+use super::tables::put;
+use super::{Reply, Request};
+use crate::group::record::OffsetKey;
 use crate::group::{
     CommitRequest, GroupOffsets, JoinRequest, MemberRef, OffsetCommit, OffsetRecord, SyncRequest,
     TopicRef,
