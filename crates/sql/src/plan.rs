@@ -13,6 +13,7 @@ mod catalog;
 mod coerce;
 mod collection;
 mod describe;
+mod distinct;
 mod expr;
 mod from;
 mod function;

@@ -6,9 +6,10 @@
 use super::Planner;
 use super::algebra::{Attribute, Output, Relation};
 use super::coerce::must_be_boolean;
+use super::distinct::distinct;
 use super::expr::{Binder, joined};
 use super::from::From;
-use super::group::{distinct, endless, stripped};
+use super::group::{endless, stripped};
 use super::over::{Overs, place_all, placed};
 use super::pattern::with_patterns;
 use super::rank::range;

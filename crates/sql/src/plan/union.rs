@@ -5,7 +5,8 @@
 
 use super::Planner;
 use super::algebra::{Algebra, Attribute, Output, Relation, WindowColumn, WindowOf};
-use super::group::{distinct, endless};
+use super::distinct::distinct;
+use super::group::endless;
 use super::literal::cast;
 use super::query::Around;
 use crate::Result;
