@@ -1,90 +1,21 @@
 //! A job with state: windows of ten milliseconds are counted, and the process is gone at every step of a manifest's write.
 
+use super::graph::SIZE;
 use super::*;
 use crate::job::Stop;
 use crate::operator::SplitTimes;
-use crate::state::{Changes, Frozen, Limits, OperatorState};
-use lw_graph::{
-    AggregateCall, AggregateFunction, OperatorUid, Window, WindowProperty, WindowShape, Windowing,
-};
+use crate::state::{Budget, Changes, Frozen, Limits, OperatorState};
+use arrow_array::RecordBatch;
+use lw_graph::OperatorUid;
+use lw_storage::Storage;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-
-const SIZE: i64 = 10;
 
 /// States stand in files, and are written by what changed.
 const IN_FILES: Rules = Rules {
     state: Limits::NONE,
     ..Rules::OURS
 };
-
-/// Counts the rows of each window, between the watermark and the sinks.
-pub(super) fn counted(graph: JobGraph) -> JobGraph {
-    let window = Window {
-        shape: WindowShape::Tumble { size: SIZE },
-        offset: 0,
-        time: 0,
-        zone: None,
-    };
-    let count = AggregateCall {
-        function: AggregateFunction::Count,
-        arguments: Vec::new(),
-        distinct: false,
-        filter: None,
-        ty: TypeKind::BigInt.not_null(),
-    };
-    let counts = Node {
-        operator: Operator::WindowAggregate {
-            uid: OperatorUid::of("counts"),
-            windowing: Windowing::Assign(window),
-            keys: Vec::new(),
-            aggregates: vec![count],
-            properties: vec![WindowProperty::Start],
-        },
-        inputs: vec![1],
-        schema: Schema::new(vec![
-            Field::new("c", TypeKind::BigInt.not_null()),
-            Field::new("window_start", TypeKind::Timestamp(3).not_null()),
-        ]),
-    };
-    let sinks = graph.nodes[2..].iter().map(|sink| Node {
-        inputs: vec![2],
-        schema: counts.schema.clone(),
-        ..sink.clone()
-    });
-    let sinks: Vec<Node> = sinks.collect();
-    let mut nodes = graph.nodes;
-    nodes.truncate(2);
-    nodes.push(counts);
-    nodes.extend(sinks);
-    JobGraph { nodes }
-}
-
-/// The same over two tables, whose rows come together before they are counted.
-pub(super) fn over_two_tables(counted: JobGraph) -> JobGraph {
-    let scans = ["in0", "in1"].into_iter().enumerate();
-    let mut nodes: Vec<Node> = scans
-        .flat_map(|(n, topic)| {
-            let (mut source, mut watermark) = (counted.nodes[0].clone(), counted.nodes[1].clone());
-            if let Operator::Source(SourceSpec::Kafka(kafka)) = &mut source.operator {
-                kafka.topics = vec![topic.to_string()];
-            }
-            watermark.inputs = vec![2 * n];
-            [source, watermark]
-        })
-        .collect();
-    nodes.push(Node {
-        operator: Operator::Union,
-        inputs: vec![1, 3],
-        schema: counted.nodes[1].schema.clone(),
-    });
-    // What stood behind the watermark, and so on.
-    let others = counted.nodes[2..].iter().map(|node| Node {
-        inputs: node.inputs.iter().map(|input| input + 3).collect(),
-        ..node.clone()
-    });
-    nodes.extend(others);
-    JobGraph { nodes }
-}
 
 /// Row by row: `[start, count]` of each window, and the records that came too late.
 fn expected(records: &[&[i64]]) -> (Vec<String>, Vec<(usize, usize)>) {
