@@ -2,6 +2,7 @@
 
 mod large;
 mod over;
+mod pieces;
 
 use super::aggregate::WindowAggregate;
 use super::assign::WindowAssign;
@@ -9,11 +10,8 @@ use super::rank::{Ranks, WindowRank};
 use super::session::SessionAggregate;
 use super::session_rows::SessionRows;
 use crate::chunk::{Chunk, Mark};
-use crate::operator::sharded::{ShardKey, Sharded};
-use crate::operator::{Operator, Out, Parallelism};
+use crate::operator::{Operator, Out};
 use crate::origins::{Origin, Runs};
-use crate::pool::Pool;
-use crate::state::tests::Checkpoints;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -23,8 +21,10 @@ use lw_graph::{
     AggregateCall, AggregateFunction, Field, Schema, SortKey, TypeKind, Window, WindowProperty,
     WindowShape, Windowing,
 };
+use pieces::{Cuts, in_pieces, some_cuts, some_shards};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Event time and key; the watermark behind it, where that rises.
@@ -49,26 +49,6 @@ fn output() -> Schema {
         Field::new("start", time()),
         Field::new("end", time()),
     ])
-}
-
-/// So many instances of an operator whose key is the second column.
-fn shared(
-    shards: usize,
-    (input, output): (&Schema, &Schema),
-    new: impl Fn() -> Box<dyn Operator>,
-) -> Box<dyn Operator> {
-    if shards == 1 {
-        return new();
-    }
-    let key = ShardKey::new(&[1], &arrow_schema(input)).expect("a key");
-    let parallelism = Parallelism::of(Some(shards), &Pool::none());
-    let instances = (0..shards).map(|_| new()).collect();
-    let output = arrow_schema(output);
-    Box::new(Sharded::new(instances, vec![key], output, &parallelism))
-}
-
-fn some_shards() -> impl Strategy<Value = Vec<usize>> {
-    proptest::collection::vec(proptest::sample::select(vec![1, 2, 7]), 1..4)
 }
 
 fn operator(windowing: &Windowing) -> Box<dyn Operator> {
@@ -181,40 +161,19 @@ impl Seen {
     }
 }
 
-/// Runs the operator over chunks that end at the cuts; after those that are `true` it goes on as another, from a checkpoint, in the next
-/// number of shards.
-fn run(windowing: &Windowing, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> Seen {
-    let mut shards = shards.iter().cycle();
-    let mut next = || {
-        let shards = *shards.next().expect("there is a number");
-        shared(shards, (&input(), &output()), || operator(windowing))
-    };
-    let (mut running, mut seen, mut from) = (next(), Seen::default(), 0);
-    let mut checkpoints = Checkpoints::new();
-    let mut cuts: Vec<(usize, bool)> = cuts
-        .iter()
-        .map(|(cut, again)| (*cut.min(&rows.len()), *again))
-        .collect();
-    cuts.push((rows.len(), true));
-    cuts.sort_unstable();
-    for (cut, again) in cuts {
-        let mut out = Out::default();
-        running
-            .data(0, chunk(&rows[from..cut], from), &mut out)
-            .expect("rows have times");
-        seen.take(&mut out, from);
-        from = cut;
-        checkpoints.take(&mut *running);
-        if again {
-            running = next();
-            running.restore(&checkpoints.last()).expect("its own state");
-        }
-    }
-    let mut out = Out::default();
-    running.end(0, &mut out).expect("the end");
-    seen.take(&mut out, from);
+/// Over rows in pieces.
+fn run(windowing: &Windowing, rows: &[Row], cuts: &Cuts, shards: &[usize]) -> Seen {
+    let mut seen = Seen::default();
+    let last = in_pieces(
+        (rows.len(), cuts),
+        shards,
+        (input(), output()),
+        || operator(windowing),
+        |piece| chunk(&rows[piece.clone()], piece.start),
+        |mut out, first| seen.take(&mut out, first),
+    );
     assert_eq!(
-        running.state_bytes(),
+        last.state_bytes(),
         0,
         "nothing is kept of windows that have fired"
     );
@@ -310,10 +269,6 @@ fn some_rows() -> impl Strategy<Value = Vec<Row>> {
         }
         rows
     })
-}
-
-fn some_cuts() -> impl Strategy<Value = Vec<(usize, bool)>> {
-    proptest::collection::vec((0..60_usize, any::<bool>()), 0..6)
 }
 
 proptest! {
@@ -426,15 +381,8 @@ proptest! {
             let columns = (arrow_schema(&input()), arrow_schema(&with_windows(false)));
             Box::new(SessionRows::new((&window, gap), &[1], columns).expect("a window"))
         };
-        let mut shards = shards.iter().cycle();
-        let mut new = || {
-            let shards = *shards.next().expect("there is a number");
-            shared(shards, (&input(), &with_windows(false)), one)
-        };
-        let (mut running, mut from) = (new(), 0);
-        let mut checkpoints = Checkpoints::new();
         let (mut found, mut late): (Vec<(i64, i64, i64)>, Vec<i64>) = Default::default();
-        let mut take = |out: Out, from: usize| {
+        let take = |out: Out, from: usize| {
             late.extend(out.late.iter().map(|late| (from + late.row) as i64));
             for chunk in out.chunks {
                 let (places, starts, ends) = (numbers(&chunk, 2), numbers(&chunk, 3), numbers(&chunk, 4));
@@ -442,23 +390,9 @@ proptest! {
                 found.extend((0..chunk.rows()).map(|row| (places[row], ends[row], starts[row])));
             }
         };
-        let mut cuts: Vec<(usize, bool)> = cuts.iter().map(|(cut, again)| (*cut.min(&rows.len()), *again)).collect();
-        cuts.push((rows.len(), true));
-        cuts.sort_unstable();
-        for (cut, again) in cuts {
-            let mut out = Out::default();
-            running.data(0, chunk(&rows[from..cut], from), &mut out).expect("rows have times");
-            take(out, from);
-            from = cut;
-            checkpoints.take(&mut *running);
-            if again {
-                running = new();
-                running.restore(&checkpoints.last()).expect("its own state");
-            }
-        }
-        let mut out = Out::default();
-        running.end(0, &mut out).expect("the end");
-        take(out, from);
+        let columns = (input(), with_windows(false));
+        let piece = |piece: Range<usize>| chunk(&rows[piece.clone()], piece.start);
+        in_pieces((rows.len(), &cuts), &shards, columns, one, piece, take);
         prop_assert_eq!((found, late), rows_of_sessions_plainly(gap, &rows));
     }
 }
@@ -558,40 +492,19 @@ proptest! {
             let rank = WindowRank::new(&windowing, (&[1], &order), Ranks::new(ranks.0, ranks.1, latest), true, columns);
             Box::new(rank.expect("attached windows"))
         };
-        let mut shards = shards.iter().cycle();
-        let mut new = || {
-            let shards = *shards.next().expect("there is a number");
-            shared(shards, (&with_windows(false), &with_windows(true)), one)
-        };
-        let (mut running, mut from) = (new(), 0);
-        let mut checkpoints = Checkpoints::new();
         let mut found: Vec<(i64, i64, i64, i64)> = Vec::new();
         let mut late: Vec<i64> = Vec::new();
-        let mut take = |out: Out, from: usize| {
+        let take = |out: Out, from: usize| {
             late.extend(out.late.iter().map(|late| (from + late.row) as i64));
             for chunk in out.chunks {
                 let (keys, places, ends, ranks) = (numbers(&chunk, 1), numbers(&chunk, 2), numbers(&chunk, 4), numbers(&chunk, 6));
                 found.extend((0..chunk.rows()).map(|row| (ends[row], keys[row], ranks[row], places[row])));
             }
         };
-        let mut cuts: Vec<(usize, bool)> = cuts.iter().map(|(cut, again)| (*cut.min(&rows.len()), *again)).collect();
-        cuts.push((rows.len(), true));
-        cuts.sort_unstable();
-        for (cut, again) in cuts {
-            let mut out = Out::default();
-            running.data(0, assigned(shape, 0, chunk(&rows[from..cut], from)), &mut out).expect("rows have times");
-            take(out, from);
-            from = cut;
-            checkpoints.take(&mut *running);
-            if again {
-                running = new();
-                running.restore(&checkpoints.last()).expect("its own state");
-            }
-        }
-        let mut out = Out::default();
-        running.end(0, &mut out).expect("the end");
-        take(out, from);
-        prop_assert_eq!(running.state_bytes(), 0);
+        let columns = (with_windows(false), with_windows(true));
+        let piece = |piece: Range<usize>| assigned(shape, 0, chunk(&rows[piece.clone()], piece.start));
+        let last = in_pieces((rows.len(), &cuts), &shards, columns, one, piece, take);
+        prop_assert_eq!(last.state_bytes(), 0);
 
         // Row by row: the windows' rows, those that came when it had fired left out.
         let mut windows: BTreeMap<(i64, i64), Vec<(i64, i64)>> = BTreeMap::new();

@@ -1,9 +1,9 @@
 //! OVER against a row-by-row reading of what it says.
 
 use super::super::over::Over;
-use super::{Row, chunk, input, numbers, shared, some_cuts, some_rows, some_shards};
+use super::pieces::{Cuts, in_pieces, some_cuts, some_shards};
+use super::{Row, chunk, input, numbers, some_rows};
 use crate::operator::{Operator, Out};
-use crate::state::tests::Checkpoints;
 use lw_formats::arrow_schema;
 use lw_graph::{AggregateCall, AggregateFunction, Field, Frame, FrameUnit, Schema, TypeKind};
 use proptest::prelude::*;
@@ -59,36 +59,17 @@ impl Seen {
     }
 }
 
-/// Over chunks that end at the cuts; after those that are `true` another goes on, from a checkpoint, in the next number of shards.
-fn run(frame: Frame, rows: &[Row], cuts: &[(usize, bool)], shards: &[usize]) -> Seen {
-    let mut shards = shards.iter().cycle();
-    let mut next = || {
-        let shards = *shards.next().expect("there is a number");
-        let (input, output) = columns();
-        shared(shards, (&input, &output), || Box::new(operator(frame)))
-    };
-    let (mut running, mut seen, mut from) = (next(), Seen::default(), 0);
-    let mut checkpoints = Checkpoints::new();
-    let cuts = cuts
-        .iter()
-        .map(|(cut, again)| (*cut.min(&rows.len()), *again));
-    let mut cuts: Vec<(usize, bool)> = cuts.chain([(rows.len(), true)]).collect();
-    cuts.sort_unstable();
-    for (cut, again) in cuts {
-        let mut out = Out::default();
-        let rows = chunk(&rows[from..cut], from);
-        running.data(0, rows, &mut out).expect("rows have times");
-        seen.take(&mut out, from);
-        from = cut;
-        checkpoints.take(&mut *running);
-        if again {
-            running = next();
-            running.restore(&checkpoints.last()).expect("its own state");
-        }
-    }
-    let mut out = Out::default();
-    running.end(0, &mut out).expect("the end");
-    seen.take(&mut out, from);
+/// Over rows in pieces.
+fn run(frame: Frame, rows: &[Row], cuts: &Cuts, shards: &[usize]) -> Seen {
+    let mut seen = Seen::default();
+    in_pieces(
+        (rows.len(), cuts),
+        shards,
+        columns(),
+        || Box::new(operator(frame)),
+        |piece| chunk(&rows[piece.clone()], piece.start),
+        |mut out, first| seen.take(&mut out, first),
+    );
     seen
 }
 
