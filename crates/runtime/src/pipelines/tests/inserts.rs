@@ -9,11 +9,7 @@ use lw_storage::{Config, Storage};
 
 #[test]
 fn inserts_that_change_places_keep_their_offsets() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
-    in_step(&world, &["lake.a"]);
+    let (world, pipelines) = running(&["lake.a"]);
     *world.script.log_end.lock() = 9;
     let swapped = pipelines.submit(inserts(&["lake.b", "lake.a"]));
     assert_eq!(swapped.expect("it is taken"), Submitted::Replaced);
@@ -30,30 +26,15 @@ fn inserts_that_change_places_keep_their_offsets() {
 /// A manifest of two sinks, as a version with statement sets leaves it: each goes on where it is, in a manifest of its own.
 #[test]
 fn inserts_part_in_one_frame_and_go_on_where_each_of_them_was() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines
-        .submit(inserts(&["lake.a", "lake.b"]))
-        .expect("it is taken");
-    in_step(&world, &["lake.a", "lake.b"]);
+    let (world, pipelines) = running(&["lake.a", "lake.b"]);
     pipelines.drain();
     let record = pipelines.known("p").expect("it is there");
     drop(pipelines);
-    let stored = |index: usize| {
-        let key = record.jobs[index].manifest_key(record.id);
-        let bytes = world.storage.get(Kv::Manifests, key.as_bytes());
-        bytes.map(|bytes| Manifest::read(&bytes, &key).expect("it can be read"))
-    };
+    let stored = |index: usize| world.manifest(&record.jobs[index].manifest_key(record.id));
     let mut both = stored(0).expect("it is there");
     let mut b = stored(1).expect("it is there");
     both.sinks.append(&mut b.sinks);
-    let bytes = serde_json::to_vec(&both).expect("plain data");
-    world.put(
-        Kv::Manifests,
-        &record.jobs[0].manifest_key(record.id),
-        &bytes,
-    );
+    world.put_manifest(&record.jobs[0].manifest_key(record.id), &both);
     let op = Op::Put {
         table: Kv::Manifests,
         key: record.jobs[1].manifest_key(record.id).into(),
@@ -133,11 +114,7 @@ fn a_kill_while_inserts_part_leaves_all_as_it_was_or_as_it_is_to_be() {
 
 #[test]
 fn a_job_that_may_have_begun_elsewhere_does_not_begin_again() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
-    in_step(&world, &["lake.a"]);
+    let (world, pipelines) = running(&["lake.a"]);
     let id = pipelines.known("p").expect("it is there").id;
     // Left by a newer version, for an INSERT that is in the script no more.
     let newer = br#"{"format":9,"sinks":{"lake.b":{}}}"#;
@@ -155,13 +132,7 @@ fn a_job_that_may_have_begun_elsewhere_does_not_begin_again() {
 
 #[test]
 fn an_insert_that_is_in_the_script_no_more_holds_nothing() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines
-        .submit(inserts(&["lake.a", "lake.b"]))
-        .expect("it is taken");
-    in_step(&world, &["lake.a", "lake.b"]);
+    let (world, pipelines) = running(&["lake.a", "lake.b"]);
     let id = pipelines.show("p").expect("it is there").id;
     let held = |table: &str| world.storage.held(&crate::job::manifest_key(id, table, 0));
     assert!(held("lake.a").is_some() && held("lake.b").is_some());

@@ -2,7 +2,6 @@
 
 use super::super::*;
 use super::world::*;
-use crate::store::ManifestStore;
 
 /// The id of the plan of a script of one `INSERT`.
 fn plan_of_first(record: &Record) -> String {
@@ -108,8 +107,7 @@ fn pipelines_of_format_1_go_on_under_the_names_of_their_tables() {
     );
     for (index, table) in tables.iter().enumerate() {
         let key = record.jobs[index].manifest_key(record.id);
-        let store = ManifestStore::open(world.storage.clone(), &key);
-        let manifest = store.manifest().expect("it can be read").expect("it moved");
+        let manifest = world.manifest(&key).expect("it moved");
         assert_eq!(manifest.position()[0], at(3));
         assert_eq!((manifest.format, manifest.ends()), (5, None));
         assert_eq!(manifest.sinks[*table].chain.chain.len(), 1);

@@ -8,7 +8,6 @@ use crate::job::Stop;
 use crate::manifest::{Confirmed, Manifest, State};
 use crate::savepoint::SavepointError;
 use crate::state::{Link, OperatorState, StateFile, StoredRows, StoredSection};
-use crate::store::ManifestStore;
 use lw_graph::OperatorUid;
 use lw_stdx::disk::write_atomic;
 use std::path::{Path, PathBuf};
@@ -26,11 +25,7 @@ fn refused(pipelines: &Pipelines, submission: &Submission, from: &Path) -> Pipel
 
 #[test]
 fn a_pipeline_goes_on_from_a_savepoint_of_another_that_ran_on() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
-    in_step(&world, &["lake.a"]);
+    let (world, pipelines) = running(&["lake.a"]);
     let taken = pipelines.savepoint("p", None).expect("it is written");
     assert_eq!((&taken.offsets, taken.state_bytes), (&vec![at(5)], 0));
     assert_eq!(pipelines.show("p").expect("it is there").state, "running");
@@ -58,13 +53,7 @@ fn a_pipeline_goes_on_from_a_savepoint_of_another_that_ran_on() {
 
 #[test]
 fn a_savepoint_is_taken_of_whatever_the_pipeline_does() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines
-        .submit(inserts(&["lake.a", "lake.b"]))
-        .expect("it is taken");
-    in_step(&world, &["lake.a", "lake.b"]);
+    let (world, pipelines) = running(&["lake.a", "lake.b"]);
     let folder = |name: &str| world.storage.folder().1.join(name);
     let to = folder("mine");
     let taken = pipelines.savepoint("p", Some(&to)).expect("it runs");
@@ -129,11 +118,7 @@ fn what_is_pending_is_in_no_savepoint() {
 
 #[test]
 fn a_name_that_is_taken_is_put_back_only_by_its_users_word() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
-    in_step(&world, &["lake.a"]);
+    let (world, pipelines) = running(&["lake.a"]);
     let from = take(&pipelines);
     let mut same = inserts(&["lake.a"]);
     same.replace = false;
@@ -203,9 +188,8 @@ fn counted(world: &World, pipelines: &Pipelines) -> (PathBuf, String) {
 }
 
 fn put_counted(world: &World, record: &Record, key: &str) {
-    let mut manifest = ManifestStore::open(world.storage.clone(), key)
-        .manifest()
-        .expect("it can be read")
+    let mut manifest = world
+        .manifest(key)
         .unwrap_or_else(|| Manifest::new(record.id));
     manifest.stand_at("lake.a", &[at(5)]);
     let sink = manifest.sinks.get_mut("lake.a").expect("it stands there");
@@ -248,8 +232,7 @@ fn put_counted(world: &World, record: &Record, key: &str) {
         ["lake.a".to_string()].into(),
         [(OperatorUid::of("x"), counts)].into(),
     ));
-    let bytes = serde_json::to_vec(&manifest).expect("plain data");
-    world.put(Kv::Manifests, key, &bytes);
+    world.put_manifest(key, &manifest);
 }
 
 #[test]
@@ -328,16 +311,8 @@ fn state_goes_along_in_files_of_the_new_pipelines_own() {
     assert_eq!(elsewhere[0].fate, Fate::Dropped, "it is not in silence");
 
     pipelines.drop_pipeline("p").expect("it goes");
-    let files = || {
-        let (disk, folder) = (
-            world.storage.folder().0,
-            crate::state::folder(&world.storage),
-        );
-        let there = disk.list(&folder).unwrap_or_default().into_iter();
-        there.map(|entry| entry.name).collect::<Vec<_>>()
-    };
     assert_eq!(
-        files(),
+        world.state_files(),
         [""; 0],
         "a pipeline that goes takes its state along"
     );
@@ -351,7 +326,7 @@ fn state_goes_along_in_files_of_the_new_pipelines_own() {
     let record = pipelines.known("p").expect("it is there");
     let new_key = record.jobs[0].manifest_key(record.id);
     assert_ne!(new_key, key);
-    let files = files();
+    let files = world.state_files();
     let prefix = format!("{}-", OperatorUid::of(&new_key));
     assert!(
         files.len() == 1 && files[0].starts_with(&prefix),
@@ -395,11 +370,7 @@ fn a_kill_at_any_step_of_a_start_leaves_no_pipeline_or_all_of_it() {
         let pipelines = world.open();
         let there = pipelines.stored("p").is_some();
         let manifests = world.storage.scan(Kv::Manifests, b"");
-        let (disk, folder) = (
-            world.storage.folder().0,
-            crate::state::folder(&world.storage),
-        );
-        let files = disk.list(&folder).unwrap_or_default();
+        let files = world.state_files();
         assert_eq!(
             (manifests.len(), files.len()),
             (usize::from(there), usize::from(there))
@@ -407,11 +378,7 @@ fn a_kill_at_any_step_of_a_start_leaves_no_pipeline_or_all_of_it() {
         if there {
             let record = pipelines.known("p").expect("it can be read");
             let key = record.jobs[0].manifest_key(record.id);
-            let store = ManifestStore::open(world.storage.clone(), &key);
-            let manifest = store
-                .manifest()
-                .expect("it can be read")
-                .expect("it is there");
+            let manifest = world.manifest(&key).expect("it is there");
             let state = manifest.state.expect("it has counted");
             let files = state.operators.values().flat_map(OperatorState::files);
             let (disk, folder) = (
@@ -442,11 +409,7 @@ fn a_kill_at_any_step_of_a_start_leaves_no_pipeline_or_all_of_it() {
 
 #[test]
 fn a_savepoint_of_another_log_is_refused() {
-    let world = World::new();
-    *world.script.log_end.lock() = 5;
-    let pipelines = world.start();
-    pipelines.submit(inserts(&["lake.a"])).expect("it is taken");
-    in_step(&world, &["lake.a"]);
+    let (world, pipelines) = running(&["lake.a"]);
     let from = take(&pipelines);
     pipelines.drop_pipeline("p").expect("it goes");
     *world.script.topic.lock() = Uuid::from_u128(2);
@@ -466,15 +429,11 @@ fn a_savepoint_in_which_event_time_has_ended_is_refused_where_there_is_more_to_r
     counted(&world, &pipelines);
     let record = pipelines.known("p").expect("it is there");
     let key = record.jobs[0].manifest_key(record.id);
-    let mut store = ManifestStore::open(world.storage.clone(), &key);
-    let mut manifest = store
-        .manifest()
-        .expect("it can be read")
-        .expect("it is there");
+    let mut manifest = world.manifest(&key).expect("it is there");
     let state = manifest.state.as_mut().expect("it has counted");
     let counts = state.operators.values_mut().next().expect("one");
     counts.watermark = Some(crate::chunk::Mark::END);
-    store.save(&manifest).expect("durable");
+    world.put_manifest(&key, &manifest);
     let from = take(&pipelines);
     pipelines.drop_pipeline("p").expect("it goes");
     let error = refused(&pipelines, &counting("x"), &from);

@@ -91,13 +91,8 @@ fn state_that_a_script_has_no_operator_for_goes_only_by_its_users_word() {
         ["lake.a".to_string()].into(),
         [(OperatorUid::of("x"), OperatorState::default())].into(),
     ));
-    let bytes = serde_json::to_vec(&manifest).expect("plain data");
-    world.put(Kv::Manifests, &key, &bytes);
-    let has_state = || {
-        let bytes = world.storage.get(Kv::Manifests, key.as_bytes());
-        let manifest = Manifest::read(&bytes.expect("it is there"), &key);
-        manifest.expect("it can be read").state.is_some()
-    };
+    world.put_manifest(&key, &manifest);
+    let has_state = || world.manifest(&key).expect("it is there").state.is_some();
 
     let mut same = counting("x");
     same.sql = "other words, the same query".into();
@@ -150,8 +145,7 @@ fn state_that_a_script_has_no_operator_for_goes_only_by_its_users_word() {
         Submitted::Replaced
     );
     pipelines.stop("p").expect("it ends");
-    let bytes = world.storage.get(Kv::Manifests, key.as_bytes());
-    let manifest = Manifest::read(&bytes.expect("it is there"), &key).expect("it can be read");
+    let manifest = world.manifest(&key).expect("it is there");
     let state = manifest
         .state
         .iter()

@@ -6,7 +6,7 @@ use crate::connector::{
     CommitOutcome, Committer, ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner,
     Polled, Progress, Restate, Sink, Source, Staged, Standing,
 };
-use crate::manifest::{SplitOffset, TableChain};
+use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::origins::Origin;
 use crate::pool::Pool;
 use lw_graph::{
@@ -312,6 +312,24 @@ impl World {
         Pipelines::open(around, LEAST_INTERVAL)
     }
 
+    /// The manifest under a key, as a job would read it.
+    pub(super) fn manifest(&self, key: &str) -> Option<Manifest> {
+        let bytes = self.storage.get(Kv::Manifests, key.as_bytes());
+        bytes.map(|bytes| Manifest::read(&bytes, key).expect("it can be read"))
+    }
+
+    pub(super) fn put_manifest(&self, key: &str, manifest: &Manifest) {
+        let bytes = serde_json::to_vec(manifest).expect("plain data");
+        self.put(Kv::Manifests, key, &bytes);
+    }
+
+    /// The names of the files that states are in.
+    pub(super) fn state_files(&self) -> Vec<String> {
+        let (disk, folder) = (self.storage.folder().0, crate::state::folder(&self.storage));
+        let there = disk.list(&folder).unwrap_or_default().into_iter();
+        there.map(|entry| entry.name).collect()
+    }
+
     pub(super) fn put(&self, table: Kv, key: &str, value: &[u8]) {
         let op = Op::Put {
             table,
@@ -369,6 +387,16 @@ pub(super) fn submission(bounded: bool) -> Submission {
 pub(super) fn inserts(tables: &[&str]) -> Submission {
     let jobs: Vec<&[&str]> = tables.chunks(1).collect();
     sets(&jobs)
+}
+
+/// A pipeline of one `INSERT` into each of these tables, all of which have the five records that are in the log.
+pub(super) fn running(tables: &[&str]) -> (World, Pipelines) {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    let pipelines = world.start();
+    pipelines.submit(inserts(tables)).expect("it is taken");
+    in_step(&world, tables);
+    (world, pipelines)
 }
 
 /// A script of these statement sets, each over one scan, that takes the place of another.
