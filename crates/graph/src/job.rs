@@ -98,6 +98,8 @@ pub enum Operator {
         /// A row that has no element is there once, with NULL for the columns of the element and for its number.
         outer: bool,
         ordinality: bool,
+        /// Which elements a row has; all of them without.
+        on: Option<ElementCondition>,
     },
     /// Rows of two inputs that are in the same window and have the same keys, none of them NULL, when the window fires. Gives the left
     /// input's columns, then the right one's; `Semi` and `Anti` the left one's.
@@ -114,6 +116,15 @@ pub enum Operator {
     /// Puts behind the input's columns the watermark before each row, in the type of its event time; NULL where there is none yet.
     CurrentWatermark,
     Sink(SinkSpec),
+}
+
+/// A condition that elements of a row have to meet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ElementCondition {
+    /// Columns of the input that it reads.
+    pub reads: Vec<usize>,
+    /// Over these, and behind them the columns of the element and its number.
+    pub is: Expr,
 }
 
 /// Which rows of two inputs a join gives.

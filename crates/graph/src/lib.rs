@@ -35,8 +35,8 @@ pub use function::{
     rounded_decimal,
 };
 pub use job::{
-    CsvSpec, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, LateRows, MetadataKey, Node,
-    NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
+    CsvSpec, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, LateRows,
+    MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
 };
 pub use names::name_in_files;
 pub use types::{Field, LogicalType, Schema, TypeKind};

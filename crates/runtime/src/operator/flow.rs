@@ -163,10 +163,15 @@ fn stateless(inputs: &[SchemaRef], node: &Node) -> Result<Box<dyn Operator>, Flo
             column,
             outer,
             ordinality,
+            on,
         } => {
             let output = arrow_schema(&node.schema);
             let unnest = Unnest::new(*column, (*outer, *ordinality), &inputs[0], output);
-            Box::new(unnest.ok_or(FlowError::NotAGraph)?)
+            let unnest = unnest.ok_or(FlowError::NotAGraph)?;
+            Box::new(match on {
+                Some(on) => unnest.on(&on.reads, compile(&on.is)?),
+                None => unnest,
+            })
         }
         Op::WindowAssign { .. } => return stateful(inputs, node),
         Op::CurrentWatermark => {

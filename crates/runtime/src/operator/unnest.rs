@@ -4,24 +4,38 @@
 //! that is NULL is none; with numbers the row fails that has it, as in Flink, unless the ROW has one field alone. A multiset is a map of
 //! how often each value is there, and gives it that often.
 
+use super::row_wise::{RowWise, each_row};
 use super::{Operator, OperatorError, Out};
 use crate::chunk::{Chunk, Mark, Origins, push_mark};
+use crate::kernel::{Evaluator, RowError, filter_mask};
 use crate::origins::{Origin, Runs};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, Int32Array, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, UInt32Array};
 use arrow_buffer::NullBuffer;
-use arrow_schema::{ArrowError, DataType, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use arrow_select::take::take;
 use std::sync::Arc;
 
 pub(super) struct Unnest {
+    /// How many columns the input has.
+    width: usize,
     column: usize,
     kind: Kind,
     /// A row that has no element is there once.
     outer: bool,
     ordinality: bool,
+    on: Option<On>,
     output: SchemaRef,
+}
+
+/// Which elements a row has.
+struct On {
+    /// Columns of the input.
+    reads: Vec<usize>,
+    /// Over these and those of the element.
+    is: Evaluator,
+    schema: SchemaRef,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +48,7 @@ enum Kind {
 }
 
 /// The elements of a chunk's rows, one behind the other.
+#[derive(Default)]
 struct Elements {
     /// The row that each is of.
     rows: Vec<u32>,
@@ -43,6 +58,40 @@ struct Elements {
     numbers: Vec<Option<i32>>,
     /// How many there are before each row, and at the end.
     before: Vec<usize>,
+}
+
+impl Elements {
+    fn with_capacity(rows: usize) -> Elements {
+        Elements {
+            rows: Vec::with_capacity(rows),
+            at: Vec::with_capacity(rows),
+            numbers: Vec::with_capacity(rows),
+            before: Vec::with_capacity(rows + 1),
+        }
+    }
+
+    fn add(&mut self, row: usize, at: Option<u32>, number: Option<i32>) {
+        self.rows.push(row as u32);
+        self.at.push(at);
+        self.numbers.push(number);
+    }
+
+    /// Those that are kept; a row that has none is there once, where that is wanted.
+    fn only(&self, kept: &BooleanArray, outer: bool) -> Elements {
+        let mut left = Elements::with_capacity(self.rows.len());
+        for (row, of_row) in self.before.windows(2).enumerate() {
+            let before = left.rows.len();
+            left.before.push(before);
+            for element in (of_row[0]..of_row[1]).filter(|element| kept.value(*element)) {
+                left.add(row, self.at[element], self.numbers[element]);
+            }
+            if outer && left.rows.len() == before {
+                left.add(row, None, None);
+            }
+        }
+        left.before.push(left.rows.len());
+        left
+    }
 }
 
 impl Unnest {
@@ -70,22 +119,56 @@ impl Unnest {
             _ => return None,
         };
         Some(Unnest {
+            width: input.fields().len(),
             column,
             kind,
             outer,
             ordinality,
+            on: None,
             output,
         })
     }
 
-    fn elements(&self, column: &dyn Array) -> Elements {
-        let rows = column.len();
-        let mut elements = Elements {
-            rows: Vec::with_capacity(rows),
-            at: Vec::with_capacity(rows),
-            numbers: Vec::with_capacity(rows),
-            before: Vec::with_capacity(rows + 1),
+    /// A row has only elements for which the condition is TRUE, over these columns and those of the element.
+    pub(super) fn on(self, reads: &[usize], is: Evaluator) -> Unnest {
+        let fields = self.output.fields();
+        let read = reads.iter().map(|column| fields[*column].clone());
+        let of_element = fields[self.width..].iter().cloned();
+        let schema = Schema::new(read.chain(of_element).collect::<Vec<_>>());
+        Unnest {
+            on: Some(On {
+                reads: reads.to_vec(),
+                is,
+                schema: Arc::new(schema),
+            }),
+            ..self
+        }
+    }
+
+    /// The elements that rows have; or a row whose condition cannot be computed.
+    fn elements(&self, of: &RecordBatch) -> Result<Result<Elements, RowError>, ArrowError> {
+        let column = of.column(self.column);
+        let Some(on) = &self.on else {
+            return Ok(Ok(self.all_elements(column, self.outer)));
         };
+        let all = self.all_elements(column, false);
+        let rows = UInt32Array::from_iter_values(all.rows.iter().copied());
+        let read = on.reads.iter().map(|at| take(of.column(*at), &rows, None));
+        let mut columns: Vec<ArrayRef> = read.collect::<Result<_, _>>()?;
+        columns.extend(self.element_columns(of, &all)?);
+        let asked = RecordBatch::try_new(on.schema.clone(), columns)?;
+        Ok(match filter_mask(&on.is, &asked) {
+            Ok(kept) => Ok(all.only(&kept, self.outer)),
+            Err(error) => Err(RowError {
+                row: all.rows[error.row] as usize,
+                ..error
+            }),
+        })
+    }
+
+    fn all_elements(&self, column: &dyn Array, outer: bool) -> Elements {
+        let rows = column.len();
+        let mut elements = Elements::with_capacity(rows);
         let (offsets, times) = match self.kind {
             Kind::Array => (column.as_list::<i32>().offsets(), None),
             Kind::Map => (column.as_map().offsets(), None),
@@ -101,11 +184,6 @@ impl Unnest {
         for row in 0..rows {
             elements.before.push(elements.rows.len());
             let mut number = 0;
-            let mut add = |at: Option<u32>, number: Option<i32>| {
-                elements.rows.push(row as u32);
-                elements.at.push(at);
-                elements.numbers.push(number);
-            };
             if column.is_valid(row) {
                 for at in offsets[row]..offsets[row + 1] {
                     if skipped
@@ -117,12 +195,12 @@ impl Unnest {
                     let times = times.map_or(1, |times| times.value(at as usize));
                     for _ in 0..times {
                         number += 1;
-                        add(Some(at as u32), Some(number));
+                        elements.add(row, Some(at as u32), Some(number));
                     }
                 }
             }
-            if number == 0 && self.outer {
-                add(None, None);
+            if number == 0 && outer {
+                elements.add(row, None, None);
             }
         }
         elements.before.push(elements.rows.len());
@@ -189,6 +267,16 @@ impl Unnest {
         for column in of.columns() {
             columns.push(take(column, &rows, None)?);
         }
+        columns.extend(self.element_columns(of, elements)?);
+        RecordBatch::try_new(self.output.clone(), columns)
+    }
+
+    /// What is behind the input's columns.
+    fn element_columns(
+        &self,
+        of: &RecordBatch,
+        elements: &Elements,
+    ) -> Result<Vec<ArrayRef>, ArrowError> {
         let column = of.column(self.column);
         let mut at = UInt32Array::from(elements.at.clone());
         let values: Vec<ArrayRef> = match self.kind {
@@ -196,13 +284,12 @@ impl Unnest {
             Kind::Map => column.as_map().entries().columns().to_vec(),
             Kind::Multiset => flattened(column.as_map().keys(), &mut at),
         };
-        for values in values {
-            columns.push(take(&values, &at, None)?);
-        }
+        let values = values.iter().map(|values| take(values, &at, None));
+        let mut columns: Vec<ArrayRef> = values.collect::<Result<_, _>>()?;
         if self.ordinality {
             columns.push(Arc::new(Int32Array::from(elements.numbers.clone())));
         }
-        RecordBatch::try_new(self.output.clone(), columns)
+        Ok(columns)
     }
 }
 
@@ -220,18 +307,16 @@ fn flattened(values: &ArrayRef, at: &mut UInt32Array) -> Vec<ArrayRef> {
     rows.columns().to_vec()
 }
 
-impl Operator for Unnest {
-    fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
-        self.check_rows(&chunk, out)?;
-        let elements = self.elements(chunk.columns.column(self.column));
+impl RowWise for Unnest {
+    fn apply(&mut self, chunk: &Chunk) -> Result<Result<Chunk, RowError>, ArrowError> {
+        let elements = match self.elements(&chunk.columns)? {
+            Ok(elements) => elements,
+            Err(error) => return Ok(Err(error)),
+        };
         let columns = self.columns(&chunk.columns, &elements)?;
-        let marks = chunk.marks.iter().map(|mark| Mark {
-            row: elements.before[mark.row],
-            ..*mark
-        });
         let mut together: Vec<Mark> = Vec::with_capacity(chunk.marks.len());
-        for mark in marks {
-            push_mark(&mut together, mark.row, mark.watermark);
+        for mark in &chunk.marks {
+            push_mark(&mut together, elements.before[mark.row], mark.watermark);
         }
         let origins = match &chunk.origins {
             Origins::Derived(_) => Origins::Derived(elements.rows.len()),
@@ -241,13 +326,19 @@ impl Operator for Unnest {
                 Origins::Of(of_elements.collect::<Runs>())
             }
         };
-        out.emit(Chunk::with(
-            columns,
-            together,
-            origins,
-            chunk.splits.clone(),
-        ));
-        Ok(())
+        let splits = chunk.splits.clone();
+        Ok(Ok(Chunk::with(columns, together, origins, splits)))
+    }
+
+    fn of_none(&self, empty: Chunk) -> Chunk {
+        empty.with_columns(RecordBatch::new_empty(self.output.clone()))
+    }
+}
+
+impl Operator for Unnest {
+    fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
+        self.check_rows(&chunk, out)?;
+        each_row(self, chunk, out)
     }
 }
 
@@ -258,7 +349,8 @@ mod tests {
     use arrow_array::{Int64Array, StructArray};
     use arrow_buffer::OffsetBuffer;
     use arrow_cast::pretty::pretty_format_batches;
-    use arrow_schema::{Field, Fields, Schema};
+    use arrow_schema::{Field, Fields};
+    use lw_graph::{Expr, Function, TypeKind, Value};
 
     fn unnested(unnest: (bool, bool), values: ArrayRef, element: Vec<Field>) -> (String, Chunk) {
         let number = Field::new("n", DataType::Int64, false);
@@ -342,6 +434,64 @@ mod tests {
         let given = |unnest| unnested(unnest, arrays(), of_int()).0;
         assert_eq!(given((false, true)), "0,7,1 0,2 3,9,1");
         assert_eq!(given((true, true)), "0,7,1 0,2 1 2 3,9,1");
+    }
+
+    /// `10 / e > 2`: 7 does not meet it, 2 does, 0 cannot be computed.
+    #[test]
+    fn a_row_of_which_no_element_meets_the_condition_is_there_without_one() {
+        let mut lists = ListBuilder::new(Int32Builder::new());
+        lists.append_value([Some(7), Some(2), Some(3)]);
+        lists.append_value([Some(7), None]);
+        lists.append_value(std::iter::empty::<Option<i32>>());
+        lists.append_value([Some(2), Some(0)]);
+        lists.append_null();
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let integer = |value| Expr::Literal {
+            value: Value::Integer(value),
+            ty: TypeKind::Int.not_null(),
+        };
+        let of_element = Expr::Column {
+            index: 1,
+            name: "e".into(),
+            ty: TypeKind::Int.nullable(),
+        };
+        let divided = Expr::call(Function::Divide, vec![integer(10), of_element]).unwrap();
+        let is = Expr::call(Function::Greater, vec![divided, integer(2)]).unwrap();
+        let number = Field::new("n", DataType::Int64, false);
+        let of = Field::new("of", lists.data_type().clone(), true);
+        let input = Arc::new(Schema::new(vec![number.clone(), of.clone()]));
+        let output = Schema::new(vec![
+            number,
+            of,
+            element("e", DataType::Int32),
+            element("ordinality", DataType::Int32),
+        ]);
+        let unnest = Unnest::new(1, (true, true), &input, Arc::new(output)).unwrap();
+        let mut unnest = unnest.on(&[0], Evaluator::new(&is).unwrap());
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..5));
+        let columns = RecordBatch::try_new(input, vec![numbers, lists]).unwrap();
+        let origins = (0..5).map(|offset| Origin { split: 0, offset }).collect();
+        let chunk = Chunk::new(columns, origins, Arc::new([]));
+        let mut out = Out::default();
+        unnest.data(0, chunk, &mut out).unwrap();
+        let failed: Vec<i64> = out.failures.iter().map(|of| of.origin.offset).collect();
+        assert_eq!(failed, [3], "10 / 0");
+        let given = out.chunks.pop().unwrap().columns;
+        let shown = pretty_format_batches(&[given.project(&[0, 2, 3]).unwrap()]).unwrap();
+        let shown = shown.to_string();
+        let rows: Vec<&str> = shown
+            .lines()
+            .skip(3)
+            .filter(|line| line.starts_with('|'))
+            .collect();
+        let wanted = [
+            "| 0 | 2 | 2          |",
+            "| 0 | 3 | 3          |",
+            "| 1 |   |            |",
+            "| 2 |   |            |",
+            "| 4 |   |            |",
+        ];
+        assert_eq!(rows, wanted);
     }
 
     #[test]

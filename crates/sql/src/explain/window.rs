@@ -1,7 +1,7 @@
 //! Operators that give more than rows of their input, as Flink prints them as far as they are the same.
 
 use lw_graph::{
-    AggregateCall, AggregateFunction, Frame, FrameUnit, JobGraph, JoinKind, Node, Operator,
+    AggregateCall, AggregateFunction, Expr, Frame, FrameUnit, JobGraph, JoinKind, Node, Operator,
 };
 use lw_graph::{SortKey, Window, WindowShape, Windowing};
 
@@ -16,9 +16,11 @@ pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
             column,
             outer,
             ordinality,
+            on,
         } => {
             let added = node.schema.names().skip(names.0.len());
-            return names.unnest(*column, added, (*outer, *ordinality));
+            let on = on.as_ref().map(|on| &on.is);
+            return names.unnest(*column, added, (*outer, *ordinality), on);
         }
         _ => {}
     }
@@ -169,11 +171,13 @@ impl Names {
         column: usize,
         added: impl Iterator<Item = &'n str>,
         (outer, ordinality): (bool, bool),
+        on: Option<&Expr>,
     ) -> String {
         let join = if outer { "LEFT, " } else { "" };
         let with = if ordinality { " WITH ORDINALITY" } else { "" };
         let (of, added) = (self.name(column), added.collect::<Vec<_>>().join(", "));
-        format!("Unnest({join}{of}{with} AS [{added}])")
+        let on = on.map_or_else(String::new, |on| format!(", on=[{on}]"));
+        format!("Unnest({join}{of}{with} AS [{added}]{on})")
     }
 
     /// What two inputs are joined by, besides a condition.

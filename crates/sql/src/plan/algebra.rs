@@ -11,7 +11,8 @@ use crate::Result;
 use crate::catalog::{ColumnSource, Path, Table};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::OptionText;
-use lw_graph::{AggregateCall, Expr, Frame, JoinKind, LogicalType, SortKey, TypeKind, Value};
+use lw_graph::{AggregateCall, ElementCondition, Expr, Frame, JoinKind};
+use lw_graph::{LogicalType, SortKey, TypeKind, Value};
 use lw_graph::{Window, WindowProperty, WindowShape, Windowing};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -90,6 +91,7 @@ pub(super) enum Algebra {
         column: usize,
         outer: bool,
         ordinality: bool,
+        on: Option<ElementCondition>,
     },
     /// The watermark before each row, behind the input's columns.
     CurrentWatermark(Box<Relation>),

@@ -6,15 +6,17 @@
 
 use super::Planner;
 use super::algebra::{Attribute, Relation};
+use super::coerce::{call, comparison, unify};
 use super::expr::Binder;
 use super::join::{Sides, columns_of, join};
 use super::query::{Around, keep};
-use super::scope::{Scope, ScopeColumn};
+use super::scope::{Merged, Scope, ScopeColumn};
 use super::unnest::Unnest;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{Expr, JoinKind};
+use lw_graph::{Expr, Function, JoinKind};
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
+use std::collections::BTreeSet;
 
 /// The tables of a FROM, before it is known what WHERE says of them.
 pub(super) struct From {
@@ -37,6 +39,17 @@ struct Step {
 enum What {
     Unnest(Unnest),
     Join(JoinKind, Relation),
+}
+
+/// What two tables are joined by.
+#[derive(Clone, Copy)]
+enum By<'q> {
+    Nothing,
+    On(&'q ast::Expr),
+    /// What these columns of both, which are one behind the join, have in common.
+    Using(&'q [ast::ObjectName]),
+    /// All columns that are called alike.
+    Natural,
 }
 
 impl Planner<'_> {
@@ -79,15 +92,18 @@ impl Planner<'_> {
         around: &Around,
     ) -> Result<()> {
         let span = self.factor_span(factor, around);
-        let (kind, on) = self.kind_of(operator, around)?;
+        let (kind, by) = self.kind_of(operator, around)?;
         if let Some(unnest) = self.unnest(factor, from, kind, around)? {
-            return self.unnest_step(from, unnest, on, span, around);
+            return self.unnest_step(from, unnest, by, span, around);
         }
         let (relation, scope) = self.table_factor(factor, around)?;
+        let pairs = self.named_alike(by, [&from.scope, &scope], around)?;
+        let left = from.scope.columns().len();
         from.beside(&relation, &scope, kind);
-        let on = match on {
-            None => Vec::new(),
-            Some(on) => {
+        let on = match by {
+            By::Nothing => Vec::new(),
+            By::Using(_) | By::Natural => from.merge((pairs, left), kind, span)?,
+            By::On(on) => {
                 let scope = from.scope.clone();
                 let binder = Binder::new(self.script, &scope, around.span);
                 let errors = self.told.errors();
@@ -111,21 +127,26 @@ impl Planner<'_> {
     fn unnest_step(
         &mut self,
         from: &mut From,
-        unnest: Unnest,
-        on: Option<&ast::Expr>,
+        mut unnest: Unnest,
+        by: By<'_>,
         span: Span,
         around: &Around,
     ) -> Result<()> {
         from.behind(&unnest);
-        let on = match on {
-            None => Vec::new(),
-            Some(on) => {
+        let on = match by {
+            By::Nothing => Vec::new(),
+            By::Using(_) | By::Natural => {
+                let what = "an UNNEST that is joined by columns of its own is";
+                return Err(Diagnostic::unsupported(span, what)
+                    .hint("CROSS JOIN UNNEST(…) AS t (x), LEFT JOIN UNNEST(…) AS t (x) ON x = …"));
+            }
+            By::On(on) => {
                 let scope = from.scope.clone();
                 let binder = Binder::new(self.script, &scope, around.span);
                 self.bound_conditions(on, "ON", &binder)
             }
         };
-        let on = unnest.check_on(on, span)?;
+        let on = unnest.take_on(on, span)?;
         from.steps.push(Step {
             what: What::Unnest(unnest),
             on,
@@ -139,29 +160,71 @@ impl Planner<'_> {
         &self,
         operator: &'q JoinOperator,
         around: &Around,
-    ) -> Result<(JoinKind, Option<&'q ast::Expr>)> {
+    ) -> Result<(JoinKind, By<'q>)> {
         let (kind, constraint) = match operator {
             JoinOperator::Join(on) | JoinOperator::Inner(on) => (JoinKind::Inner, on),
             JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (JoinKind::Left, on),
             JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (JoinKind::Right, on),
             JoinOperator::FullOuter(on) => (JoinKind::Full, on),
-            JoinOperator::CrossJoin(JoinConstraint::None) => return Ok((JoinKind::Inner, None)),
+            JoinOperator::CrossJoin(JoinConstraint::None) => {
+                return Ok((JoinKind::Inner, By::Nothing));
+            }
             _ => return Err(self.refuse(around, "JOIN", "this kind of JOIN is")),
         };
         match constraint {
-            JoinConstraint::On(on) => Ok((kind, Some(on))),
+            JoinConstraint::On(on) => Ok((kind, By::On(on))),
             JoinConstraint::None => {
                 let span = self.find_word(around, "JOIN").unwrap_or(around.span);
                 let message = format!("{} JOIN needs a condition", kind.name());
                 Err(Diagnostic::error("syntax", span, message)
                     .hint("ON a.key = b.key AND a.window_start = b.window_start AND a.window_end = b.window_end"))
             }
-            JoinConstraint::Using(_) => Err(self
-                .refuse(around, "USING", "JOIN … USING is")
-                .hint("ON a.key = b.key AND …")),
-            JoinConstraint::Natural => Err(self
-                .refuse(around, "NATURAL", "NATURAL JOIN is")
-                .hint("JOIN … ON a.key = b.key AND …")),
+            JoinConstraint::Using(names) => Ok((kind, By::Using(names))),
+            JoinConstraint::Natural => Ok((kind, By::Natural)),
+        }
+    }
+
+    /// The columns that two sides are joined by because they are called alike, and their places on either side.
+    fn named_alike(
+        &self,
+        by: By<'_>,
+        sides: [&Scope; 2],
+        around: &Around,
+    ) -> Result<Vec<(String, [Vec<usize>; 2])>> {
+        let names: Vec<String> = match by {
+            By::Nothing | By::On(_) => Vec::new(),
+            By::Using(names) => {
+                let names = names.iter().filter_map(|name| name.0.last()?.as_ident());
+                names.map(|name| name.value.clone()).collect()
+            }
+            By::Natural => {
+                let [left, right] = sides.map(|side| side.all().map(|(name, _)| name));
+                let right: BTreeSet<String> = right.collect();
+                left.filter(|name| right.contains(name)).collect()
+            }
+        };
+        let pair = |name: String| {
+            let span = self.find_word(around, &name).unwrap_or(around.span);
+            let [left, right] = sides.map(|side| side.places(&name, span));
+            Ok((name, [left?, right?]))
+        };
+        names.into_iter().map(pair).collect()
+    }
+}
+
+/// What a name means behind a join of two columns that are called so.
+fn merged(kind: JoinKind, [left, right]: [Expr; 2], span: Span) -> Result<Expr> {
+    let is_alike = left.ty().kind == right.ty().kind;
+    match kind {
+        JoinKind::Right if is_alike => Ok(right),
+        JoinKind::Inner if is_alike && left.ty().nullable => Ok(match right.ty().nullable {
+            true => left,
+            false => right,
+        }),
+        JoinKind::Inner | JoinKind::Left if is_alike => Ok(left),
+        _ => {
+            let both = unify(vec![left, right], "COALESCE", span)?;
+            call(Function::Coalesce, both, span)
         }
     }
 }
@@ -183,9 +246,48 @@ impl From {
                 expr,
             }
         });
-        let scope = Scope::new(columns.collect());
+        let of_left = self.scope.merged().iter().map(|of| Merged {
+            expr: of.expr.as_ref().map(|expr| sides.moved(expr, 0)),
+            ..of.clone()
+        });
+        let of_right = scope.merged().iter().map(|of| Merged {
+            name: of.name.clone(),
+            of: of.of.iter().map(|at| at + left).collect(),
+            expr: of.expr.as_ref().map(|expr| sides.moved(expr, 1)),
+        });
+        let merged = of_left.chain(of_right).collect();
+        let scope = Scope::new(columns.collect()).merging(merged);
         self.columns = sides.columns();
         self.scope = scope;
+    }
+
+    /// Columns of both sides that are called alike are equal, and one; `left` scope columns are of the left side. Gives the conditions.
+    fn merge(
+        &mut self,
+        (pairs, left): (Vec<(String, [Vec<usize>; 2])>, usize),
+        kind: JoinKind,
+        span: Span,
+    ) -> Result<Vec<Expr>> {
+        let (mut conditions, mut together) = (Vec::new(), Vec::new());
+        let mut known = self.scope.merged().to_vec();
+        for (name, [of_left, of_right]) in pairs {
+            let of_right: Vec<usize> = of_right.iter().map(|at| at + left).collect();
+            let of_both = [&of_left, &of_right].map(|of| self.scope.meant(of));
+            let [Some(one), Some(other)] = of_both else {
+                return Err(Diagnostic::told_before(span));
+            };
+            let equal = comparison(Function::Equal, one.clone(), other.clone(), span)?;
+            conditions.push(equal);
+            known.retain(|of| of.of != of_left && of.of != of_right);
+            together.push(Merged {
+                name,
+                expr: Some(merged(kind, [one, other], span)?),
+                of: [of_left, of_right].concat(),
+            });
+        }
+        together.append(&mut known);
+        self.scope = std::mem::take(&mut self.scope).merging(together);
+        Ok(conditions)
     }
 
     /// The columns of elements behind those that are there.
@@ -204,7 +306,8 @@ impl From {
             });
             self.columns.push(attribute.clone());
         }
-        self.scope = Scope::new(columns);
+        let merged = self.scope.merged().to_vec();
+        self.scope = Scope::new(columns).merging(merged);
     }
 
     /// Whether a column is what COLLECT gathered.

@@ -40,6 +40,18 @@ impl Sides {
         self.left.into_iter().chain(self.right).collect()
     }
 
+    /// What an expression over a side's columns is behind the join: it may be NULL where the side may have no row.
+    pub(super) fn moved(&self, expr: &Expr, side: usize) -> Expr {
+        let from = if side == 0 { 0 } else { self.left.len() };
+        let mut moved = expr.map_columns(&mut |index| index + from);
+        if self.pads[side]
+            && let Expr::Column { ty, .. } | Expr::Call { ty, .. } = &mut moved
+        {
+            ty.nullable = true;
+        }
+        moved
+    }
+
     /// What a name that means a column of a side means behind the join; a constant of a side that may have no row is none.
     pub(super) fn seen(&self, expr: &Expr, side: usize, column: usize) -> Expr {
         let from = if side == 0 { 0 } else { self.left.len() };

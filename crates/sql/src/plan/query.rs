@@ -168,7 +168,7 @@ impl Planner<'_> {
             None => Vec::new(),
             Some(qualify) => self.bound_conditions(qualify, "QUALIFY", &binder),
         };
-        relation = watermark.put(relation);
+        relation = watermark.put(relation)?;
         if let Some(grouped) = grouped {
             relation = grouped.finish(relation);
         }
@@ -220,7 +220,7 @@ impl Planner<'_> {
             parts.into_iter().partition(|part| watermark.is_in(part));
         let (relation, mut left) = from.finish(parts, place)?;
         left.extend(of_watermark);
-        let mut relation = keep(watermark.put(relation), left, place)?;
+        let mut relation = keep(watermark.put(relation)?, left, place)?;
         for asked in asked.into_iter().filter_map(Asked::of) {
             relation = self.asked(relation, &scope, &asked, around)?;
         }
@@ -536,9 +536,7 @@ fn project(
                 outputs.push(selected(binder, expr, name, told));
             }
             ast::SelectItem::Wildcard(_) => {
-                let all = scope.columns().iter();
-                let all = all.map(|column| (column.name.clone(), column.expr.clone()));
-                outputs.extend(all.map(&mut named));
+                outputs.extend(scope.all().map(&mut named));
             }
             ast::SelectItem::QualifiedWildcard(
                 ast::SelectItemQualifiedWildcardKind::ObjectName(name),

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 pub(crate) struct Scope {
     columns: Vec<ScopeColumn>,
     by_name: HashMap<String, Vec<usize>>,
+    /// Columns of several tables that are one, because the tables are joined by them.
+    merged: Vec<Merged>,
     /// Of the query around a subquery: what names mean that mean nothing here.
     outer: Option<Box<Scope>>,
 }
@@ -24,6 +26,16 @@ pub(crate) struct ScopeColumn {
     /// What may stand before it: an alias, or the parts of the table's path.
     pub qualifier: Vec<String>,
     /// What it means over the relation that the names are of; `None` where that was refused.
+    pub expr: Option<Expr>,
+}
+
+/// What `JOIN … USING (name)` and `NATURAL JOIN` make of two columns of one name.
+#[derive(Clone, Debug)]
+pub(super) struct Merged {
+    pub name: String,
+    /// Their places among the columns.
+    pub of: Vec<usize>,
+    /// What the name means without a table before it.
     pub expr: Option<Expr>,
 }
 
@@ -39,8 +51,17 @@ impl Scope {
         Scope {
             columns,
             by_name,
+            merged: Vec::new(),
             outer: None,
         }
+    }
+
+    pub(super) fn merging(self, merged: Vec<Merged>) -> Scope {
+        Scope { merged, ..self }
+    }
+
+    pub(super) fn merged(&self) -> &[Merged] {
+        &self.merged
     }
 
     /// As the scope of a subquery of what has another one.
@@ -91,6 +112,10 @@ impl Scope {
     }
 
     fn of_table(&self, name: &ast::Ident, qualifier: &[ast::Ident], span: Span) -> Result<&Expr> {
+        let mut merged = self.merged.iter();
+        if let Some(merged) = merged.find(|of| qualifier.is_empty() && of.name == name.value) {
+            return merged.expr.as_ref().ok_or(Diagnostic::told_before(span));
+        }
         let of_name = self.by_name.get(&name.value).into_iter().flatten();
         let mut found = of_name
             .map(|position| &self.columns[*position])
@@ -120,6 +145,45 @@ impl Scope {
                 Err(unknown_column(&name.value, names, span))
             }
         }
+    }
+
+    /// The places of the column that a name without a table before it means; several where tables are joined by it.
+    pub(super) fn places(&self, name: &str, span: Span) -> Result<Vec<usize>> {
+        if let Some(merged) = self.merged.iter().find(|of| of.name == name) {
+            return Ok(merged.of.clone());
+        }
+        match self.by_name.get(name).map_or(&[][..], Vec::as_slice) {
+            [] => {
+                let names = self.columns.iter().map(|column| column.name.as_str());
+                Err(unknown_column(name, names, span))
+            }
+            [at] => Ok(vec![*at]),
+            _ => {
+                let message = format!("column '{name}' is ambiguous");
+                Err(Diagnostic::error("ambiguous-column", span, message)
+                    .detail("One side of the join has two columns of this name.")
+                    .hint("JOIN … ON a.key = b.key AND …"))
+            }
+        }
+    }
+
+    /// What stands at such places means.
+    pub(super) fn meant(&self, places: &[usize]) -> Option<Expr> {
+        if let [at] = places {
+            return self.columns[*at].expr.clone();
+        }
+        let merged = self.merged.iter().find(|of| of.of == places);
+        merged.and_then(|of| of.expr.clone())
+    }
+
+    /// `*`: what is merged first, as it was merged; then the other columns.
+    pub(super) fn all(&self) -> impl Iterator<Item = (String, Option<Expr>)> {
+        let merged = self.merged.iter();
+        let merged = merged.map(|of| (of.name.clone(), of.expr.clone()));
+        let is_merged = |at: &usize| self.merged.iter().any(|of| of.of.contains(at));
+        let columns = self.columns.iter().enumerate();
+        let others = columns.filter(move |(at, _)| !is_merged(at));
+        merged.chain(others.map(|(_, column)| (column.name.clone(), column.expr.clone())))
     }
 
     /// `table.*`, and `row.*`: the fields of a ROW as columns. Each with its name.

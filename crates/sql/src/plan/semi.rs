@@ -10,7 +10,7 @@ use super::expr::Binder;
 use super::from::From;
 use super::join::{columns_of, join, or_unknown};
 use super::query::{Around, keep};
-use super::scope::{Scope, ScopeColumn};
+use super::scope::{Merged, Scope, ScopeColumn};
 use crate::Result;
 use crate::diagnostic::Diagnostic;
 use lw_graph::{Expr, Function, JoinKind};
@@ -150,8 +150,7 @@ impl Planner<'_> {
                     items.extend(self.told.settle(binder.bind(expr)));
                 }
                 _ => {
-                    let columns = own.columns().iter();
-                    items.extend(columns.filter_map(|column| column.expr.clone()));
+                    items.extend(own.all().filter_map(|(_, expr)| expr));
                 }
             }
         }
@@ -192,12 +191,17 @@ fn simple(query: &ast::Query) -> Option<&ast::Select> {
 
 /// Columns that stand behind so many others.
 fn moved(scope: &Scope, width: usize) -> Scope {
+    let moved = |expr: &Option<Expr>| {
+        let expr = expr.as_ref();
+        expr.map(|expr| expr.map_columns(&mut |at| at + width))
+    };
     let columns = scope.columns().iter().map(|column| ScopeColumn {
-        expr: column
-            .expr
-            .as_ref()
-            .map(|expr| expr.map_columns(&mut |at| at + width)),
+        expr: moved(&column.expr),
         ..column.clone()
     });
-    Scope::new(columns.collect())
+    let merged = scope.merged().iter().map(|of| Merged {
+        expr: moved(&of.expr),
+        ..of.clone()
+    });
+    Scope::new(columns.collect()).merging(merged.collect())
 }

@@ -5,23 +5,24 @@
 //! unites several scans makes one job of them. An INSERT outside a set is a set of one.
 
 use super::Planner;
-use super::algebra::ScanKey;
+use super::algebra::{Scan, ScanKey};
 use super::insert::Planned;
 use super::lower::{Branch, Sources, lower};
 use super::{Explanation, Job, JobInsert};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::environment::{Cluster, Environment};
 use crate::explain::{explain, state};
 use crate::parse::Insert;
 use crate::settings;
-use lw_graph::SinkSpec;
+use lw_graph::{SinkSpec, SourceSpec};
 use std::collections::BTreeMap;
 
 impl Planner<'_> {
     pub(super) fn inserts(&mut self, inserts: Vec<Result<Insert>>) -> Result<()> {
         let (planned, refused) = self.each(inserts, Self::insert);
         for set in by_scan(planned) {
-            let job = job(set)?;
+            let job = job(set, self.env)?;
             self.plan.jobs.push(job);
         }
         refused.map_or(Ok(()), Err)
@@ -36,7 +37,7 @@ impl Planner<'_> {
             let text_span = text_span.reduce(Span::to).unwrap_or_default();
             let reads = tables(&set);
             let bound: Vec<String> = set.iter().map(|p| p.branch.to_string()).collect();
-            let graph = job(set)?.graph;
+            let graph = job(set, self.env)?.graph;
             let shards = settings::shards(&self.plan.settings);
             let (plan, state) = (explain(&graph), state(&graph, shards));
             let mut text = format!(
@@ -149,9 +150,69 @@ fn check_topics(set: &[Planned]) -> Result<()> {
     Ok(())
 }
 
+/// The tables of a job are read together: in the order of one log, and to the end of all of them or of none.
+fn check_together(set: &[Planned], env: &dyn Environment) -> Result<()> {
+    let scans = set.iter().flat_map(|planned| {
+        let scans = planned.branch.relation.scans().into_iter();
+        scans.map(|scan| (scan, &planned.sources[&scan.key()]))
+    });
+    let mut first: Option<(&Scan, &SourceSpec)> = None;
+    for (scan, source) in scans {
+        let Some((known, of_known)) = first else {
+            first = Some((scan, source));
+            continue;
+        };
+        if known.key() == scan.key() {
+            continue;
+        }
+        let (one, other) = (&known.table.path, &scan.table.path);
+        match (log(of_known, env), log(source, env)) {
+            (Some(of_one), Some(of_other)) if of_one == of_other => {}
+            _ => {
+                let what = format!("reading '{one}' and '{other}' in one job is");
+                return Err(Diagnostic::unsupported(scan.span, what)
+                    .detail("Tables that a query reads together are read in the order of one log, which these are not of.")
+                    .hint("bring both into topics of one cluster first, each with an INSERT of its own"));
+            }
+        }
+        let is_bounded = |of: &SourceSpec| matches!(of, SourceSpec::Kafka(of) if of.bounded);
+        if is_bounded(of_known) != is_bounded(source) {
+            let (bounded, endless) = match is_bounded(source) {
+                true => (other, one),
+                false => (one, other),
+            };
+            let message =
+                format!("the read of '{bounded}' has an end, and that of '{endless}' has none");
+            return Err(Diagnostic::error("bounded", scan.span, message)
+                .detail("Tables that a query reads together are read to the end of all of them or of none.")
+                .hint("give all of them 'scan.bounded.mode' = 'latest-offset', or none"));
+        }
+    }
+    Ok(())
+}
+
+/// A log that has an order.
+#[derive(PartialEq)]
+enum Log<'s> {
+    Own,
+    At(&'s str),
+}
+
+/// The log that a table is in; what is made up and files are in none.
+fn log<'s>(source: &'s SourceSpec, env: &dyn Environment) -> Option<Log<'s>> {
+    match source {
+        SourceSpec::Kafka(source) => Some(match env.bootstrap(&source.bootstrap) {
+            Ok(Cluster::External) => Log::At(&source.bootstrap),
+            _ => Log::Own,
+        }),
+        SourceSpec::Datagen(_) | SourceSpec::Files(_) => None,
+    }
+}
+
 /// INSERTs that read the same scans, as one job.
-fn job(set: Vec<Planned>) -> Result<Job> {
+fn job(set: Vec<Planned>, env: &dyn Environment) -> Result<Job> {
     check_topics(&set)?;
+    check_together(&set, env)?;
     let branches: Vec<&Branch> = set.iter().map(|planned| &planned.branch).collect();
     let sources = set.iter().flat_map(|planned| planned.sources.clone());
     let sources: Sources = sources.collect();

@@ -1,17 +1,21 @@
 //! `UNNEST(…)` beside a table: a row for each element of an ARRAY, for each entry of a MAP.
 //!
 //! What the columns are called and whether they may be NULL is Flink's: an element is called as the alias is, unless it is a ROW, whose
-//! fields are the columns, or an entry, which is KEY and VALUE. The number of an element is ORDINALITY.
+//! fields are the columns, or an entry, which is KEY and VALUE. The number of an element is ORDINALITY. A condition of CROSS and INNER JOIN
+//! is one on rows; that of a LEFT JOIN says which elements a row has, and one that has none is there all the same.
 
 use super::Planner;
 use super::algebra::{Algebra, Attribute, Output, Relation};
 use super::call::Below;
-use super::expr::Binder;
+use super::expr::{Binder, joined};
 use super::from::From;
+use super::join::columns_of;
 use super::query::Around;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{AggregateFunction, Expr, JoinKind, LogicalType, TypeKind, Value};
+use lw_graph::{
+    AggregateFunction, ElementCondition, Expr, Function, JoinKind, LogicalType, TypeKind, Value,
+};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor};
 
 /// An UNNEST of a value of what stands before it.
@@ -22,6 +26,8 @@ pub(super) struct Unnest {
     pub columns: Vec<Attribute>,
     outer: bool,
     ordinality: bool,
+    /// Which elements a row has, over all columns up to its own.
+    on: Option<Expr>,
 }
 
 /// The arguments of a call of UNNEST, whether numbers are asked for, and its alias.
@@ -108,6 +114,7 @@ impl Planner<'_> {
             columns: columns.collect(),
             outer,
             ordinality,
+            on: None,
         }))
     }
 }
@@ -162,8 +169,8 @@ fn elements(
 }
 
 impl Unnest {
-    /// The conditions of ON that rows must meet.
-    pub(super) fn check_on(&self, on: Vec<Expr>, span: Span) -> Result<Vec<Expr>> {
+    /// The conditions of ON that rows must meet. Where a row without elements is there too, they say instead which elements it has.
+    pub(super) fn take_on(&mut self, on: Vec<Expr>, span: Span) -> Result<Vec<Expr>> {
         let is_true = |expr: &Expr| {
             matches!(
                 expr,
@@ -174,11 +181,23 @@ impl Unnest {
             )
         };
         let on: Vec<Expr> = on.into_iter().filter(|expr| !is_true(expr)).collect();
-        if self.outer && !on.is_empty() {
-            return Err(Diagnostic::unsupported(span, "LEFT JOIN UNNEST on a condition is")
-                .hint("LEFT JOIN UNNEST(…) AS t (x) ON TRUE, or CROSS JOIN UNNEST(…) AS t (x) WHERE x …"));
+        if !self.outer || on.is_empty() {
+            return Ok(on);
         }
-        Ok(on)
+        self.on = Some(joined(Function::And, on, span)?);
+        Ok(Vec::new())
+    }
+
+    /// Its condition, where `width` columns stand before those of the element.
+    fn condition(&self, width: usize) -> Option<ElementCondition> {
+        let on = self.on.as_ref()?;
+        let reads = columns_of(on).into_iter().filter(|column| *column < width);
+        let reads: Vec<usize> = reads.collect();
+        let is = on.map_columns(&mut |column| match reads.binary_search(&column) {
+            Ok(place) => place,
+            Err(_) => reads.len() + column - width,
+        });
+        Some(ElementCondition { reads, is })
     }
 }
 
@@ -186,6 +205,7 @@ impl Relation {
     /// A row for each element, its columns behind those that are there.
     pub(super) fn unnest(self, unnest: Unnest) -> Relation {
         let width = self.columns.len();
+        let on = unnest.condition(width);
         let mut below = Below::all(&self);
         let column = match &unnest.value {
             Expr::Column { index, .. } => *index,
@@ -203,6 +223,7 @@ impl Relation {
                 column,
                 outer: unnest.outer,
                 ordinality: unnest.ordinality,
+                on,
             },
             columns,
         };

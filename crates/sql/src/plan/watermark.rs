@@ -1,7 +1,8 @@
 //! `CURRENT_WATERMARK(event_time)`: a column behind those of FROM, which an operator puts there when somebody asks for it.
 //!
 //! It stands as low as it can, right above the table that is read: so it is the watermark of that table, and not of others that its rows are
-//! united with, as in Flink.
+//! united with, as in Flink. Behind state it is refused: there marks come with the chunks in which rows were worked on together, and between
+//! which rows one stands would hang on how the log was read.
 
 use super::algebra::{Algebra, Attribute, Relation};
 use super::call::arguments;
@@ -9,7 +10,7 @@ use super::expr::Binder;
 use super::group::stripped;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{Expr, LogicalType, TypeKind};
+use lw_graph::{Expr, LogicalType, TypeKind, WindowShape};
 use sqlparser::ast;
 use std::cell::Cell;
 
@@ -19,7 +20,8 @@ pub(super) struct Watermarked {
     width: usize,
     /// By column: its type, where it is the event time.
     times: Vec<Option<TypeKind>>,
-    asked: Cell<bool>,
+    /// Where somebody asks for it.
+    asked: Cell<Option<Span>>,
 }
 
 const NAME: &str = "CURRENT_WATERMARK";
@@ -33,7 +35,7 @@ impl Watermarked {
         Watermarked {
             width: columns.len(),
             times: columns.iter().map(time).collect(),
-            asked: Cell::new(false),
+            asked: Cell::new(None),
         }
     }
 
@@ -68,7 +70,7 @@ impl Watermarked {
             return Err(error(message)
                 .detail("A column keeps its event time as long as it is handed on as it is; a CAST or a computation ends it."));
         };
-        self.asked.set(true);
+        self.asked.set(Some(span));
         Ok(Expr::Column {
             index: self.width,
             name: NAME.to_string(),
@@ -77,15 +79,26 @@ impl Watermarked {
     }
 
     /// The relation with the column, if somebody has asked for it and it is not there yet.
-    pub(super) fn put(&self, relation: Relation) -> Relation {
-        match self.asked.get() && relation.columns.len() == self.width {
-            true => {
-                let kind = self.times.iter().flatten().next();
-                let kind = kind.expect("who has asked has named an event time");
-                relation.with_watermark(&of_time(kind))
-            }
-            false => relation,
+    ///
+    /// # Errors
+    /// Where it would stand behind an operator with state.
+    pub(super) fn put(&self, relation: Relation) -> Result<Relation> {
+        let Some(span) = self
+            .asked
+            .get()
+            .filter(|_| relation.columns.len() == self.width)
+        else {
+            return Ok(relation);
+        };
+        if let Some(state) = relation.all().into_iter().find_map(Relation::state) {
+            let what = format!("{NAME} behind {state} is");
+            return Err(Diagnostic::unsupported(span, what)
+                .detail("How far event time has come there is known by window, not by row.")
+                .hint("ask for it below: SELECT …, CURRENT_WATERMARK(ts) AS w FROM t, and hand the column on"));
         }
+        let kind = self.times.iter().flatten().next();
+        let kind = kind.expect("who has asked has named an event time");
+        Ok(relation.with_watermark(&of_time(kind)))
     }
 }
 
@@ -97,6 +110,28 @@ fn of_time(kind: &TypeKind) -> LogicalType {
 }
 
 impl Relation {
+    /// What it is, where it keeps something of the rows before.
+    fn state(&self) -> Option<&'static str> {
+        match &self.operator {
+            Algebra::Aggregate { .. } => Some("an aggregate"),
+            Algebra::Numbered { .. } => Some("ROW_NUMBER"),
+            Algebra::Over { .. } => Some("OVER"),
+            Algebra::Join { .. } => Some("a join"),
+            Algebra::Windows { window, .. } => {
+                let is_session = matches!(window.shape, WindowShape::Session { .. });
+                is_session.then_some("SESSION")
+            }
+            Algebra::Scan(_)
+            | Algebra::Project(..)
+            | Algebra::Filter(..)
+            | Algebra::Watermark { .. }
+            | Algebra::Expand { .. }
+            | Algebra::Union(_)
+            | Algebra::Unnest { .. }
+            | Algebra::CurrentWatermark(_) => None,
+        }
+    }
+
     /// The watermark before each row, behind its columns.
     fn with_watermark(self, ty: &LogicalType) -> Relation {
         let Relation {

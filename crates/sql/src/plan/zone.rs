@@ -30,13 +30,13 @@ pub(super) fn localise(relation: &mut Relation, zone: &str, span: Span) -> Resul
             expression: expr, ..
         } => of.expr(expr),
         Algebra::Join { condition, .. } => condition.iter_mut().try_for_each(|expr| of.expr(expr)),
+        Algebra::Unnest { on, .. } => on.iter_mut().try_for_each(|on| of.expr(&mut on.is)),
         Algebra::Scan(_)
         | Algebra::Expand { .. }
         | Algebra::Windows { .. }
         | Algebra::Aggregate { .. }
         | Algebra::Numbered { .. }
         | Algebra::Union(_)
-        | Algebra::Unnest { .. }
         | Algebra::CurrentWatermark(_)
         | Algebra::Over { .. } => Ok(()),
     }

@@ -18,10 +18,16 @@ INSERT INTO snk SELECT l.k, h.w FROM l JOIN h ON l.k = h.k AND l.window_start = 
 INSERT INTO snk SELECT a.k, r.w FROM (SELECT k, TUMBLE_START(ts, INTERVAL '10' SECOND) AS s, TUMBLE_END(ts, INTERVAL '10' SECOND) AS e FROM o GROUP BY k, TUMBLE(ts, INTERVAL '10' SECOND)) a JOIN r ON a.k = r.k AND a.s = r.window_start AND a.e = r.window_end;
 -- case: a join without a condition
 INSERT INTO snk SELECT l.k, r.w FROM l JOIN r;
--- case: USING
-INSERT INTO snk SELECT k, w FROM l JOIN r USING (k, window_start, window_end);
--- case: NATURAL
-INSERT INTO snk SELECT k, w FROM l NATURAL JOIN r;
+-- case: USING of what one side does not have
+INSERT INTO snk SELECT k, w FROM l JOIN r USING (k, v, window_start, window_end);
+-- case: USING of what one side has twice
+INSERT INTO snk SELECT l.k, a.w FROM r a JOIN r b ON a.window_start = b.window_start AND a.window_end = b.window_end JOIN l USING (k);
+-- case: USING of less than the windows
+INSERT INTO snk SELECT k, w FROM l JOIN r USING (k);
+-- case: USING of columns of two types
+INSERT INTO snk SELECT k, w FROM l JOIN (SELECT window_start, window_end, w, k AS id FROM r) b USING (id, window_start, window_end);
+-- case: NATURAL of tables that have no column in common
+INSERT INTO snk SELECT k, x FROM l NATURAL JOIN (SELECT w AS x FROM r);
 -- case: the windows of a side that may have no row
 INSERT INTO snk SELECT r.k, COUNT(*) FROM l LEFT JOIN r ON l.k = r.k AND l.window_start = r.window_start AND l.window_end = r.window_end GROUP BY r.k, r.window_start, r.window_end;
 -- case: a name that both sides have
@@ -58,8 +64,8 @@ INSERT INTO snk SELECT k, x FROM o CROSS JOIN UNNEST(ys) AS t (x);
 INSERT INTO snk SELECT k, x FROM o CROSS JOIN UNNEST(xs) AS t (x, y);
 -- case: UNNEST to the right
 INSERT INTO snk SELECT k, x FROM o RIGHT JOIN UNNEST(xs) AS t (x) ON TRUE;
--- case: LEFT JOIN UNNEST on a condition
-INSERT INTO snk SELECT k, x FROM o LEFT JOIN UNNEST(xs) AS t (x) ON x > 1;
+-- case: UNNEST by columns of its own
+INSERT INTO snk SELECT k, x FROM o JOIN UNNEST(xs) AS t (id) USING (id);
 -- case: UNNEST alone
 INSERT INTO snk SELECT 'a', x FROM UNNEST(ARRAY[1, 2]) AS t (x);
 -- case: UNNEST of what COLLECT gathered
@@ -86,3 +92,17 @@ INSERT INTO snk SELECT k, LAG(v) IGNORE NULLS OVER (PARTITION BY k ORDER BY ts) 
 INSERT INTO snk SELECT k, LEAD(v) OVER (PARTITION BY k ORDER BY ts) FROM o;
 -- case: FILTER of OVER
 INSERT INTO snk SELECT k, SUM(v) FILTER (WHERE v > 1) OVER (PARTITION BY k ORDER BY ts) FROM o;
+-- case: CURRENT_WATERMARK of windows that are joined
+INSERT INTO snk SELECT CAST(CURRENT_WATERMARK(l.window_time) AS STRING), r.w FROM l JOIN r ON l.k = r.k AND l.window_start = r.window_start AND l.window_end = r.window_end;
+-- case: CURRENT_WATERMARK behind OVER
+INSERT INTO snk SELECT CAST(CURRENT_WATERMARK(ts) AS STRING), c FROM (SELECT ts, COUNT(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM o);
+-- case: CURRENT_WATERMARK behind an aggregate
+INSERT INTO snk SELECT CAST(CURRENT_WATERMARK(t) AS STRING), c FROM (SELECT window_time AS t, COUNT(*) AS c FROM l GROUP BY window_start, window_end, window_time);
+-- case: tables of two clusters
+CREATE TABLE e (k STRING, v INT) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'elsewhere:9092', 'format' = 'json', 'scan.startup.mode' = 'earliest-offset');
+INSERT INTO snk SELECT k, w FROM i UNION ALL SELECT k, CAST(v AS BIGINT) FROM e;
+-- case: rows that are made up beside a topic
+CREATE TABLE g (k STRING, v BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '3');
+INSERT INTO snk SELECT k, w FROM i UNION ALL SELECT k, v FROM g;
+-- case: a read that has an end beside one that has none
+INSERT INTO snk SELECT k, w FROM i /*+ OPTIONS('scan.bounded.mode' = 'latest-offset') */ UNION ALL SELECT k, CAST(v AS BIGINT) FROM o;

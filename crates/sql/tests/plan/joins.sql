@@ -13,3 +13,10 @@ INSERT INTO snk SELECT COALESCE(l.k, r.k), l.v, COALESCE(l.window_end, r.window_
 INSERT INTO snk SELECT l.k, r.w, l.window_end FROM l, r WHERE l.window_start = r.window_start AND l.window_end = r.window_end;
 -- Keys that are computed; numbers that are equal and not written alike are none.
 INSERT INTO snk SELECT l.k, r.w, l.window_end FROM l JOIN r ON UPPER(l.k) = r.k AND l.v = r.w AND l.d = r.d AND l.window_start = r.window_start AND l.window_end = r.window_end;
+-- What both sides call alike is one column, and first in `*`; by itself the name means what is there.
+EXPLAIN INSERT INTO snk SELECT k, w, window_end FROM l JOIN r USING (k, window_start, window_end);
+INSERT INTO snk SELECT k, r.w, l.window_end FROM (SELECT k, window_start, window_end FROM l) l LEFT JOIN r USING (k, window_start, window_end) WHERE k <> 'x';
+INSERT INTO snk SELECT k, v, window_end FROM l RIGHT JOIN r USING (window_end, window_start, k);
+INSERT INTO snk SELECT k, v, window_end FROM l FULL JOIN r USING (window_end, window_start, k);
+CREATE TABLE wide (s TIMESTAMP(3), e TIMESTAMP(3), k STRING, c BIGINT) WITH ('connector' = 'print');
+INSERT INTO wide SELECT * FROM (SELECT COUNT(*) AS c, window_start AS s, window_end AS e, k FROM l GROUP BY window_start, window_end, k) a NATURAL JOIN (SELECT k, window_start AS s, window_end AS e FROM r GROUP BY k, window_start, window_end) b;

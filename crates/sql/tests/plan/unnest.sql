@@ -7,6 +7,9 @@ INSERT INTO snk SELECT id, x, 0 FROM o CROSS JOIN UNNEST(xs) AS u (x) WHERE x > 
 EXPLAIN INSERT INTO snk SELECT id, u.* FROM o, UNNEST(xn) WITH ORDINALITY AS u;
 -- A row for none.
 INSERT INTO snk SELECT id, x, n FROM o LEFT JOIN UNNEST(xn) WITH ORDINALITY AS u (x, n) ON TRUE;
+-- Which elements a row has.
+EXPLAIN INSERT INTO snk SELECT id, x, n FROM o LEFT JOIN UNNEST(xs) WITH ORDINALITY AS u (x, n) ON x > v AND n < 3;
+INSERT INTO snk SELECT id, x, v FROM o LEFT JOIN UNNEST(SPLIT(k, ',')) AS u (t) ON id > 1 LEFT JOIN UNNEST(xs) AS w (x) ON x < CHAR_LENGTH(t);
 -- The fields of a ROW, an entry of a MAP.
 INSERT INTO texts SELECT id, b, a FROM o CROSS JOIN UNNEST(rs);
 INSERT INTO texts SELECT id, u.* FROM o CROSS JOIN UNNEST(m) AS u;

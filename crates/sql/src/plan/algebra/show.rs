@@ -134,10 +134,15 @@ impl fmt::Display for Algebra {
                 column,
                 outer,
                 ordinality,
+                on,
             } => {
                 let join = if *outer { "LEFT, " } else { "" };
                 let with = if *ordinality { " WITH ORDINALITY" } else { "" };
-                write!(f, "Unnest({join}{}{with})", input.columns[*column].name)
+                write!(f, "Unnest({join}{}{with}", input.columns[*column].name)?;
+                if let Some(on) = on {
+                    write!(f, ", on=[{}]", on.is)?;
+                }
+                f.write_char(')')
             }
             Algebra::Join {
                 inputs,

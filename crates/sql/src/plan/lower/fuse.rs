@@ -492,11 +492,13 @@ fn operator_of(relation: &Relation, input: &Relation) -> Result<Operator> {
             column,
             outer,
             ordinality,
+            on,
             ..
         } => Operator::Unnest {
             column: *column,
             outer: *outer,
             ordinality: *ordinality,
+            on: on.clone(),
         },
         Algebra::CurrentWatermark(_) => Operator::CurrentWatermark,
         _ => unreachable!("the caller has looked"),

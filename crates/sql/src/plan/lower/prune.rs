@@ -2,7 +2,7 @@
 
 use super::super::arena::{Arena, Form, Id};
 use super::fuse::{Base, Computed, Segment, Stage};
-use lw_graph::{AggregateCall, FrameUnit, Operator, OperatorUid, SortKey, Window, Windowing};
+use lw_graph::{AggregateCall, Expr, FrameUnit, Operator, OperatorUid, SortKey, Window, Windowing};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 impl Computed {
@@ -228,7 +228,12 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
                 *column = to(*column);
             }
         }
-        Operator::Unnest { column, .. } => *column = to(*column),
+        Operator::Unnest { column, on, .. } => {
+            *column = to(*column);
+            if let Some(on) = on {
+                all(&mut on.reads);
+            }
+        }
         Operator::Union | Operator::CurrentWatermark => {}
         Operator::Source(_)
         | Operator::Filter(_)
@@ -378,16 +383,9 @@ fn described_join(operator: &Operator, read: &[Vec<String>]) -> String {
     let keys: Vec<String> = keys
         .map(|(of_left, of_right)| format!("{}={}", left[*of_left], right[*of_right]))
         .collect();
-    let both: Vec<String> = left.iter().chain(right).cloned().collect();
-    let condition = condition.as_ref().map(|condition| {
-        let mut arena = Arena::default();
-        let any = lw_graph::TypeKind::Null.nullable();
-        let columns = (0..both.len()).map(|at| arena.column(at, "", &any));
-        let columns: Vec<Id> = columns.collect();
-        let id = arena.add(condition, &columns);
-        let base: HashMap<usize, String> = both.iter().cloned().enumerate().collect();
-        arena.digests(&base).of(id)
-    });
+    let condition = condition.as_ref();
+    let condition =
+        condition.map(|condition| expression_text(condition, left.iter().chain(right).cloned()));
     format!(
         "join {} {} by {} if {} of {} with {}",
         kind.name(),
@@ -397,6 +395,19 @@ fn described_join(operator: &Operator, read: &[Vec<String>]) -> String {
         left.join(","),
         right.join(",")
     )
+}
+
+/// An expression over columns that are these.
+fn expression_text(expr: &Expr, columns: impl Iterator<Item = String>) -> String {
+    let mut count = 0;
+    expr.visit_columns(&mut |column| count = count.max(column + 1));
+    let base: HashMap<usize, String> = columns.take(count).enumerate().collect();
+    let mut arena = Arena::default();
+    let any = lw_graph::TypeKind::Null.nullable();
+    let columns = (0..count).map(|at| arena.column(at, "", &any));
+    let columns: Vec<Id> = columns.collect();
+    let id = arena.add(expr, &columns);
+    arena.digests(&base).of(id)
 }
 
 fn described(operator: &Operator, columns: &[String]) -> String {
@@ -423,9 +434,16 @@ fn described(operator: &Operator, columns: &[String]) -> String {
             column,
             outer,
             ordinality,
+            on,
         } => {
+            let on = on.as_ref().map(|on| {
+                let read = on.reads.iter().map(|column| columns[*column].clone());
+                let elements = (1..).map(|part| format!("element {part}"));
+                format!("on {} ", expression_text(&on.is, read.chain(elements)))
+            });
             let (of, columns) = (&columns[*column], columns.join(","));
-            format!("unnest {of} {outer} {ordinality} of {columns}")
+            let on = on.unwrap_or_default();
+            format!("unnest {of} {outer} {ordinality} {on}of {columns}")
         }
         Operator::CurrentWatermark => format!("current watermark of {}", columns.join(",")),
         Operator::WindowAssign {
