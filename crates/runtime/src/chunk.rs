@@ -82,6 +82,9 @@ pub struct Chunk {
     pub marks: Vec<Mark>,
     pub origins: Origins,
     pub splits: Arc<[Split]>,
+    /// From here on nothing waits for what comes this way, because nothing has come for too long; or it is waited for again. `None`
+    /// where nothing changes. Such a chunk has no rows.
+    pub idle: Option<bool>,
 }
 
 impl Chunk {
@@ -127,6 +130,7 @@ impl Chunk {
             marks,
             origins,
             splits,
+            idle: None,
         }
     }
 
@@ -136,7 +140,7 @@ impl Chunk {
 
     /// Nothing in it means anything to an operator.
     pub fn is_empty(&self) -> bool {
-        self.rows() == 0 && self.marks.is_empty()
+        self.rows() == 0 && self.marks.is_empty() && self.idle.is_none()
     }
 
     /// Its rows, cut at the marks: each stretch with the mark behind it, the last one without.
@@ -159,6 +163,18 @@ impl Chunk {
     pub(crate) fn with_columns(&self, columns: RecordBatch) -> Chunk {
         let (marks, origins) = (self.marks.clone(), self.origins.clone());
         Chunk::with(columns, marks, origins, self.splits.clone())
+    }
+
+    /// Some of its rows, of which no marks stand between yet.
+    ///
+    /// # Panics
+    /// When there are marks, or rows that no record of the log brought.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Chunk {
+        assert!(self.marks.is_empty(), "C2: no mark is lost");
+        let origins = self.origins.runs().expect("they are rows of the log");
+        let origins = origins.iter().skip(rows.start).take(rows.len());
+        let columns = self.columns.slice(rows.start, rows.len());
+        Chunk::new(columns, origins.collect(), self.splits.clone())
     }
 
     /// The rows that are set in the mask, which has no NULL; all marks.

@@ -19,8 +19,8 @@
 //! have ([`Manifest::position`]). A sink that has more computes those rows again and does not write them; so one sink can be
 //! rewound, or come over from another job, without a row more or less in the others.
 //!
-//! Layout: JSON, field names as below, `format` = 5; a newer number is refused, and so is a field that is not known here. Format 4
-//! had each section of a state as a whole, and did not say when a partition joined; format 3 had no state and no mark; formats 1 and 2
+//! Layout: JSON, field names as below, `format` = 6; a newer number is refused, and so is a field that is not known here. Format 5
+//! had no `meetings`, and other sections of joins; format 4 had each section of a state as a whole, and did not say when a partition joined; format 3 had no state and no mark; formats 1 and 2
 //! ([`before`]) had one sink each. All are read.
 
 mod before;
@@ -32,6 +32,7 @@ mod tests;
 pub use chain::{Confirmed, Pending, SplitRange, TableChain};
 pub use sink::{SinkSplit, SinkState, sink_name};
 
+use crate::operator::Meetings;
 use crate::state::{GROUPS, HASH, OperatorState};
 use lw_graph::OperatorUid;
 use serde::de::IgnoredAny;
@@ -40,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The layout version that [`Manifest::format`] carries.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// As the event time that a job has reached: none.
 pub const NOTHING_READ: i64 = i64::MIN;
@@ -49,7 +50,7 @@ pub const NOTHING_READ: i64 = i64::MIN;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of this layout; 5.
+    /// Version of this layout; 6.
     pub format: u32,
     pub pipeline: Uuid,
     /// Raised by every process that takes the job over; a manifest of a lower generation can no longer be written.
@@ -73,6 +74,9 @@ pub struct Manifest {
     /// As `marked`, where a job has several scans: by the first topic of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, i64>,
+    /// What is known where scans meet, in a job in which one may be asleep.
+    #[serde(default, skip_serializing_if = "Meetings::is_empty")]
+    pub meetings: Meetings,
     /// What is read.
     pub splits: Vec<SplitState>,
     /// What operators have of the rows below the position; `None` where none of them has state.
@@ -194,6 +198,7 @@ impl Manifest {
             marked: None,
             reached: Some(NOTHING_READ),
             marks: BTreeMap::new(),
+            meetings: Meetings::default(),
             splits: Vec::new(),
             state: None,
             sinks: BTreeMap::new(),
@@ -215,7 +220,7 @@ impl Manifest {
         let version: Version = serde_json::from_slice(bytes).map_err(damaged)?;
         let mut manifest: Manifest = match version.format {
             3 if version.state.is_some() => return Err(Unreadable::State),
-            3 | 4 | FORMAT => serde_json::from_slice(bytes).map_err(damaged)?,
+            3..=FORMAT => serde_json::from_slice(bytes).map_err(damaged)?,
             1 | 2 => before::read(bytes, key).map_err(damaged)?,
             found => return Err(Unreadable::Newer { found }),
         };

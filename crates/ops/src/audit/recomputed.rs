@@ -26,7 +26,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use lw_runtime::connector::{Polled, Source};
-use lw_runtime::operator::{AtSinks, Flow, Landed, Round, SplitTimes, late_records};
+use lw_runtime::operator::{AtSinks, Flow, Landed, Meetings, Round, SplitTimes, late_records};
 use lw_runtime::{Origin, Runs, Split, SplitId};
 use lw_stdx::calendar::utc;
 use std::collections::{BTreeMap, BTreeSet};
@@ -281,7 +281,9 @@ impl Recomputing<'_> {
         if !std::mem::replace(&mut self.begun, true) {
             let awaited = SplitTimes::awaiting(self.awaited(reading));
             let splits = source.splits();
-            self.flow.upstream.go_on_from(&awaited, &splits, |_| None);
+            let begin = &Meetings::default();
+            let upstream = &mut self.flow.upstream;
+            upstream.go_on_from(&awaited, &splits, |_| None, begin);
         }
         self.replay.pass(reading, &polled);
         self.flow.upstream.appended(&polled.appended);

@@ -7,6 +7,7 @@ use super::{
     FORMAT, Joined, Manifest, SinkSplit, SinkState, SplitOffset, SplitState, TableChain, sink_name,
     split_offset,
 };
+use crate::operator::Meetings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -68,6 +69,7 @@ pub(super) fn read(bytes: &[u8], key: &str) -> Result<Manifest, serde_json::Erro
         marked: None,
         reached: None,
         marks: BTreeMap::new(),
+        meetings: Meetings::default(),
         splits,
         state: None,
         sinks: BTreeMap::from([(name, sink)]),

@@ -23,11 +23,11 @@ fn standing(sinks: &[(&str, i64)]) -> Manifest {
 #[test]
 fn a_newer_format_is_refused_and_not_half_understood() {
     let mut manifest = Manifest::new(Uuid::nil());
-    manifest.format = 6;
+    manifest.format = FORMAT + 1;
     let bytes = serde_json::to_vec(&manifest).expect("plain data");
     assert_eq!(
         refused(&bytes),
-        "the manifest has format 6; this version reads formats 1 to 5"
+        "the manifest has format 7; this version reads formats 1 to 6"
     );
 }
 

@@ -16,7 +16,8 @@
 //! the stem is every sink's, one in a branch only of the sinks behind it.
 //!
 //! Several scans are read as one, in the order of the log: a chunk is of one scan, and passes the operators that scan leads to. Where
-//! scans come together, event time is the least of theirs ([`valve`]), and rows are in the order of the records that caused them.
+//! scans come together, event time is the least of theirs ([`valve`]), and rows are in the order of the records that caused them. A scan
+//! that nothing has come in for too long is not waited for; a chunk without rows says so ([`Chunk::idle`](crate::chunk::Chunk::idle)).
 
 mod downstream;
 mod shape;
@@ -41,8 +42,8 @@ use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Windowing};
 use shape::Shape;
 use std::collections::BTreeSet;
 use thiserror::Error;
-pub use upstream::{Landed, Processed, Round, Upstream};
-pub(crate) use valve::Ports;
+pub use upstream::{AtOutlets, Landed, Meetings, Processed, Round, Upstream};
+pub(crate) use valve::{Input, Kind, Ports};
 
 /// The compiled operators of one job.
 pub struct Flow {

@@ -4,6 +4,7 @@
 //! file: what it knows is what it was given, so a job that is gone on with from a checkpoint gives what it would have given.
 //! A row stands behind all marks before it; what a mark lets happen, happens between the rows that it stands between.
 
+mod batches;
 mod behind;
 mod current_watermark;
 mod event_time;
@@ -22,8 +23,10 @@ mod union;
 mod unnest;
 mod watermark;
 
-pub use flow::{AtSinks, Downstream, Flow, FlowError, Landed, Processed, Round, Upstream};
-pub(crate) use flow::{Ports, Topics};
+pub use flow::{
+    AtOutlets, AtSinks, Downstream, Flow, FlowError, Landed, Meetings, Processed, Round, Upstream,
+};
+pub(crate) use flow::{Input, Kind, Ports, Topics};
 pub use late::{LateRow, late_records};
 pub(crate) use places::Places;
 pub use sharded::Parallelism;
@@ -51,6 +54,14 @@ pub trait Operator: Send {
     /// # Errors
     /// As [`Operator::data`].
     fn end(&mut self, _port: usize, _out: &mut Out) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    /// An input of several is not waited for, because nothing has come there for too long; or it is again.
+    ///
+    /// # Errors
+    /// As [`Operator::data`].
+    fn idles(&mut self, _port: usize, _idle: bool, _out: &mut Out) -> Result<(), OperatorError> {
         Ok(())
     }
 
@@ -155,7 +166,22 @@ pub enum OperatorError {
     },
     /// A value that an operator with state cannot compute; names the key and the window.
     #[error("{message}")]
-    Value { message: String, hint: String },
+    Value {
+        message: String,
+        hint: String,
+        /// Of several instances that come upon one, the least is told: that of the row that is given first.
+        place: Vec<u8>,
+    },
+}
+
+impl OperatorError {
+    /// Where an instance came upon it, among those that others came upon.
+    pub(crate) fn place(&self) -> &[u8] {
+        match self {
+            OperatorError::Value { place, .. } => place,
+            OperatorError::Arrow(_) | OperatorError::Row { .. } => &[],
+        }
+    }
 }
 
 impl From<OperatorError> for ConnectorError {

@@ -8,6 +8,8 @@
 //! Rows of one key are given by one instance, in their order; between rows of different keys the bytes decide.
 
 use crate::aggregate::groups::Groups;
+use crate::aggregate::key::places;
+use arrow_array::{Array, ArrayRef};
 
 /// The places of rows, in the order in which they are given.
 #[derive(Default)]
@@ -25,6 +27,16 @@ impl Places {
         }
         groups.append_key(group, &mut self.bytes);
         self.ends.push(self.bytes.len());
+    }
+
+    /// Where a row stands that is of these times and of the key in these columns.
+    pub(crate) fn alone(times: &[i64], keys: &[ArrayRef], row: usize) -> Vec<u8> {
+        let times = times
+            .iter()
+            .flat_map(|time| (time ^ i64::MIN).to_be_bytes());
+        let of_row = keys.iter().map(|key| (key.slice(row, 1), true, true));
+        let key = places(&of_row.collect::<Vec<_>>(), 1).remove(0);
+        times.chain(key.into_iter()).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -174,6 +174,26 @@ impl Sharded {
         rows
     }
 
+    /// Every shard is told the same, and no row comes with it.
+    fn tell<I: Copy + Send + 'static>(
+        &mut self,
+        what: I,
+        out: &mut Out,
+        tell: fn(&mut dyn Operator, I, &mut Out) -> Result<(), OperatorError>,
+    ) -> Result<(), OperatorError> {
+        let whats = vec![(what, tell); self.shards.len()];
+        let pool = self.pool.clone();
+        let given = self.each(&pool, whats, |shard, (what, tell)| {
+            let mut out = Out::with_places();
+            let done = tell(shard, what, &mut out);
+            (out, done)
+        });
+        let chunks = given.iter().flat_map(|(out, _)| &out.chunks);
+        let splits = chunks.map(|chunk| chunk.splits.clone()).next();
+        let none = vec![Vec::new(); self.shards.len()];
+        self.gather(given, &none, &splits.unwrap_or_default(), out)
+    }
+
     /// What the shards gave, as one gives it. `rows` are those that each was given.
     fn gather(
         &self,
@@ -182,11 +202,13 @@ impl Sharded {
         splits: &Arc<[Split]>,
         out: &mut Out,
     ) -> Result<(), OperatorError> {
-        let mut outs = Vec::with_capacity(given.len());
+        let (mut outs, mut failed) = (Vec::with_capacity(given.len()), Vec::new());
         for (of_shard, done) in given {
-            done?;
             outs.push(of_shard);
+            failed.extend(done.err());
         }
+        let first = failed.into_iter().min_by(|a, b| a.place().cmp(b.place()));
+        first.map_or(Ok(()), Err)?;
         let mut late: Vec<Late> = Vec::new();
         for (of_shard, rows) in outs.iter().zip(rows) {
             late.extend(of_shard.late.iter().map(|late| Late {
@@ -299,17 +321,13 @@ impl Operator for Sharded {
     }
 
     fn end(&mut self, port: usize, out: &mut Out) -> Result<(), OperatorError> {
-        let ports = vec![port; self.shards.len()];
-        let pool = self.pool.clone();
-        let given = self.each(&pool, ports, |shard, port| {
-            let mut out = Out::with_places();
-            let done = shard.end(port, &mut out);
-            (out, done)
-        });
-        let chunks = given.iter().flat_map(|(out, _)| &out.chunks);
-        let splits = chunks.map(|chunk| chunk.splits.clone()).next();
-        let none = vec![Vec::new(); self.shards.len()];
-        self.gather(given, &none, &splits.unwrap_or_default(), out)
+        self.tell(port, out, |shard, port, out| shard.end(port, out))
+    }
+
+    fn idles(&mut self, port: usize, idle: bool, out: &mut Out) -> Result<(), OperatorError> {
+        self.tell((port, idle), out, |shard, (port, idle), out| {
+            shard.idles(port, idle, out)
+        })
     }
 
     fn groups(&self) -> Vec<Range<u16>> {

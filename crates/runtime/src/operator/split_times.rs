@@ -12,8 +12,9 @@
 //!
 //! A split is **idle** when nothing came in it for longer than a timeout, while others went on. The time that passes is that of the
 //! appends, as the log keeps it for each batch: it goes on with the batches that are read, so whoever reads them again sees it pass
-//! again. The split that something came in last is never idle, as in Flink the last one that becomes idle raises nothing; and where
-//! nothing comes at all, no time passes.
+//! again, whichever of the job's scans they are of. Among the splits of a scan the one that something came in last holds the watermark
+//! where it is, as in Flink the last one that becomes idle raises nothing: then the scan is **asleep**, and where it meets others it is
+//! not waited for (`flow::valve`) until its next row. Where nothing comes at all, no time passes.
 
 use crate::chunk::SplitId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,8 @@ pub struct SplitTimes {
     now: i64,
     /// When something came in each split, where that is of any use.
     came: BTreeMap<SplitId, i64>,
+    /// All that count, where all of them are idle.
+    asleep: BTreeSet<SplitId>,
 }
 
 /// What the splits that count, but for one, allow.
@@ -108,8 +111,48 @@ impl SplitTimes {
         Some(last.min(self.now.saturating_sub(timeout)))
     }
 
+    /// When the scan will be asleep if nothing comes; `None` where it already is, or never will be.
+    pub(super) fn sleeps_at(&self) -> Option<i64> {
+        let last = self.open().filter_map(|split| self.came(split)).max()?;
+        let at = last.saturating_add(self.timeout?);
+        (!self.is_asleep()).then_some(at)
+    }
+
+    /// As [`SplitTimes::sleeps_at`], if what came last came at `last`.
+    pub(super) fn sleeps_behind(&self, last: i64) -> Option<i64> {
+        self.open().next()?;
+        Some(last.saturating_add(self.timeout?))
+    }
+
+    /// Whether a split that is waited for is idle when time has come to `at` and nothing else.
+    pub(super) fn changes_by(&self, at: i64) -> bool {
+        let (Some(timeout), Some(from)) = (self.timeout, self.active_from()) else {
+            return false;
+        };
+        let mut awake = self.open().filter(|split| !self.asleep.contains(split));
+        let becomes_idle = |came: i64| from <= came && came < at.saturating_sub(timeout);
+        awake.any(|split| self.came(split).is_some_and(becomes_idle))
+    }
+
+    /// Whether nothing came in any split for too long.
+    pub(super) fn is_asleep(&self) -> bool {
+        !self.asleep.is_empty()
+    }
+
+    /// Nothing came in any split for too long.
+    pub(super) fn fall_asleep(&mut self) {
+        self.asleep = self.open().collect();
+    }
+
+    pub(super) fn wake(&mut self) {
+        self.asleep.clear();
+    }
+
     /// Nothing came in it for too long.
     pub fn is_idle(&self, split: SplitId) -> bool {
+        if self.asleep.contains(&split) {
+            return true;
+        }
         let came = self.came(split).zip(self.active_from());
         came.is_some_and(|(came, from)| came < from)
     }
@@ -128,6 +171,7 @@ impl SplitTimes {
             by_split: all(&self.by_split),
             awaited: of(&self.awaited),
             done: of(&self.done),
+            asleep: of(&self.asleep),
             timeout: self.timeout,
             ..SplitTimes::default()
         };
@@ -141,6 +185,7 @@ impl SplitTimes {
         both.awaited.extend(&other.awaited);
         both.done.extend(&other.done);
         both.came.extend(&other.came);
+        both.asleep.extend(&other.asleep);
         both.now = self.now.max(other.now);
         both.timeout = self.timeout.or(other.timeout);
         both
@@ -162,6 +207,7 @@ impl SplitTimes {
 
     /// These splits are read to the end of a bounded read.
     pub(crate) fn done(&mut self, done: BTreeSet<SplitId>) {
+        self.asleep.retain(|split| !done.contains(split));
         self.done = done;
     }
 

@@ -7,10 +7,11 @@
 //! A partition that a bounded read is done with holds nothing back, whether it ever had a row or not. That counts from the
 //! next chunk on; a source ends its poll where a partition ends, so polls of any size say the same.
 
+use super::batches::{Piece, pieces};
 use super::row_wise::{RowWise, each_row};
 use super::split_times::{Others, SplitTimes};
 use super::{Operator, OperatorError, Out};
-use crate::chunk::{Chunk, Mark, SplitId, push_mark};
+use crate::chunk::{Chunk, Mark, push_mark};
 use crate::connector::Appended;
 use crate::kernel::{Evaluator, RowError};
 use crate::origins::{Run, Runs};
@@ -77,6 +78,17 @@ impl Watermark {
         &mut self.times
     }
 
+    /// A batch of some scan comes that was appended at `at`. How far event time has come by that, where it is farther than before.
+    pub(super) fn passes(&mut self, at: i64) -> Option<i64> {
+        if !self.times.passes(at) {
+            return None;
+        }
+        let to = self.times.watermark();
+        let rose = to.filter(|to| self.marked.is_none_or(|marked| marked < *to));
+        self.marked = self.marked.max(rose);
+        rose
+    }
+
     /// Greatest event time seen, milliseconds since 1970.
     pub(super) fn max_event_time(&self) -> Option<i64> {
         self.max_event_time
@@ -133,23 +145,7 @@ impl Watermark {
             };
             return of_splits.map(piece).collect();
         }
-        let (mut pieces, mut batches) = (Vec::new(), self.appended.iter().peekable());
-        for run in origins.runs() {
-            let mut first = run.first;
-            while first <= run.last() {
-                let is_of = |batch: &Appended| batch.split == run.split && first < batch.to;
-                while batches.next_if(|batch| !is_of(batch)).is_some() {}
-                let batch = batches.peek();
-                let to = batch.map_or(i64::MAX, |batch| batch.to).min(run.last() + 1);
-                pieces.push(Piece {
-                    split: run.split,
-                    rows: (to - first) as usize * run.each as usize,
-                    at: batch.map_or(0, |batch| batch.at),
-                });
-                first = to;
-            }
-        }
-        pieces
+        pieces(origins, &self.appended)
     }
 
     fn rise(&mut self, to: Option<i64>, row: usize, marks: &mut Vec<Mark>) {
@@ -158,14 +154,6 @@ impl Watermark {
             push_mark(marks, row, to);
         }
     }
-}
-
-/// Rows of one split, in a row.
-struct Piece {
-    split: SplitId,
-    rows: usize,
-    /// When their batch was appended; 0 where that is not known.
-    at: i64,
 }
 
 impl RowWise for Watermark {
@@ -227,7 +215,7 @@ fn timestamps(array: &dyn Array) -> Option<&arrow_array::PrimitiveArray<Timestam
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::Split;
+    use crate::chunk::{Split, SplitId};
     use crate::origins::Origin;
     use arrow_array::TimestampMicrosecondArray;
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use crate::chunk::Split;
 use crate::ledger::Ledger;
 use crate::manifest::{Place, SplitRange};
-use crate::operator::SplitTimes;
+use crate::operator::{Meetings, SplitTimes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub(super) struct Account {
     pub(super) marked: Option<i64>,
     /// By scan, where there are several.
     pub(super) marks: BTreeMap<String, i64>,
+    /// Where scans meet.
+    pub(super) meetings: Meetings,
     /// Of the last batch, in the log's readable order.
     pub(super) place: Option<Place>,
     pub(super) max_event_time: Option<i64>,
@@ -36,6 +38,7 @@ impl Account {
             watermark: self.watermark,
             marked: self.marked,
             marks: self.marks.clone(),
+            meetings: self.meetings.clone(),
             place: self.place,
             max_event_time: self.max_event_time,
             fired,
@@ -53,6 +56,7 @@ impl Account {
         self.watermark = later.watermark;
         self.marked = later.marked;
         self.marks = later.marks;
+        self.meetings = later.meetings;
         self.place = later.place;
         self.max_event_time = later.max_event_time;
     }
@@ -67,6 +71,7 @@ pub(super) struct Epoch {
     pub(super) watermark: Option<i64>,
     pub(super) marked: Option<i64>,
     pub(super) marks: BTreeMap<String, i64>,
+    pub(super) meetings: Meetings,
     pub(super) place: Option<Place>,
     pub(super) max_event_time: Option<i64>,
     /// It has rows that no offset brought.

@@ -500,6 +500,10 @@ impl Coordinator {
             let known = self.manifest.marks.entry(scan.clone()).or_insert(*marked);
             *known = (*known).max(*marked);
         }
+        // Time alone can let rows be sealed, before anything was read.
+        if !epoch.splits.is_empty() {
+            self.manifest.meetings = epoch.meetings;
+        }
         self.keep(states);
         self.manifest.created_ms = now.wall_ms;
         if self.savepoint == Wish::Ordered {

@@ -262,7 +262,7 @@ impl Driver {
             self.scans = scans.map(|(scan, _)| scan.to_string()).collect();
         }
         let reader = Reader::new(unread, self.coordinator.manifest(), sinks.collect(), status);
-        self.downstream.go_on_from(&reader.marked_at_outlets());
+        self.downstream.go_on_from(&reader.at_outlets());
         reader
     }
 

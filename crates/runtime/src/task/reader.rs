@@ -10,7 +10,7 @@ use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, PartitionStatus, panicked};
 use crate::ledger::Ledger;
 use crate::manifest::{Manifest, SplitOffset};
-use crate::operator::{Landed, Processed, Round, SplitTimes, Topics, Upstream};
+use crate::operator::{AtOutlets, Landed, Processed, Round, SplitTimes, Topics, Upstream};
 use crate::origins::{Origin, Runs};
 use crate::queue::Queue;
 use std::borrow::Cow;
@@ -121,7 +121,7 @@ impl Reader {
             false => manifest.marks.get(scan).copied(),
         };
         let times = enlist::times(manifest, &splits, source.keeps_time());
-        upstream.go_on_from(&times, &splits, marked);
+        upstream.go_on_from(&times, &splits, marked, &manifest.meetings);
         upstream.done(&done(&*source, &splits), &splits);
         let watermark = upstream.times().and_then(|times| times.watermark());
         let reads = |(outlet, ahead, topics): (Outlet, Vec<SplitOffset>, Topics)| {
@@ -144,9 +144,9 @@ impl Reader {
         }
     }
 
-    /// By outlet: how far event time has come there.
-    pub(super) fn marked_at_outlets(&self) -> Vec<Option<i64>> {
-        self.upstream.marked_at_outlets()
+    /// How event time stands where rows leave the operators without state.
+    pub(super) fn at_outlets(&self) -> AtOutlets {
+        self.upstream.at_outlets()
     }
 
     /// Polls once, waiting for records up to `timeout`.
@@ -247,6 +247,7 @@ impl Reader {
             watermark,
             marked: self.upstream.marked(),
             marks: self.upstream.marks(),
+            meetings: self.upstream.meetings(),
             place: self.source.place(),
             max_event_time: self.upstream.max_event_time(),
         };

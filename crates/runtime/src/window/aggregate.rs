@@ -394,14 +394,10 @@ impl Operator for WindowAggregate {
         let mut pending = Pending::default();
         // What the rows since the last mark would let fire.
         let mut next = self.next;
-        let (mut from, mut passed_on) = (0, self.watermark);
-        let rows_end = Mark {
-            row: chunk.rows(),
-            watermark: self.watermark,
-        };
-        for mark in chunk.marks.iter().chain([&rows_end]) {
+        let mut passed_on = self.watermark;
+        for (rows, mark) in chunk.stretches() {
             let mut recent = None;
-            for (row, slice) in (from..mark.row).zip(&slices[from..mark.row]) {
+            for (row, slice) in rows.clone().zip(&slices[rows]) {
                 // Rows come together: what holds for one slice is asked once.
                 let target = match recent {
                     Some((of, target)) if of == *slice => target,
@@ -423,19 +419,18 @@ impl Operator for WindowAggregate {
                     }),
                 }
             }
-            from = mark.row;
-            if mark.watermark <= self.watermark {
+            let Some(mark) = mark.filter(|mark| *mark > self.watermark) else {
                 continue;
-            }
-            if next <= mark.watermark {
+            };
+            if next <= mark {
                 self.add(&chunk, &keys, &mut pending);
                 self.next = next;
-                if self.rise(mark.watermark, out)? {
-                    passed_on = mark.watermark;
+                if self.rise(mark, out)? {
+                    passed_on = mark;
                 }
                 next = self.next;
             }
-            self.watermark = mark.watermark;
+            self.watermark = mark;
         }
         self.add(&chunk, &keys, &mut pending);
         self.next = next;

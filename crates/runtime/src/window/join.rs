@@ -5,37 +5,38 @@
 //! of the other side; the loop over a RIGHT join's right side is the outer one. What is left over of a FULL join's right side follows
 //! on its key.
 //!
-//! A row is late by the watermark that its own input says (which tells of all inputs, where rows of the log come in), and a
-//! window fires when both inputs have passed its end: so nothing comes to a window that has fired.
+//! A row is late by the watermark that its own input says (which tells of all inputs, where rows of the log come in), or that both have
+//! passed, where an input that is idle is not waited for; and a window fires when both have passed its end: so nothing comes to a window
+//! that has fired.
 
-use super::kept;
 use super::place::{Slice, Windows};
 use crate::aggregate::groups::Groups;
 use crate::aggregate::key::{KeyCodec, Keys};
 use crate::chunk::{Chunk, Mark, Split, push_mark};
 use crate::kernel::{Evaluator, RowError};
-use crate::operator::{FlowError, Late, Operator, OperatorError, Out, Ports};
+use crate::operator::{FlowError, Kind, Late, Operator, OperatorError, Out, Places, Ports};
 use crate::state::{StateError, StateReader, StateWriter};
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow_array::{RecordBatchOptions, new_null_array};
 use arrow_cast::display::array_value_to_string;
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
-use arrow_select::concat::concat_batches;
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use arrow_select::take::{take_arrays, take_record_batch};
 use lw_graph::{Expr, JoinKind, Windowing};
 use lw_stdx::calendar::utc;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod rows;
+mod saved;
+
+use rows::Rows;
+
 /// So many pairs are asked for at once, at least.
 const PAIRS: usize = 8192;
 
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
-/// What a checkpoint calls the rows of the sides.
-const SECTIONS: [&str; 2] = ["left", "right"];
 
 pub(crate) struct WindowJoin {
     kind: JoinKind,
@@ -45,6 +46,8 @@ pub(crate) struct WindowJoin {
     output: SchemaRef,
 
     open: BTreeMap<Slice, Window>,
+    /// By side: windows of which rows are in the last checkpoint, and that are gone.
+    gone: [Vec<Slice>; 2],
     ports: Ports,
     splits: Arc<[Split]>,
 }
@@ -65,59 +68,6 @@ struct Condition {
 struct Window {
     groups: Groups,
     sides: [Rows; 2],
-}
-
-/// Rows of one side, numbered as they came.
-#[derive(Default)]
-struct Rows {
-    /// One behind the other, each less than half as long as the one before, or nearly.
-    pieces: Vec<RecordBatch>,
-    count: usize,
-    /// By group.
-    by_group: Vec<Vec<u32>>,
-}
-
-impl Rows {
-    fn add(&mut self, rows: RecordBatch, groups: &[u32]) -> Result<(), ArrowError> {
-        for group in groups {
-            let group = *group as usize;
-            if self.by_group.len() <= group {
-                self.by_group.resize_with(group + 1, Vec::new);
-            }
-            self.by_group[group].push(u32::try_from(self.count).map_err(|_| too_many())?);
-            self.count += 1;
-        }
-        self.pieces.push(rows);
-        while let [.., before, last] = self.pieces.as_slice()
-            && before.num_rows() <= 2 * last.num_rows()
-        {
-            let together = concat_batches(&before.schema(), [before, last])?;
-            self.pieces.truncate(self.pieces.len() - 2);
-            self.pieces.push(together);
-        }
-        Ok(())
-    }
-
-    fn of(&self, group: u32) -> &[u32] {
-        self.by_group.get(group as usize).map_or(&[], Vec::as_slice)
-    }
-
-    fn all(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-        concat_batches(schema, &self.pieces)
-    }
-
-    fn size(&self) -> usize {
-        let pieces = self.pieces.iter().map(RecordBatch::get_array_memory_size);
-        let numbers = self
-            .by_group
-            .iter()
-            .map(|rows| rows.capacity() * 4 + size_of::<Vec<u32>>());
-        pieces.chain(numbers).sum()
-    }
-}
-
-fn too_many() -> ArrowError {
-    ArrowError::ComputeError("a window of a join has more than 4,294,967,295 rows".to_string())
 }
 
 /// A row of the outer loop with those that it may be paired with, or what is left over of its key.
@@ -188,7 +138,8 @@ impl WindowJoin {
             condition: condition.transpose()?,
             output,
             open: BTreeMap::new(),
-            ports: Ports::new(2),
+            gone: Default::default(),
+            ports: Ports::new(Kind::Inputs, 2),
             splits: Arc::new([]),
         })
     }
@@ -249,6 +200,9 @@ impl WindowJoin {
             && self.sides[LEFT].windows.wall.fires(first.key().end) <= watermark
         {
             let (slice, window) = first.remove_entry();
+            for (gone, rows) in self.gone.iter_mut().zip(&window.sides) {
+                gone.extend((rows.written > 0).then_some(slice));
+            }
             self.fire((slice, &window), watermark, out)?;
         }
         match out.chunks.last_mut() {
@@ -411,7 +365,10 @@ impl WindowJoin {
         });
         let key = keys.collect::<Vec<_>>().join(", ");
         let (start, end) = (utc(slice.start), utc(slice.end));
+        let of_key = self.sides[LEFT].keys.iter();
+        let of_key: Vec<ArrayRef> = of_key.map(|key| pairs.column(*key).clone()).collect();
         OperatorError::Value {
+            place: Places::alone(&[slice.end, slice.start], &of_key, error.row),
             message: format!(
                 "the condition of a join cannot be computed: {} (key ({key}), window from {start} to {end})",
                 error.message
@@ -447,13 +404,10 @@ impl Operator for WindowJoin {
         let keys = self.keys(side, &chunk.columns);
         let lonely = self.lonely(side, &chunk.columns);
         let mut pending: BTreeMap<Slice, Vec<u32>> = BTreeMap::new();
-        let (mut from, mut watermark) = (0, self.ports.by_port()[side].unwrap_or(i64::MIN));
-        let rows_end = Mark {
-            row: chunk.rows(),
-            watermark,
-        };
-        for mark in chunk.marks.iter().chain([&rows_end]) {
-            for (row, slice) in (from..mark.row).zip(&slices[from..mark.row]) {
+        let own = self.ports.inputs()[side].marked;
+        let mut watermark = own.max(self.ports.marked()).unwrap_or(i64::MIN);
+        for (rows, mark) in chunk.stretches() {
+            for (row, slice) in rows.clone().zip(&slices[rows]) {
                 if self.fires(slice) <= watermark {
                     let event_time = self.sides[side].windows.event_time(&chunk, row);
                     out.late(Late {
@@ -465,12 +419,12 @@ impl Operator for WindowJoin {
                     pending.entry(*slice).or_default().push(row as u32);
                 }
             }
-            from = mark.row;
-            if mark.watermark <= watermark {
+            let Some(mark) = mark.filter(|mark| *mark > watermark) else {
                 continue;
-            }
-            watermark = mark.watermark;
+            };
+            watermark = mark;
             if let Some(both) = self.ports.raise(side, watermark) {
+                watermark = watermark.max(both);
                 if pending.keys().any(|slice| self.fires(slice) <= both) {
                     let rows = std::mem::take(&mut pending);
                     self.add(side, &chunk.columns, rows, &keys)?;
@@ -482,58 +436,25 @@ impl Operator for WindowJoin {
     }
 
     fn end(&mut self, side: usize, out: &mut Out) -> Result<(), OperatorError> {
-        match self.ports.raise(side, Mark::END) {
+        match self.ports.end(side) {
             Some(both) => self.rise(both, out),
             None => Ok(()),
         }
     }
 
-    /// How far each input has come, and each side's rows with their windows' ends and starts.
-    fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
-        to.watermark(self.ports.marked());
-        let broken = |error: ArrowError| StateError::new(error.to_string());
-        let ports: ArrayRef = Arc::new(Int64Array::from(self.ports.by_port().to_vec()));
-        let ports = RecordBatch::try_from_iter_with_nullable([("watermark", ports, true)]);
-        to.section("ports", ports.map_err(broken)?);
-        for (side, name) in SECTIONS.into_iter().enumerate() {
-            for (slice, window) in &self.open {
-                let rows = window.sides[side].all(&self.sides[side].schema);
-                let rows = with_window(*slice, &rows.map_err(broken)?);
-                to.section(name, rows.map_err(broken)?);
-            }
+    fn idles(&mut self, side: usize, idle: bool, out: &mut Out) -> Result<(), OperatorError> {
+        match self.ports.idles(side, idle) {
+            Some(both) => self.rise(both, out),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
+        self.write(to)
     }
 
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
-        let foreign = || StateError::new("the state of a window join is not of this query");
-        for section in from.sections("ports") {
-            let ports = section.rows.column(0).as_primitive_opt::<Int64Type>();
-            let ports = ports.filter(|ports| ports.len() == 2).ok_or_else(foreign)?;
-            self.ports.go_on_from(ports.iter().collect());
-        }
-        for (side, name) in SECTIONS.into_iter().enumerate() {
-            let keys: Vec<usize> = self.sides[side].keys.iter().map(|key| key + 2).collect();
-            for section in from.sections(name) {
-                let mine = kept::mine(from, section, &self.codec, &keys)?;
-                let columns = mine.columns();
-                let times = |column: usize| columns.get(column)?.as_primitive_opt::<Int64Type>();
-                let (ends, starts) = times(0).zip(times(1)).ok_or_else(foreign)?;
-                let schema = self.sides[side].schema.clone();
-                let rows = RecordBatch::try_new(schema, columns[2..].to_vec());
-                let rows = rows.map_err(|_| foreign())?;
-                let mut by_slice: BTreeMap<Slice, Vec<u32>> = BTreeMap::new();
-                for row in 0..rows.num_rows() {
-                    let (end, start) = (ends.value(row), starts.value(row));
-                    let slice = Slice { end, start };
-                    by_slice.entry(slice).or_default().push(row as u32);
-                }
-                let keys = self.keys(side, &rows);
-                let added = self.add(side, &rows, by_slice, &keys);
-                added.map_err(|error| StateError::new(error.to_string()))?;
-            }
-        }
-        Ok(())
+        self.take_up(from)
     }
 
     fn state_bytes(&self) -> usize {
@@ -543,15 +464,4 @@ impl Operator for WindowJoin {
         };
         self.open.values().map(of).sum()
     }
-}
-
-fn with_window(slice: Slice, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let time = |time: i64| Arc::new(Int64Array::from_value(time, rows.num_rows())) as ArrayRef;
-    let mut columns = vec![time(slice.end), time(slice.start)];
-    columns.extend(rows.columns().iter().cloned());
-    let number = |(n, column): (usize, &ArrayRef)| {
-        Field::new(n.to_string(), column.data_type().clone(), true)
-    };
-    let fields: Vec<Field> = columns.iter().enumerate().map(number).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }

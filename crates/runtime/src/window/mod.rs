@@ -1,6 +1,7 @@
 //! Operators over windows of event time.
 //!
-//! [`shape`] is the arithmetic, [`place`] finds each row's slice by it. What an operator does with rows stands at the head of its file:
+//! [`shape`] is the arithmetic, [`place`] finds each row's slice by it, [`sessions`] cuts what has no grid. What an operator does with rows
+//! stands at the head of its file:
 //! [`assign`], [`aggregate`], [`session`], [`session_rows`], [`rank`], [`over`], [`join`].
 
 mod aggregate;
@@ -14,6 +15,7 @@ mod place;
 mod rank;
 mod session;
 mod session_rows;
+mod sessions;
 mod shape;
 #[cfg(test)]
 mod tests;

@@ -358,13 +358,9 @@ impl Operator for Over {
         let times = times(&chunk, self.time)?.values();
         let groups = self.groups_of(&self.keys_of(&chunk.columns), chunk.rows());
         let piece = self.held.push(chunk.columns.clone());
-        let (mut given, mut from) = (Given::default(), 0);
-        let rows_end = Mark {
-            row: chunk.rows(),
-            watermark: self.watermark,
-        };
-        for mark in chunk.marks.iter().chain([&rows_end]) {
-            for row in from..mark.row {
+        let mut given = Given::default();
+        for (rows, mark) in chunk.stretches() {
+            for row in rows {
                 let (group, event_time) = (groups[row], times[row].div_euclid(1000));
                 if self.is_late(group, event_time) {
                     // Before the first mark it stands at 1970.
@@ -378,9 +374,8 @@ impl Operator for Over {
                     self.wait(group, event_time, (piece, row));
                 }
             }
-            from = mark.row;
-            if mark.watermark > self.watermark {
-                self.rise(mark.watermark, &mut given, out)?;
+            if let Some(mark) = mark.filter(|mark| *mark > self.watermark) {
+                self.rise(mark, &mut given, out)?;
             }
         }
         self.emit(given, out)?;

@@ -147,6 +147,7 @@ pub(super) fn times(
                 "column '{name}' is NULL behind an aggregate, and a window needs a time"
             ),
             hint: format!("keep rows without one away: WHERE {name} IS NOT NULL"),
+            place: Vec::new(),
         });
     }
     Ok(times)

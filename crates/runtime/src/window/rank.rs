@@ -325,13 +325,9 @@ impl Operator for WindowRank {
         let slices = self.windows.slices(&chunk)?;
         let (keys, places) = self.key_and_places(&chunk.columns);
         let mut pending: BTreeMap<Slice, Vec<u32>> = BTreeMap::new();
-        let (mut from, mut passed_on) = (0, self.watermark);
-        let rows_end = Mark {
-            row: chunk.rows(),
-            watermark: self.watermark,
-        };
-        for mark in chunk.marks.iter().chain([&rows_end]) {
-            for (row, slice) in (from..mark.row).zip(&slices[from..mark.row]) {
+        let mut passed_on = self.watermark;
+        for (rows, mark) in chunk.stretches() {
+            for (row, slice) in rows.clone().zip(&slices[rows]) {
                 if self.windows.wall.fires(slice.end) > self.watermark {
                     pending.entry(*slice).or_default().push(row as u32);
                 } else {
@@ -344,17 +340,13 @@ impl Operator for WindowRank {
                     });
                 }
             }
-            from = mark.row;
-            if mark.watermark <= self.watermark {
+            let Some(mark) = mark.filter(|mark| *mark > self.watermark) else {
                 continue;
-            }
-            self.add(
-                &chunk.columns,
-                std::mem::take(&mut pending),
-                (&keys, &places),
-            )?;
-            if self.rise(mark.watermark, out)? {
-                passed_on = mark.watermark;
+            };
+            let rows = std::mem::take(&mut pending);
+            self.add(&chunk.columns, rows, (&keys, &places))?;
+            if self.rise(mark, out)? {
+                passed_on = mark;
             }
         }
         self.add(&chunk.columns, pending, (&keys, &places))?;

@@ -1,19 +1,16 @@
 //! `SESSION` by itself: the rows of each key and session when the session ends, as they came, with its start, end and last millisecond
 //! behind their own columns.
 //!
-//! Sessions join and rows are late as where they are aggregated ([`super::session`]). Sessions that end at one mark are given by end,
+//! Sessions join and rows are late as where they are aggregated ([`super::sessions`]). Sessions that end at one mark are given by end,
 //! then by key.
 
 use super::held::{At, Held};
 use super::kept;
-use super::place::{NoWindows, Slice, times};
-use super::session::{Joined, Session, Sessions};
-use super::shape::Wall;
-use crate::aggregate::key::KeyCodec;
+use super::place::Slice;
+use super::sessions::{Gap, Joined, Session, Sessions};
 use crate::chunk::{Chunk, Mark, Split};
 use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
 use crate::state::{StateError, StateReader, StateWriter};
-use crate::zone::Zone;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -22,11 +19,7 @@ use lw_graph::Window;
 use std::sync::Arc;
 
 pub(crate) struct SessionRows {
-    time: usize,
-    gap: i64,
-    wall: Wall,
-    keys: Vec<usize>,
-    codec: KeyCodec,
+    gap: Gap,
     input: SchemaRef,
     output: SchemaRef,
 
@@ -53,24 +46,14 @@ impl SessionRows {
     /// # Errors
     /// [`FlowError`] when a column can be no key, or the zone is none.
     pub(crate) fn new(
-        (window, gap): (&Window, i64),
+        window: (&Window, i64),
         keys: &[usize],
         (input, output): (SchemaRef, SchemaRef),
     ) -> Result<SessionRows, FlowError> {
-        let unknown = |message: String| FlowError::Expression(message);
-        let zone = window.zone.as_ref().map(|name| {
-            let unknown_zone = || unknown(NoWindows::Zone(name.clone()).to_string());
-            Zone::parse(name).ok_or_else(unknown_zone)
-        });
-        let types = keys.iter().map(|column| input.field(*column).data_type());
-        let codec = KeyCodec::new(types).map_err(|error| unknown(error.to_string()))?;
+        let gap = Gap::new(window, keys, &input)?;
         Ok(SessionRows {
-            time: window.time,
+            sessions: Sessions::new(&gap.codec),
             gap,
-            wall: Wall::new(zone.transpose()?),
-            keys: keys.to_vec(),
-            sessions: Sessions::new(&codec),
-            codec,
             rows: Vec::new(),
             held: Held::new(input.clone()),
             input,
@@ -82,13 +65,8 @@ impl SessionRows {
     }
 
     fn keys_of(&mut self, columns: &RecordBatch) -> Vec<u32> {
-        let of = |column: &usize| columns.column(*column).clone();
-        let of: Vec<ArrayRef> = self.keys.iter().map(of).collect();
-        let encoded = self.codec.encode(&of, columns.num_rows());
-        let (rows, mut keys): (Vec<u32>, _) =
-            ((0..columns.num_rows() as u32).collect(), Vec::new());
-        self.sessions.keys.intern(&encoded, &rows, &mut keys);
-        keys
+        let rows: Vec<u32> = (0..columns.num_rows() as u32).collect();
+        self.sessions.intern(&self.gap.keys_of(columns), &rows)
     }
 
     fn push(&mut self, slot: u32, row: Row) {
@@ -99,7 +77,9 @@ impl SessionRows {
 
     /// Sessions end that the watermark lets end; says whether there was one.
     fn rise(&mut self, watermark: i64, out: &mut Out) -> Result<bool, OperatorError> {
-        let due = self.sessions.due(|end| self.wall.fires(end) <= watermark);
+        let due = self
+            .sessions
+            .due(|end| self.gap.wall.fires(end) <= watermark);
         self.watermark = watermark;
         let (mut rows, mut windows) = (Vec::new(), Vec::new());
         for slot in &due {
@@ -131,7 +111,7 @@ impl SessionRows {
         windows: &[Slice],
     ) -> Result<RecordBatch, ArrowError> {
         let mut columns = rows.columns().to_vec();
-        let wall = &self.wall;
+        let wall = &self.gap.wall;
         let times: [&dyn Fn(&Slice) -> i64; 3] =
             [&|window| window.start, &|window| window.end, &|window| {
                 wall.instant(window.end - 1)
@@ -145,6 +125,19 @@ impl SessionRows {
         RecordBatch::try_new(self.output.clone(), columns)
     }
 
+    /// Rows with their sessions' windows, as they stand in a checkpoint.
+    fn written(&self, rows: &[(Slice, &Row)]) -> Result<Vec<ArrayRef>, StateError> {
+        let windows: Vec<Slice> = rows.iter().map(|(window, _)| *window).collect();
+        let came = rows.iter().map(|(_, row)| row.came.cast_signed());
+        let mut columns = kept::ids_of(&windows);
+        columns.push(Arc::new(Int64Array::from_iter_values(came)));
+        let at: Vec<At> = rows.iter().map(|(_, row)| row.at).collect();
+        let rows = self.held.rows(&at);
+        let rows = rows.map_err(|error| StateError::new(error.to_string()))?;
+        columns.extend(rows.columns().iter().cloned());
+        Ok(columns)
+    }
+
     fn only_a_mark(&self) -> Chunk {
         let (none, watermark) = (RecordBatch::new_empty(self.output.clone()), self.watermark);
         Chunk::derived(none, vec![Mark { row: 0, watermark }], self.splits.clone())
@@ -153,12 +146,9 @@ impl SessionRows {
     /// Lets go of sessions that ended and of rows that were given, when they are many.
     fn tidy(&mut self) -> Result<(), ArrowError> {
         if self.sessions.are_sparse() {
-            let open = self.sessions.open_slots();
-            let rows = open
-                .iter()
-                .map(|slot| std::mem::take(&mut self.rows[*slot as usize]));
+            let slots = self.sessions.reopen().into_iter();
+            let rows = slots.map(|slot| std::mem::take(&mut self.rows[slot as usize]));
             self.rows = rows.collect();
-            self.sessions = self.sessions.reopened(&open, &self.codec);
         }
         if self.held.is_sparse() {
             let wanted: Vec<At> = self.rows.iter().flatten().map(|row| row.at).collect();
@@ -174,17 +164,15 @@ impl SessionRows {
 impl Operator for SessionRows {
     fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
         self.splits = chunk.splits.clone();
-        let times = times(&chunk, self.time)?.values().clone();
+        let sessions = self.gap.sessions_of(&chunk)?;
         let keys = self.keys_of(&chunk.columns);
         let piece = self.held.push(chunk.columns.clone());
         let mut passed_on = self.watermark;
         for (rows, mark) in chunk.stretches() {
             for row in rows {
-                let event_time = times[row].div_euclid(1000);
-                let start = self.wall.local(event_time);
-                let end = start + self.gap;
-                let is_late = |end| self.wall.fires(end) <= self.watermark;
-                let slot = match self.sessions.join(keys[row], Slice { end, start }, is_late) {
+                let (event_time, session) = sessions[row];
+                let is_late = |end| self.gap.wall.fires(end) <= self.watermark;
+                let slot = match self.sessions.join(keys[row], session, is_late) {
                     Joined::Slot(slot) => slot,
                     Joined::Both(slot, absorbed) => {
                         let absorbed = std::mem::take(&mut self.rows[absorbed as usize]);
@@ -226,41 +214,34 @@ impl Operator for SessionRows {
         Ok(self.tidy()?)
     }
 
-    /// One row for each that waits: its session's end and start, as which row it came, and its columns.
+    /// One row for each that waits: its session's end and start, as which row it came, and its columns. Of a key that changed, those of
+    /// all its sessions.
     fn snapshot(&mut self, to: &mut StateWriter) -> Result<(), StateError> {
         to.watermark((self.watermark > i64::MIN).then_some(self.watermark));
         kept::write_count(self.came, to)?;
-        let (mut windows, mut came, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for slot in self.sessions.open_slots() {
-            let window = self.sessions.session(slot).window;
-            for row in &self.rows[slot as usize] {
-                windows.push(window);
-                came.push(row.came.cast_signed());
-                rows.push(row.at);
-            }
+        let ids = self.gap.keys.iter().map(|column| column + BEFORE);
+        let mut parts = kept::Parts::new("rows of sessions", ids, to);
+        let (slots, dropped) = self.sessions.take_changed(parts.is_whole());
+        let of_slot = |slot: &u32| {
+            let window = self.sessions.session(*slot).window;
+            let rows = self.rows[*slot as usize].iter();
+            rows.map(move |row| (window, row))
+        };
+        let rows: Vec<(Slice, &Row)> = slots.iter().flat_map(of_slot).collect();
+        for rows in rows.chunks(kept::PIECE) {
+            parts.add(self.written(rows)?)?;
         }
-        let time =
-            |of: fn(&Slice) -> i64| Arc::new(Int64Array::from_iter_values(windows.iter().map(of)));
-        let rows = self.held.rows(&rows);
-        let rows = rows.map_err(|error| StateError::new(error.to_string()))?;
-        let mut columns: Vec<ArrayRef> = vec![
-            time(|window| window.end),
-            time(|window| window.start),
-            Arc::new(Int64Array::from(came)),
-        ];
-        columns.extend(rows.columns().iter().cloned());
-        let mut parts = kept::Parts::new("rows of sessions", [], to);
-        parts.add(columns)?;
-        parts.finish(&[])
+        parts.finish(&kept::joined_ids(&dropped)?)
     }
 
     fn restore(&mut self, from: &StateReader) -> Result<(), StateError> {
         self.watermark = from.watermark().unwrap_or(i64::MIN);
         self.came = kept::read_count(from)?;
         let foreign = || StateError::new("the state of SESSION is not of this query");
-        let keys: Vec<usize> = self.keys.iter().map(|column| column + BEFORE).collect();
+        let keys = self.gap.keys.iter().map(|column| column + BEFORE);
+        let keys: Vec<usize> = keys.collect();
         for section in from.sections("rows of sessions") {
-            let mine = kept::mine(from, section, &self.codec, &keys)?;
+            let mine = kept::mine(from, section, &self.gap.codec, &keys)?;
             let columns = mine.columns();
             let number = |column: usize| columns.get(column)?.as_primitive_opt::<Int64Type>();
             let ends = number(0).ok_or_else(foreign)?;
@@ -283,6 +264,7 @@ impl Operator for SessionRows {
                 );
             }
         }
+        self.sessions.are_written();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Operators over windows against a row-by-row reading of what they say, over random rows, watermarks, cuts and restarts.
 
+mod changes;
 mod large;
 mod over;
 mod pieces;

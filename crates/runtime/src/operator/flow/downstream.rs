@@ -1,8 +1,9 @@
 //! The operators with state, and what stands behind them.
 
 use super::shape::Shape;
-use super::{FlowError, LateRow, Make, Ports, inputs, stateless};
-use crate::chunk::{Chunk, Split};
+use super::valve::{Input, Kind, Valve};
+use super::{AtOutlets, FlowError, LateRow, Make, Ports, inputs, stateless};
+use crate::chunk::{Chunk, Mark, Split};
 use crate::job::OperatorStatus;
 use crate::operator::behind::Named;
 use crate::operator::{Late, Operator, OperatorError, Out};
@@ -28,6 +29,8 @@ struct Below {
     work: Work,
     /// What each of its inputs gives.
     inputs: Vec<Named>,
+    /// By input: nothing has come there for too long.
+    idle: Vec<bool>,
     consumers: Vec<To>,
     /// How far event time had come behind it, in the checkpoint that it goes on from.
     restored: Option<i64>,
@@ -36,7 +39,12 @@ struct Below {
 enum Work {
     Operator(Box<dyn Operator>),
     /// The rows of all inputs as they come.
-    Union(Ports, SchemaRef),
+    Union {
+        ports: Ports,
+        /// As what a manifest knows how far event time had come there.
+        name: String,
+        schema: SchemaRef,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,9 +84,11 @@ impl Downstream {
                     let columns = inputs(graph, node);
                     let uid = operator.state();
                     let work = match (operator, uid) {
-                        (Op::Union, _) => {
-                            Work::Union(Ports::new(columns.len()), arrow_schema(&node.schema))
-                        }
+                        (Op::Union, _) => Work::Union {
+                            ports: Ports::new(Kind::Union, columns.len()),
+                            name: Valve::behind(graph, id, &shape.names()).name().to_string(),
+                            schema: arrow_schema(&node.schema),
+                        },
                         (_, Some(_)) => Work::Operator(make(&columns, node)?),
                         (_, None) => Work::Operator(stateless(&columns, node)?),
                     };
@@ -87,6 +97,7 @@ impl Downstream {
                         uid,
                         work,
                         inputs: named.collect(),
+                        idle: vec![false; columns.len()],
                         consumers: Vec::new(),
                         restored: None,
                     });
@@ -191,7 +202,74 @@ impl Downstream {
         self.hand(self.outlets[outlet], chunk, at)
     }
 
-    fn hand(&mut self, to: To, chunk: Chunk, at: &mut AtSinks) -> Result<(), OperatorError> {
+    /// Hands on what a step or an outlet gave. What is waited for again is so before its marks, what is not any more behind them.
+    fn hand(&mut self, to: To, mut chunk: Chunk, at: &mut AtSinks) -> Result<(), OperatorError> {
+        let idle = chunk.idle.take();
+        if idle == Some(false) {
+            self.idles(to, false, &chunk, at)?;
+        }
+        let last = (idle == Some(true)).then(|| chunk.clone());
+        if !chunk.is_empty() {
+            self.hand_rows(to, chunk, at)?;
+        }
+        last.map_or(Ok(()), |last| self.idles(to, true, &last, at))
+    }
+
+    /// What comes to an input is waited for again, or not any more; so is what its step gives, if that is so of all its inputs. `like` is
+    /// a chunk that came there.
+    fn idles(
+        &mut self,
+        to: To,
+        idle: bool,
+        like: &Chunk,
+        at: &mut AtSinks,
+    ) -> Result<(), OperatorError> {
+        let To::Step(step, port) = to else {
+            return Ok(());
+        };
+        let Below {
+            work,
+            idle: by_port,
+            ..
+        } = &mut self.steps[step];
+        let was_idle = by_port.iter().all(|idle| *idle);
+        by_port[port] = idle;
+        let is_idle = by_port.iter().all(|idle| *idle);
+        let mut out = Out::default();
+        match work {
+            Work::Operator(operator) => operator.idles(port, idle, &mut out)?,
+            Work::Union { ports, schema, .. } => {
+                if let Some(watermark) = ports.idles(port, idle) {
+                    let none = RecordBatch::new_empty(schema.clone());
+                    let mark = Mark { row: 0, watermark };
+                    out.emit(Chunk::derived(none, vec![mark], like.splits.clone()));
+                }
+            }
+        }
+        if was_idle && !is_idle {
+            self.tell_idle(step, false, like, at)?;
+        }
+        self.hand_on(step, out, at)?;
+        match is_idle && !was_idle {
+            true => self.tell_idle(step, true, like, at),
+            false => Ok(()),
+        }
+    }
+
+    fn tell_idle(
+        &mut self,
+        step: usize,
+        idle: bool,
+        like: &Chunk,
+        at: &mut AtSinks,
+    ) -> Result<(), OperatorError> {
+        for consumer in 0..self.steps[step].consumers.len() {
+            self.idles(self.steps[step].consumers[consumer], idle, like, at)?;
+        }
+        Ok(())
+    }
+
+    fn hand_rows(&mut self, to: To, chunk: Chunk, at: &mut AtSinks) -> Result<(), OperatorError> {
         let (step, port) = match to {
             To::Sink(sink) => {
                 if chunk.rows() > 0 {
@@ -206,7 +284,7 @@ impl Downstream {
         let Below { work, inputs, .. } = &mut self.steps[step];
         let done = match work {
             Work::Operator(operator) => operator.data(port, chunk, &mut out),
-            Work::Union(ports, schema) => united(ports, port, chunk, schema, &mut out),
+            Work::Union { ports, schema, .. } => united(ports, port, chunk, schema, &mut out),
         };
         done.map_err(|error| named(error, &inputs[port], &columns))?;
         if !out.late.is_empty() {
@@ -304,27 +382,31 @@ impl Downstream {
         Ok(())
     }
 
-    /// Lets unions know how far event time had come at their inputs; `outlets` says it of what leaves the operators without state.
-    pub fn go_on_from(&mut self, outlets: &[Option<i64>]) {
-        let mut at: Vec<Vec<Option<i64>>> = Vec::new();
-        at.extend(self.steps.iter().map(|step| vec![None; step.inputs.len()]));
-        for (to, marked) in self.outlets.iter().zip(outlets) {
+    /// Lets steps know how event time stood at their inputs; `outlets` says it of what leaves the operators without state.
+    pub fn go_on_from(&mut self, outlets: &AtOutlets) {
+        let mut at: Vec<Vec<Input>> = Vec::new();
+        let inputs = self.steps.iter().map(|step| step.inputs.len());
+        at.extend(inputs.map(|inputs| vec![Input::default(); inputs]));
+        for (to, input) in self.outlets.iter().zip(&outlets.outlets) {
             if let To::Step(step, port) = to {
-                at[*step][*port] = *marked;
+                at[*step][*port] = *input;
             }
         }
         for (step, below) in self.steps.iter_mut().enumerate() {
+            below.idle = at[step].iter().map(|input| input.idle).collect();
             let marked = match (&mut below.work, below.uid) {
-                (Work::Union(ports, _), _) => {
-                    ports.go_on_from(at[step].clone());
+                (Work::Union { ports, name, .. }, _) => {
+                    let known = outlets.meetings.marked.get(name).copied();
+                    ports.go_on_from(at[step].clone(), known);
                     ports.marked()
                 }
                 (Work::Operator(_), Some(_)) => below.restored,
-                (Work::Operator(_), None) => at[step][0],
+                (Work::Operator(_), None) => at[step][0].marked,
             };
+            let idle = below.idle.iter().all(|idle| *idle);
             for consumer in &below.consumers {
                 if let To::Step(next, port) = consumer {
-                    at[*next][*port] = marked;
+                    at[*next][*port] = Input { marked, idle };
                 }
             }
         }
@@ -337,7 +419,7 @@ impl Downstream {
                 uid: step.uid?.to_string(),
                 state_bytes: operator.state_bytes() as u64,
             }),
-            Work::Union(..) => None,
+            Work::Union { .. } => None,
         });
         sizes.collect()
     }

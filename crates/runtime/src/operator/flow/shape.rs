@@ -91,6 +91,13 @@ impl Shape {
         Ok(())
     }
 
+    /// The scans as a manifest calls them: by their first topics.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let topics = self.topics.iter();
+        let names = topics.map(|topics| topics.first().map_or("", String::as_str));
+        names.collect()
+    }
+
     /// Whether an operator asks for event time.
     pub(super) fn wants_marks(&self, graph: &JobGraph) -> bool {
         let mut nodes = graph.nodes.iter();

@@ -1,10 +1,13 @@
 //! Jobs over several scans against a record-by-record reading of what Flink does, over random records, cuts and restarts.
 
+mod asleep;
+
 use super::*;
 use crate::chunk::{Chunk, Split};
+use crate::connector::Appended;
 use crate::operator::{Round, SplitTimes};
 use crate::origins::{Origin, Runs};
-use crate::state::{Limits, OperatorState, States};
+use crate::state::{Limits, OperatorState, StateFiles, States};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -16,6 +19,8 @@ use lw_graph::{
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use asleep::Combined;
 
 /// The scan that it is of, its event time and its key; its place in the log is its number.
 type Record = (usize, i64, Option<i64>);
@@ -61,6 +66,11 @@ impl Graph {
 
     /// A scan and its watermark, the greatest time so far.
     fn scan(&mut self, topic: &str) -> usize {
+        self.scan_with(topic, None)
+    }
+
+    /// The same of a scan that is not waited for when nothing came for so long.
+    fn scan_with(&mut self, topic: &str, idle: Option<i64>) -> usize {
         let source = KafkaSource {
             table: topic.into(),
             topics: vec![topic.into()],
@@ -76,7 +86,7 @@ impl Graph {
         let watermark = Op::Watermark {
             column: 0,
             expression: column(0, TypeKind::Timestamp(3)),
-            idle: None,
+            idle,
         };
         self.add(watermark, &[source], columns())
     }
@@ -103,7 +113,7 @@ impl Graph {
             ty: TypeKind::BigInt.not_null(),
         };
         let counts = Op::WindowAggregate {
-            uid: OperatorUid::of(&format!("counts {size}")),
+            uid: OperatorUid::of(&format!("counts {size} of {input}")),
             windowing: Windowing::Assign(window(size)),
             keys: Vec::new(),
             aggregates: vec![count],
@@ -138,6 +148,11 @@ struct Job {
     flow: Flow,
     parallelism: Parallelism,
     splits: Arc<[Split]>,
+    files: StateFiles,
+    /// The last checkpoint, and how many there were.
+    stored: (Option<States>, u64),
+    /// When each record was appended, where that is known.
+    appended: Vec<i64>,
     /// Of the sink.
     rows: Vec<RecordBatch>,
     late: Vec<i64>,
@@ -154,12 +169,17 @@ impl Job {
         let splits: Arc<[Split]> = topics.map(split).collect();
         let mut flow = Flow::parallel(&graph, &parallelism).expect("a graph");
         let awaited = SplitTimes::awaiting((0..splits.len() as u32).collect());
-        flow.upstream.go_on_from(&awaited, &splits, |_| None);
+        let begin = Meetings::default();
+        flow.upstream
+            .go_on_from(&awaited, &splits, |_| None, &begin);
         Job {
             graph,
             flow,
             parallelism,
             splits,
+            files: crate::state::tests::files(),
+            stored: (None, 0),
+            appended: Vec::new(),
             rows: Vec::new(),
             late: Vec::new(),
         }
@@ -168,6 +188,15 @@ impl Job {
     /// One poll: records that follow on each other and are of one scan are a chunk.
     fn poll(&mut self, records: &[Record], first: usize) {
         let mut at = first;
+        let appended = records.iter().zip(first..).filter_map(|(record, place)| {
+            Some(Appended {
+                split: record.0 as u32,
+                to: place as i64 + 1,
+                at: *self.appended.get(place)?,
+            })
+        });
+        let appended: Vec<Appended> = appended.collect();
+        self.flow.upstream.appended(&appended);
         for of_scan in records.chunk_by(|one, next| one.0 == next.0) {
             let chunk = self.chunk(of_scan, at);
             at += of_scan.len();
@@ -219,28 +248,43 @@ impl Job {
             .extend(late.filter_map(|late| Some(late.record?.1)));
     }
 
-    /// The process is gone behind a barrier, and another one goes on.
-    fn restart(&mut self) {
-        let files = crate::state::tests::files();
-        let frozen = self.flow.downstream.freeze(None, &Limits::OURS);
+    /// Writes down what operators know, by what changed wherever that can be.
+    fn checkpoint(&mut self) {
+        let (before, count) = (self.stored.0.take(), self.stored.1 + 1);
+        let frozen = self.flow.downstream.freeze(before.as_ref(), &Limits::NONE);
+        let mut to = self.files.writing(1, &count.to_string());
         let stored = frozen.expect("states").into_iter().map(|(uid, written)| {
-            let stored = OperatorState::behind(None, written, &mut files.writing(1, "1"));
+            let before = before.as_ref().and_then(|before| before.get(&uid));
+            let stored = OperatorState::behind(before, written, &mut to);
             (uid, stored.expect("it can be stored"))
         });
-        let states: States = stored.collect();
-        let times = self.flow.upstream.times().expect("event time").into_owned();
+        self.stored = (Some(stored.collect()), count);
+    }
+
+    /// The process is gone behind the last checkpoint, and another one goes on.
+    fn restart(&mut self) {
+        self.checkpoint();
+        // As a manifest has them.
+        let known = self.flow.upstream.times().expect("event time").into_owned();
+        let splits = 0..self.splits.len() as u32;
+        let came = splits
+            .clone()
+            .filter_map(|split| Some((split, known.came(split)?)));
+        let times = SplitTimes::awaiting(splits.clone().collect());
+        let times = times.at(known.by_split().clone()).since(came.collect());
         let (alone, marks) = (self.flow.upstream.marked(), self.flow.upstream.marks());
+        let meetings = self.flow.upstream.meetings();
         self.flow = Flow::parallel(&self.graph, &self.parallelism).expect("a graph");
         let Flow {
             upstream,
             downstream,
         } = &mut self.flow;
-        upstream.go_on_from(&times, &self.splits, |scan| {
-            alone.or(marks.get(scan).copied())
-        });
-        let restored = downstream.restore(&states, &files);
+        let marked = |scan: &str| alone.or(marks.get(scan).copied());
+        upstream.go_on_from(&times, &self.splits, marked, &meetings);
+        let states = self.stored.0.as_ref().expect("a checkpoint");
+        let restored = downstream.restore(states, &self.files);
         restored.expect("its own states");
-        downstream.go_on_from(&upstream.marked_at_outlets());
+        downstream.go_on_from(&upstream.at_outlets());
     }
 
     fn end(&mut self) {
@@ -261,11 +305,20 @@ impl Job {
         for (cut, again) in cuts {
             self.poll(&records[from..cut], from);
             from = cut;
-            if again {
-                self.restart();
+            match again {
+                true => self.restart(),
+                false => self.checkpoint(),
             }
         }
         self.end();
+    }
+
+    /// Of a join: the places of the rows that stand beside each other.
+    fn pairs(&self, kind: JoinKind) -> Vec<(Option<i64>, Option<i64>)> {
+        let columns: &[usize] = if kind.gives_right() { &[2, 8] } else { &[2] };
+        let rows = self.numbers(columns).into_iter();
+        rows.map(|row| (row[0], row.get(1).copied().flatten()))
+            .collect()
     }
 
     /// The whole numbers in columns, times in milliseconds.
@@ -287,12 +340,12 @@ impl Job {
     }
 }
 
-fn joined(kind: JoinKind, itself: bool, condition: bool) -> JobGraph {
+fn joined(kind: JoinKind, itself: bool, condition: bool, idle: [Option<i64>; 2]) -> JobGraph {
     let mut graph = Graph::default();
-    let left = graph.scan(TOPICS[0]);
+    let left = graph.scan_with(TOPICS[0], idle[0]);
     let right = match itself {
         true => left,
-        false => graph.scan(TOPICS[1]),
+        false => graph.scan_with(TOPICS[1], idle[1]),
     };
     let inputs = [graph.windows(left), graph.windows(right)];
     let attached = || Windowing::Attached {
@@ -327,40 +380,44 @@ struct Model {
     condition: bool,
     /// By window's end and key: places of both sides.
     open: BTreeMap<(i64, Option<i64>), [Vec<i64>; 2]>,
-    by_scan: Vec<Option<i64>>,
+    scans: Combined,
     rows: Vec<(Option<i64>, Option<i64>)>,
     late: Vec<i64>,
 }
 
 impl Model {
-    fn watermark(&self) -> i64 {
-        let least = self.by_scan.iter().copied().min().flatten();
-        least.unwrap_or(i64::MIN)
+    fn new(kind: JoinKind, condition: bool, scans: usize) -> Model {
+        Model {
+            kind,
+            condition,
+            open: BTreeMap::new(),
+            scans: Combined::new(scans),
+            rows: Vec::new(),
+            late: Vec::new(),
+        }
     }
 
     /// `sides` are those that the record's scan leads to.
     fn take(&mut self, (scan, time, key): Record, place: i64, sides: &[usize]) {
         let end = time.div_euclid(SIZE) * SIZE + SIZE;
         for side in sides {
-            match end - 1 <= self.watermark() {
+            match end - 1 <= self.scans.combined {
                 true => self.late.push(place),
                 false => self.open.entry((end, key)).or_default()[*side].push(place),
             }
         }
-        self.by_scan[scan] = self.by_scan[scan].max(Some(time));
+        self.scans.watermark(scan, time);
+        self.fire();
+    }
+
+    fn end(&mut self) {
+        self.scans.combined = i64::MAX;
         self.fire();
     }
 
     fn fire(&mut self) {
         while let Some(first) = self.open.first_entry()
-            && first.key().0 - 1
-                <= self
-                    .by_scan
-                    .iter()
-                    .copied()
-                    .min()
-                    .flatten()
-                    .unwrap_or(i64::MIN)
+            && first.key().0 - 1 <= self.scans.combined
         {
             let ((_, key), sides) = first.remove_entry();
             self.join(key, &sides);
@@ -410,6 +467,13 @@ fn some_records() -> impl Strategy<Value = Vec<Record>> {
     })
 }
 
+/// A chunk goes through one side of a join before the other.
+fn sorted(late: &[i64]) -> Vec<i64> {
+    let mut late = late.to_vec();
+    late.sort_unstable();
+    late
+}
+
 fn some_cuts() -> impl Strategy<Value = Vec<(usize, bool)>> {
     proptest::collection::vec((0..60_usize, any::<bool>()), 0..6)
 }
@@ -439,36 +503,16 @@ proptest! {
         if itself {
             records.iter_mut().for_each(|record| record.0 = 0);
         }
-        let mut job = Job::new(joined(kind, itself, condition), shards);
+        let mut job = Job::new(joined(kind, itself, condition, [None; 2]), shards);
         job.run(&records, &cuts);
-        let scans = if itself { 1 } else { 2 };
-        let mut model = Model {
-            kind,
-            condition,
-            open: BTreeMap::new(),
-            by_scan: vec![None; scans],
-            rows: Vec::new(),
-            late: Vec::new(),
-        };
+        let mut model = Model::new(kind, condition, if itself { 1 } else { 2 });
         for (place, record) in records.iter().enumerate() {
             let sides = if itself { vec![0, 1] } else { vec![record.0] };
             model.take(*record, place as i64, &sides);
         }
-        model.by_scan.fill(Some(i64::MAX));
-        model.fire();
-        let found = if kind.gives_right() {
-            let rows = job.numbers(&[2, 8]).into_iter();
-            rows.map(|row| (row[0], row[1])).collect::<Vec<_>>()
-        } else {
-            job.numbers(&[2]).into_iter().map(|row| (row[0], None)).collect()
-        };
-        prop_assert_eq!(found, model.rows);
-        // A chunk goes through one side before the other.
-        let sorted = |mut late: Vec<i64>| {
-            late.sort_unstable();
-            late
-        };
-        prop_assert_eq!(sorted(job.late.clone()), sorted(model.late));
+        model.end();
+        prop_assert_eq!(job.pairs(kind), model.rows);
+        prop_assert_eq!(sorted(&job.late), sorted(&model.late));
         prop_assert_eq!(job.flow.downstream.sizes()[0].state_bytes, 0);
     }
 
@@ -530,7 +574,7 @@ proptest! {
 /// The read of one table is at its end while the other goes on: it holds nothing back any more.
 #[test]
 fn a_table_that_is_read_to_its_end_holds_no_window_back() {
-    let mut job = Job::new(joined(JoinKind::Left, false, false), 1);
+    let mut job = Job::new(joined(JoinKind::Left, false, false, [None; 2]), 1);
     let done = |job: &mut Job, splits: &[u32]| {
         let done = splits.iter().copied().collect();
         let all = job.splits.clone();

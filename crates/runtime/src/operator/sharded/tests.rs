@@ -278,3 +278,79 @@ fn shards_give_what_one_instance_gives() {
         );
     }
 }
+
+/// A sum of nothing into a column that has no NULL: each key has none in each window, and the first of them is told.
+#[test]
+fn the_value_that_is_missed_is_that_of_the_row_that_is_given_first() {
+    let fields = [
+        Field::new("ts", TypeKind::Timestamp(3).nullable()),
+        Field::new("k", TypeKind::BigInt.nullable()),
+        Field::new("n", TypeKind::BigInt.nullable()),
+    ];
+    let input = arrow_schema(&Schema::new(fields.to_vec()));
+    let sum = AggregateCall {
+        function: AggregateFunction::Sum,
+        arguments: vec![2],
+        distinct: false,
+        filter: None,
+        ty: TypeKind::BigInt.nullable(),
+    };
+    let missed = Field::new("sum", TypeKind::BigInt.not_null());
+    let uid = OperatorUid::of("a test");
+    let aggregate = |shape| {
+        let operator = Op::WindowAggregate {
+            uid,
+            windowing: Windowing::Assign(Window {
+                shape,
+                offset: 0,
+                time: 0,
+                zone: None,
+            }),
+            keys: vec![1],
+            aggregates: vec![sum.clone()],
+            properties: vec![WindowProperty::End],
+        };
+        let end = Field::new("end", TypeKind::Timestamp(3).not_null());
+        (operator, vec![fields[1].clone(), missed.clone(), end])
+    };
+    let operators = [
+        aggregate(WindowShape::Tumble { size: 10 }),
+        aggregate(WindowShape::Session { gap: 3 }),
+    ];
+    // The keys come in falling order, and in each window.
+    let times = (0..200_i64).map(|row| row % 40 * 1000);
+    let keys = (0..200_i64).map(|row| 1_000 - row);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
+        Arc::new(Int64Array::from_iter_values(keys)),
+        Arc::new(Int64Array::from(vec![None; 200])),
+    ];
+    let columns = RecordBatch::try_new(input.clone(), columns).expect("three columns");
+    for (operator, fields) in operators {
+        let node = Node {
+            operator,
+            inputs: vec![0],
+            schema: Schema::new(fields),
+        };
+        let told = [1, 2, 7].map(|shards| {
+            let make = |inputs: &[SchemaRef], node: &Node| {
+                let operator = window::operator(inputs, node)?;
+                Ok(operator.expect("there is one"))
+            };
+            let parallelism = Parallelism::of(Some(shards), &Pool::none());
+            let operator = instances(std::slice::from_ref(&input), &node, &parallelism, make);
+            let mark = Mark {
+                row: 200,
+                watermark: 100,
+            };
+            let chunk = Chunk::derived(columns.clone(), vec![mark], Arc::new([]));
+            let done = operator
+                .expect("an operator")
+                .data(0, chunk, &mut Out::default());
+            done.expect_err("a sum of nothing is NULL").to_string()
+        });
+        assert_eq!(told[1], told[0]);
+        assert_eq!(told[2], told[0]);
+        assert!(told[0].contains("key ("), "{}", told[0]);
+    }
+}

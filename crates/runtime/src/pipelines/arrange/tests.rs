@@ -202,7 +202,7 @@ fn a_sink_does_not_begin_again_while_what_it_has_done_cannot_be_read() {
     let hidden = of(&["a c"]).expect_err("c may be in it");
     assert_eq!(
         hidden.to_string(),
-        "where c stands may be in a checkpoint that cannot be read: the manifest has format 9; this version reads formats 1 to 5"
+        "where c stands may be in a checkpoint that cannot be read: the manifest has format 9; this version reads formats 1 to 6"
     );
 }
 

@@ -123,7 +123,7 @@ fn a_job_that_may_have_begun_elsewhere_does_not_begin_again() {
     let refused = refused.expect_err("lake.b may be in it");
     assert_eq!(
         refused.to_string(),
-        "where lake.b stands may be in a checkpoint that cannot be read: the manifest has format 9; this version reads formats 1 to 5"
+        "where lake.b stands may be in a checkpoint that cannot be read: the manifest has format 9; this version reads formats 1 to 6"
     );
     assert!(refused.hint().starts_with("Start the version"));
     *world.script.log_end.lock() = 9;

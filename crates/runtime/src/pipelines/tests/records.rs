@@ -109,7 +109,10 @@ fn pipelines_of_format_1_go_on_under_the_names_of_their_tables() {
         let key = record.jobs[index].manifest_key(record.id);
         let manifest = world.manifest(&key).expect("it moved");
         assert_eq!(manifest.position()[0], at(3));
-        assert_eq!((manifest.format, manifest.ends()), (5, None));
+        assert_eq!(
+            (manifest.format, manifest.ends()),
+            (crate::manifest::FORMAT, None)
+        );
         assert_eq!(manifest.sinks[*table].chain.chain.len(), 1);
         let insert = &record.jobs[index].inserts[0];
         let plan = insert.plan_id(&record.sql, &record.settings);

@@ -4,7 +4,7 @@ use super::super::held::At;
 use crate::aggregate::groups::Groups;
 use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::Mark;
-use crate::operator::{OperatorError, Out};
+use crate::operator::{OperatorError, Out, Places};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_cast::display::array_value_to_string;
 use arrow_schema::{ArrowError, SchemaRef};
@@ -243,10 +243,13 @@ impl Giver {
             array_value_to_string(pool.column(*key), row).unwrap_or_else(|error| error.to_string())
         });
         let key = shown.collect::<Vec<_>>().join(", ");
+        let of_key = self.keys.iter();
+        let of_key: Vec<ArrayRef> = of_key.map(|key| pool.column(*key).clone()).collect();
         let (name, time) = (self.output.field(column).name(), utc(of.time));
         OperatorError::Value {
             message: format!("column '{name}' has no value: {what} (key ({key}), OVER at {time})"),
             hint: "cast what is aggregated to another type, or to fewer digits".to_string(),
+            place: Places::alone(&[of.time], &of_key, row),
         }
     }
 }
