@@ -1,5 +1,6 @@
 """Bad input, sentence by sentence: what is refused, how it is said, and that everything else goes on."""
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -168,6 +169,66 @@ def test_a_malformed_record_becomes_a_dead_letter_and_stops_nothing(serve, folde
     report = server.audit(TABLE)
     assert report["ok"] and report["totals"]["rows"] == 200 and report["totals"]["dead_letters"] == len(rubbish)
     assert server.json("pipeline", "show", "inventory")["state"] == "running"
+
+
+# What a pipeline stands on.
+
+COUNTED = f"""
+SET 'pipeline.name' = 'counted';
+CREATE TABLE events (sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3),
+  WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND) WITH (
+  'connector' = 'kafka', 'topic' = '{inventory.TOPIC}', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092',
+  'scan.startup.mode' = 'earliest-offset', 'format' = 'avro');
+CREATE TABLE counted (quantity INT, window_end TIMESTAMP(3), n BIGINT) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive',
+  'catalog-database' = 'lakehouse', 'catalog-table' = 'counted', 'warehouse' = 's3://lakehouse/');
+INSERT INTO counted SELECT quantity, window_end, COUNT(*)
+  FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(event_time), INTERVAL '1' DAY)) GROUP BY quantity, window_start, window_end;
+"""
+
+
+def counting(server, folder):
+    server.ok("topic", "create", inventory.TOPIC, "--partitions", "1")
+    script = folder / "counted.sql"
+    script.write_text(COUNTED)
+    server.ok("run", script, "--detach")
+
+
+def job_of(server, pipeline="counted"):
+    return server.json("pipeline", "show", pipeline)["jobs"][0]
+
+
+def test_a_topic_that_is_deleted_under_a_pipeline_is_told_and_another_of_its_name_is_not_read_as_if_it_were_the_same(serve, folder):
+    server = serve(tables.mapping(folder), ["--commit-interval", "200 ms"])
+    counting(server, folder)
+    inventory.send(server.kafka, range(100), partitions=1)
+    wait_until(lambda: tables.exists(server.catalog, "lakehouse.counted") and server.audit("lakehouse.counted")["totals"]["offsets"] == 100, "the first records")
+    server.ok("topic", "delete", inventory.TOPIC)
+    wait_until(lambda: f"there is no topic `{inventory.TOPIC}`" in job_of(server).get("error", ""), "that the topic is gone")
+    server.kill()
+    server.start()
+    server.ok("topic", "create", inventory.TOPIC, "--partitions", "1")
+    inventory.send(server.kafka, range(200), partitions=1)
+    wait_until(lambda: "was deleted and created again" in job_of(server).get("error", ""), "that it is another topic")
+    assert server.json("pipeline", "show", "counted")["state"] == "failed"
+
+
+def test_a_state_beyond_its_memory_takes_no_rows_and_says_so(serve, folder):
+    server = serve(tables.mapping(folder), ["--commit-interval", "200 ms", "--state-memory", "2 MiB"])
+    counting(server, folder)
+    # A key for each event, and a window that none of them ends.
+    sent = 100_000
+    inventory.send(server.kafka, range(sent), partitions=1)
+    wait_until(lambda: job_of(server).get("waits_for_memory"), "that it waits for memory")
+    told = server.ok("pipeline", "show", "counted")
+    assert "no rows are taken" in told and "--state-memory" in told, told
+    metrics = requests.get(server.ready["http"] + "/metrics", timeout=5).text
+    assert re.search(r"^lakeward_pipeline_waits_for_memory\{.*\} 1", metrics, re.M), metrics
+    # With more of it everything is there.
+    server.stop()
+    server.arguments[server.arguments.index("2 MiB")] = "256 MiB"
+    server.start()
+    report = wait_until(lambda: tables.exists(server.catalog, "lakehouse.counted") and (report := server.audit("lakehouse.counted"))["totals"]["offsets"] == sent and report, "all records")
+    assert report["ok"] and report["totals"]["rows"] == sent and not job_of(server).get("waits_for_memory"), report
 
 
 # One folder, one server.
