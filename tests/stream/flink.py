@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -162,11 +163,20 @@ class Script:
 STATEFUL = r"\b(TUMBLE|HOP|CUMULATE|SESSION|OVER|GROUP\s+BY)\b"
 
 
+# Seconds between the records of a live case that say nothing else: Flink has read the one when the next comes.
+APART = 0.3
+
+
 class World:
-    """A server of ours with the records of one case, or with those that are not told to be left out."""
+    """A server of ours with the records of one case, or with those that are not told to be left out.
+
+    A case is live whose records say how long after each other they came (`@after`): there is no record before Flink reads, each comes when
+    its time is there, and the last of a partition ends the reading of it.
+    """
 
     def __init__(self, case, folder, without=()):
         self.case = case
+        self.live = any(record.get("after_ms") for record in case["records"])
         self.server = Server(folder).start()
         admin = AdminClient({"bootstrap.servers": self.server.kafka})
         topics = [NewTopic(name, count, 1, config={"retention.ms": "-1"}) for name, count in case["topics"].items()]
@@ -175,7 +185,7 @@ class World:
         for number, (subject, text) in enumerate(case["schemas"], 1):
             answer = requests.post(f"{self.server.registry}/subjects/{subject}/versions", json={"schema": text})
             assert answer.json().get("id") == number, f"schema {subject}: {answer.text}"
-        producer = Producer({"bootstrap.servers": self.server.kafka, "linger.ms": 0})
+        self.producer = Producer({"bootstrap.servers": self.server.kafka, "linger.ms": 0})
         self.next, self.records = {}, []
         counted = collections.Counter()
         for record in case["records"]:
@@ -187,16 +197,46 @@ class World:
                 continue
             self.next[split] = record["offset"] + 1
             self.records.append(record)
-            producer.produce(
-                record["topic"],
-                partition=record["partition"],
-                timestamp=record["timestamp"],
-                key=None if record["key"] is None else bytes.fromhex(record["key"]),
-                value=None if record["value"] is None else bytes.fromhex(record["value"]),
-                headers=[(name, bytes.fromhex(value)) for name, value in record["headers"]],
-            )
-            # One after the other: the order of the case is the order of the log.
-            assert producer.flush(30) == 0
+            if not self.live:
+                self.send(record)
+
+    def send(self, record):
+        self.producer.produce(
+            record["topic"],
+            partition=record["partition"],
+            timestamp=record["timestamp"],
+            key=None if record["key"] is None else bytes.fromhex(record["key"]),
+            value=None if record["value"] is None else bytes.fromhex(record["value"]),
+            headers=[(name, bytes.fromhex(value)) for name, value in record["headers"]],
+        )
+        # One after the other: the order of the case is the order of the log.
+        assert self.producer.flush(30) == 0
+
+    def ask(self, flink, statement):
+        """What Flink makes of a statement that reads; the records of a live case come while it does."""
+        if not self.live:
+            return flink.ask(statement)
+        over = threading.Event()
+        player = threading.Thread(target=self.play, args=(over,))
+        player.start()
+        told = flink.ask(statement)
+        over.set()
+        player.join()
+        return told
+
+    def play(self, over):
+        """Sends the records by the clock, once they are waited for, unless nobody does any more."""
+        while not self.fetched():
+            if over.wait(0.05):
+                return
+        for record in self.records:
+            if over.wait(max(record["after_ms"] / 1000, APART)):
+                return
+            self.send(record)
+
+    def fetched(self):
+        counted = re.search(r'^lakeward_kafka_requests_total\{api="Fetch"\} ([0-9]+)', requests.get(f"{self.server.ready['http']}/metrics").text, re.M)
+        return counted and int(counted.group(1)) > 0
 
     def __enter__(self):
         return self
@@ -215,7 +255,9 @@ class World:
             options = {"properties.bootstrap.servers": self.server.kafka}
             if "scan.startup.mode" not in ddl:
                 options["scan.startup.mode"] = "earliest-offset"
-            if "scan.bounded.mode" not in ddl:
+            if self.live:
+                options |= {"scan.bounded.mode": "specific-offsets", "scan.bounded.specific-offsets": self.ends(script, table)}
+            elif "scan.bounded.mode" not in ddl:
                 options["scan.bounded.mode"] = "latest-offset"
             if "WATERMARK" in ddl:
                 options["scan.watermark.emit.strategy"] = "on-event"
@@ -225,6 +267,11 @@ class World:
             flink.ddl(alter(table, options))
         for table in script.sinks:
             flink.ddl(alter(table, {"connector": "row-lines"}))
+
+    def ends(self, script, table):
+        """Where the partitions of a table's topic end when all records have come."""
+        topic = topics_of(script, table)[0]
+        return ";".join(f"partition:{p},offset:{self.next.get((topic, p), 0)}" for p in range(self.case["topics"][topic]))
 
     def only(self, flink, script, table, record):
         """Makes a table read one record and no other."""
@@ -277,4 +324,5 @@ def take_rows(told, rows):
 
 def late_count(told):
     counters = [line["counters"] for line in told if "counters" in line]
-    return sum(int(count) for counted in counters for name, count in counted.items() if name == "numLateRecordsDropped")
+    # A join of windows has a counter for each side.
+    return sum(int(count) for counted in counters for name, count in counted.items() if name.lower().endswith("numlaterecordsdropped"))

@@ -339,6 +339,14 @@ NESTED = [
     for call in ["SUM({int})", "MAX({text})", "COUNT(DISTINCT {text})", "AVG({decimal})"]
 ]
 SIDE = "(SELECT id, k, {kind} AS c, window_start, window_end FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE {bool})"
+# Several rows for one of the table, from which windows are cut.
+SEVERAL = [
+    "SELECT k, ts, {int} AS x FROM t WHERE {bool} UNION ALL SELECT k, ts, {int} FROM t",
+    "SELECT k, ts, CHAR_LENGTH({text}) AS x FROM t WHERE {bool} UNION ALL SELECT {text}, ts, 7 FROM t WHERE {bool}",
+    "SELECT k, ts, e AS x FROM t CROSS JOIN UNNEST({ints}) AS u (e) WHERE {bool}",
+    "SELECT k, ts, CHAR_LENGTH(e) AS x FROM t LEFT JOIN UNNEST({texts}) AS u (e) ON TRUE",
+    "SELECT k, ts, v AS x FROM t LEFT JOIN UNNEST({map}) AS u (e, v) ON v > {int}",
+]
 SAME_WINDOW = "l.window_start = r.window_start AND l.window_end = r.window_end"
 # Of rows, of several inputs, and of their elements.
 STREAMS = [
@@ -359,6 +367,33 @@ STREAMS = [
     f"SELECT l.id AS i, l.c AS c, l.window_end AS window_end FROM {SIDE} l WHERE {kind} (SELECT * FROM {SIDE} r WHERE l.k = r.k AND l.id <> r.id AND {SAME_WINDOW})".replace("{kind}", "{int}")
     for kind in ["EXISTS", "NOT EXISTS"]
 ]
+for window in [T10, H10, C12]:
+    groups = [f"(SELECT k, COUNT(*) AS {name}, {call} AS {name}x, {BOUNDS} FROM {window}{where} GROUP BY k, {BOUNDS})" for name, call, where in [("c", "SUM({int})", ""), ("d", "MAX({text})", " WHERE {bool}")]]
+    rows = [f"(SELECT id AS {name}, k, {BOUNDS} FROM {window} WHERE {{bool}})" for name in ("i", "j")]
+    for of in ["INNER", "LEFT", "RIGHT", "FULL OUTER"]:
+        STREAMS += [
+            f"SELECT COALESCE(l.k, r.k) AS k, c, cx, d, dx, COALESCE(l.window_end, r.window_end) AS window_end FROM {groups[0]} l {of} JOIN {groups[1]} r ON l.k = r.k AND {SAME_WINDOW}",
+            f"SELECT k, i, j, window_end FROM {rows[0]} {of} JOIN {rows[1]} USING (k, {BOUNDS})",
+        ]
+    STREAMS += [
+        f"WITH q AS ({several}) SELECT k, {BOUNDS}, COUNT(*) AS c, {call} AS y FROM {window.replace('TABLE t', 'TABLE q')} GROUP BY k, {BOUNDS}"
+        for several in SEVERAL
+        for call in ["SUM(x)", "COUNT(DISTINCT x)", "MAX(x)"]
+    ]
+STREAMS += [
+    f"WITH q AS ({several}) SELECT k, {BOUNDS}, COUNT(*) AS c, SUM(x) AS y FROM TABLE(SESSION(TABLE q PARTITION BY k, DESCRIPTOR(ts), INTERVAL '4' SECOND)) GROUP BY k, {BOUNDS}"
+    for several in SEVERAL
+] + [
+    # What has the same time has the same frame, whatever came first.
+    f"WITH q AS ({several}) SELECT k, x, COUNT(*) OVER w AS c, {call} OVER w AS y FROM q WINDOW w AS (PARTITION BY k ORDER BY ts)"
+    for several in SEVERAL
+    for call in ["SUM(x)", "MIN(x)"]
+] + [
+    f"SELECT k, i, j, h, window_end FROM (SELECT id AS i, k, {BOUNDS} FROM {T10} WHERE {{bool}}) JOIN (SELECT id AS j, k, {BOUNDS} FROM {T10}) USING (k, {BOUNDS}) JOIN (SELECT id AS h, k, {BOUNDS} FROM {T10} WHERE {{bool}}) USING (k, {BOUNDS})",
+    "SELECT id, e FROM t LEFT JOIN UNNEST({ints}) AS u (e) ON e > {int}",
+    "SELECT id, e, n FROM t LEFT JOIN UNNEST({texts}) WITH ORDINALITY AS u (e, n) ON {bool} AND n < 3",
+    "SELECT id, e FROM t JOIN UNNEST({texts}) AS u (e) ON e <> {text} WHERE {bool}",
+]
 WINDOWS = [
     "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)",
     "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '7' SECOND, INTERVAL '2' SECOND)",
@@ -366,6 +401,8 @@ WINDOWS = [
     "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '3' SECOND, INTERVAL '9' SECOND)",
     "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)",
     "CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '12' SECOND)",
+    "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '8' SECOND, INTERVAL '-1' SECOND)",
+    "CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '15' SECOND, INTERVAL '3' SECOND)",
     "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '2' SECOND)",
     "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '6' SECOND)",
 ]
@@ -384,6 +421,7 @@ AGGREGATES = {
     "STDDEV_POP({any})": ["int"],
     "VAR_SAMP({any})": ["int"],
     "LISTAGG({any})": ["text"],
+    "ARRAY_AGG({any})": ["int", "text", "date"],
 }
 
 

@@ -169,6 +169,7 @@ fn as_json(file: &CaseFile) -> anyhow::Result<Value> {
             "topic": record.topic,
             "partition": record.partition,
             "timestamp": record.timestamp,
+            "after_ms": record.after.as_millis() as u64,
             "key": record.key.as_deref().map(hex),
             "value": schemas.bytes_of(record)?.as_deref().map(hex),
             "headers": headers.collect::<Vec<_>>(),
