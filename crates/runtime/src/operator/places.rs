@@ -36,7 +36,7 @@ impl Places {
             .flat_map(|time| (time ^ i64::MIN).to_be_bytes());
         let of_row = keys.iter().map(|key| (key.slice(row, 1), true, true));
         let key = places(&of_row.collect::<Vec<_>>(), 1).remove(0);
-        times.chain(key.into_iter()).collect()
+        times.chain(key).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
