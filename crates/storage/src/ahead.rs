@@ -24,6 +24,7 @@ use crate::record::{LogId, Record};
 use crate::state::State;
 use crate::time::Now;
 use crate::topic::{Topic, TopicConfig};
+use crate::wall::Anchor;
 
 /// Largest record set of one append.
 pub(crate) const MAX_APPEND: usize = 128 << 20;
@@ -37,6 +38,8 @@ pub(crate) struct Ahead {
     values: HashMap<(Table, Bytes), (u64, Option<Bytes>)>,
     topics: HashMap<Uuid, (u64, Option<Arc<Topic>>)>,
     names: HashMap<String, (u64, Option<Uuid>)>,
+    /// The newest one.
+    anchor: Option<(u64, Anchor)>,
 }
 
 /// A record with the offset that its first batch gets.
@@ -65,6 +68,7 @@ impl Ahead {
         self.values.extend(newer.values);
         self.topics.extend(newer.topics);
         self.names.extend(newer.names);
+        self.anchor = newer.anchor.or(self.anchor);
     }
 
     /// Everything up to `ticket` is in the state now. Called per group, with the tickets' facts still few.
@@ -80,12 +84,14 @@ impl Ahead {
         drop_settled(&mut self.values, ticket);
         drop_settled(&mut self.topics, ticket);
         drop_settled(&mut self.names, ticket);
+        self.anchor = self.anchor.filter(|(set_by, _)| *set_by > ticket);
     }
 
     /// All appends in flight were refused; the other requests stand.
     pub(crate) fn forget_appends(&mut self) {
         self.ends.clear();
         self.producers.clear();
+        self.anchor = None;
     }
 
     pub(crate) fn forget_all(&mut self) {
@@ -115,6 +121,8 @@ pub(crate) fn accept(
         request.step(op)?;
         request.is_one_frame()?;
     }
+    request.anchor();
+    request.is_one_frame()?;
     let Request {
         staged, accepted, ..
     } = request;
@@ -187,6 +195,21 @@ impl Request<'_> {
             record,
             base_offset,
         });
+    }
+
+    /// Puts what the wall clock shows before what is appended, where no anchor says it.
+    fn anchor(&mut self) {
+        let mut records = self.accepted.records.iter();
+        if !records.any(|placed| matches!(placed.record, Record::Append { .. })) {
+            return;
+        }
+        let newest = self.ahead.anchor.as_ref().map(|(_, anchor)| anchor);
+        let newest = newest.or(self.state.anchors.newest());
+        if let Some(anchor) = Anchor::due(newest, self.now) {
+            self.staged.anchor = Some((self.ticket, anchor));
+            self.write(Record::Anchor(anchor));
+            self.accepted.records.rotate_right(1);
+        }
     }
 
     /// A frame is one write, is held in memory a few times, and its batches are numbered within the frame's order.
@@ -335,8 +358,8 @@ impl Request<'_> {
         let topic = self.topic(log.topic).expect("has_partition saw it");
         let mut log_append_time = -1;
         if topic.config.produce().is_log_append_time {
-            log_append_time = self.now.wall;
-            batches = restamp(batches, self.now.wall)?;
+            log_append_time = self.now.stamp;
+            batches = restamp(batches, self.now.stamp)?;
         }
         let headers = headers(&batches)?;
         let base_offset = self.end(log);

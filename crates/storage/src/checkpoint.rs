@@ -6,6 +6,7 @@
 //! ```text
 //! magic "LWCKP\0\0\0" · format u32 · place: file id u64 · life u32 · position u64 · link u32 · lsn u64
 //! time i64: the log's (time.rs); absent in format 2
+//! anchors u32: frame u64 · file u64 · log's time i64 · wall time i64 · not before i64 (wall.rs); absent before format 4
 //! topics  u32: uuid · name · partitions i32 · internal u8 · configs
 //! tables  u32: table u8 · entries u32: key · value
 //! logs    u32: uuid · partition i32 · start i64 · end i64
@@ -24,9 +25,10 @@ use crate::producers::Producer;
 use crate::record::LogId;
 use crate::state::State;
 use crate::topic::{Topic, TopicConfig};
+use crate::wall::Anchors;
 
 const MAGIC: &[u8; 8] = b"LWCKP\0\0\0";
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Encodes `state` as of `place` and `now`, by the log's time. Producers that have expired by then stay behind.
 pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
@@ -40,6 +42,7 @@ pub(crate) fn encode(state: &State, place: Place, now: i64) -> Vec<u8> {
     out.u32(place.link);
     out.u64(place.lsn.0);
     out.i64(now);
+    state.anchors.encode(&mut out);
     out.count(state.topics.len());
     for topic in state.topics.values() {
         out.uuid(topic.id);
@@ -95,6 +98,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Place), Damaged> {
         time: match format {
             2 => 0,
             _ => reader.i64("time")?,
+        },
+        anchors: match format {
+            2 | 3 => Anchors::default(),
+            _ => Anchors::decode(&mut reader)?,
         },
         ..State::default()
     };

@@ -29,16 +29,19 @@ impl Engine {
 
     /// `room` is for who knows better than the records which part of the reserve they may use.
     pub(crate) fn submit_with(&self, ops: Vec<Op>, room: Option<Room>, done: Done) {
-        let now = Now {
-            wall: self.clock.now_ms(),
-            log: self.log_now(),
-        };
-        let ops = match self.stamped(ops, now.wall) {
+        let stamp = self.clock.now_ms();
+        let ops = match self.stamped(ops, stamp) {
             Ok(ops) => ops,
             Err(error) => return done(Err(CommitError::Append(error))),
         };
         let mut guard = self.core.lock();
         let core = &mut *guard;
+        // Under the lock: the log's time goes the way that its frames go.
+        let now = Now {
+            stamp,
+            wall: self.clock.now_ms(),
+            log: self.log_now(),
+        };
         let judged = core
             .is_open()
             .and_then(|()| core.queue.judge(&core.state, ops, now, self.config.fault));

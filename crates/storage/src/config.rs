@@ -85,6 +85,8 @@ pub enum Fault {
     SplitCommits,
     /// Lets retention take what a reader of our own still needs.
     IgnoreHolds,
+    /// Begins from a checkpoint as if it did not say what the wall clock showed.
+    ForgetAnchors,
     /// The WAL thread panics before a group is written.
     PanicInWal,
     /// The WAL thread panics between the sync of a group and its answers.

@@ -25,8 +25,8 @@ use crate::numbers::FileNumber;
 /// Open WAL files kept; the log may have far more files than a process may have descriptors.
 const OPEN_FILES: usize = 64;
 /// What this version writes. 2: frames that tell damage from a torn tail (frame.rs). 3: two checkpoints, which know the log's
-/// time; a checksum in `meta`. 4: indexes that say when a batch was appended (index.rs).
-pub(crate) const FOLDER_FORMAT: u32 = 4;
+/// time; a checksum in `meta`. 4: indexes that say when a batch was appended (index.rs). 5: anchors of the wall time (wall.rs).
+pub(crate) const FOLDER_FORMAT: u32 = 5;
 /// The oldest that this version reads; opening makes it the newest.
 pub(crate) const OLDEST_FORMAT: u32 = 2;
 

@@ -66,6 +66,7 @@ impl Engine {
             for topic in &mut topics {
                 core.take_partitions(topic, &mut cursors);
             }
+            let anchors = core.state.anchors.clone();
             let Some(places) = locate_all(&core, &cursors, out.is_empty())? else {
                 return Ok(out);
             };
@@ -102,6 +103,7 @@ impl Engine {
                         partition: cursor.id.partition,
                         order: entry.order,
                         appended_at: entry.appended_at,
+                        wall: anchors.wall_of(entry.order, entry.appended_at),
                         next: cursor.offset.0,
                         bytes,
                     },

@@ -62,6 +62,7 @@ mod tail;
 mod time;
 mod upkeep;
 mod wal;
+mod wall;
 mod watches;
 
 #[cfg(test)]

@@ -77,6 +77,11 @@ impl Order {
         }
     }
 
+    /// The frame that the batch is in.
+    pub(crate) fn frame(self) -> Lsn {
+        Lsn(self.0 >> Order::BATCH_BITS)
+    }
+
     /// For those who write it down: it stays what it is for as long as the log is there.
     pub fn number(self) -> u64 {
         self.0
@@ -105,6 +110,8 @@ mod tests {
         ];
         let orders = places.map(|(frame, batch)| Order::of(frame, batch).unwrap());
         assert!(orders.is_sorted_by(|a, b| a < b), "{orders:?}");
+        let frames = orders.map(|order| order.frame());
+        assert_eq!(frames, places.map(|(frame, _)| frame));
     }
 
     #[test]

@@ -43,7 +43,9 @@ impl Pending {
 
     fn changes_more_than_logs(&self) -> bool {
         let mut records = self.records.iter();
-        records.any(|placed| !matches!(placed.record, Record::Append { .. }))
+        let is_of_logs =
+            |record: &Record<_>| matches!(record, Record::Append { .. } | Record::Anchor(_));
+        records.any(|placed| !is_of_logs(&placed.record))
     }
 
     /// Whether it is right whatever became of the requests before it: it only takes away, and only what is durable.

@@ -9,6 +9,7 @@
 //! 5 CreatePartitions  topic uuid · total i32
 //! 6 AlterConfig       topic uuid · configs
 //! 7 LogStart          topic uuid · partition i32 · offset i64
+//! 8 Anchor            log's time i64 · wall time i64 · not before i64 (ms, wall.rs)
 //! ```
 //!
 //! Tags are frozen. Live state and recovered state come from the same bytes: the WAL thread applies what it has just
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::numbers::Offset;
 use crate::ops::Table;
+use crate::wall::Anchor;
 
 /// One partition's log. Never reused: a topic created again has another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +72,7 @@ pub(crate) enum Record<B> {
         log: LogId,
         offset: Offset,
     },
+    Anchor(Anchor),
 }
 
 /// Bytes of an Append before its batches.
@@ -160,6 +163,10 @@ impl Record<Bytes> {
                 out.i32(log.partition);
                 out.i64(offset.0);
             }
+            Record::Anchor(anchor) => {
+                out.u8(8);
+                anchor.encode(&mut out);
+            }
         }
         out
     }
@@ -220,6 +227,7 @@ pub(crate) fn decode<'a>(reader: &mut Reader<'a>) -> Result<Record<&'a [u8]>, Da
             log: log_id(reader)?,
             offset: Offset(reader.i64("offset")?),
         },
+        8 => Record::Anchor(Anchor::decode(reader)?),
         _ => return Err(Damaged("record tag")),
     })
 }

@@ -33,6 +33,7 @@ use crate::scan::{Trust, evidence, scan};
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::wal::is_full;
+use crate::wall::Anchors;
 
 /// What is known of a WAL file before its frames are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,11 +210,14 @@ fn wal_name(id: FileNumber) -> String {
 /// Carries the plan out.
 pub(crate) fn recover(folder: &Folder, fault: Option<Fault>) -> Result<Recovered, RecoveryError> {
     let Loaded {
-        state,
+        mut state,
         place: checkpoint,
         keep_from,
         damaged,
     } = load_checkpoint(folder)?;
+    if fault == Some(Fault::ForgetAnchors) {
+        state.anchors = Anchors::default();
+    }
     let mut facts = Vec::new();
     let listed = folder.tidy_and_list()?;
     let listed =

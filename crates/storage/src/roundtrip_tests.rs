@@ -20,6 +20,7 @@ use crate::ops::Table;
 use crate::record::{LogId, Record, decode};
 use crate::scan::{Frame, Trust, scan};
 use crate::state::State;
+use crate::wall::Anchor;
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
@@ -62,6 +63,13 @@ fn record() -> impl Strategy<Value = Record<Bytes>> {
         (log_id(), any::<i64>()).prop_map(|(log, offset)| {
             let offset = Offset(offset);
             Record::LogStart { log, offset }
+        }),
+        any::<(i64, i64, i64)>().prop_map(|(at, wall, not_before)| {
+            Record::Anchor(Anchor {
+                at,
+                wall,
+                not_before,
+            })
         }),
         (log_id(), any::<i64>(), 1..5i64).prop_map(|(log, appended_at, count)| {
             let mut builder = BatchBuilder::new(Compression::None);
@@ -127,6 +135,7 @@ fn own<A, B>(record: Record<A>, to: impl Fn(A) -> B) -> Record<B> {
         Record::CreatePartitions { id, total } => Record::CreatePartitions { id, total },
         Record::AlterConfig { id, config } => Record::AlterConfig { id, config },
         Record::LogStart { log, offset } => Record::LogStart { log, offset },
+        Record::Anchor(anchor) => Record::Anchor(anchor),
     }
 }
 
@@ -227,6 +236,7 @@ proptest! {
         prop_assert_eq!(read.names, state.names);
         prop_assert_eq!(read.logs, state.logs);
         prop_assert_eq!(read.tables, state.tables);
+        prop_assert_eq!(read.anchors, state.anchors);
     }
 
     #[test]

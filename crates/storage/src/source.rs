@@ -100,6 +100,9 @@ pub struct SourceBatch {
     /// When it was appended, in milliseconds of the log's own time, which never goes back and stands still while nobody has the
     /// log open; 0 where that is not known (an older version wrote the index).
     pub appended_at: i64,
+    /// What the wall clock showed then, in milliseconds since 1970, the same at every reading; `None` where nobody wrote it down (an older
+    /// version, another cluster).
+    pub wall: Option<i64>,
     /// Where the partition is read on: behind the batch, or further where no reader is shown what follows.
     pub next: i64,
     /// Empty when nothing before `next` is shown.

@@ -21,6 +21,7 @@ use crate::producers::Producer;
 use crate::record::{LogId, Record, decode};
 use crate::rewrite::Use;
 use crate::topic::{Topic, TopicConfig};
+use crate::wall::Anchors;
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) lsn: Lsn,
     /// The log's time (`time.rs`) at its newest append.
     pub(crate) time: i64,
+    /// What the wall clock showed.
+    pub(crate) anchors: Anchors,
     pub(crate) topics: BTreeMap<Uuid, Arc<Topic>>,
     pub(crate) names: HashMap<String, Uuid>,
     pub(crate) logs: BTreeMap<LogId, Log>,
@@ -75,6 +78,7 @@ impl State {
                     let order = |batch| Order::of(lsn, batches_in_frame + batch);
                     batches_in_frame += self.append(log, appended_at, batches, start, order)?;
                 }
+                Record::Anchor(anchor) => self.anchors.push(lsn, anchor),
                 other => self.change(other),
             }
         }
@@ -118,7 +122,9 @@ impl State {
 
     fn change(&mut self, record: Record<&[u8]>) {
         match record {
-            Record::Append { .. } => unreachable!("apply() takes appends"),
+            Record::Append { .. } | Record::Anchor(_) => {
+                unreachable!("apply() takes appends and anchors")
+            }
             Record::Put { table, key, value } => {
                 let table = self.tables.entry(table).or_default();
                 match value {
@@ -294,6 +300,10 @@ impl State {
             log.segments.push_back(*segment);
             file.add(segment);
         }
+        self.anchors.seal(head.file);
+        let mut needed = self.sealed.iter().filter(|(_, file)| file.logs > 0);
+        let oldest = needed.next().map_or(head.file.next(), |(id, _)| *id);
+        self.anchors.forget_before(oldest);
     }
 
     /// Hangs a sealed file's segments into the logs that a checkpoint restored; files come in ascending order.

@@ -41,6 +41,8 @@ impl LogTime {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     /// What a record of `LogAppendTime` gets.
+    pub(crate) stamp: i64,
+    /// What the machine's clock shows at `log`.
     pub(crate) wall: i64,
     pub(crate) log: i64,
 }

@@ -279,6 +279,7 @@ fn batches(
             partition,
             order: Order::default(),
             appended_at: 0,
+            wall: None,
             next,
             bytes,
         },

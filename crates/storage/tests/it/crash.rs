@@ -74,6 +74,13 @@ pub(crate) const ROUNDS: usize = 14;
 /// What went wrong, in words.
 pub(crate) type Violation = String;
 
+/// When a batch was appended, by the log's own time and by the wall clock.
+type Times = (i64, Option<i64>);
+
+/// Between two lives somebody sets the wall clock, by so many milliseconds: a little, by a day, by a year.
+const LEAPS: [i64; 6] = [0, 40_000, -20_000, DAY, -DAY, -365 * DAY];
+const DAY: i64 = 24 * 3600 * 1000;
+
 /// What clients know.
 #[derive(Default)]
 pub(crate) struct Model {
@@ -89,8 +96,8 @@ pub(crate) struct Model {
     /// Retention ran when less was free than it leaves to readers.
     floor_was_met: bool,
     high_watermarks: BTreeMap<i32, i64>,
-    /// Place in the WAL's order of every batch that was read.
-    orders: BTreeMap<(i32, i64), Order>,
+    /// Of every batch that was read its place in the WAL's order, and when it was appended.
+    orders: BTreeMap<(i32, i64), (Order, Times)>,
     /// High watermarks and counter before the newest group: what later frames prove to have been synced.
     pub(crate) proven: (BTreeMap<i32, i64>, u64),
 }
@@ -206,6 +213,7 @@ impl World {
             _ => self.disk.revive(),
         }
         self.forget_requests();
+        self.clock.jump(LEAPS[round % LEAPS.len()]);
         Ok(match is_off || wrote_nothing {
             true => End::Unknown,
             false => end,
@@ -436,6 +444,7 @@ fn sim_planted_bugs_of_what_clients_do_are_caught() {
         (Fault::ForgetDeletions, "was deleted and is there"),
         (Fault::SplitCommits, "I5: "),
         (Fault::IgnoreHolds, "were asked for"),
+        (Fault::ForgetAnchors, "was appended at "),
     ] {
         let violation = is_caught(fault, |seed| run(seed, Some(fault)).map(drop));
         assert!(violation.contains(words), "{fault:?}: {violation}");

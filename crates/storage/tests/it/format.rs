@@ -1,6 +1,6 @@
 //! Folders of the current format must keep opening with everything in them; those of an older one are refused by name.
 //!
-//! `tests/format/v4` was written once by [`write`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
+//! `tests/format/v5` was written once by [`write`] (set `LAKEWARD_WRITE_FORMAT` to write the current format anew, into
 //! a new folder, when the format changes) and is opened from a copy. It ends as after kill -9: a sealed file with its
 //! sidecar, a checkpoint, and a tail to replay.
 
@@ -154,12 +154,12 @@ fn check(storage: &Storage) {
 }
 
 #[test]
-fn folders_of_formats_2_to_4_open_with_everything_in_them() {
+fn folders_of_formats_2_to_5_open_with_everything_in_them() {
     if std::env::var_os("LAKEWARD_WRITE_FORMAT").is_some() {
-        std::fs::create_dir_all(folder("v4")).unwrap();
-        write(&folder("v4"));
+        std::fs::create_dir_all(folder("v5")).unwrap();
+        write(&folder("v5"));
     }
-    for version in ["v2", "v3", "v4"] {
+    for version in ["v2", "v3", "v4", "v5"] {
         let dir = tempdir().unwrap();
         copy(&folder(version), dir.path());
         let storage = try_open(small(dir.path())).unwrap();
@@ -168,7 +168,7 @@ fn folders_of_formats_2_to_4_open_with_everything_in_them() {
         storage.close();
         // From now on it is one of the newest format.
         let meta = std::fs::read_to_string(dir.path().join("meta")).unwrap();
-        assert!(meta.starts_with(r#"{"format":4,"#), "{meta}");
+        assert!(meta.starts_with(r#"{"format":5,"#), "{meta}");
         let storage = try_open(small(dir.path())).unwrap();
         assert_eq!(storage.cluster_id(), cluster);
         assert_eq!(records(&storage, EVENTS, 1), ["0=x", "1=y"]);
@@ -205,6 +205,25 @@ fn when_a_batch_was_appended_is_the_same_at_every_reading() {
     assert!(of_older.last().is_some_and(|at| *at > 0), "it was replayed");
 }
 
+/// What the wall clock showed is the log's word too; folders of format 4 have none of it, and begin to.
+#[test]
+fn what_the_wall_clock_showed_is_known_from_format_5_on() {
+    let walls = |dir: &Path| {
+        let storage = try_open(small(dir)).unwrap();
+        append(&storage, EVENTS, 1, batch(&["z"])).unwrap();
+        let read = storage.read("events", &BTreeMap::new(), 1 << 20).unwrap();
+        let walls: Vec<Option<i64>> = read.iter().map(|batch| batch.wall).collect();
+        assert!(walls.last().is_some_and(Option::is_some), "{walls:?}");
+        walls.iter().filter(|wall| wall.is_none()).count()
+    };
+    for (version, unknown) in [("v4", 42), ("v5", 0)] {
+        let dir = tempdir().unwrap();
+        copy(&folder(version), dir.path());
+        assert_eq!(walls(dir.path()), unknown, "{version}");
+        assert_eq!(walls(dir.path()), unknown, "{version} again");
+    }
+}
+
 #[test]
 fn a_flipped_bit_in_meta_is_told() {
     let dir = tempdir().unwrap();
@@ -226,13 +245,13 @@ fn folders_of_format_1_are_refused_with_what_to_do() {
     let dir = tempdir().unwrap();
     copy(&folder("v1"), dir.path());
     let refused = try_open(small(dir.path())).err().unwrap().to_string();
-    let expected = "the data folder has format 1, of an earlier version; this version reads formats 2 to 4. \
+    let expected = "the data folder has format 1, of an earlier version; this version reads formats 2 to 5. \
                     Go on with the version that wrote it, or begin a new folder";
     assert_eq!(refused, expected);
 }
 
 #[test]
-fn what_is_written_now_reads_back_as_format_4() {
+fn what_is_written_now_reads_back_as_format_5() {
     let dir = tempdir().unwrap();
     write(dir.path());
     check(&try_open(small(dir.path())).unwrap());
@@ -240,7 +259,7 @@ fn what_is_written_now_reads_back_as_format_4() {
     let head = |dir: &Path| {
         std::fs::read(dir.join("wal/00000000000000000001.wal")).unwrap()[..64].to_vec()
     };
-    assert_eq!(head(dir.path()), head(&folder("v4")));
+    assert_eq!(head(dir.path()), head(&folder("v5")));
 }
 
 fn copy(from: &Path, to: &Path) {

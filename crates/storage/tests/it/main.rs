@@ -1,7 +1,7 @@
 //! The storage seen from outside: on the real disk (`real`), in the simulator (`crash`, and with rotten bits `damage`), on a
 //! disk in trouble (`trouble`), where old files are rewritten (`rewriting`), where retention must wait
 //! (`holds`), where the log goes on during a read (`order`), where a thread of it panics (`panics`), under clocks that
-//! leap (`producers`), and as files of earlier versions (`format`).
+//! leap (`producers`, `wall`), and as files of earlier versions (`format`).
 
 mod crash;
 mod damage;
@@ -14,3 +14,4 @@ mod producers;
 mod real;
 mod rewriting;
 mod trouble;
+mod wall;

@@ -507,9 +507,9 @@ fn the_second_opener_learns_the_first_ones_pid() {
 fn a_newer_format_is_refused() {
     let dir = tempdir().unwrap();
     open(dir.path()).close();
-    std::fs::write(dir.path().join("meta"), br#"{"format":5,"cluster_id":"x"}"#).unwrap();
+    std::fs::write(dir.path().join("meta"), br#"{"format":6,"cluster_id":"x"}"#).unwrap();
     match try_open(config(dir.path())) {
-        Err(OpenError::NewerFormat { found: 5, known: 4 }) => {}
+        Err(OpenError::NewerFormat { found: 6, known: 5 }) => {}
         other => panic!("{:?}", other.err()),
     }
 }

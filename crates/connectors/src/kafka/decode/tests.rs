@@ -99,6 +99,7 @@ impl Log {
             topic: "t".into(),
             batch: SourceBatch {
                 appended_at: 0,
+                wall: None,
                 partition: *partition,
                 order: Order::default(),
                 next: *next,

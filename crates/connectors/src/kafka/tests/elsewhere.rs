@@ -69,6 +69,7 @@ fn offsets_that_no_reader_is_shown_are_passed_over_and_a_bounded_read_ends_behin
             partition: 0,
             order: lw_storage::source::Order::default(),
             appended_at: 0,
+            wall: None,
             next,
             bytes,
         },

@@ -8,7 +8,7 @@ use lw_storage::{Storage, Table};
 
 use super::clients::checkpointed;
 use super::{
-    LOGS, Model, PARTITIONS, Violation, World, again, bounds, counter, log, number, short,
+    LOGS, Model, PARTITIONS, Times, Violation, World, again, bounds, counter, log, number, short,
 };
 use crate::kit::lines;
 
@@ -166,12 +166,20 @@ impl World {
     /// Promise 3: the order that a batch was first read in is the one of every reading.
     fn order_is_repeatable(&mut self, storage: &Storage) -> Result<(), Violation> {
         for (topic, first) in [("t", 0), ("kept", PARTITIONS)] {
-            for (order, partition, base) in order_of(storage, topic)? {
+            for (order, partition, base, times) in order_of(storage, topic)? {
                 let place = (first + partition, base);
-                let known = *self.model.orders.entry(place).or_insert(order);
-                if known != order {
+                let now = (order, times);
+                let known = *self.model.orders.entry(place).or_insert(now);
+                if known.0 != order {
                     return Err(format!(
-                        "{place:?} moved from {known} to {order} in the WAL's order"
+                        "{place:?} moved from {} to {order} in the WAL's order",
+                        known.0
+                    ));
+                }
+                if known != now {
+                    return Err(format!(
+                        "{place:?} was appended at another time: {:?} is {times:?}",
+                        known.1
                     ));
                 }
             }
@@ -346,8 +354,11 @@ fn acked_is_in_the_log(
 
 /// The processor's view of a topic holds the same batches, in growing order, whatever the size of its reads: each batch's
 /// partition, base offset and place in the WAL's order.
-fn order_of(storage: &Storage, topic: &str) -> Result<Vec<(Order, i32, i64)>, Violation> {
-    let all = |max: usize| -> Result<Vec<(Order, i32, i64)>, Violation> {
+/// Place, partition, first offset, times.
+type Seen = (Order, i32, i64, Times);
+
+fn order_of(storage: &Storage, topic: &str) -> Result<Vec<Seen>, Violation> {
+    let all = |max: usize| -> Result<Vec<Seen>, Violation> {
         let mut from = BTreeMap::new();
         let mut order = Vec::new();
         loop {
@@ -361,7 +372,11 @@ fn order_of(storage: &Storage, topic: &str) -> Result<Vec<(Order, i32, i64)>, Vi
                 let header =
                     lw_protocol::BatchHeader::parse(&each.bytes).map_err(|e| e.to_string())?;
                 from.insert(each.partition, header.last_offset() + 1);
-                order.push((each.order, each.partition, header.base_offset));
+                let times = (each.appended_at, each.wall);
+                if times.1.is_none() {
+                    return Err(format!("{} was appended at no time", each.order));
+                }
+                order.push((each.order, each.partition, header.base_offset, times));
             }
         }
     };
