@@ -235,7 +235,11 @@ class World:
             self.send(record)
 
     def fetched(self):
-        counted = re.search(r'^lakeward_kafka_requests_total\{api="Fetch"\} ([0-9]+)', requests.get(f"{self.server.ready['http']}/metrics").text, re.M)
+        try:
+            metrics = requests.get(f"{self.server.ready['http']}/metrics").text
+        except requests.ConnectionError:
+            return False  # the server is gone: nobody reads any more
+        counted = re.search(r'^lakeward_kafka_requests_total\{api="Fetch"\} ([0-9]+)', metrics, re.M)
         return counted and int(counted.group(1)) > 0
 
     def __enter__(self):
