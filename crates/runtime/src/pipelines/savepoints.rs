@@ -362,7 +362,11 @@ impl Pipelines {
             if let Some((topic, _)) = other {
                 return Err(PipelineError::OtherLog { topic });
             }
-            refuse_ended(&manifest, &*source).map_err(PipelineError::Connector)?;
+            if job.states().next().is_some() {
+                let scans: Vec<Vec<String>> = specs.iter().map(|spec| spec.topics()).collect();
+                let ended = refuse_ended(&manifest, &scans, &*source);
+                ended.map_err(PipelineError::Connector)?;
+            }
         }
         Ok(())
     }

@@ -7,18 +7,19 @@ use super::coordinator::{Action, Coordinator, End, Input, Now, Positioned};
 use super::keeping::Keeper;
 use super::late::LateRecords;
 use super::reader::{Outlet, Reader};
+use super::refused::{joins_state, refuse_ended, refuse_other};
 use super::rules::Rules;
 use super::{Committers, Ended, Kept, Orders, Publish, Rows, Unread};
-use crate::chunk::{Chunk, DeadLetter, Mark};
-use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Source, Staged};
+use crate::chunk::{Chunk, DeadLetter};
+use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Sink, Staged};
 use crate::job::{JobStatus, Save};
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
 use crate::origins::Runs;
-use crate::state::{OperatorState, Share};
+use crate::state::Share;
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -225,17 +226,10 @@ impl Driver {
         let manifest = self.coordinator.manifest();
         source.open(&manifest.known(), manifest.ends().as_deref())?;
         refuse_other(manifest, &**source)?;
-        // Of several scans, one's windows may have ended before those of another: each scan's mark tells, below.
-        if unread.upstream.scans().count() == 1 {
-            refuse_ended(manifest, &**source)?;
-        }
-        let more = with_more(&**source);
-        let mut ended = unread.upstream.scans().filter(|(scan, _)| {
-            let marked = manifest.marks.get(*scan);
-            marked == Some(&Mark::END)
-        });
-        if ended.any(|(_, topics)| topics.iter().any(|topic| more.contains(topic))) {
-            return Err(time_has_ended());
+        if !self.downstream.is_empty() {
+            let scans = unread.upstream.scans();
+            let scans: Vec<Vec<String>> = scans.map(|(_, topics)| topics.to_vec()).collect();
+            refuse_ended(manifest, &scans, &**source)?;
         }
         self.handle(Input::Positioned(Positioned {
             topics: source.topics(),
@@ -414,68 +408,6 @@ impl Driver {
             status.checkpoint_duration = took;
         });
     }
-}
-
-/// Refuses offsets that are of something else than what the source would read, where it has words for it.
-pub(crate) fn refuse_other(manifest: &Manifest, source: &dyn Source) -> Result<(), ConnectorError> {
-    let topics = source.topics().into_iter();
-    let others = topics.filter(|(topic, id)| {
-        let known = manifest.topics.get(topic);
-        known.is_some_and(|known| known != id)
-    });
-    let mut refused = others.filter_map(|(topic, _)| source.another(&topic));
-    refused.next().map_or(Ok(()), Err)
-}
-
-/// Refuses to read on, with a source that stands where the manifest says, when every window has fired.
-pub(crate) fn refuse_ended(manifest: &Manifest, source: &dyn Source) -> Result<(), ConnectorError> {
-    let has_ended = |state: &OperatorState| state.watermark == Some(Mark::END);
-    let more = with_more(source);
-    // Of several scans one may be at its end, and the states that it alone leads to.
-    let ended = match manifest.marks.is_empty() {
-        true => manifest.states().any(has_ended) && !more.is_empty(),
-        false => {
-            let mut marks = manifest.marks.iter();
-            marks.any(|(scan, marked)| *marked == Mark::END && more.contains(scan))
-        }
-    };
-    match ended {
-        true => Err(time_has_ended()),
-        false => Ok(()),
-    }
-}
-
-/// The topics of which there is more to read.
-fn with_more(source: &dyn Source) -> BTreeSet<String> {
-    let (at, ends) = (source.positions(), source.ends().unwrap_or_default());
-    let is_read = |one: &SplitOffset| {
-        let here = at.iter().find(|at| at.same_split(one));
-        let end = ends.iter().find(|end| end.same_split(one));
-        here.zip(end).is_some_and(|(at, end)| at.next >= end.next)
-    };
-    let splits = at.iter().chain(&ends);
-    let open = splits.filter(|split| !is_read(split));
-    open.map(|split| split.topic.clone()).collect()
-}
-
-/// The end of a bounded read let every window fire: what is read on would be late, all of it, and in no result.
-fn time_has_ended() -> ConnectorError {
-    ConnectorError::new(
-        ErrorKind::Fix,
-        "event time has ended, and there is more to read",
-    )
-    .detail("All windows fired at the end of the bounded read, or when the pipeline was drained; a record that came since would be too late for every one of them.")
-    .hint("Drop the pipeline and run its script anew, without 'scan.bounded.mode' if records go on coming, or from a savepoint that was taken without --drain.")
-}
-
-/// Below the position state has the rows already, and cannot take them in once more for the sake of another sink.
-fn joins_state() -> ConnectorError {
-    ConnectorError::new(
-        ErrorKind::Fix,
-        "an INSERT cannot join others that have the state of aggregates",
-    )
-    .detail("It would begin where its startup mode says, and the others would have to read the same records again.")
-    .hint("Submit it as a pipeline of its own, or drop the pipeline and run the whole script anew.")
 }
 
 fn source_text(error: &dyn std::error::Error) -> String {

@@ -31,8 +31,7 @@ fn a_partition_that_is_read_again_goes_on_where_it_was() {
     let world = World::new(&[&[1, 2, 3], &[4, 5]]);
     let storage = world.storage().expect("it opens");
     let finish = || {
-        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-        assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+        world.finishes(&storage);
     };
     finish();
     let key = crate::job::manifest_key(Uuid::from_u128(1), "lake.t", 0);
@@ -45,6 +44,19 @@ fn a_partition_that_is_read_again_goes_on_where_it_was() {
     world.records.lock()[1].push(6);
     finish();
     world.check_exactly_once("partition 1 came back");
+}
+
+/// There are no windows that could have fired at the end of one of them.
+#[test]
+fn tables_without_state_are_read_on_beyond_their_ends() {
+    let mut world = World::new(&[&[1, 2, 3], &[4, 5]]);
+    world.tables = true;
+    let storage = world.storage().expect("it opens");
+    world.finishes(&storage);
+    world.ends_anew(&storage);
+    world.records.lock()[1].push(6);
+    world.finishes(&storage);
+    world.check_exactly_once("table 1 was read on");
 }
 
 #[test]
@@ -82,8 +94,7 @@ fn kills_at_any_step(other: Option<fn() -> Commits>) {
             kills += 1;
             world.disk.crash();
             let storage = world.storage().expect("it opens again");
-            let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-            assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+            world.finishes(&storage);
         } else {
             assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
         }
@@ -119,8 +130,7 @@ fn a_disk_that_is_full_at_a_manifests_write_is_waited_out() {
             assert_eq!(error.message, "the manifest cannot be written");
             assert!(error.detail.contains("full"), "{error:?}");
             world.disk.cause(Trouble::Capacity(u64::MAX));
-            let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-            assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+            world.finishes(&storage);
         }
         world.check_exactly_once(&format!("{room} bytes"));
     }
@@ -264,8 +274,7 @@ fn a_sink_that_joins_others_begins_where_its_startup_mode_says() {
     let mut world = World::new(&[&[1, 2, 3], &[4, 5]]);
     let storage = world.storage().expect("it opens");
     let finish = |world: &World| {
-        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-        assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+        world.finishes(&storage);
     };
     finish(&world);
     world.other = Some(Arc::default());

@@ -163,10 +163,7 @@ fn with_a_newcomer(found: usize, restarts: bool) -> (Vec<String>, u64) {
     let mut world = World::new(&[&[1, 12, 25, 38]]);
     world.counts = true;
     let storage = world.storage().expect("it opens");
-    let begin = || {
-        let attempt = world.prepared(&storage, ReadsTo::Failure, "plan");
-        SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins")
-    };
+    let begin = || world.begun(&storage, ReadsTo::Failure, Rules::OURS);
     let mut job = begin();
     for polls in 0..5 {
         if polls + found == 2 {
@@ -209,8 +206,7 @@ fn when_a_new_partition_is_found_makes_no_difference() {
 fn a_late_row_is_counted_and_shown_with_its_record() {
     let world = world(1);
     let storage = world.storage().expect("it opens");
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    let mut job = world.begun(&storage, ReadsTo::Bounded, Rules::OURS);
     while job.ended().is_none() {
         job.poll(1).expect("it reads");
     }
@@ -304,14 +300,9 @@ fn a_drop_that_is_forgotten_is_caught() {
 fn a_script_without_the_operator_that_has_state_is_refused() {
     let mut world = world(1);
     let storage = world.storage().expect("it opens");
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
-    job.poll(1).expect("it reads");
-    job.checkpoint().expect("it is written down");
-    drop(job);
+    drop(world.written_down(&storage, Rules::OURS));
     world.counts = false;
-    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-    let error = ended.expect_err("its state would be lost");
+    let error = world.refused(&storage);
     let uid = OperatorUid::of("counts");
     assert_eq!(
         error.message,
@@ -328,25 +319,45 @@ fn what_comes_behind_the_end_of_time_is_not_dropped_in_silence() {
     let storage = world.storage().expect("it opens");
     for _ in 0..2 {
         // Nothing has come: it ends as it did.
-        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-        assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+        world.finishes(&storage);
     }
     world.records.lock()[0].push(100);
-    let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    assert!(attempt.manifest.forget_ends());
-    attempt.store.save(&attempt.manifest).expect("durable");
-    drop(attempt);
-    let error = world.attempt(&storage, ReadsTo::Bounded, "plan");
+    world.ends_anew(&storage);
     assert_eq!(
-        error.expect_err("it would be late").message,
+        world.refused(&storage).message,
         "event time has ended, and there is more to read"
     );
 }
 
+/// A bounded read has nothing more of one table while it has of the other.
+#[test]
+fn of_two_tables_the_one_that_has_ended_is_not_read_on() {
+    for (table, is_refused) in [(0, false), (1, true)] {
+        let mut world = World::new(&[&[1, 12, 25, 38], &[5, 21]]);
+        (world.counts, world.tables) = (true, true);
+        let storage = world.storage().expect("it opens");
+        let mut job = world.begun(&storage, ReadsTo::Bounded, Rules::OURS);
+        for _ in 0..3 {
+            job.poll(1).expect("it reads");
+        }
+        drop(job);
+        world.ends_anew(&storage);
+        world.records.lock()[table].push(60);
+        let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
+        let ended = ended.map_err(|error| error.message);
+        match is_refused {
+            false => assert_eq!(ended, Ok(Ended::Finished)),
+            true => assert_eq!(
+                ended,
+                Err("event time has ended, and there is more to read".to_string())
+            ),
+        }
+    }
+}
+
 /// Some records were read, and windows are open.
 fn stopped(world: &World, storage: &Storage, how: Stop) -> Vec<String> {
-    let attempt = world.prepared(storage, ReadsTo::Failure, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    let mut job = world.begun(storage, ReadsTo::Failure, Rules::OURS);
     for _ in 0..2 {
         job.poll(1).expect("it reads");
     }
@@ -363,17 +374,15 @@ fn a_drain_lets_every_window_fire_and_a_stop_none() {
     let storage = kept.storage().expect("it opens");
     // Read are 1, 5, 12 and 21.
     assert_eq!(stopped(&kept, &storage, Stop::Keeps), ["[0,2]"]);
-    let ended = kept.attempt(&storage, ReadsTo::Bounded, "plan");
-    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    kept.finishes(&storage);
     assert_eq!(wrong(&kept), None, "it goes on");
 
     let drained = world(1);
     let storage = drained.storage().expect("it opens");
     let rows = stopped(&drained, &storage, Stop::Drains);
     assert_eq!(rows, ["[0,2]", "[10,1]", "[20,1]"]);
-    let error = drained.attempt(&storage, ReadsTo::Bounded, "plan");
     assert_eq!(
-        error.expect_err("they would be late").message,
+        drained.refused(&storage).message,
         "event time has ended, and there is more to read"
     );
 }
@@ -384,8 +393,7 @@ fn a_job_beyond_the_budget_takes_no_rows_until_there_is_room() {
     world.memory = Budget::of(10_000);
     let mut other = world.memory.share();
     let storage = world.storage().expect("it opens");
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    let mut job = world.begun(&storage, ReadsTo::Bounded, Rules::OURS);
     other.take(10_000);
     while job.poll(1).expect("it reads") {}
     assert!(job.ended().is_none() && job.status().get().waits_for_memory);
@@ -410,26 +418,20 @@ fn a_job_beyond_the_budget_takes_no_rows_until_there_is_room() {
 fn a_state_beyond_the_budget_is_not_restored() {
     let mut world = world(1);
     let storage = world.storage().expect("it opens");
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
-    job.poll(1).expect("it reads");
-    job.checkpoint().expect("it is written down");
+    let job = world.written_down(&storage, Rules::OURS);
     let bytes = job.status().get().state_bytes;
     drop(job);
     world.memory = Budget::of(bytes - 1);
-    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-    let error = ended.expect_err("there is no room");
+    let error = world.refused(&storage);
     assert_eq!(error.kind, ErrorKind::Fix);
     let said = "the state of the checkpoint takes about 1 MiB";
     assert!(error.message.starts_with(said), "{}", error.message);
     world.memory = Budget::of(1 << 20);
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let job = SteppedJob::of(attempt, stepped::Commits::AtOnce, Rules::OURS).expect("begins");
+    let job = world.begun(&storage, ReadsTo::Bounded, Rules::OURS);
     let shown = job.status().get().state_bytes;
     assert_eq!((shown, world.memory.taken()), (bytes, bytes));
     drop(job);
-    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    world.finishes(&storage);
     assert_eq!(wrong(&world), None);
 }
 
@@ -437,12 +439,10 @@ fn a_state_beyond_the_budget_is_not_restored() {
 fn an_insert_cannot_join_others_that_have_state() {
     let mut world = world(1);
     let storage = world.storage().expect("it opens");
-    let ended = world.attempt(&storage, ReadsTo::Bounded, "plan");
-    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    world.finishes(&storage);
     world.other = Some(Arc::default());
-    let error = world.attempt(&storage, ReadsTo::Bounded, "plan");
     assert_eq!(
-        error.expect_err("it would begin elsewhere").message,
+        world.refused(&storage).message,
         "an INSERT cannot join others that have the state of aggregates"
     );
 }
@@ -451,11 +451,7 @@ fn an_insert_cannot_join_others_that_have_state() {
 fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
     let world = world(1);
     let storage = world.storage().expect("it opens");
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
-    job.poll(1).expect("it reads");
-    job.checkpoint().expect("it is written down");
-    drop(job);
+    drop(world.written_down(&storage, IN_FILES));
     let (disk, data) = storage.folder();
     let name = world.files_there(&storage).into_iter().next();
     let path = data.join("state").join(name.expect("state is in a file"));
@@ -474,11 +470,7 @@ fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
 fn a_file_that_another_manifest_names_stays() {
     let world = world(1);
     let storage = world.storage().expect("it opens");
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
-    job.poll(1).expect("it reads");
-    job.checkpoint().expect("it is written down");
-    drop(job);
+    drop(world.written_down(&storage, IN_FILES));
     let (files, mut manifest) = (world.files_there(&storage), world.manifest(&storage));
     assert!(!files.is_empty());
     let mut other = ManifestStore::open(storage.clone(), "p/0/lake.other");
@@ -487,8 +479,7 @@ fn a_file_that_another_manifest_names_stays() {
     let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
     attempt.store.save(&manifest).expect("durable");
     let begins = || {
-        let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-        SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
+        drop(world.begun(&storage, ReadsTo::Bounded, IN_FILES));
         world.files_there(&storage)
     };
     assert_eq!(begins(), files);
@@ -501,11 +492,7 @@ fn a_file_that_another_manifest_names_stays() {
 fn a_manifest_that_is_removed_takes_its_files_with_it() {
     let world = world(1);
     let storage = world.storage().expect("it opens");
-    let attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
-    let mut job = SteppedJob::of(attempt, stepped::Commits::AtOnce, IN_FILES).expect("begins");
-    job.poll(1).expect("it reads");
-    job.checkpoint().expect("it is written down");
-    drop(job);
+    drop(world.written_down(&storage, IN_FILES));
     assert!(!world.files_there(&storage).is_empty());
     let mut attempt = world.prepared(&storage, ReadsTo::Bounded, "plan");
     attempt.store.remove().expect("it is durable");

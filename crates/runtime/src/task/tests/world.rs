@@ -306,6 +306,39 @@ impl World {
         }
     }
 
+    /// A job in steps, whose commits are made in the moment of the order.
+    pub(super) fn begun(&self, storage: &Storage, end: ReadsTo, rules: Rules) -> SteppedJob {
+        let attempt = self.prepared(storage, end, "plan");
+        SteppedJob::of(attempt, stepped::Commits::AtOnce, rules).expect("begins")
+    }
+
+    /// A job that has read the first record of each partition, and written down what came of them.
+    pub(super) fn written_down(&self, storage: &Storage, rules: Rules) -> SteppedJob {
+        let mut job = self.begun(storage, ReadsTo::Bounded, rules);
+        job.poll(1).expect("it reads");
+        job.checkpoint().expect("it is written down");
+        job
+    }
+
+    /// A bounded read comes to its end.
+    pub(super) fn finishes(&self, storage: &Storage) {
+        let ended = self.attempt(storage, ReadsTo::Bounded, "plan");
+        assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    }
+
+    /// As a pipeline that is resumed when it has finished: the next bounded read ends where the log does then.
+    pub(super) fn ends_anew(&self, storage: &Storage) {
+        let mut attempt = self.prepared(storage, ReadsTo::Bounded, "plan");
+        assert!(attempt.manifest.forget_ends());
+        attempt.store.save(&attempt.manifest).expect("durable");
+    }
+
+    /// What keeps an attempt from going on.
+    pub(super) fn refused(&self, storage: &Storage) -> ConnectorError {
+        let ended = self.attempt(storage, ReadsTo::Bounded, "plan");
+        ended.expect_err("it is refused")
+    }
+
     pub(super) fn prepared(&self, storage: &Storage, end: ReadsTo, plan: &str) -> Attempt {
         let schema = Schema::new(vec![Field::new("at", TypeKind::Timestamp(3).nullable())]);
         let tables = std::iter::once(("lake.t", &self.table));
