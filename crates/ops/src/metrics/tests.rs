@@ -128,6 +128,7 @@ fn job(table: &str) -> Status {
         operators: vec![OperatorStatus {
             uid: "0011".to_string(),
             state_bytes: 37,
+            shards: 2,
         }],
         waits_for_memory: true,
         watermark: Some(8_000),

@@ -81,6 +81,8 @@ pub struct OperatorStatus {
     pub uid: String,
     /// Memory that its state takes.
     pub state_bytes: u64,
+    /// How many instances share its keys.
+    pub shards: usize,
 }
 
 /// How far event time has come in one partition.

@@ -412,12 +412,13 @@ impl Downstream {
         }
     }
 
-    /// Memory that states take, by operator.
+    /// Memory that states take, and how many shards they are in, by operator.
     pub(crate) fn sizes(&self) -> Vec<OperatorStatus> {
         let sizes = self.steps.iter().filter_map(|step| match &step.work {
             Work::Operator(operator) => Some(OperatorStatus {
                 uid: step.uid?.to_string(),
                 state_bytes: operator.state_bytes() as u64,
+                shards: operator.groups().len(),
             }),
             Work::Union { .. } => None,
         });
