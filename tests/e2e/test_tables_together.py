@@ -9,14 +9,16 @@ COLUMNS = """(sku STRING, warehouse_id STRING, event_type STRING, quantity INT, 
   WATERMARK FOR event_time AS event_time - INTERVAL '5' SECOND)"""
 TABLE = """CREATE TABLE {name} {columns} WITH (
   'connector' = 'kafka', 'topic' = '{name}', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092',
-  'scan.startup.mode' = 'earliest-offset', 'format' = 'avro');
+  'scan.startup.mode' = 'earliest-offset', 'format' = 'avro'{group});
 """
+# One table shows how far it is read under a group of its own, the other under the pipeline's.
+GROUPS = {"stock": ", 'properties.group.id' = 'stock-readers'", "returned": ""}
 SINK = """CREATE TABLE {name} ({columns}) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive',
   'catalog-database' = 'lakehouse', 'catalog-table' = '{name}', 'warehouse' = 's3://lakehouse/');
 """
 SCRIPT = (
     "SET 'pipeline.name' = 'together';\n"
-    + "".join(TABLE.format(name=topic, columns=COLUMNS) for topic in TOPICS)
+    + "".join(TABLE.format(name=topic, columns=COLUMNS, group=GROUPS[topic]) for topic in TOPICS)
     + SINK.format(name="all_events", columns="origin STRING, quantity INT")
     + SINK.format(name="counts", columns="warehouse_id STRING, window_start TIMESTAMP(3), window_end TIMESTAMP(3), n BIGINT")
     + """
@@ -36,6 +38,14 @@ def audited(server, table, offsets):
     report = wait_until(lambda: (report := server.audit(table))["totals"]["offsets"] == offsets and report, f"{offsets} offsets of {table}")
     assert report["ok"], report
     return report
+
+
+def shown(server, group):
+    """How many records of which topic the offsets of a group stand behind."""
+    found = {}
+    for at in server.json("group", "show", group)["partitions"]:
+        found[at["topic"]] = found.get(at["topic"], 0) + at["committed"]
+    return found
 
 
 def test_two_tables_are_read_as_one_through_kills(serve, folder):
@@ -66,3 +76,5 @@ def test_two_tables_are_read_as_one_through_kills(serve, folder):
     (job,) = server.json("pipeline", "show", "together")["jobs"]
     assert {(it["topic"], it["partition"]) for it in job["partitions"]} == {(topic, partition) for topic in TOPICS for partition in range(PARTITIONS)}
     assert job["watermark"] == min(it["watermark"] for it in job["partitions"])
+    wait_until(lambda: shown(server, "stock-readers") == {"stock": 8000}, "the offsets of stock under its own group")
+    wait_until(lambda: shown(server, "lakeward-together") == {"returned": 8000}, "those of the other under the pipeline's")

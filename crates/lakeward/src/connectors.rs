@@ -95,8 +95,12 @@ impl Wiring {
         }
         let remote = Arc::new(RemoteLog::new(&kafka.bootstrap));
         let mut elsewhere = self.elsewhere.lock();
-        for topic in tables.iter().flat_map(|(kafka, _)| &kafka.topics) {
-            elsewhere.insert((group.to_string(), topic.clone()), remote.clone());
+        for (kafka, _) in tables {
+            let own = kafka.group_id.as_deref().filter(|_| tables.len() > 1);
+            for topic in &kafka.topics {
+                let key = (own.unwrap_or(group).to_string(), topic.clone());
+                elsewhere.insert(key, remote.clone());
+            }
         }
         remote
     }

@@ -1,7 +1,7 @@
 //! What the planner asks about the world, answered from the configuration, the log and the registry.
 
 use crate::config::{CatalogPlace, Config};
-use lw_graph::Expr;
+use lw_graph::{Expr, SourceSpec};
 use lw_runtime::kernel::Evaluator;
 use lw_runtime::pipelines::{PlannedInsert, PlannedJob, PlannedScript, Planner, query_id};
 use lw_runtime::zone::Zone;
@@ -43,10 +43,11 @@ pub fn jobs(planned: Vec<lw_sql::Job>) -> Vec<PlannedJob> {
     places.sort();
     let job = |mut job: lw_sql::Job| {
         job.inserts.sort_by_key(|insert| insert.sink);
-        let group = job
-            .graph
-            .sources()
-            .find_map(|source| source.group_id().cloned());
+        let sources: Vec<&SourceSpec> = job.graph.sources().collect();
+        let group = match sources.as_slice() {
+            [only] => only.group_id().cloned(),
+            _ => None,
+        };
         let shared = job.inserts.len() > 1;
         let insert = |insert: JobInsert| {
             let earlier = |(at, table): &&(usize, String)| {

@@ -9,6 +9,7 @@
 )]
 
 mod control;
+mod groups;
 mod status;
 
 pub(crate) use control::Save;
@@ -25,7 +26,7 @@ use crate::pool::Pool;
 use crate::state::Budget;
 use crate::store::{ManifestStore, StoreError};
 use crate::task::rules::Rules;
-use crate::task::{Attempt, Ended, Output, Publish};
+use crate::task::{Attempt, Ended, Output};
 use lw_graph::{JobGraph, LateRows, SourceSpec};
 use lw_stdx::clock::Clock;
 use lw_storage::Storage;
@@ -59,7 +60,7 @@ pub struct JobSpec {
     /// In the order of the graph's sinks, at least one. The job's manifest stands under the key of the first.
     pub inserts: Vec<InsertSpec>,
     pub graph: JobGraph,
-    /// Consumer group under which offsets are published.
+    /// Consumer group under which offsets are published of tables that name none of their own.
     pub group: String,
     pub settings: Settings,
     /// Called once when a bounded source is read to its end.
@@ -328,15 +329,6 @@ impl Attempt {
         };
         let flow = Flow::parallel(&spec.graph, &parallelism)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
-        let (connectors, group) = (around.connectors.clone(), spec.group.clone());
-        // Only Kafka's tools ask for a group's offsets.
-        let has_group = scans
-            .iter()
-            .any(|scan| matches!(scan, SourceSpec::Kafka(_)));
-        let publish: Publish = match has_group {
-            true => Box::new(move |offsets| connectors.publish_offsets(&group, offsets)),
-            false => Box::new(|_| {}),
-        };
         Ok(Ok(Attempt {
             source,
             letters,
@@ -350,7 +342,7 @@ impl Attempt {
             clock: around.clock.clone(),
             memory: around.memory.share(),
             new_id: around.new_id.clone(),
-            publish,
+            publish: groups::publish(&scans, &spec.group, around.connectors.clone()),
         }))
     }
 }

@@ -353,12 +353,11 @@ impl Pipelines {
         let unfinished = Arc::new(AtomicUsize::new(record.jobs.len()));
         let arranged = arrange::carry_out(&self.around.storage, record);
         let jobs = record.jobs.iter().map(|job| {
-            let group = job.group.clone();
             let spec = JobSpec {
                 owner: record.owner(),
                 inserts: job.specs(&record.sql, &record.settings),
                 graph: job.graph.clone(),
-                group: group.unwrap_or_else(|| format!("lakeward-{}", record.name)),
+                group: job.group(&record.name),
                 settings: self.settings(record),
                 finished: self.when_finished(record, unfinished.clone()),
             };

@@ -19,7 +19,7 @@ pub struct PlannedJob {
     pub graph: JobGraph,
     /// In the order of the graph's sinks, at least one.
     pub inserts: Vec<PlannedInsert>,
-    /// `properties.group.id`, else `lakeward-<pipeline>`.
+    /// `properties.group.id` of the one table that it reads; of several each has its own.
     pub group: Option<String>,
 }
 
@@ -91,6 +91,14 @@ impl PlannedJob {
     pub(super) fn manifest_key(&self, pipeline: Uuid) -> String {
         let first = &self.inserts[0];
         manifest_key(pipeline, &first.table, first.occurrence)
+    }
+
+    /// The consumer group of tables that name none of their own.
+    pub(super) fn group(&self, pipeline: &str) -> String {
+        // Of several tables, records of before have here the first group that any of them named.
+        let is_of_all = self.graph.sources().count() == 1;
+        let named = self.group.clone().filter(|_| is_of_all);
+        named.unwrap_or_else(|| format!("lakeward-{pipeline}"))
     }
 
     /// The `index`-th `INSERT` by itself.

@@ -347,9 +347,8 @@ impl Pipelines {
     ) -> Result<(), PipelineError> {
         for job in &record.jobs {
             let manifest = manifest_in(manifests, record, job);
-            let group = job.group.clone().unwrap_or_default();
             let specs: Vec<&SourceSpec> = job.graph.sources().collect();
-            let source = self.around.connectors.scans(&specs, &group);
+            let source = self.around.connectors.scans(&specs, &job.group(&record.name));
             let mut source = source.map_err(PipelineError::Connector)?;
             let opened = source.open(&manifest.known(), manifest.ends().as_deref());
             opened.map_err(PipelineError::Connector)?;
