@@ -204,6 +204,7 @@ impl Attempt {
             new_id: self.new_id,
             publish: self.publish,
         };
+        driver.arrange()?;
         driver.measure();
         let unread = Unread {
             source: self.source,
@@ -278,7 +279,7 @@ fn keep_by_threads(
     };
     let (writer, folder) = (start("state writer")?, start("state folder")?);
     Ok(Box::new(move |order| match order {
-        KeepOrder::Write(_) => writer.order(order),
+        KeepOrder::Write(_) | KeepOrder::Arrange(_) => writer.order(order),
         KeepOrder::Fold(_) => folder.order(order),
     }))
 }

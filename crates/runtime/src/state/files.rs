@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/state/<job>-<generation>-<checkpoint>-<n>.state      job: a hash of the manifest's key
 //!              <job>-<generation>-fold<m>-<n>.state
+//!              <job>-<generation>-shards-<n>.state      as it was at the start, by the groups of that process' shards
 //! ```
 //!
 //! A file is durable before the manifest that names it, and goes when the next manifest, which does not, is. One that a crash

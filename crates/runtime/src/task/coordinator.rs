@@ -63,6 +63,8 @@ pub(super) enum Input {
         staged: Vec<Vec<Staged>>,
         states: BTreeMap<OperatorUid, OperatorState>,
     },
+    /// What operators have stands where the first seal can go on from.
+    Arranged,
     /// A commit that was ordered is over. `mine`: this process still owns the manifest.
     Committed {
         sink: usize,
@@ -170,6 +172,8 @@ pub(super) struct Coordinator {
     barrier: bool,
     /// What was sealed and is not written down yet.
     sealing: Option<Epoch>,
+    /// States are on their way to where the first seal goes on from.
+    arranging: bool,
     savepoint: Wish,
     /// Sinks and tables of theirs with a commit under way or to be tried again.
     commits: BTreeMap<(usize, String), Commit>,
@@ -219,12 +223,18 @@ impl Coordinator {
             sealed_at: Duration::ZERO,
             barrier: false,
             sealing: None,
+            arranging: false,
             savepoint: Wish::None,
             commits: BTreeMap::new(),
             unsaved: false,
             stopping: false,
             end: None,
         }
+    }
+
+    /// Nothing is sealed before [`Input::Arranged`]; rows are taken meanwhile.
+    pub(super) fn arranges(&mut self) {
+        self.arranging = true;
     }
 
     /// A bounded read is at its end, and with it the event time of these scans.
@@ -306,7 +316,8 @@ impl Coordinator {
             Commit::UnderWay { .. } => None,
         });
         // A seal that is due waits for the commits and the seal before it, which say when they are over.
-        let due = (self.commits.is_empty() && self.sealing.is_none()).then(|| self.due());
+        let seals = self.commits.is_empty() && self.sealing.is_none() && !self.arranging;
+        let due = seals.then(|| self.due());
         waits.chain(due).min().unwrap_or(Duration::MAX)
     }
 
@@ -355,6 +366,7 @@ impl Coordinator {
                 self.over(Err(error), &mut actions);
             }
             Input::Ended(end) => self.end = Some(end),
+            Input::Arranged => self.arranging = false,
             Input::Barrier => self.barrier = true,
             Input::Savepoint => {
                 self.barrier = true;
@@ -404,7 +416,7 @@ impl Coordinator {
                 }
                 actions.push(Action::Seal);
             }
-            Phase::Reading if self.sealing.is_some() => {}
+            Phase::Reading if self.sealing.is_some() || self.arranging => {}
             Phase::Reading if self.commits.is_empty() => match self.end.take() {
                 Some(End::Finished) => self.over(Ok(Ended::Finished), actions),
                 Some(End::Stopped) => self.over(Ok(Ended::Stopped), actions),
@@ -418,7 +430,7 @@ impl Coordinator {
 
     /// Whether what was read is sealed now.
     fn seals(&mut self, now: Now) -> bool {
-        if self.sealing.is_some() || self.savepoint == Wish::Sealed {
+        if self.sealing.is_some() || self.arranging || self.savepoint == Wish::Sealed {
             return false;
         }
         if !self.fired && self.account.ledgers.iter().all(Ledger::is_empty) {

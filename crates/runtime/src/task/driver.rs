@@ -16,7 +16,7 @@ use crate::job::{JobStatus, Save};
 use crate::manifest::{Manifest, SplitOffset, TableChain};
 use crate::operator::{AtSinks, Downstream};
 use crate::origins::Runs;
-use crate::state::Share;
+use crate::state::{Share, StateError};
 use crate::store::{ManifestStore, StoreError};
 use lw_stdx::clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
@@ -153,8 +153,9 @@ impl Driver {
         let staged = sinks.map(|sink| (self.rules.seal)(&mut **sink));
         let staged: Vec<Vec<Staged>> = staged.collect::<Result<_, _>>()?;
         let manifest = self.coordinator.manifest();
-        let before = manifest.state.as_ref().map(|state| &state.operators);
-        let frozen = self.downstream.freeze(before, &self.rules.state)?;
+        let states = manifest.state.as_ref().map(|state| &state.operators);
+        let before = self.keeper.standing(states);
+        let frozen = self.downstream.freeze(before.as_ref(), &self.rules.state)?;
         if frozen.is_empty() {
             self.sealing = Some((Vec::new(), begun));
             let states = BTreeMap::new();
@@ -178,11 +179,30 @@ impl Driver {
                 let staged = std::mem::take(staged);
                 self.handle(Input::Sealed { staged, states })
             }
+            Kept::Arranged(states) => {
+                self.keeper.arranged(states?);
+                self.handle(Input::Arranged)
+            }
             Kept::Folded(fold, folded) => {
                 self.keeper.folded(fold, folded);
                 Ok(None)
             }
         }
+    }
+
+    /// Lets operators write down all that they have, where the first checkpoint could not write what changed behind what stands in the
+    /// manifest.
+    pub(super) fn arrange(&mut self) -> Result<(), StateError> {
+        let Some(state) = &self.coordinator.manifest().state else {
+            return Ok(());
+        };
+        let limits = &self.rules.state;
+        let frozen = self.downstream.freeze_displaced(&state.operators, limits)?;
+        if !frozen.is_empty() {
+            self.coordinator.arranges();
+            (self.orders.keep)(self.keeper.arrange(frozen));
+        }
+        Ok(())
     }
 
     fn fold(&mut self) {

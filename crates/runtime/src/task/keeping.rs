@@ -3,6 +3,10 @@
 //!
 //! A fold reads what is stored and touches no operator. Its result is taken up by the next checkpoint, unless what was folded was
 //! written as a whole meanwhile; until that checkpoint's manifest is durable the links stay where they are.
+//!
+//! An attempt with another number of shards than the one before cannot write changes behind what that one stored. So all of it is
+//! written down when it begins, before the first row; it is stored while rows are read, and the first checkpoint writes what changed
+//! since behind it, as any other.
 
 use crate::state::{
     Frozen, Leftovers, OperatorState, StateError, StateFiles, States, StoredRows, StoredSection,
@@ -11,17 +15,21 @@ use lw_graph::OperatorUid;
 
 /// What is to be done with states.
 pub(super) enum KeepOrder {
+    /// For a checkpoint.
     Write(Box<Write>),
+    /// For the first checkpoint of an attempt to go on from.
+    Arrange(Box<Write>),
     Fold(Box<Fold>),
 }
 
 /// What operators wrote down is to be stored.
 pub(super) struct Write {
-    /// What stands in the manifest, which changes are of.
+    /// What stands already, which changes are of.
     before: Option<States>,
     frozen: Frozen,
     generation: u64,
-    checkpoint: u64,
+    /// What its files are called.
+    which: String,
 }
 
 /// Links are to be folded into one.
@@ -36,6 +44,7 @@ pub(super) struct Fold {
 /// What came of it.
 pub(super) enum Kept {
     Written(Result<States, StateError>),
+    Arranged(Result<States, StateError>),
     Folded(Box<Fold>, Result<Vec<StoredRows>, StateError>),
 }
 
@@ -43,6 +52,7 @@ impl KeepOrder {
     pub(super) fn carry_out(self, files: &StateFiles) -> Kept {
         match self {
             KeepOrder::Write(write) => Kept::Written(write.carry_out(files)),
+            KeepOrder::Arrange(write) => Kept::Arranged(write.carry_out(files)),
             KeepOrder::Fold(fold) => {
                 let which = format!("fold{}", fold.number);
                 let mut to = files.writing(fold.generation, &which);
@@ -55,7 +65,7 @@ impl KeepOrder {
 
 impl Write {
     fn carry_out(self, files: &StateFiles) -> Result<States, StateError> {
-        let mut to = files.writing(self.generation, &self.checkpoint.to_string());
+        let mut to = files.writing(self.generation, &self.which);
         let frozen = self.frozen.into_iter();
         let stored = frozen.map(|(uid, written)| {
             let before = self.before.as_ref();
@@ -76,6 +86,8 @@ pub(super) struct Keeper {
     folding: bool,
     /// One that the next checkpoint takes up.
     folded: Option<(Box<Fold>, Vec<StoredRows>)>,
+    /// States that the next checkpoint goes on from, and the manifest does not have.
+    arranged: States,
 }
 
 impl Keeper {
@@ -87,31 +99,54 @@ impl Keeper {
             folds: 0,
             folding: false,
             folded: None,
+            arranged: States::new(),
         }
     }
 
-    /// What operators wrote down is to be stored behind what stands in the manifest.
-    pub(super) fn write(
-        &mut self,
-        before: Option<&States>,
-        frozen: Frozen,
-        checkpoint: u64,
-    ) -> KeepOrder {
-        let mut before = before.cloned();
+    /// All that these operators have is to be stored: what stands in the manifest of them is of other key groups.
+    pub(super) fn arrange(&self, frozen: Frozen) -> KeepOrder {
+        KeepOrder::Arrange(Box::new(Write {
+            before: None,
+            frozen,
+            generation: self.generation,
+            which: "shards".to_string(),
+        }))
+    }
+
+    pub(super) fn arranged(&mut self, states: States) {
+        self.arranged = states;
+    }
+
+    /// What the next checkpoint goes on from: what stands in the manifest, with what was folded and arranged since.
+    pub(super) fn standing(&mut self, manifest: Option<&States>) -> Option<States> {
+        let mut standing = manifest?.clone();
+        // The manifest that comes of this names their files, or none ever does.
         if let Some((fold, rows)) = self.folded.take() {
-            // The manifest that comes of this names its files, or none ever does.
             self.leftovers
                 .add(rows.iter().filter_map(|rows| rows.file.as_ref()));
-            let state = before.as_mut().and_then(|before| before.get_mut(&fold.uid));
-            if let Some(state) = state {
+            if let Some(state) = standing.get_mut(&fold.uid) {
                 state.fold(&fold.section, rows);
             }
         }
+        let arranged = std::mem::take(&mut self.arranged);
+        self.leftovers
+            .add(arranged.values().flat_map(OperatorState::files));
+        standing.extend(arranged);
+        Some(standing)
+    }
+
+    /// What operators wrote down is to be stored behind what stands.
+    pub(super) fn write(
+        &mut self,
+        before: Option<States>,
+        frozen: Frozen,
+        checkpoint: u64,
+    ) -> KeepOrder {
         KeepOrder::Write(Box::new(Write {
             before,
             frozen,
             generation: self.generation,
-            checkpoint,
+            which: checkpoint.to_string(),
         }))
     }
 

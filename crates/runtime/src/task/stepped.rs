@@ -75,7 +75,7 @@ impl Committing {
     fn keep(&mut self, order: KeepOrder) {
         match order {
             KeepOrder::Fold(_) => self.order(Waiting::Fold(order)),
-            KeepOrder::Write(_) => {
+            KeepOrder::Write(_) | KeepOrder::Arrange(_) => {
                 let kept = order.carry_out(&self.files);
                 self.answers.push_back(Message::Kept(kept));
             }

@@ -338,24 +338,50 @@ impl Downstream {
         limits: &Limits,
     ) -> Result<Frozen, StateError> {
         let mut frozen = Frozen::new();
-        for step in &mut self.steps {
-            let (Some(uid), Work::Operator(operator)) = (step.uid, &mut step.work) else {
-                continue;
-            };
+        for (uid, operator) in self.with_state() {
             let memory = operator.state_bytes();
             let before = before.and_then(|before| before.get(&uid));
             let goes_on = |before: &OperatorState| {
                 limits.wants_changes(memory, before.bytes()) && before.goes_on(&operator.groups())
             };
-            let mut to = match before.is_some_and(goes_on) {
+            let to = match before.is_some_and(goes_on) {
                 true => StateWriter::default().asking_for_changes(),
                 false => StateWriter::default(),
             };
-            operator.snapshot(&mut to)?;
-            to.memory(memory);
-            frozen.insert(uid, to);
+            frozen.insert(uid, written(operator, to)?);
         }
         Ok(frozen)
+    }
+
+    /// All that operators have whose changes cannot be written behind `states`, from which they went on: these are of other key
+    /// groups, as after a start with another number of shards.
+    ///
+    /// # Errors
+    /// When a state cannot be written.
+    pub(crate) fn freeze_displaced(
+        &mut self,
+        states: &BTreeMap<OperatorUid, OperatorState>,
+        limits: &Limits,
+    ) -> Result<Frozen, StateError> {
+        let mut frozen = Frozen::new();
+        for (uid, operator) in self.with_state() {
+            let is_displaced = |state: &OperatorState| {
+                limits.wants_changes(operator.state_bytes(), state.bytes())
+                    && !state.goes_on(&operator.groups())
+            };
+            if states.get(&uid).is_some_and(is_displaced) {
+                frozen.insert(uid, written(operator, StateWriter::default())?);
+            }
+        }
+        Ok(frozen)
+    }
+
+    fn with_state(&mut self) -> impl Iterator<Item = (OperatorUid, &mut (dyn Operator + 'static))> {
+        let steps = self.steps.iter_mut();
+        steps.filter_map(|step| match (step.uid, &mut step.work) {
+            (Some(uid), Work::Operator(operator)) => Some((uid, &mut **operator)),
+            _ => None,
+        })
     }
 
     /// Goes on from states; an operator without one begins anew.
@@ -424,6 +450,14 @@ impl Downstream {
         });
         sizes.collect()
     }
+}
+
+/// What an operator writes down of the rows so far.
+fn written(operator: &mut dyn Operator, mut to: StateWriter) -> Result<StateWriter, StateError> {
+    let memory = operator.state_bytes();
+    operator.snapshot(&mut to)?;
+    to.memory(memory);
+    Ok(to)
 }
 
 impl To {

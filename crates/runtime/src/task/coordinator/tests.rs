@@ -211,6 +211,27 @@ fn what_a_crash_left_is_committed_before_anything_is_read() {
 }
 
 #[test]
+fn nothing_is_sealed_before_states_are_arranged_and_rows_are_taken_meanwhile() {
+    let mut case = Case::over(Manifest::new(Uuid::nil()));
+    case.coordinator.arranges();
+    assert_eq!(case.says(Input::Begin), "");
+    assert_eq!(case.positioned(), "save");
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.after(20), "", "it is due");
+    assert_eq!(
+        case.coordinator.wakes(),
+        Duration::MAX,
+        "time helps nothing"
+    );
+    assert_eq!(case.says(Input::Barrier), "");
+    assert!(case.coordinator.wants_rows());
+    assert_eq!(case.says(Input::Ended(End::Stopped)), "");
+    assert_eq!(case.says(Input::Arranged), "seal");
+    assert_eq!(case.sealed(), "save, commit [1] to lake.t");
+    assert!(case.confirmed(1).ends_with("end: Stopped"));
+}
+
+#[test]
 fn rows_are_taken_while_a_commit_is_under_way_and_sealed_once_it_is_over() {
     let mut case = Case::reading();
     case.epoch();

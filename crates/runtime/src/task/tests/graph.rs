@@ -49,8 +49,8 @@ pub(super) fn graph(schema: &Schema, sinks: usize) -> JobGraph {
     }
 }
 
-/// Counts the rows of each window, between the watermark and the sinks.
-pub(super) fn counted(graph: JobGraph) -> JobGraph {
+/// Counts the rows of each window, by these columns, between the watermark and the sinks.
+pub(super) fn counted(graph: JobGraph, keys: Vec<usize>) -> JobGraph {
     let window = Window {
         shape: WindowShape::Tumble { size: SIZE },
         offset: 0,
@@ -64,19 +64,22 @@ pub(super) fn counted(graph: JobGraph) -> JobGraph {
         filter: None,
         ty: TypeKind::BigInt.not_null(),
     };
+    let input = &graph.nodes[1].schema.fields;
+    let mut columns: Vec<Field> = keys.iter().map(|key| input[*key].clone()).collect();
+    columns.extend([
+        Field::new("c", TypeKind::BigInt.not_null()),
+        Field::new("window_start", TypeKind::Timestamp(3).not_null()),
+    ]);
     let counts = Node {
         operator: Operator::WindowAggregate {
             uid: OperatorUid::of("counts"),
             windowing: Windowing::Assign(window),
-            keys: Vec::new(),
+            keys,
             aggregates: vec![count],
             properties: vec![WindowProperty::Start],
         },
         inputs: vec![1],
-        schema: Schema::new(vec![
-            Field::new("c", TypeKind::BigInt.not_null()),
-            Field::new("window_start", TypeKind::Timestamp(3).not_null()),
-        ]),
+        schema: Schema::new(columns),
     };
     let sinks = graph.nodes[2..].iter().map(|sink| Node {
         inputs: vec![2],

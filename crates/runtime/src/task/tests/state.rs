@@ -4,7 +4,7 @@ use super::graph::SIZE;
 use super::*;
 use crate::job::Stop;
 use crate::operator::SplitTimes;
-use crate::state::{Budget, Changes, Frozen, Limits, OperatorState};
+use crate::state::{Budget, Changes, Frozen, Limits, OperatorState, StateWriter, groups_of};
 use arrow_array::RecordBatch;
 use lw_graph::OperatorUid;
 use lw_storage::Storage;
@@ -463,6 +463,54 @@ fn a_file_of_state_that_is_gone_or_damaged_is_not_gone_on_from() {
     assert!(error().ends_with("is damaged"));
     disk.remove(&path).expect("it is there");
     assert!(error().starts_with("a file of the state cannot be written or read"));
+}
+
+/// The first checkpoint writes what changed behind what was written down at the start, and no row waits for all of it.
+#[test]
+fn another_number_of_shards_makes_no_checkpoint_greater() {
+    const BY_CHANGES: Rules = Rules {
+        frozen: |frozen| {
+            let mut states = frozen.values();
+            assert!(states.all(StateWriter::is_delta), "all of it is written");
+            frozen
+        },
+        ..IN_FILES
+    };
+    let mut world = world(1);
+    world.by_time = true;
+    let storage = world.storage().expect("it opens");
+    drop(world.written_down(&storage, IN_FILES));
+    for shards in [2, 7, 1] {
+        world.shards = shards;
+        let job = world.written_down(&storage, BY_CHANGES);
+        let sections = job.manifest().states().flat_map(|state| &state.sections);
+        let of: Vec<(u16, u16)> = sections.map(|section| section.groups).collect();
+        let ours: Vec<(u16, u16)> = (0..shards)
+            .map(|shard| groups_of(shard, shards))
+            .map(|groups| (groups.start, groups.end))
+            .collect();
+        assert!(!of.is_empty() && of.iter().all(|groups| ours.contains(groups)));
+    }
+    let ended = world.attempt_by(&storage, ReadsTo::Bounded, "plan", IN_FILES);
+    assert_eq!(ended.map_err(|error| error.message), Ok(Ended::Finished));
+    drop(storage);
+    assert_eq!(left(&world), None);
+    // Each record by itself, for no two of a window have the same time.
+    let (_, late) = expected(&RECORDS);
+    let mut rows = Vec::new();
+    for (split, records) in RECORDS.iter().enumerate() {
+        for (offset, time) in records.iter().enumerate() {
+            if !late.contains(&(split, offset)) {
+                rows.push(json!([time.div_euclid(SIZE) * SIZE, 1]).to_string());
+            }
+        }
+    }
+    rows.sort();
+    let table = world.table.lock();
+    let files = table.iter().flat_map(|commit| &commit.files);
+    let mut found: Vec<String> = files.map(ToString::to_string).collect();
+    found.sort();
+    assert_eq!(found, rows);
 }
 
 /// As when a script changes, and the operator stands in another job.

@@ -6,7 +6,9 @@ use crate::chunk::Split;
 use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged};
 use crate::job::{InsertSpec, JobSpec};
 use crate::manifest::TableChain;
+use crate::operator::Parallelism;
 use crate::origins::Origin;
+use crate::pool::Pool;
 use crate::state::Budget;
 use crate::task::stepped::SteppedJob;
 use arrow_array::cast::AsArray;
@@ -35,6 +37,10 @@ pub(super) struct World {
     pub(super) other: Option<Commits>,
     /// Windows are counted.
     pub(super) counts: bool,
+    /// By their times, that is.
+    pub(super) by_time: bool,
+    /// How many share the work on these.
+    pub(super) shards: usize,
     /// For states.
     pub(super) memory: Budget,
     /// Each partition is a topic, of a table of its own.
@@ -218,10 +224,12 @@ impl Sink for MemorySink {
     }
 }
 
-/// `[start of the window in milliseconds, count]`
+/// `[start of the window in milliseconds, count]`, behind what they are counted by.
 pub(super) fn counts(chunk: &Chunk) -> Vec<serde_json::Value> {
-    let counts: &Int64Array = chunk.columns.column(0).as_primitive();
-    let starts: &TimestampMicrosecondArray = chunk.columns.column(1).as_primitive();
+    let columns = &chunk.columns;
+    let keys = columns.num_columns() - 2;
+    let counts: &Int64Array = columns.column(keys).as_primitive();
+    let starts: &TimestampMicrosecondArray = columns.column(keys + 1).as_primitive();
     let rows = starts.values().iter().zip(counts.values());
     rows.map(|(start, count)| json!([start / 1000, count]))
         .collect()
@@ -263,6 +271,8 @@ impl World {
             table: Arc::default(),
             other: None,
             counts: false,
+            by_time: false,
+            shards: 1,
             memory: Budget::none(),
             tables: false,
             ids: Arc::default(),
@@ -346,7 +356,7 @@ impl World {
         let tables: Vec<(&'static str, &Commits)> = tables.collect();
         let mut graph = graph(&schema, tables.len());
         if self.counts {
-            graph = counted(graph);
+            graph = counted(graph, (0..usize::from(self.by_time)).collect());
         }
         if self.tables {
             graph = over_two_tables(graph);
@@ -363,6 +373,7 @@ impl World {
             committer: Box::new(MemoryTable((*commits).clone())),
         });
         let outputs = outputs.collect();
+        let shards = Parallelism::of(Some(self.shards), &Pool::none());
         let pipeline = Uuid::from_u128(1);
         let spec = JobSpec {
             owner: Owner {
@@ -389,7 +400,7 @@ impl World {
             }),
             letters: None,
             files: store.files(),
-            flow: Flow::compile(&graph).expect("a tree"),
+            flow: Flow::parallel(&graph, &shards).expect("a tree"),
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),
             store,
