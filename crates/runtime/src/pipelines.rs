@@ -14,6 +14,7 @@
 mod arrange;
 mod before;
 mod error;
+mod from_savepoint;
 mod plan;
 mod planned;
 mod record;
