@@ -70,7 +70,7 @@ pub enum Ended {
 
 /// What the other threads hand to the driver.
 enum Message {
-    Rows(Rows),
+    Rows(Box<Rows>),
     End(Over),
     Failed(ConnectorError),
     Committed(Answer),
@@ -310,7 +310,7 @@ impl Driver {
 
     fn heard(&mut self, message: Message) -> Result<Option<Ended>, ConnectorError> {
         match message {
-            Message::Rows(rows) => self.take(rows),
+            Message::Rows(rows) => self.take(*rows),
             Message::Committed(answer) => self.answered(answer),
             Message::Kept(kept) => self.kept(kept),
             Message::End(Over::Finished) => self.finish(End::Finished),

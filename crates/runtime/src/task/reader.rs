@@ -69,7 +69,7 @@ fn read_all(mut reader: Reader, queue: &Queue<Message>, control: &Control) -> Me
             Err(error) => return Message::Failed(error),
         };
         if let Some((rows, bytes)) = read.rows
-            && queue.push(Message::Rows(rows), bytes).is_err()
+            && queue.push(Message::Rows(Box::new(rows)), bytes).is_err()
         {
             break;
         }

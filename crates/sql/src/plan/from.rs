@@ -52,6 +52,9 @@ enum By<'q> {
     Natural,
 }
 
+/// A name that columns of both sides have, and which columns of either side they are.
+type Pair = (String, [Vec<usize>; 2]);
+
 impl Planner<'_> {
     pub(super) fn from(&mut self, select: &ast::Select, around: &Around) -> Result<From> {
         let Some((first, others)) = select.from.split_first() else {
@@ -185,12 +188,7 @@ impl Planner<'_> {
     }
 
     /// The columns that two sides are joined by because they are called alike, and their places on either side.
-    fn named_alike(
-        &self,
-        by: By<'_>,
-        sides: [&Scope; 2],
-        around: &Around,
-    ) -> Result<Vec<(String, [Vec<usize>; 2])>> {
+    fn named_alike(&self, by: By<'_>, sides: [&Scope; 2], around: &Around) -> Result<Vec<Pair>> {
         let names: Vec<String> = match by {
             By::Nothing | By::On(_) => Vec::new(),
             By::Using(names) => {
@@ -264,7 +262,7 @@ impl From {
     /// Columns of both sides that are called alike are equal, and one; `left` scope columns are of the left side. Gives the conditions.
     fn merge(
         &mut self,
-        (pairs, left): (Vec<(String, [Vec<usize>; 2])>, usize),
+        (pairs, left): (Vec<Pair>, usize),
         kind: JoinKind,
         span: Span,
     ) -> Result<Vec<Expr>> {
