@@ -335,6 +335,7 @@ impl Attempt {
             flow,
             outputs,
             files: store.files(),
+            pool: around.pool.clone(),
             store,
             manifest,
             settings: spec.settings.clone(),

@@ -38,6 +38,7 @@ use crate::connector::{Committer, ConnectorError, Pause, Sink, Source};
 use crate::job::{Control, JobStatus, Settings};
 use crate::manifest::{Manifest, SplitOffset};
 use crate::operator::{Flow, Upstream};
+use crate::pool::Pool;
 use crate::queue::{Queue, Wanted};
 use crate::state::{OperatorState, Share, StateFiles};
 use crate::store::ManifestStore;
@@ -125,6 +126,8 @@ pub(crate) struct Attempt {
     pub(crate) outputs: Vec<Output>,
     pub(crate) store: ManifestStore,
     pub(crate) files: StateFiles,
+    /// Reads what the job goes on from.
+    pub(crate) pool: Pool,
     pub(crate) manifest: Manifest,
     pub(crate) settings: Settings,
     pub(crate) status: Arc<JobStatus>,
@@ -167,7 +170,7 @@ impl Attempt {
         if let Some(state) = &self.manifest.state {
             let states = state.operators.values();
             memory.restore(states.map(OperatorState::memory).sum())?;
-            downstream.restore(&state.operators, &keeper.files)?;
+            downstream.restore(&state.operators, &keeper.files, &self.pool)?;
         }
         let outlets = downstream.outlets_of_sinks();
         for (sink, mut output) in self.outputs.into_iter().enumerate() {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::chunk::Mark;
 use crate::chunk::Split;
+use crate::pool::Pool;
 use crate::state::{Limits, OperatorState, States};
 use arrow_array::cast::AsArray;
 use arrow_array::{Int32Array, RecordBatch};
@@ -562,7 +563,7 @@ fn state_is_gone_on_with_from_its_snapshot() {
     };
     let states = stored(&mut flow);
     let mut next = over_sums();
-    let restored = next.downstream.restore(&states, &files);
+    let restored = next.downstream.restore(&states, &files, &Pool::none());
     restored.expect("it can be read");
     through(&mut next, numbers(&[Some(4)], &[(1, 70)]), &mut at);
     assert_eq!(landed(&at, 1), [6]);

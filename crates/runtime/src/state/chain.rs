@@ -18,6 +18,7 @@ use super::files::StateFiles;
 use super::{Changes, Section, StateError, StateReader, StateWriter, Written};
 use crate::aggregate::groups::Groups;
 use crate::aggregate::key::KeyCodec;
+use crate::pool::Pool;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
@@ -114,6 +115,19 @@ impl StoredSection {
 
     fn stored(&self) -> impl Iterator<Item = &StoredRows> {
         self.links.iter().flat_map(Link::stored)
+    }
+
+    fn read(&self, from: &StateFiles) -> Result<Vec<Section>, StateError> {
+        let mut pieces = Vec::new();
+        self.each(from, |rows| {
+            pieces.push(Section {
+                name: self.name.clone(),
+                groups: self.groups.0..self.groups.1,
+                rows,
+            });
+            Ok(())
+        })?;
+        Ok(pieces)
     }
 
     /// Hands its rows over, a piece at a time, so that no more than one of them is in memory; those of the newest link come first.
@@ -298,21 +312,18 @@ impl OperatorState {
         })
     }
 
+    /// Reads the sections, as many at a time as `pool` does.
+    ///
     /// # Errors
     /// When what is stored is gone or damaged.
-    pub(crate) fn read(&self, from: &StateFiles) -> Result<StateReader, StateError> {
-        let mut sections = Vec::new();
-        for stored in &self.sections {
-            stored.each(from, |rows| {
-                sections.push(Section {
-                    name: stored.name.clone(),
-                    groups: stored.groups.0..stored.groups.1,
-                    rows,
-                });
-                Ok(())
-            })?;
-        }
-        Ok(StateReader::new(self.watermark, sections))
+    pub(crate) fn read(&self, from: &StateFiles, pool: &Pool) -> Result<StateReader, StateError> {
+        let readings = self.sections.iter().map(|stored| {
+            let (stored, from) = (stored.clone(), from.clone());
+            move || stored.read(&from)
+        });
+        let read = pool.run(readings.collect()).into_iter();
+        let sections = read.collect::<Result<Vec<_>, _>>()?;
+        Ok(StateReader::new(self.watermark, sections.concat()))
     }
 
     /// The files that it stands in.

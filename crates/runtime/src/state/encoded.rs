@@ -2,7 +2,8 @@
 
 use super::StateError;
 use arrow_array::RecordBatch;
-use arrow_ipc::reader::StreamReader;
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use base64::Engine;
@@ -81,17 +82,33 @@ pub(super) fn decode(
     stored: &StoredRows,
     bytes: &[u8],
 ) -> Result<RecordBatch, StateError> {
-    let stream = zstd::stream::decode_all(bytes).map_err(|error| damaged(name, error))?;
-    let mut reader = StreamReader::try_new(&*stream, None).map_err(|error| damaged(name, error))?;
-    match (reader.next(), reader.next()) {
-        (Some(Ok(rows)), None) if rows.num_rows() as u64 == stored.rows => Ok(rows),
-        (Some(Ok(_)), None) => Err(damaged(
+    let mut stream = inflated(bytes).map_err(|error| damaged(name, error))?;
+    let mut decoder = StreamDecoder::new();
+    let mut next = || decoder.decode(&mut stream);
+    let (first, more) = next()
+        .and_then(|first| Ok((first, next()?)))
+        .map_err(|error| damaged(name, error))?;
+    decoder.finish().map_err(|error| damaged(name, error))?;
+    match (first, more) {
+        (Some(rows), None) if rows.num_rows() as u64 == stored.rows => Ok(rows),
+        (Some(_), None) => Err(damaged(
             name,
             "it does not have the rows that it is to have",
         )),
-        (Some(Err(error)), _) => Err(damaged(name, error)),
         _ => Err(damaged(name, "it is not one batch")),
     }
+}
+
+/// The columns of a batch are read out of these bytes without another copy.
+fn inflated(bytes: &[u8]) -> std::io::Result<Buffer> {
+    let size = zstd::zstd_safe::get_frame_content_size(bytes);
+    let size = size.ok().flatten().unwrap_or(0);
+    let mut stream = Vec::new();
+    // What is damaged may state any size: it is room that is asked for, and no more is believed of it.
+    let room = stream.try_reserve_exact(usize::try_from(size).unwrap_or(0));
+    room.map_err(std::io::Error::other)?;
+    zstd::stream::copy_decode(bytes, &mut stream)?;
+    Ok(Buffer::from_vec(stream))
 }
 
 pub(super) fn damaged(name: &str, why: impl std::fmt::Display) -> StateError {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::operator::Operator;
+use crate::pool::Pool;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
@@ -52,7 +53,7 @@ impl Checkpoints {
     /// What the last says.
     pub(crate) fn last(&self) -> StateReader {
         let last = self.last.as_ref().expect("one was taken");
-        last.read(&self.files).expect("it is there")
+        last.read(&self.files, &Pool::none()).expect("it is there")
     }
 }
 
@@ -76,7 +77,7 @@ fn what_is_written_is_what_is_read() {
         files.limits.inline = inline;
         let stored = encoded(written(), &files);
         assert_eq!(stored.files().count(), usize::from(inline == 0));
-        let read = stored.read(&files).expect("it can be read");
+        let read = stored.read(&files, &Pool::new(2)).expect("it can be read");
         assert_eq!(read.watermark(), Some(7));
         let wrote = written().finish();
         let (wrote, read) = (&wrote.all()[0].rows, &read.all()[0].rows);
@@ -101,7 +102,10 @@ fn damaged_bytes_are_refused() {
     let mut short = good.clone();
     short.stored_mut().next().expect("rows").rows += 1;
     for bad in [torn, short] {
-        let error = bad.read(&files).expect_err("it is damaged").to_string();
+        let error = bad
+            .read(&files, &Pool::new(2))
+            .expect_err("it is damaged")
+            .to_string();
         let said = "the section 'groups' of the state cannot be read";
         assert!(error.starts_with(said), "{error}");
     }
@@ -246,7 +250,7 @@ proptest! {
                     model.write(&mut writer);
                     let mut to = files.writing(1, &n.to_string());
                     let next = OperatorState::behind(stored.as_ref(), writer, &mut to).expect("stored");
-                    let mut found = rows_of(&next.read(&files).expect("it is whole"));
+                    let mut found = rows_of(&next.read(&files, &Pool::new(2)).expect("it is whole"));
                     found.sort_unstable();
                     let mut rows = Model::flat(model.rows.iter());
                     rows.sort_unstable();
@@ -289,7 +293,7 @@ fn what_is_folded_stands_behind_nothing_that_came_meanwhile() {
     let folded = folded.expect("folded");
     assert!(third.fold(&section, folded.clone()));
     assert_eq!(third.sections[0].links.len(), 2);
-    let mut rows = rows_of(&third.read(&files).expect("it is whole"));
+    let mut rows = rows_of(&third.read(&files, &Pool::new(2)).expect("it is whole"));
     rows.sort_unstable();
     assert_eq!(rows, [(0, 0, 2), (0, 1, 3)]);
     // It was written as a whole meanwhile: what was folded is of no use.

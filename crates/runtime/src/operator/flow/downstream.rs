@@ -8,6 +8,7 @@ use crate::job::OperatorStatus;
 use crate::operator::behind::Named;
 use crate::operator::{Late, Operator, OperatorError, Out};
 use crate::origins::{Origin, Runs};
+use crate::pool::Pool;
 use crate::state::{Frozen, Limits, OperatorState, StateError, StateFiles, StateWriter};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -384,7 +385,7 @@ impl Downstream {
         })
     }
 
-    /// Goes on from states; an operator without one begins anew.
+    /// Goes on from states, which are read by `pool`; an operator without one begins anew.
     ///
     /// # Errors
     /// When one cannot be understood, or is of an operator that is not here: it would be lost with the next checkpoint.
@@ -392,6 +393,7 @@ impl Downstream {
         &mut self,
         states: &BTreeMap<OperatorUid, OperatorState>,
         from: &StateFiles,
+        pool: &Pool,
     ) -> Result<(), StateError> {
         let known: BTreeSet<OperatorUid> = self.steps.iter().filter_map(|step| step.uid).collect();
         if let Some(uid) = states.keys().find(|uid| !known.contains(uid)) {
@@ -400,7 +402,7 @@ impl Downstream {
         for step in &mut self.steps {
             let state = step.uid.and_then(|uid| states.get(&uid));
             if let (Some(state), Work::Operator(operator)) = (state, &mut step.work) {
-                let state = state.read(from)?;
+                let state = state.read(from, pool)?;
                 step.restored = state.watermark();
                 operator.restore(&state)?;
             }

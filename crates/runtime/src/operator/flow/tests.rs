@@ -282,7 +282,7 @@ impl Job {
         let marked = |scan: &str| alone.or(marks.get(scan).copied());
         upstream.go_on_from(&times, &self.splits, marked, &meetings);
         let states = self.stored.0.as_ref().expect("a checkpoint");
-        let restored = downstream.restore(states, &self.files);
+        let restored = downstream.restore(states, &self.files, &crate::pool::Pool::none());
         restored.expect("its own states");
         downstream.go_on_from(&upstream.at_outlets());
     }

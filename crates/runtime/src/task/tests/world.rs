@@ -400,6 +400,7 @@ impl World {
             }),
             letters: None,
             files: store.files(),
+            pool: Pool::none(),
             flow: Flow::parallel(&graph, &shards).expect("a tree"),
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),

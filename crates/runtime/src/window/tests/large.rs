@@ -1,14 +1,16 @@
 //! Checkpoints and restores of a large state; how long they take is `cargo xtask bench state --bytes 1g --changed 1%`.
 //!
-//! One window of counts and sums by a 64-bit key, on the real disk. Printed is what the driver is held up for (freezing), what is done
+//! One window of counts and sums by a 64-bit key, in as many shards as there are cores, on the real disk. Printed is what the driver is held up for (freezing), what is done
 //! beside it (encoding and storing, until all is durable; folding), and what a start waits for (restoring).
 
 #![expect(clippy::print_stdout, reason = "what was measured is told")]
 
 use super::super::aggregate::WindowAggregate;
 use crate::chunk::Chunk;
-use crate::operator::{Operator, Out};
-use crate::state::{OperatorState, StateFiles, StateWriter};
+use crate::operator::sharded::{ShardKey, Sharded};
+use crate::operator::{Operator, Out, Parallelism};
+use crate::pool::Pool;
+use crate::state::{OperatorState, StateFiles, StateWriter, StoredSection};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use lw_formats::arrow_schema;
 use lw_graph::{
@@ -17,6 +19,7 @@ use lw_graph::{
 };
 use lw_stdx::clock::{Clock, SystemClock};
 use lw_stdx::disk::RealDisk;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +33,7 @@ fn input() -> Schema {
     ])
 }
 
-fn operator() -> WindowAggregate {
+fn operator(pool: &Pool) -> Sharded {
     let call = |function, arguments, ty: TypeKind| AggregateCall {
         function,
         arguments,
@@ -54,13 +57,19 @@ fn operator() -> WindowAggregate {
         time: 0,
         zone: None,
     });
-    let columns = (arrow_schema(&input()), arrow_schema(&output));
-    let operator = WindowAggregate::new(&window, &[1], &calls, &[WindowProperty::End], columns);
-    operator.expect("a window")
+    let (from, to) = (arrow_schema(&input()), arrow_schema(&output));
+    let parallelism = Parallelism::of(None, pool);
+    let instances = (0..parallelism.shards).map(|_| -> Box<dyn Operator> {
+        let (properties, columns) = (&[WindowProperty::End], (from.clone(), to.clone()));
+        let operator = WindowAggregate::new(&window, &[1], &calls, properties, columns);
+        Box::new(operator.expect("a window"))
+    });
+    let key = ShardKey::new(&[1], &from).expect("a key");
+    Sharded::new(instances.collect(), vec![key], to, &parallelism)
 }
 
 /// A row of each of these keys.
-fn take(operator: &mut WindowAggregate, mut keys: impl Iterator<Item = i64>) {
+fn take(operator: &mut Sharded, mut keys: impl Iterator<Item = i64>) {
     loop {
         let some: Vec<i64> = keys.by_ref().take(CHUNK as usize).collect();
         if some.is_empty() {
@@ -94,14 +103,17 @@ fn checkpoints_and_restores_of_a_large_state() {
     let ((bytes, part), clock) = (asked(), SystemClock::new());
     let folder = tempfile::tempdir().expect("there is room");
     let files = StateFiles::under(Arc::new(RealDisk), folder.path(), "bench");
-    let (mut running, mut keys) = (operator(), 0);
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let pool = Pool::new(cores);
+    let (mut running, mut keys) = (operator(&pool), 0);
     while running.state_bytes() < bytes {
         take(&mut running, keys..keys + CHUNK);
         keys += CHUNK;
     }
     let changed = ((keys as f64 * part) as i64).max(1);
     println!(
-        "{keys} keys, {} MiB of memory, {changed} of them change between two checkpoints",
+        "{keys} keys in {} shards, {} MiB of memory, {changed} of them change between two checkpoints",
+        running.groups().len(),
         running.state_bytes() >> 20
     );
     println!("checkpoint   rows      driver ms   beside it ms   stored KiB   links");
@@ -147,8 +159,8 @@ fn checkpoints_and_restores_of_a_large_state() {
     }
     let mut stored = stored.expect("there is a checkpoint");
     let restore = |stored: &OperatorState, what: &str| {
-        let mut next = operator();
-        let (reads, read) = timed(&clock, || stored.read(&files));
+        let mut next = operator(&pool);
+        let (reads, read) = timed(&clock, || stored.read(&files, &pool));
         let read = read.expect("it is there");
         let (restores, restored) = timed(&clock, || next.restore(&read));
         restored.expect("its own state");
@@ -165,15 +177,17 @@ fn checkpoints_and_restores_of_a_large_state() {
         );
     };
     restore(&stored, "of all links");
-    let section = stored
+    let long = stored
         .sections
         .iter()
-        .max_by_key(|section| section.links.len());
-    let section = section.expect("there is one").clone();
-    let (folds, folded) = timed(&clock, || {
-        section.folded(&files, &mut files.writing(1, "fold"))
+        .filter(|section| section.links.len() > 1);
+    let long: Vec<StoredSection> = long.cloned().collect();
+    let (folds, ()) = timed(&clock, || {
+        for (n, section) in long.iter().enumerate() {
+            let folded = section.folded(&files, &mut files.writing(1, &format!("fold{n}")));
+            assert!(stored.fold(section, folded.expect("folded")));
+        }
     });
-    assert!(stored.fold(&section, folded.expect("folded")));
     println!("folded in {} ms", folds.as_millis());
     restore(&stored, "of what was folded");
 }
