@@ -39,6 +39,7 @@ pub use job::{
     MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
 };
 pub use names::name_in_files;
+pub use reach::Unbounded;
 pub use types::{Field, LogicalType, Schema, TypeKind};
 pub use uid::OperatorUid;
 pub use value::Value;

@@ -2,6 +2,7 @@
 
 use crate::job::{JobGraph, Node, Operator};
 use crate::window::{WindowShape, Windowing};
+use std::fmt;
 
 /// No clock of the world is further from UTC.
 const FURTHEST_ZONE: i64 = 15 * 3_600_000;
@@ -14,19 +15,19 @@ impl JobGraph {
         self.has_state() || self.nodes.iter().any(shows_watermark)
     }
 
-    /// So many milliseconds before a window's start, as its rows tell it, and no earlier, is a row that has a part in it. `None` where
-    /// nothing bounds that: `OVER` goes on from row to row, and a window over sessions has rows of all that became one with them. Nor where
-    /// partitions can be idle.
+    /// So many milliseconds before a window's start, as its rows tell it, and no earlier, is a row that has a part in it.
     ///
     /// A window over windows has rows of those that end in it. Where the table shows the start of an inner one the bound is only wider.
-    pub fn reach_of_windows(&self) -> Option<i64> {
-        let (mut reach, mut windows, mut sessions) = (0_i64, 0, 0);
+    ///
+    /// # Errors
+    /// What is not bounded so.
+    pub fn reach_of_windows(&self) -> Result<i64, Unbounded> {
+        let (mut reach, mut windows, mut sessions) = (0_i64, 0_u32, 0_u32);
         for node in &self.nodes {
             let window = match &node.operator {
-                // So does a watermark that rows show: it is of rows before them, however long ago.
-                Operator::Over { .. } | Operator::CurrentWatermark => return None,
-                // Which partitions were idle behind a commit hangs on what came before it.
-                Operator::Watermark { idle: Some(_), .. } => return None,
+                Operator::Over { .. } => return Err(Unbounded::Over),
+                Operator::CurrentWatermark => return Err(Unbounded::CurrentWatermark),
+                Operator::Watermark { idle: Some(_), .. } => return Err(Unbounded::Idle),
                 Operator::WindowAssign { window, .. } => window,
                 Operator::WindowAggregate { windowing, .. }
                 | Operator::WindowRank { windowing, .. } => match windowing {
@@ -46,10 +47,44 @@ impl JobGraph {
                 }
             };
             let zone = window.zone.as_ref().map_or(0, |_| FURTHEST_ZONE);
-            reach = reach.checked_add(size)?.checked_add(zone)?;
+            reach = reach.saturating_add(size).saturating_add(zone);
         }
-        let is_bounded = windows > 0 && (sessions == 0 || windows == 1);
-        is_bounded.then_some(reach)
+        match (windows, sessions) {
+            (0, _) => Err(Unbounded::NoWindow),
+            (2.., 1..) => Err(Unbounded::OverSessions),
+            _ => Ok(reach),
+        }
+    }
+}
+
+/// What can have a part in a row, however long before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbounded {
+    /// It goes on from row to row.
+    Over,
+    /// It is of all rows before.
+    CurrentWatermark,
+    /// Which partitions are idle hangs on when something came in each of them.
+    Idle,
+    /// A session has all rows that became one with it.
+    OverSessions,
+    /// Nothing says when a row belongs to.
+    NoWindow,
+}
+
+impl fmt::Display for Unbounded {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Unbounded::Over => "OVER goes on from row to row, however long ago the first one was",
+            Unbounded::CurrentWatermark => "CURRENT_WATERMARK is of all rows before",
+            Unbounded::Idle => {
+                "which partitions were idle hangs on when something had come in each of them"
+            }
+            Unbounded::OverSessions => {
+                "a window over sessions has all rows that became one with them, however long ago they were"
+            }
+            Unbounded::NoWindow => "nothing says which window a row is of",
+        })
     }
 }
 
@@ -59,7 +94,7 @@ mod tests {
     use crate::{OperatorUid, Schema, Window};
 
     /// A job with these window functions, one over the other.
-    fn reach(shapes: &[WindowShape], zone: Option<&str>) -> Option<i64> {
+    fn reach(shapes: &[WindowShape], zone: Option<&str>) -> Result<i64, Unbounded> {
         let node = |shape: &WindowShape| Node {
             operator: Operator::WindowAssign {
                 uid: OperatorUid::of("w"),
@@ -84,16 +119,16 @@ mod tests {
             WindowShape::Tumble { size: 10 },
             WindowShape::Session { gap: 5 },
         );
-        assert_eq!(reach(&[], None), None);
-        assert_eq!(reach(&[tumble], None), Some(10));
-        assert_eq!(reach(&[tumble, tumble], None), Some(20));
-        assert_eq!(reach(&[session], None), Some(5));
+        assert_eq!(reach(&[], None), Err(Unbounded::NoWindow));
+        assert_eq!(reach(&[tumble], None), Ok(10));
+        assert_eq!(reach(&[tumble, tumble], None), Ok(20));
+        assert_eq!(reach(&[session], None), Ok(5));
         assert_eq!(
             reach(&[session, tumble], None),
-            None,
+            Err(Unbounded::OverSessions),
             "a session is as long as it is"
         );
-        assert_eq!(reach(&[tumble], Some("UTC")), Some(10 + FURTHEST_ZONE));
+        assert_eq!(reach(&[tumble], Some("UTC")), Ok(10 + FURTHEST_ZONE));
     }
 
     #[test]
@@ -106,6 +141,6 @@ mod tests {
         let nodes = vec![node];
         let graph = JobGraph { nodes };
         assert!(graph.needs_all_before() && !graph.has_state());
-        assert_eq!(graph.reach_of_windows(), None);
+        assert_eq!(graph.reach_of_windows(), Err(Unbounded::CurrentWatermark));
     }
 }

@@ -33,7 +33,9 @@ use ledger::{Entry, Ledger};
 pub use letters::{Letter, Letters};
 use lw_runtime::connector::{ConnectorError, Source};
 use lw_runtime::operator::{Flow, OperatorError};
-pub use recomputed::{Base, Recomputation, audit_recomputed};
+use lw_runtime::state::StateError;
+pub use recomputed::{Base, Recomputation, ToldLate, Word};
+pub use recomputed::{audit_recomputed, audit_recomputed_for_ledger};
 use replay::Replay;
 use serde::Serialize;
 use spans::spans;
@@ -164,6 +166,8 @@ pub enum AuditError {
     Query(#[from] OperatorError),
     #[error("rows cannot be compared: {0}")]
     Arrow(#[from] ArrowError),
+    #[error("the audit's state cannot be written down: {0}")]
+    State(StateError),
     #[error("nobody waits for the audit any more")]
     Cancelled,
 }

@@ -30,6 +30,7 @@ mod window;
 pub mod zone;
 
 pub use task::Ended;
+pub use task::apart::{FlowState, Shelf};
 pub use task::rules::Rules;
 pub use task::stepped::{Commits, SteppedJob};
 

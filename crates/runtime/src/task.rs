@@ -20,6 +20,7 @@
 //! does.)
 
 mod account;
+pub(crate) mod apart;
 mod coordinator;
 mod driver;
 mod enlist;

@@ -4,6 +4,7 @@
 //! take some of it, that is audited, its count and hash go to the table's ledger, and the hold moves on. A later audit asks
 //! the ledger about what the log no longer has.
 
+mod look;
 mod recomputation;
 
 use self::recomputation::recomputation;
@@ -14,11 +15,11 @@ use lw_lakehouse::error::Kind;
 use lw_lakehouse::view::{Accounted, FileView, event_time};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
-use lw_ops::audit::ahead::{Ends, next_look};
+use lw_ops::audit::ahead::Ends;
 use lw_ops::audit::ledger::Ledger;
 use lw_ops::audit::{
-    AuditError, AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Query,
-    RolledBack, Run, Verdict, audit, audit_for_ledger, audit_recomputed,
+    AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Query, Recomputation,
+    RolledBack, Run, audit, audit_recomputed,
 };
 use lw_ops::metrics::Filled;
 use lw_runtime::connector::LATE;
@@ -103,7 +104,12 @@ impl Tables {
             ..self.evidence(table, &view, &writer, manifest.as_ref())
         };
         let report = match self.has_state(&view, &writer) {
-            true => audit_recomputed(evidence, &recomputation(&view, &writer, manifest.as_ref())),
+            true => {
+                let how = recomputation(&view, &writer, manifest.as_ref());
+                let shelf = ledgers::shelf(self.wiring.storage(), writer.pipeline, table);
+                let shelf = Some(shelf);
+                audit_recomputed(evidence, &Recomputation { shelf, ..how })
+            }
             false => audit(evidence),
         };
         Ok(json!(report.map_err(|error| cannot_be_made(&error))?))
@@ -182,78 +188,10 @@ impl Tables {
             return;
         };
         let (storage, table) = (self.wiring.storage(), &writer.table);
-        if writer.graph.needs_all_before() {
-            // No part of the log can be audited by itself, and so none of it ahead of retention.
-            ledgers::release(storage, writer.pipeline, table);
-            return;
-        }
         if let Some(manifest) = &self.pipelines.manifest_of_writer(writer) {
             let ledger = ledgers::load(storage, writer.pipeline, table);
             ledgers::hold(storage, writer.pipeline, table, ledger.as_ref(), manifest);
         }
-    }
-
-    /// Looks at the next offsets of a table, and keeps the log's word on them. Says whether there was something to look at.
-    fn look(&self, writer: &Writer, cancelled: &dyn Fn() -> bool) -> Result<bool, String> {
-        let (storage, table) = (self.wiring.storage(), writer.table.as_str());
-        let view = match self.view(table) {
-            Err(refusal) if refusal.status != UNAVAILABLE => {
-                // It was dropped, or is damaged: waiting mends neither.
-                ledgers::release(storage, writer.pipeline, table);
-                return Err(format!("{}; retention does not wait", refusal.message));
-            }
-            view => view.map_err(|refusal| refusal.message)?,
-        };
-        let mut ledger = self.ledger(&view, writer);
-        let Some(marker) = &view.marker else {
-            return Ok(false);
-        };
-        // A rewind fills again what lies above the marker.
-        ledger.forget_above(&ends(marker.ends()));
-        let commits: Vec<Ends> = view
-            .snapshots
-            .iter()
-            .filter_map(|snapshot| Some(ends(snapshot.marker.as_ref()?.ends())))
-            .collect();
-        let manifest = self.pipelines.manifest_of_writer(writer);
-        let log_starts = self.log_starts(&view, writer, manifest.as_ref()).0;
-        let begins = ends(marker.begins());
-        let Some(look) = next_look(&ledger.looked_at(), &begins, &commits, &log_starts) else {
-            return Ok(false);
-        };
-        let evidence = Evidence {
-            ranges: look.iter().map(looked).collect(),
-            files: files_within(&view, &look),
-            cancelled,
-            ..self.evidence(table, &view, writer, manifest.as_ref())
-        };
-        let entries = match audit_for_ledger(evidence) {
-            Ok((report, entries)) => {
-                if report.verdict == Verdict::Wrong {
-                    let findings = report.findings.join("; ");
-                    tracing::error!(table, findings, "the table does not hold what the log says");
-                }
-                entries
-            }
-            Err(AuditError::Cancelled) => return Ok(false),
-            Err(error @ AuditError::Log(_)) => return Err(error.to_string()),
-            Err(error) => {
-                // It would fail again: retention does not wait for that.
-                tracing::error!(table, %error, "what retention is to take stays unverified");
-                Vec::new()
-            }
-        };
-        let kept: u64 = entries
-            .iter()
-            .map(|entry| (entry.end - entry.start).unsigned_abs())
-            .sum();
-        let looked_at = look.into_iter().map(|(key, range)| (key, range.end));
-        ledger.keep(entries, &looked_at.collect());
-        let stored = ledgers::store(storage, writer.pipeline, table, &ledger);
-        stored.map_err(|error| format!("the ledger cannot be written: {error}"))?;
-        tracing::info!(table, kept, "audited before retention takes it");
-        self.hold(writer);
-        Ok(true)
     }
 
     /// What the table's ledger says; nothing, where it is another table's of the same name.
@@ -473,16 +411,6 @@ fn marked(range: Accounted) -> MarkedRange {
     }
 }
 
-fn looked(((topic, partition), range): (&Split, &Range<i64>)) -> MarkedRange {
-    MarkedRange {
-        topic: topic.clone(),
-        partition: *partition,
-        start: range.start,
-        end: range.end,
-        follows: true,
-    }
-}
-
 fn in_words(error: CatalogError) -> String {
     match &error.source {
         Some(cause) => format!("{error}: {cause}"),
@@ -529,16 +457,6 @@ fn files(view: &TableView) -> Result<Vec<AuditedFile>, Refusal> {
         })
     });
     files.collect()
-}
-
-/// The data files with rows of these offsets.
-fn files_within(view: &TableView, look: &BTreeMap<Split, Range<i64>>) -> Vec<AuditedFile> {
-    let within = |run: &Run| {
-        let range = look.get(&(run.topic.clone(), run.partition));
-        range.is_some_and(|range| run.first < range.end && range.start <= run.last)
-    };
-    let files = view.data_files.iter().filter_map(audited);
-    files.filter(|file| file.runs.iter().any(within)).collect()
 }
 
 /// `None` where the file lists no runs.

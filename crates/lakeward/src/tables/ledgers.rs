@@ -2,6 +2,7 @@
 //! retention from what no ledger has a word on yet.
 
 use lw_ops::audit::ledger::Ledger;
+use lw_runtime::Shelf;
 use lw_runtime::manifest::{Manifest, SinkState};
 use lw_storage::{CommitError, Expect, Hold, Op, Storage, Table, Uuid};
 use std::time::Duration;
@@ -9,6 +10,11 @@ use std::time::Duration;
 /// A ledger's key, and the name under which its table holds.
 fn place(pipeline: Uuid, table: &str) -> String {
     format!("audit/{pipeline}/{table}")
+}
+
+/// Where the states stand that the ledger's word on a table goes on from.
+pub(super) fn shelf(storage: &Storage, pipeline: Uuid, table: &str) -> Shelf {
+    Shelf::of(storage, &place(pipeline, table))
 }
 
 /// The ledger of a table, by what the pipeline calls it; one that cannot be read is told and begun anew.
@@ -78,6 +84,7 @@ pub(super) fn keep_only(storage: &Storage, filled: &[(Uuid, String)]) -> Result<
         let key = String::from_utf8_lossy(&key).into_owned();
         if !filled.contains(&key) {
             storage.release(&key);
+            Shelf::of(storage, &key).keep_only(std::iter::empty());
             put(storage, key, None)?;
         }
     }

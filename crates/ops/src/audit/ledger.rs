@@ -14,12 +14,15 @@
 //! Entries end where commits end, so that each run of rows lies in one. An entry that the log's start has not reached is not
 //! asked: there the log itself is the better witness. Neither is one of offsets that another query has filled since.
 //!
+//! A part of the log gives no part of a table of a query with state: of such a table the ledger has one [`Word`], on all of it up to the
+//! end of a commit.
+//!
 //! Layout: JSON, `format` = 1. A ledger of another format is not read: its offsets are `unverified`.
 
-use super::hash::{Sum, offset_hash};
+use super::hash::Sum;
 use super::replay::made_by;
 use super::table::Table;
-use super::{Evidence, Key, Letters, PartitionReport, Query, Said};
+use super::{Evidence, Key, Letters, PartitionReport, Query, Said, Word};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -86,6 +89,9 @@ pub struct Ledger {
     entries: Vec<Entry>,
     /// Up to where each partition was looked at, whether or not it could be verified.
     looked_at: Vec<LookedAt>,
+    /// Of a table of a query with state, instead of entries; older versions pass over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    word: Option<Word>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +109,7 @@ impl Ledger {
             table: table.into(),
             entries: Vec::new(),
             looked_at: Vec::new(),
+            word: None,
         }
     }
 
@@ -153,6 +160,25 @@ impl Ledger {
         let place = |entry: &Entry| (entry.topic.clone(), entry.partition, entry.start);
         self.entries.sort_by_key(place);
         self.fold();
+        self.looks_up_to(looked_at);
+    }
+
+    /// The log's word on a table of a query with state.
+    pub fn word(&self) -> Option<&Word> {
+        self.word.as_ref()
+    }
+
+    pub(super) fn take_word(&mut self) -> Option<Word> {
+        self.word.take()
+    }
+
+    /// Keeps the log's word on all up to where it was looked at; where there is none, what was said before is all there will be.
+    pub fn keep_word(&mut self, word: Option<Word>, looked_at: &BTreeMap<Key, i64>) {
+        self.word = word.or(self.word.take());
+        self.looks_up_to(looked_at);
+    }
+
+    fn looks_up_to(&mut self, looked_at: &BTreeMap<Key, i64>) {
         for ((topic, partition), end) in looked_at {
             let known = self.looked_at.iter_mut();
             let mut known = known.filter(|at| at.topic == *topic && at.partition == *partition);
@@ -177,6 +203,10 @@ impl Ledger {
             .retain(|entry| entry.end <= end_of(&entry.topic, entry.partition));
         for at in &mut self.looked_at {
             at.end = at.end.min(end_of(&at.topic, at.partition));
+        }
+        let is_above = |((topic, partition), end): (Key, i64)| end > end_of(&topic, partition);
+        if self.word.iter().flat_map(Word::ends).any(is_above) {
+            self.word = None;
         }
     }
 
@@ -240,8 +270,30 @@ impl Ledger {
             let below = from - span.start - settled.sum::<i64>();
             span.unverified = below.unsigned_abs();
             span.verified_from = from;
+            if evidence.log_starts.contains_key(key) {
+                let open = between(span.start..from, &span.settled);
+                said.notes
+                    .extend(open.map(|open| gone(key, &open, log_start)));
+            }
         }
     }
+}
+
+/// What of a range lies in none of these, which rise.
+fn between(range: Range<i64>, settled: &[Range<i64>]) -> impl Iterator<Item = Range<i64>> {
+    let ends = settled.iter().map(|range| range.end);
+    let starts = settled.iter().map(|range| range.start);
+    let begins = std::iter::once(range.start).chain(ends);
+    let open = begins.zip(starts.chain([range.end]));
+    let open: Vec<Range<i64>> = open.map(|(from, to)| from..to).collect();
+    open.into_iter().filter(|open| !open.is_empty())
+}
+
+fn gone((topic, partition): &Key, open: &Range<i64>, log_start: i64) -> String {
+    let (first, last) = (open.start, open.end - 1);
+    format!(
+        "{topic}[{partition}]: offsets {first} to {last} are not verified: the log begins at {log_start}, and no audit had looked at them before it let them go"
+    )
 }
 
 impl Entry {
@@ -317,21 +369,8 @@ impl Entry {
         let Some(letters) = letters else {
             return;
         };
-        let mut found = Sum::default();
-        for letter in letters.rows.get(key).into_iter().flatten() {
-            if (self.start..self.end).contains(&letter.offset) {
-                found.add(offset_hash(letter.offset));
-            }
-        }
-        let pending = letters.pending.get(key).into_iter().flatten();
-        let mut pending = pending.filter(|range| range.start < self.end && self.start < range.end);
-        if found != truth.letters && pending.next().is_none() {
-            let (there, wanted) = (found.rows, truth.letters.rows);
-            let table = &letters.table;
-            said.findings.push(format!(
-                "{place}: {table} holds {there} records, and {wanted} failed when the log was there; they are not the same"
-            ));
-        }
+        let (offsets, findings) = (self.start..self.end, &mut said.findings);
+        letters.compare_sum(key, &offsets, &truth.letters, "failed", findings);
     }
 }
 

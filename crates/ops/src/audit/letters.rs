@@ -4,7 +4,7 @@
 //! Its commits may be behind those of the main table for a moment. What the pipeline's manifest still has to commit there is
 //! not missing yet: such offsets are `unverified`.
 
-use super::hash::record_hash;
+use super::hash::{Sum, offset_hash, record_hash};
 use super::{Key, PartitionReport};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -107,11 +107,40 @@ impl Letters {
     /// Compares rows that came too late, by the records that they are of: a record may have several.
     pub(super) fn compare_late(
         mut self,
-        mut late: BTreeMap<Key, Vec<Letter>>,
+        late: BTreeMap<Key, Vec<Letter>>,
         partitions: &BTreeMap<Key, PartitionReport>,
         findings: &mut Vec<String>,
     ) {
-        for (key, span) in partitions {
+        for (key, expected, found) in self.late_by_key(late, partitions) {
+            self.tell_missing(&key, &expected, &found, findings);
+            let more = without(&found, &expected);
+            if let Some(first) = more.first() {
+                let ((topic, partition), table) = (&key, &self.table);
+                let (count, first) = (more.len(), first.offset);
+                findings.push(format!("{topic}[{partition}]: {table} holds {count} rows that did not come too late, the first at offset {first}"));
+            }
+        }
+    }
+
+    /// Looks for rows that came too late; there may be others beside them.
+    pub(super) fn look_for_late(
+        mut self,
+        late: BTreeMap<Key, Vec<Letter>>,
+        partitions: &BTreeMap<Key, PartitionReport>,
+        findings: &mut Vec<String>,
+    ) {
+        for (key, expected, found) in self.late_by_key(late, partitions) {
+            self.tell_missing(&key, &expected, &found, findings);
+        }
+    }
+
+    /// By partition: the rows that are to be there and those that are, without what is still to be committed.
+    fn late_by_key(
+        &mut self,
+        mut late: BTreeMap<Key, Vec<Letter>>,
+        partitions: &BTreeMap<Key, PartitionReport>,
+    ) -> Vec<(Key, Vec<Letter>, Vec<Letter>)> {
+        let by_key = partitions.iter().map(|(key, span)| {
             let mut expected = late.remove(key).unwrap_or_default();
             let mut found = self.rows.remove(key).unwrap_or_default();
             found.retain(|letter| span.holds(letter.offset));
@@ -122,20 +151,50 @@ impl Letters {
             found.retain(|letter| !is_open(letter));
             expected.sort_unstable();
             found.sort_unstable();
-            let (place, table) = (format!("{}[{}]", key.0, key.1), &self.table);
-            let mut tell = |these: &[Letter], others: &[Letter], say: &dyn Fn(usize) -> String| {
-                let missing = without(these, others);
-                if let Some(first) = missing.first() {
-                    let (said, first) = (say(missing.len()), first.offset);
-                    findings.push(format!("{place}: {said}, the first at offset {first}"));
-                }
-            };
-            tell(&expected, &found, &|count| {
-                format!("{count} rows came too late and are not in {table}")
-            });
-            tell(&found, &expected, &|count| {
-                format!("{table} holds {count} rows that did not come too late")
-            });
+            (key.clone(), expected, found)
+        });
+        by_key.collect()
+    }
+
+    fn tell_missing(
+        &self,
+        (topic, partition): &Key,
+        expected: &[Letter],
+        found: &[Letter],
+        findings: &mut Vec<String>,
+    ) {
+        let missing = without(expected, found);
+        if let Some(first) = missing.first() {
+            let (table, count, first) = (&self.table, missing.len(), first.offset);
+            findings.push(format!("{topic}[{partition}]: {count} rows came too late and are not in {table}, the first at offset {first}"));
+        }
+    }
+
+    /// Compares what stands of these offsets with what the log said of them when it was there: the sum of the offsets, each as often
+    /// as it `failed`, or whatever brings a record here.
+    pub(super) fn compare_sum(
+        &self,
+        key: &Key,
+        offsets: &Range<i64>,
+        wanted: &Sum,
+        failed: &str,
+        findings: &mut Vec<String>,
+    ) {
+        let mut found = Sum::default();
+        for letter in self.rows.get(key).into_iter().flatten() {
+            if offsets.contains(&letter.offset) {
+                found.add(offset_hash(letter.offset));
+            }
+        }
+        let mut pending = self.pending.get(key).into_iter().flatten();
+        let is_open = pending.any(|range| range.start < offsets.end && offsets.start < range.end);
+        if found != *wanted && !is_open {
+            let (there, wanted, table) = (found.rows, wanted.rows, &self.table);
+            let ((topic, partition), last) = (key, offsets.end - 1);
+            let first = offsets.start;
+            findings.push(format!(
+                "{topic}[{partition}] offsets {first} to {last}: {table} holds {there} records, and {wanted} {failed} when the log was there; they are not the same"
+            ));
         }
     }
 }

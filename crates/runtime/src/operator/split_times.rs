@@ -72,6 +72,11 @@ impl SplitTimes {
         SplitTimes { timeout, ..self }
     }
 
+    /// It was there when reading began.
+    pub(crate) fn is_awaited(&self, split: SplitId) -> bool {
+        self.awaited.contains(&split)
+    }
+
     pub(crate) fn came(&self, split: SplitId) -> Option<i64> {
         self.came.get(&split).copied()
     }

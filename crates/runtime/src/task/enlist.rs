@@ -6,7 +6,9 @@
 
 use crate::chunk::{Split, SplitId};
 use crate::connector::{LATE, Staged};
-use crate::manifest::{Joined, Manifest, Pending, Place, SinkState, SplitRange, TableChain};
+use crate::manifest::{
+    Joined, Manifest, Pending, Place, SinkState, SplitRange, SplitState, TableChain,
+};
 use crate::operator::SplitTimes;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -99,8 +101,8 @@ pub(super) fn position(splits: &[Split], topic: &str, partition: i32) -> Option<
 
 /// How far event time had come in each split at the checkpoint, and which of them it waits for. Where the source does not keep the
 /// time, nobody knows how long ago something came.
-pub(super) fn times(manifest: &Manifest, splits: &[Split], keeps_time: bool) -> SplitTimes {
-    let known = manifest.splits.iter().filter_map(|state| {
+pub(super) fn times(states: &[SplitState], splits: &[Split], keeps_time: bool) -> SplitTimes {
+    let known = states.iter().filter_map(|state| {
         let split = position(splits, &state.topic, state.partition)?;
         Some((split, state))
     });

@@ -120,7 +120,7 @@ impl Reader {
             true => manifest.marked,
             false => manifest.marks.get(scan).copied(),
         };
-        let times = enlist::times(manifest, &splits, source.keeps_time());
+        let times = enlist::times(&manifest.splits, &splits, source.keeps_time());
         upstream.go_on_from(&times, &splits, marked, &manifest.meetings);
         upstream.done(&done(&*source, &splits), &splits);
         let watermark = upstream.times().and_then(|times| times.watermark());

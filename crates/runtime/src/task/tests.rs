@@ -1,6 +1,7 @@
 //! Whole attempts over a simulated disk, in steps and with threads: a source of timed records, and a table that remembers
 //! every commit. A record's file entry is `[partition, offset]`, so the table can say what is in it twice.
 
+mod apart;
 mod graph;
 mod state;
 mod world;

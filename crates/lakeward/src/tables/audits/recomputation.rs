@@ -1,13 +1,14 @@
 //! How a query with state is executed again for an audit: what the table's commits and the pipeline's checkpoint say of it.
 
 use super::{Split, ends};
-use lw_graph::WindowProperty;
+use lw_graph::{JobGraph, WindowProperty};
 use lw_lakehouse::TableView;
+use lw_lakehouse::view::SnapshotView;
 use lw_ops::audit::ahead::Ends;
-use lw_ops::audit::{Base, Recomputation};
+use lw_ops::audit::{Base, Recomputation, ToldLate};
 use lw_runtime::manifest::{Joined, Manifest, SplitOffset, SplitRange, SplitState};
 use lw_runtime::pipelines::Writer;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// How a query with state is executed again: what its rows say of their windows, and whether all of them have fired.
 pub(super) fn recomputation(
@@ -33,25 +34,40 @@ pub(super) fn recomputation(
         split.is_some_and(|split| split.written_until >= end.next)
     };
     let committed = sink.is_some_and(|sink| sink.chain.chain.is_empty());
+    let start = properties.position(|(_, property)| *property == WindowProperty::Start);
     Recomputation {
-        start: properties.position(|(_, property)| *property == WindowProperty::Start),
+        start,
         windows: columns.into_iter().map(|(name, _)| name).collect(),
-        reach: graph.reach_of_windows(),
-        bases: manifest.map_or_else(Vec::new, |manifest| bases(view, manifest)),
-        late: late_of(view),
+        reach: graph.reach_of_windows().ok(),
+        baseless: baseless(graph, start),
+        bases: manifest.map_or_else(Vec::new, |manifest| bases(&view.snapshots, manifest)),
+        late: late_of(&view.snapshots),
         awaited: manifest.map(awaited),
-        joined: joined(view, manifest),
+        joined: joined(&view.snapshots, manifest),
         ended: committed && !bounds.is_empty() && bounds.iter().all(written),
         ends: ends(bounds),
+        shelf: None,
     }
 }
 
+/// Why there is no commit from which the query could be executed by itself.
+fn baseless(graph: &JobGraph, start: Option<usize>) -> Option<String> {
+    let why = match (graph.reach_of_windows(), start) {
+        (Err(unbounded), _) => unbounded.to_string(),
+        (Ok(_), None) => "the table does not show where its windows begin".to_string(),
+        (Ok(_), Some(_)) => return None,
+    };
+    Some(format!(
+        "nor can it be computed from a later commit on: {why}"
+    ))
+}
+
 /// The commits from which a query with windows can be executed, oldest first.
-fn bases(view: &TableView, manifest: &Manifest) -> Vec<Base> {
+fn bases(snapshots: &[SnapshotView], manifest: &Manifest) -> Vec<Base> {
     // Partitions of which a row with an event time is known.
     let mut seen: BTreeSet<Split> = BTreeSet::new();
     let mut bases = Vec::new();
-    for snapshot in view.snapshots.iter().rev() {
+    for snapshot in snapshots.iter().rev() {
         let with_rows = snapshot.ranges.iter();
         let with_rows = with_rows.filter(|range| range.rows + range.late > 0);
         seen.extend(with_rows.map(|range| (range.topic.clone(), range.partition)));
@@ -100,8 +116,8 @@ fn awaited(manifest: &Manifest) -> BTreeSet<Split> {
 }
 
 /// The partitions that the first of the kept commits has nothing of, but for those of which the checkpoint says when they came.
-fn joined(view: &TableView, manifest: Option<&Manifest>) -> Vec<Split> {
-    let oldest_first = view.snapshots.iter().rev();
+fn joined(snapshots: &[SnapshotView], manifest: Option<&Manifest>) -> Vec<Split> {
+    let oldest_first = snapshots.iter().rev();
     let commits = oldest_first.map(|snapshot| &*snapshot.ranges);
     let mut joined = not_in_the_first(commits);
     joined.retain(|split| !manifest.is_some_and(|manifest| is_told(manifest, split)));
@@ -129,28 +145,16 @@ fn not_in_the_first<'a>(commits: impl Iterator<Item = &'a [SplitRange]>) -> BTre
     joined
 }
 
-/// The late records of each partition of which the kept commits account for everything.
-fn late_of(view: &TableView) -> BTreeMap<Split, u64> {
-    let mut told: BTreeMap<Split, (i64, u64)> = BTreeMap::new();
-    for range in view.snapshots.iter().flat_map(|snapshot| &snapshot.ranges) {
-        let split = (range.topic.clone(), range.partition);
-        let (offsets, late) = told.entry(split).or_default();
-        *offsets += range.end - range.start;
-        *late += range.late;
-    }
-    let marker = view.marker.as_ref();
-    let begins = marker
-        .map(|marker| ends(marker.begins()))
-        .unwrap_or_default();
-    let ends = marker.map(|marker| ends(marker.ends())).unwrap_or_default();
-    let whole = |split: &Split, offsets: i64| {
-        let span = begins.get(split).zip(ends.get(split));
-        span.is_some_and(|(begin, end)| end - begin == offsets)
+/// What the kept commits say of late records.
+fn late_of(snapshots: &[SnapshotView]) -> Vec<ToldLate> {
+    let ranges = snapshots.iter().flat_map(|snapshot| &snapshot.ranges);
+    let told = |range: &SplitRange| ToldLate {
+        topic: range.topic.clone(),
+        partition: range.partition,
+        offsets: range.start..range.end,
+        late: range.late,
     };
-    told.retain(|split, (offsets, _)| whole(split, *offsets));
-    told.into_iter()
-        .map(|(split, (_, late))| (split, late))
-        .collect()
+    ranges.map(told).collect()
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ fn what_was_audited_before_the_log_went_is_verified_for_ever() {
     for log_start in [0, 2, 5] {
         check(&ledger, TABLE, &[2], log_start, right);
     }
-    let unverified = "RightAsFarAsVerified verified=0 of 5 rows=0 filtered=0 dead=0 gaps=0";
+    let unverified = "RightAsFarAsVerified verified=0 of 5 rows=0 filtered=0 dead=0 gaps=0\n\
+         note: t[0]: offsets 0 to 4 are not verified: the log begins at 5, and no audit had looked at them before it let them go";
     check(&Ledger::of("ns.t"), TABLE, &[2], 5, unverified);
 }
 
@@ -81,10 +82,12 @@ fn the_ledger_and_the_log_meet() {
     let ledger = kept(entries(TABLE, 0, 2));
     let right = "Right verified=5 of 5 rows=3 filtered=1 dead=1 gaps=0";
     check(&ledger, TABLE, &[2], 1, right);
-    let part = "RightAsFarAsVerified verified=3 of 5 rows=3 filtered=0 dead=0 gaps=0";
+    let part = "RightAsFarAsVerified verified=3 of 5 rows=3 filtered=0 dead=0 gaps=0\n\
+         note: t[0]: offsets 2 to 3 are not verified: the log begins at 4, and no audit had looked at them before it let them go";
     check(&ledger, TABLE, &[2], 4, part);
     // A run that reaches over the entry's end: whose rows are whose cannot be told.
-    let apart = "RightAsFarAsVerified verified=0 of 5 rows=0 filtered=0 dead=0 gaps=0";
+    let apart = "RightAsFarAsVerified verified=0 of 5 rows=0 filtered=0 dead=0 gaps=0\n\
+         note: t[0]: offsets 0 to 4 are not verified: the log begins at 4, and no audit had looked at them before it let them go";
     check(&ledger, "0@0-4=1,2,5", &[2], 4, apart);
 }
 
@@ -95,7 +98,8 @@ fn what_another_query_filled_anew_is_not_judged_by_the_old_word() {
     evidence.ledger = ledger;
     evidence.queries.push(other_query(&LOG));
     evidence.log_starts = BTreeMap::from([(key(), 5)]);
-    let expected = "RightAsFarAsVerified verified=0 of 5 rows=0 filtered=0 dead=0 gaps=0";
+    let expected = "RightAsFarAsVerified verified=0 of 5 rows=0 filtered=0 dead=0 gaps=0\n\
+         note: t[0]: offsets 0 to 4 are not verified: the log begins at 5, and no audit had looked at them before it let them go";
     assert_eq!(verdict(&audit(evidence).unwrap()), expected);
 }
 

@@ -1,19 +1,24 @@
 //! Windows of ten milliseconds that count: a log of event times, `-` for a tombstone, and a table of `start=count`.
 
+mod goes_on;
+mod one_order;
+mod planted;
+
 use super::super::tests::{Log, evidence, key, marked};
-use super::super::{Letters, MarkedRange, Query, RolledBack};
+use super::super::{MarkedRange, Query, RolledBack};
 use super::*;
+use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
-use arrow_array::{Int64Array, TimestampMicrosecondArray};
+use arrow_array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use lw_graph::{
     AggregateCall, AggregateFunction, Expr, Field, FormatSpec, JobGraph, KafkaSource, Node,
     Operator, OperatorUid, SinkSpec, SourceColumn, SourceSpec, StartupMode, TypeKind, Window as Of,
     WindowProperty, WindowShape, Windowing,
 };
-use lw_runtime::connector::ConnectorError;
+use lw_runtime::connector::{ConnectorError, Polled, Source};
 use lw_runtime::manifest::SplitOffset;
+use lw_runtime::operator::Flow;
 use lw_runtime::{DeadLetter, Origin, Split};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,6 +191,20 @@ fn how() -> Recomputation {
     }
 }
 
+/// What commits of these offsets say of late records of partition 0.
+fn told(offsets: Range<i64>, late: u64) -> ToldLate {
+    told_of(0, offsets, late)
+}
+
+fn told_of(partition: i32, offsets: Range<i64>, late: u64) -> ToldLate {
+    ToldLate {
+        topic: "t".to_string(),
+        partition,
+        offsets,
+        late,
+    }
+}
+
 fn check(log: &[&'static str], table: &'static str, how: &Recomputation, expected: &[&str]) {
     check_evidence(log, table, how, expected, |_| ());
 }
@@ -270,29 +289,30 @@ fn a_window_that_is_wrong_is_named() {
 
 #[test]
 fn what_the_commits_say_of_late_records_is_compared() {
-    let told = |late| Recomputation {
-        late: BTreeMap::from([(key(), late)]),
+    let by = |commits: &[(Range<i64>, u64)]| Recomputation {
+        late: commits
+            .iter()
+            .map(|(offsets, late)| told(offsets.clone(), *late))
+            .collect(),
         ..how()
     };
-    check(
-        &TIMES,
-        "0=2 10=2",
-        &told(1),
-        &["Right rows=5 late=1 unverified=0 windows=2/0"],
-    );
+    let right = "Right rows=5 late=1 unverified=0 windows=2/0";
+    let wrong = "Wrong rows=5 late=1 unverified=0 windows=2/0";
+    let check = |how: Recomputation, expected: &[&str]| check(&TIMES, "0=2 10=2", &how, expected);
+    check(by(&[(0..7, 1)]), &[right]);
+    check(by(&[(3..7, 1), (0..3, 0)]), &[right]);
     let said = "t[0]: the commits say that 0 records were late, the log gives 1";
-    check(
-        &TIMES,
-        "0=2 10=2",
-        &told(0),
-        &["Wrong rows=5 late=1 unverified=0 windows=2/0", said],
-    );
+    check(by(&[(0..7, 0)]), &[wrong, said]);
+    let said = "t[0]: the commits say that 2 records were late, the log gives 1";
+    check(by(&[(0..3, 0), (3..7, 2)]), &[wrong, said]);
+    // What the others said is gone with their commits.
+    check(by(&[(3..7, 0)]), &[right]);
 }
 
 #[test]
 fn a_partition_that_may_have_come_later_is_told_beside_a_difference() {
     let joined = |late| Recomputation {
-        late: BTreeMap::from([(key(), late)]),
+        late: vec![told(0..7, late)],
         joined: vec![("t".to_string(), 1)],
         ..how()
     };
@@ -317,7 +337,7 @@ fn a_partition_that_appeared_later_is_waited_for_as_it_was_then() {
     let check = |awaited: Option<&[i32]>, expected: &[&str]| {
         let split = |partition: &i32| ("t".to_string(), *partition);
         let how = Recomputation {
-            late: BTreeMap::from([(key(), 0), (split(&1), 1)]),
+            late: vec![told(0..3, 0), told_of(1, 0..1, 1)],
             awaited: awaited.map(|awaited| awaited.iter().map(split).collect()),
             ..how()
         };
@@ -352,7 +372,7 @@ fn a_record_that_is_late_for_some_of_its_windows_is_in_the_others_and_not_late()
     let shape = WindowShape::Hop { slide: 5, size: 10 };
     for copied in [false, true] {
         let told = Recomputation {
-            late: BTreeMap::from([(key(), 1)]),
+            late: vec![told(0..5, 1)],
             ..how()
         };
         check_evidence(
@@ -421,8 +441,8 @@ fn from_bases(bases: &[(i64, i64)]) -> Recomputation {
         start: Some(0),
         reach: Some(10),
         bases: bases.iter().map(base).collect(),
-        // Commits of which only a part is executed again say nothing to compare with.
-        late: BTreeMap::from([(key(), 2)]),
+        // A commit of which only a part is executed again says nothing to compare with.
+        late: vec![told(0..10, 0)],
         ..how()
     }
 }
@@ -455,7 +475,66 @@ fn windows_behind_a_base_are_compared_where_the_log_has_lost_the_rest() {
     check(&[(7, 21)], FIRED, &[nothing, &only("031")]);
     // The log has lost what is behind the last base too, or nobody knows how far event time had come.
     let unverified = "RightAsFarAsVerified rows=0 late=0 unverified=10 windows=0/0";
-    check(&[(2, 2)], FIRED, &[unverified, gone]);
+    let none = format!(
+        "{gone}; no commit that is kept says how far event time had come with all of the log behind it there"
+    );
+    check(&[(2, 2)], FIRED, &[unverified, &none]);
+}
+
+#[test]
+fn why_there_is_no_base_is_told() {
+    let gone = "t[0]: the log no longer has what the table was made from since offset 0, and an aggregate cannot be computed from a part of it";
+    let how = Recomputation {
+        start: None,
+        baseless: Some("OVER goes on from row to row".to_string()),
+        ..from_bases(&[(3, 12)])
+    };
+    let said = format!("{gone}; OVER goes on from row to row");
+    let expected = [
+        "RightAsFarAsVerified rows=0 late=0 unverified=10 windows=0/0",
+        &said,
+    ];
+    check_evidence(&ON, FIRED, &how, &expected, |evidence| {
+        evidence.log_starts = BTreeMap::from([(key(), 3)]);
+    });
+}
+
+/// Behind the base 28 came too late, which is later than all that the windows of before have: so it did. 3, which was late too, is of
+/// before.
+#[test]
+fn late_records_behind_a_base_are_compared_as_far_as_they_are_late_for_certain() {
+    let gone = "t[0]: the log no longer has what the table was made from since offset 0, and an aggregate cannot be computed from a part of it: only windows that begin after 1970-01-01T00:00:00.022Z are compared";
+    let more = "ns.t__late: whether it holds more than what came too late is not compared";
+    let check = |told_late: u64, kept: &[i64], said: &[&str]| {
+        let how = Recomputation {
+            late: vec![told(0..3, 0), told(3..10, told_late)],
+            ..from_bases(&[(3, 12)])
+        };
+        let letter = |offset: &i64| {
+            let value = format!("record {offset}");
+            Letter::new(*offset, None, Some(value.as_bytes()))
+        };
+        let late = Letters {
+            table: "ns.t__late".into(),
+            rows: BTreeMap::from([(key(), kept.iter().map(letter).collect())]),
+            pending: BTreeMap::new(),
+        };
+        let verdict = match said {
+            [] => "RightAsFarAsVerified rows=5 late=1 unverified=3 windows=1/0",
+            _ => "Wrong rows=5 late=1 unverified=3 windows=1/0",
+        };
+        let expected = [&[verdict], said, &[more, gone]].concat();
+        check_evidence(&ON, FIRED, &how, &expected, |evidence| {
+            evidence.log_starts = BTreeMap::from([(key(), 3)]);
+            evidence.late = Some(late);
+        });
+    };
+    check(2, &[3, 8], &[]);
+    check(1, &[8], &[]);
+    let fewer = "t[0]: the commits say that 0 records were late, the log gives 1 at least";
+    check(0, &[3, 8], &[fewer]);
+    let missing = "t[0]: 1 rows came too late and are not in ns.t__late, the first at offset 8";
+    check(2, &[3], &[missing]);
 }
 
 #[test]

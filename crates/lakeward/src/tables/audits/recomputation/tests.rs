@@ -1,7 +1,9 @@
-//! What a checkpoint and the kept commits say of when a partition came.
+//! What a checkpoint and the kept commits say of when a partition came, from where on a query can be executed, and what was late.
 
 use super::*;
+use lw_graph::{Node, Operator, OperatorUid, Schema, Window, WindowShape};
 use lw_storage::Uuid;
+use serde_json::{Value, json};
 
 /// `partition@start-end` of each range.
 fn commit(ranges: &str) -> Vec<SplitRange> {
@@ -77,4 +79,107 @@ fn behind_a_commit_event_time_waits_for_those_that_had_joined() {
     assert_eq!(waits_behind(&[(0, 5), (1, 2)], &[0, 1]), Some(vec![0, 1]));
     // It gave something, and nobody knows whether any of that had an event time.
     assert_eq!(waits_behind(&[(0, 5), (1, 2)], &[0]), None);
+}
+
+/// A commit of ours: its ranges, and how far event time had come.
+fn snapshot(id: i64, ranges: &str, ends: Value, reached: Option<i64>) -> SnapshotView {
+    let marker = json!({
+        "pipeline": Uuid::nil(), "name": "p", "sequence": id, "uuid": Uuid::from_u128(id as u128),
+        "previous": null, "snapshot_id": id, "ends": {"t": ends},
+    });
+    SnapshotView {
+        id,
+        parent: None,
+        timestamp_ms: 0,
+        operation: "append".to_string(),
+        summary: Vec::new(),
+        marker: Some(serde_json::from_value(marker).expect("a marker")),
+        follows: true,
+        ranges: commit(ranges),
+        max_event_time: None,
+        watermark: None,
+        reached,
+    }
+}
+
+/// Three commits, newest first; the first is of a version that did not say how far event time had come.
+fn three() -> [SnapshotView; 3] {
+    let mut with_rows = snapshot(2, "0@5-9 1@0-2", json!({"0": 9, "1": 2}), Some(70));
+    with_rows.ranges.iter_mut().for_each(|range| range.rows = 2);
+    with_rows.ranges[1].late = 1;
+    [
+        snapshot(3, "0@9-12", json!({"0": 12, "1": 2}), Some(90)),
+        with_rows,
+        snapshot(1, "0@0-5", json!({"0": 5}), None),
+    ]
+}
+
+#[test]
+fn commits_that_say_how_far_event_time_had_come_are_bases() {
+    let split = |partition| ("t".to_string(), partition);
+    let mut manifest = Manifest::new(Uuid::nil());
+    manifest.reads("t", 0, Joined::AtStart);
+    manifest.reads("t", 1, Joined::Later);
+    let shown: Vec<_> = bases(&three(), &manifest)
+        .into_iter()
+        .map(|base| (base.reached, base.ends[&split(0)], base.awaited))
+        .collect();
+    let both = BTreeSet::from([split(0), split(1)]);
+    assert_eq!(shown, [(70, 9, both.clone()), (90, 12, both)]);
+    // The second had nothing of which a time is known.
+    let mut without = three();
+    without[1].ranges.iter_mut().for_each(|range| {
+        range.rows = 0;
+        range.late = 0;
+    });
+    assert!(bases(&without, &manifest).is_empty());
+}
+
+#[test]
+fn each_commit_says_how_many_of_its_records_were_late() {
+    let told = late_of(&three());
+    let told = told
+        .iter()
+        .map(|told| (told.partition, told.offsets.clone(), told.late));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [(0, 9..12, 0), (0, 5..9, 0), (1, 0..2, 1), (0, 0..5, 0)]
+    );
+}
+
+#[test]
+fn why_no_commit_is_a_base_is_said() {
+    let node = |operator| Node {
+        operator,
+        inputs: Vec::new(),
+        schema: Schema::new(Vec::new()),
+    };
+    let tumble = Operator::WindowAssign {
+        uid: OperatorUid::of("w"),
+        window: Window {
+            shape: WindowShape::Tumble { size: 10 },
+            offset: 0,
+            time: 0,
+            zone: None,
+        },
+        partition: Vec::new(),
+    };
+    let check = |operator: Operator, start, expected: Option<&str>| {
+        let nodes = vec![node(operator)];
+        let said = baseless(&JobGraph { nodes }, start);
+        let expected =
+            expected.map(|why| format!("nor can it be computed from a later commit on: {why}"));
+        assert_eq!(said, expected);
+    };
+    check(tumble.clone(), Some(0), None);
+    check(
+        tumble,
+        None,
+        Some("the table does not show where its windows begin"),
+    );
+    check(
+        Operator::CurrentWatermark,
+        Some(0),
+        Some("CURRENT_WATERMARK is of all rows before"),
+    );
 }
