@@ -87,6 +87,9 @@ pub enum Operator {
         time: usize,
         frame: Frame,
         aggregates: Vec<AggregateCall>,
+        /// A key is forgotten behind so many milliseconds in which nothing of it came, and at most half as many more; `None`: never.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<i64>,
     },
     /// The rows of all inputs, which have the same types: two or more. Its watermark is the least of theirs.
     Union,

@@ -80,6 +80,16 @@ pub enum FrameUnit {
     Range,
 }
 
+impl Frame {
+    /// So many milliseconds of event time it reaches back, where that bounds it.
+    pub fn interval(self) -> Option<i64> {
+        match self.unit {
+            FrameUnit::Range => self.preceding,
+            FrameUnit::Rows => None,
+        }
+    }
+}
+
 impl WindowShape {
     pub fn name(self) -> &'static str {
         match self {

@@ -85,6 +85,9 @@ pub struct Chunk {
     /// From here on nothing waits for what comes this way, because nothing has come for too long; or it is waited for again. `None`
     /// where nothing changes. Such a chunk has no rows.
     pub idle: Option<bool>,
+    /// When its rows came, in milliseconds of the time that passes in the log; 0 in a job that nothing is forgotten in, and where
+    /// nobody knows. One for all of its rows and marks.
+    pub(crate) came: i64,
 }
 
 impl Chunk {
@@ -131,7 +134,13 @@ impl Chunk {
             origins,
             splits,
             idle: None,
+            came: 0,
         }
+    }
+
+    /// The same, come then.
+    pub(crate) fn come(self, came: i64) -> Chunk {
+        Chunk { came, ..self }
     }
 
     pub fn rows(&self) -> usize {
@@ -162,7 +171,7 @@ impl Chunk {
     /// The same rows with other columns.
     pub(crate) fn with_columns(&self, columns: RecordBatch) -> Chunk {
         let (marks, origins) = (self.marks.clone(), self.origins.clone());
-        Chunk::with(columns, marks, origins, self.splits.clone())
+        Chunk::with(columns, marks, origins, self.splits.clone()).come(self.came)
     }
 
     /// Some of its rows, of which no marks stand between yet.
@@ -172,9 +181,8 @@ impl Chunk {
     pub(crate) fn part(&self, rows: Range<usize>) -> Chunk {
         assert!(self.marks.is_empty(), "C2: no mark is lost");
         let origins = self.origins.runs().expect("they are rows of the log");
-        let origins = origins.iter().skip(rows.start).take(rows.len());
         let columns = self.columns.slice(rows.start, rows.len());
-        Chunk::new(columns, origins.collect(), self.splits.clone())
+        Chunk::new(columns, origins.slice(rows), self.splits.clone()).come(self.came)
     }
 
     /// The rows that are set in the mask, which has no NULL; all marks.
@@ -184,12 +192,13 @@ impl Chunk {
             return Ok(self.clone());
         }
         let columns = filter_record_batch(&self.columns, mask)?;
-        Ok(Chunk::with(
+        let chunk = Chunk::with(
             columns,
             among(&self.marks, mask.values()),
             self.origins.filter(mask.values()),
             self.splits.clone(),
-        ))
+        );
+        Ok(chunk.come(self.came))
     }
 }
 

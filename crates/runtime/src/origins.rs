@@ -134,6 +134,17 @@ impl Runs {
         }
     }
 
+    /// The rows of a range.
+    pub(crate) fn slice(&self, rows: std::ops::Range<usize>) -> Runs {
+        let (mut part, mut at) = (Runs::default(), 0);
+        for run in &self.runs {
+            let here = |row: usize| row.clamp(at, at + run.rows()) - at;
+            part.append_part(run, here(rows.start), here(rows.end));
+            at += run.rows();
+        }
+        part
+    }
+
     /// Those of the rows that are set.
     pub fn filter(&self, keep: &BooleanBuffer) -> Runs {
         assert_eq!(keep.len(), self.rows, "one bit for each row");

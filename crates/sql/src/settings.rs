@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// How long nothing may come in a partition that event time waits for, in tables that do not say it.
 pub(crate) const IDLE_TIMEOUT: &str = "table.exec.source.idle-timeout";
 
+/// How long nothing of a key may come before it is forgotten, where no window ends what is kept of it.
+pub(crate) const STATE_TTL: &str = "table.exec.state.ttl";
+
 /// Keys that the planner or the runtime obeys.
 const HONOURED: &[&str] = &[
     "pipeline.name",
@@ -23,6 +26,7 @@ const HONOURED: &[&str] = &[
     "execution.checkpointing.mode",
     "table.local-time-zone",
     IDLE_TIMEOUT,
+    STATE_TTL,
     "lakeward.commit.interval",
     "lakeward.replay.window",
     "parallelism.default",
@@ -33,7 +37,7 @@ const HONOURED: &[&str] = &[
 const MOST_SHARDS: u32 = 128;
 
 /// Keys (or beginnings of keys) of Flink that steer machinery which does not exist here. What they promise holds anyway, or
-/// does not matter: state of windows is let go when they fire, whatever its time to live.
+/// does not matter.
 const WITHOUT_EFFECT: &[&str] = &[
     "execution.checkpointing.",
     "execution.target",
@@ -44,7 +48,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "sql-client.",
     "table.dml-sync",
     "table.exec.mini-batch.",
-    "table.exec.state.ttl",
     "table.exec.iceberg.",
     "table.exec.sink.upsert-materialize",
     "table.optimizer.",
@@ -81,8 +84,8 @@ pub(crate) fn check(
                 .hint("did you mean 'streaming'?"))
         }
         "execution.checkpointing.interval" | "lakeward.commit.interval" => interval(value),
-        IDLE_TIMEOUT => match duration::parse(&value.value) {
-            Some(timeout) => Ok(format!("{} ms", timeout.as_millis())),
+        IDLE_TIMEOUT | STATE_TTL => match duration::parse(&value.value) {
+            Some(time) => Ok(format!("{} ms", time.as_millis())),
             None => Err(no_duration(value)),
         },
         "execution.checkpointing.mode" => checkpointing_mode(key, value, told),
@@ -176,6 +179,12 @@ pub(crate) fn shards(settings: &BTreeMap<String, String>) -> Option<u32> {
     shards("table.exec.resource.default-parallelism")
         .or_else(|| shards("parallelism.default"))
         .map(|shards| shards.min(MOST_SHARDS))
+}
+
+/// Milliseconds in which nothing of a key comes and behind which it is forgotten; `None` for never, which 0 is, and 1 in Flink too.
+pub(crate) fn state_ttl(settings: &BTreeMap<String, String>) -> Option<i64> {
+    let ttl = duration::parse(settings.get(STATE_TTL)?)?.as_millis();
+    (ttl > 1).then(|| i64::try_from(ttl).unwrap_or(i64::MAX))
 }
 
 fn no_duration(value: &Ident) -> Diagnostic {

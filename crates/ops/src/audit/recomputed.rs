@@ -39,6 +39,9 @@ use std::ops::Range;
 /// Windows that differ and are told one by one.
 const TOLD: usize = 5;
 
+/// Why a query is not executed again that goes by when records came, over a log that does not say it.
+const NO_TIME: &str = "the query goes by when records came (idle partitions, a time to live), and the cluster that it reads does not say that: read again it would give other rows";
+
 /// What has to be known of a query with state beside its evidence.
 #[derive(Clone, Debug, Default)]
 pub struct Recomputation {
@@ -156,12 +159,15 @@ fn run(
     Ok((report, word))
 }
 
-/// The query with the states that the ledger's word goes on from.
+/// The query with the states that the ledger's word goes on from, if it gives the same whenever it reads.
 fn restored<'a>(
     ground: Ground<'a>,
     mut executable: Executable,
     how: &Recomputation,
 ) -> Result<(Ground<'a>, Executable), String> {
+    if executable.flow.upstream.goes_by_time() && !executable.source.keeps_time() {
+        return Err(NO_TIME.to_string());
+    }
     if let Some(word) = ground.word {
         let shelf = how
             .shelf
@@ -232,7 +238,7 @@ fn recompute(
     };
     let (columns, mut source) = (executable.columns, executable.source);
     let (reading, splits) = recomputing.read(&mut *source, columns, evidence, said)?;
-    recomputing.begin(&reading, &splits, source.keeps_time());
+    recomputing.begin(&reading, &splits);
     let word = match shelf {
         Some(shelf) => {
             let flow = recomputing.flow.write_down(&splits, shelf, ground.number);

@@ -19,6 +19,7 @@
 //! scans come together, event time is the least of theirs ([`valve`]), and rows are in the order of the records that caused them. A scan
 //! that nothing has come in for too long is not waited for; a chunk without rows says so ([`Chunk::idle`](crate::chunk::Chunk::idle)).
 
+mod clock;
 mod downstream;
 mod shape;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use super::{Operator, late::LateRow};
 use crate::kernel::Evaluator;
 use crate::window;
 use arrow_schema::SchemaRef;
+pub(crate) use clock::{moment, step};
 pub use downstream::{AtSinks, Downstream};
 use lw_formats::arrow_schema;
 use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Windowing};

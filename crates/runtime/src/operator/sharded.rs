@@ -117,6 +117,7 @@ struct Part {
     rows: Option<UInt32Array>,
     marks: Vec<Mark>,
     splits: Arc<[Split]>,
+    came: i64,
 }
 
 /// Fewer rows are worked on before another thread has begun.
@@ -376,6 +377,7 @@ fn part(port: usize, chunk: &Chunk, rows: &[u32]) -> Part {
         rows: (rows.len() < chunk.rows()).then(|| rows.to_vec().into()),
         marks: marks.collect(),
         splits: chunk.splits.clone(),
+        came: chunk.came,
     }
 }
 
@@ -386,7 +388,7 @@ impl Part {
             Some(rows) => take_record_batch(&self.columns, rows)?,
         };
         let (marks, splits) = (self.marks.clone(), self.splits.clone());
-        Ok(Chunk::derived(columns, marks, splits))
+        Ok(Chunk::derived(columns, marks, splits).come(self.came))
     }
 }
 

@@ -64,6 +64,11 @@ impl Watermark {
         self.appended = appended;
     }
 
+    /// When batches were appended is of use.
+    pub(super) fn goes_by_time(&self) -> bool {
+        self.idle.is_some()
+    }
+
     /// Goes on where a checkpoint stood.
     pub(super) fn go_on_from(&mut self, times: SplitTimes, marked: Option<i64>) {
         self.times = times.idle_after(self.idle);

@@ -116,9 +116,9 @@ impl Flow {
         self.downstream.restore(&from.operators, &shelf.0, &alone)
     }
 
-    /// Goes on where it was, over these splits; behind [`Flow::restore`]. `keeps_time`: as the source says of itself.
-    pub fn go_on_from(&mut self, from: &FlowState, splits: &[Split], keeps_time: bool) {
-        let times = enlist::times(&from.splits, splits, keeps_time);
+    /// Goes on where it was, over these splits; behind [`Flow::restore`].
+    pub fn go_on_from(&mut self, from: &FlowState, splits: &[Split]) {
+        let times = enlist::times(&from.splits, splits);
         let alone = self.upstream.scans().len() == 1;
         let marked = |scan: &str| match alone {
             true => from.marked,

@@ -99,17 +99,17 @@ pub(super) fn position(splits: &[Split], topic: &str, partition: i32) -> Option<
     found.map(|split| split as SplitId)
 }
 
-/// How far event time had come in each split at the checkpoint, and which of them it waits for. Where the source does not keep the
-/// time, nobody knows how long ago something came.
-pub(super) fn times(states: &[SplitState], splits: &[Split], keeps_time: bool) -> SplitTimes {
+/// How far event time had come in each split at the checkpoint, and which of them it waits for.
+pub(super) fn times(states: &[SplitState], splits: &[Split]) -> SplitTimes {
     let known = states.iter().filter_map(|state| {
         let split = position(splits, &state.topic, state.partition)?;
         Some((split, state))
     });
     let awaited = known.clone().filter(|(_, state)| state.joined.is_awaited());
     let times = SplitTimes::awaiting(awaited.map(|(split, _)| split).collect());
-    let came = known.clone().filter(|_| keeps_time);
-    let came = came.filter_map(|(split, state)| Some((split, state.came?)));
+    let came = known
+        .clone()
+        .filter_map(|(split, state)| Some((split, state.came?)));
     let came: BTreeMap<SplitId, i64> = came.collect();
     let by_split = known.filter_map(|(split, state)| Some((split, state.watermark?)));
     times.at(by_split.collect()).since(came)

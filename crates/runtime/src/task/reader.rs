@@ -99,6 +99,8 @@ pub(super) struct Reader {
     status: Arc<JobStatus>,
     /// The source's watermark so far: it never goes back.
     watermark: Option<i64>,
+    /// Where the time of a source goes on that counts it from its opening.
+    since: i64,
 }
 
 impl Reader {
@@ -120,7 +122,7 @@ impl Reader {
             true => manifest.marked,
             false => manifest.marks.get(scan).copied(),
         };
-        let times = enlist::times(&manifest.splits, &splits, source.keeps_time());
+        let times = enlist::times(&manifest.splits, &splits);
         upstream.go_on_from(&times, &splits, marked, &manifest.meetings);
         upstream.done(&done(&*source, &splits), &splits);
         let watermark = upstream.times().and_then(|times| times.watermark());
@@ -135,8 +137,11 @@ impl Reader {
                 topics,
             }
         };
+        let came = manifest.splits.iter().filter_map(|split| split.came);
+        let since = came.filter(|_| !source.keeps_time()).max();
         Reader {
             sinks: sinks.into_iter().map(reads).collect(),
+            since: since.unwrap_or(0),
             source,
             upstream,
             status,
@@ -155,7 +160,9 @@ impl Reader {
         max_bytes: usize,
         timeout: Duration,
     ) -> Result<Read, ConnectorError> {
-        let polled = self.source.poll(max_bytes, timeout)?;
+        let mut polled = self.source.poll(max_bytes, timeout)?;
+        let told = polled.appended.iter_mut().filter(|batch| batch.at > 0);
+        told.for_each(|batch| batch.at = batch.at.saturating_add(self.since));
         let finished = polled.finished;
         let rows = self.process(polled)?;
         Ok(Read { rows, finished })

@@ -99,8 +99,12 @@ pub(crate) fn operator(
             time,
             frame,
             aggregates,
+            ttl,
             ..
-        } => Box::new(Over::new((keys, *time), *frame, aggregates, columns)?),
+        } => {
+            let frame = (*frame, *ttl);
+            Box::new(Over::new((keys, *time), frame, aggregates, columns)?)
+        }
         Op::WindowJoin {
             kind,
             windows,

@@ -8,13 +8,13 @@
 //! Late, as in Flink: without bound, a row that the watermark has reached. With a bound, a row that is not later than the last that
 //! its key was woken at: a row behind the watermark is still taken while nothing of its key, as late as it or later, was given. A key
 //! is woken for its rows, and for a `RANGE` also to see whether it can be forgotten, half a frame after nothing can reach back any
-//! more; a key that was forgotten begins anew.
+//! more; a key that was forgotten begins anew. Where an interval does not bound what is kept of a key, a time to live may ([`idle`]).
 
 use super::held::{At, Held};
 use super::place::times;
+use crate::aggregate::Calls;
 use crate::aggregate::groups::Groups;
 use crate::aggregate::key::{KeyCodec, Keys};
-use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::{Chunk, Mark, Split};
 use crate::operator::{FlowError, Late, Operator, OperatorError, Out};
 use crate::state::{Changed, StateError, StateReader, StateWriter};
@@ -25,10 +25,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod given;
+mod idle;
 mod saved;
+mod sums;
 
 use given::{Given, Giver};
+use idle::Idle;
 use saved::Since;
+use sums::Sums;
 
 pub(crate) struct Over {
     keys: Vec<usize>,
@@ -42,8 +46,8 @@ pub(crate) struct Over {
 
     groups: Groups,
     by_group: Vec<Key>,
-    /// By group, of a frame without bound: what the rows that were given came to.
-    sums: Option<Aggregates>,
+    /// Of a frame without bound: what the rows that were given came to.
+    sums: Option<Sums>,
     held: Held,
     /// By time, as they came: rows that the watermark has not reached, with their groups.
     waiting: BTreeMap<i64, Vec<(u32, At)>>,
@@ -53,6 +57,8 @@ pub(crate) struct Over {
     looking: usize,
     /// How many keys were forgotten whose groups are still there.
     forgotten: usize,
+    /// Keys are forgotten that nothing comes of.
+    idle: Option<Idle>,
     /// How many rows were given.
     given: u64,
     since: Since,
@@ -61,9 +67,15 @@ pub(crate) struct Over {
     splits: Arc<[Split]>,
 }
 
-/// What is known of a key where the frame has a bound.
+/// What is known of a key.
 #[derive(Default)]
 struct Key {
+    /// Where its rows' sums are; `None` where there are none, as where the frame has a bound.
+    sums: Option<u32>,
+    /// How many rows of it wait.
+    waiting: u32,
+    /// When it is forgotten if nothing of it comes, in the log's own time.
+    forget: Option<i64>,
     /// When it was woken last.
     last: Option<i64>,
     /// Nothing reaches back to its rows from there on.
@@ -84,7 +96,7 @@ impl Over {
     /// [`FlowError`] when a column can be no key, or an aggregate cannot be computed.
     pub(crate) fn new(
         (keys, time): (&[usize], usize),
-        frame: Frame,
+        (frame, ttl): (Frame, Option<i64>),
         aggregates: &[AggregateCall],
         (input, output): (SchemaRef, SchemaRef),
     ) -> Result<Over, FlowError> {
@@ -101,7 +113,7 @@ impl Over {
             codec,
             by_group: Vec::new(),
             slides: frame.preceding.is_none() || calls.start().slides(),
-            sums: frame.preceding.is_none().then(|| calls.start()),
+            sums: frame.preceding.is_none().then(|| Sums::new(&calls)),
             giver: Giver {
                 calls,
                 keys: keys.to_vec(),
@@ -113,6 +125,7 @@ impl Over {
             looks: BTreeMap::new(),
             looking: 0,
             forgotten: 0,
+            idle: ttl.filter(|_| frame.interval().is_none()).map(Idle::new),
             given: 0,
             since: Since::new(Changed::All),
             watermark: i64::MIN,
@@ -144,6 +157,7 @@ impl Over {
 
     fn wait(&mut self, group: u32, time: i64, at: At) {
         self.held.wanted += 1;
+        self.by_group[group as usize].waiting += 1;
         self.waiting.entry(time).or_default().push((group, at));
         self.since.waiting.insert(time);
         let (FrameUnit::Range, Some(back)) = (self.frame.unit, self.frame.preceding) else {
@@ -202,21 +216,35 @@ impl Over {
             self.since.keys.add(&[group]);
             let key = &mut self.by_group[group as usize];
             if key.over.is_some_and(|over| over <= time) {
-                self.held.wanted -= key.frame.len();
-                *key = Key::default();
-                self.forgotten += 1;
+                self.forget(group);
             } else {
                 key.last = Some(time);
             }
         }
     }
 
+    /// Begins anew with a key of which no rows wait.
+    fn forget(&mut self, group: u32) {
+        let key = &mut self.by_group[group as usize];
+        self.held.wanted -= key.frame.len();
+        *key = Key {
+            waiting: key.waiting,
+            ..Key::default()
+        };
+        self.forgotten += 1;
+    }
+
     /// Rows of one key and time, which are not empty.
     fn give(&mut self, time: i64, rows: &[(u32, At)], given: &mut Given) {
         let group = rows[0].0;
         self.since.keys.add(&[group]);
+        self.touch(group);
+        let key = &mut self.by_group[group as usize];
+        key.waiting -= rows.len() as u32;
         let each = self.frame.unit == FrameUnit::Rows;
         let Some(back) = self.frame.preceding else {
+            let sums = self.sums.as_mut().expect("its frame has no bound");
+            let sums = *key.sums.get_or_insert_with(|| sums.begin());
             self.held.wanted -= rows.len();
             let line = match given.lines.is_empty() {
                 true => given.line(std::iter::empty()),
@@ -224,12 +252,11 @@ impl Over {
             };
             for part in rows.chunks(if each { 1 } else { rows.len() }) {
                 part.iter().for_each(|(_, at)| given.row(line, *at));
-                given.result((group, time), part.len(), line);
+                given.result((group, sums, time), part.len(), line);
                 given.lines[line].from += part.len();
             }
             return;
         };
-        let key = &mut self.by_group[group as usize];
         key.last = Some(time);
         let line = *key.line.get_or_insert_with(|| {
             given.touched.push(group);
@@ -244,7 +271,7 @@ impl Over {
                     key.frame.pop_front();
                     given.lines[line].from += 1;
                 }
-                given.result((group, time), 1, line);
+                given.result((group, 0, time), 1, line);
             }
         }
         if !each {
@@ -256,7 +283,7 @@ impl Over {
                 key.frame.pop_front();
                 given.lines[line].from += 1;
             }
-            given.result((group, time), rows.len(), line);
+            given.result((group, 0, time), rows.len(), line);
         }
         self.held.wanted -= before - key.frame.len();
     }
@@ -269,8 +296,7 @@ impl Over {
             return Ok(());
         }
         let pool = self.held.rows(&given.pool)?;
-        let sums = self.sums.as_mut();
-        let sums = sums.map(|sums| (sums, self.groups.len(), self.given));
+        let sums = self.sums.as_mut().map(|sums| (sums, self.given));
         let rows = self.giver.rows(&given, &pool, sums)?;
         self.given += rows.num_rows() as u64;
         out.emit(Chunk::derived(rows, given.marks, self.splits.clone()));
@@ -318,6 +344,9 @@ impl Over {
             .iter()
             .map(|group| std::mem::take(&mut self.by_group[*group as usize]))
             .collect();
+        if let Some(sums) = &mut self.sums {
+            sums.keep(of_known.iter_mut().filter_map(|key| key.sums.as_mut()));
+        }
         self.groups = self.codec.groups();
         self.by_group.clear();
         let renumbered = self.groups_of(&keys, known.len());
@@ -329,6 +358,12 @@ impl Over {
         for group in waiting.chain(self.looks.values_mut().flatten()) {
             *group = numbers[group];
         }
+        if let Some(idle) = &mut self.idle {
+            idle.unset();
+            for (group, key) in (0..).zip(&self.by_group) {
+                key.forget.into_iter().for_each(|at| idle.set(at, group));
+            }
+        }
         let changed: Vec<u32> = changed.iter().map(|group| numbers[group]).collect();
         self.since.keys.add(&changed);
         self.forgotten = 0;
@@ -337,7 +372,8 @@ impl Over {
     /// Whether a key is more than one that rows wait of.
     fn is_known(&self, group: u32) -> bool {
         let key = &self.by_group[group as usize];
-        self.sums.is_some() || key.last.is_some() || key.over.is_some()
+        let is_idle = key.forget.is_some();
+        is_idle || key.sums.is_some() || key.last.is_some() || key.over.is_some()
     }
 
     /// The groups of keys that something is known of, rising.
@@ -355,6 +391,7 @@ impl Over {
 impl Operator for Over {
     fn data(&mut self, _: usize, chunk: Chunk, out: &mut Out) -> Result<(), OperatorError> {
         self.splits = chunk.splits.clone();
+        self.pass(chunk.came);
         let times = times(&chunk, self.time)?.values();
         let groups = self.groups_of(&self.keys_of(&chunk.columns), chunk.rows());
         let piece = self.held.push(chunk.columns.clone());
@@ -362,6 +399,7 @@ impl Operator for Over {
         for (rows, mark) in chunk.stretches() {
             for row in rows {
                 let (group, event_time) = (groups[row], times[row].div_euclid(1000));
+                self.touch(group);
                 if self.is_late(group, event_time) {
                     // Before the first mark it stands at 1970.
                     let watermark = self.watermark.max(0);
@@ -403,7 +441,8 @@ impl Operator for Over {
         // Each row that is held is waited for or in a frame.
         self.groups.size()
             + self.by_group.len() * size_of::<Key>()
-            + self.sums.as_ref().map_or(0, Aggregates::size)
+            + self.sums.as_ref().map_or(0, Sums::size)
+            + self.idle.as_ref().map_or(0, Idle::size)
             + self.held.size()
             + self.held.wanted * size_of::<Kept>()
             + self.looking * size_of::<u32>()

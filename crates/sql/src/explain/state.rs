@@ -1,7 +1,7 @@
 //! What a job keeps from one row to the next, and what bounds it: the last part of `EXPLAIN`.
 
 use super::Names;
-use lw_graph::{Frame, FrameUnit, JobGraph, Node, Operator, WindowShape, Windowing};
+use lw_graph::{JobGraph, Node, Operator, WindowShape, Windowing};
 
 /// One line for each operator with state, behind one on what becomes of rows that were written, and one on who shares the work.
 pub(crate) fn state(graph: &JobGraph, shards: Option<u32>) -> String {
@@ -58,27 +58,28 @@ fn kept(graph: &JobGraph, node: &Node) -> Option<String> {
             let keys = of_each(keys);
             format!("{last} rows{keys} in a window, until the watermark reaches its end")
         }
-        Operator::Over { keys, frame, .. } => {
+        Operator::Over {
+            keys, frame, ttl, ..
+        } => {
             let rows = "rows that the watermark has not reached";
-            let back = match bound(frame) {
+            let back = match frame.interval() {
                 Some(millis) => format!("those of {millis} ms before it"),
-                None => match frame.preceding {
-                    Some(count) => format!("{count} before it{}: nothing bounds it", of_each(keys)),
-                    None => format!("the aggregates{}: nothing bounds them", of_each(keys)),
-                },
+                None => {
+                    let (what, them) = match frame.preceding {
+                        Some(count) => (format!("{count} before it"), "it"),
+                        None => ("the aggregates".to_string(), "them"),
+                    };
+                    let bound = match ttl {
+                        Some(ttl) => format!(", until nothing came for {ttl} ms"),
+                        None => format!(": nothing bounds {them}"),
+                    };
+                    format!("{what}{}{bound}", of_each(keys))
+                }
             };
             format!("{rows}, and {back}")
         }
         _ => return None,
     })
-}
-
-/// The length of time that an OVER looks back, where that bounds it.
-fn bound(frame: &Frame) -> Option<i64> {
-    match frame.unit {
-        FrameUnit::Range => frame.preceding,
-        FrameUnit::Rows => None,
-    }
 }
 
 fn entries(windowing: &Windowing) -> (String, String) {

@@ -71,10 +71,12 @@ pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
             time,
             frame,
             aggregates,
+            ttl,
             ..
         } => {
             parts.extend(names.listed("partitionBy", keys));
             parts.push(names.over(*time, frame));
+            parts.extend(ttl.map(|millis| format!("ttl=[{millis} ms]")));
             let given = node.schema.names().skip(names.0.len());
             let made = aggregates.iter().map(|call| names.call(call)).zip(given);
             let made: Vec<String> = made

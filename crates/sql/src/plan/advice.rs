@@ -10,7 +10,7 @@ use crate::catalog::{Object, Table};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::environment::{Cluster, Topic};
 use crate::parse::{Insert, OptionText};
-use lw_graph::{FrameUnit, IcebergSink, SinkSpec, SourceSpec, StartupMode, TypeKind};
+use lw_graph::{IcebergSink, SinkSpec, SourceSpec, StartupMode, TypeKind};
 
 impl Planner<'_> {
     /// About an INSERT that nothing is wrong with.
@@ -175,17 +175,23 @@ fn kept(relation: &Relation) -> Vec<Diagnostic> {
     let mut stateful = None;
     for relation in relation.all() {
         if let Algebra::Over {
-            keys, frame, span, ..
+            keys,
+            frame,
+            ttl,
+            span,
+            ..
         } = &relation.operator
             && !keys.is_empty()
-            && !matches!((frame.unit, frame.preceding), (FrameUnit::Range, Some(_)))
+            && frame.interval().is_none()
         {
-            let notice = Diagnostic::notice("state", *span, "nothing bounds what this keeps");
-            said.push(
-                notice
-                    .detail("Each key that was ever there is kept.")
-                    .hint("RANGE BETWEEN INTERVAL '1' DAY PRECEDING AND CURRENT ROW"),
-            );
+            said.extend(match ttl {
+                None => Some(
+                    Diagnostic::notice("state", *span, "nothing bounds what this keeps")
+                        .detail("Each key that was ever there is kept.")
+                        .hint("RANGE BETWEEN INTERVAL '1' DAY PRECEDING AND CURRENT ROW, or SET 'table.exec.state.ttl' = '1 d'"),
+                ),
+                Some(_) => timeless(relation, *span),
+            });
         }
         if let Algebra::Aggregate { span, .. }
         | Algebra::Numbered { span, .. }
@@ -210,6 +216,19 @@ fn kept(relation: &Relation) -> Vec<Diagnostic> {
         );
     }
     said
+}
+
+/// A key is forgotten by the time that passes in a log, and these rows are of none.
+fn timeless(over: &Relation, span: Span) -> Option<Diagnostic> {
+    let is_log = |scan: &&Scan| {
+        let mut options = scan.options.iter();
+        options.any(|option| option.key.value == "connector" && option.value.value == "kafka")
+    };
+    if over.scans().iter().any(is_log) {
+        return None;
+    }
+    let notice = Diagnostic::notice("state", span, "nothing bounds what this keeps");
+    Some(notice.detail("'table.exec.state.ttl' goes by when records were appended to a topic, so that every reading forgets the same. These rows are of none, and no time passes."))
 }
 
 fn without_zone(table: &Table) -> Option<Diagnostic> {

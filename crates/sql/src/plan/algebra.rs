@@ -81,6 +81,8 @@ pub(super) enum Algebra {
         calls: Vec<AggregateCall>,
         /// The column that is the row's number.
         number: Option<usize>,
+        /// Milliseconds without a row behind which a key is forgotten.
+        ttl: Option<i64>,
         span: Span,
     },
     /// The rows of all of them, which have columns of the same types.

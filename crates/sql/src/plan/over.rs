@@ -17,6 +17,8 @@ use std::cell::RefCell;
 /// The calls with OVER in one SELECT.
 pub(super) struct Overs<'q> {
     named: &'q [ast::NamedWindowDefinition],
+    /// Milliseconds without a row behind which a key is forgotten.
+    ttl: Option<i64>,
     asked: RefCell<Option<Asked>>,
 }
 
@@ -52,9 +54,10 @@ const ALL_ROWS: Frame = Frame {
 };
 
 impl<'q> Overs<'q> {
-    pub(super) fn new(select: &'q ast::Select) -> Overs<'q> {
+    pub(super) fn new(select: &'q ast::Select, ttl: Option<i64>) -> Overs<'q> {
         Overs {
             named: &select.named_window,
+            ttl,
             asked: RefCell::default(),
         }
     }
@@ -224,7 +227,7 @@ impl<'q> Overs<'q> {
         if asked.asks == [Ask::Number] && rank::is_windowed(&asked, &relation) {
             return rank::numbered(&asked, relation);
         }
-        over(asked, relation)
+        over(asked, relation, self.ttl)
     }
 }
 
@@ -277,7 +280,7 @@ fn frame(given: Option<&ast::WindowFrame>, binder: &Binder<'_>, span: Span) -> R
     Ok(Frame { unit, preceding })
 }
 
-fn over(asked: Asked, relation: Relation) -> Result<(Relation, usize)> {
+fn over(asked: Asked, relation: Relation, ttl: Option<i64>) -> Result<(Relation, usize)> {
     let time = time_of(&asked, &relation)?;
     let mut below = Below::all(&relation);
     let keys: Vec<usize> = asked
@@ -303,6 +306,8 @@ fn over(asked: Asked, relation: Relation) -> Result<(Relation, usize)> {
             frame: asked.frame,
             calls,
             number: numbered.then_some(first),
+            // What an interval of event time bounds is let go by that.
+            ttl: ttl.filter(|_| asked.frame.interval().is_none()),
             span: asked.span,
         },
         columns,

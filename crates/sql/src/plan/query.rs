@@ -22,6 +22,7 @@ use crate::Result;
 use crate::catalog::{Object, View};
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::{Ident, Name, Query};
+use crate::settings;
 use lw_graph::{Expr, Function, TypeKind};
 use sqlparser::ast::{self, SetExpr, TableFactor};
 
@@ -140,7 +141,7 @@ impl Planner<'_> {
         ]);
         inner.watermark = Some(watermark);
         let grouped = self.grouping(select, inner, &relation, around)?;
-        let overs = Overs::new(select);
+        let overs = Overs::new(select, settings::state_ttl(&self.plan.settings));
         let mut binder = Binder::new(self.script, scope, around.span);
         binder.grouped = grouped.as_ref();
         binder.watermark = Some(watermark);

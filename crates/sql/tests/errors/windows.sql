@@ -93,3 +93,5 @@ INSERT INTO snk SELECT COUNT(*) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTER
 INSERT INTO snk SELECT COUNT(*) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, CUBE (id, k, d, other, id + 1, id + 2, id + 3);
 -- case: GROUPING of what is no key
 INSERT INTO snk SELECT GROUPING(id) FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, k;
+-- case: a time to live that is none
+SET 'table.exec.state.ttl' = 'soon';

@@ -19,3 +19,10 @@ EXPLAIN INSERT INTO sums SELECT carrier, COUNT(*) OVER (ORDER BY ts RANGE INTERV
 CREATE TABLE lags (a INT, b INT NOT NULL, c INT) WITH ('connector' = 'print');
 EXPLAIN INSERT INTO lags SELECT LAG(id) OVER w, LAG(id, 2, 0) OVER w, LAG(id, 2, n) OVER w
   FROM (SELECT CAST(id AS INT) AS id, carrier, ts, CHAR_LENGTH(carrier) AS n FROM o) WINDOW w AS (PARTITION BY carrier ORDER BY ts);
+-- Keys that nothing comes of are forgotten; what an interval bounds is not, and 1 ms is never.
+SET 'table.exec.state.ttl' = '2 d';
+EXPLAIN INSERT INTO sums SELECT carrier, COUNT(*) OVER (PARTITION BY carrier ORDER BY ts), price FROM o;
+EXPLAIN INSERT INTO sums SELECT carrier, COUNT(*) OVER (PARTITION BY carrier ORDER BY ts ROWS 3 PRECEDING), price FROM o;
+EXPLAIN INSERT INTO sums SELECT carrier, COUNT(*) OVER (PARTITION BY carrier ORDER BY ts RANGE INTERVAL '5' MINUTE PRECEDING), price FROM o;
+SET 'table.exec.state.ttl' = '1 ms';
+EXPLAIN INSERT INTO sums SELECT carrier, COUNT(*) OVER (PARTITION BY carrier ORDER BY ts ROWS 4 PRECEDING), price FROM o;

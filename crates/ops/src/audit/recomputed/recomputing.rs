@@ -67,12 +67,12 @@ impl Recomputing<'_> {
     }
 
     /// Stands where the execution begins, before anything is read.
-    pub(super) fn begin(&mut self, reading: &Reading, splits: &[Split], keeps_time: bool) {
+    pub(super) fn begin(&mut self, reading: &Reading, splits: &[Split]) {
         if std::mem::replace(&mut self.begun, true) {
             return;
         }
         match self.ground.word {
-            Some(word) => self.flow.go_on_from(&word.flow, splits, keeps_time),
+            Some(word) => self.flow.go_on_from(&word.flow, splits),
             None => {
                 let awaited = SplitTimes::awaiting(self.awaited(reading));
                 let upstream = &mut self.flow.upstream;
@@ -91,7 +91,7 @@ impl Recomputing<'_> {
         source: &mut dyn Source,
     ) -> Result<(), AuditError> {
         let splits = source.splits();
-        self.begin(reading, &splits, source.keeps_time());
+        self.begin(reading, &splits);
         self.replay.pass(reading, &polled);
         self.flow.upstream.appended(&polled.appended);
         let ended = self.flow.upstream.end_scans(&splits)?;

@@ -22,8 +22,8 @@ use lw_runtime::{DeadLetter, Origin, Split};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A log whose numbers are milliseconds.
-struct Timed(Log);
+/// A log whose numbers are milliseconds; and whether it says when its batches were appended.
+struct Timed(Log, bool);
 
 impl Source for Timed {
     fn cut_at(&mut self, _: &[SplitOffset]) {}
@@ -53,6 +53,9 @@ impl Source for Timed {
     }
     fn positions(&self) -> Vec<SplitOffset> {
         self.0.positions()
+    }
+    fn keeps_time(&self) -> bool {
+        self.1
     }
     fn lag(&self) -> u64 {
         0
@@ -158,7 +161,7 @@ fn executable_of(graph: &JobGraph, log: &[&'static str]) -> Executable {
 
 fn executable_over(graph: &JobGraph, log: Log) -> Executable {
     Executable {
-        source: Box::new(Timed(log)),
+        source: Box::new(Timed(log, true)),
         flow: Flow::compile(graph).expect("a tree"),
         columns: vec!["n".into(), "window_start".into()],
     }
@@ -261,6 +264,40 @@ fn windows_that_fired_are_compared_and_late_records_are_in_none() {
         "0=2 10=2 20=1",
         &ended,
         &["Right rows=5 late=1 unverified=0 windows=3/0"],
+    );
+}
+
+/// What it gave hangs on when it read, and nobody knows that any more.
+#[test]
+fn a_query_that_goes_by_when_records_came_elsewhere_is_not_judged() {
+    let idle = |keeps_time: bool, expected: &[&str]| {
+        check_evidence(&TIMES, "0=2", &how(), expected, |evidence| {
+            let mut graph = graph();
+            let Operator::Watermark { idle, .. } = &mut graph.nodes[1].operator else {
+                unreachable!("the watermark stands on the source");
+            };
+            *idle = Some(1000);
+            evidence.queries[0].make = Box::new(move || {
+                let log = Log::of(&TIMES);
+                Ok(Executable {
+                    source: Box::new(Timed(log, keeps_time)),
+                    ..executable_of(&graph, &TIMES)
+                })
+            });
+        });
+    };
+    let differs =
+        "window window_start 1970-01-01T00:00:00.010: the table holds 0 rows, the log gives 1";
+    idle(
+        true,
+        &["Wrong rows=5 late=1 unverified=0 windows=2/1", differs],
+    );
+    idle(
+        false,
+        &[
+            "RightAsFarAsVerified rows=0 late=0 unverified=7 windows=0/0",
+            NO_TIME,
+        ],
     );
 }
 

@@ -250,7 +250,7 @@ impl Downstream {
         if was_idle && !is_idle {
             self.tell_idle(step, false, like, at)?;
         }
-        self.hand_on(step, out, at)?;
+        self.hand_on(step, (out, like.came), at)?;
         match is_idle && !was_idle {
             true => self.tell_idle(step, true, like, at),
             false => Ok(()),
@@ -281,6 +281,7 @@ impl Downstream {
             To::Step(step, port) => (step, port),
         };
         let (origins, splits) = (chunk.origins.clone(), chunk.splits.clone());
+        let came = chunk.came;
         let (columns, mut out) = (chunk.columns.clone(), Out::default());
         let Below { work, inputs, .. } = &mut self.steps[step];
         let done = match work {
@@ -294,15 +295,22 @@ impl Downstream {
                 at.late[sink].extend_from_slice(&late);
             }
         }
-        self.hand_on(step, out, at)
+        self.hand_on(step, (out, came), at)
     }
 
-    fn hand_on(&mut self, step: usize, out: Out, at: &mut AtSinks) -> Result<(), OperatorError> {
+    /// What an operator gave comes when that came which let it.
+    fn hand_on(
+        &mut self,
+        step: usize,
+        (out, came): (Out, i64),
+        at: &mut AtSinks,
+    ) -> Result<(), OperatorError> {
         assert!(
             out.failures.is_empty(),
             "C4: behind state a row that fails ends the job, and is no dead letter"
         );
-        for chunk in out.chunks.into_iter().filter(|chunk| !chunk.is_empty()) {
+        let chunks = out.chunks.into_iter().map(|chunk| chunk.come(came));
+        for chunk in chunks.filter(|chunk| !chunk.is_empty()) {
             for consumer in 0..self.steps[step].consumers.len() {
                 self.hand(self.steps[step].consumers[consumer], chunk.clone(), at)?;
             }
@@ -322,7 +330,8 @@ impl Downstream {
                 if let Work::Operator(operator) = &mut self.steps[step].work {
                     operator.end(port, &mut out)?;
                 }
-                self.hand_on(step, out, at)?;
+                // No time passes behind the last row.
+                self.hand_on(step, (out, 0), at)?;
             }
         }
         Ok(())

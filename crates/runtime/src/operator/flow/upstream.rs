@@ -8,6 +8,7 @@ mod times;
 pub use round::{Landed, Processed, Round};
 pub use times::{AtOutlets, Meetings};
 
+use super::clock::Clock;
 use super::shape::ScanId;
 use super::valve::{Input, Valve};
 use crate::chunk::{Chunk, Mark, Origins, Split, SplitId};
@@ -42,6 +43,10 @@ pub struct Upstream {
     is_timed: bool,
     /// When the batches of the poll were appended, where that is of any use.
     appended: Vec<Appended>,
+    /// Time passes for an operator that forgets.
+    clock: Option<Clock>,
+    /// The moment at which came what is processed.
+    now: i64,
 }
 
 struct Step {
@@ -129,6 +134,18 @@ impl Upstream {
     /// When arrays do not fit together, which is a bug.
     pub fn process(&mut self, chunk: Chunk) -> Result<Vec<Round>, OperatorError> {
         let scan = self.scan_of(&chunk);
+        let Some(clock) = &mut self.clock else {
+            return self.process_moment(scan, chunk);
+        };
+        let mut rounds = Vec::new();
+        for chunk in clock.cut(&chunk) {
+            rounds.extend(self.process_moment(scan, chunk)?);
+        }
+        Ok(rounds)
+    }
+
+    fn process_moment(&mut self, scan: ScanId, chunk: Chunk) -> Result<Vec<Round>, OperatorError> {
+        self.now = chunk.came;
         match self.is_timed {
             true => self.process_by_time(scan, &chunk),
             false => self.process_rows(scan, chunk),
@@ -235,6 +252,9 @@ impl Upstream {
             below.for_each(|valve| valve.follow(&by_scan));
         }
         let mut round = Round(outlets);
+        for done in round.0.iter_mut().flatten() {
+            done.chunk.came = self.now;
+        }
         for outlets in &self.together {
             fail_together(&mut round, outlets)?;
         }

@@ -240,6 +240,7 @@ fn nodes() -> Vec<(&'static str, Node)> {
             time: 0,
             frame: Frame { unit, preceding },
             aggregates: aggregates(),
+            ttl: None,
         };
         add(name, operator, fields);
     }

@@ -109,7 +109,7 @@ fn a_flow_that_was_written_down_goes_on_where_it_was() {
             assert_eq!(read, state);
             flow = Flow::compile(&counting()).expect("a tree");
             flow.restore(&read, &shelf).expect("it can be read");
-            flow.go_on_from(&read, &splits(), true);
+            flow.go_on_from(&read, &splits());
         }
         assert_eq!(given, expected);
     }

@@ -1,8 +1,9 @@
 //! Rows whose time has come, and their results.
 
 use super::super::held::At;
+use super::Sums;
+use crate::aggregate::Calls;
 use crate::aggregate::groups::Groups;
-use crate::aggregate::{Aggregates, Calls};
 use crate::chunk::Mark;
 use crate::operator::{OperatorError, Out, Places};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
@@ -46,6 +47,8 @@ pub(super) struct Line {
 /// What a result is of: all rows of its frame, or where that has no bound, those that are new.
 struct Of {
     group: u32,
+    /// Where the sums are that they go into, if frames have no bound.
+    sums: u32,
     time: i64,
     line: usize,
     frame: Range<usize>,
@@ -80,13 +83,20 @@ impl Given {
     }
 
     /// The result of the last `rows`: of what a line has from where the next frame begins.
-    pub(super) fn result(&mut self, (group, time): (u32, i64), rows: usize, line: usize) {
+    /// They are of a group, go into these sums where frames have no bound, and have one time.
+    pub(super) fn result(
+        &mut self,
+        (group, sums, time): (u32, u32, i64),
+        rows: usize,
+        line: usize,
+    ) {
         let number = self.results.len() as u32;
         self.of_rows.extend(std::iter::repeat_n(number, rows));
         let frame = self.lines[line].from..self.lines[line].places.len();
         self.reach += frame.len();
         self.results.push(Of {
             group,
+            sums,
             time,
             line,
             frame,
@@ -130,7 +140,7 @@ impl Given {
 }
 
 impl Giver {
-    /// The output's rows. `sums` go on, with the number of their groups and of the rows before.
+    /// The output's rows. `sums` go on, behind so many rows.
     ///
     /// # Errors
     /// When a column that has no NULL has no value, or a result cannot be computed.
@@ -138,7 +148,7 @@ impl Giver {
         &self,
         given: &Given,
         pool: &RecordBatch,
-        sums: Option<(&mut Aggregates, usize, u64)>,
+        sums: Option<(&mut Sums, u64)>,
     ) -> Result<RecordBatch, OperatorError> {
         let rows = take_record_batch(pool, &UInt32Array::from(given.rows.clone()))?;
         let mut columns = rows.columns().to_vec();
@@ -189,16 +199,16 @@ impl Giver {
         results.map(named).collect()
     }
 
-    /// Results go on from those of the rows before. The first of each group are computed at once, then the second, and so on.
+    /// Results go on from those of the rows before. The first of each key are computed at once, then the second, and so on.
     fn going_on(
         &self,
         given: &Given,
         pool: &RecordBatch,
-        (sums, groups, before): (&mut Aggregates, usize, u64),
+        (sums, before): (&mut Sums, u64),
     ) -> Result<Vec<ArrayRef>, OperatorError> {
-        let (mut seen, mut rounds): (Vec<usize>, Vec<Vec<usize>>) = (vec![0; groups], Vec::new());
+        let (mut seen, mut rounds): (_, Vec<Vec<usize>>) = (vec![0_usize; sums.len()], Vec::new());
         for (number, of) in given.results.iter().enumerate() {
-            let round = &mut seen[of.group as usize];
+            let round = &mut seen[of.sums as usize];
             match rounds.get_mut(*round) {
                 Some(results) => results.push(number),
                 None => rounds.push(vec![number]),
@@ -211,10 +221,10 @@ impl Giver {
             let of_round = round.iter().map(|number| &given.results[*number]);
             for of in of_round.clone() {
                 rows.extend_from_slice(given.frame(of));
-                of_rows.resize(rows.len(), of.group);
+                of_rows.resize(rows.len(), of.sums);
             }
-            sums.update(pool, &rows, &of_rows, groups, before);
-            let finished: Vec<u32> = of_round.map(|of| of.group).collect();
+            sums.update(pool, &rows, &of_rows, before);
+            let finished: Vec<u32> = of_round.map(|of| of.sums).collect();
             let mut columns = Vec::new();
             for result in sums.finish(&finished) {
                 let column = pool.num_columns() + columns.len();

@@ -4,15 +4,18 @@
 //! keys      the key's columns │ when it was woken last, and is out of reach │ what its rows came to
 //! frames    the columns of rows that were given and a frame may still reach      as far as the frame has a bound
 //! looks     the key's columns │ when it is looked at                            likewise
+//! idle      the key's columns │ when it is forgotten                            where keys are
+//! time      the log's own time
 //! waiting   a time │ the columns of a row that waits for it
 //! ```
 //!
-//! Keys and frames are written by key, looks and waiting rows by time.
+//! Keys, frames and when keys are forgotten are written by key, looks and waiting rows by time. A state without `idle` is gone on from as if
+//! something of each key came then.
 
 use super::super::held::At;
 use super::super::kept;
 use super::super::place::times;
-use super::{Kept, Key, Over};
+use super::{Kept, Key, Over, Sums};
 use crate::chunk::Chunk;
 use crate::state::{Changed, StateError, StateReader, StateWriter};
 use arrow_array::cast::AsArray;
@@ -66,6 +69,7 @@ impl Over {
             }
         };
         self.write_keys((&known, &gone), to)?;
+        self.write_idle((&known, &gone), to)?;
         if self.sums.is_none() {
             self.write_frames((&known, &gone), to)?;
             self.write_looks(&looks, to)?;
@@ -77,10 +81,7 @@ impl Over {
     pub(super) fn take_up(&mut self, from: &StateReader) -> Result<(), StateError> {
         self.watermark = from.watermark().unwrap_or(i64::MIN);
         self.given = kept::read_count(from)?;
-        let widths: Vec<usize> = match &self.sums {
-            Some(sums) => sums.state(&[]).iter().map(Vec::len).collect(),
-            None => Vec::new(),
-        };
+        let widths = self.sums.as_mut().map_or_else(Vec::new, Sums::widths);
         let keys: Vec<usize> = (0..self.keys.len()).collect();
         for section in from.sections("keys") {
             let rows = kept::mine(from, section, &self.codec, &keys)?;
@@ -101,9 +102,15 @@ impl Over {
                 .map(|width| rest.by_ref().take(*width).collect())
                 .collect();
             if let Some(sums) = &mut self.sums {
-                sums.merge(&state, &groups, self.groups.len());
+                let keys = groups.iter().map(|group| {
+                    let key = &mut self.by_group[*group as usize];
+                    *key.sums.get_or_insert_with(|| sums.begin())
+                });
+                let numbers: Vec<u32> = keys.collect();
+                sums.merge(&state, &numbers);
             }
         }
+        self.take_up_idle(from)?;
         for section in from.sections("looks") {
             let rows = kept::mine(from, section, &self.codec, &keys)?;
             let groups = self.restore_keys(&rows)?;
@@ -122,6 +129,7 @@ impl Over {
             (0..at).for_each(|_| drop(rows.remove_column(0)));
             for (time, group, at) in self.restore_rows(&rows)? {
                 self.waiting.entry(time).or_default().push((group, at));
+                self.by_group[group as usize].waiting += 1;
             }
         }
         for section in from.sections("frames") {
@@ -135,6 +143,54 @@ impl Over {
         Ok(())
     }
 
+    /// When keys are forgotten, and what time it is.
+    fn take_up_idle(&mut self, from: &StateReader) -> Result<(), StateError> {
+        let Some(mut idle) = self.idle.take() else {
+            return Ok(());
+        };
+        let keys: Vec<usize> = (0..self.keys.len()).collect();
+        for section in from.sections("idle") {
+            let rows = kept::mine(from, section, &self.codec, &keys)?;
+            let groups = self.restore_keys(&rows)?;
+            let times = numbers(&rows, keys.len())?;
+            for (at, group) in times.values().iter().zip(groups) {
+                self.by_group[group as usize].forget = Some(*at);
+                idle.set(*at, group);
+            }
+        }
+        for section in from.sections("time") {
+            let now = numbers(&section.rows, 0)?.values();
+            idle.now = now.iter().copied().fold(idle.now, i64::max);
+        }
+        self.idle = Some(idle);
+        Ok(())
+    }
+
+    /// When keys are forgotten, and what time it is.
+    fn write_idle(
+        &self,
+        (known, gone): (&[u32], &[Vec<ArrayRef>]),
+        to: &mut StateWriter,
+    ) -> Result<(), StateError> {
+        let Some(idle) = &self.idle else {
+            return Ok(());
+        };
+        let mut parts = kept::Parts::new("time", [], to);
+        parts.add(vec![Arc::new(Int64Array::from(vec![idle.now]))])?;
+        parts.finish(&[])?;
+        let mut parts = kept::Parts::new("idle", 0..self.keys.len(), to);
+        let forget = |group: &u32| self.by_group[*group as usize].forget;
+        let (timed, timeless): (Vec<u32>, Vec<u32>) =
+            known.iter().partition(|group| forget(group).is_some());
+        let gone = [gone, &[self.codec.decode(&self.groups, &timeless)]].concat();
+        for timed in timed.chunks(kept::PIECE) {
+            let mut columns = self.codec.decode(&self.groups, timed);
+            columns.push(Arc::new(timed.iter().map(forget).collect::<Int64Array>()));
+            parts.add(columns)?;
+        }
+        parts.finish(&kept::joined_ids(&gone)?)
+    }
+
     /// Keys with when they were woken last and are out of reach, and what their rows came to.
     fn write_keys(
         &mut self,
@@ -142,9 +198,14 @@ impl Over {
         to: &mut StateWriter,
     ) -> Result<(), StateError> {
         let mut parts = kept::Parts::new("keys", 0..self.keys.len(), to);
-        if let Some(sums) = &mut self.sums {
-            sums.merge(&[], &[], self.groups.len());
-        }
+        // One that came to nothing yet, or was forgotten and only waits again.
+        let sums = |group: &u32| self.by_group[*group as usize].sums;
+        let (known, without): (Vec<u32>, Vec<u32>) = known
+            .iter()
+            .partition(|group| self.sums.is_none() || sums(group).is_some());
+        let gone = [gone, &[self.codec.decode(&self.groups, &without)]].concat();
+        let summed: Vec<u32> = known.iter().filter_map(sums).collect();
+        let mut summed = summed.chunks(kept::PIECE);
         for known in known.chunks(kept::PIECE) {
             let mut columns = self.codec.decode(&self.groups, known);
             let of = |of: fn(&Key) -> Option<i64>| -> ArrayRef {
@@ -152,12 +213,13 @@ impl Over {
                 Arc::new(keys.map(of).collect::<Int64Array>())
             };
             columns.extend([of(|key| key.last), of(|key| key.over)]);
-            if let Some(sums) = &self.sums {
-                columns.extend(sums.state(known).into_iter().flatten());
+            if let Some(sums) = &mut self.sums {
+                let numbers = summed.next().unwrap_or_default();
+                columns.extend(sums.state(numbers).into_iter().flatten());
             }
             parts.add(columns)?;
         }
-        parts.finish(&kept::joined_ids(gone)?)
+        parts.finish(&kept::joined_ids(&gone)?)
     }
 
     /// The rows of frames.

@@ -469,6 +469,7 @@ fn operator_of(relation: &Relation, input: &Relation) -> Result<Operator> {
             time,
             frame,
             calls,
+            ttl,
             ..
         } => Operator::Over {
             uid: unnamed(),
@@ -476,6 +477,7 @@ fn operator_of(relation: &Relation, input: &Relation) -> Result<Operator> {
             time: *time,
             frame: *frame,
             aggregates: calls.clone(),
+            ttl: *ttl,
         },
         Algebra::Numbered {
             windowing,

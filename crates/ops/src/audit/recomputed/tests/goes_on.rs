@@ -14,8 +14,8 @@ use std::path::Path;
 pub(super) enum Counting {
     /// `COUNT(*)` by window.
     Windows(WindowShape),
-    /// `COUNT(*) OVER (ORDER BY ts)`, by rows and without bound.
-    Over,
+    /// `COUNT(*) OVER (ORDER BY ts)`, by rows and without bound; with a time to live.
+    Over { ttl: Option<i64> },
 }
 
 /// Counts what is in these topics, each a table with a watermark of its own.
@@ -61,7 +61,7 @@ pub(super) fn counts(of: Counting, topics: &[&str], idle: Option<i64>) -> JobGra
                 window.shape = shape;
             }
         }
-        Counting::Over => {
+        Counting::Over { ttl } => {
             let aggregates = aggregates.clone();
             let column = base.nodes[1].schema.fields[0].clone();
             counted.schema =
@@ -75,6 +75,7 @@ pub(super) fn counts(of: Counting, topics: &[&str], idle: Option<i64>) -> JobGra
                     preceding: None,
                 },
                 aggregates,
+                ttl,
             };
         }
     }
@@ -92,7 +93,7 @@ pub(super) fn counts(of: Counting, topics: &[&str], idle: Option<i64>) -> JobGra
 fn columns(of: Counting) -> [&'static str; 2] {
     match of {
         Counting::Windows(_) => ["n", "window_start"],
-        Counting::Over => ["window_start", "n"],
+        Counting::Over { .. } => ["window_start", "n"],
     }
 }
 
@@ -114,7 +115,7 @@ impl Sample {
         Recomputation {
             windows: match self.of {
                 Counting::Windows(_) => vec!["window_start".into()],
-                Counting::Over => Vec::new(),
+                Counting::Over { .. } => Vec::new(),
             },
             shelf: Some(shelf.clone()),
             ..Recomputation::default()
@@ -287,9 +288,23 @@ fn windows_that_reach_over_the_place_are_compared() {
 #[test]
 fn rows_of_over_are_compared_when_the_log_is_gone() {
     let over = Sample {
-        of: Counting::Over,
+        of: Counting::Over { ttl: None },
         rows: "1=1 2=2 12=3 13=4 21=5 35=6 41=7",
         right: "Right rows=7 late=2 unverified=0 windows=1/0",
+        ..TUMBLE
+    };
+    over.check();
+}
+
+/// Nothing comes for 16 ms before 13: the rows before it are forgotten, where the log is gone too.
+#[test]
+fn what_over_has_forgotten_is_forgotten_behind_the_place_too() {
+    let over = Sample {
+        log: "t0:1 t0:2+4 t0:12+9 t0:3 t0:13+16 t0:21+1",
+        of: Counting::Over { ttl: Some(10) },
+        rows: "1=1 2=2 12=3 13=1 21=2",
+        late: &[("t0", 3)],
+        right: "Right rows=5 late=1 unverified=0 windows=1/0",
         ..TUMBLE
     };
     over.check();

@@ -1,5 +1,6 @@
 //! The steps of the operators without state, from the nodes of a graph.
 
+use super::super::clock::Clock;
 use super::super::shape::Shape;
 use super::super::valve::Valve;
 use super::super::{FlowError, compile, event_time, inputs, stateless};
@@ -70,6 +71,8 @@ impl Upstream {
             together,
             cuts: shape.meets_again,
             appended: Vec::new(),
+            clock: Clock::of(graph),
+            now: 0,
         })
     }
 }
@@ -144,7 +147,9 @@ impl Compiler<'_> {
                 idle,
             } => {
                 let watermark = Watermark::new(*column, compile(expression)?, self.marks);
-                Work::Watermark(Box::new(watermark.with_idle(*idle)))
+                // None ever is idle, but where time goes on from is known.
+                let idle = idle.or(Clock::of(self.graph).map(|_| i64::MAX));
+                Work::Watermark(Box::new(watermark.with_idle(idle)))
             }
             Op::CurrentWatermark => {
                 let operator = Box::new(CurrentWatermark::new(schema()));

@@ -184,8 +184,16 @@ impl Upstream {
         self.behind_head(scan, nothing)
     }
 
+    /// Whether what it gives hangs on when batches were appended.
+    pub fn goes_by_time(&self) -> bool {
+        self.watermarks_of_scans().any(Watermark::goes_by_time)
+    }
+
     /// When the batches that the next rows are of were appended.
     pub fn appended(&mut self, appended: &[Appended]) {
+        if let Some(clock) = &mut self.clock {
+            clock.appended(appended);
+        }
         for scan in 0..self.scans.len() {
             if let Some(watermark) = self.watermark_mut(scan) {
                 watermark.appended(appended.to_vec());
