@@ -1,4 +1,4 @@
-"""Tables of windows and of OVER when the log that they were made from is gone: the ledger has its word, and the audit goes on from there."""
+"""Tables of windows, of OVER and the like when the log that they were made from is gone: the ledger has its word, and the audit goes on from there."""
 import inventory
 import tables
 from confluent_kafka import TopicPartition
@@ -17,15 +17,28 @@ CREATE TABLE events (sku STRING, warehouse_id STRING, event_type STRING, quantit
   'connector' = 'kafka', 'topic' = '{inventory.TOPIC}', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092',
   'scan.startup.mode' = 'earliest-offset', 'format' = 'avro');
 """ + SINK.format(name="counts", columns="warehouse_id STRING, window_start TIMESTAMP(3), window_end TIMESTAMP(3), n BIGINT") + SINK.format(
-    name="balances", columns="warehouse_id STRING, quantity INT, n BIGINT, total BIGINT") + """
+    name="balances", columns="warehouse_id STRING, quantity INT, n BIGINT, total BIGINT") + SINK.format(
+    name="marks", columns="quantity INT, mark TIMESTAMP(3)") + SINK.format(
+    name="sessions", columns="window_start TIMESTAMP(3), window_end TIMESTAMP(3), n BIGINT") + SINK.format(
+    name="pairs", columns="warehouse_id STRING, window_start TIMESTAMP(3), window_end TIMESTAMP(3), received BIGINT, shipped BIGINT") + """
+CREATE TEMPORARY VIEW of_kind AS SELECT warehouse_id, event_type, window_start, window_end, COUNT(*) AS n
+  FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(event_time), INTERVAL '2' SECOND)) GROUP BY warehouse_id, event_type, window_start, window_end;
+CREATE TEMPORARY VIEW by_sku AS SELECT sku, window_time AS closed
+  FROM TABLE(SESSION(TABLE events PARTITION BY sku, DESCRIPTOR(event_time), INTERVAL '1' SECOND)) GROUP BY sku, window_start, window_end, window_time;
 EXECUTE STATEMENT SET BEGIN
 INSERT INTO counts SELECT warehouse_id, window_start, window_end, COUNT(*)
   FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(event_time), INTERVAL '2' SECOND)) GROUP BY warehouse_id, window_start, window_end;
 INSERT INTO balances SELECT warehouse_id, quantity, COUNT(*) OVER (PARTITION BY warehouse_id ORDER BY event_time),
   SUM(CAST(quantity AS BIGINT)) OVER (PARTITION BY warehouse_id ORDER BY event_time) FROM events;
+INSERT INTO marks SELECT quantity, CURRENT_WATERMARK(event_time) FROM events;
+INSERT INTO sessions SELECT window_start, window_end, COUNT(*)
+  FROM TABLE(TUMBLE(TABLE by_sku, DESCRIPTOR(closed), INTERVAL '2' SECOND)) GROUP BY window_start, window_end;
+INSERT INTO pairs SELECT l.warehouse_id, l.window_start, l.window_end, l.n, r.n
+  FROM (SELECT * FROM of_kind WHERE event_type = 'received') l JOIN (SELECT * FROM of_kind WHERE event_type = 'shipped') r
+  ON l.warehouse_id = r.warehouse_id AND l.window_start = r.window_start AND l.window_end = r.window_end;
 END;
 """
-TABLES = ("lakehouse.counts", "lakehouse.balances")
+TABLES = tuple(f"lakehouse.{name}" for name in ("counts", "balances", "marks", "sessions", "pairs"))
 
 
 def right(server, table, offsets):
@@ -58,7 +71,7 @@ def test_tables_of_windows_stay_verified_when_their_log_is_gone(serve, folder):
     assert before["lakehouse.counts"]["totals"]["late"] > 0 and before["lakehouse.counts"]["windows"]["compared"] >= 4, before
     # A day of records is old at once; they are held until they are audited.
     server.ok("topic", "alter", inventory.TOPIC, "--config", "retention.ms=1")
-    wait_until(lambda: all(looks(server, table) for table in TABLES), "an audit ahead of retention of both tables")
+    wait_until(lambda: all(looks(server, table) for table in TABLES), "an audit ahead of retention of all tables")
     delete_all_records(server)
     for table in TABLES:
         after = right(server, table, 6000)
@@ -71,6 +84,6 @@ def test_tables_of_windows_stay_verified_when_their_log_is_gone(serve, folder):
     after = {table: right(server, table, 12_000) for table in TABLES}
     assert after["lakehouse.counts"]["windows"]["compared"] >= before["lakehouse.counts"]["windows"]["compared"] + 4
     # And once more, behind a word that went on from the first one.
-    wait_until(lambda: all(looks(server, table) > seen[table] for table in TABLES), "a second audit ahead of retention of both tables")
+    wait_until(lambda: all(looks(server, table) > seen[table] for table in TABLES), "a second audit ahead of retention of all tables")
     right_again = {table: right(server, table, 12_000) for table in TABLES}
     assert {table: report["totals"] for table, report in right_again.items()} == {table: report["totals"] for table, report in after.items()}

@@ -254,11 +254,7 @@ impl World {
             .drop_table(&ident(TABLE), purge)
             .expect("a table");
         self.catalog
-            .register_table(
-                &ident(TABLE),
-                &location,
-                crate::catalog::embedded::Register::New,
-            )
+            .register_table(&ident(TABLE), &location)
             .expect("the table is registered");
     }
 

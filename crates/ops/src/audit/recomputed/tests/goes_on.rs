@@ -107,7 +107,32 @@ struct Sample {
     rows: &'static str,
     /// The offsets of the rows that came too late.
     late: &'static [(&'static str, i64)],
+    /// Those of the records that cannot be decoded.
+    failed: &'static [(&'static str, i64)],
+    /// Partitions whose first rows event time waits for; none: all of them.
+    awaited: &'static [&'static str],
+    /// Where a bounded read ends.
+    ends: &'static [(&'static str, i64)],
     right: &'static str,
+}
+
+/// `t0` is partition 0 of topic `t`.
+fn split(place: &str) -> Key {
+    let (topic, partition) = place.split_at(1);
+    (topic.to_string(), partition.parse().expect("a number"))
+}
+
+/// The records at these places, in a table beside the audited one.
+fn letters(table: &str, places: &[(&str, i64)]) -> Letters {
+    let mut letters = Letters {
+        table: table.to_string(),
+        ..Letters::default()
+    };
+    for (place, offset) in places {
+        let letter = Letter::new(*offset, None, Some(&value_at(*offset)));
+        letters.rows.entry(split(place)).or_default().push(letter);
+    }
+    letters
 }
 
 impl Sample {
@@ -117,6 +142,15 @@ impl Sample {
                 Counting::Windows(_) => vec!["window_start".into()],
                 Counting::Over { .. } => Vec::new(),
             },
+            awaited: match self.awaited {
+                [] => None,
+                awaited => Some(awaited.iter().map(|place| split(place)).collect()),
+            },
+            ends: self
+                .ends
+                .iter()
+                .map(|(at, end)| (split(at), *end))
+                .collect(),
             shelf: Some(shelf.clone()),
             ..Recomputation::default()
         }
@@ -190,18 +224,8 @@ impl Sample {
         let all = OneOrder::of(self.log).len();
         let mut evidence = self.evidence(rows, &[gone, all], gone);
         evidence.ledger = ledger.clone();
-        let mut kept = Letters {
-            table: "ns.t__late".into(),
-            ..Letters::default()
-        };
-        for (place, offset) in late {
-            let (topic, partition) = place.split_at(1);
-            let partition = partition.parse().expect("a number");
-            let of_split = kept.rows.entry((topic.to_string(), partition));
-            let letter = Letter::new(*offset, None, Some(&value_at(*offset)));
-            of_split.or_default().push(letter);
-        }
-        evidence.late = Some(kept);
+        evidence.late = Some(letters("ns.t__late", late));
+        evidence.letters = Some(letters("ns.t__dead_letters", self.failed));
         let report = audit_recomputed(evidence, &self.how(shelf)).expect("it can be read");
         let (t, windows) = (&report.totals, report.windows.unwrap_or_default());
         let mut lines = vec![format!(
@@ -258,6 +282,9 @@ const TUMBLE: Sample = Sample {
     idle: None,
     rows: "0=2 10=2 20=1 30=1",
     late: &[("t0", 3), ("t0", 7)],
+    failed: &[],
+    awaited: &[],
+    ends: &[],
     right: "Right rows=7 late=2 unverified=0 windows=4/0",
 };
 
@@ -352,6 +379,78 @@ fn several_tables_are_compared_together() {
     waiting.check();
 }
 
+/// Nothing comes in b for longer than 10 ms when a0:25 comes: nothing waits for b any more, and so [20, 30) has fired when its 28 comes.
+/// As b is behind then, it is not waited for before it has come as far.
+#[test]
+fn a_table_that_was_asleep_is_asleep_behind_the_place_too() {
+    let asleep = Sample {
+        log: "a0:1 b0:2 a0:12+6 a0:25+6 a0:36 b0:28 a0:47",
+        topics: &["a", "b"],
+        idle: Some(10),
+        rows: "0=2 10=1 20=1 30=1",
+        late: &[("b0", 1)],
+        right: "Right rows=6 late=1 unverified=0 windows=4/0",
+        ..TUMBLE
+    };
+    asleep.check();
+}
+
+/// Event time did not wait for the first row of partition 1, which was not there when the query began.
+#[test]
+fn a_partition_that_appeared_later_is_not_waited_for_behind_the_place_either() {
+    let later = Sample {
+        log: "t0:1 t0:12 t1:3 t0:25 t1:26",
+        awaited: &["t0"],
+        rows: "0=1 10=1",
+        late: &[("t1", 0)],
+        right: "Right rows=4 late=1 unverified=0 windows=2/0",
+        ..TUMBLE
+    };
+    later.check();
+}
+
+/// Partition 1 has been read to its end, and event time is that of the other one.
+#[test]
+fn a_partition_at_its_end_is_at_its_end_behind_the_place_too() {
+    let bounded = Sample {
+        log: "t0:1 t1:2 t1:5 t0:12 t0:3 t0:25",
+        ends: &[("t1", 2)],
+        rows: "0=3 10=1",
+        late: &[("t0", 2)],
+        right: "Right rows=5 late=1 unverified=0 windows=2/0",
+        ..TUMBLE
+    };
+    bounded.check();
+}
+
+#[test]
+fn dead_letters_are_compared_when_the_log_is_gone() {
+    let failing = Sample {
+        log: "t0:1 t0:x t0:12 t0:3 t0:x t0:25",
+        rows: "0=1 10=1",
+        late: &[("t0", 3)],
+        failed: &[("t0", 1), ("t0", 4)],
+        right: "Right rows=3 late=1 unverified=0 windows=2/0",
+        ..TUMBLE
+    };
+    failing.check();
+    let shelf = shelf();
+    let first = failing.look(&shelf, Ledger::of("ns.t"), 2, 0);
+    let ledger = failing.look(&shelf, first, 6, 2);
+    let one_is_missing = Sample {
+        failed: &[("t0", 4)],
+        ..failing
+    };
+    let said = one_is_missing.audit(failing.rows, failing.late, (&shelf, &ledger), 6);
+    assert_eq!(
+        said,
+        [
+            "Wrong rows=3 late=1 unverified=0 windows=2/0",
+            "t[0] offsets 0 to 5: ns.t__dead_letters holds 1 records, and 2 failed when the log was there; they are not the same"
+        ]
+    );
+}
+
 /// What another query made is not judged by the word, nor what lies above a place to which the table was brought back.
 #[test]
 fn a_word_is_of_its_query_and_of_what_the_table_has() {
@@ -365,18 +464,27 @@ fn a_word_is_of_its_query_and_of_what_the_table_has() {
         (report.verdict, report.totals.unverified)
     };
     assert_eq!(audit(&|_| ()), (Verdict::Right, 0));
-    let unverified = (Verdict::RightAsFarAsVerified, 9);
-    assert_eq!(
-        audit(&|evidence| evidence.queries[0].name = "other".to_string()),
-        unverified
-    );
-    assert_eq!(
-        audit(&|evidence| {
-            let log_starts = evidence.log_starts.values_mut();
-            log_starts.for_each(|start| *start = 7);
-        }),
-        unverified
-    );
+    let unverified = |offsets| (Verdict::RightAsFarAsVerified, offsets);
+    let another_query = audit(&|evidence| evidence.queries[0].name = "other".to_string());
+    assert_eq!(another_query, unverified(9));
+    let more_is_gone = audit(&|evidence| evidence.log_starts = BTreeMap::from([(key(), 7)]));
+    assert_eq!(more_is_gone, unverified(9));
+    let ends_before = audit(&|evidence| {
+        evidence.ranges.truncate(1);
+        evidence.ranges[0].end = 4;
+    });
+    assert_eq!(ends_before, unverified(4));
+    let begins_later = audit(&|evidence| evidence.ranges[0].start = 2);
+    assert_eq!(begins_later, unverified(7));
+    let without_a_partition = audit(&|evidence| {
+        let ledger = changed(&ledger, |word| {
+            let mut split = word["splits"][0].clone();
+            split["partition"] = 1.into();
+            word["splits"].as_array_mut().expect("a list").push(split);
+        });
+        evidence.ledger = ledger;
+    });
+    assert_eq!(without_a_partition, unverified(9));
     let mut rewound = ledger.clone();
     rewound.forget_above(&OneOrder::of(ONE).ends_of(5));
     assert!(rewound.word().is_some());
@@ -384,12 +492,64 @@ fn a_word_is_of_its_query_and_of_what_the_table_has() {
     assert!(rewound.word().is_none(), "a rewind fills it anew");
 }
 
+/// The ledger, if its word had been written otherwise.
+fn changed(ledger: &Ledger, change: impl FnOnce(&mut serde_json::Value)) -> Ledger {
+    let mut json: serde_json::Value = serde_json::from_slice(&ledger.to_bytes()).expect("JSON");
+    change(&mut json["word"]);
+    Ledger::read(json.to_string().as_bytes()).expect("it is one of ours")
+}
+
+#[test]
+fn states_that_cannot_be_restored_leave_the_table_unverified() {
+    let shelf = shelf();
+    let ledger = TUMBLE.look(&shelf, Ledger::of("ns.t"), 5, 0);
+    let of_another = changed(&ledger, |word| {
+        let operators = word["flow"]["operators"].as_object_mut();
+        let operators = operators.expect("by name");
+        let states = std::mem::take(operators).into_iter();
+        let another = OperatorUid::of("another").to_string();
+        operators.extend(states.map(|(_, state)| (another.clone(), state)));
+    });
+    let said = TUMBLE.audit(TUMBLE.rows, TUMBLE.late, (&shelf, &of_another), 5);
+    assert_eq!(
+        said[0],
+        "RightAsFarAsVerified rows=0 late=0 unverified=9 windows=0/0"
+    );
+    let reason = "the log no longer has what the table was made from, and the ledger of its audits is of no use: ";
+    assert!(said[1].starts_with(reason), "{said:?}");
+}
+
+/// A word is of all that the table accounts for, and its rows can be known again.
+#[test]
+fn no_word_is_given_on_what_was_not_found() {
+    let word = |at: usize, change: &dyn Fn(&mut Evidence<'static>)| {
+        let mut evidence = TUMBLE.evidence(TUMBLE.rows, &[at], 0);
+        evidence.extent = Extent::Ranges;
+        change(&mut evidence);
+        let found = audit_recomputed_for_ledger(evidence, &TUMBLE.how(&shelf()));
+        found.expect("it can be read").1
+    };
+    assert!(word(9, &|_| ()).is_some());
+    assert_eq!(word(9, &|evidence| evidence.ranges[0].end = 10), None);
+    // Of a table without a file nobody knows how rows are written; before there is a row, nobody has to.
+    let without_files = |evidence: &mut Evidence<'static>| evidence.files.clear();
+    assert_eq!(word(9, &without_files), None);
+    assert!(word(2, &without_files).is_some());
+}
+
 /// Frozen: ledgers outlive the server that wrote them. What operators know is as manifests have it.
 #[test]
 fn the_layout_of_a_word_stays() {
-    let ledger = TUMBLE.look(&shelf(), Ledger::of("ns.t"), 5, 0);
-    let ledger: serde_json::Value = serde_json::from_slice(&ledger.to_bytes()).expect("JSON");
+    let shelf = shelf();
+    let first = TUMBLE.look(&shelf, Ledger::of("ns.t"), 5, 0);
+    let ledger: serde_json::Value = serde_json::from_slice(&first.to_bytes()).expect("JSON");
     assert_eq!(ledger["format"], 1);
+    let next = TUMBLE.look(&shelf, first, 6, 5);
+    let next: serde_json::Value = serde_json::from_slice(&next.to_bytes()).expect("JSON");
+    assert_eq!(
+        next["word"]["number"], 1,
+        "its files are not those that the first one is read from"
+    );
     let mut word = ledger["word"].clone();
     let flow = word["flow"].take();
     let sum = |rows: u64, hash: &str| serde_json::json!({ "rows": rows, "hash": hash });

@@ -1,5 +1,5 @@
 //! A log of several partitions, of one topic or of several, in one order: `a0:12+6` is a record of partition 0 of topic `a`, its event
-//! time is 12, and it came 6 milliseconds after the one before it. A poll gives one record.
+//! time is 12, and it came 6 milliseconds after the one before it; `a0:x` cannot be decoded. A poll gives one record.
 
 use crate::audit::Key;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
@@ -23,7 +23,8 @@ pub(super) struct OneOrder {
 struct Record {
     split: usize,
     offset: i64,
-    millis: i64,
+    /// `None`: it cannot be decoded.
+    millis: Option<i64>,
     appended: i64,
 }
 
@@ -38,11 +39,11 @@ impl OneOrder {
             let partition = partition.parse().expect("a number");
             (
                 (topic.to_string(), partition),
-                number(millis),
+                (millis != "x").then(|| number(millis)),
                 number(pause),
             )
         });
-        let parts: Vec<(Key, i64, i64)> = parts.collect();
+        let parts: Vec<(Key, Option<i64>, i64)> = parts.collect();
         let keys: BTreeSet<Key> = parts.iter().map(|(key, ..)| key.clone()).collect();
         let keys: Arc<[Key]> = keys.into_iter().collect();
         let mut ends = vec![0; keys.len()];
@@ -84,6 +85,21 @@ impl OneOrder {
     fn split(&self, at: &SplitOffset) -> Option<usize> {
         let is_it = |(topic, partition): &Key| *topic == at.topic && *partition == at.partition;
         self.keys.iter().position(is_it)
+    }
+
+    fn letter(&self, origin: &Origin) -> DeadLetter {
+        let (topic, partition) = &self.keys[origin.split as usize];
+        DeadLetter {
+            topic: topic.as_str().into(),
+            partition: *partition,
+            offset: origin.offset,
+            timestamp: 0,
+            key: None,
+            value: Some(value_at(origin.offset)),
+            stage: "here",
+            code: String::new(),
+            error: String::new(),
+        }
     }
 }
 
@@ -127,13 +143,21 @@ impl Source for OneOrder {
         };
         if let Some(record) = self.records.iter().find(is_next) {
             let (split, offset) = (record.split as u32, record.offset);
-            let micros = TimestampMicrosecondArray::from(vec![record.millis * 1000]);
-            let columns = RecordBatch::try_from_iter([("ts", Arc::new(micros) as ArrayRef)]);
-            polled.batches.push(Chunk::new(
-                columns.expect("one column"),
-                [Origin { split, offset }].into_iter().collect(),
-                self.splits(),
-            ));
+            match record.millis {
+                Some(millis) => {
+                    let micros = TimestampMicrosecondArray::from(vec![millis * 1000]);
+                    let columns =
+                        RecordBatch::try_from_iter([("ts", Arc::new(micros) as ArrayRef)]);
+                    polled.batches.push(Chunk::new(
+                        columns.expect("one column"),
+                        [Origin { split, offset }].into_iter().collect(),
+                        self.splits(),
+                    ));
+                }
+                None => polled
+                    .dead_letters
+                    .push(self.letter(&Origin { split, offset })),
+            }
             polled.appended.push(Appended {
                 split,
                 to: offset + 1,
@@ -153,21 +177,7 @@ impl Source for OneOrder {
     }
 
     fn records(&mut self, origins: &[Origin]) -> Result<Vec<DeadLetter>, ConnectorError> {
-        let letter = |origin: &Origin| {
-            let (topic, partition) = &self.keys[origin.split as usize];
-            DeadLetter {
-                topic: topic.as_str().into(),
-                partition: *partition,
-                offset: origin.offset,
-                timestamp: 0,
-                key: None,
-                value: Some(value_at(origin.offset)),
-                stage: "late",
-                code: String::new(),
-                error: String::new(),
-            }
-        };
-        Ok(origins.iter().map(letter).collect())
+        Ok(origins.iter().map(|origin| self.letter(origin)).collect())
     }
 
     fn positions(&self) -> Vec<SplitOffset> {
