@@ -277,13 +277,13 @@ def configuration_and_errors_are_the_protocols(context, ns):
     same(http("HEAD", f"/namespaces/{ns}")[0], 204)
     same(http("HEAD", "/namespaces/none")[0], 404)
     missing = http("GET", f"/namespaces/{ns}/tables/none")
-    same(missing, (404, {"error": {"message": f"table does not exist: {ns}.none", "type": "NoSuchTableException", "code": 404}}))
-    same(http("GET", f"/namespaces/{ns}/views")[1], {"identifiers": []})
+    same(missing, (404, {"error": {"message": f"Table does not exist: {ns}.none", "type": "NoSuchTableException", "code": 404}}))
+    same(http("GET", f"/namespaces/{ns}/views")[1], {"identifiers": [], "next-page-token": None})
     same(http("GET", f"/namespaces/{ns}/views/v")[1]["error"]["type"], "NoSuchViewException")
     same(http("POST", f"/namespaces/{ns}/tables", {"nonsense": 1})[1]["error"]["type"], "BadRequestException")
     same(http("POST", "/namespaces", {"namespace": [ns]})[1]["error"]["type"], "AlreadyExistsException")
     same(http("POST", f"/namespaces/{ns}/properties", {"removals": ["a"], "updates": {"a": "b"}})[0], 422)
-    same(http("POST", f"/namespaces/{ns}/tables", table_body("x/y"))[0], 400)
+    same(http("POST", f"/namespaces/{ns}/tables", table_body("../y"))[0], 400)
     same(http("GET", "/nowhere")[1]["error"]["type"], "BadRequestException")
 
 
@@ -360,6 +360,32 @@ def every_requirement_is_checked(context, ns):
         same((requirement["type"], status, body["error"]["type"]), (requirement["type"], 409, "CommitFailedException"))
     same(http("POST", path, {"requirements": [{"type": "assert-moon-phase"}], "updates": []})[0], 400)
     same(http("POST", path, {"requirements": [], "updates": [{"action": "paint-it-black"}]})[0], 400)
+
+
+def view_body(name, sql, number=1):
+    version = {"version-id": number, "schema-id": 0, "timestamp-ms": int(time.time() * 1000), "summary": {}, "default-namespace": [],
+               "representations": [{"type": "sql", "sql": sql, "dialect": "spark"}]}
+    return {"name": name, "schema": table_body(name)["schema"], "view-version": version, "properties": {}}
+
+
+@case
+def views_are_kept_beside_tables(context, ns):
+    http, catalog = context.http, pyice(context)
+    made = http("POST", f"/namespaces/{ns}/views", view_body("v", "SELECT 1"))
+    same((made[0], made[1]["metadata"]["location"].startswith("file:///")), (200, True))
+    same(http("POST", f"/namespaces/{ns}/tables", table_body("v"))[1]["error"]["message"], f"View with same name already exists: {ns}.v")
+    updates = [{"action": "add-view-version", "view-version": view_body("v", "SELECT 2", 2)["view-version"]}, {"action": "set-current-view-version", "view-version-id": -1}]
+    requirements = [{"type": "assert-view-uuid", "uuid": made[1]["metadata"]["view-uuid"]}]
+    same(http("POST", f"/namespaces/{ns}/views/v", {"requirements": requirements, "updates": updates})[0], 200)
+    loaded = http("GET", f"/namespaces/{ns}/views/v")[1]["metadata"]
+    same([version["representations"][0]["sql"] for version in loaded["versions"]], ["SELECT 1", "SELECT 2"])
+    source, destination = ({"namespace": [ns], "name": name} for name in "vw")
+    same(http("POST", "/views/rename", {"source": source, "destination": destination})[0], 204)
+    same((catalog.view_exists((ns, "v")), catalog.view_exists((ns, "w"))), (False, True))
+    same(catalog.list_views(ns), [(ns, "w")])
+    same(catalog.list_tables(ns), [])
+    catalog.drop_view((ns, "w"))
+    same(http("HEAD", f"/namespaces/{ns}/views/w")[0], 404)
 
 
 @case

@@ -1,6 +1,7 @@
 //! What can go wrong between us and a catalog, by what its receiver does about it.
 
 use lw_runtime::connector;
+use serde::{Deserialize, Serialize};
 use std::io;
 use thiserror::Error;
 
@@ -15,15 +16,24 @@ pub struct CatalogError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Their names stand in the log, in the refusals that are kept: frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     NoSuchNamespace,
     NoSuchTable,
     NoSuchView,
+    /// The catalog has it, and the file of its metadata is gone.
+    NoSuchFile,
     AlreadyExists,
     NamespaceNotEmpty,
     /// A requirement does not hold: reload and decide again.
     CommitFailed,
+    /// The same request, by its key, is being carried out.
+    Repeated,
+    /// It cannot be read.
+    Malformed,
+    /// It can be read, and what it asks for breaks a rule.
     BadRequest,
     Unprocessable,
     /// The operation is not offered here.
@@ -88,9 +98,12 @@ impl From<iceberg::Error> for CatalogError {
 impl From<CatalogError> for connector::ConnectorError {
     fn from(error: CatalogError) -> connector::ConnectorError {
         let kind = match error.kind {
-            Kind::CommitFailed | Kind::Unknown | Kind::Unavailable | Kind::Internal => {
-                connector::ErrorKind::Retry
-            }
+            Kind::CommitFailed
+            | Kind::NoSuchFile
+            | Kind::Repeated
+            | Kind::Unknown
+            | Kind::Unavailable
+            | Kind::Internal => connector::ErrorKind::Retry,
             _ => connector::ErrorKind::Fix,
         };
         let detail = error

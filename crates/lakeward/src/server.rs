@@ -18,7 +18,7 @@ use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::shell::{self, Dialect, Policy, Token};
 use lw_gateway::{Parts, Planned, Refusal, Script, Status};
 use lw_lakehouse::{Catalog, Files, Ids};
-use lw_ops::metrics::{Disk, Observed, Queries, States};
+use lw_ops::metrics::{Disk, Observed, Queries, Reports, States};
 use lw_query::Engine;
 use lw_registry::Registry;
 use lw_runtime::job::Surroundings;
@@ -225,6 +225,7 @@ impl Loaded {
             storage: self.storage.clone(),
             broker: self.broker.clone(),
             registry: self.registry.clone(),
+            catalog: self.catalog.clone(),
             wiring,
             pipelines,
             tables: tables.clone(),
@@ -559,6 +560,7 @@ struct Scraped {
     storage: Storage,
     broker: Arc<Broker>,
     registry: Arc<Registry>,
+    catalog: Catalog,
     wiring: Arc<Wiring>,
     pipelines: Arc<Pipelines>,
     tables: Arc<Tables>,
@@ -576,6 +578,11 @@ impl Scraped {
         }
     }
 
+    fn reports(&self) -> Reports {
+        let (scans, commits) = self.catalog.reports();
+        Reports { scans, commits }
+    }
+
     fn render(&self) -> String {
         let stats = self.storage.stats();
         lw_ops::metrics::render(&Observed {
@@ -590,6 +597,7 @@ impl Scraped {
                 limit_bytes: self.memory.limit(),
             },
             registry: self.registry.metrics(),
+            reports: self.reports(),
             pipelines: &self.pipelines.list(),
             filled: &self.tables.filled(),
             readers: &self.wiring.readers(),

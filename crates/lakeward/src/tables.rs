@@ -118,10 +118,10 @@ impl Tables {
 fn refused(error: CatalogError) -> Refusal {
     let status = match error.kind {
         Kind::NoSuchNamespace | Kind::NoSuchTable | Kind::NoSuchView => 404,
-        Kind::AlreadyExists | Kind::NamespaceNotEmpty | Kind::CommitFailed => 409,
-        Kind::BadRequest | Kind::Unprocessable | Kind::Unsupported => 400,
+        Kind::AlreadyExists | Kind::NamespaceNotEmpty | Kind::CommitFailed | Kind::Repeated => 409,
+        Kind::Malformed | Kind::BadRequest | Kind::Unprocessable | Kind::Unsupported => 400,
         Kind::Unknown | Kind::Unavailable => 503,
-        Kind::Internal => 500,
+        Kind::NoSuchFile | Kind::Internal => 500,
     };
     let cause = error.source.as_ref().map(ToString::to_string);
     Refusal::new(status, &error).detail(cause.unwrap_or_default())

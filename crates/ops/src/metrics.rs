@@ -35,6 +35,7 @@ pub struct Observed<'a> {
     pub queries: Queries,
     pub states: States,
     pub registry: &'a RegistryMetrics,
+    pub reports: Reports,
     pub pipelines: &'a [View],
     pub filled: &'a [Filled],
     pub readers: &'a [Reader],
@@ -54,6 +55,13 @@ pub struct States {
 pub struct Queries {
     pub used_bytes: u64,
     pub limit_bytes: u64,
+}
+
+/// Reports that clients of the catalog sent of their work, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reports {
+    pub scans: u64,
+    pub commits: u64,
 }
 
 /// What is known of a table beside the job that fills it.
@@ -290,6 +298,8 @@ fn of_server<'a>() -> Vec<Row<Observed<'a>>> { vec![
     row(COUNTER, "registry_registrations", "New versions of subjects", PLAIN, |it| count(&it.registry.registrations)),
     row(COUNTER, "registry_incompatible", "Schemas refused because an earlier version forbids them", PLAIN, |it| count(&it.registry.incompatible)),
     row(COUNTER, "registry_skipped_records", "Records of _schemas that are not in its layout", PLAIN, |it| count(&it.registry.skipped_records)),
+    row(COUNTER, "catalog_scan_reports", "Scans of tables that clients of the catalog reported", PLAIN, |it| Some(it.reports.scans as f64)),
+    row(COUNTER, "catalog_commit_reports", "Commits to tables that clients of the catalog reported", PLAIN, |it| Some(it.reports.commits as f64)),
     row(GAUGE, "disk_free", "Free space under the data folder", BYTES, |it| Some(it.disk.free_bytes as f64)),
     row(GAUGE, "disk_size", "Size of the file system under the data folder", BYTES, |it| Some(it.disk.total_bytes as f64)),
     row(GAUGE, "disk_write_blocked", "1 while writes are refused for want of space", PLAIN, |it| Some(f64::from(it.disk.write_blocked))),

@@ -241,6 +241,11 @@ impl Storage {
         self.engine.holds.lock().ready = true;
     }
 
+    /// The log's own time in milliseconds: it never goes back, and stands still while the storage is closed.
+    pub fn log_time(&self) -> i64 {
+        self.engine.log_now()
+    }
+
     /// How long until retention would have taken something that `holder` needs, were it not held: zero when only the hold
     /// keeps it already; `None` when nothing of it is ever to go.
     pub fn time_to_loss(&self, holder: &str) -> Option<Duration> {

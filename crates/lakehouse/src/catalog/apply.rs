@@ -1,4 +1,4 @@
-//! From requirements and updates to new table metadata: pure.
+//! From updates to new table metadata: pure.
 //!
 //! Iceberg's own builder does the work. What it lacks is a beginning: a staged table is committed as a list of updates on
 //! nothing, with field ids that its writer already used in files, while the builder only starts from a schema whose ids it
@@ -7,26 +7,16 @@
 
 use crate::error::{CatalogError, Kind};
 use crate::upkeep::refs::Refs;
+use iceberg::TableUpdate;
 use iceberg::spec::{
     FormatVersion, SortOrder, TableMetadata, TableMetadataBuildResult, UnboundPartitionSpec,
 };
-use iceberg::{TableRequirement, TableUpdate};
 use serde_json::json;
 use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Ids of partition fields start above this.
 const LAST_PARTITION_ID: i32 = 999;
-
-pub(super) fn check(
-    requirements: &[TableRequirement],
-    base: Option<&TableMetadata>,
-) -> Result<(), CatalogError> {
-    for requirement in requirements {
-        requirement.check(base)?;
-    }
-    Ok(())
-}
 
 /// Applies updates to a table. `location` is where its current metadata is.
 pub(super) fn update(
@@ -56,10 +46,12 @@ pub(super) fn update(
 }
 
 /// What a commit assumes without saying so in its requirements: that no other snapshot came meanwhile, on whatever branch,
-/// and that what it removes is not named by a branch or tag. Either is a conflict, after which its author looks again; the
-/// builder would call the first bad input, and drop the tag without a word.
+/// or took the row ids that its own rows have (v3), and that what it removes is not named by a branch or tag. Each is a
+/// conflict, after which its author looks again; the builder would call the first ones bad input, and drop the tag without a
+/// word.
 fn check_current(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), CatalogError> {
     let mut last = base.last_sequence_number();
+    let mut next_row = base.next_row_id();
     for update in updates {
         let TableUpdate::AddSnapshot { snapshot } = update else {
             continue;
@@ -77,6 +69,19 @@ fn check_current(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), Ca
             ));
         }
         last = last.max(number);
+        if base.format_version() >= FormatVersion::V3
+            && let Some((first, rows)) = snapshot.row_range()
+        {
+            if first < next_row {
+                return Err(CatalogError::new(
+                    Kind::CommitFailed,
+                    format!(
+                        "the snapshot's rows begin at row id {first}, and the table is at {next_row}: reload and try again"
+                    ),
+                ));
+            }
+            next_row = next_row.saturating_add(rows);
+        }
     }
     check_refs(base, updates)
 }

@@ -7,73 +7,68 @@
 //!
 //! After a crash between (4) and (5) a metadata file stays that nobody names: only space.
 
-use super::metadata::{MetadataFiles, next_location};
-use super::places::{PLACE_PROPERTIES, Places, Taken, tidy_location};
-use super::pointers::{self, Pointer, PropertiesChanged, Records};
-use super::{LoadedTable, NewTable, TableCatalog, apply};
+mod commit;
+mod once;
+mod tables;
+mod views;
+
+pub use commit::TableChange;
+pub use once::{LIFETIME, Request};
+pub use tables::{Creation, Purge, Register};
+pub use views::LoadedView;
+
+use super::metadata::MetadataFiles;
+use super::names::folder_name;
+use super::places::{Places, Taken, tidy_location};
+use super::pointers::{self, PropertiesChanged, Records, Relation};
+use super::{LoadedTable, NewTable, TableCatalog};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::storage::Files;
-use crate::upkeep::{GC_ENABLED, gc_is_enabled};
-use iceberg::spec::{MetadataLog, SortOrder, TableMetadata, UnboundPartitionSpec};
-use iceberg::{MetadataLocation, NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
+use commit::Prepared;
+use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_storage::{CommitError, Op, Storage};
+use once::{Keys, Swap};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use serde::Deserialize;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Tries of one commit against others that change the same records meanwhile.
 const ATTEMPTS: usize = 20;
-/// Staged creations remembered, so that their commit finds the place that was assigned.
-const STAGED: usize = 256;
-
 /// What a namespace's folder has behind its name where a table has the folder.
 const BESIDE: &str = ".namespace";
 
-const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
-
-/// The embedded catalog. Cheap to clone; all clones are one catalog.
+/// The embedded catalog, for one request with a key or for all without. Cheap to clone; all clones are one catalog.
 #[derive(Clone)]
-pub struct Catalog(Arc<Inner>);
+pub struct Catalog(Arc<Inner>, Option<Arc<Request>>);
 
 struct Inner {
     storage: Storage,
     metadata: MetadataFiles,
     places: Places,
-    /// Held from the look at all tables' places to the commit that takes one: two tables must not get the same.
+    /// Held from the look at all places to the commit that takes one: two tables or views must not get the same.
     placing: Mutex<()>,
     ids: Ids,
     staged: Mutex<VecDeque<(TableIdent, String)>>,
+    keys: Mutex<Keys>,
+    reports: Reports,
 }
 
-/// A change to one table within a commit.
-#[derive(Clone, Debug)]
-pub struct TableChange {
-    pub ident: TableIdent,
-    pub requirements: Vec<TableRequirement>,
-    pub updates: Vec<TableUpdate>,
+/// What clients told of their own work, since the start.
+#[derive(Debug, Default)]
+struct Reports {
+    scans: AtomicU64,
+    commits: AtomicU64,
 }
 
-/// Creation as REST asks for it.
-#[derive(Debug)]
-pub struct Creation {
-    pub ident: TableIdent,
-    pub schema: iceberg::spec::Schema,
-    pub partition_spec: Option<UnboundPartitionSpec>,
-    pub sort_order: Option<SortOrder>,
-    pub location: Option<String>,
-    pub properties: HashMap<String, String>,
-}
-
-/// One table's part of a commit, made and not yet swapped in.
-struct Prepared {
-    ident: TableIdent,
-    ops: Vec<Op>,
-    metadata: Arc<TableMetadata>,
-    location: String,
-    expired: Vec<MetadataLog>,
-    /// A metadata file was written for it.
-    written: bool,
+/// What a client tells of its own work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    ScanReport,
+    CommitReport,
 }
 
 impl Catalog {
@@ -101,18 +96,45 @@ impl Catalog {
         allowed: &[String],
         ids: Ids,
     ) -> Result<Catalog, CatalogError> {
-        Ok(Catalog(Arc::new(Inner {
+        let inner = Inner {
             storage,
             places: Places::new(files.clone(), warehouse, allowed)?,
             placing: Mutex::default(),
             metadata: MetadataFiles::new(files, warehouse, ids.clone())?,
             ids,
             staged: Mutex::default(),
-        })))
+            keys: Mutex::default(),
+            reports: Reports::default(),
+        };
+        Ok(Catalog(Arc::new(inner), None))
     }
 
     pub fn warehouse(&self) -> &str {
         &self.0.metadata.warehouse
+    }
+
+    // Reports.
+
+    /// Counts a report of a client's.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn count_report(&self, table: &TableIdent, report: Report) -> Result<(), CatalogError> {
+        pointers::existing(self.records(), Relation::Table, table)?;
+        let reports = &self.0.reports;
+        let counter = match report {
+            Report::ScanReport => &reports.scans,
+            Report::CommitReport => &reports.commits,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How many scans and how many commits were reported since the start.
+    pub fn reports(&self) -> (u64, u64) {
+        let reports = &self.0.reports;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&reports.scans), count(&reports.commits))
     }
 
     // Namespaces.
@@ -146,7 +168,7 @@ impl Catalog {
     ) -> Result<String, CatalogError> {
         let mut folder = self.0.metadata.warehouse.clone();
         for level in namespace.iter() {
-            folder = format!("{folder}/{level}");
+            folder = format!("{folder}/{}", folder_name(level));
             while self.0.places.is_taken(&folder, taken)? {
                 folder.push_str(BESIDE);
             }
@@ -154,15 +176,20 @@ impl Catalog {
         Ok(folder)
     }
 
-    /// Where a table goes that does not say where.
+    /// Where a new table or view goes that does not say where.
     fn assign_location(
         &self,
-        table: &TableIdent,
+        name: &TableIdent,
         so_far: &[Prepared],
     ) -> Result<String, CatalogError> {
-        let taken = self.taken(Some(table), so_far)?;
-        let folder = self.folder_of(&table.namespace, &taken)?;
-        self.0.metadata.unused(format!("{folder}/{}", table.name))
+        let taken = self.taken(None, so_far)?;
+        let folder = self.folder_of(&name.namespace, &taken)?;
+        let place = format!("{folder}/{}", folder_name(&name.name));
+        // One of another name may be there, with its folder or, where somebody removed that, without.
+        match self.0.places.is_taken(&place, &taken)? {
+            true => Ok(self.0.metadata.beside(&place)),
+            false => self.0.metadata.unused(place),
+        }
     }
 
     pub fn create_namespace(
@@ -193,15 +220,7 @@ impl Catalog {
         self.swap(|| Ok((pointers::drop_namespace(self.records(), name)?, ())))
     }
 
-    // Tables.
-
-    pub fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>, CatalogError> {
-        pointers::list_tables(self.records(), namespace)
-    }
-
-    pub fn table_exists(&self, table: &TableIdent) -> Result<bool, CatalogError> {
-        Ok(pointers::pointer(self.records(), table)?.is_some())
-    }
+    // Places.
 
     /// Engines put new tables below a namespace's `location`: one that no table may have is refused at once.
     fn check_default_place(
@@ -214,7 +233,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// The folders of all tables but `except`, as they will be when `so_far` is swapped in.
+    /// The folders of all tables and views but `except`, as they will be when `so_far` is swapped in.
     fn taken(
         &self,
         except: Option<&TableIdent>,
@@ -223,12 +242,13 @@ impl Catalog {
         let mut taken: Vec<Taken> = so_far
             .iter()
             .map(|one| Taken {
+                relation: Relation::Table,
                 ident: one.ident.clone(),
                 location: one.metadata.location().to_owned(),
             })
             .collect();
-        for (ident, pointer) in pointers::all_tables(self.records(), except)? {
-            if taken.iter().any(|other| other.ident == ident) {
+        for (relation, ident, pointer) in pointers::all(self.records())? {
+            if Some(&ident) == except || taken.iter().any(|other| other.ident == ident) {
                 continue;
             }
             let location = match pointer.location {
@@ -239,384 +259,13 @@ impl Catalog {
                     Err(_) => around_metadata(&pointer.metadata_location),
                 },
             };
-            taken.push(Taken { ident, location });
+            taken.push(Taken {
+                relation,
+                ident,
+                location,
+            });
         }
         Ok(taken)
-    }
-
-    /// All that is asked of a new table before anything touches the disk.
-    fn plan_table(&self, creation: Creation) -> Result<TableMetadata, CatalogError> {
-        let ident = creation.ident.clone();
-        pointers::check_table(&ident)?;
-        pointers::namespace(self.records(), &ident.namespace)?;
-        if self.table_exists(&ident)? {
-            return Err(pointers::already_exists(&ident));
-        }
-        let location = match &creation.location {
-            Some(wish) => tidy_location(wish)?,
-            None => self.assign_location(&ident, &[])?,
-        };
-        let metadata = self.0.metadata.create(creation, location)?;
-        self.0
-            .places
-            .check(&metadata, None, || self.taken(Some(&ident), &[]))?;
-        Ok(metadata)
-    }
-
-    /// Makes the metadata of a new table and its folders; the table exists only after its commit.
-    pub fn stage_table(&self, creation: Creation) -> Result<LoadedTable, CatalogError> {
-        let ident = creation.ident.clone();
-        let metadata = self.plan_table(creation)?;
-        self.0.metadata.make_folders(metadata.location())?;
-        let mut staged = self.0.staged.lock();
-        staged.retain(|(other, _)| *other != ident);
-        staged.push_back((ident.clone(), metadata.location().to_owned()));
-        if staged.len() > STAGED {
-            staged.pop_front();
-        }
-        Ok(LoadedTable {
-            ident,
-            metadata: Arc::new(metadata),
-            metadata_location: None,
-        })
-    }
-
-    pub fn create_table(&self, creation: Creation) -> Result<LoadedTable, CatalogError> {
-        let ident = creation.ident.clone();
-        let _placing = self.0.placing.lock();
-        let metadata = Arc::new(self.plan_table(creation)?);
-        self.0.metadata.make_folders(metadata.location())?;
-        let location =
-            MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
-        self.0.metadata.write_or_nothing(&metadata, &location)?;
-        let pointer = Pointer::to(&location, &metadata);
-        let created = self.swap(|| {
-            if self.table_exists(&ident)? {
-                return Err(pointers::already_exists(&ident));
-            }
-            Ok((
-                pointers::set_pointer(self.records(), &ident, None, &pointer)?,
-                (),
-            ))
-        });
-        if let Err(error) = created {
-            self.0.metadata.discard(&location, error.kind);
-            return Err(error);
-        }
-        self.0.metadata.remember(&location, &metadata);
-        Ok(LoadedTable {
-            ident,
-            metadata,
-            metadata_location: Some(location),
-        })
-    }
-
-    pub fn register_table(
-        &self,
-        table: &TableIdent,
-        metadata_location: &str,
-    ) -> Result<LoadedTable, CatalogError> {
-        pointers::check_table(table)?;
-        self.0
-            .places
-            .check_allowed("the metadata", metadata_location)?;
-        let metadata = self.0.metadata.read(metadata_location).map_err(|error| {
-            CatalogError::caused(
-                Kind::BadRequest,
-                format!("cannot register {table}: no metadata at {metadata_location}"),
-                error,
-            )
-        })?;
-        let pointer = Pointer::to(metadata_location, &metadata);
-        let _placing = self.0.placing.lock();
-        self.swap(|| {
-            pointers::namespace(self.records(), &table.namespace)?;
-            if self.table_exists(table)? {
-                return Err(pointers::already_exists(table));
-            }
-            self.0
-                .places
-                .check(&metadata, None, || self.taken(Some(table), &[]))?;
-            Ok((
-                pointers::set_pointer(self.records(), table, None, &pointer)?,
-                (),
-            ))
-        })?;
-        Ok(LoadedTable {
-            ident: table.clone(),
-            metadata,
-            metadata_location: Some(metadata_location.to_owned()),
-        })
-    }
-
-    pub fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<(), CatalogError> {
-        self.swap(|| Ok((pointers::rename_table(self.records(), from, to)?, ())))
-    }
-
-    /// Forgets a table; with [`Purge::Files`] its files go too: those inside its own location, and outside every other's.
-    ///
-    /// # Errors
-    /// A purge of a table with `gc.enabled=false` is refused, as Iceberg's engines refuse it: its files may be another's.
-    pub fn drop_table(&self, table: &TableIdent, purge: Purge) -> Result<(), CatalogError> {
-        let (pointer, metadata) = self.swap(|| {
-            let (ops, pointer) = pointers::drop_table(self.records(), table)?;
-            let metadata = match purge {
-                Purge::Files => Some(self.purgeable(table, &pointer)?),
-                Purge::Nothing => None,
-            };
-            Ok((ops, (pointer, metadata)))
-        })?;
-        let Some(metadata) = metadata else {
-            return Ok(());
-        };
-        // No other table gets this place while its files go.
-        let _placing = self.0.placing.lock();
-        let purged = self
-            .taken(Some(table), &[])
-            .and_then(|taken| self.0.places.fence(metadata.location(), &taken))
-            .and_then(|fence| {
-                let files = &self.0.metadata;
-                files.purge(&metadata, &pointer.metadata_location, &fence)
-            });
-        match purged {
-            Ok(purged) if purged.left.is_empty() => {}
-            Ok(purged) => {
-                let (left, removed) = (purged.left.len(), purged.removed);
-                let first = &purged.left[0];
-                tracing::warn!(%table, removed, left, first, "a dropped table named files outside its location: they stay");
-            }
-            // The table is dropped; files that could not be removed only take space.
-            Err(error) => tracing::warn!(%table, %error, "some files of a dropped table stay"),
-        }
-        Ok(())
-    }
-
-    fn purgeable(
-        &self,
-        table: &TableIdent,
-        pointer: &Pointer,
-    ) -> Result<Arc<TableMetadata>, CatalogError> {
-        let metadata = self.0.metadata.at(&pointer.metadata_location)?;
-        if !gc_is_enabled(&metadata) {
-            return Err(CatalogError::new(
-                Kind::BadRequest,
-                format!(
-                    "cannot purge {table}: {GC_ENABLED} is false (deleting files may corrupt other tables); drop it without purge, or set the property"
-                ),
-            ));
-        }
-        Ok(metadata)
-    }
-
-    /// Changes tables, all of them or none.
-    pub fn commit_tables(
-        &self,
-        changes: Vec<TableChange>,
-    ) -> Result<Vec<LoadedTable>, CatalogError> {
-        let changes = merged(changes);
-        for change in &changes {
-            pointers::check_table(&change.ident)?;
-        }
-        let _placing = changes.iter().any(places).then(|| self.0.placing.lock());
-        for _ in 0..ATTEMPTS {
-            let prepared = self.prepare_all(&changes)?;
-            match self.swap_prepared(&prepared) {
-                Ok(()) => return Ok(self.finish(prepared)),
-                Err(CommitError::Conflict { .. }) => {
-                    prepared.iter().for_each(|one| self.withdraw(one))
-                }
-                Err(error) => return Err(log_failed(error)),
-            }
-        }
-        Err(CatalogError::new(
-            Kind::CommitFailed,
-            format!("{} others changed these tables first: try again", ATTEMPTS),
-        ))
-    }
-
-    fn prepare_all(&self, changes: &[TableChange]) -> Result<Vec<Prepared>, CatalogError> {
-        let mut prepared = Vec::with_capacity(changes.len());
-        for change in changes {
-            match self.prepare(change, &prepared) {
-                Ok(one) => prepared.push(one),
-                Err(error) => {
-                    prepared.iter().for_each(|one| self.withdraw(one));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(prepared)
-    }
-
-    fn prepare(&self, change: &TableChange, so_far: &[Prepared]) -> Result<Prepared, CatalogError> {
-        let ident = change.ident.clone();
-        match pointers::pointer(self.records(), &ident)? {
-            None => {
-                let creates = change.requirements.contains(&TableRequirement::NotExist);
-                if !creates {
-                    return Err(pointers::no_table(&ident));
-                }
-                pointers::namespace(self.records(), &ident.namespace)?;
-                apply::check(&change.requirements, None)?;
-                self.prepare_new(ident, change.updates.clone(), so_far)
-            }
-            Some((old, pointer)) => {
-                let base = self.0.metadata.at(&pointer.metadata_location)?;
-                apply::check(&change.requirements, Some(&base))?;
-                let built =
-                    apply::update(&base, &pointer.metadata_location, change.updates.clone())?;
-                if built.changes.is_empty() {
-                    // Nothing changes, but what was required must still hold when the others commit.
-                    let ops = pointers::set_pointer(self.records(), &ident, Some(old), &pointer)?;
-                    return Ok(Prepared {
-                        ident,
-                        ops,
-                        metadata: base,
-                        location: pointer.metadata_location,
-                        expired: Vec::new(),
-                        written: false,
-                    });
-                }
-                self.0.places.check(&built.metadata, Some(&base), || {
-                    self.taken(Some(&ident), so_far)
-                })?;
-                let location = next_location(&pointer.metadata_location, &built.metadata);
-                self.prepared(
-                    ident,
-                    Some(old),
-                    built.metadata,
-                    location,
-                    built.expired_metadata_logs,
-                )
-            }
-        }
-    }
-
-    fn prepare_new(
-        &self,
-        ident: TableIdent,
-        updates: Vec<TableUpdate>,
-        so_far: &[Prepared],
-    ) -> Result<Prepared, CatalogError> {
-        let staged = self
-            .0
-            .staged
-            .lock()
-            .iter()
-            .find(|(other, _)| *other == ident)
-            .map(|(_, place)| place.clone());
-        let place = match (apply::wishes(&updates).1, staged) {
-            (Some(wish), _) => tidy_location(wish)?,
-            (None, Some(staged)) => staged,
-            (None, None) => self.assign_location(&ident, so_far)?,
-        };
-        let mut metadata = apply::create(updates, &place)?;
-        if metadata.uuid().is_nil() {
-            metadata = metadata
-                .into_builder(None)
-                .assign_uuid(self.0.ids.next())
-                .build()?
-                .metadata;
-        }
-        self.0
-            .places
-            .check(&metadata, None, || self.taken(Some(&ident), so_far))?;
-        self.0.metadata.make_folders(metadata.location())?;
-        let location =
-            MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
-        self.prepared(ident, None, metadata, location, Vec::new())
-    }
-
-    fn prepared(
-        &self,
-        ident: TableIdent,
-        old: Option<bytes::Bytes>,
-        metadata: TableMetadata,
-        location: String,
-        expired: Vec<MetadataLog>,
-    ) -> Result<Prepared, CatalogError> {
-        let pointer = Pointer::to(&location, &metadata);
-        let ops = pointers::set_pointer(self.records(), &ident, old, &pointer)?;
-        self.0.metadata.write_or_nothing(&metadata, &location)?;
-        Ok(Prepared {
-            ident,
-            ops,
-            metadata: Arc::new(metadata),
-            location,
-            expired,
-            written: true,
-        })
-    }
-
-    /// One frame for all tables. A namespace that two new tables touch is swapped once.
-    fn swap_prepared(&self, prepared: &[Prepared]) -> Result<(), CommitError> {
-        let mut ops: Vec<Op> = Vec::new();
-        for op in prepared.iter().flat_map(|one| &one.ops) {
-            let key = |op: &Op| match op {
-                Op::Put { key, .. } => Some(key.clone()),
-                _ => None,
-            };
-            if !ops.iter().any(|other| key(other) == key(op)) {
-                ops.push(op.clone());
-            }
-        }
-        self.0.storage.commit_blocking(ops).map(|_| ())
-    }
-
-    fn finish(&self, prepared: Vec<Prepared>) -> Vec<LoadedTable> {
-        let mut loaded = Vec::with_capacity(prepared.len());
-        for one in prepared {
-            self.0.metadata.remember(&one.location, &one.metadata);
-            self.0
-                .staged
-                .lock()
-                .retain(|(other, _)| *other != one.ident);
-            if one
-                .metadata
-                .properties()
-                .get(DELETE_AFTER_COMMIT)
-                .is_some_and(|value| value == "true")
-            {
-                self.remove_old_metadata(&one);
-            }
-            loaded.push(LoadedTable {
-                ident: one.ident,
-                metadata: one.metadata,
-                metadata_location: Some(one.location),
-            });
-        }
-        loaded
-    }
-
-    /// Best effort: the commit stands.
-    fn remove_old_metadata(&self, one: &Prepared) {
-        let fence = match self
-            .taken(Some(&one.ident), &[])
-            .and_then(|taken| self.0.places.fence(one.metadata.location(), &taken))
-        {
-            Ok(fence) => fence,
-            Err(error) => {
-                tracing::warn!(table = %one.ident, %error, "old metadata files stay");
-                return;
-            }
-        };
-        for old in &one.expired {
-            match fence.remove(&old.metadata_file) {
-                Ok(true) => {}
-                Ok(false) => {
-                    tracing::warn!(table = %one.ident, file = old.metadata_file, "an old metadata file is outside the table's location: it stays");
-                }
-                Err(error) => {
-                    tracing::warn!(table = %one.ident, file = old.metadata_file, %error, "an old metadata file stays");
-                }
-            }
-        }
-    }
-
-    fn withdraw(&self, one: &Prepared) {
-        if one.written {
-            self.0.metadata.discard(&one.location, Kind::CommitFailed);
-        }
     }
 
     // The log.
@@ -632,29 +281,27 @@ impl Catalog {
     ) -> Result<T, CatalogError> {
         for _ in 0..ATTEMPTS {
             let (ops, answer) = plan()?;
-            match self.0.storage.commit_blocking(ops) {
-                Ok(_) => return Ok(answer),
-                Err(CommitError::Conflict { .. }) => {}
-                Err(error) => return Err(log_failed(error)),
+            if self.take(ops)? == Swap::Done {
+                return Ok(answer);
             }
         }
-        Err(CatalogError::new(
-            Kind::CommitFailed,
-            "others changed the same records first: try again",
-        ))
+        Err(too_slow())
     }
-}
 
-/// What becomes of a dropped table's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purge {
-    Nothing,
-    Files,
+    /// Swaps in what was written to `location`; unless that comes about, the file goes again.
+    fn swap_written<T>(
+        &self,
+        location: &str,
+        plan: impl Fn() -> Result<(Vec<Op>, T), CatalogError>,
+    ) -> Result<T, CatalogError> {
+        self.swap(plan)
+            .inspect_err(|error| self.0.metadata.discard(location, error.kind))
+    }
 }
 
 impl TableCatalog for Catalog {
     fn load(&self, table: &TableIdent) -> Result<LoadedTable, CatalogError> {
-        let (_, pointer) = pointers::existing(self.records(), table)?;
+        let (_, pointer) = pointers::existing(self.records(), Relation::Table, table)?;
         Ok(LoadedTable {
             ident: table.clone(),
             metadata: self.0.metadata.at(&pointer.metadata_location)?,
@@ -726,31 +373,11 @@ fn around_metadata(location: &str) -> String {
         .to_owned()
 }
 
-/// Whether a change may give a table a place that it did not have.
-fn places(change: &TableChange) -> bool {
-    change.requirements.contains(&TableRequirement::NotExist)
-        || change.updates.iter().any(|update| match update {
-            TableUpdate::SetLocation { .. } => true,
-            TableUpdate::SetProperties { updates } => PLACE_PROPERTIES
-                .iter()
-                .any(|name| updates.contains_key(*name)),
-            _ => false,
-        })
-}
-
-/// Changes to the same table become one, in their order.
-fn merged(changes: Vec<TableChange>) -> Vec<TableChange> {
-    let mut merged: Vec<TableChange> = Vec::new();
-    for change in changes {
-        match merged.iter_mut().find(|other| other.ident == change.ident) {
-            Some(other) => {
-                other.requirements.extend(change.requirements);
-                other.updates.extend(change.updates);
-            }
-            None => merged.push(change),
-        }
-    }
-    merged
+fn too_slow() -> CatalogError {
+    CatalogError::new(
+        Kind::CommitFailed,
+        format!("{ATTEMPTS} others changed the same records first: try again"),
+    )
 }
 
 fn log_failed(error: CommitError) -> CatalogError {

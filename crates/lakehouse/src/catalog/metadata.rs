@@ -1,14 +1,15 @@
-//! Tables' metadata files: where they are, written once, read through a small cache.
+//! Metadata files of tables and views: where they are, written once, those of tables read through a small cache.
 //!
 //! A metadata file never changes, so what was read once is true for ever. It is durable before a pointer names it; one that
 //! no pointer came to name is removed, or stays after a crash: only space.
 
 use super::embedded::Creation;
 use super::places::{Fence, tidy_location};
+use super::views;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::storage::Files;
-use iceberg::spec::{TableMetadata, TableMetadataBuilder};
+use iceberg::spec::{TableMetadata, TableMetadataBuilder, ViewMetadata};
 use iceberg::{MetadataLocation, TableCreation};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -88,11 +89,16 @@ impl MetadataFiles {
     /// With a suffix when that folder was used before: files of a table that was renamed or dropped must never mix with those
     /// of its successor.
     pub(super) fn unused(&self, place: String) -> Result<String, CatalogError> {
-        if !self.files.exists(&place)? {
-            return Ok(place);
+        match self.files.exists(&place)? {
+            true => Ok(self.beside(&place)),
+            false => Ok(place),
         }
+    }
+
+    /// A place beside one that is somebody's.
+    pub(super) fn beside(&self, place: &str) -> String {
         let suffix = &self.ids.next().simple().to_string()[..12];
-        Ok(format!("{place}-{suffix}"))
+        format!("{place}-{suffix}")
     }
 
     /// DuckDB writes into `data` and `metadata` and makes neither.
@@ -136,14 +142,51 @@ impl MetadataFiles {
             return Ok(metadata.clone());
         }
         let metadata = self.read(location).map_err(|error| {
-            CatalogError::caused(
-                Kind::Internal,
-                format!("cannot read table metadata {location}"),
-                error,
-            )
+            let message = format!("cannot read table metadata {location}");
+            self.unreadable(location, message, error)
         })?;
         self.remember(location, &metadata);
         Ok(metadata)
+    }
+
+    /// That a file is still there, whatever the cache has: who loads a table is told at once, and not when it commits.
+    pub(super) fn check_there(&self, location: &str) -> Result<(), CatalogError> {
+        match self.files.exists(location)? {
+            true => Ok(()),
+            false => Err(gone(location)),
+        }
+    }
+
+    fn unreadable(&self, location: &str, message: String, error: CatalogError) -> CatalogError {
+        match self.check_there(location) {
+            Err(gone) if gone.kind == Kind::NoSuchFile => gone,
+            _ => CatalogError::caused(Kind::Internal, message, error),
+        }
+    }
+
+    /// Views are small, and read when an engine plans a query: from the disk each time.
+    pub(super) fn view_at(&self, location: &str) -> Result<ViewMetadata, CatalogError> {
+        let read = self.files.read(location).map_err(CatalogError::from);
+        let bytes = read.map_err(|error| {
+            let message = format!("cannot read view metadata {location}");
+            self.unreadable(location, message, error)
+        })?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let message = format!("cannot read view metadata {location}: {error}");
+            CatalogError::caused(Kind::Internal, message, error)
+        })
+    }
+
+    pub(super) fn write_view(
+        &self,
+        metadata: &ViewMetadata,
+        location: &str,
+    ) -> Result<(), CatalogError> {
+        let bytes = serde_json::to_vec(&views::to_json(metadata)).expect("a document is JSON");
+        let written = self.files.write(location, &bytes);
+        Ok(written.inspect_err(|_| {
+            let _ = self.files.remove(location);
+        })?)
     }
 
     pub(super) fn remember(&self, location: &str, metadata: &Arc<TableMetadata>) {
@@ -220,6 +263,14 @@ impl MetadataFiles {
             let _ = self.files.remove(location);
         }
     }
+}
+
+/// In the words of Iceberg's own file readers.
+fn gone(location: &str) -> CatalogError {
+    CatalogError::new(
+        Kind::NoSuchFile,
+        format!("Failed to open input stream for file: {location}"),
+    )
 }
 
 /// What a purge did.

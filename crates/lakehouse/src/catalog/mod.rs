@@ -1,17 +1,21 @@
 //! Catalogs: who knows where a table's current metadata is, and changes that atomically.
 //!
 //! [`TableCatalog`] is all that writer and committer need. Two stand behind it: the [`embedded`] one, whose pointers are
-//! records in the shared log, and any other REST catalog ([`remote`]). [`rest`] serves the embedded one to the world.
+//! records in the shared log, and any other REST catalog ([`remote`]). [`rest`] serves the embedded one to the world. Views
+//! are the embedded catalog's alone: engines keep them there, and no pipeline of ours reads one.
 
 mod apply;
 pub mod embedded;
 mod metadata;
+mod names;
 mod places;
 mod pointers;
 pub mod remote;
+mod requirements;
 pub mod rest;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use crate::error::CatalogError;
 use crate::storage::Files;
@@ -21,6 +25,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use embedded::Catalog;
+pub use views::{ViewCreation, ViewRequirement};
 
 /// A table as a catalog has it.
 #[derive(Clone, Debug)]

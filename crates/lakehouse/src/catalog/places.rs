@@ -1,13 +1,15 @@
-//! Where tables may be, and what may be deleted: a table has one folder, and no two tables share one.
+//! Where tables and views may be, and what may be deleted: each has one folder, and no two share one.
 //!
-//! Locations come from clients, who are not trusted with the disk. Three rules hold for every location that a table gets,
-//! by whatever way (creation, `set-location`, registration, `write.data.path`):
+//! Locations come from clients, who are not trusted with the disk. Three rules hold for every location that a table or view
+//! gets, by whatever way (creation, `set-location`, registration, `write.data.path`, a view's `write.metadata.path`):
 //! - P1: it is below the warehouse or a place that `lakeward.toml` allows.
-//! - P2: it is neither inside another table's location nor around it.
+//! - P2: it is neither inside another's location nor around it.
 //! - P3: a file is deleted only inside its own table's location and outside every other's ([`Fence`]).
 //!
 //! Places are compared as real paths: one spelling (`file:/x`, `file:///x//`), no `..`, symbolic links followed.
 
+use super::pointers::Relation;
+use super::views::METADATA_PATH;
 use crate::error::{CatalogError, Kind};
 use crate::storage::{Files, local_path};
 use iceberg::TableIdent;
@@ -23,8 +25,6 @@ const DATA_PATHS: [&str; 3] = [
     "write.object-storage.path",
     "write.folder-storage.path",
 ];
-const METADATA_PATH: &str = "write.metadata.path";
-
 /// All properties that name a place.
 pub(super) const PLACE_PROPERTIES: [&str; 4] =
     [DATA_PATHS[0], DATA_PATHS[1], DATA_PATHS[2], METADATA_PATH];
@@ -36,8 +36,9 @@ pub(super) struct Places {
     allowed: Vec<PathBuf>,
 }
 
-/// Another table's folder.
+/// The folder of another table or view.
 pub(super) struct Taken {
+    pub(super) relation: Relation,
     pub(super) ident: TableIdent,
     pub(super) location: String,
 }
@@ -118,6 +119,20 @@ impl Places {
         Ok(())
     }
 
+    /// P1 and P2 for a view: its location, and where its metadata goes.
+    pub(super) fn check_view(
+        &self,
+        location: &str,
+        metadata_folder: &str,
+        taken: &[Taken],
+    ) -> Result<(), CatalogError> {
+        for (what, place) in [("the location", location), (METADATA_PATH, metadata_folder)] {
+            let path = self.check_allowed(what, place)?;
+            self.check_free(what, place, &path, taken)?;
+        }
+        Ok(())
+    }
+
     /// P2.
     fn check_free(
         &self,
@@ -136,15 +151,15 @@ impl Places {
             return Err(CatalogError::new(
                 Kind::BadRequest,
                 format!(
-                    "{what} {place} is {side} the location of table {}: every table has a folder of its own",
-                    other.ident
+                    "{what} {place} is {side} the location of {} {}: every table has a folder of its own",
+                    other.relation, other.ident
                 ),
             ));
         }
         Ok(())
     }
 
-    /// The place is a table's, or inside one.
+    /// The place is a table's or a view's, or inside one.
     pub(super) fn is_taken(&self, place: &str, taken: &[Taken]) -> Result<bool, CatalogError> {
         let path = real(&self.files, place)?;
         for other in taken {
@@ -313,6 +328,15 @@ pub(super) fn tidy_location(wish: &str) -> Result<String, CatalogError> {
     Ok(format!("file://{}", tidy(wish)?.to_string_lossy()))
 }
 
+/// A place that somebody asked for, in the spelling of their own engine: `file:/x` stays that, since they look for it again.
+pub(super) fn spelled(wish: &str) -> Result<String, CatalogError> {
+    let tidy = tidy_location(wish)?;
+    match wish.starts_with("file:/") && !wish.starts_with("file://") {
+        true => Ok(tidy.replacen("file://", "file:", 1)),
+        false => Ok(tidy),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +369,20 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_given_back_as_it_was_asked_for() {
+        let cases = [
+            ("file:/w/t", "file:/w/t"),
+            ("file:/w//t/", "file:/w/t"),
+            ("file:///w/t/", "file:///w/t"),
+            ("/w/t", "file:///w/t"),
+        ];
+        for (wish, expected) in cases {
+            assert_eq!(spelled(wish).unwrap(), expected, "{wish}");
+        }
+        assert!(spelled("file:/w/../t").is_err());
+    }
+
+    #[test]
     fn a_fence_admits_only_what_is_really_inside() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
@@ -356,6 +394,7 @@ mod tests {
         let at = |place: &str| format!("file://{}/{place}", root.display());
         let places = Places::new(files, &at("w"), &[]).unwrap();
         let inner = Taken {
+            relation: Relation::Table,
             ident: TableIdent::from_strs(["n", "inner"]).unwrap(),
             location: at("w/t/inner"),
         };

@@ -6,19 +6,32 @@
 //! n/<namespace>           {"properties": {…}, "tables_changed": 7}
 //! t/<namespace>/<table>   {"metadata_location": "file:///…", "uuid": "…", "location": "file:///…"}
 //!                         (0x1e between namespace and table; records before 0.2 have no location: it is in the metadata)
+//! v/<namespace>/<view>    the same of a view
+//! k/<uuid>                {"at": 1700000000000, "request": "POST /v1/… 00ff", "refused": {"kind": "…", "message": "…"}}
+//!                         (a request that was carried out, or refused for good; gone when its time is over)
 //! ```
 //!
 //! Every change is a list of compare-and-swaps for one frame of the log: all of it happens or nothing does. Adding or
-//! removing a table, or a namespace inside, also swaps the namespace's record (`tables_changed`), so that dropping a
-//! namespace and creating something in it cannot both succeed.
+//! removing a table, a view, or a namespace inside, also swaps the namespace's record (`tables_changed`), so that dropping a
+//! namespace and creating something in it cannot both succeed. A table and a view never have the same name: whoever adds the
+//! one expects the other's key to be absent.
+//!
+//! The words of errors are those of Iceberg's own catalogs: engines show them, and some look into them.
 
+use super::names::{check_name, check_names};
 use crate::error::{CatalogError, Kind};
 use bytes::Bytes;
+use iceberg::spec::{TableMetadata, ViewMetadata};
 use iceberg::{NamespaceIdent, TableIdent};
 use lw_storage::{Expect, Op, Table};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use uuid::Uuid;
+
+#[cfg(test)]
+mod tests;
 
 /// The records as an operation sees them.
 pub(crate) trait Records {
@@ -36,6 +49,51 @@ impl Records for lw_storage::Storage {
     }
 }
 
+/// What a name in a namespace stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Table,
+    View,
+}
+
+impl Relation {
+    const ALL: [Relation; 2] = [Relation::Table, Relation::View];
+
+    fn letter(self) -> char {
+        match self {
+            Relation::Table => 't',
+            Relation::View => 'v',
+        }
+    }
+
+    fn other(self) -> Relation {
+        match self {
+            Relation::Table => Relation::View,
+            Relation::View => Relation::Table,
+        }
+    }
+
+    pub(crate) fn missing(self, name: &TableIdent) -> CatalogError {
+        let kind = match self {
+            Relation::Table => Kind::NoSuchTable,
+            Relation::View => Kind::NoSuchView,
+        };
+        CatalogError::new(kind, format!("{self:#} does not exist: {name}"))
+    }
+}
+
+/// `table`, and `Table` with `#`.
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self, f.alternate()) {
+            (Relation::Table, false) => "table",
+            (Relation::Table, true) => "Table",
+            (Relation::View, false) => "view",
+            (Relation::View, true) => "View",
+        })
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NamespaceRecord {
     pub(crate) properties: BTreeMap<String, String>,
@@ -45,14 +103,22 @@ pub(crate) struct NamespaceRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pointer {
     pub(crate) metadata_location: String,
-    pub(crate) uuid: uuid::Uuid,
-    /// The table's folder, so that no other table gets it: told here, or each look would read every table's metadata.
+    pub(crate) uuid: Uuid,
+    /// Its folder, so that nothing else gets it: told here, or each look would read all metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) location: Option<String>,
 }
 
 impl Pointer {
-    pub(crate) fn to(metadata_location: &str, metadata: &iceberg::spec::TableMetadata) -> Pointer {
+    pub(crate) fn to_table(metadata_location: &str, metadata: &TableMetadata) -> Pointer {
+        Pointer {
+            metadata_location: metadata_location.to_owned(),
+            uuid: metadata.uuid(),
+            location: Some(metadata.location().to_owned()),
+        }
+    }
+
+    pub(crate) fn to_view(metadata_location: &str, metadata: &ViewMetadata) -> Pointer {
         Pointer {
             metadata_location: metadata_location.to_owned(),
             uuid: metadata.uuid(),
@@ -70,19 +136,20 @@ pub struct PropertiesChanged {
 }
 
 const LEVEL: &str = "\u{1f}";
-const TABLE: &str = "\u{1e}";
+const NAME: &str = "\u{1e}";
+const REQUESTS: &str = "k/";
 
 pub(crate) fn namespace_key(namespace: &NamespaceIdent) -> Vec<u8> {
     format!("n/{}", namespace.join(LEVEL)).into_bytes()
 }
 
-fn tables_prefix(namespace: &NamespaceIdent) -> Vec<u8> {
-    format!("t/{}{TABLE}", namespace.join(LEVEL)).into_bytes()
+fn prefix(relation: Relation, namespace: &NamespaceIdent) -> Vec<u8> {
+    format!("{}/{}{NAME}", relation.letter(), namespace.join(LEVEL)).into_bytes()
 }
 
-pub(crate) fn table_key(table: &TableIdent) -> Vec<u8> {
-    let mut key = tables_prefix(&table.namespace);
-    key.extend_from_slice(table.name.as_bytes());
+fn key(relation: Relation, name: &TableIdent) -> Vec<u8> {
+    let mut key = prefix(relation, &name.namespace);
+    key.extend_from_slice(name.name.as_bytes());
     key
 }
 
@@ -134,7 +201,7 @@ pub(crate) fn create_namespace(
     if records.get(&namespace_key(name)).is_some() {
         return Err(CatalogError::new(
             Kind::AlreadyExists,
-            format!("namespace already exists: {name}"),
+            format!("Namespace already exists: {name}"),
         ));
     }
     let mut ops = Vec::new();
@@ -196,12 +263,11 @@ pub(crate) fn drop_namespace(
     name: &NamespaceIdent,
 ) -> Result<Vec<Op>, CatalogError> {
     let (old, _) = namespace_bytes(records, name)?;
-    if !records.scan(&tables_prefix(name)).is_empty()
-        || !list_namespaces(records, Some(name))?.is_empty()
-    {
+    let has = |relation| !records.scan(&prefix(relation, name)).is_empty();
+    if Relation::ALL.into_iter().any(has) || !list_namespaces(records, Some(name))?.is_empty() {
         return Err(CatalogError::new(
             Kind::NamespaceNotEmpty,
-            format!("namespace is not empty: {name}"),
+            format!("Namespace {name} is not empty"),
         ));
     }
     Ok(vec![Op::Put {
@@ -212,12 +278,14 @@ pub(crate) fn drop_namespace(
     }])
 }
 
-pub(crate) fn list_tables(
+/// The tables, or the views, of a namespace.
+pub(crate) fn list(
     records: &dyn Records,
+    relation: Relation,
     name: &NamespaceIdent,
 ) -> Result<Vec<TableIdent>, CatalogError> {
     namespace(records, name)?;
-    let prefix = tables_prefix(name);
+    let prefix = prefix(relation, name);
     records
         .scan(&prefix)
         .iter()
@@ -230,12 +298,13 @@ pub(crate) fn list_tables(
         .collect()
 }
 
-/// A table's pointer and its bytes, which a later swap expects.
+/// A pointer and its bytes, which a later swap expects.
 pub(crate) fn pointer(
     records: &dyn Records,
-    table: &TableIdent,
+    relation: Relation,
+    name: &TableIdent,
 ) -> Result<Option<(Bytes, Pointer)>, CatalogError> {
-    match records.get(&table_key(table)) {
+    match records.get(&key(relation, name)) {
         None => Ok(None),
         Some(bytes) => {
             let pointer = decode(&bytes)?;
@@ -244,63 +313,86 @@ pub(crate) fn pointer(
     }
 }
 
+/// What is there must be; that its namespace is missing says the same, and readers ask for the table.
 pub(crate) fn existing(
     records: &dyn Records,
-    table: &TableIdent,
+    relation: Relation,
+    name: &TableIdent,
 ) -> Result<(Bytes, Pointer), CatalogError> {
-    namespace(records, &table.namespace).map_err(|error| match error.kind {
-        // Readers ask for tables; what they want to hear is that there is no such table.
-        Kind::NoSuchNamespace => no_table(table),
-        _ => error,
-    })?;
-    pointer(records, table)?.ok_or_else(|| no_table(table))
+    pointer(records, relation, name)?.ok_or_else(|| relation.missing(name))
 }
 
-/// The swap for a table's pointer: a new table when `old` is `None`.
-pub(crate) fn set_pointer(
+/// That nothing has a name which a new table or view wants.
+pub(crate) fn check_free(
     records: &dyn Records,
-    table: &TableIdent,
-    old: Option<Bytes>,
+    relation: Relation,
+    name: &TableIdent,
+) -> Result<(), CatalogError> {
+    let taken = |message: String| Err(CatalogError::new(Kind::AlreadyExists, message));
+    if records.get(&key(relation, name)).is_some() {
+        return taken(format!("{relation:#} already exists: {name}"));
+    }
+    let other = relation.other();
+    if records.get(&key(other, name)).is_some() {
+        return taken(format!("{other:#} with same name already exists: {name}"));
+    }
+    Ok(())
+}
+
+/// The first pointer of a new table or view.
+pub(crate) fn add(
+    records: &dyn Records,
+    relation: Relation,
+    name: &TableIdent,
     new: &Pointer,
 ) -> Result<Vec<Op>, CatalogError> {
-    match old {
-        Some(old) => Ok(vec![put(table_key(table), new, Expect::Value(old))]),
-        None => {
-            check_table(table)?;
-            Ok(vec![
-                touch(records, &table.namespace)?,
-                put(table_key(table), new, Expect::Absent),
-            ])
-        }
-    }
+    check_name(name)?;
+    namespace(records, &name.namespace)?;
+    check_free(records, relation, name)?;
+    Ok(vec![
+        touch(records, &name.namespace)?,
+        put(key(relation, name), new, Expect::Absent),
+        absent(key(relation.other(), name)),
+    ])
 }
 
-pub(crate) fn drop_table(
+/// The swap of a pointer that is there.
+pub(crate) fn swap(relation: Relation, name: &TableIdent, old: Bytes, new: &Pointer) -> Op {
+    put(key(relation, name), new, Expect::Value(old))
+}
+
+pub(crate) fn remove(
     records: &dyn Records,
-    table: &TableIdent,
+    relation: Relation,
+    name: &TableIdent,
 ) -> Result<(Vec<Op>, Pointer), CatalogError> {
-    let (old, pointer) = existing(records, table)?;
+    let (old, pointer) = existing(records, relation, name)?;
     let ops = vec![
-        touch(records, &table.namespace)?,
-        delete(table_key(table), old),
+        touch(records, &name.namespace)?,
+        delete(key(relation, name), old),
     ];
     Ok((ops, pointer))
 }
 
-pub(crate) fn rename_table(
+pub(crate) fn rename(
     records: &dyn Records,
+    relation: Relation,
     from: &TableIdent,
     to: &TableIdent,
 ) -> Result<Vec<Op>, CatalogError> {
-    let (old, pointer) = existing(records, from)?;
-    check_table(to)?;
+    let (old, pointer) = existing(records, relation, from)?;
+    check_name(to)?;
     namespace(records, &to.namespace)?;
-    if self::pointer(records, to)?.is_some() {
-        return Err(already_exists(to));
+    for taken in Relation::ALL {
+        if records.get(&key(taken, to)).is_some() {
+            let message = format!("Cannot rename {from} to {to}. {taken:#} already exists");
+            return Err(CatalogError::new(Kind::AlreadyExists, message));
+        }
     }
     let mut ops = vec![
-        delete(table_key(from), old),
-        put(table_key(to), &pointer, Expect::Absent),
+        delete(key(relation, from), old),
+        put(key(relation, to), &pointer, Expect::Absent),
+        absent(key(relation.other(), to)),
         touch(records, &from.namespace)?,
     ];
     if from.namespace != to.namespace {
@@ -309,7 +401,7 @@ pub(crate) fn rename_table(
     Ok(ops)
 }
 
-/// Swaps a namespace's record because its set of tables changes.
+/// Swaps a namespace's record because what is in it changes.
 fn touch(records: &dyn Records, name: &NamespaceIdent) -> Result<Op, CatalogError> {
     let (old, mut record) = namespace_bytes(records, name)?;
     record.tables_changed += 1;
@@ -335,7 +427,51 @@ fn delete(key: Vec<u8>, old: Bytes) -> Op {
     }
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CatalogError> {
+/// Holds a frame back unless there is nothing at `key`.
+fn absent(key: Vec<u8>) -> Op {
+    Op::Put {
+        table: Table::Catalog,
+        key: key.into(),
+        value: None,
+        expect: Expect::Absent,
+    }
+}
+
+/// The record of a request that came before.
+pub(crate) fn request(records: &dyn Records, key: Uuid) -> Option<Bytes> {
+    records.get(&request_key(key))
+}
+
+/// All requests that are remembered.
+pub(crate) fn request_keys(records: &dyn Records) -> Result<Vec<(Uuid, Bytes)>, CatalogError> {
+    let mut requests = Vec::new();
+    for (key, value) in records.scan(REQUESTS.as_bytes()) {
+        let key = Uuid::parse_str(text(&key[REQUESTS.len()..])?).map_err(|error| {
+            CatalogError::caused(Kind::Internal, "a key of the catalog cannot be read", error)
+        })?;
+        requests.push((key, value));
+    }
+    Ok(requests)
+}
+
+pub(crate) fn add_request(key: Uuid, record: &impl Serialize) -> Op {
+    put(request_key(key), record, Expect::Absent)
+}
+
+pub(crate) fn forget_request(key: Uuid) -> Op {
+    Op::Put {
+        table: Table::Catalog,
+        key: request_key(key).into(),
+        value: None,
+        expect: Expect::Any,
+    }
+}
+
+fn request_key(key: Uuid) -> Vec<u8> {
+    format!("{REQUESTS}{key}").into_bytes()
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CatalogError> {
     serde_json::from_slice(bytes).map_err(|error| {
         CatalogError::caused(
             Kind::Internal,
@@ -351,146 +487,27 @@ fn text(bytes: &[u8]) -> Result<&str, CatalogError> {
     })
 }
 
-/// Names become folders, with a suffix of 13 characters where the folder is taken; Linux takes 255 bytes.
-const LONGEST_NAME: usize = 200;
-/// All levels of a table's name together: the warehouse before them and our file names behind them must find room in a path.
-const LONGEST_IDENT: usize = 1024;
-
-/// Checks the names of a table and of its namespace, before anything is done for it.
-pub(crate) fn check_table(table: &TableIdent) -> Result<(), CatalogError> {
-    check_names(table.namespace.iter().chain(std::iter::once(&table.name)))
-}
-
-/// Names become keys and folders.
-fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), CatalogError> {
-    let refused = |name: &str, why: &str| {
-        let shown: String = name.chars().take(80).collect();
-        let message = format!("\"{}\" cannot be a name: {why}", shown.escape_debug());
-        Err(CatalogError::new(Kind::BadRequest, message))
-    };
-    let mut length = 0;
-    for name in names {
-        if name.is_empty() {
-            return refused(name, "it is empty");
-        }
-        if name == "." || super::places::is_hidden_step(name) {
-            return refused(name, "as a folder it would be another one");
-        }
-        if name.chars().any(|c| c.is_control() || c == '/') {
-            return refused(name, "it has a slash or a control character");
-        }
-        if name.len() > LONGEST_NAME {
-            return refused(name, &format!("it has more than {LONGEST_NAME} bytes"));
-        }
-        length += name.len() + 1;
-        if length > LONGEST_IDENT {
-            return refused(
-                name,
-                &format!("with the namespaces around it, it has more than {LONGEST_IDENT} bytes"),
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Every table (but `except`), with where its metadata is and its folder where the record tells.
-pub(crate) fn all_tables(
+/// Every table and view, with where its metadata is and its folder where the record tells.
+pub(crate) fn all(
     records: &dyn Records,
-    except: Option<&TableIdent>,
-) -> Result<Vec<(TableIdent, Pointer)>, CatalogError> {
-    let mut tables = Vec::new();
-    for (key, value) in records.scan(b"t/") {
-        let Some((levels, name)) = text(&key[2..])?.rsplit_once(TABLE) else {
-            continue;
-        };
-        let namespace = NamespaceIdent::from_strs(levels.split(LEVEL))?;
-        let ident = TableIdent::new(namespace, name.to_owned());
-        if Some(&ident) != except {
-            tables.push((ident, decode(&value)?));
+) -> Result<Vec<(Relation, TableIdent, Pointer)>, CatalogError> {
+    let mut found = Vec::new();
+    for relation in Relation::ALL {
+        for (key, value) in records.scan(format!("{}/", relation.letter()).as_bytes()) {
+            let Some((levels, name)) = text(&key[2..])?.rsplit_once(NAME) else {
+                continue;
+            };
+            let namespace = NamespaceIdent::from_strs(levels.split(LEVEL))?;
+            let ident = TableIdent::new(namespace, name.to_owned());
+            found.push((relation, ident, decode(&value)?));
         }
     }
-    Ok(tables)
+    Ok(found)
 }
 
 pub(crate) fn no_namespace(name: &NamespaceIdent) -> CatalogError {
     CatalogError::new(
         Kind::NoSuchNamespace,
-        format!("namespace does not exist: {name}"),
+        format!("Namespace does not exist: {name}"),
     )
-}
-
-pub(crate) fn no_table(table: &TableIdent) -> CatalogError {
-    CatalogError::new(Kind::NoSuchTable, format!("table does not exist: {table}"))
-}
-
-pub(crate) fn already_exists(table: &TableIdent) -> CatalogError {
-    CatalogError::new(
-        Kind::AlreadyExists,
-        format!("table already exists: {table}"),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Kept(BTreeMap<Vec<u8>, Bytes>);
-
-    impl Kept {
-        /// As the log takes a frame: all of it or nothing.
-        fn take(&mut self, ops: &[Op]) -> bool {
-            let puts = ops.iter().filter_map(|op| match op {
-                Op::Put {
-                    key, value, expect, ..
-                } => Some((key, value, expect)),
-                _ => None,
-            });
-            let puts: Vec<_> = puts.collect();
-            let holds = puts.iter().all(|(key, _, expect)| match expect {
-                Expect::Absent => !self.0.contains_key(&key[..]),
-                Expect::Value(value) => self.0.get(&key[..]) == Some(value),
-                _ => true,
-            });
-            for (key, value, _) in puts.into_iter().filter(|_| holds) {
-                match value {
-                    Some(value) => drop(self.0.insert(key.to_vec(), value.clone())),
-                    None => drop(self.0.remove(&key[..])),
-                }
-            }
-            holds
-        }
-    }
-
-    impl Records for Kept {
-        fn get(&self, key: &[u8]) -> Option<Bytes> {
-            self.0.get(key).cloned()
-        }
-
-        fn scan(&self, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
-            let below = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
-            below
-                .map(|(key, value)| (Bytes::from(key.clone()), value.clone()))
-                .collect()
-        }
-    }
-
-    /// Whichever comes second was planned on what is no longer so.
-    #[test]
-    fn a_namespace_is_not_dropped_while_something_comes_into_it() {
-        let outer = NamespaceIdent::new("n".to_owned());
-        let inner = NamespaceIdent::from_strs(["n", "b"]).unwrap();
-        for drop_first in [false, true] {
-            let mut kept = Kept(BTreeMap::new());
-            let made = create_namespace(&kept, &outer, BTreeMap::new()).unwrap();
-            assert!(kept.take(&made));
-            let comes = create_namespace(&kept, &inner, BTreeMap::new()).unwrap();
-            let goes = drop_namespace(&kept, &outer).unwrap();
-            let order = if drop_first {
-                [goes, comes]
-            } else {
-                [comes, goes]
-            };
-            assert_eq!(order.map(|ops| kept.take(&ops)), [true, false]);
-        }
-    }
 }

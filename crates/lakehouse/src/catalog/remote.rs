@@ -439,6 +439,7 @@ fn refusal(method: Method, status: u16, body: &[u8], url: &str) -> CatalogError 
     let kind = match status {
         404 if model.is_none() => Kind::Unavailable,
         404 if name.contains("Namespace") => Kind::NoSuchNamespace,
+        404 if name == "NotFoundException" => Kind::NoSuchFile,
         404 => Kind::NoSuchTable,
         409 if name.contains("AlreadyExists") => Kind::AlreadyExists,
         409 => Kind::CommitFailed,

@@ -1,10 +1,13 @@
 //! What a client of the catalog may not do to the disk, to other tables, and to work that others have done.
 
-use super::embedded::{Catalog, Creation, Purge, TableChange};
+mod views;
+
+use super::embedded::{Catalog, Creation, Purge, Register, TableChange};
 use super::{TableCatalog, pointers};
 use crate::error::Kind;
 use crate::ids::Ids;
 use crate::storage::Files;
+use axum::Router;
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use lw_stdx::clock::SystemClock;
@@ -14,19 +17,48 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-struct Lake {
+/// A server that lives as long as this value.
+pub(super) struct Server {
+    pub(super) uri: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+pub(super) fn serve(router: Router) -> Server {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    Server {
+        uri,
+        _runtime: runtime,
+    }
+}
+
+pub(super) struct Lake {
     storage: lw_storage::Storage,
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
     folder: tempfile::TempDir,
 }
 
 impl Lake {
-    fn open() -> Lake {
+    pub(super) fn open() -> Lake {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("outside")).unwrap();
+        let lake = Lake::over(folder);
+        let name = NamespaceIdent::new("n".into());
+        lake.catalog
+            .create_namespace(&name, BTreeMap::new())
+            .unwrap();
+        lake
+    }
+
+    /// The server in this folder.
+    fn over(folder: tempfile::TempDir) -> Lake {
         let config = lw_storage::Config::new(folder.path().join("data"));
         let clock = Arc::new(SystemClock::new());
         let storage = lw_storage::Storage::open(Arc::new(RealDisk), clock, config).unwrap();
-        std::fs::create_dir_all(folder.path().join("outside")).unwrap();
         let catalog = Catalog::open_allowing(
             storage.clone(),
             Files::new(Arc::new(RealDisk)),
@@ -35,8 +67,6 @@ impl Lake {
             Ids::random(),
         )
         .unwrap();
-        let name = NamespaceIdent::new("n".into());
-        catalog.create_namespace(&name, BTreeMap::new()).unwrap();
         Lake {
             storage,
             catalog,
@@ -44,7 +74,18 @@ impl Lake {
         }
     }
 
-    fn at(&self, place: &str) -> String {
+    /// Another process in the same folder.
+    fn restarted(self) -> Lake {
+        let Lake {
+            storage,
+            catalog,
+            folder,
+        } = self;
+        drop((storage, catalog));
+        Lake::over(folder)
+    }
+
+    pub(super) fn at(&self, place: &str) -> String {
         at(self.folder.path(), place)
     }
 
@@ -68,6 +109,30 @@ impl Lake {
         let made = self.catalog.create_table(creation(name, location, &[]));
         made.map(|table| table.metadata.location().to_owned())
             .map_err(|error| error.kind)
+    }
+
+    /// A table with so many snapshots, one after the other.
+    pub(super) fn with_snapshots(&self, name: &str, count: i64) {
+        self.create(name, None).unwrap();
+        let list = self.at(&format!("warehouse/n/{name}/metadata/l.avro"));
+        for id in 1..=count {
+            let parent = (id > 1).then_some(id - 1);
+            let updates = json!([
+                snapshot(id, parent, id, &list),
+                set_ref("main", "branch", id)
+            ]);
+            self.commit(name, updates).unwrap();
+        }
+    }
+
+    pub(super) fn add_snapshot(&self, name: &str, id: i64, list: &str) {
+        let updates = json!([snapshot(id, None, id, list), set_ref("main", "branch", id)]);
+        self.commit(name, updates).unwrap();
+    }
+
+    pub(super) fn with_property(&self, name: &str, key: &str, value: &str) {
+        let updates = json!([{"action": "set-properties", "updates": {key: value}}]);
+        self.commit(name, updates).unwrap();
     }
 
     /// New snapshots get the table's own time: Iceberg refuses what lies before it, and later changes what lies behind.
@@ -189,7 +254,9 @@ fn a_purge_deletes_nothing_outside_the_tables_own_location() {
             assert!(there, "{victim} was deleted by hostile path {number}");
         }
         std::fs::copy(&kept, &path).unwrap();
-        lake.catalog.register_table(&ident("t"), &metadata).unwrap();
+        lake.catalog
+            .register_table(&ident("t"), &metadata, Register::New)
+            .unwrap();
     }
     lake.commit("t", json!([statistics(&own)])).unwrap();
     lake.catalog.drop_table(&ident("t"), Purge::Files).unwrap();
@@ -224,7 +291,9 @@ fn hostile_names_leave_no_trace() {
         "../../evil",
         ".",
         "..",
-        "a/b",
+        "a/../b",
+        "a//b",
+        "/a",
         "a\0b",
         "",
         "%2e%2e",
@@ -242,7 +311,11 @@ fn hostile_names_leave_no_trace() {
             lake.catalog.stage_table(creation()).unwrap_err().kind,
             lake.catalog.commit_tables(vec![change]).unwrap_err().kind,
             lake.catalog
-                .register_table(&ident(name), good.metadata_location.as_ref().unwrap())
+                .register_table(
+                    &ident(name),
+                    good.metadata_location.as_ref().unwrap(),
+                    Register::New,
+                )
                 .unwrap_err()
                 .kind,
             lake.catalog
@@ -344,7 +417,9 @@ fn registering_takes_no_place_of_another_table() {
     lake.create("t", None).unwrap();
     let loaded = lake.catalog.load(&ident("t")).unwrap();
     let metadata = loaded.metadata_location.unwrap();
-    let twice = lake.catalog.register_table(&ident("again"), &metadata);
+    let twice = lake
+        .catalog
+        .register_table(&ident("again"), &metadata, Register::New);
     assert_eq!(twice.unwrap_err().kind, Kind::BadRequest);
     let kept = lake.folder.path().join("outside/v1.metadata.json");
     std::fs::copy(metadata.trim_start_matches("file://"), kept).unwrap();
@@ -352,9 +427,13 @@ fn registering_takes_no_place_of_another_table() {
         .drop_table(&ident("t"), Purge::Nothing)
         .unwrap();
     let outside = lake.at("outside/v1.metadata.json");
-    let foreign = lake.catalog.register_table(&ident("t"), &outside);
+    let foreign = lake
+        .catalog
+        .register_table(&ident("t"), &outside, Register::New);
     assert_eq!(foreign.unwrap_err().kind, Kind::BadRequest);
-    lake.catalog.register_table(&ident("t"), &metadata).unwrap();
+    lake.catalog
+        .register_table(&ident("t"), &metadata, Register::New)
+        .unwrap();
 }
 
 #[test]
@@ -496,4 +575,15 @@ fn a_namespace_beside_a_table_of_its_name_has_a_folder_of_its_own() {
         made.unwrap().metadata.location(),
         lake.at("warehouse/late.namespace/t")
     );
+}
+
+#[test]
+fn a_place_stays_its_tables_when_somebody_removed_the_folder() {
+    let lake = Lake::open();
+    let place = lake.create("t", None).unwrap();
+    let renamed = lake.catalog.rename_table(&ident("t"), &ident("u"));
+    renamed.unwrap();
+    std::fs::remove_dir_all(place.trim_start_matches("file://")).unwrap();
+    let other = lake.create("t", None).unwrap();
+    assert!(other.starts_with(&format!("{place}-")), "{other}");
 }

@@ -1,5 +1,6 @@
 //! Sink, committer and catalog together, on the real log and a real folder; and their simulation on a disk that loses power.
 
+mod catalog;
 mod foreign;
 mod harmless;
 mod orphans;

@@ -254,7 +254,11 @@ impl World {
             .drop_table(&ident(TABLE), purge)
             .expect("a table");
         self.catalog
-            .register_table(&ident(TABLE), &location)
+            .register_table(
+                &ident(TABLE),
+                &location,
+                crate::catalog::embedded::Register::New,
+            )
             .expect("the table is registered");
     }
 

@@ -187,6 +187,10 @@ fn scrape(pipelines: &[View], lags: &[Lag], readers: &[Reader]) -> String {
             limit_bytes: 43,
         },
         registry: &registry,
+        reports: Reports {
+            scans: 47,
+            commits: 53,
+        },
         pipelines,
         filled: &[Filled {
             pipeline: "p".to_string(),
@@ -251,6 +255,8 @@ fn a_scrape_says_what_the_parts_know() {
         ("lakeward_state_memory_bytes".to_string(), 41.0),
         ("lakeward_state_memory_limit_bytes".to_string(), 43.0),
         ("lakeward_registry_incompatible_total".to_string(), 5.0),
+        ("lakeward_catalog_scan_reports_total".to_string(), 47.0),
+        ("lakeward_catalog_commit_reports_total".to_string(), 53.0),
         ("lakeward_disk_write_blocked".to_string(), 1.0),
         (
             "lakeward_consumer_group_lag_records{group=\"g\",topic=\"t\",partition=\"3\"}"

@@ -1,6 +1,7 @@
 //! A remote catalog over real sockets: our own REST catalog at the other end, and one that answers what it is told to.
 
 use super::*;
+use crate::catalog::tests::{Server, serve};
 use crate::catalog::{embedded, rest};
 use crate::ids::Ids;
 use axum::Router;
@@ -11,25 +12,6 @@ use iceberg::spec::{FormatVersion, NestedField, PrimitiveType, Schema, Type};
 use lw_stdx::clock::SystemClock;
 use lw_stdx::disk::RealDisk;
 use std::sync::Mutex;
-
-/// A server that lives as long as this value.
-struct Server {
-    uri: String,
-    _runtime: tokio::runtime::Runtime,
-}
-
-fn serve(router: Router) -> Server {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let listener = runtime
-        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-        .unwrap();
-    let uri = format!("http://{}", listener.local_addr().unwrap());
-    runtime.spawn(async move { axum::serve(listener, router).await });
-    Server {
-        uri,
-        _runtime: runtime,
-    }
-}
 
 /// Method, path and query, and the headers that the cases set.
 fn first_line(request: &Request) -> String {
@@ -232,6 +214,8 @@ fn a_status_says_whether_anything_happened() {
             error("NoSuchNamespaceException"),
             Kind::NoSuchNamespace,
         ),
+        // The catalog has the table, and not its metadata: must not read as "the table was dropped".
+        (get, 404, error("NotFoundException"), Kind::NoSuchFile),
         // No catalog's word: must not read as "the table was dropped".
         (get, 404, "404 page not found".to_owned(), Kind::Unavailable),
         (post, 302, String::new(), Kind::BadRequest),
