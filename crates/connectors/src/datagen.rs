@@ -101,7 +101,9 @@ impl Datagen {
     fn make(&self, rows: Range<i64>) -> Result<RecordBatch, ConnectorError> {
         let columns = self.spec.columns.iter().map(|column| match column {
             SourceColumn::Value(field) => *field,
-            SourceColumn::Metadata(_) => unreachable!("the planner knows no metadata of datagen"),
+            SourceColumn::Key(_) | SourceColumn::Metadata(_) => {
+                unreachable!("the planner knows no key and no metadata of datagen")
+            }
         });
         let columns: Vec<usize> = columns.collect();
         let arrays = columns.iter().map(|field| {

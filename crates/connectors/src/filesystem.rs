@@ -4,18 +4,27 @@
 //! that are there when reading begins, in the order of their paths, and the read is over at the end of the last. Where it stands
 //! is in the manifest, and so is what each file holds, as the topic's id: one that was changed since is not gone on with.
 //!
-//! Each file is read twice, to count its records and to decode them. Whoever reads waits for no one.
+//! Each file is read twice, to count its records and to decode them. Whoever reads waits for no one, unless the folder is watched: then
+//! it is looked for new files ever and again, and they are read in the order in which they were found, those of one look by path. Their
+//! ends are written down with what is read of them. A file counts with the records that it has when it is found, and an empty one is
+//! not found at all.
 
+mod folder;
+mod parquet;
 mod records;
 
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_select::take::take;
 use lw_formats::Decoder;
-use lw_graph::{FileSource, SourceColumn};
+use lw_graph::{FileFormat, FileSource, Schema, SourceColumn};
 use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Progress, Source};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::{Chunk, DeadLetter, Origin, Runs, Split};
+use lw_stdx::clock::Clock;
 use lw_storage::source::{PartitionBounds, TopicBounds};
-use records::{Content, Cutter, Records, content, trimmed};
-use std::collections::BTreeMap;
+use parking_lot::{Condvar, Mutex};
+use records::{Content, Cutter, Records, trimmed};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -26,14 +35,33 @@ use uuid::Uuid;
 /// Reads the files of one table.
 pub struct Filesystem {
     spec: FileSource,
-    decoder: Box<dyn Decoder>,
-    cutter: Cutter,
+    form: Form,
     /// In the order in which they are read.
     files: Vec<Reading>,
     splits: Arc<[Split]>,
-    /// The file that is open, and its records from where it stands.
-    open: Option<(usize, Records<File>)>,
+    /// The file that is open, where it stands.
+    open: Option<(usize, Open)>,
     cuts: Vec<SplitOffset>,
+    clock: Arc<dyn Clock>,
+    /// When it was looked for new files.
+    looked: Duration,
+    /// Those that were found since anybody asked.
+    found: Vec<usize>,
+}
+
+/// How the files are read.
+enum Form {
+    Lines {
+        decoder: Box<dyn Decoder>,
+        cutter: Cutter,
+    },
+    Parquet(parquet::Columns),
+}
+
+/// What is left of a file.
+enum Open {
+    Lines(Records<File>),
+    Parquet(Box<parquet::Rows>),
 }
 
 /// How far a file is.
@@ -43,31 +71,67 @@ struct Reading {
     end: i64,
     /// What it holds; `None` where it is read to its end and gone.
     content: Option<Content>,
+    /// What its path says, each the one value of a column.
+    says: Vec<ArrayRef>,
+}
+
+/// What a poll took of a file.
+struct Taken {
+    /// The columns that the file holds.
+    columns: RecordBatch,
+    origins: Runs,
+    faults: Vec<Fault>,
+    skipped: u64,
+    /// The offset behind it.
+    next: i64,
+    bytes: u64,
+}
+
+/// A record that is no row.
+struct Fault {
+    offset: i64,
+    value: Option<Vec<u8>>,
+    code: &'static str,
+    error: String,
 }
 
 impl Filesystem {
     /// # Errors
     /// [`ErrorKind::Fix`] when the format cannot decode the columns.
-    pub fn new(spec: &FileSource) -> Result<Filesystem, ConnectorError> {
-        let columns = spec.columns.iter().map(|column| match column {
-            SourceColumn::Value(index) => *index,
-            SourceColumn::Metadata(_) => unreachable!("the planner knows no metadata of files"),
-        });
-        let columns: Vec<usize> = columns.collect();
-        let decoder = lw_formats::decoder(&spec.format, &spec.value_schema, &columns, None);
-        let decoder = decoder.map_err(|error| {
-            ConnectorError::new(ErrorKind::Fix, &error)
-                .detail(error.detail)
-                .hint(error.hint)
-        })?;
+    pub fn new(spec: &FileSource, clock: Arc<dyn Clock>) -> Result<Filesystem, ConnectorError> {
+        let form = match &spec.format {
+            FileFormat::Parquet => Form::Parquet(parquet::Columns::of(spec)),
+            FileFormat::Lines(format) => {
+                let columns = spec.columns.iter().filter_map(|column| match column {
+                    SourceColumn::Value(index) => Some(*index),
+                    SourceColumn::Key(_) => None,
+                    SourceColumn::Metadata(_) => {
+                        unreachable!("the planner knows no metadata of files")
+                    }
+                });
+                let columns: Vec<usize> = columns.collect();
+                let decoder = lw_formats::decoder(format, &spec.value_schema, &columns, None);
+                let decoder = decoder.map_err(|error| {
+                    ConnectorError::new(ErrorKind::Fix, &error)
+                        .detail(error.detail)
+                        .hint(error.hint)
+                })?;
+                Form::Lines {
+                    decoder,
+                    cutter: Cutter::of(format),
+                }
+            }
+        };
         Ok(Filesystem {
-            decoder,
-            cutter: Cutter::of(&spec.format),
+            form,
             spec: spec.clone(),
             files: Vec::new(),
             splits: Arc::new([]),
             open: None,
             cuts: Vec::new(),
+            looked: clock.elapsed(),
+            found: Vec::new(),
+            clock,
         })
     }
 
@@ -78,25 +142,59 @@ impl Filesystem {
         next: i64,
         end: Option<i64>,
     ) -> Result<Reading, ConnectorError> {
-        let content = match content(&path, self.cutter, next) {
-            Ok(content) => content,
+        let content = match content(&self.spec.format, &path, next) {
+            Ok(content) => Some(content),
             // All of it is read: it may go.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && end == Some(next) => {
-                return Ok(Reading {
-                    path,
-                    next,
-                    end: next,
-                    content: None,
-                });
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && end == Some(next) => None,
             Err(error) => return Err(unreadable(&path, &error)),
         };
+        let records = content.as_ref().map_or(next, |content| content.records);
         Ok(Reading {
+            says: folder::partition(&self.spec, &path)?,
             path,
             next,
-            end: end.unwrap_or(content.records),
-            content: Some(content),
+            end: end.unwrap_or(records),
+            content,
         })
+    }
+
+    /// The file that is read next.
+    fn unread(&self) -> Option<usize> {
+        let mut files = self.files.iter();
+        files.position(|file| file.next < file.end)
+    }
+
+    /// Adds files that have come since.
+    fn look(&mut self) -> Result<(), ConnectorError> {
+        self.looked = self.clock.elapsed();
+        let known: BTreeSet<&Path> = self.files.iter().map(|file| &*file.path).collect();
+        let mut new = folder::paths(&self.spec)?;
+        new.retain(|path| !known.contains(&**path));
+        for path in new {
+            let file = self.reading(path, 0, None)?;
+            if file.end > 0 {
+                self.found.push(self.files.len());
+                self.files.push(file);
+            }
+        }
+        if self.splits.len() < self.files.len() {
+            self.splits = self.files.iter().map(split).collect();
+        }
+        Ok(())
+    }
+
+    /// Looks for new files when it is time to, for which it waits up to `timeout`.
+    fn watch(&mut self, every: u64, timeout: Duration) -> Result<(), ConnectorError> {
+        let due = self.looked + Duration::from_millis(every);
+        let left = due.saturating_sub(self.clock.elapsed());
+        if !left.is_zero() && !timeout.is_zero() {
+            // Nobody wakes it: it is the time that passes.
+            Condvar::new().wait_for(&mut Mutex::new(()).lock(), left.min(timeout));
+        }
+        match self.clock.elapsed() >= due {
+            true => self.look(),
+            false => Ok(()),
+        }
     }
 
     /// Up to where a poll of this file reads.
@@ -109,19 +207,87 @@ impl Filesystem {
     }
 
     /// The records of a file from where it stands.
-    fn open_at(&mut self, file: usize) -> Result<Records<File>, ConnectorError> {
+    fn open_at(&mut self, file: usize) -> Result<Open, ConnectorError> {
         let open = self.open.take_if(|(open, _)| *open == file);
-        if let Some((_, records)) = open {
-            return Ok(records);
+        if let Some((_, open)) = open {
+            return Ok(open);
         }
-        let Reading { path, content, .. } = &self.files[file];
+        let Reading {
+            path,
+            content,
+            next,
+            ..
+        } = &self.files[file];
+        let cutter = match &self.form {
+            Form::Parquet(columns) => {
+                let rows = columns.open(path, *next)?;
+                return Ok(Open::Parquet(Box::new(rows)));
+            }
+            Form::Lines { cutter, .. } => *cutter,
+        };
         let position = content.as_ref().map_or(0, |content| content.position);
         let opened = File::open(path).and_then(|mut opened| {
             opened.seek(SeekFrom::Start(position))?;
             Ok(opened)
         });
         let opened = opened.map_err(|error| unreadable(path, &error))?;
-        Ok(Records::new(opened, self.cutter))
+        Ok(Open::Lines(Records::new(opened, cutter)))
+    }
+
+    /// Takes records `[from, to)` of a file, about `max_bytes` of them and at least one.
+    fn take(
+        &mut self,
+        file: usize,
+        from: Origin,
+        to: i64,
+        max_bytes: usize,
+    ) -> Result<Taken, ConnectorError> {
+        let mut open = self.open_at(file)?;
+        let path = &self.files[file].path;
+        let taken = match (&mut self.form, &mut open) {
+            (Form::Lines { decoder, cutter }, Open::Lines(records)) => {
+                let passes_empty = cutter.passes_empty();
+                let taken = lines(&mut **decoder, records, passes_empty, from, to, max_bytes);
+                taken.map_err(|error| unreadable(path, &error))?
+            }
+            (Form::Parquet(_), Open::Parquet(rows)) => rows.take(path, from, to, max_bytes)?,
+            _ => unreachable!("a file is opened in the form of its table"),
+        };
+        let taken = taken.ok_or_else(|| changed(&name(path)))?;
+        self.open = Some((file, open));
+        Ok(taken)
+    }
+
+    /// The columns of the files, and those that their paths say, in the order that the plan wants.
+    fn arranged(&self, file: usize, read: RecordBatch) -> Result<RecordBatch, ConnectorError> {
+        let columns = &self.spec.columns;
+        if !columns
+            .iter()
+            .any(|column| matches!(column, SourceColumn::Key(_)))
+        {
+            return Ok(read);
+        }
+        let bug = |error| ConnectorError::new(ErrorKind::Bug, error);
+        let rows = read.num_rows();
+        let first = UInt32Array::from(vec![0; rows]);
+        let mut values = read.columns().iter().cloned();
+        let (mut arrays, mut fields) = (Vec::new(), Vec::new());
+        for column in columns {
+            match column {
+                SourceColumn::Key(at) => {
+                    arrays.push(take(&self.files[file].says[*at], &first, None).map_err(bug)?);
+                    fields.push(self.spec.partitions.fields[*at].clone());
+                }
+                SourceColumn::Value(at) => {
+                    arrays.push(values.next().expect("every projected column is read"));
+                    fields.push(self.spec.value_schema.fields[*at].clone());
+                }
+                SourceColumn::Metadata(_) => unreachable!("the planner knows no metadata of files"),
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = lw_formats::arrow_schema(&Schema::new(fields));
+        RecordBatch::try_new_with_options(schema, arrays, &options).map_err(bug)
     }
 
     fn letter(&self, origin: Origin) -> DeadLetter {
@@ -148,6 +314,54 @@ impl Filesystem {
     }
 }
 
+/// Decodes records of lines; `None` where the file ends before `to`.
+fn lines(
+    decoder: &mut dyn Decoder,
+    records: &mut Records<File>,
+    passes_empty: bool,
+    from: Origin,
+    to: i64,
+    max_bytes: usize,
+) -> io::Result<Option<Taken>> {
+    let (mut origins, mut faults, mut skipped) = (Runs::default(), Vec::new(), 0);
+    let (mut offset, mut bytes, mut record) = (from.offset, 0, Vec::new());
+    while offset < to && (bytes == 0 || bytes < max_bytes) {
+        record.clear();
+        let taken = records.next(&mut record)?;
+        if taken == 0 {
+            return Ok(None);
+        }
+        bytes += taken;
+        let (value, origin) = (trimmed(&record), Origin { offset, ..from });
+        offset += 1;
+        if value.is_empty() && passes_empty {
+            skipped += 1;
+            continue;
+        }
+        match decoder.push(Some(value)) {
+            Ok(decoded) => {
+                skipped += u64::from(decoded.rows == 0);
+                let rows = u32::try_from(decoded.rows).expect("a record has few rows");
+                origins.push(origin, rows);
+            }
+            Err(error) => faults.push(Fault {
+                offset: origin.offset,
+                value: Some(value.to_vec()),
+                code: error.code,
+                error: error.message,
+            }),
+        }
+    }
+    Ok(Some(Taken {
+        columns: decoder.finish(),
+        origins,
+        faults,
+        skipped,
+        next: offset,
+        bytes: bytes as u64,
+    }))
+}
+
 impl Source for Filesystem {
     fn open(
         &mut self,
@@ -159,7 +373,7 @@ impl Source for Filesystem {
             let known = known.find(|at| Path::new(&at.topic) == path);
             known.map_or(0, |at| at.next)
         };
-        let mut files = Vec::new();
+        let mut files: Vec<Reading> = Vec::new();
         match until {
             Some(until) => {
                 for end in until {
@@ -168,20 +382,24 @@ impl Source for Filesystem {
                 }
             }
             None => {
-                for path in paths(&self.spec)? {
+                for path in folder::paths(&self.spec)? {
                     files.push(self.reading(path.clone(), at(&path), None)?);
                 }
             }
         }
-        let split = |file: &Reading| Split {
-            topic: name(&file.path).into(),
-            partition: 0,
-        };
+        if self.spec.watch.is_some() {
+            files.retain(|file| file.end > 0);
+        }
         self.splits = files.iter().map(split).collect();
         self.files = files;
         self.open = None;
         self.cuts.clear();
-        Ok(())
+        self.found.clear();
+        match self.spec.watch {
+            // Those that are there beside the known ones come first of what is to come.
+            Some(_) => self.look(),
+            None => Ok(()),
+        }
     }
 
     fn cut_at(&mut self, cuts: &[SplitOffset]) {
@@ -191,6 +409,15 @@ impl Source for Filesystem {
     fn topics(&self) -> BTreeMap<String, Uuid> {
         let files = self.files.iter();
         let known = files.filter_map(|file| Some((name(&file.path), id(file.content.as_ref()?))));
+        known.collect()
+    }
+
+    fn appeared(&mut self) -> Vec<(SplitOffset, Uuid)> {
+        let found = std::mem::take(&mut self.found).into_iter();
+        let known = found.filter_map(|file| {
+            let Reading { end, content, .. } = &self.files[file];
+            Some((self.at(file, *end), id(content.as_ref()?)))
+        });
         known.collect()
     }
 
@@ -207,73 +434,51 @@ impl Source for Filesystem {
         self.splits.clone()
     }
 
-    fn poll(&mut self, max_bytes: usize, _: Duration) -> Result<Polled, ConnectorError> {
-        let mut polled = Polled {
-            batches: Vec::new(),
-            dead_letters: Vec::new(),
-            progress: Vec::new(),
-            finished: false,
-            appended: Vec::new(),
-        };
-        let mut unread = (0..self.files.len()).filter(|file| {
-            let Reading { next, end, .. } = self.files[*file];
-            next < end
-        });
-        let Some(file) = unread.next() else {
-            polled.finished = true;
+    fn poll(&mut self, max_bytes: usize, timeout: Duration) -> Result<Polled, ConnectorError> {
+        let mut polled = Polled::default();
+        if let (None, Some(every)) = (self.unread(), self.spec.watch) {
+            self.watch(every, timeout)?;
+        }
+        let Some(file) = self.unread() else {
+            polled.finished = self.spec.watch.is_none();
             return Ok(polled);
         };
         let (from, to) = (self.files[file].next, self.limit(file));
         let split = u32::try_from(file).expect("files of a table are few");
-        let mut records = self.open_at(file)?;
-        let (mut origins, mut skipped) = (Runs::default(), 0);
-        let (mut offset, mut bytes, mut record) = (from, 0, Vec::new());
-        while offset < to && (bytes == 0 || bytes < max_bytes) {
-            record.clear();
-            let taken = records.next(&mut record);
-            let taken = taken.map_err(|error| unreadable(&self.files[file].path, &error))?;
-            if taken == 0 {
-                return Err(changed(&name(&self.files[file].path)));
-            }
-            bytes += taken;
-            let (value, origin) = (trimmed(&record), Origin { split, offset });
-            offset += 1;
-            if value.is_empty() && self.cutter.passes_empty() {
-                skipped += 1;
-                continue;
-            }
-            match self.decoder.push(Some(value)) {
-                Ok(decoded) => {
-                    skipped += u64::from(decoded.rows == 0);
-                    let rows = u32::try_from(decoded.rows).expect("a record has few rows");
-                    origins.push(origin, rows);
-                }
-                Err(error) => polled.dead_letters.push(DeadLetter {
-                    value: Some(value.to_vec()),
-                    code: error.code.to_string(),
-                    error: error.message,
-                    ..self.letter(origin)
-                }),
-            }
+        let first = Origin {
+            split,
+            offset: from,
+        };
+        let taken = self.take(file, first, to, max_bytes)?;
+        for fault in taken.faults {
+            let origin = Origin {
+                offset: fault.offset,
+                ..first
+            };
+            polled.dead_letters.push(DeadLetter {
+                value: fault.value,
+                code: fault.code.to_string(),
+                error: fault.error,
+                ..self.letter(origin)
+            });
         }
-        self.files[file].next = offset;
+        self.files[file].next = taken.next;
         if let Some(content) = &mut self.files[file].content {
-            content.position += bytes as u64;
+            content.position += taken.bytes;
         }
-        self.open = Some((file, records));
-        let columns = self.decoder.finish();
-        if !origins.is_empty() {
-            let batch = Chunk::new(columns, origins, self.splits.clone());
+        if !taken.origins.is_empty() {
+            let columns = self.arranged(file, taken.columns)?;
+            let batch = Chunk::new(columns, taken.origins, self.splits.clone());
             polled.batches.push(batch);
         }
         polled.progress.push(Progress {
             split,
             from,
-            to: offset,
+            to: taken.next,
             control: 0,
-            skipped,
+            skipped: taken.skipped,
         });
-        polled.finished = self.files.iter().all(|file| file.next >= file.end);
+        polled.finished = self.spec.watch.is_none() && self.unread().is_none();
         Ok(polled)
     }
 
@@ -281,7 +486,11 @@ impl Source for Filesystem {
         let mut letters = Vec::new();
         for origin in origins {
             let path = &self.files[origin.split as usize].path;
-            let value = record_at(path, self.cutter, origin.offset);
+            let value = match &self.form {
+                Form::Lines { cutter, .. } => line_at(path, *cutter, origin.offset),
+                // A row has no bytes of its own.
+                Form::Parquet(_) => Ok(None),
+            };
             letters.push(DeadLetter {
                 value: value.map_err(|error| unreadable(path, &error))?,
                 stage: "evaluate",
@@ -307,7 +516,7 @@ impl Source for Filesystem {
 /// # Errors
 /// When it cannot be read.
 pub fn look(spec: &FileSource, file: &str) -> io::Result<Option<TopicBounds>> {
-    match content(Path::new(file), Cutter::of(&spec.format), 0) {
+    match content(&spec.format, Path::new(file), 0) {
         Ok(content) => Ok(Some(TopicBounds {
             id: id(&content),
             partitions: vec![PartitionBounds {
@@ -321,9 +530,17 @@ pub fn look(spec: &FileSource, file: &str) -> io::Result<Option<TopicBounds>> {
     }
 }
 
+/// Reads all of a file, and finds where its `at`-th record begins.
+fn content(format: &FileFormat, path: &Path, at: i64) -> io::Result<Content> {
+    match format {
+        FileFormat::Lines(lines) => records::content(path, Cutter::of(lines), at),
+        FileFormat::Parquet => parquet::content(path),
+    }
+}
+
 /// A record by its number.
-fn record_at(path: &Path, cutter: Cutter, number: i64) -> io::Result<Option<Vec<u8>>> {
-    let content = content(path, cutter, number)?;
+fn line_at(path: &Path, cutter: Cutter, number: i64) -> io::Result<Option<Vec<u8>>> {
+    let content = records::content(path, cutter, number)?;
     if number >= content.records {
         return Ok(None);
     }
@@ -339,39 +556,15 @@ fn id(content: &Content) -> Uuid {
     Uuid::from_u128(u128::from(content.bytes) << 64 | u128::from(content.check))
 }
 
+fn split(file: &Reading) -> Split {
+    Split {
+        topic: name(&file.path).into(),
+        partition: 0,
+    }
+}
+
 fn name(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// The files of a table, by path: all below the folder, but for those whose names, or whose folders', begin with `.` or `_`.
-fn paths(spec: &FileSource) -> Result<Vec<PathBuf>, ConnectorError> {
-    let root = Path::new(&spec.path);
-    let mut found = Vec::new();
-    gather(root, &mut found).map_err(|error| unreadable(root, &error))?;
-    found.sort();
-    match found.iter().find(|path| path.to_str().is_none()) {
-        Some(path) => {
-            let message = format!("the name of {} is no text", path.display());
-            Err(ConnectorError::new(ErrorKind::Fix, message).hint("Rename the file."))
-        }
-        None => Ok(found),
-    }
-}
-
-fn gather(path: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    if !std::fs::metadata(path)?.is_dir() {
-        found.push(path.to_path_buf());
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let hidden = name.to_string_lossy().starts_with(['.', '_']);
-        if !hidden {
-            gather(&entry.path(), found)?;
-        }
-    }
-    Ok(())
 }
 
 /// Offsets in it are of what it held before.
@@ -383,7 +576,9 @@ fn changed(file: &str) -> ConnectorError {
 
 fn unreadable(path: &Path, error: &io::Error) -> ConnectorError {
     let kind = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Fix,
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => {
+            ErrorKind::Fix
+        }
         _ => ErrorKind::Retry,
     };
     let message = format!("file '{}' cannot be read: {error}", path.display());

@@ -1,4 +1,4 @@
-//! Sources and sinks that are not tables: topics of the embedded log and of other Kafka clusters, rows that are made up, files, `print` and `blackhole`.
+//! Sources and sinks that are not tables: topics of the embedded log and of other Kafka clusters, rows that are made up, files, `print` and `blackhole`; and files before topics in one job.
 //!
 //! What it is not: it knows no broker (it reads through [`kafka::EmbeddedLog`], which the composition root hands in; of another
 //! cluster it knows the protocol only) and no Iceberg (`lakehouse` is that connector).
@@ -11,5 +11,6 @@
 
 pub mod datagen;
 pub mod filesystem;
+pub mod in_turn;
 pub mod kafka;
 pub mod print;

@@ -73,6 +73,7 @@ fn job() -> PlannedJob {
         startup: StartupMode::Earliest,
         bounded: false,
         format: FormatSpec::Raw,
+        key: None,
         value_schema: schema.clone(),
         columns: vec![SourceColumn::Value(0)],
     };

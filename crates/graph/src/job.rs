@@ -1,7 +1,7 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
 use crate::{AggregateCall, Expr, Frame, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
-use crate::{DatagenSource, FileSource};
+use crate::{DatagenSource, FileSource, Generator};
 use crate::{Window, WindowProperty, WindowShape, Windowing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -277,6 +277,18 @@ impl SourceSpec {
         }
     }
 
+    /// Whether reading it goes on for ever.
+    pub fn is_endless(&self) -> bool {
+        match self {
+            SourceSpec::Kafka(source) => !source.bounded,
+            SourceSpec::Files(source) => source.watch.is_some(),
+            SourceSpec::Datagen(source) => {
+                let is_sequence = |field: &Generator| matches!(field, Generator::Sequence { .. });
+                source.rows.is_none() && !source.fields.iter().any(is_sequence)
+            }
+        }
+    }
+
     /// Under which offsets are published, where the script says so.
     pub fn group_id(&self) -> Option<&String> {
         match self {
@@ -285,13 +297,34 @@ impl SourceSpec {
         }
     }
 
-    /// The columns that are read and not metadata, in the order of the DDL.
+    /// The columns that are read of a record's value, in the order of the DDL.
     pub fn value_schema(&self) -> &Schema {
         match self {
             SourceSpec::Kafka(source) => &source.value_schema,
             SourceSpec::Datagen(source) => &source.value_schema,
             SourceSpec::Files(source) => &source.value_schema,
         }
+    }
+
+    /// The names, in the table, of the columns that are read of what stands beside a record's value: of its key, or of its file's path.
+    fn beside(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            SourceSpec::Kafka(source) => {
+                let names = source.key.iter().flat_map(|key| &key.names);
+                Box::new(names.map(String::as_str))
+            }
+            SourceSpec::Files(source) => Box::new(source.partitions.names()),
+            SourceSpec::Datagen(_) => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// Where each column of the table is read that is no metadata, by its name. What is in key and value is the value's, as in Flink.
+    pub fn stored(&self) -> BTreeMap<&str, SourceColumn> {
+        let beside = (0..).zip(self.beside());
+        let beside = beside.map(|(at, name)| (name, SourceColumn::Key(at)));
+        let value = (0..).zip(self.value_schema().names());
+        let value = value.map(|(at, name)| (name, SourceColumn::Value(at)));
+        beside.chain(value).collect()
     }
 
     /// Says which columns it gives.
@@ -320,8 +353,21 @@ pub struct KafkaSource {
     pub format: FormatSpec,
     /// The columns that the record's value holds, in the order of the DDL. For bare `avro` this *is* the writer's schema.
     pub value_schema: Schema,
-    /// The output: which value column or metadata key each output column is. Only what the plan needs.
+    /// How the record's key is read, where columns are of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeySpec>,
+    /// The output: which column of the value or key, or which metadata key, each output column is. Only what the plan needs.
     pub columns: Vec<SourceColumn>,
+}
+
+/// How the key of a Kafka record is read (`'key.format'`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeySpec {
+    pub format: FormatSpec,
+    /// The columns that it holds, in the order of `'key.fields'`, under their names there: without `'key.fields-prefix'`.
+    pub schema: Schema,
+    /// Their names in the table.
+    pub names: Vec<String>,
 }
 
 /// Where an output column of a source comes from.
@@ -329,6 +375,8 @@ pub struct KafkaSource {
 pub enum SourceColumn {
     /// Index into the value schema.
     Value(usize),
+    /// Index into the columns that stand beside the value: those of a Kafka record's key, or those that a file's path says.
+    Key(usize),
     /// A metadata key, in its own type; the planner adds a cast where the DDL declares another.
     Metadata(MetadataKey),
 }

@@ -29,14 +29,14 @@ mod window;
 pub use aggregate::{AggregateCall, AggregateFunction};
 pub use datagen::{DatagenSource, Generator};
 pub use expr::{BadSteps, Expr};
-pub use files::FileSource;
+pub use files::{FileFormat, FileSource};
 pub use function::{
     Definition, Family, Function, MISSING, Missing, SignatureError, Syntax, UnknownFunction,
     rounded_decimal,
 };
 pub use job::{
-    CsvSpec, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, LateRows,
-    MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
+    CsvSpec, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, KeySpec,
+    LateRows, MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
 };
 pub use names::name_in_files;
 pub use reach::Unbounded;

@@ -4,9 +4,10 @@ use crate::config::{CatalogPlace, Config};
 use lw_broker::Broker;
 use lw_connectors::datagen::{self, Datagen};
 use lw_connectors::filesystem::{self, Filesystem};
+use lw_connectors::in_turn::InTurn;
 use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog, RemoteLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
-use lw_graph::{IcebergSink, KafkaSource, SinkSpec, SourceSpec};
+use lw_graph::{FileSource, IcebergSink, KafkaSource, SinkSpec, SourceSpec};
 use lw_lakehouse::catalog::remote::{RemoteCatalog, RemoteOptions};
 use lw_lakehouse::{
     Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
@@ -249,7 +250,8 @@ impl Connectors for Wiring {
 
     fn publish_offsets(&self, group: &str, offsets: &[SplitOffset]) {
         let mut by_topic: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
-        for offset in offsets {
+        // Files that are read beside topics are nothing that Kafka's tools know; no topic has a slash in its name.
+        for offset in offsets.iter().filter(|at| !at.topic.contains('/')) {
             by_topic
                 .entry(&offset.topic)
                 .or_default()
@@ -375,7 +377,7 @@ impl Wiring {
         altered
     }
 
-    /// A source for whom nothing is counted and nothing committed: the audit's.
+    /// A source for whom nothing is counted and nothing committed: the audit's, which reads back and waits for nothing to come.
     ///
     /// # Errors
     /// As [`EmbeddedKafka::new`].
@@ -384,10 +386,22 @@ impl Wiring {
         specs: &[&SourceSpec],
         group: &str,
     ) -> Result<Box<dyn Source>, ConnectorError> {
-        self.read(specs, group, |_| Arc::default())
+        let looked_back_on = specs.iter().map(|spec| match (*spec).clone() {
+            SourceSpec::Kafka(topics) => SourceSpec::Kafka(KafkaSource {
+                bounded: true,
+                ..topics
+            }),
+            SourceSpec::Files(files) => SourceSpec::Files(FileSource {
+                watch: None,
+                ..files
+            }),
+            made_up @ SourceSpec::Datagen(_) => made_up,
+        });
+        let specs: Vec<SourceSpec> = looked_back_on.collect();
+        self.read(&specs.iter().collect::<Vec<_>>(), group, |_| Arc::default())
     }
 
-    /// A source of one table, or of several whose topics are in one log.
+    /// A source of one table, or of several: files before topics, which are in one log.
     fn read(
         &self,
         specs: &[&SourceSpec],
@@ -398,7 +412,11 @@ impl Wiring {
             return Ok(Box::new(Datagen::new(made_up, self.clock.clone())));
         }
         if let [SourceSpec::Files(files)] = specs {
-            return Ok(Box::new(Filesystem::new(files)?));
+            return Ok(Box::new(Filesystem::new(files, self.clock.clone())?));
+        }
+        let is_of_files = |spec: &&SourceSpec| matches!(spec, SourceSpec::Files(_));
+        if specs.iter().any(is_of_files) {
+            return self.in_turn(specs, group, altered);
         }
         let names = || specs.iter().map(|spec| spec.table()).collect::<Vec<_>>();
         let mut tables = Vec::with_capacity(specs.len());
@@ -424,6 +442,38 @@ impl Wiring {
         let lookup = Some(self.registry.clone() as Arc<dyn SchemaLookup>);
         let source = EmbeddedKafka::of_tables(&tables, group, log, lookup)?;
         Ok(Box::new(source.in_pool(self.pool.clone())))
+    }
+
+    /// The files of each table to their end, and then the topics of all others.
+    fn in_turn(
+        &self,
+        specs: &[&SourceSpec],
+        group: &str,
+        altered: impl Fn(&str) -> Arc<Altered>,
+    ) -> Result<Box<dyn Source>, ConnectorError> {
+        let (mut parts, mut others) = (Vec::new(), Vec::new());
+        for spec in specs {
+            match spec {
+                SourceSpec::Files(files) => {
+                    let source = Filesystem::new(files, self.clock.clone())?;
+                    let source: Box<dyn Source> = Box::new(source);
+                    parts.push((source, vec![(*spec).clone()]));
+                }
+                SourceSpec::Kafka(_) | SourceSpec::Datagen(_) => others.push(*spec),
+            }
+        }
+        if !others.is_empty() {
+            if others
+                .iter()
+                .any(|spec| matches!(spec, SourceSpec::Datagen(_)))
+            {
+                let names: Vec<&str> = specs.iter().map(|spec| spec.table()).collect();
+                return Err(not_of_one_log(&names));
+            }
+            let source = self.read(&others, group, altered)?;
+            parts.push((source, others.into_iter().cloned().collect()));
+        }
+        Ok(Box::new(InTurn::new(parts)?))
     }
 }
 

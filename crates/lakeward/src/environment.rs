@@ -119,6 +119,11 @@ impl Environment for World {
         let subject = format!("{topic}-value");
         self.subjects.has_subject(&subject).then_some(subject)
     }
+
+    fn key_subject_of(&self, topic: &str) -> Option<String> {
+        let subject = format!("{topic}-key");
+        self.subjects.has_subject(&subject).then_some(subject)
+    }
 }
 
 /// The world as far as a file tells of it: a script that is looked at without a server may name any topic.

@@ -145,6 +145,11 @@ pub trait Source: Send {
     fn topics(&self) -> BTreeMap<String, Uuid> {
         BTreeMap::new()
     }
+    /// Topics that have come since this was asked last, with their ids and where reading them ends: what is known of topics that come
+    /// once and whole. It is written down with what is read of them.
+    fn appeared(&mut self) -> Vec<(SplitOffset, Uuid)> {
+        Vec::new()
+    }
     /// Why nothing is read of a topic that is another one than its offsets are of, where that is not that it was made again.
     fn another(&self, _topic: &str) -> Option<ConnectorError> {
         None
@@ -360,7 +365,8 @@ pub fn not_of_one_log(tables: &[&str]) -> ConnectorError {
 /// Makes connectors from specifications; given by the composition root.
 pub trait Connectors: Send + Sync {
     fn source(&self, spec: &SourceSpec, group: &str) -> Result<Box<dyn Source>, ConnectorError>;
-    /// One source of several tables, in the order of the log that they are of. A chunk that it gives is of one of them.
+    /// One source of several tables, in the order of the log that they are of, behind those that are files. A chunk that it gives is
+    /// of one of them.
     ///
     /// # Errors
     /// When they are not of one log, beside those of [`Connectors::source`].

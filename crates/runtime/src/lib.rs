@@ -35,4 +35,4 @@ pub use task::rules::Rules;
 pub use task::stepped::{Commits, SteppedJob};
 
 pub use chunk::{Chunk, DeadLetter, Split, SplitId};
-pub use origins::{Origin, Runs};
+pub use origins::{Origin, Run, Runs};

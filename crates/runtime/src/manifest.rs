@@ -446,6 +446,16 @@ impl Manifest {
         }
     }
 
+    /// A topic has come, whose reading ends there.
+    pub(crate) fn appeared(&mut self, end: SplitOffset, id: Uuid) {
+        let mut read = self.splits.iter_mut();
+        let split = read.find(|at| at.topic == end.topic && at.partition == end.partition);
+        if let Some(split) = split {
+            split.end = Some(end.next);
+            self.topics.insert(end.topic, id);
+        }
+    }
+
     fn split(&self, at: &SplitOffset) -> Option<&SplitState> {
         let mut read = self.splits.iter();
         read.find(|state| state.topic == at.topic && state.partition == at.partition)

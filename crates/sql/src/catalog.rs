@@ -6,7 +6,8 @@
 
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::parse::{ColumnDef, Ident, Lifetime, Name, Noun, OptionText, Query, WatermarkDef};
+use crate::parse::WatermarkDef;
+use crate::parse::{ColumnDef, Ident, Lifetime, Name, Noun, OptionText, Partitioned, Query};
 use crate::suggest::{did_you_mean, near_or_all};
 use lw_graph::{Expr, LogicalType, MetadataKey};
 use std::cell::RefCell;
@@ -53,6 +54,8 @@ pub(crate) struct Table {
     pub columns: Vec<Column>,
     pub watermark: Option<Watermark>,
     pub primary_key: Vec<Ident>,
+    /// Those of PARTITIONED BY, which are stored columns.
+    pub partitioned: Option<Partitioned>,
     pub options: Vec<OptionText>,
     pub span: Span,
     /// What was declared, for tables LIKE this one.

@@ -52,6 +52,11 @@ pub trait Environment {
 
     /// The subject under which a topic's values are registered (`<topic>-value`), if there is one.
     fn subject_of(&self, topic: &str) -> Option<String>;
+
+    /// The subject under which a topic's keys are registered (`<topic>-key`), if there is one and somebody has looked.
+    fn key_subject_of(&self, _topic: &str) -> Option<String> {
+        None
+    }
 }
 
 /// A topic of the embedded log.

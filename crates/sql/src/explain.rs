@@ -3,8 +3,8 @@
 //! One operator per line, the sink first and its input below it, as Flink prints a plan.
 
 use lw_graph::{
-    CsvSpec, DatagenSource, FileSource, FormatSpec, Generator, JobGraph, KafkaSource, Node, NodeId,
-    Operator, SinkSpec, SourceColumn, TypeKind,
+    CsvSpec, DatagenSource, FileFormat, FileSource, FormatSpec, Generator, JobGraph, KafkaSource,
+    Node, NodeId, Operator, SinkSpec, SourceColumn, TypeKind,
 };
 use lw_graph::{SourceSpec, StartupMode};
 
@@ -153,6 +153,7 @@ fn kafka(source: &KafkaSource, node: &Node) -> String {
     let columns = source.columns.iter().zip(&node.schema.fields);
     let columns = columns.map(|(from, field)| match from {
         SourceColumn::Value(_) => format!("{} {}", field.name, field.ty),
+        SourceColumn::Key(_) => format!("{} {} KEY", field.name, field.ty),
         SourceColumn::Metadata(key) => format!("{} {} METADATA {key:?}", field.name, field.ty),
     });
     let mut text = format!(
@@ -163,6 +164,9 @@ fn kafka(source: &KafkaSource, node: &Node) -> String {
         format(&source.format),
         columns.collect::<Vec<_>>().join(", "),
     );
+    if let Some(key) = &source.key {
+        text += &format!(", key=[{}]", format(&key.format));
+    }
     if let Some(group) = &source.group_id {
         text += &format!(", group=[{group}]");
     }
@@ -173,13 +177,24 @@ fn kafka(source: &KafkaSource, node: &Node) -> String {
 }
 
 fn files(source: &FileSource, node: &Node) -> String {
-    format!(
-        "Source(filesystem, table=[{}], path=[{}], format=[{}], columns=[{}], bounded)",
+    let format = match &source.format {
+        FileFormat::Lines(lines) => format(lines),
+        FileFormat::Parquet => "parquet".to_string(),
+    };
+    let mut text = format!(
+        "Source(filesystem, table=[{}], path=[{}], format=[{format}], columns=[{}]",
         source.table,
         source.path,
-        format(&source.format),
         schema(node),
-    )
+    );
+    let partitions: Vec<&str> = source.partitions.names().collect();
+    if !partitions.is_empty() {
+        text += &format!(", partitions=[{}]", partitions.join(", "));
+    }
+    match source.watch {
+        Some(millis) => text + &format!(", watched each=[{millis} ms])"),
+        None => text + ", bounded)",
+    }
 }
 
 fn datagen(source: &DatagenSource, node: &Node) -> String {

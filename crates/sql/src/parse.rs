@@ -122,6 +122,7 @@ pub(crate) struct CreateTable {
     pub columns: Vec<ColumnDef>,
     pub watermark: Option<WatermarkDef>,
     pub primary_key: Vec<Ident>,
+    pub partitioned: Option<Partitioned>,
     pub options: Vec<OptionText>,
     pub like: Option<Like>,
     pub lifetime: Lifetime,
@@ -129,6 +130,13 @@ pub(crate) struct CreateTable {
     pub span: Span,
     /// What was refused in it; the columns and options that could be read are there nevertheless.
     pub mistakes: Told,
+}
+
+/// `PARTITIONED BY (column, …)`.
+#[derive(Clone, Debug)]
+pub(crate) struct Partitioned {
+    pub columns: Vec<Ident>,
+    pub span: Span,
 }
 
 /// `LIKE table (…)`: the other table is the beginning of this one.

@@ -1,8 +1,13 @@
 //! Files of a folder, read in pieces, from wherever it went on, and changed behind the reader's back.
 
+mod columns;
+mod partitions;
+mod watched;
+
 use super::*;
 use arrow_cast::display::array_value_to_string;
-use lw_graph::{CsvSpec, Field, FormatSpec, Schema, TypeKind};
+use lw_graph::{CsvSpec, Field, FormatSpec, TypeKind};
+use lw_stdx::clock::SystemClock;
 use std::collections::BTreeSet;
 
 const JSON: FormatSpec = FormatSpec::Json {
@@ -28,20 +33,28 @@ impl Folder {
         std::fs::write(path, text).expect("written");
     }
 
-    fn source(&self, format: FormatSpec) -> Filesystem {
+    /// A table `a INT, b STRING`.
+    fn table(&self, format: FileFormat) -> FileSource {
         let columns = [
             ("a", TypeKind::Int.nullable()),
             ("b", TypeKind::string().nullable()),
         ];
         let fields = columns.map(|(name, ty)| Field::new(name, ty));
-        Filesystem::new(&FileSource {
+        FileSource {
             table: "t".into(),
             path: self.0.path().display().to_string(),
             format,
             value_schema: Schema::new(fields.into()),
+            partitions: Schema::default(),
+            null_partition: "__DEFAULT_PARTITION__".to_string(),
+            watch: None,
             columns: vec![SourceColumn::Value(0), SourceColumn::Value(1)],
-        })
-        .expect("it can be decoded")
+        }
+    }
+
+    fn source(&self, format: FormatSpec) -> Filesystem {
+        let table = self.table(FileFormat::Lines(format));
+        Filesystem::new(&table, Arc::new(SystemClock::new())).expect("it can be decoded")
     }
 
     /// A file's name without the folder's.
@@ -54,7 +67,7 @@ impl Folder {
     }
 }
 
-/// `file@offset: a|b` of each row, and `file@offset! code` of each dead letter; polls until nothing is left.
+/// `file@offset: a|b|…` of each row, and `file@offset! code` of each dead letter; polls until nothing is left.
 fn read(folder: &Folder, source: &mut Filesystem, max_bytes: usize) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
@@ -72,7 +85,8 @@ fn read(folder: &Folder, source: &mut Filesystem, max_bytes: usize) -> Vec<Strin
                     array_value_to_string(column, row).expect("it has a text")
                 };
                 let file = folder.short(&chunk.splits[origin.split as usize].topic);
-                lines.push(format!("{file}@{}: {}|{}", origin.offset, text(0), text(1)));
+                let texts: Vec<String> = (0..chunk.columns.num_columns()).map(text).collect();
+                lines.push(format!("{file}@{}: {}", origin.offset, texts.join("|")));
             }
         }
         for letter in &polled.dead_letters {

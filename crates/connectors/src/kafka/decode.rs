@@ -8,6 +8,7 @@
 //! 4. In the order of the log positions move on and the accounts are added up. Where a batch breaks off that is cut, this poll
 //!    ends: what later pieces made of the rest of it counts for nothing, and is read again.
 
+mod keys;
 mod piece;
 
 use super::positions::Positions;

@@ -30,7 +30,7 @@ enum Column {
 impl MetadataColumns {
     pub(super) fn new(columns: &[SourceColumn]) -> MetadataColumns {
         let columns = columns.iter().filter_map(|column| match column {
-            SourceColumn::Value(_) => None,
+            SourceColumn::Value(_) | SourceColumn::Key(_) => None,
             SourceColumn::Metadata(key) => Some(match key {
                 MetadataKey::Topic => Column::Topic(StringBuilder::new()),
                 MetadataKey::Partition => Column::Partition(Int32Builder::new()),
@@ -98,6 +98,13 @@ impl MetadataColumns {
     pub(super) fn output_schema(&self, spec: &KafkaSource) -> Schema {
         let fields = spec.columns.iter().map(|column| match column {
             SourceColumn::Value(index) => spec.value_schema.fields[*index].clone(),
+            SourceColumn::Key(index) => {
+                let key = spec
+                    .key
+                    .as_ref()
+                    .expect("a column of the key is read with its format");
+                key.schema.fields[*index].clone()
+            }
             SourceColumn::Metadata(key) => Field::new(format!("{key:?}").to_lowercase(), key.ty()),
         });
         Schema::new(fields.collect())

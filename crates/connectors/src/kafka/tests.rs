@@ -162,6 +162,7 @@ fn raw(topics: &[&str]) -> KafkaSource {
         startup: StartupMode::Earliest,
         bounded: false,
         format: FormatSpec::Raw,
+        key: None,
         value_schema: Schema::new(vec![Field::new("v", TypeKind::string().nullable())]),
         columns: vec![SourceColumn::Value(0)],
     }

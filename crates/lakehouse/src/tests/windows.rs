@@ -107,6 +107,7 @@ fn graph(what: Counts) -> JobGraph {
             ignore_parse_errors: false,
             iso_timestamps: false,
         },
+        key: None,
         value_schema: read.clone(),
         columns: (0..2).map(SourceColumn::Value).collect(),
     };

@@ -185,6 +185,7 @@ fn flow_of(projected: Vec<Expr>) -> Flow {
         startup: lw_graph::StartupMode::Earliest,
         bounded: false,
         format: lw_graph::FormatSpec::Raw,
+        key: None,
         value_schema: schema(),
         columns: vec![lw_graph::SourceColumn::Value(0)],
     });

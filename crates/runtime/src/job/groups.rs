@@ -69,6 +69,7 @@ mod tests {
             startup: StartupMode::Earliest,
             bounded: false,
             format: FormatSpec::Raw,
+            key: None,
             value_schema: Schema::new(Vec::new()),
             columns: Vec::new(),
         })

@@ -43,6 +43,7 @@ use lw_formats::arrow_schema;
 use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Windowing};
 use shape::Shape;
 use std::collections::BTreeSet;
+use std::path::Path;
 use thiserror::Error;
 pub use upstream::{AtOutlets, Landed, Meetings, Processed, Round, Upstream};
 pub(crate) use valve::{Input, Kind, Ports};
@@ -64,9 +65,14 @@ impl Topics {
     pub(crate) fn has(&self, topic: &str) -> bool {
         match self {
             Topics::All => true,
-            Topics::Some(topics) => topics.contains(topic),
+            Topics::Some(topics) => topics.iter().any(|of| covers(of, topic)),
         }
     }
+}
+
+/// Whether a topic is the one that a scan names, or a file of the folder that it names: each file is a topic of its own.
+pub(crate) fn covers(named: &str, topic: &str) -> bool {
+    Path::new(topic).starts_with(named)
 }
 
 /// A job graph that this runtime cannot execute. The planner refuses such scripts first; seeing one is a bug.

@@ -26,7 +26,7 @@ mod watermark;
 pub use flow::{
     AtOutlets, AtSinks, Downstream, Flow, FlowError, Landed, Meetings, Processed, Round, Upstream,
 };
-pub(crate) use flow::{Input, Kind, Ports, Topics, moment, step};
+pub(crate) use flow::{Input, Kind, Ports, Topics, covers, moment, step};
 pub use late::{LateRow, late_records};
 pub(crate) use places::Places;
 pub use sharded::Parallelism;

@@ -45,6 +45,7 @@ fn graph() -> JobGraph {
         startup: lw_graph::StartupMode::Earliest,
         bounded: false,
         format: lw_graph::FormatSpec::Raw,
+        key: None,
         value_schema: schema.clone(),
         columns: vec![lw_graph::SourceColumn::Value(0)],
     });

@@ -2,10 +2,11 @@
 
 use crate::chunk::Split;
 use crate::ledger::Ledger;
-use crate::manifest::{Place, SplitRange};
+use crate::manifest::{Place, SplitOffset, SplitRange};
 use crate::operator::{Meetings, SplitTimes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What reading has come to since the last seal.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct Account {
     pub(super) meetings: Meetings,
     /// Of the last batch, in the log's readable order.
     pub(super) place: Option<Place>,
+    /// Topics that have come, and where reading them ends.
+    pub(super) appeared: Vec<(SplitOffset, Uuid)>,
     pub(super) max_event_time: Option<i64>,
 }
 
@@ -40,6 +43,7 @@ impl Account {
             marks: self.marks.clone(),
             meetings: self.meetings.clone(),
             place: self.place,
+            appeared: std::mem::take(&mut self.appeared),
             max_event_time: self.max_event_time,
             fired,
         }
@@ -58,6 +62,7 @@ impl Account {
         self.marks = later.marks;
         self.meetings = later.meetings;
         self.place = later.place;
+        self.appeared.extend(later.appeared);
         self.max_event_time = later.max_event_time;
     }
 }
@@ -73,6 +78,7 @@ pub(super) struct Epoch {
     pub(super) marks: BTreeMap<String, i64>,
     pub(super) meetings: Meetings,
     pub(super) place: Option<Place>,
+    pub(super) appeared: Vec<(SplitOffset, Uuid)>,
     pub(super) max_event_time: Option<i64>,
     /// It has rows that no offset brought.
     pub(super) fired: bool,

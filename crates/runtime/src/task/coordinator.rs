@@ -55,7 +55,7 @@ pub(super) enum Input {
     /// The source stands where the manifest says.
     Positioned(Positioned),
     /// Rows are with the sinks, which hold so many bytes now.
-    Read { account: Account, held: usize },
+    Read { account: Box<Account>, held: usize },
     /// Time has let operators give rows to the sinks, which hold so many bytes now: rows that no offset has just brought.
     Fired { held: usize },
     /// What the sinks held is durable, by sink, and what operators have of the rows so far.
@@ -343,7 +343,7 @@ impl Coordinator {
             Input::Begin | Input::Tick => {}
             Input::Positioned(at) => self.positioned(now, at, &mut actions),
             Input::Read { account, held } => {
-                self.account.append(account);
+                self.account.append(*account);
                 self.held = held;
             }
             Input::Fired { held } => {
@@ -507,6 +507,9 @@ impl Coordinator {
             enlist(state, sealed, new_id);
         }
         pass(&mut self.manifest, &epoch.splits, &epoch.times, epoch.place);
+        for (end, id) in epoch.appeared {
+            self.manifest.appeared(end, id);
+        }
         self.manifest.marked = self.manifest.marked.max(epoch.marked);
         for (scan, marked) in &epoch.marks {
             let known = self.manifest.marks.entry(scan.clone()).or_insert(*marked);

@@ -306,6 +306,7 @@ impl Driver {
             at.take().map_or(Ok(()), |at| self.land(at))?;
         }
         let held = self.held();
+        let account = Box::new(account);
         let ended = self.handle(Input::Read { account, held })?;
         at.map_or(Ok(()), |at| self.land(at))?;
         Ok(ended)

@@ -256,6 +256,7 @@ impl Reader {
             marks: self.upstream.marks(),
             meetings: self.upstream.meetings(),
             place: self.source.place(),
+            appeared: self.source.appeared(),
             max_event_time: self.upstream.max_event_time(),
         };
         let rows = Rows {

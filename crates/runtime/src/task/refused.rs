@@ -5,6 +5,7 @@
 use crate::chunk::Mark;
 use crate::connector::{ConnectorError, ErrorKind, Source};
 use crate::manifest::{Manifest, SplitOffset};
+use crate::operator::covers;
 use std::collections::BTreeSet;
 
 #[cfg(test)]
@@ -33,14 +34,16 @@ pub(crate) fn refuse_ended(
 ) -> Result<(), ConnectorError> {
     let more = with_more(source);
     let is_at_end = |topic: &String| manifest.marks.get(topic) == Some(&Mark::END);
+    let has_more = |named: &String| more.iter().any(|topic| covers(named, topic));
     let refused = match scans {
         [_] => {
             let mut states = manifest.states();
             !more.is_empty() && states.any(|state| state.watermark == Some(Mark::END))
         }
-        _ => scans.iter().any(|topics| {
-            topics.iter().any(is_at_end) && topics.iter().any(|topic| more.contains(topic))
-        }),
+        _ => {
+            let mut scans = scans.iter();
+            scans.any(|topics| topics.iter().any(is_at_end) && topics.iter().any(has_more))
+        }
     };
     match refused {
         true => Err(time_has_ended()),

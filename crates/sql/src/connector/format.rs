@@ -5,7 +5,7 @@ use super::options::{Known, Options, bad_value, no_effect, not_yet, obeyed};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource};
 use crate::diagnostic::{Diagnostic, Span, Told};
-use crate::parse::OptionText;
+use crate::parse::{Ident, OptionText};
 use crate::suggest::near_or_all;
 use lw_graph::{CsvSpec, FormatSpec, LogicalType, TypeKind};
 
@@ -95,6 +95,18 @@ pub(super) struct Format {
     pub span: Span,
     /// It was named by 'value.format', so its options begin with `value.` too.
     pub prefixed: bool,
+    /// It is of the records' keys.
+    of_key: bool,
+}
+
+impl Format {
+    /// The option that says it.
+    pub(super) fn option(&self) -> &'static str {
+        match self.of_key {
+            true => "key.format",
+            false => "format",
+        }
+    }
 }
 
 /// What is known of the options where the format itself is not.
@@ -117,6 +129,20 @@ pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
             &format!("'format' = one of: {}", FORMATS.join(", ")),
         )?,
     };
+    let named = named(value)?;
+    Ok(Format { prefixed, ..named })
+}
+
+/// The format of a table's keys.
+pub(super) fn of_key(value: &Ident) -> Result<Format> {
+    let named = named(value)?;
+    Ok(Format {
+        of_key: true,
+        ..named
+    })
+}
+
+fn named(value: &Ident) -> Result<Format> {
     let known = match value.value.as_str() {
         "avro" => AVRO,
         "avro-confluent" => AVRO_CONFLUENT,
@@ -145,7 +171,8 @@ pub(super) fn format_of(options: &Options<'_>) -> Result<Format> {
         name: name.expect("matched above"),
         known,
         span: value.span,
-        prefixed,
+        prefixed: false,
+        of_key: false,
     })
 }
 
@@ -177,11 +204,17 @@ pub(super) fn unprefixed(all: &[OptionText], format: &Format, told: &mut Told) -
     options
 }
 
-pub(super) fn spec(used: &Use<'_>, options: &Options<'_>, format: &Format) -> Result<FormatSpec> {
+/// How these columns of the table are read.
+pub(super) fn spec(
+    used: &Use<'_>,
+    columns: &[&Column],
+    options: &Options<'_>,
+    format: &Format,
+) -> Result<FormatSpec> {
     match format.name {
-        "avro" => avro(used, options),
+        "avro" => avro(columns, options),
         "avro-confluent" => {
-            check_avro_types(used, true)?;
+            check_avro_types(columns, true)?;
             Ok(FormatSpec::AvroConfluent {
                 url: options.value("avro-confluent.url").map(|v| v.value.clone()),
                 subject: options
@@ -191,27 +224,24 @@ pub(super) fn spec(used: &Use<'_>, options: &Options<'_>, format: &Format) -> Re
         }
         "csv" => csv(options).map(FormatSpec::Csv),
         "json" => json(options),
-        _ => raw(used, options),
+        _ => raw(used, columns, options, format),
     }
 }
 
-fn avro(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {
+fn avro(columns: &[&Column], options: &Options<'_>) -> Result<FormatSpec> {
     let encoding = options.choice("avro.encoding", &["binary", "json"])?;
     if let Some(("json", span)) = encoding {
         return Err(Diagnostic::unsupported(span, "Avro's JSON encoding is"));
     }
     let legacy_timestamps = options.boolean("avro.timestamp_mapping.legacy", true)?;
-    check_avro_types(used, legacy_timestamps)?;
+    check_avro_types(columns, legacy_timestamps)?;
     Ok(FormatSpec::Avro { legacy_timestamps })
 }
 
-fn check_avro_types(used: &Use<'_>, legacy: bool) -> Result<()> {
-    physical(used).try_for_each(|column| check_avro_type(&column.ty, column, legacy))
-}
-
-fn physical<'a>(used: &Use<'a>) -> impl Iterator<Item = &'a Column> {
-    let columns = used.table.columns.iter();
-    columns.filter(|column| matches!(column.source, ColumnSource::Physical))
+fn check_avro_types(columns: &[&Column], legacy: bool) -> Result<()> {
+    let readable = |column: &&Column| matches!(column.source, ColumnSource::Physical);
+    let mut columns = columns.iter().copied().filter(readable);
+    columns.try_for_each(|column| check_avro_type(&column.ty, column, legacy))
 }
 
 /// What Flink's derivation of an Avro schema refuses.
@@ -346,7 +376,12 @@ fn unescaped(text: &str) -> String {
     }
 }
 
-fn raw(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {
+fn raw(
+    used: &Use<'_>,
+    columns: &[&Column],
+    options: &Options<'_>,
+    format: &Format,
+) -> Result<FormatSpec> {
     if let Some(charset) = options.value("raw.charset")
         && !charset.value.eq_ignore_ascii_case("UTF-8")
     {
@@ -357,15 +392,19 @@ fn raw(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {
     if used.table.is_broken() {
         return Ok(FormatSpec::Raw);
     }
-    let columns: Vec<&Column> = physical(used).collect();
-    match columns.as_slice() {
+    let option = format.option();
+    let has = match format.of_key {
+        true => format!("'key.fields' has {}", columns.len()),
+        false => format!("table '{}' has {}", used.table.path.object, columns.len()),
+    };
+    match columns {
         [column] if column.ty.kind.is_character() || column.ty.kind.is_binary() => {
             Ok(FormatSpec::Raw)
         }
         [column] => Err(Diagnostic::unsupported(
             column.span,
             format!(
-                "'format' = 'raw' with a column of type {} is",
+                "'{option}' = 'raw' with a column of type {} is",
                 column.ty.kind
             ),
         )
@@ -373,11 +412,7 @@ fn raw(used: &Use<'_>, options: &Options<'_>) -> Result<FormatSpec> {
         _ => Err(Diagnostic::error(
             "option",
             used.table.span,
-            format!(
-                "'format' = 'raw' has one column, table '{}' has {}",
-                used.table.path.object,
-                columns.len()
-            ),
+            format!("'{option}' = 'raw' has one column, {has}"),
         )),
     }
 }

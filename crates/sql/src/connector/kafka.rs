@@ -1,5 +1,7 @@
 //! `'connector' = 'kafka'` as a source: which topic, from where, in which format.
 
+mod key;
+
 use super::Use;
 use super::format::{self, Format};
 use super::iceberg::known_names;
@@ -10,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Cluster;
 use crate::parse::Ident;
 use crate::suggest::near_or_all;
+use key::Sides;
 use lw_graph::{Field, KafkaSource, MetadataKey, Schema, StartupMode};
 use lw_stdx::duration;
 use lw_stdx::suggest::nearest;
@@ -34,6 +37,9 @@ const OPTIONS: &[Known] = &[
     obeyed("scan.startup.specific-offsets"),
     obeyed("scan.bounded.mode"),
     obeyed("value.fields-include"),
+    obeyed("key.format"),
+    obeyed("key.fields"),
+    obeyed("key.fields-prefix"),
     no_effect("property-version", NO_VERSIONS),
     no_effect("scan.parallelism", ONE_THREAD),
     no_effect("scan.topic-partition-discovery.interval", NEW_PARTITIONS),
@@ -49,9 +55,6 @@ const OPTIONS: &[Known] = &[
     no_effect("sink.transaction-naming-strategy", WRITING),
     no_effect("sink.transactional-id-prefix", WRITING),
     not_yet("topic-pattern"),
-    not_yet("key.format"),
-    not_yet("key.fields"),
-    not_yet("key.fields-prefix"),
     not_yet("scan.bounded.timestamp-millis"),
     not_yet("scan.bounded.specific-offsets"),
 ];
@@ -81,13 +84,11 @@ const CLIENT_TUNING: &[&str] = &[
 ];
 
 pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<KafkaSource> {
-    let format = told.settle(format::format_of(&Options::new(
-        used.options,
-        used.table.span,
-    )));
+    let (key, others) = key::taken(used, told);
+    let format = told.settle(format::format_of(&Options::new(&others, used.table.span)));
     let written = match &format {
-        Some(format) => format::unprefixed(used.options, format, told),
-        None => used.options.to_vec(),
+        Some(format) => format::unprefixed(&others, format, told),
+        None => others,
     };
     let mut options = Options::new(&written, used.table.span);
     let mut known = vec![OPTIONS];
@@ -103,16 +104,29 @@ pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<KafkaSource> {
     // Of a cluster elsewhere nothing is asked before the pipeline runs.
     let here = bootstrap.is_none_or(|(_, cluster)| cluster == Cluster::Embedded);
     let topics = topics.map(|value| topics_of(used, value, here, told));
+    let sides = Sides::of(used, key.as_ref(), &options, told);
+    let key_spec = key.as_ref().and_then(|key| sides.spec(used, key, told));
     let startup = told.settle(startup(&options));
     let bounded = told.settle(bounded(&options));
     let format = format?;
     if let Some(topics) = topics.as_ref().filter(|_| here) {
-        told.settle(refuse_framed_avro(used, topics, &format));
+        let of_values = |topic: &str| used.env.subject_of(topic);
+        told.settle(refuse_framed_avro(of_values, topics, &format));
+        if let Some(key) = &key {
+            let of_keys = |topic: &str| used.env.key_subject_of(topic);
+            told.settle(refuse_framed_avro(of_keys, topics, &key.format));
+        }
     }
     if !here {
         told.settle(refuse_schemas_of_others(used, &options, &format));
+        if let Some(key) = &key {
+            let options = Options::new(&key.options, used.table.span);
+            told.settle(refuse_schemas_of_others(used, &options, &key.format));
+        }
     }
-    let spec = told.settle(format::spec(used, &options, &format));
+    let spec = told.settle(format::spec(used, &sides.value, &options, &format));
+    let fields = sides.value.iter();
+    let fields = fields.map(|column| Field::new(column.name.clone(), column.ty.clone()));
     Some(KafkaSource {
         table: used.table.path.object.clone(),
         bootstrap: bootstrap?.0.value.clone(),
@@ -122,20 +136,11 @@ pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<KafkaSource> {
         startup: startup?,
         bounded: bounded?,
         format: spec?,
-        value_schema: value_schema(used),
+        value_schema: Schema::new(fields.collect()),
+        key: key_spec,
         columns: Vec::new(),
         topics: topics?.into_iter().map(|topic| topic.value).collect(),
     })
-}
-
-/// The columns that a record's value holds.
-fn value_schema(used: &Use<'_>) -> Schema {
-    Schema::new(
-        used.table
-            .stored()
-            .map(|column| Field::new(column.name.clone(), column.ty.clone()))
-            .collect(),
-    )
 }
 
 fn bootstrap<'a>(used: &Use<'_>, options: &Options<'a>) -> Result<(&'a Ident, Cluster)> {
@@ -187,21 +192,26 @@ fn unknown_topic(used: &Use<'_>, name: &str, span: Span) -> Diagnostic {
 }
 
 /// Bare `avro` on framed records gives wrong rows and no error, so it is refused where the registry knows better.
-fn refuse_framed_avro(used: &Use<'_>, topics: &[Ident], format: &Format) -> Result<()> {
+fn refuse_framed_avro(
+    subject_of: impl Fn(&str) -> Option<String>,
+    topics: &[Ident],
+    format: &Format,
+) -> Result<()> {
     if format.name != "avro" {
         return Ok(());
     }
     for topic in topics {
-        if let Some(subject) = used.env.subject_of(&topic.value) {
+        if let Some(subject) = subject_of(&topic.value) {
             let message = format!(
                 "the records of topic '{}' are framed, 'avro' reads bare ones",
                 topic.value
             );
             return Err(Diagnostic::error("framed-avro", format.span, message)
                 .detail(format!(
-                    "The registry has subject '{subject}'. Records of its producers begin with a schema id, which 'format' = 'avro' would decode as data, into wrong rows."
+                    "The registry has subject '{subject}'. Records of its producers begin with a schema id, which '{}' = 'avro' would decode as data, into wrong rows.",
+                    format.option()
                 ))
-                .hint("'format' = 'avro-confluent'"));
+                .hint(format!("'{}' = 'avro-confluent'", format.option())));
         }
     }
     Ok(())
@@ -323,11 +333,6 @@ fn check_values(options: &Options<'_>, told: &mut Told) {
             let why = "The watermark rises with each row, so that every reading of the log gives the same.";
             told.tell(without_effect(&option.key, why));
         }
-    }
-    let included = options.choice("value.fields-include", &["ALL", "EXCEPT_KEY"]);
-    if let Some(Some(("EXCEPT_KEY", span))) = told.settle(included) {
-        let what = "'value.fields-include' = 'EXCEPT_KEY' is";
-        told.tell(Diagnostic::unsupported(span, what));
     }
     let discovery = options.value("scan.topic-partition-discovery.interval");
     if let Some(value) =

@@ -193,7 +193,8 @@ pub(crate) fn without_effect(key: &Ident, why: &str) -> Diagnostic {
 
 /// The format that an option belongs to, where it is not the table's.
 fn elsewhere(key: &str) -> Option<String> {
-    let key = key.strip_prefix("value.").unwrap_or(key);
+    let short = key.strip_prefix("value.");
+    let key = short.or_else(|| key.strip_prefix("key.")).unwrap_or(key);
     let (format, _) = key.split_once('.')?;
     ["avro", "avro-confluent", "json", "raw", "csv"]
         .contains(&format)

@@ -3,7 +3,7 @@
 use super::{
     ColumnDef, ColumnKind, CreateCatalog, CreateTable, CreateView, Cursor, Feature, Ident, Lifetime,
 };
-use super::{Like, LikeRule, Merge, Statement, WatermarkDef, parse_type};
+use super::{Like, LikeRule, Merge, Partitioned, Statement, WatermarkDef, parse_type};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::script::is_word;
@@ -115,6 +115,7 @@ fn parse_table(cursor: &mut Cursor<'_>, start: Span, lifetime: Lifetime) -> Resu
         columns: Vec::new(),
         watermark: None,
         primary_key: Vec::new(),
+        partitioned: None,
         options: Vec::new(),
         like: None,
         lifetime,
@@ -302,11 +303,10 @@ fn set_primary_key(table: &mut CreateTable, key: Vec<Ident>, span: Span) -> Resu
 fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
     skip_comment(cursor)?;
     if cursor.is_word("PARTITIONED") {
-        let what = "PARTITIONED BY is";
-        let error = Diagnostic::unsupported(cursor.span(), what)
-            .detail("Tables are written unpartitioned.")
-            .hint("remove the PARTITIONED BY clause");
-        pass_clause(cursor, table, error)?;
+        let span = cursor.span();
+        cursor.expect_words(&["PARTITIONED", "BY"])?;
+        let columns = cursor.list(|cursor| cursor.ident("a column's name"))?;
+        table.partitioned = Some(Partitioned { columns, span });
     }
     if cursor.is_word("DISTRIBUTED") {
         let error = Diagnostic::unsupported(cursor.span(), "DISTRIBUTED BY is")

@@ -34,6 +34,7 @@ impl Planner<'_> {
         };
         create.columns = merging.columns(&mut create)?;
         merging.key(&mut create)?;
+        merging.partitions(&mut create)?;
         merging.watermark(&mut create)?;
         merging.options(&mut create)?;
         Ok((create, self.catalog.statements_of(&path)))
@@ -97,6 +98,21 @@ impl Merging<'_> {
         Ok(())
     }
 
+    fn partitions(&self, create: &mut CreateTable) -> Result<()> {
+        let base = &self.base.partitioned;
+        if base.is_none() || self.merge(Feature::Partitions) == Merge::Excluding {
+            return Ok(());
+        }
+        match &create.partitioned {
+            None => create.partitioned.clone_from(base),
+            Some(own) => {
+                let kind = Some(Feature::Partitions);
+                return Err(self.twice("a PARTITIONED BY", own.span, kind));
+            }
+        }
+        Ok(())
+    }
+
     fn watermark(&self, create: &mut CreateTable) -> Result<()> {
         let base = self.base.declared.watermark.as_ref();
         let merge = self.merge(Feature::Watermarks);
@@ -153,6 +169,7 @@ impl Merging<'_> {
             Some(Feature::Constraints) => "LIKE … (EXCLUDING CONSTRAINTS)",
             Some(Feature::Generated) => "LIKE … (EXCLUDING GENERATED), or OVERWRITING GENERATED",
             Some(Feature::Metadata) => "LIKE … (EXCLUDING METADATA), or OVERWRITING METADATA",
+            Some(Feature::Partitions) => "LIKE … (EXCLUDING PARTITIONS)",
             Some(Feature::Options) => "LIKE … (EXCLUDING OPTIONS), or OVERWRITING OPTIONS",
             Some(Feature::Watermarks) => "LIKE … (EXCLUDING WATERMARKS), or OVERWRITING WATERMARKS",
             _ => "give this one another name",

@@ -108,11 +108,18 @@ fn lineage(source: &SourceSpec, scanned: &Scanned<'_>, arenas: &[Arena]) -> Line
     let Scan {
         table, positions, ..
     } = scanned.scan;
+    let stored = source.stored();
     let base = positions.iter().enumerate().map(|(index, position)| {
         let column = &table.columns[*position];
         let text = match &column.source {
             ColumnSource::Metadata(key) => format!("metadata {}", key_name(*key)),
-            _ => format!("value {} {}", column.name, column.ty),
+            _ => {
+                let side = match stored.get(&*column.name) {
+                    Some(SourceColumn::Key(_)) => "key",
+                    _ => "value",
+                };
+                format!("{side} {} {}", column.name, column.ty)
+            }
         };
         (index, text)
     });
@@ -225,20 +232,24 @@ impl<'a> Assembly<'a> {
                 read.insert(scan.positions[*index], id);
             }
         }
-        let values: HashMap<&str, usize> = source.value_schema().names().zip(0..).collect();
+        let stored = source.stored();
         let mut fields = Vec::new();
         let mut columns = Vec::new();
         if read.is_empty() {
             // A query of constants still has one row per record.
-            let first = source.value_schema().fields.first();
-            fields.extend(first.cloned());
-            columns.extend(first.map(|_| SourceColumn::Value(0)));
+            let first = scan.table.stored().next();
+            let field = first.map(|first| Field::new(first.name.clone(), first.ty.clone()));
+            columns.extend(first.and_then(|first| stored.get(&*first.name).cloned()));
+            fields.extend(field);
         }
         for (position, id) in &read {
             let column = &scan.table.columns[*position];
             columns.push(match &column.source {
                 ColumnSource::Metadata(key) => SourceColumn::Metadata(*key),
-                _ => SourceColumn::Value(values[column.name.as_str()]),
+                _ => {
+                    let stored = stored.get(&*column.name).cloned();
+                    stored.expect("a column that is no metadata is the record's")
+                }
             });
             fields.push(Field::new(
                 column.name.clone(),

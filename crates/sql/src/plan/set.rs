@@ -15,8 +15,9 @@ use crate::environment::{Cluster, Environment};
 use crate::explain::{explain, state};
 use crate::parse::Insert;
 use crate::settings;
-use lw_graph::{SinkSpec, SourceSpec};
+use lw_graph::{FileSource, JobGraph, SinkSpec, SourceSpec};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 impl Planner<'_> {
     pub(super) fn inserts(&mut self, inserts: Vec<Result<Insert>>) -> Result<()> {
@@ -154,7 +155,9 @@ fn check_topics(set: &[Planned]) -> Result<()> {
 fn check_together(set: &[Planned], env: &dyn Environment) -> Result<()> {
     let scans = set.iter().flat_map(|planned| {
         let scans = planned.branch.relation.scans().into_iter();
-        scans.map(|scan| (scan, &planned.sources[&scan.key()]))
+        let with_source = scans.map(|scan| (scan, &planned.sources[&scan.key()]));
+        // Files are read before the others, to their own end.
+        with_source.filter(|(_, source)| !matches!(source, SourceSpec::Files(_)))
     });
     let mut first: Option<(&Scan, &SourceSpec)> = None;
     for (scan, source) in scans {
@@ -191,6 +194,46 @@ fn check_together(set: &[Planned], env: &dyn Environment) -> Result<()> {
     Ok(())
 }
 
+/// A file is read once in a job, as a file of one table. Files that are watched are a job of their own and without state: in which
+/// order new ones are found is nothing that another reading would find again.
+fn check_files(set: &[Planned], graph: &JobGraph) -> Result<()> {
+    let scans = set.iter().flat_map(|planned| {
+        let scans = planned.branch.relation.scans().into_iter();
+        scans.filter_map(|scan| match &planned.sources[&scan.key()] {
+            SourceSpec::Files(files) => Some((scan, files)),
+            SourceSpec::Kafka(_) | SourceSpec::Datagen(_) => None,
+        })
+    });
+    let scans: Vec<(&Scan, &FileSource)> = scans.collect();
+    for (at, (scan, files)) in scans.iter().enumerate() {
+        let folder = Path::new(&files.path);
+        let meets = |(_, other): &&(&Scan, &FileSource)| {
+            let other = Path::new(&other.path);
+            folder != other && (folder.starts_with(other) || other.starts_with(folder))
+        };
+        if let Some((_, other)) = scans[..at].iter().find(meets) {
+            let what = format!(
+                "reading '{}' beside '{}', which has files in common with it, is",
+                files.path, other.path
+            );
+            return Err(Diagnostic::unsupported(scan.span, what)
+                .hint("give each table a folder of its own"));
+        }
+        let what = match files.watch {
+            None => continue,
+            Some(_) if graph.sources().count() > 1 => {
+                "files that are watched, beside another table, are"
+            }
+            Some(_) if graph.has_state() => "state over files that are watched is",
+            Some(_) => continue,
+        };
+        return Err(Diagnostic::unsupported(scan.span, what)
+            .detail("Which new file is found first hangs on when it is looked for them; what is made of them must not.")
+            .hint("write them to a topic or a table first, or remove 'source.monitor-interval'"));
+    }
+    Ok(())
+}
+
 /// A log that has an order.
 #[derive(PartialEq)]
 enum Log<'s> {
@@ -198,7 +241,7 @@ enum Log<'s> {
     At(&'s str),
 }
 
-/// The log that a table is in; what is made up and files are in none.
+/// The log that a table is in; what is made up is in none.
 fn log<'s>(source: &'s SourceSpec, env: &dyn Environment) -> Option<Log<'s>> {
     match source {
         SourceSpec::Kafka(source) => Some(match env.bootstrap(&source.bootstrap) {
@@ -217,6 +260,7 @@ fn job(set: Vec<Planned>, env: &dyn Environment) -> Result<Job> {
     let sources = set.iter().flat_map(|planned| planned.sources.clone());
     let sources: Sources = sources.collect();
     let (graph, sinks) = lower(&sources, &branches)?;
+    check_files(&set, &graph)?;
     let inserts = set.iter().zip(sinks).map(|(planned, sink)| {
         let Planned {
             sources,

@@ -7,14 +7,14 @@ use crate::Result;
 use crate::catalog::{Column, ColumnSource, Declared, Path, Table, Watermark};
 use crate::connector::{self, metadata_key};
 use crate::diagnostic::{Diagnostic, Span, Told};
-use crate::parse::{ColumnKind, CreateTable, Ident, OptionText, WatermarkDef};
+use crate::parse::{ColumnKind, CreateTable, Ident, OptionText, Partitioned, WatermarkDef};
 use crate::script::Script;
 use crate::settings;
 use crate::suggest::near_or_all;
 use lw_graph::{Expr, LogicalType, MetadataKey, TypeKind};
 use lw_stdx::duration;
 use sqlparser::ast;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A column whose type is still to be found.
 struct Computed {
@@ -72,6 +72,10 @@ pub(super) fn bind(
     bind_computed(script, &mut columns, computed, told);
     let keyed = check_primary_key(&mut columns, &create.primary_key);
     told.settle(keyed);
+    if let Some(by) = &create.partitioned {
+        let checked = check_partitioned(&columns, by, &create.options);
+        told.settle(checked);
+    }
     let watermark = create.watermark.and_then(|def| {
         let bound = bind_watermark(script, &columns, &def);
         told.settle(bound)
@@ -81,6 +85,7 @@ pub(super) fn bind(
         columns,
         watermark,
         primary_key: create.primary_key,
+        partitioned: create.partitioned,
         options: create.options,
         span: create.span,
         declared,
@@ -191,6 +196,41 @@ fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
             return Err(Diagnostic::error("primary-key", part.span, message));
         }
         column.ty.nullable = false;
+    }
+    Ok(())
+}
+
+/// Folders of files are partitioned, and what is declared so is in their names.
+fn check_partitioned(columns: &[Column], by: &Partitioned, options: &[OptionText]) -> Result<()> {
+    let connector = options.iter().find(|o| o.key.value == "connector");
+    if connector.is_none_or(|connector| connector.value.value != "filesystem") {
+        return Err(Diagnostic::unsupported(by.span, "PARTITIONED BY is")
+            .detail("Tables are written unpartitioned.")
+            .hint("remove the PARTITIONED BY clause"));
+    }
+    let has_nameless = columns.iter().any(|column| column.name.is_empty());
+    let known = columns.iter().map(|column| (&*column.name, column));
+    let known: BTreeMap<&str, &Column> = known.collect();
+    let mut named = BTreeSet::new();
+    for part in &by.columns {
+        let column = known.get(&*part.value);
+        let message = match column.map(|column| &column.source) {
+            Some(ColumnSource::Broken) => return Ok(()),
+            Some(ColumnSource::Physical) if named.insert(&*part.value) => continue,
+            Some(ColumnSource::Physical) => "is named twice",
+            Some(ColumnSource::Computed(_) | ColumnSource::Metadata(_)) => {
+                "is not a physical column"
+            }
+            None if has_nameless => return Ok(()),
+            None => "does not exist",
+        };
+        let message = format!("partition column '{}' {message}", part.value);
+        let physical = columns.iter();
+        let physical = physical.filter(|column| matches!(column.source, ColumnSource::Physical));
+        let names: Vec<&str> = physical.map(|column| column.name.as_str()).collect();
+        let hint = near_or_all(&part.value, names, "columns");
+        return Err(Diagnostic::error("unknown-column", part.span, message)
+            .hint_if(hint.filter(|_| column.is_none())));
     }
     Ok(())
 }

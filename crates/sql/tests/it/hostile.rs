@@ -328,6 +328,24 @@ fn many_columns_and_options_take_work_by_their_number() {
     });
     assert_eq!(said, "planned");
     let said = many_of(20_000, |n| {
+        let columns = many(n, |i| format!("c{i} INT"), ", ");
+        let (names, fields) = (
+            many(n, |i| format!("c{i}"), ", "),
+            many(n, |i| format!("c{i}"), ";"),
+        );
+        let keyed = KAFKA.replace(
+            "'topic'",
+            &format!("'key.format' = 'json', 'key.fields' = '{fields}', 'value.fields-include' = 'EXCEPT_KEY', 'topic'"),
+        );
+        let files = format!(
+            "PARTITIONED BY ({names}) WITH ('connector' = 'filesystem', 'path' = '/in', 'format' = 'json')"
+        );
+        format!(
+            "CREATE TABLE w ({columns}, v INT) {keyed}; CREATE TABLE p ({columns}, v INT) {files}; CREATE TABLE b (i INT) WITH ('connector' = 'blackhole'); INSERT INTO b SELECT c7 + v FROM w; INSERT INTO b SELECT c7 + v FROM p"
+        )
+    });
+    assert_eq!(said, "planned");
+    let said = many_of(20_000, |n| {
         let computed = many(n, |i| format!("d{i} AS c + {i}"), ", ");
         format!(
             "CREATE TABLE w (c INT, {computed}) {KAFKA}; CREATE TABLE b (i INT) WITH ('connector' = 'blackhole'); INSERT INTO b SELECT d7 FROM w"

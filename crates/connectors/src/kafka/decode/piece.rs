@@ -1,10 +1,11 @@
 //! One thread's share of a poll: parts of batches in their order, decoded into one chunk.
 
 use super::Part;
+use super::keys::Keys;
 use crate::kafka::metadata::MetadataColumns;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
-use lw_formats::Decoder;
+use lw_formats::{DecodeError, Decoded, Decoder, FormatError};
 use lw_graph::{KafkaSource, SourceColumn};
 use lw_protocol::batch::Batch as LogBatch;
 use lw_protocol::record::Record;
@@ -64,6 +65,8 @@ pub(super) struct Worker {
     spec: Arc<KafkaSource>,
     schema: SchemaRef,
     decoder: Box<dyn Decoder>,
+    /// `None` where no column is of the records' keys.
+    keys: Option<Keys>,
     metadata: MetadataColumns,
 }
 
@@ -79,22 +82,28 @@ impl Worker {
             .iter()
             .filter_map(|column| match column {
                 SourceColumn::Value(index) => Some(*index),
-                SourceColumn::Metadata(_) => None,
+                SourceColumn::Key(_) | SourceColumn::Metadata(_) => None,
             })
             .collect();
+        let keys = Keys::new(&spec, lookup.clone()).map_err(refused)?;
         let decoder = lw_formats::decoder(&spec.format, &spec.value_schema, &projection, lookup)
-            .map_err(|error| {
-                ConnectorError::new(ErrorKind::Fix, &error)
-                    .detail(error.detail)
-                    .hint(error.hint)
-            })?;
+            .map_err(refused)?;
         let metadata = MetadataColumns::new(&spec.columns);
         Ok(Worker {
             schema: lw_formats::arrow_schema(&metadata.output_schema(&spec)),
             metadata,
             spec,
             decoder,
+            keys,
         })
+    }
+
+    /// Decodes a record.
+    fn push(&mut self, record: &Record<'_>) -> Result<Decoded, DecodeError> {
+        match &mut self.keys {
+            Some(keys) => keys.push(record.key, record.value, &mut *self.decoder),
+            None => self.decoder.push(record.value),
+        }
     }
 
     /// Decodes parts, up to one whose records break off and cannot all be buried at once.
@@ -139,16 +148,26 @@ impl Worker {
         })
     }
 
-    /// Value and metadata columns in the order that the plan wants.
+    /// The columns of keys, values and metadata in the order that the plan wants.
     fn columns(&mut self, rows: usize) -> Result<RecordBatch, ConnectorError> {
-        let (values, metadata) = (self.decoder.finish(), self.metadata.finish());
-        let (mut values, mut metadata) = (values.columns().iter().cloned(), metadata.into_iter());
+        let values = self.decoder.finish().columns().to_vec();
+        let (keys, values) = match &mut self.keys {
+            Some(keys) => keys
+                .finish(values)
+                .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?,
+            None => (Vec::new(), values),
+        };
+        let (mut keys, mut values) = (keys.into_iter(), values.into_iter());
+        let mut metadata = self.metadata.finish().into_iter();
         let columns = self.spec.columns.iter();
         let arrays: Vec<ArrayRef> = columns
             .map(|column| match column {
                 SourceColumn::Value(_) => values
                     .next()
                     .expect("the decoder gives every projected column"),
+                SourceColumn::Key(_) => keys
+                    .next()
+                    .expect("the key's decoder gives every projected column"),
                 SourceColumn::Metadata(_) => {
                     metadata.next().expect("one array per metadata column")
                 }
@@ -158,6 +177,12 @@ impl Worker {
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))
     }
+}
+
+fn refused(error: FormatError) -> ConnectorError {
+    ConnectorError::new(ErrorKind::Fix, &error)
+        .detail(error.detail)
+        .hint(error.hint)
 }
 
 /// A piece while it is decoded.
@@ -237,7 +262,7 @@ impl Gathered<'_> {
         skipped: &mut u64,
     ) {
         let offset = record.offset;
-        match self.worker.decoder.push(record.value) {
+        match self.worker.push(record) {
             Ok(decoded) => {
                 self.ignored += decoded.ignored as u64;
                 if decoded.rounded > 0 {

@@ -23,6 +23,7 @@ fn table() -> KafkaSource {
             ignore_parse_errors: false,
             iso_timestamps: false,
         },
+        key: None,
         value_schema: Schema::new(vec![Field::new("n", TypeKind::Int.nullable())]),
         columns: vec![
             SourceColumn::Value(0),

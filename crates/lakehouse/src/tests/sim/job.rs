@@ -118,6 +118,7 @@ fn graph() -> JobGraph {
             ignore_parse_errors: false,
             iso_timestamps: false,
         },
+        key: None,
         value_schema: schema.clone(),
         columns: (0..3).map(SourceColumn::Value).collect(),
     };

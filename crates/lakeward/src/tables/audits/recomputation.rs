@@ -1,7 +1,7 @@
 //! How a query with state is executed again for an audit: what the table's commits and the pipeline's checkpoint say of it.
 
 use super::{Split, ends};
-use lw_graph::{JobGraph, WindowProperty};
+use lw_graph::{JobGraph, SourceSpec, WindowProperty};
 use lw_lakehouse::TableView;
 use lw_lakehouse::view::SnapshotView;
 use lw_ops::audit::ahead::Ends;
@@ -35,6 +35,8 @@ pub(super) fn recomputation(
     };
     let committed = sink.is_some_and(|sink| sink.chain.chain.is_empty());
     let start = properties.position(|(_, property)| *property == WindowProperty::Start);
+    // Beside a topic that goes on, files have ends and event time has none.
+    let goes_on = graph.sources().any(SourceSpec::is_endless);
     Recomputation {
         start,
         windows: columns.into_iter().map(|(name, _)| name).collect(),
@@ -44,7 +46,7 @@ pub(super) fn recomputation(
         late: late_of(&view.snapshots),
         awaited: manifest.map(awaited),
         joined: joined(&view.snapshots, manifest),
-        ended: committed && !bounds.is_empty() && bounds.iter().all(written),
+        ended: committed && !goes_on && !bounds.is_empty() && bounds.iter().all(written),
         ends: ends(bounds),
         shelf: None,
     }

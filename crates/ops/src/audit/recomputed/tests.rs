@@ -84,6 +84,7 @@ fn graph_over(shape: WindowShape, copied: bool) -> JobGraph {
         startup: StartupMode::Earliest,
         bounded: false,
         format: FormatSpec::Raw,
+        key: None,
         value_schema: read.clone(),
         columns: vec![SourceColumn::Value(0)],
     };

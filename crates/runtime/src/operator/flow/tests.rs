@@ -79,6 +79,7 @@ impl Graph {
             startup: StartupMode::Earliest,
             bounded: true,
             format: FormatSpec::Raw,
+            key: None,
             value_schema: columns(),
             columns: (0..3).map(SourceColumn::Value).collect(),
         };

@@ -9,6 +9,7 @@ pub use round::{Landed, Processed, Round};
 pub use times::{AtOutlets, Meetings};
 
 use super::clock::Clock;
+use super::covers;
 use super::shape::ScanId;
 use super::valve::{Input, Valve};
 use crate::chunk::{Chunk, Mark, Origins, Split, SplitId};
@@ -124,7 +125,7 @@ impl Upstream {
     /// Whether a split is one of a scan's.
     fn is_of(&self, scan: ScanId, splits: &[Split], split: SplitId) -> bool {
         let topics = &self.scans[scan].topics;
-        let of = |topic: &String| splits[split as usize].topic[..] == **topic;
+        let of = |named: &String| covers(named, &splits[split as usize].topic);
         self.scans.len() == 1 || topics.iter().any(of)
     }
 

@@ -351,6 +351,7 @@ pub(super) fn submission(bounded: bool) -> Submission {
         startup: StartupMode::Earliest,
         bounded,
         format: FormatSpec::Raw,
+        key: None,
         value_schema: schema.clone(),
         columns: Vec::new(),
     };

@@ -84,6 +84,7 @@ impl Case {
             splits: Arc::new([split]),
             ..Account::default()
         };
+        let account = Box::new(account);
         self.says(Input::Read { account, held })
     }
 

@@ -77,7 +77,7 @@ fn is_refused(scans: &[&[&str]], states: &[&str], marks: &[(&str, &str)], open: 
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     let scans: Vec<Vec<String>> = scans.iter().map(|topics| names(topics)).collect();
     let source = Standing {
-        topics: scans.concat(),
+        topics: [scans.concat(), names(open)].concat(),
         open: names(open),
     };
     refuse_ended(&manifest, &scans, &source).is_err()
@@ -107,4 +107,13 @@ fn of_several_scans_each_ends_by_its_own_mark() {
     // The topics stood in another order when the mark was written down.
     assert!(is_refused(scans, &["!"], &[("a2", "!")], &["a"]));
     assert!(!is_refused(scans, &["7"], &[], &["a", "b"]));
+}
+
+#[test]
+fn a_scan_of_a_folder_ends_with_the_files_in_it() {
+    let scans: &[&[&str]] = &[&["/archive"], &["live"]];
+    let marks = [("/archive", "!"), ("live", "7")];
+    assert!(!is_refused(scans, &["7"], &marks, &["live"]));
+    assert!(is_refused(scans, &["7"], &marks, &["/archive/day=1/a"]));
+    assert!(!is_refused(scans, &["7"], &marks, &["/archives/a"]));
 }

@@ -19,6 +19,7 @@ pub(super) fn graph(schema: &Schema, sinks: usize) -> JobGraph {
         startup: StartupMode::Earliest,
         bounded: false,
         format: FormatSpec::Raw,
+        key: None,
         value_schema: schema.clone(),
         columns: Vec::new(),
     };
