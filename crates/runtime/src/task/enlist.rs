@@ -10,7 +10,7 @@ use crate::manifest::{
     Joined, Manifest, Pending, Place, SinkState, SplitRange, SplitState, TableChain,
 };
 use crate::operator::SplitTimes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// What a sink made durable of what was read and computed since its last seal.
@@ -77,13 +77,20 @@ pub(super) fn pass(
     times: &SplitTimes,
     place: Option<Place>,
 ) {
-    for split in splits {
+    let known = manifest.splits.iter();
+    let known: BTreeSet<(&str, i32)> = known.map(|at| (&*at.topic, at.partition)).collect();
+    let is_new = |split: &&Split| !known.contains(&(&*split.topic, split.partition));
+    let new: Vec<&Split> = splits.iter().filter(is_new).collect();
+    for split in new {
         manifest.reads(&split.topic, split.partition, Joined::Later);
     }
     // Time alone can let rows be sealed, before anything was read.
     if !splits.is_empty() {
+        let ids = (0..).zip(splits);
+        let ids = ids.map(|(id, split)| ((&*split.topic, split.partition), id));
+        let ids: BTreeMap<(&str, i32), SplitId> = ids.collect();
         for state in &mut manifest.splits {
-            let split = position(splits, &state.topic, state.partition);
+            let split = ids.get(&(&*state.topic, state.partition)).copied();
             state.watermark = split.and_then(|split| times.by_split().get(&split).copied());
             state.came = split.and_then(|split| times.came(split));
         }

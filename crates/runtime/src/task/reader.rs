@@ -464,16 +464,21 @@ fn done(source: &dyn Source, splits: &[Split]) -> BTreeSet<SplitId> {
         return BTreeSet::new();
     };
     let positions = source.positions();
-    let reached = |end: &SplitOffset| {
-        let mut positions = positions.iter();
-        positions.any(|at| at.same_split(end) && at.next >= end.next)
-    };
-    let reached: Vec<&SplitOffset> = ends.iter().filter(|end| reached(end)).collect();
+    let (at, ends) = (by_split(&positions), by_split(&ends));
     let is_done = |split: &Split| {
-        let mut reached = reached.iter();
-        reached.any(|end| *end.topic == *split.topic && end.partition == split.partition)
+        let split = (&*split.topic, split.partition);
+        let reached = at.get(&split).zip(ends.get(&split));
+        reached.is_some_and(|(at, end)| at >= end)
     };
     let splits = (0..).zip(splits);
     let done = splits.filter(|(_, split)| is_done(split));
     done.map(|(id, _)| id).collect()
+}
+
+/// Offsets by topic and partition: of folders there are thousands.
+fn by_split(offsets: &[SplitOffset]) -> BTreeMap<(&str, i32), i64> {
+    let offsets = offsets.iter();
+    offsets
+        .map(|at| ((&*at.topic, at.partition), at.next))
+        .collect()
 }
