@@ -29,16 +29,34 @@ fn known(files: &[SourceFile]) -> BTreeSet<&str> {
     for file in files {
         let case = file.path.strip_prefix("tests/stream/");
         known.extend(case.and_then(|path| path.strip_suffix(".case")));
-        let start = match file.path.rsplit_once('.') {
-            Some((_, "rs")) => "fn ",
-            Some((_, "py")) => "def ",
-            _ => continue,
-        };
-        let lines = file.text.lines();
-        let begun = lines.filter_map(|line| line.trim_start().strip_prefix(start));
-        known.extend(begun.filter_map(|rest| rest.split('(').next()));
+        match file.path.rsplit_once('.') {
+            Some((_, "rs")) => known.extend(tests_in_rust(&file.text)),
+            Some((_, "py")) => known.extend(tests_in_python(&file.text)),
+            _ => {}
+        }
     }
     known
+}
+
+/// Functions below `#[test]`, whatever other attributes and comments stand between.
+fn tests_in_rust(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_test = false;
+    text.lines().filter_map(move |line| {
+        let line = line.trim_start();
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        let name = called(line.strip_prefix("async ").unwrap_or(line), "fn ")?;
+        std::mem::take(&mut is_test).then_some(name)
+    })
+}
+
+fn tests_in_python(text: &str) -> impl Iterator<Item = &str> {
+    let functions = text.lines().filter_map(|line| called(line, "def "));
+    functions.filter(|name| name.starts_with("test_"))
+}
+
+/// The name of a function that begins in this line.
+fn called<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    line.strip_prefix(word)?.split('(').next()
 }
 
 /// Names in backquotes in the last cell of each row, with their lines.
@@ -68,15 +86,18 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_test_is_found_in_its_table_alone() {
-        let page = "`nope`\n\n| what | held by |\n|---|---|\n| `nope` | `over/a`, `is_right` |\n| x | `test_it`, `over/b`, `is_wrong` |\n\n| what | where |\n|---|---|\n| x | `nope` |\n";
+        let page = "`nope`\n\n| what | held by |\n|---|---|\n| `nope` | `over/a`, `is_right` |\n| x | `test_it`, `over/b`, `is_wrong`, `is_no_test`, `helps` |\n\n| what | where |\n|---|---|\n| x | `nope` |\n";
         let files = [
             ("docs/a.md", page),
             ("tests/stream/over/a.case", ""),
             (
                 "crates/a/src/b.rs",
-                "    fn is_right() {}\n// fn is_wrong()\n",
+                "    #[test]\n    /// It is.\n    fn is_right() {}\n    fn is_no_test() {}\n// fn is_wrong()\n",
             ),
-            ("tests/e2e/test_a.py", "def test_it(serve):\n"),
+            (
+                "tests/e2e/test_a.py",
+                "def test_it(serve):\n\ndef helps():\n",
+            ),
         ];
         let files = files.map(|(path, text)| SourceFile {
             path: path.into(),
@@ -88,7 +109,9 @@ mod tests {
             complaints,
             [
                 "docs/a.md:6: there is no test `over/b`",
-                "docs/a.md:6: there is no test `is_wrong`"
+                "docs/a.md:6: there is no test `is_wrong`",
+                "docs/a.md:6: there is no test `is_no_test`",
+                "docs/a.md:6: there is no test `helps`"
             ]
         );
     }
