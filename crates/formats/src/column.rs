@@ -79,8 +79,9 @@ impl Ends {
     }
 
     fn take(&mut self) -> OffsetBuffer<i32> {
-        let ends = std::mem::replace(self, Ends::new());
-        OffsetBuffer::new(ScalarBuffer::from(ends.0))
+        let ends = refill(&mut self.0);
+        self.0.push(0);
+        OffsetBuffer::new(ScalarBuffer::from(ends))
     }
 }
 

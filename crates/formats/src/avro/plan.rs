@@ -59,7 +59,7 @@ pub(crate) enum Node {
     Text,
     Bytes,
     Decimal(Decimal),
-    /// A number of units to microseconds, cut to `step` of them.
+    /// A number of units to microseconds, cut to `step` of them; 1 for nothing to cut.
     Time {
         long: bool,
         unit: Unit,
@@ -223,7 +223,11 @@ fn time(long: bool, logical: Option<Logical>, precision: u8, of_day: bool) -> No
         // A number without a meaning is read as milliseconds, as Flink does.
         _ => Unit::Millis,
     };
-    let step = 10_i64.pow(u32::from(6_u8.saturating_sub(precision)));
+    let step = match (unit, 10_i64.pow(u32::from(6_u8.saturating_sub(precision)))) {
+        // Whole milliseconds have nothing to cut.
+        (Unit::Millis, ..=1000) => 1,
+        (_, step) => step,
+    };
     Node::Time {
         long,
         unit,

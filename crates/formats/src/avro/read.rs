@@ -63,7 +63,8 @@ fn value(
         }
         Node::Text => {
             let bytes = cursor.bytes()?;
-            if std::str::from_utf8(bytes).is_err() {
+            // Most text is short and ASCII, which is told at eight bytes a time.
+            if !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
                 return Err(Fault::Utf8);
             }
             column.push_bytes(bytes).map_err(|_| Fault::BatchFull)
@@ -84,7 +85,10 @@ fn value(
                 i64::from(cursor.int()?)
             };
             let micros = micros(number, *unit)
-                .and_then(|micros| micros.checked_sub(micros.rem_euclid(*step)))
+                .and_then(|micros| match *step {
+                    1 => Some(micros),
+                    step => micros.checked_sub(micros.rem_euclid(step)),
+                })
                 .filter(|micros| !of_day || (0..MICROS_PER_DAY).contains(micros));
             integer(micros.ok_or(Fault::Time)?, column);
             Ok(())

@@ -13,7 +13,7 @@
 //! Two keys are equal where their bytes are: NULL equals NULL, NaN equals NaN, 0.0 and −0.0 differ, as in a Flink row.
 
 use super::groups::{Groups, Stored};
-use crate::state::key_group;
+use crate::state::{key_group, key_group_of};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float32Type, Float64Type};
 use arrow_array::{
@@ -175,6 +175,22 @@ impl KeyCodec {
     /// The group of the key space that each row's key is in.
     pub(crate) fn key_groups(&self, columns: &[ArrayRef], rows: usize) -> Vec<u16> {
         let readers: Vec<Reader> = columns.iter().map(Reader::new).collect();
+        let null = key_group(&[0]);
+        match &readers[..] {
+            [Reader::Text(array)] => {
+                let group = |text: Option<&str>| text.map(|text| key_group_of(1, text.as_bytes()));
+                return array
+                    .iter()
+                    .map(|text| group(text).unwrap_or(null))
+                    .collect();
+            }
+            [Reader::Whole(array)] => {
+                let group = |value: i64| key_group_of(1, &(value ^ i64::MIN).to_be_bytes());
+                let groups = array.iter().map(|value| value.map_or(null, group));
+                return groups.collect();
+            }
+            _ => {}
+        }
         let (alone, mut key) = (readers.len() == 1, Vec::new());
         let group = |row: usize| {
             key.clear();
@@ -405,17 +421,23 @@ pub(crate) fn hash_of(key: &[u8]) -> u64 {
     let hash = words
         .iter()
         .fold(SEED, |hash, word| round(hash, u64::from_be_bytes(*word)));
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    finish(round(
-        hash,
-        u64::from_be_bytes(last) | key.len() as u64 & 0xFF,
-    ))
+    let last = match (key.last_chunk::<8>(), rest.len()) {
+        (_, 0) => 0,
+        // The last eight bytes without those that were in a word already.
+        (Some(last), left) => u64::from_be_bytes(*last) << (64 - 8 * left),
+        (None, _) => {
+            let bytes = rest
+                .iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte));
+            bytes << (64 - 8 * rest.len())
+        }
+    };
+    finish(round(hash, last | key.len() as u64 & 0xFF))
 }
 
-const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+pub(super) const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 
-fn round(hash: u64, word: u64) -> u64 {
+pub(super) fn round(hash: u64, word: u64) -> u64 {
     let mixed = word.wrapping_mul(0x87C3_7B91_1142_53D5).rotate_left(31);
     let mixed = mixed.wrapping_mul(0x4CF5_AD43_2745_937F);
     (hash ^ mixed)
@@ -425,7 +447,7 @@ fn round(hash: u64, word: u64) -> u64 {
 }
 
 /// The finaliser of MurmurHash3.
-fn finish(mut hash: u64) -> u64 {
+pub(super) fn finish(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     hash ^= hash >> 33;

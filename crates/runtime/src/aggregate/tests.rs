@@ -300,6 +300,10 @@ fn keys_of_every_type_come_back() {
             assert_eq!(groups, [0, 1, 2], "{ty}");
             assert_eq!(codec.decode(&table, &groups), columns, "{ty}");
             assert_eq!(table.sorted(), [1, 2, 0], "{ty}");
+            let bytes = key::KeyCodec::of_bytes(columns.iter().map(|column| column.data_type()));
+            let keys = bytes.expect("a key").encode(&columns, 3);
+            let of_bytes = [0, 1, 2].map(|row| crate::state::key_group(keys.bytes_of(row)));
+            assert_eq!(codec.key_groups(&columns, 3), of_bytes, "{ty}");
         }
     }
     let refused = key::KeyCodec::new([&DataType::Null]).expect_err("no key");
@@ -464,4 +468,22 @@ fn variances_are_flinks() {
         alone,
         "0 NULL 0 NULL 0.0 NULL 0.0 NULL 0.000000 NULL 0.000000 NULL"
     );
+}
+
+#[test]
+fn a_hash_is_of_eight_bytes_at_a_time_and_what_is_left_with_the_length() {
+    let key = b"\0\xffa key of more than twice eight bytes";
+    let word = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_be_bytes(word)
+    };
+    for length in 0..key.len() {
+        let key = &key[..length];
+        let (words, left) = key.split_at(length / 8 * 8);
+        let words = words.chunks(8).map(word);
+        let words = words.chain([word(left) | length as u64]);
+        let hash = key::finish(words.fold(key::SEED, key::round));
+        assert_eq!(key::hash_of(key), hash, "{length}");
+    }
 }

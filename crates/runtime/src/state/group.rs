@@ -13,6 +13,18 @@ pub fn key_group(key: &[u8]) -> u16 {
     (murmur3(key) % u32::from(GROUPS)) as u16
 }
 
+/// The same of a key that is a byte and some more behind it, which need not be brought together first: a byte that is written and
+/// then read as part of a word holds the processor up for longer than the hash takes.
+pub(crate) fn key_group_of(first: u8, rest: &[u8]) -> u16 {
+    let Some((head, rest)) = rest.split_first_chunk::<3>() else {
+        let mut key = [first; 3];
+        key[1..=rest.len()].copy_from_slice(rest);
+        return key_group(&key[..=rest.len()]);
+    };
+    let head = u32::from_le_bytes([first, head[0], head[1], head[2]]);
+    (murmur3_behind(word_in(0, head), rest, 4) % u32::from(GROUPS)) as u16
+}
+
 /// The shard, of so many, that has a group.
 pub(crate) fn shard_of(group: u16, shards: usize) -> usize {
     usize::from(group) * shards / usize::from(GROUPS)
@@ -33,24 +45,31 @@ pub(crate) fn groups_of(shard: usize, shards: usize) -> Range<u16> {
 
 /// MurmurHash3, x86, 32 bits, seed 0.
 fn murmur3(bytes: &[u8]) -> u32 {
-    let mut hash = 0_u32;
-    let mut words = bytes.chunks_exact(4);
-    for word in &mut words {
-        let word = u32::from_le_bytes(word.try_into().expect("four bytes"));
-        hash = (hash ^ mixed(word))
-            .rotate_left(13)
-            .wrapping_mul(5)
-            .wrapping_add(0xe654_6b64);
+    murmur3_behind(0, bytes, 0)
+}
+
+/// What it comes to when `before` bytes, whole words, came to `hash`.
+fn murmur3_behind(mut hash: u32, bytes: &[u8], before: usize) -> u32 {
+    let (words, tail) = bytes.as_chunks::<4>();
+    for word in words {
+        hash = word_in(hash, u32::from_le_bytes(*word));
     }
-    let tail = words.remainder().iter().rev();
+    let tail = tail.iter().rev();
     let tail = tail.fold(0_u32, |tail, byte| (tail << 8) | u32::from(*byte));
     if tail != 0 {
         hash ^= mixed(tail);
     }
-    hash ^= bytes.len() as u32;
+    hash ^= (before + bytes.len()) as u32;
     hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     hash ^ (hash >> 16)
+}
+
+fn word_in(hash: u32, word: u32) -> u32 {
+    (hash ^ mixed(word))
+        .rotate_left(13)
+        .wrapping_mul(5)
+        .wrapping_add(0xe654_6b64)
 }
 
 fn mixed(word: u32) -> u32 {
@@ -73,6 +92,18 @@ mod tests {
             ("The quick brown fox jumps over the lazy dog", 0x2e4f_f723),
         ] {
             assert_eq!(murmur3(text.as_bytes()), hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_two_parts_is_in_the_group_of_the_whole() {
+        let text = "\0a key of \u{e9} some length";
+        for length in 0..text.len() {
+            for first in [0, 1, 0xFF] {
+                let rest = &text.as_bytes()[..length];
+                let whole = [&[first], rest].concat();
+                assert_eq!(key_group_of(first, rest), key_group(&whole), "{whole:?}");
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub(crate) use changed::Changed;
 pub use encoded::{StateFile, StoredRows};
 pub use files::Limits;
 pub(crate) use files::{Leftovers, StateFiles, folder, sweep};
+pub(crate) use group::key_group_of;
 pub use group::{GROUPS, HASH, key_group};
 pub(crate) use group::{groups_of, shard_of};
 
