@@ -213,7 +213,14 @@ impl Catalog {
         updates: &BTreeMap<String, String>,
     ) -> Result<PropertiesChanged, CatalogError> {
         self.check_default_place(updates)?;
-        self.swap(|| pointers::update_namespace(self.records(), name, removals, updates))
+        for _ in 0..ATTEMPTS {
+            let (ops, changed) =
+                pointers::update_namespace(self.records(), name, removals, updates)?;
+            if self.take_changed(ops, changed.clone())? == Swap::Done {
+                return Ok(changed);
+            }
+        }
+        Err(too_slow())
     }
 
     pub fn drop_namespace(&self, name: &NamespaceIdent) -> Result<(), CatalogError> {

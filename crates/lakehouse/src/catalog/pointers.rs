@@ -128,7 +128,7 @@ impl Pointer {
 }
 
 /// What changes in a namespace's properties, as REST answers it.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PropertiesChanged {
     pub updated: Vec<String>,
     pub removed: Vec<String>,

@@ -3,7 +3,6 @@
 use super::forms::{Once, Page, namespace, parse};
 use super::{Answer, blocking, changing};
 use crate::catalog::Catalog;
-use crate::catalog::pointers::PropertiesChanged;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -82,14 +81,9 @@ pub(super) async fn update(
 ) -> Answer {
     let name = namespace(&name)?;
     let request: UpdateNamespace = parse(&body)?;
-    let done = PropertiesChanged {
-        updated: request.updates.keys().cloned().collect(),
-        removed: request.removals.clone(),
-        missing: Vec::new(),
-    };
     let update = move |catalog: &Catalog| {
         catalog.update_namespace(&name, &request.removals, &request.updates)
     };
-    let changed = changing(catalog, once, &body, update, |_| Ok(done)).await?;
+    let changed = changing(catalog, once, &body, update, Catalog::told_before).await?;
     Ok(Json(changed).into_response())
 }

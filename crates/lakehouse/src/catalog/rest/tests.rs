@@ -439,6 +439,28 @@ fn a_request_with_a_key_is_carried_out_once() {
 }
 
 #[test]
+fn a_change_of_properties_that_comes_again_is_answered_as_it_was() {
+    let asked = Asked::new();
+    let change = |number: u128| {
+        let body = json!({"removals": ["a", "b"], "updates": {"c": "d"}});
+        let key = key(number);
+        let header = Some(("idempotency-key", key.as_str()));
+        let path = "/namespaces/n/properties";
+        asked.send_with("POST", path, &body, header).body
+    };
+    asked.post(
+        "/namespaces/n/properties",
+        json!({"updates": {"a": "1", "b": "2"}}),
+    );
+    let first = json!({"updated": ["c"], "removed": ["a", "b"], "missing": []});
+    assert_eq!(change(1), first);
+    assert_eq!(change(1), first);
+    let other = json!({"updated": ["c"], "removed": [], "missing": ["a", "b"]});
+    assert_eq!(change(2), other);
+    assert_eq!(change(2), other);
+}
+
+#[test]
 fn of_one_request_twice_at_once_one_is_carried_out() {
     let asked = Asked::new();
     let (body, key) = (view("v"), key(1));
