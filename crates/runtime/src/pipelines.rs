@@ -168,23 +168,8 @@ impl Pipelines {
             None => Submitted::Created,
         };
         self.refuse_owned_tables(&submission)?;
-        let mut record = Record {
-            format: FORMAT,
-            id: existing
-                .as_ref()
-                .map_or_else(|| (self.around.new_id)(), |record| record.id),
-            name: submission.name.clone(),
-            sql: submission.sql.clone(),
-            jobs: submission.jobs.clone(),
-            settings: submission.settings.clone(),
-            desired: Desired::Running,
-            created_ms: existing
-                .as_ref()
-                .map_or_else(|| self.around.clock.now_ms(), |record| record.created_ms),
-            plans: Vec::new(),
-        };
-        let before = existing.as_ref().map(|record| record.plans.clone());
-        record.remember_plans(before.unwrap_or_default());
+        let made_by = existing.as_ref().map(|record| record.plans.clone());
+        let mut record = self.record(&submission, existing.as_ref(), made_by.unwrap_or_default());
         if PlanText::too_long(&record.plans) {
             let named = self.plans_named(&record)?;
             PlanText::forget(&mut record.plans, &named);
@@ -208,6 +193,29 @@ impl Pipelines {
         }
         self.start(&record);
         Ok(outcome)
+    }
+
+    /// What is to be kept of a pipeline whose tables were made by these plans. One that is new has a new id.
+    fn record(
+        &self,
+        submission: &Submission,
+        existing: Option<&Record>,
+        made_by: Vec<PlanText>,
+    ) -> Record {
+        let around = &self.around;
+        let mut record = Record {
+            format: FORMAT,
+            id: existing.map_or_else(|| (around.new_id)(), |record| record.id),
+            name: submission.name.clone(),
+            sql: submission.sql.clone(),
+            jobs: submission.jobs.clone(),
+            settings: submission.settings.clone(),
+            desired: Desired::Running,
+            created_ms: existing.map_or_else(|| around.clock.now_ms(), |record| record.created_ms),
+            plans: Vec::new(),
+        };
+        record.remember_plans(made_by);
+        record
     }
 
     /// Lets the pipeline be what the record says, whose jobs go on where its manifests say.

@@ -15,7 +15,7 @@
 //! Then: markers restated, files of state durable, and in one frame of the log the pipeline's record with all of its manifests. A crash
 //! before the frame leaves no pipeline and files that the next start removes; a crash after it leaves the pipeline.
 
-use super::record::{Desired, FORMAT, Record};
+use super::record::Record;
 use super::state::{going_on, refuse_dropped};
 use super::takeover::Table;
 use super::words::{Restating, manifest_in, refuse_foreign};
@@ -101,30 +101,17 @@ impl Pipelines {
         Ok((record, submitted))
     }
 
-    /// A pipeline that is new has a new id: the one that the savepoint is of may be there still, here or elsewhere.
+    /// A pipeline that is new has not the savepoint's id: that one may be there still, here or elsewhere.
     fn record_from(
         &self,
         submission: &Submission,
         savepoint: &Savepoint,
         existing: Option<&Record>,
     ) -> Record {
-        let mut record = Record {
-            format: FORMAT,
-            id: existing.map_or_else(|| (self.around.new_id)(), |record| record.id),
-            name: submission.name.clone(),
-            sql: submission.sql.clone(),
-            jobs: submission.jobs.clone(),
-            settings: submission.settings.clone(),
-            desired: Desired::Running,
-            created_ms: existing
-                .map_or_else(|| self.around.clock.now_ms(), |record| record.created_ms),
-            plans: Vec::new(),
-        };
         // What the tables hold was made by these.
-        let mut plans = savepoint.plans.clone();
-        plans.extend(existing.map_or_else(Vec::new, |record| record.plans.clone()));
-        record.remember_plans(plans);
-        record
+        let mut made_by = savepoint.plans.clone();
+        made_by.extend(existing.map_or_else(Vec::new, |record| record.plans.clone()));
+        self.record(submission, existing, made_by)
     }
 
     /// Refuses offsets that are of another topic than the one that would be read, and windows that have all fired.

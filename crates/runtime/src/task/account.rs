@@ -13,6 +13,14 @@ use uuid::Uuid;
 pub(super) struct Account {
     /// By sink.
     pub(super) ledgers: Vec<Ledger>,
+    /// Topics that have come, and where reading them ends.
+    pub(super) appeared: Vec<(SplitOffset, Uuid)>,
+    pub(super) standing: Standing,
+}
+
+/// Where reading stands.
+#[derive(Clone, Default)]
+pub(super) struct Standing {
     pub(super) splits: Arc<[Split]>,
     pub(super) times: SplitTimes,
     /// The source's, never going back.
@@ -25,8 +33,6 @@ pub(super) struct Account {
     pub(super) meetings: Meetings,
     /// Of the last batch, in the log's readable order.
     pub(super) place: Option<Place>,
-    /// Topics that have come, and where reading them ends.
-    pub(super) appeared: Vec<(SplitOffset, Uuid)>,
     pub(super) max_event_time: Option<i64>,
 }
 
@@ -34,17 +40,11 @@ impl Account {
     /// What was read up to here; it goes on from nothing.
     pub(super) fn epoch(&mut self, fired: bool) -> Epoch {
         let ledgers = self.ledgers.iter_mut();
+        let splits = &self.standing.splits;
         Epoch {
-            ranges: ledgers.map(|ledger| ledger.take(&self.splits)).collect(),
-            splits: self.splits.clone(),
-            times: self.times.clone(),
-            watermark: self.watermark,
-            marked: self.marked,
-            marks: self.marks.clone(),
-            meetings: self.meetings.clone(),
-            place: self.place,
+            ranges: ledgers.map(|ledger| ledger.take(splits)).collect(),
             appeared: std::mem::take(&mut self.appeared),
-            max_event_time: self.max_event_time,
+            standing: self.standing.clone(),
             fired,
         }
     }
@@ -55,15 +55,8 @@ impl Account {
         for (ledger, later) in self.ledgers.iter_mut().zip(later.ledgers) {
             ledger.append(later);
         }
-        self.splits = later.splits;
-        self.times = later.times;
-        self.watermark = later.watermark;
-        self.marked = later.marked;
-        self.marks = later.marks;
-        self.meetings = later.meetings;
-        self.place = later.place;
         self.appeared.extend(later.appeared);
-        self.max_event_time = later.max_event_time;
+        self.standing = later.standing;
     }
 }
 
@@ -71,20 +64,13 @@ impl Account {
 pub(super) struct Epoch {
     /// By sink.
     pub(super) ranges: Vec<Vec<SplitRange>>,
-    pub(super) splits: Arc<[Split]>,
-    pub(super) times: SplitTimes,
-    pub(super) watermark: Option<i64>,
-    pub(super) marked: Option<i64>,
-    pub(super) marks: BTreeMap<String, i64>,
-    pub(super) meetings: Meetings,
-    pub(super) place: Option<Place>,
     pub(super) appeared: Vec<(SplitOffset, Uuid)>,
-    pub(super) max_event_time: Option<i64>,
+    pub(super) standing: Standing,
     /// It has rows that no offset brought.
     pub(super) fired: bool,
 }
 
-impl Epoch {
+impl Standing {
     /// The greatest event time, or watermark of a partition.
     pub(super) fn reached(&self) -> Option<i64> {
         let watermarks = self.times.by_split().values().max();

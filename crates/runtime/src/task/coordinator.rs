@@ -240,7 +240,7 @@ impl Coordinator {
     /// A bounded read is at its end, and with it the event time of these scans.
     pub(super) fn scans_end(&mut self, scans: &[String]) {
         let ended = scans.iter().map(|scan| (scan.clone(), Mark::END));
-        self.account.marks.extend(ended);
+        self.account.standing.marks.extend(ended);
     }
 
     /// By sink: the topics that it gets something of.
@@ -484,7 +484,9 @@ impl Coordinator {
     ) {
         let epoch = self.sealing.take();
         let epoch = epoch.expect("K2: what was not asked for is not sealed");
-        self.manifest.reaches(epoch.reached());
+        let mut standing = epoch.standing;
+        standing.meetings = (self.rules.meetings)(standing.meetings);
+        self.manifest.reaches(standing.reached());
         let of_sinks = epoch.ranges.into_iter().zip(staged);
         for (insert, (ranges, staged)) in self.inserts.iter().zip(of_sinks) {
             let without_files = staged.iter().all(|staged| staged.files.is_empty());
@@ -499,25 +501,16 @@ impl Coordinator {
                 main: &insert.main,
                 staged,
                 ranges,
-                watermark: epoch.watermark,
-                max_event_time: epoch.max_event_time,
+                watermark: standing.watermark,
+                max_event_time: standing.max_event_time,
                 reached: self.manifest.reached.filter(|at| *at > NOTHING_READ),
             };
             let state = self.manifest.sinks.entry(insert.name.clone()).or_default();
             enlist(state, sealed, new_id);
         }
-        pass(&mut self.manifest, &epoch.splits, &epoch.times, epoch.place);
+        pass(&mut self.manifest, standing);
         for (end, id) in epoch.appeared {
             self.manifest.appeared(end, id);
-        }
-        self.manifest.marked = self.manifest.marked.max(epoch.marked);
-        for (scan, marked) in &epoch.marks {
-            let known = self.manifest.marks.entry(scan.clone()).or_insert(*marked);
-            *known = (*known).max(*marked);
-        }
-        // Time alone can let rows be sealed, before anything was read.
-        if !epoch.splits.is_empty() {
-            self.manifest.meetings = epoch.meetings;
         }
         self.keep(states);
         self.manifest.created_ms = now.wall_ms;

@@ -296,7 +296,8 @@ impl Driver {
         }
         for (sink, landed) in landed.iter().enumerate() {
             let late = (self.rules.late)(&at.late[sink]);
-            account.ledgers[sink].late(landed, &account.splits, &late);
+            let splits = &account.standing.splits;
+            account.ledgers[sink].late(landed, splits, &late);
         }
         for (sink, rows) in rows.sinks.into_iter().enumerate() {
             self.write(sink, rows.batches, rows.dead_letters)?;

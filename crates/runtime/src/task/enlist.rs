@@ -4,11 +4,10 @@
 //! table whose offsets have a hole could not be told from one that lost a commit. A side table gets a commit only when
 //! something was staged for it, which then reaches back to its last one.
 
+use super::account::Standing;
 use crate::chunk::{Split, SplitId};
 use crate::connector::{LATE, Staged};
-use crate::manifest::{
-    Joined, Manifest, Pending, Place, SinkState, SplitRange, SplitState, TableChain,
-};
+use crate::manifest::{Joined, Manifest, Pending, SinkState, SplitRange, SplitState, TableChain};
 use crate::operator::SplitTimes;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -70,13 +69,9 @@ pub(super) fn enlist(sink: &mut SinkState, sealed: Sealed<'_>, mut new_uuid: imp
     push(&mut sink.chain, main_staged, ranges);
 }
 
-/// What is the whole job's of a checkpoint: how far event time has come in each partition, and the place of the last batch.
-pub(super) fn pass(
-    manifest: &mut Manifest,
-    splits: &[Split],
-    times: &SplitTimes,
-    place: Option<Place>,
-) {
+/// What is the whole job's of a checkpoint: how far event time has come, and the place of the last batch.
+pub(super) fn pass(manifest: &mut Manifest, standing: Standing) {
+    let Standing { splits, times, .. } = &standing;
     let known = manifest.splits.iter();
     let known: BTreeSet<(&str, i32)> = known.map(|at| (&*at.topic, at.partition)).collect();
     let is_new = |split: &&Split| !known.contains(&(&*split.topic, split.partition));
@@ -86,7 +81,7 @@ pub(super) fn pass(
     }
     // Time alone can let rows be sealed, before anything was read.
     if !splits.is_empty() {
-        let ids = (0..).zip(splits);
+        let ids = (0..).zip(splits.iter());
         let ids = ids.map(|(id, split)| ((&*split.topic, split.partition), id));
         let ids: BTreeMap<(&str, i32), SplitId> = ids.collect();
         for state in &mut manifest.splits {
@@ -94,7 +89,14 @@ pub(super) fn pass(
             state.watermark = split.and_then(|split| times.by_split().get(&split).copied());
             state.came = split.and_then(|split| times.came(split));
         }
+        let place = standing.place;
         manifest.place = place.max(manifest.place.filter(|_| place.is_some()));
+        manifest.meetings = standing.meetings;
+    }
+    manifest.marked = manifest.marked.max(standing.marked);
+    for (scan, marked) in standing.marks {
+        let known = manifest.marks.entry(scan).or_insert(marked);
+        *known = marked.max(*known);
     }
     manifest.checkpoint_id += 1;
 }

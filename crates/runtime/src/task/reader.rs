@@ -3,7 +3,7 @@
 //! It runs ahead of the driver by what the queue holds, in a thread of its own ([`Reading`]). Whatever ends it (a stop, the end
 //! of a bounded read, a failure, a panic) is the last message of the queue: the driver never waits for a dead thread.
 
-use super::account::Account;
+use super::account::{Account, Standing};
 use super::{Message, Over, POLL_BYTES, POLL_TIMEOUT, Rows, SinkRows, Unread, enlist};
 use crate::chunk::{Chunk, DeadLetter, Split, SplitId, kept};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
@@ -247,8 +247,7 @@ impl Reader {
             status.watermark = watermark;
             status.partitions = partitions;
         });
-        let account = Account {
-            ledgers,
+        let standing = Standing {
             splits,
             times: times_of_splits,
             watermark,
@@ -256,8 +255,12 @@ impl Reader {
             marks: self.upstream.marks(),
             meetings: self.upstream.meetings(),
             place: self.source.place(),
-            appeared: self.source.appeared(),
             max_event_time: self.upstream.max_event_time(),
+        };
+        let account = Account {
+            ledgers,
+            appeared: self.source.appeared(),
+            standing,
         };
         let rows = Rows {
             sinks: rows,

@@ -2,7 +2,7 @@
 //! notices. Whoever runs a job for good uses [`Rules::OURS`].
 
 use crate::connector::{ConnectorError, Sink, Staged};
-use crate::operator::LateRow;
+use crate::operator::{LateRow, Meetings};
 use crate::state::{Frozen, Limits};
 
 /// What the exactly-once protocol stands on.
@@ -16,6 +16,8 @@ pub struct Rules {
     pub seal: fn(&mut dyn Sink) -> Result<Vec<Staged>, ConnectorError>,
     /// What operators wrote down of the rows that sinks are sealed with.
     pub frozen: fn(Frozen) -> Frozen,
+    /// What is known where scans meet, as it is written down.
+    pub meetings: fn(Meetings) -> Meetings,
     /// What of states is small.
     pub state: Limits,
     /// What operators made of a ticket is with the sinks before it counts as read: no barrier lies between.
@@ -34,6 +36,7 @@ impl Rules {
         dropped_by: |confirmed, _| confirmed,
         seal: |sink| sink.seal(),
         frozen: |frozen| frozen,
+        meetings: |meetings| meetings,
         state: Limits::OURS,
         lands_first: true,
         gathers_in_order: true,

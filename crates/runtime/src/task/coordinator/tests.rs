@@ -3,6 +3,7 @@
 use super::*;
 use crate::chunk::Split;
 use crate::connector::{Pause, Progress};
+use crate::task::account::Standing;
 use std::sync::Arc;
 
 const TABLE: &str = "lake.t";
@@ -81,7 +82,10 @@ impl Case {
         };
         let account = Account {
             ledgers: vec![ledger],
-            splits: Arc::new([split]),
+            standing: Standing {
+                splits: Arc::new([split]),
+                ..Standing::default()
+            },
             ..Account::default()
         };
         let account = Box::new(account);

@@ -10,6 +10,7 @@ use lw_runtime::connector::{
 };
 use lw_runtime::job::{InsertSpec, JobSpec, Settings, Surroundings};
 use lw_runtime::manifest::{Pending, SplitRange, TableChain};
+use lw_runtime::operator::Meetings;
 use lw_runtime::pipelines::{PlannedScript, Planner};
 use lw_runtime::pool::Pool;
 use lw_runtime::state::{Budget, Frozen, Limits};
@@ -22,9 +23,35 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
+/// What a job reads: one table, or several of which none is waited for that nothing comes in for longer than this.
+#[derive(Clone, Copy)]
+struct Read {
+    log: &'static str,
+    topics: &'static [&'static str],
+    idle: Option<i64>,
+}
+
 /// 3, 13 and 28 come when their windows have fired.
-const LOG: &str = "t0:1 t0:2 t0:12 t0:3 t0:21 t0:13 t0:24 t0:35 t0:28 t0:41";
+const ONE: Read = Read {
+    log: "t0:1 t0:2 t0:12 t0:3 t0:21 t0:13 t0:24 t0:35 t0:28 t0:41",
+    topics: &["t"],
+    idle: None,
+};
 const FIRED: &str = "0=2 10=1 20=2 30=1";
+
+/// b is not waited for from a0:25 on, and so [20, 30) has fired when its 28 comes; nor is it then, before it has come as far.
+const TWO: Read = Read {
+    log: "a0:1 b0:2 a0:12+6 a0:25+6 a0:36 b0:28 a0:47",
+    topics: &["a", "b"],
+    idle: Some(10),
+};
+
+impl Read {
+    fn graph(&self) -> JobGraph {
+        let tumble = Counting::Windows(WindowShape::Tumble { size: 10 });
+        counts(tumble, self.topics, self.idle)
+    }
+}
 
 /// What a table was told, oldest first.
 type Told = Arc<Mutex<Vec<Pending>>>;
@@ -36,6 +63,10 @@ struct World {
 
 impl Connectors for World {
     fn source(&self, _: &SourceSpec, _: &str) -> Result<Box<dyn Source>, ConnectorError> {
+        Ok(Box::new(self.log.clone()))
+    }
+
+    fn scans(&self, _: &[&SourceSpec], _: &str) -> Result<Box<dyn Source>, ConnectorError> {
         Ok(Box::new(self.log.clone()))
     }
 
@@ -102,13 +133,9 @@ impl Planner for NoPlanner {
     }
 }
 
-fn tumble() -> Counting {
-    Counting::Windows(WindowShape::Tumble { size: 10 })
-}
-
 /// The commits of a job that stops behind every record and goes on.
-fn filled_by(rules: Rules) -> Vec<Pending> {
-    let (told, log) = (Told::default(), OneOrder::of(LOG));
+fn filled_by(rules: Rules, read: Read) -> Vec<Pending> {
+    let (told, log) = (Told::default(), OneOrder::of(read.log));
     let clock = Arc::new(SimClock::new());
     let disk = SimDisk::new(7, clock.clone());
     let config = Config {
@@ -140,7 +167,7 @@ fn filled_by(rules: Rules) -> Vec<Pending> {
             occurrence: 0,
             plan: "q".into(),
         }],
-        graph: counts(tumble(), &["t"], None),
+        graph: read.graph(),
         group: "g".into(),
         settings: Settings {
             commit_interval: Duration::ZERO,
@@ -158,9 +185,9 @@ fn filled_by(rules: Rules) -> Vec<Pending> {
     told.clone()
 }
 
-/// What the audit of its table says, with all of the log and with what the ledger has of the first six records.
-fn audited(rules: Rules) -> [Vec<String>; 2] {
-    let commits = filled_by(rules);
+/// What the audit of its table says, with all of the log and with what the ledger has of the first records.
+fn audited(rules: Rules, read: Read) -> [Vec<String>; 2] {
+    let commits = filled_by(rules, read);
     let files = commits.iter().flat_map(|commit| &commit.files);
     let rows = files.map(|row| format!("{}={}", row[0], row[1]));
     let rows: &'static str = rows.collect::<Vec<String>>().join(" ").leak();
@@ -181,32 +208,44 @@ fn audited(rules: Rules) -> [Vec<String>; 2] {
         shelf: Some(Shelf::under(Arc::new(disk), Path::new("/data"), "ns.t")),
         ..Recomputation::default()
     };
-    let over = |until: i64, log_start: i64| {
+    let log = OneOrder::of(read.log);
+    let (first, all) = (log.ends_of(log.len() / 2 + 1), log.ends_of(log.len()));
+    let starts: BTreeMap<Key, i64> = all.keys().map(|key| (key.clone(), 0)).collect();
+    let over = |until: &BTreeMap<Key, i64>, log_starts: &BTreeMap<Key, i64>| {
         let mut evidence = evidence(&[], "0@0-0=0");
         evidence.files[0].runs.clear();
         evidence.read_file = Box::new(move |_| Ok(Box::new(std::iter::once(Ok(counted(rows))))));
-        evidence.log_starts = BTreeMap::from([(key(), log_start)]);
-        let within = ranges.iter().filter(|range| range.end <= until);
-        let within = within.map(|range| marked(&(range.start..range.end, true)));
+        evidence.log_starts.clone_from(log_starts);
+        let is_within = |range: &&SplitRange| {
+            let end = until.get(&(range.topic.clone(), range.partition));
+            end.is_some_and(|end| range.end <= *end)
+        };
+        let within = ranges.iter().filter(is_within).map(|range| MarkedRange {
+            topic: range.topic.clone(),
+            partition: range.partition,
+            start: range.start,
+            end: range.end,
+            follows: true,
+        });
         evidence.ranges = within.collect();
-        evidence.queries[0].make = Box::new(|| {
+        evidence.queries[0].make = Box::new(move || {
             Ok(Executable {
-                source: Box::new(OneOrder::of(LOG)),
-                flow: Flow::compile(&counts(tumble(), &["t"], None)).expect("a tree"),
+                source: Box::new(OneOrder::of(read.log)),
+                flow: Flow::compile(&read.graph()).expect("a tree"),
                 columns: vec!["n".into(), "window_start".into()],
             })
         });
         evidence
     };
-    let mut look = over(6, 0);
+    let mut look = over(&first, &starts);
     look.extent = Extent::Ranges;
     let (_, word) = audit_recomputed_for_ledger(look, &how).expect("it can be read");
     let mut ledger = Ledger::of("ns.t");
-    ledger.keep_word(word, &BTreeMap::from([(key(), 6)]));
-    [0, 6].map(|log_start| {
-        let mut all = over(10, log_start);
-        all.ledger = ledger.clone();
-        let report = audit_recomputed(all, &how).expect("it can be read");
+    ledger.keep_word(word, &first);
+    [&starts, &first].map(|log_starts| {
+        let mut evidence = over(&all, log_starts);
+        evidence.ledger = ledger.clone();
+        let report = audit_recomputed(evidence, &how).expect("it can be read");
         let mut lines = vec![format!("{:?}", report.verdict)];
         lines.extend(report.findings);
         lines.extend(report.notes);
@@ -216,7 +255,11 @@ fn audited(rules: Rules) -> [Vec<String>; 2] {
 
 /// Whether the log is there or gone, a finding of the audit says this.
 fn is_caught(rules: Rules, said: &str) {
-    for lines in audited(rules) {
+    is_caught_over(ONE, rules, said);
+}
+
+fn is_caught_over(read: Read, rules: Rules, said: &str) {
+    for lines in audited(rules, read) {
         assert_eq!(lines[0], "Wrong");
         assert!(lines.iter().any(|line| line.contains(said)), "{lines:?}");
     }
@@ -224,8 +267,10 @@ fn is_caught(rules: Rules, said: &str) {
 
 #[test]
 fn a_job_without_mistakes_is_right() {
-    assert_eq!(audited(Rules::OURS), [["Right"], ["Right"]]);
-    let commits = filled_by(Rules::OURS);
+    for read in [ONE, TWO] {
+        assert_eq!(audited(Rules::OURS, read), [["Right"], ["Right"]]);
+    }
+    let commits = filled_by(Rules::OURS, ONE);
     let files = commits.iter().flat_map(|commit| &commit.files);
     let rows = files.map(|row| format!("{}={}", row[0], row[1]));
     assert_eq!(rows.collect::<Vec<String>>().join(" "), FIRED);
@@ -294,4 +339,16 @@ fn changes_that_are_lost_are_caught() {
         ..Rules::OURS
     };
     is_caught(rules, "are not those that the log gives");
+}
+
+/// Whoever forgets how far event time had come without b waits for it behind its 28: [30, 40) does not fire.
+#[test]
+fn a_table_that_was_asleep_and_is_waited_for_again_is_caught() {
+    let rules = Rules {
+        meetings: |_| Meetings::default(),
+        ..Rules::OURS
+    };
+    let said =
+        "window window_start 1970-01-01T00:00:00.030: the table holds 0 rows, the log gives 1";
+    is_caught_over(TWO, rules, said);
 }
