@@ -10,20 +10,24 @@
 //! not found at all.
 
 mod folder;
+mod lines;
 mod parquet;
 mod records;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{
+    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+};
 use arrow_select::take::take;
 use lw_formats::Decoder;
-use lw_graph::{FileFormat, FileSource, Schema, SourceColumn};
+use lw_graph::{Field, FileFormat, FileSource, MetadataKey, Schema, SourceColumn};
 use lw_runtime::connector::{ConnectorError, ErrorKind, Polled, Progress, Source};
+use lw_runtime::kernel::WholePattern;
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::{Chunk, DeadLetter, Origin, Runs, Split};
 use lw_stdx::clock::Clock;
 use lw_storage::source::{PartitionBounds, TopicBounds};
 use parking_lot::{Condvar, Mutex};
-use records::{Content, Cutter, Records, trimmed};
+use records::{Content, Cutter, Records};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -47,6 +51,8 @@ pub struct Filesystem {
     looked: Duration,
     /// Those that were found since anybody asked.
     found: Vec<usize>,
+    /// What the paths of all files match.
+    pattern: Option<WholePattern>,
 }
 
 /// How the files are read.
@@ -95,6 +101,27 @@ struct Fault {
     error: String,
 }
 
+impl Reading {
+    /// One value.
+    fn metadata(&self, key: MetadataKey) -> ArrayRef {
+        let text = |text: String| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        match key {
+            MetadataKey::FilePath => text(name(&self.path)),
+            MetadataKey::FileName => {
+                let name = self.path.file_name();
+                text(name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()))
+            }
+            MetadataKey::FileSize => {
+                let size = self.content.as_ref().map_or(0, |content| content.bytes);
+                Arc::new(Int64Array::from(vec![
+                    i64::try_from(size).unwrap_or(i64::MAX),
+                ]))
+            }
+            of_record => unreachable!("the planner knows no {of_record:?} of files"),
+        }
+    }
+}
+
 impl Filesystem {
     /// # Errors
     /// [`ErrorKind::Fix`] when the format cannot decode the columns.
@@ -104,10 +131,7 @@ impl Filesystem {
             FileFormat::Lines(format) => {
                 let columns = spec.columns.iter().filter_map(|column| match column {
                     SourceColumn::Value(index) => Some(*index),
-                    SourceColumn::Key(_) => None,
-                    SourceColumn::Metadata(_) => {
-                        unreachable!("the planner knows no metadata of files")
-                    }
+                    SourceColumn::Key(_) | SourceColumn::Metadata(_) => None,
                 });
                 let columns: Vec<usize> = columns.collect();
                 let decoder = lw_formats::decoder(format, &spec.value_schema, &columns, None);
@@ -122,7 +146,10 @@ impl Filesystem {
                 }
             }
         };
+        let pattern = spec.pattern.as_deref().map(WholePattern::new);
+        let pattern = pattern.transpose();
         Ok(Filesystem {
+            pattern: pattern.map_err(|error| ConnectorError::new(ErrorKind::Fix, error))?,
             form,
             spec: spec.clone(),
             files: Vec::new(),
@@ -168,7 +195,7 @@ impl Filesystem {
     fn look(&mut self) -> Result<(), ConnectorError> {
         self.looked = self.clock.elapsed();
         let known: BTreeSet<&Path> = self.files.iter().map(|file| &*file.path).collect();
-        let mut new = folder::paths(&self.spec)?;
+        let mut new = folder::paths(&self.spec, self.pattern.as_ref())?;
         new.retain(|path| !known.contains(&**path));
         for path in new {
             let file = self.reading(path, 0, None)?;
@@ -247,7 +274,7 @@ impl Filesystem {
         let taken = match (&mut self.form, &mut open) {
             (Form::Lines { decoder, cutter }, Open::Lines(records)) => {
                 let passes_empty = cutter.passes_empty();
-                let taken = lines(&mut **decoder, records, passes_empty, from, to, max_bytes);
+                let taken = lines::take(&mut **decoder, records, passes_empty, from, to, max_bytes);
                 taken.map_err(|error| unreadable(path, &error))?
             }
             (Form::Parquet(_), Open::Parquet(rows)) => rows.take(path, from, to, max_bytes)?,
@@ -258,13 +285,11 @@ impl Filesystem {
         Ok(taken)
     }
 
-    /// The columns of the files, and those that their paths say, in the order that the plan wants.
+    /// The columns of the files, and what is known of each beside them, in the order that the plan wants.
     fn arranged(&self, file: usize, read: RecordBatch) -> Result<RecordBatch, ConnectorError> {
         let columns = &self.spec.columns;
-        if !columns
-            .iter()
-            .any(|column| matches!(column, SourceColumn::Key(_)))
-        {
+        let mut all = columns.iter();
+        if all.all(|column| matches!(column, SourceColumn::Value(_))) {
             return Ok(read);
         }
         let bug = |error| ConnectorError::new(ErrorKind::Bug, error);
@@ -272,17 +297,21 @@ impl Filesystem {
         let first = UInt32Array::from(vec![0; rows]);
         let mut values = read.columns().iter().cloned();
         let (mut arrays, mut fields) = (Vec::new(), Vec::new());
+        let file = &self.files[file];
         for column in columns {
             match column {
                 SourceColumn::Key(at) => {
-                    arrays.push(take(&self.files[file].says[*at], &first, None).map_err(bug)?);
+                    arrays.push(take(&file.says[*at], &first, None).map_err(bug)?);
                     fields.push(self.spec.partitions.fields[*at].clone());
                 }
                 SourceColumn::Value(at) => {
                     arrays.push(values.next().expect("every projected column is read"));
                     fields.push(self.spec.value_schema.fields[*at].clone());
                 }
-                SourceColumn::Metadata(_) => unreachable!("the planner knows no metadata of files"),
+                SourceColumn::Metadata(key) => {
+                    arrays.push(take(&file.metadata(*key), &first, None).map_err(bug)?);
+                    fields.push(Field::new(format!("{key:?}"), key.ty()));
+                }
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -314,54 +343,6 @@ impl Filesystem {
     }
 }
 
-/// Decodes records of lines; `None` where the file ends before `to`.
-fn lines(
-    decoder: &mut dyn Decoder,
-    records: &mut Records<File>,
-    passes_empty: bool,
-    from: Origin,
-    to: i64,
-    max_bytes: usize,
-) -> io::Result<Option<Taken>> {
-    let (mut origins, mut faults, mut skipped) = (Runs::default(), Vec::new(), 0);
-    let (mut offset, mut bytes, mut record) = (from.offset, 0, Vec::new());
-    while offset < to && (bytes == 0 || bytes < max_bytes) {
-        record.clear();
-        let taken = records.next(&mut record)?;
-        if taken == 0 {
-            return Ok(None);
-        }
-        bytes += taken;
-        let (value, origin) = (trimmed(&record), Origin { offset, ..from });
-        offset += 1;
-        if value.is_empty() && passes_empty {
-            skipped += 1;
-            continue;
-        }
-        match decoder.push(Some(value)) {
-            Ok(decoded) => {
-                skipped += u64::from(decoded.rows == 0);
-                let rows = u32::try_from(decoded.rows).expect("a record has few rows");
-                origins.push(origin, rows);
-            }
-            Err(error) => faults.push(Fault {
-                offset: origin.offset,
-                value: Some(value.to_vec()),
-                code: error.code,
-                error: error.message,
-            }),
-        }
-    }
-    Ok(Some(Taken {
-        columns: decoder.finish(),
-        origins,
-        faults,
-        skipped,
-        next: offset,
-        bytes: bytes as u64,
-    }))
-}
-
 impl Source for Filesystem {
     fn open(
         &mut self,
@@ -382,7 +363,7 @@ impl Source for Filesystem {
                 }
             }
             None => {
-                for path in folder::paths(&self.spec)? {
+                for path in folder::paths(&self.spec, self.pattern.as_ref())? {
                     files.push(self.reading(path.clone(), at(&path), None)?);
                 }
             }
@@ -487,7 +468,7 @@ impl Source for Filesystem {
         for origin in origins {
             let path = &self.files[origin.split as usize].path;
             let value = match &self.form {
-                Form::Lines { cutter, .. } => line_at(path, *cutter, origin.offset),
+                Form::Lines { cutter, .. } => lines::at(path, *cutter, origin.offset),
                 // A row has no bytes of its own.
                 Form::Parquet(_) => Ok(None),
             };
@@ -536,19 +517,6 @@ fn content(format: &FileFormat, path: &Path, at: i64) -> io::Result<Content> {
         FileFormat::Lines(lines) => records::content(path, Cutter::of(lines), at),
         FileFormat::Parquet => parquet::content(path),
     }
-}
-
-/// A record by its number.
-fn line_at(path: &Path, cutter: Cutter, number: i64) -> io::Result<Option<Vec<u8>>> {
-    let content = records::content(path, cutter, number)?;
-    if number >= content.records {
-        return Ok(None);
-    }
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(content.position))?;
-    let mut record = Vec::new();
-    Records::new(file, cutter).next(&mut record)?;
-    Ok(Some(trimmed(&record).to_vec()))
 }
 
 /// Says what a file holds: its length and its checksum.

@@ -18,6 +18,9 @@ pub struct FileSource {
     /// What a folder has instead of a value for NULL (`'partition.default-name'`).
     #[serde(default)]
     pub null_partition: String,
+    /// What the whole path of a file matches, as Java does (`'source.path.regex-pattern'`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// How many milliseconds pass before it is looked whether there are new files; `None`: those that are there are all.
     #[serde(default)]
     pub watch: Option<u64>,

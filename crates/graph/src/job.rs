@@ -381,7 +381,7 @@ pub enum SourceColumn {
     Metadata(MetadataKey),
 }
 
-/// The metadata of a Kafka record, as Flink has it.
+/// The metadata of a Kafka record and of a file, as Flink has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MetadataKey {
     Topic,
@@ -391,15 +391,21 @@ pub enum MetadataKey {
     TimestampType,
     LeaderEpoch,
     Headers,
+    FilePath,
+    FileName,
+    FileSize,
 }
 
 impl MetadataKey {
     /// The type in which the key is read.
     pub fn ty(self) -> LogicalType {
         match self {
-            MetadataKey::Topic | MetadataKey::TimestampType => TypeKind::string().not_null(),
+            MetadataKey::Topic
+            | MetadataKey::TimestampType
+            | MetadataKey::FilePath
+            | MetadataKey::FileName => TypeKind::string().not_null(),
             MetadataKey::Partition => TypeKind::Int.not_null(),
-            MetadataKey::Offset => TypeKind::BigInt.not_null(),
+            MetadataKey::Offset | MetadataKey::FileSize => TypeKind::BigInt.not_null(),
             MetadataKey::Timestamp => TypeKind::TimestampLtz(3).not_null(),
             MetadataKey::LeaderEpoch => TypeKind::Int.nullable(),
             MetadataKey::Headers => TypeKind::Map(

@@ -2,7 +2,7 @@
 
 use crate::config::{CatalogPlace, Config};
 use lw_graph::{Expr, SourceSpec};
-use lw_runtime::kernel::Evaluator;
+use lw_runtime::kernel::{Evaluator, WholePattern};
 use lw_runtime::pipelines::{PlannedInsert, PlannedJob, PlannedScript, Planner, query_id};
 use lw_runtime::zone::Zone;
 use lw_schemas::SchemaLookup;
@@ -111,6 +111,11 @@ impl Environment for World {
         Evaluator::new(expr).err().map(|error| error.to_string())
     }
 
+    fn problem_of_pattern(&self, pattern: &str) -> Option<String> {
+        let pattern = WholePattern::new(pattern);
+        pattern.err().map(|error| error.to_string())
+    }
+
     fn has_zone(&self, zone: &str) -> bool {
         Zone::parse(zone).is_some()
     }
@@ -170,6 +175,11 @@ impl Environment for Config {
 
     fn problem_of(&self, expr: &Expr) -> Option<String> {
         Evaluator::new(expr).err().map(|error| error.to_string())
+    }
+
+    fn problem_of_pattern(&self, pattern: &str) -> Option<String> {
+        let pattern = WholePattern::new(pattern);
+        pattern.err().map(|error| error.to_string())
     }
 
     fn has_zone(&self, zone: &str) -> bool {

@@ -13,14 +13,14 @@ mod options;
 mod print;
 
 pub(crate) use iceberg::CATALOG_OPTIONS as ICEBERG_CATALOG;
-pub(crate) use kafka::{IDLE_TIMEOUT, key_name};
+pub(crate) use kafka::IDLE_TIMEOUT;
 
 use crate::Result;
 use crate::catalog::Table;
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Environment;
 use crate::parse::OptionText;
-use crate::suggest::did_you_mean;
+use crate::suggest::{did_you_mean, near_or_all};
 use lw_graph::{MetadataKey, SinkSpec, SourceSpec};
 
 /// What a source of the plan needs to know besides the table.
@@ -136,13 +136,35 @@ fn whole<T>(told: &mut Told, span: Span, make: impl FnOnce(&mut Told) -> Option<
 /// The metadata key of a DDL column. A table that is not Kafka's has none.
 pub(crate) fn metadata_key(options: &[OptionText], key: &str, span: Span) -> Result<MetadataKey> {
     let connector = options.iter().find(|o| o.key.value == "connector");
-    match connector.map(|o| o.value.value.as_str()) {
-        Some("kafka") | None => kafka::metadata_key(key, span),
-        Some(other) => {
-            let message = format!("connector '{other}' has no metadata columns");
-            Err(Diagnostic::error("metadata", span, message))
+    let connector = connector.map_or("kafka", |o| o.value.value.as_str());
+    let known = match connector {
+        "kafka" => kafka::METADATA,
+        "filesystem" if key == filesystem::MODIFIED => return Err(filesystem::no_times(span)),
+        "filesystem" => filesystem::METADATA,
+        _ => {
+            let message = format!("connector '{connector}' has no metadata columns");
+            return Err(Diagnostic::error("metadata", span, message));
         }
+    };
+    if let Some((_, found)) = known.iter().find(|(name, _)| *name == key) {
+        return Ok(*found);
     }
+    let message = format!("connector '{connector}' has no metadata key '{key}'");
+    let names = known.iter().map(|(name, _)| *name);
+    Err(
+        Diagnostic::error("metadata", span, message).hint_if(near_or_all(
+            key,
+            names,
+            "metadata keys",
+        )),
+    )
+}
+
+/// The key as a script writes it.
+pub(crate) fn key_name(key: MetadataKey) -> &'static str {
+    let mut all = kafka::METADATA.iter().chain(filesystem::METADATA);
+    let named = all.find(|(_, known)| *known == key);
+    named.map_or("", |(name, _)| name)
 }
 
 fn connector_of(used: &Use<'_>) -> Result<(String, Span)> {

@@ -45,6 +45,11 @@ pub trait Environment {
         None
     }
 
+    /// What is wrong with a regular expression of Java's, in words. `None` where nothing is, or nobody has looked.
+    fn problem_of_pattern(&self, _pattern: &str) -> Option<String> {
+        None
+    }
+
     /// Whether there is a time zone of this name.
     fn has_zone(&self, _zone: &str) -> bool {
         true

@@ -181,15 +181,23 @@ fn files(source: &FileSource, node: &Node) -> String {
         FileFormat::Lines(lines) => format(lines),
         FileFormat::Parquet => "parquet".to_string(),
     };
+    let columns = source.columns.iter().zip(&node.schema.fields);
+    let columns = columns.map(|(from, field)| match from {
+        SourceColumn::Value(_) | SourceColumn::Key(_) => format!("{} {}", field.name, field.ty),
+        SourceColumn::Metadata(key) => format!("{} {} METADATA {key:?}", field.name, field.ty),
+    });
     let mut text = format!(
         "Source(filesystem, table=[{}], path=[{}], format=[{format}], columns=[{}]",
         source.table,
         source.path,
-        schema(node),
+        columns.collect::<Vec<_>>().join(", "),
     );
     let partitions: Vec<&str> = source.partitions.names().collect();
     if !partitions.is_empty() {
         text += &format!(", partitions=[{}]", partitions.join(", "));
+    }
+    if let Some(pattern) = &source.pattern {
+        text += &format!(", pattern=[{pattern}]");
     }
     match source.watch {
         Some(millis) => text + &format!(", watched each=[{millis} ms])"),

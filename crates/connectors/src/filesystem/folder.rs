@@ -1,6 +1,7 @@
 //! Which files a table has, and what their paths say.
 //!
-//! All below the folder, by path, but for those whose names, or whose folders', begin with `.` or `_`. The columns that a table is
+//! All below the folder, by path, but for those whose names, or whose folders', begin with `.` or `_`, and those whose paths do not
+//! match the pattern that there may be. The columns that a table is
 //! partitioned by are in the names of the folders, `year=2026/month=7/…`, one folder within the other in the order of PARTITIONED
 //! BY. What lies between them is refused, as Flink does: nobody knows what it is of.
 
@@ -11,14 +12,21 @@ use arrow_cast::cast;
 use lw_formats::arrow_type;
 use lw_graph::{Field, FileSource, LogicalType, TypeKind};
 use lw_runtime::connector::{ConnectorError, ErrorKind};
+use lw_runtime::kernel::WholePattern;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The files of a table, in the order in which they are read.
-pub(super) fn paths(spec: &FileSource) -> Result<Vec<PathBuf>, ConnectorError> {
+pub(super) fn paths(
+    spec: &FileSource,
+    pattern: Option<&WholePattern>,
+) -> Result<Vec<PathBuf>, ConnectorError> {
     let mut found = Vec::new();
     gather(Path::new(&spec.path), &spec.partitions.fields, &mut found)?;
+    if let Some(pattern) = pattern {
+        found.retain(|path| path.to_str().is_none_or(|path| pattern.matches(path)));
+    }
     found.sort();
     match found.iter().find(|path| path.to_str().is_none()) {
         Some(path) => {

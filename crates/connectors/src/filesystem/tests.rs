@@ -47,6 +47,7 @@ impl Folder {
             value_schema: Schema::new(fields.into()),
             partitions: Schema::default(),
             null_partition: "__DEFAULT_PARTITION__".to_string(),
+            pattern: None,
             watch: None,
             columns: vec![SourceColumn::Value(0), SourceColumn::Value(1)],
         }
@@ -103,6 +104,67 @@ fn opened(folder: &Folder, format: FormatSpec) -> Filesystem {
     let mut source = folder.source(format);
     source.open(&[], None).expect("the files are there");
     source
+}
+
+#[test]
+fn what_is_known_of_a_file_is_a_column_of_its_rows() {
+    let folder = Folder::of(&[("sub/a b.csv", "1,x\n2,y\n"), ("c.csv", "3,z")]);
+    let metadata = [
+        MetadataKey::FileSize,
+        MetadataKey::FileName,
+        MetadataKey::FilePath,
+    ];
+    let mut columns: Vec<SourceColumn> = metadata.map(SourceColumn::Metadata).into();
+    columns.insert(1, SourceColumn::Value(0));
+    let table = FileSource {
+        columns,
+        ..folder.table(FileFormat::Lines(FormatSpec::Csv(CsvSpec::default())))
+    };
+    let path = folder.0.path().display();
+    let expected = [
+        format!("c.csv@0: 3|3|c.csv|{path}/c.csv"),
+        format!("sub/a b.csv@0: 8|1|a b.csv|{path}/sub/a b.csv"),
+        format!("sub/a b.csv@1: 8|2|a b.csv|{path}/sub/a b.csv"),
+    ];
+    for max_bytes in [1, 1 << 20] {
+        let source = Filesystem::new(&table, Arc::new(SystemClock::new()));
+        let mut source = source.expect("it can be decoded");
+        source.open(&[], None).expect("the files are there");
+        assert_eq!(read(&folder, &mut source, max_bytes), expected);
+    }
+}
+
+#[test]
+fn files_are_chosen_by_their_whole_paths() {
+    let files = ["a.csv", "ab.csv", "b.csv", "sub/a.csv", "sub/c.txt"];
+    let folder = Folder::of(&files.map(|name| (name, "1,x\n")));
+    let path = folder.0.path().display().to_string();
+    let here = format!("{path}/[ab]+[.]csv");
+    // As Flink 2.3.0 chooses them.
+    for (pattern, chosen) in [
+        (".*/a.csv", &["a.csv", "sub/a.csv"][..]),
+        ("a.csv", &[]),
+        (&here, &["a.csv", "ab.csv", "b.csv"]),
+        (".*txt", &["sub/c.txt"]),
+        (".*/sub/.*", &["sub/a.csv", "sub/c.txt"]),
+        (&format!("{path}/sub"), &[]),
+    ] {
+        let table = FileSource {
+            pattern: Some(pattern.to_string()),
+            ..folder.table(FileFormat::Lines(FormatSpec::Csv(CsvSpec::default())))
+        };
+        let source = Filesystem::new(&table, Arc::new(SystemClock::new()));
+        let mut source = source.expect("it is a pattern");
+        source.open(&[], None).expect("the folder is there");
+        let positions = source.positions().into_iter();
+        let found = positions.map(|at| folder.short(&at.topic));
+        assert_eq!(found.collect::<Vec<_>>(), chosen, "{pattern}");
+    }
+    let table = FileSource {
+        pattern: Some("(".to_string()),
+        ..folder.table(FileFormat::Lines(FormatSpec::Csv(CsvSpec::default())))
+    };
+    assert!(Filesystem::new(&table, Arc::new(SystemClock::new())).is_err());
 }
 
 #[test]

@@ -92,6 +92,7 @@ impl World {
             value_schema,
             partitions: Schema::default(),
             null_partition: String::new(),
+            pattern: None,
             watch: None,
             columns,
         }

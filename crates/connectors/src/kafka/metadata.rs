@@ -43,6 +43,7 @@ impl MetadataColumns {
                     StringBuilder::new(),
                     BinaryBuilder::new(),
                 ))),
+                of_file => unreachable!("the planner knows no {of_file:?} of records"),
             }),
         });
         MetadataColumns {

@@ -31,6 +31,7 @@ pub use operand::RowError;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use java_regex::{JavaRegex, Problem};
 use lw_graph::{Expr, LogicalType};
 use operand::Active;
 use thiserror::Error;
@@ -48,6 +49,29 @@ impl KernelError {
         KernelError {
             message: message.into(),
         }
+    }
+}
+
+/// A pattern that a text matches as a whole, as Java's `String.matches`.
+#[derive(Clone, Debug)]
+pub struct WholePattern(JavaRegex);
+
+impl WholePattern {
+    /// # Errors
+    /// [`KernelError`] when it is no pattern, or one that is not supported.
+    pub fn new(pattern: &str) -> Result<WholePattern, KernelError> {
+        let told = |problem| match problem {
+            Problem::Invalid => KernelError::new("it is no regular expression of Java's"),
+            Problem::Unsupported(message) => KernelError::new(message),
+        };
+        // By itself first: a parenthesis too many would close the one around it.
+        JavaRegex::new(pattern).map_err(told)?;
+        let whole = JavaRegex::new(&format!(r"\A(?:{pattern})\z"));
+        whole.map(WholePattern).map_err(told)
+    }
+
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
     }
 }
 

@@ -2,17 +2,19 @@
 
 use super::Use;
 use super::format;
-use super::options::{Known, ONE_THREAD, Options, bad_value, no_effect, not_yet, obeyed};
+use super::options::{Known, ONE_THREAD, Options, bad_value, no_effect, obeyed};
 use crate::Result;
 use crate::catalog::{Column, ColumnSource};
-use crate::diagnostic::{Diagnostic, Told};
+use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::parse::Ident;
-use lw_graph::{Field, FileFormat, FileSource, LogicalType, Schema, TypeKind};
+use lw_graph::{Field, FileFormat, FileSource, LogicalType, MetadataKey, Schema, TypeKind};
 use lw_stdx::duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often it is looked for new files.
 const WATCH: &str = "source.monitor-interval";
+/// What the paths of the files match.
+const PATTERN: &str = "source.path.regex-pattern";
 const WRITING: &str = "It is about writing files, and the table is read.";
 const NO_STATISTICS: &str = "No plan hangs on them.";
 const AS_WRITTEN: &str = "Times are read as they are written, whatever the zone of the machine is.";
@@ -26,6 +28,7 @@ const OPTIONS: &[Known] = &[
     obeyed("format"),
     obeyed("partition.default-name"),
     obeyed(WATCH),
+    obeyed(PATTERN),
     no_effect("scan.parallelism", ONE_THREAD),
     no_effect("source.report-statistics", NO_STATISTICS),
     no_effect("sink.parallelism", WRITING),
@@ -47,8 +50,23 @@ const OPTIONS: &[Known] = &[
     no_effect("auto-compaction", WRITING),
     no_effect("compaction.file-size", WRITING),
     no_effect("compaction.parallelism", WRITING),
-    not_yet("source.path.regex-pattern"),
 ];
+
+/// What is known of a file besides its records.
+pub(super) const METADATA: &[(&str, MetadataKey)] = &[
+    ("file.path", MetadataKey::FilePath),
+    ("file.name", MetadataKey::FileName),
+    ("file.size", MetadataKey::FileSize),
+];
+
+pub(super) const MODIFIED: &str = "file.modification-time";
+
+/// Refuses the one that is of the file and not of what it holds.
+pub(super) fn no_times(span: Span) -> Diagnostic {
+    Diagnostic::unsupported(span, format!("metadata key '{MODIFIED}' is"))
+        .detail("A file that is copied has another time and the same records, and whoever reads it again must find the same.")
+        .hint("partition the table by a time: PARTITIONED BY reads it from the names of folders")
+}
 
 /// Formats whose records are lines.
 const LINES: &[&str] = &["csv", "json", "raw"];
@@ -117,6 +135,7 @@ pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<FileSource> {
     let path = options.required("path", "'path' = '/where/the/files/are'");
     let path = told.settle(path.and_then(local));
     let watch = told.settle(watch(&options)).flatten();
+    let pattern = told.settle(pattern(used, &options)).flatten();
     let partitions = partitions(used, told);
     let in_paths: BTreeSet<&str> = partitions.names().collect();
     let in_files = |column: &&Column| !in_paths.contains(&*column.name);
@@ -156,6 +175,7 @@ pub(super) fn source(used: &Use<'_>, told: &mut Told) -> Option<FileSource> {
         null_partition: null_partition
             .map_or(NULL_PARTITION, |name| name.value.as_str())
             .to_string(),
+        pattern,
         watch,
         columns: Vec::new(),
     })
@@ -174,6 +194,19 @@ fn watch(options: &Options<'_>) -> Result<Option<u64>> {
             value,
             "a duration of a millisecond or more, such as '10 s'",
         )),
+    }
+}
+
+fn pattern(used: &Use<'_>, options: &Options<'_>) -> Result<Option<String>> {
+    let Some(pattern) = options.value(PATTERN) else {
+        return Ok(None);
+    };
+    match used.env.problem_of_pattern(&pattern.value) {
+        None => Ok(Some(pattern.value.clone())),
+        Some(problem) => {
+            let expected = "a regular expression for the whole path, such as '.*/2026-.*[.]csv'";
+            Err(bad_value(PATTERN, pattern, expected).detail(problem))
+        }
     }
 }
 

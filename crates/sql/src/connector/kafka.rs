@@ -11,7 +11,6 @@ use crate::Result;
 use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Cluster;
 use crate::parse::Ident;
-use crate::suggest::near_or_all;
 use key::Sides;
 use lw_graph::{Field, KafkaSource, MetadataKey, Schema, StartupMode};
 use lw_stdx::duration;
@@ -394,7 +393,7 @@ fn check_properties(options: &Options<'_>, told: &mut Told) {
 }
 
 /// The keys that a Kafka record has besides its value.
-const METADATA: &[(&str, MetadataKey)] = &[
+pub(super) const METADATA: &[(&str, MetadataKey)] = &[
     ("topic", MetadataKey::Topic),
     ("partition", MetadataKey::Partition),
     ("headers", MetadataKey::Headers),
@@ -403,24 +402,3 @@ const METADATA: &[(&str, MetadataKey)] = &[
     ("timestamp", MetadataKey::Timestamp),
     ("timestamp-type", MetadataKey::TimestampType),
 ];
-
-pub(super) fn metadata_key(key: &str, span: Span) -> Result<MetadataKey> {
-    if let Some((_, found)) = METADATA.iter().find(|(name, _)| *name == key) {
-        return Ok(*found);
-    }
-    let message = format!("connector 'kafka' has no metadata key '{key}'");
-    let names = METADATA.iter().map(|(name, _)| *name);
-    Err(
-        Diagnostic::error("metadata", span, message).hint_if(near_or_all(
-            key,
-            names,
-            "metadata keys",
-        )),
-    )
-}
-
-/// The key as a script writes it.
-pub(crate) fn key_name(key: MetadataKey) -> &'static str {
-    let named = METADATA.iter().find(|(_, known)| *known == key);
-    named.map_or("", |(name, _)| name)
-}

@@ -155,12 +155,19 @@ fn check_topics(set: &[Planned]) -> Result<()> {
 fn check_together(set: &[Planned], env: &dyn Environment) -> Result<()> {
     let scans = set.iter().flat_map(|planned| {
         let scans = planned.branch.relation.scans().into_iter();
-        let with_source = scans.map(|scan| (scan, &planned.sources[&scan.key()]));
-        // Files are read before the others, to their own end.
-        with_source.filter(|(_, source)| !matches!(source, SourceSpec::Files(_)))
+        scans.map(|scan| (scan, &planned.sources[&scan.key()]))
     });
+    // Files are read before the others, to their own end.
+    let is_of_files = |(_, source): &(&Scan, &SourceSpec)| matches!(source, SourceSpec::Files(_));
+    let (files, others): (Vec<_>, Vec<_>) = scans.partition(is_of_files);
     let mut first: Option<(&Scan, &SourceSpec)> = None;
-    for (scan, source) in scans {
+    for (scan, source) in others {
+        if matches!(source, SourceSpec::Datagen(_)) && !files.is_empty() {
+            let what = format!("reading '{}' beside files is", scan.table.path);
+            return Err(Diagnostic::unsupported(scan.span, what)
+                .detail("Behind files topics are read, in the order of their log; rows that are made up are in none.")
+                .hint("bring them into a topic first, with an INSERT of their own"));
+        }
         let Some((known, of_known)) = first else {
             first = Some((scan, source));
             continue;

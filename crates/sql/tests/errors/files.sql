@@ -43,6 +43,13 @@ CREATE TABLE live (a INT) WITH (
   'scan.startup.mode' = 'earliest-offset',
   'format' = 'json');
 INSERT INTO snk SELECT a FROM t UNION ALL SELECT a FROM live;
+-- case: files beside rows that are made up
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'filesystem',
+  'path' = '/data/in',
+  'format' = 'json');
+CREATE TABLE made (a INT) WITH ('connector' = 'datagen');
+INSERT INTO snk SELECT a FROM t UNION ALL SELECT a FROM made;
 -- case: a folder within another
 CREATE TABLE t (a INT) WITH (
   'connector' = 'filesystem',
@@ -83,6 +90,13 @@ CREATE TABLE t (a INT, b STRING) PARTITIONED BY (b) WITH (
   'path' = '/data/in',
   'format' = 'json');
 CREATE TABLE u PARTITIONED BY (a) LIKE t;
+-- case: a pattern that is none
+CREATE TABLE t (a INT) WITH (
+  'connector' = 'filesystem',
+  'path' = '/data/in',
+  'source.path.regex-pattern' = 'no pattern(',
+  'format' = 'json');
+INSERT INTO snk SELECT a FROM t;
 -- case: a format without lines
 CREATE TABLE t (a INT) WITH (
   'connector' = 'filesystem',
@@ -109,8 +123,8 @@ CREATE TABLE t (a INT) WITH (
   'topic' = 'in',
   'format' = 'json');
 INSERT INTO snk SELECT a FROM t;
--- case: metadata of files
-CREATE TABLE t (a INT, f STRING METADATA FROM 'file.path') WITH (
+-- case: metadata that files do not have
+CREATE TABLE t (a INT, f STRING METADATA FROM 'file.paht', m TIMESTAMP_LTZ(3) METADATA FROM 'file.modification-time') WITH (
   'connector' = 'filesystem',
   'path' = '/data/in',
   'format' = 'json');

@@ -87,6 +87,10 @@ impl Environment for World {
             .then(|| "the pattern 'no pattern(' is none".to_string())
     }
 
+    fn problem_of_pattern(&self, pattern: &str) -> Option<String> {
+        (pattern == "no pattern(").then(|| "it is no pattern".to_string())
+    }
+
     fn has_zone(&self, zone: &str) -> bool {
         zone != "Europe/Atlantis"
     }

@@ -36,3 +36,9 @@ INSERT INTO texts SELECT a, b FROM watched;
 INSERT INTO texts SELECT a, b FROM t UNION ALL SELECT a, b FROM live;
 CREATE TABLE like_said WITH ('path' = '/data/other') LIKE said;
 INSERT INTO texts SELECT a, site FROM like_said;
+CREATE TABLE chosen (a INT, `file.name` STRING METADATA VIRTUAL, s BIGINT METADATA FROM 'file.size' VIRTUAL) WITH (
+  'connector' = 'filesystem',
+  'path' = '/data/all',
+  'source.path.regex-pattern' = '.*[.]csv',
+  'format' = 'csv');
+INSERT INTO texts SELECT a, `file.name` FROM chosen WHERE s > 100;
