@@ -15,17 +15,24 @@
 //! came of it. `#n` numbers the requests; members are named `client-n` after the
 //! request that made them, or `client-x` with `as=x`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod disk;
+mod shown;
+mod words;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use lw_protocol::ErrorCode;
-use uuid::Uuid;
+use bytes::Bytes;
 
+use self::shown::{show_reply, shown};
+use self::words::{Args, partition};
 use super::coordinator::Coordinator;
-use super::record::{self, GroupRecord, OffsetKey, OffsetRecord, Record};
+use super::record::Record;
 use super::*;
+
+pub(super) use self::disk::{Disk, restore, store};
+pub(super) use self::words::{subscription, topic_ref};
 
 /// 2000-01-01, so that wall time and elapsed time cannot be taken for each other unnoticed.
 const EPOCH: i64 = 946_684_800_000;
@@ -71,9 +78,6 @@ fn run(text: &str) -> String {
     );
     shown
 }
-
-/// Table (0 groups, 1 offsets) and key to value.
-pub(super) type Disk = BTreeMap<(u8, Bytes), Bytes>;
 
 struct Script {
     core: Coordinator,
@@ -361,257 +365,4 @@ impl Script {
         }
         self.said.extend(lines);
     }
-}
-
-/// `group word=value word …`
-struct Args {
-    group: GroupId,
-    words: Vec<(String, String)>,
-}
-
-impl Args {
-    fn new<'a>(mut words: impl Iterator<Item = &'a str>) -> Args {
-        let group = words.next().unwrap_or_default().trim_matches('"').into();
-        let words = words.map(|word| {
-            let (name, value) = word.split_once('=').unwrap_or((word, ""));
-            (name.to_owned(), value.to_owned())
-        });
-        Args {
-            group,
-            words: words.collect(),
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.words
-            .iter()
-            .find(|(word, _)| word == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    fn list(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.get(name)
-            .into_iter()
-            .flat_map(|text| text.split(','))
-            .filter(|item| !item.is_empty())
-    }
-
-    fn pairs(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
-        self.list(name)
-            .map(|pair| pair.split_once(':').expect("a:b"))
-    }
-
-    fn who(&self) -> MemberRef {
-        MemberRef {
-            group: self.group.clone(),
-            member: self.get("member").unwrap_or_default().into(),
-            instance: self.get("instance").map(Into::into),
-            generation: self
-                .get("gen")
-                .map_or(-1, |text| text.parse().expect("a number")),
-        }
-    }
-
-    fn leavers(&self) -> Vec<Leaver> {
-        let by_id = self.list("member").map(|id| Leaver {
-            member: id.into(),
-            instance: self.get("instance").map(Into::into),
-        });
-        let by_name = self.list("names").map(|name| Leaver {
-            member: "".into(),
-            instance: Some(name.into()),
-        });
-        by_id.chain(by_name).collect()
-    }
-
-    /// `of=topic:partition:offset,…`
-    fn offsets(&self) -> Vec<OffsetCommit> {
-        let offset = |text: &str| {
-            let (place, offset) = text.rsplit_once(':').expect("topic:partition:offset");
-            let (topic, partition) = partition(place);
-            OffsetCommit {
-                topic,
-                partition,
-                offset: offset.parse().expect("a number"),
-                leader_epoch: -1,
-                metadata: self
-                    .get("metadata")
-                    .map_or_else(String::new, |text| text.replace("LONG", &"x".repeat(4097))),
-                retention_ms: self
-                    .get("retention")
-                    .map(|text| text.parse().expect("a number")),
-            }
-        };
-        self.list("of").map(offset).collect()
-    }
-}
-
-fn partition(text: &str) -> (TopicRef, i32) {
-    let (topic, partition) = text.split_once(':').expect("topic:partition");
-    (topic_ref(topic), partition.parse().expect("a number"))
-}
-
-/// `t`; or `t~2`, the topic that was created as `t` after the first was deleted. The id is the text.
-pub(super) fn topic_ref(text: &str) -> TopicRef {
-    let name = text.split('~').next().expect("split gives something");
-    let mut id = [0; 16];
-    id[..text.len()].copy_from_slice(text.as_bytes());
-    TopicRef::new(name, Uuid::from_bytes(id))
-}
-
-fn shown(topic: &TopicRef) -> String {
-    let text = String::from_utf8_lossy(topic.id.as_bytes()).into_owned();
-    text.trim_end_matches('\0').to_owned()
-}
-
-/// A consumer's subscription as the Java client writes it (version 0).
-pub(super) fn subscription(topics: &[&str]) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_i16(0);
-    out.put_i32(i32::try_from(topics.len()).expect("few"));
-    for topic in topics {
-        out.put_i16(i16::try_from(topic.len()).expect("short"));
-        out.put_slice(topic.as_bytes());
-    }
-    out.freeze()
-}
-
-pub(super) fn store(disk: &mut Disk, record: &Record) {
-    let (key, value) = match record {
-        Record::Group { group, value } => (
-            (0, record::group_key(group)),
-            value.as_ref().map(GroupRecord::encode),
-        ),
-        Record::Offset {
-            group,
-            topic,
-            partition,
-            value,
-        } => (
-            (1, offset_key(group, topic.id, *partition)),
-            value.as_ref().map(OffsetRecord::encode),
-        ),
-    };
-    match value {
-        Some(value) => disk.insert(key, value),
-        None => disk.remove(&key),
-    };
-}
-
-fn offset_key(group: &GroupId, topic: Uuid, partition: i32) -> Bytes {
-    let group = group.clone();
-    let key = OffsetKey::Identified {
-        group,
-        topic,
-        partition,
-    };
-    key.encode()
-}
-
-pub(super) fn restore(table: u8, key: &[u8], value: &[u8]) -> Record {
-    if table == 0 {
-        let group = record::decode_group_key(key).expect("written by us");
-        return Record::Group {
-            group,
-            value: Some(GroupRecord::decode(value).expect("written by us")),
-        };
-    }
-    let Ok(OffsetKey::Identified {
-        group,
-        topic,
-        partition,
-    }) = OffsetKey::decode(key)
-    else {
-        panic!("written by us");
-    };
-    let text = std::str::from_utf8(topic.as_bytes()).expect("an id is a text here");
-    let topic = topic_ref(text.trim_end_matches('\0'));
-    Record::Offset {
-        group,
-        topic,
-        partition,
-        value: Some(OffsetRecord::decode(value).expect("written by us")),
-    }
-}
-
-fn show_reply(reply: &Reply) -> String {
-    match reply {
-        Reply::Join(reply) => show_join(reply),
-        Reply::Sync(Ok(reply)) => format!("sync {}", String::from_utf8_lossy(&reply.assignment)),
-        Reply::Sync(Err(error)) => format!("sync {}", code(*error)),
-        Reply::Heartbeat(result) => format!("heartbeat {}", show_result(*result)),
-        Reply::Leave(Err(error)) => format!("leave {}", code(*error)),
-        Reply::Leave(Ok(members)) => {
-            let name = |leaver: &Leaver| match &leaver.instance {
-                Some(instance) if leaver.member.as_str().is_empty() => instance.to_string(),
-                _ => leaver.member.to_string(),
-            };
-            let members: Vec<_> = members
-                .iter()
-                .map(|member| format!("{}={}", name(&member.leaver), show_result(member.result)))
-                .collect();
-            format!("leave {}", members.join(" "))
-        }
-        Reply::Commit(partitions) => format!("commit {}", show_partitions(partitions)),
-        Reply::DeleteOffsets(Ok(partitions)) => {
-            format!("delete-offsets {}", show_partitions(partitions))
-        }
-        Reply::DeleteOffsets(Err(error)) => format!("delete-offsets {}", code(*error)),
-        Reply::DeleteGroup(result) => format!("delete {}", show_result(*result)),
-    }
-}
-
-fn show_join(reply: &JoinReply) -> String {
-    if let Some(error) = reply.error {
-        return format!("join {} member={}", code(error), reply.member);
-    }
-    let protocol = reply.protocol.as_ref().map_or("-", ProtocolName::as_str);
-    let mut text = format!(
-        "join generation={} protocol={protocol} leader={} member={}",
-        reply.generation, reply.leader, reply.member
-    );
-    if !reply.members.is_empty() {
-        let members: Vec<_> = reply
-            .members
-            .iter()
-            .map(|member| member.member.as_str())
-            .collect();
-        write!(text, " members={}", members.join(",")).expect("a String takes all");
-    }
-    if reply.skip_assignment {
-        text.push_str(" skip-assignment");
-    }
-    text
-}
-
-fn show_partitions(partitions: &[PartitionReply]) -> String {
-    let show = |reply: &PartitionReply| {
-        format!(
-            "{}:{}={}",
-            shown(&reply.topic),
-            reply.partition,
-            show_result(reply.result)
-        )
-    };
-    partitions.iter().map(show).collect::<Vec<_>>().join(" ")
-}
-
-fn show_result(result: Result<(), ErrorCode>) -> String {
-    result.map_or_else(code, |()| "ok".to_owned())
-}
-
-/// `UnknownMemberId` as the protocol's documents write it: `UNKNOWN_MEMBER_ID`.
-fn code(error: ErrorCode) -> String {
-    let mut text = String::new();
-    for (index, letter) in format!("{error:?}").chars().enumerate() {
-        if letter.is_uppercase() && index > 0 {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_uppercase());
-    }
-    text
 }
