@@ -13,7 +13,7 @@ from lakeward import BINARY, REPOSITORY, wait_until
 
 GUIDE = REPOSITORY / "docs/guide"
 EVENT_TIME = (GUIDE / "event-time.md").read_text()
-DECLARATION, COUNTS, WRONG_CLOCK = re.findall(r"```sql\n(.*?)```", EVENT_TIME, re.DOTALL)
+DECLARATION, COUNTS, WRONG_CLOCK, ARRIVAL = re.findall(r"```sql\n(.*?)```", EVENT_TIME, re.DOTALL)
 KAFKA = """'connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092',
   'scan.startup.mode' = 'earliest-offset', 'format' = 'json'"""
 LAKE = """WITH ('connector' = 'iceberg', 'catalog-name' = 'hive', 'catalog-database' = 'shop', 'catalog-table' = '{name}', 'warehouse' = 's3://lakehouse/',
@@ -54,6 +54,15 @@ CREATE TABLE clocks (k STRING, v INT, ts TIMESTAMP(3), {column}) WITH ({KAFKA.fo
 CREATE VIEW dated AS SELECT * FROM clocks {view};
 {sink("dated_counts", f"k STRING, {WINDOW}")}
 INSERT INTO dated_counts SELECT k, {BOUNDS}, COUNT(*), SUM(v) FROM TABLE(TUMBLE(TABLE dated, DESCRIPTOR(et), INTERVAL '10' SECOND)) GROUP BY k, {BOUNDS};
+"""
+
+
+def arriving():
+    """The declaration for rows that tell no time of their own, in its own table."""
+    return f"""SET 'pipeline.name' = 'arriving';
+CREATE TABLE comes (k STRING, v INT, {ARRIVAL.strip()}) WITH ({KAFKA.format(topic="comes")});
+{sink("arrivals", f"k STRING, {WINDOW}")}
+INSERT INTO arrivals SELECT k, {BOUNDS}, COUNT(*), SUM(v) FROM TABLE(TUMBLE(TABLE comes, DESCRIPTOR(came), INTERVAL '1' SECOND)) GROUP BY k, {BOUNDS};
 """
 
 
@@ -117,6 +126,20 @@ def test_a_clock_that_is_wrong_lifts_nothing_where_the_page_guards_against_it(se
     wait_until(lambda: tables.rows(server.catalog, "shop.dated_counts") and shown(server, "dated_counts") == [("a", "00:00", "00:10", 2, 9)], "the first window")
     report = wait_until(lambda: (report := server.audit("shop.dated_counts"))["totals"]["offsets"] == 5 and report, "all records")
     assert report["ok"] and report["totals"]["filtered"] == 2 and report["totals"]["late"] == 0, report
+
+
+def test_nothing_is_late_by_arrival(serve, folder):
+    server = serve(tables.mapping(folder), ["--commit-interval", "200 ms"])
+    server.create_topic("comes", 1)
+    run(server, folder, "arriving", arriving())
+
+    def fired():
+        send(server, "comes", [("a", 1, "00:30"), ("b", 2, "00:01")])
+        return tables.rows(server.catalog, "shop.arrivals") >= 2
+
+    wait_until(fired, "a window of arrival")
+    report = server.audit("shop.arrivals")
+    assert report["ok"] and report["totals"]["late"] == 0 and report["windows"]["differ"] == 0 and report["windows"]["compared"] > 0, report
 
 
 def commands(page):

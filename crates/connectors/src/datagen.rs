@@ -101,8 +101,8 @@ impl Datagen {
     fn make(&self, rows: Range<i64>) -> Result<RecordBatch, ConnectorError> {
         let columns = self.spec.columns.iter().map(|column| match column {
             SourceColumn::Value(field) => *field,
-            SourceColumn::Key(_) | SourceColumn::Metadata(_) => {
-                unreachable!("the planner knows no key and no metadata of datagen")
+            SourceColumn::Key(_) | SourceColumn::Metadata(_) | SourceColumn::Appended => {
+                unreachable!("the planner knows no key, no metadata and no clock of datagen")
             }
         });
         let columns: Vec<usize> = columns.collect();

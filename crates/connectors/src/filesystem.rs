@@ -131,7 +131,9 @@ impl Filesystem {
             FileFormat::Lines(format) => {
                 let columns = spec.columns.iter().filter_map(|column| match column {
                     SourceColumn::Value(index) => Some(*index),
-                    SourceColumn::Key(_) | SourceColumn::Metadata(_) => None,
+                    SourceColumn::Key(_) | SourceColumn::Metadata(_) | SourceColumn::Appended => {
+                        None
+                    }
                 });
                 let columns: Vec<usize> = columns.collect();
                 let decoder = lw_formats::decoder(format, &spec.value_schema, &columns, None);
@@ -312,6 +314,7 @@ impl Filesystem {
                     arrays.push(take(&file.metadata(*key), &first, None).map_err(bug)?);
                     fields.push(Field::new(format!("{key:?}"), key.ty()));
                 }
+                SourceColumn::Appended => unreachable!("the planner knows no clock of files"),
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

@@ -204,6 +204,7 @@ fn write_call(f: &mut fmt::Formatter<'_>, function: Function, args: &[Expr]) -> 
             write_list(f, args)?;
             f.write_str("]")
         }
+        (Syntax::Word, []) => write!(f, "{function}"),
         (Syntax::Postfix(sign), [a]) => write!(f, "({a} {sign})"),
         (Syntax::Prefix(sign), [a]) if function == Function::Negate => write!(f, "({sign}{a})"),
         (Syntax::Prefix(sign), [a]) => write!(f, "({sign} {a})"),

@@ -99,6 +99,12 @@ impl Function {
     pub const Instant: Function = Function("INSTANT");
     pub const FromUnixTime: Function = Function("FROM_UNIXTIME");
     pub const UnixTimestamp: Function = Function("UNIX_TIMESTAMP");
+    pub const UnixSeconds: Function = Function("UNIX SECONDS");
+    pub const LocalTimestamp: Function = Function("LOCALTIMESTAMP");
+    pub const LocalTimeOfDay: Function = Function("LOCALTIME");
+    pub const CurrentTime: Function = Function("CURRENT_TIME");
+    pub const CurrentDate: Function = Function("CURRENT_DATE");
+    pub const ProcTime: Function = Function("PROCTIME");
     pub const FromUnixTimeIn: Function = Function("FROM_UNIXTIME IN");
     pub const UnixTimestampIn: Function = Function("UNIX_TIMESTAMP IN");
     pub const Array: Function = Function("ARRAY");
@@ -123,7 +129,7 @@ impl Function {
     pub fn named(name: &str) -> Option<Function> {
         let upper = name.to_ascii_uppercase();
         let called = |row: &&Definition| {
-            row.syntax == Syntax::Call
+            matches!(row.syntax, Syntax::Call | Syntax::Word)
                 && (row.name == upper || row.aliases.contains(&upper.as_str()))
                 && !upper.contains(' ')
         };
@@ -152,7 +158,7 @@ impl Function {
     pub fn name(self) -> &'static str {
         let row = self.definition();
         match row.syntax {
-            Syntax::Call | Syntax::Special | Syntax::Inner => row.name,
+            Syntax::Call | Syntax::Word | Syntax::Special | Syntax::Inner => row.name,
             Syntax::Prefix(sign) | Syntax::Infix(sign) | Syntax::Postfix(sign) => sign,
         }
     }

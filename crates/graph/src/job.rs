@@ -379,6 +379,16 @@ pub enum SourceColumn {
     Key(usize),
     /// A metadata key, in its own type; the planner adds a cast where the DDL declares another.
     Metadata(MetadataKey),
+    /// What the wall clock showed when the log took the record in ([`SourceColumn::appended`]): what `NOW()` and its kin are. Where that is not
+    /// known (another cluster, an older log), the record's timestamp.
+    Appended,
+}
+
+impl SourceColumn {
+    /// The type of [`SourceColumn::Appended`].
+    pub fn appended() -> LogicalType {
+        TypeKind::TimestampLtz(3).not_null()
+    }
 }
 
 /// The metadata of a Kafka record and of a file, as Flink has it.

@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::parse::WatermarkDef;
 use crate::parse::{ColumnDef, Ident, Lifetime, Name, Noun, OptionText, Partitioned, Query};
 use crate::suggest::{did_you_mean, near_or_all};
-use lw_graph::{Expr, LogicalType, MetadataKey};
+use lw_graph::{Expr, Function, LogicalType, MetadataKey};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -92,6 +92,12 @@ impl Table {
 }
 
 impl Column {
+    /// Whether it is a processing time: `name AS PROCTIME()`.
+    pub(crate) fn is_proctime(&self) -> bool {
+        let is_it = |expr: &Expr| matches!(expr, Expr::Call { function, .. } if *function == Function::ProcTime);
+        matches!(&self.source, ColumnSource::Computed(expr) if is_it(expr))
+    }
+
     /// What a reference to the column means, over what a record of the table holds (by positions in the table). `None` for a
     /// column whose declaration was refused.
     pub(crate) fn expr(&self, position: usize) -> Option<Expr> {

@@ -155,6 +155,7 @@ fn kafka(source: &KafkaSource, node: &Node) -> String {
         SourceColumn::Value(_) => format!("{} {}", field.name, field.ty),
         SourceColumn::Key(_) => format!("{} {} KEY", field.name, field.ty),
         SourceColumn::Metadata(key) => format!("{} {} METADATA {key:?}", field.name, field.ty),
+        SourceColumn::Appended => format!("{} {} APPENDED", field.name, field.ty),
     });
     let mut text = format!(
         "Source(kafka, table=[{}], topics=[{}], startup=[{}], format=[{}], columns=[{}]",
@@ -183,8 +184,8 @@ fn files(source: &FileSource, node: &Node) -> String {
     };
     let columns = source.columns.iter().zip(&node.schema.fields);
     let columns = columns.map(|(from, field)| match from {
-        SourceColumn::Value(_) | SourceColumn::Key(_) => format!("{} {}", field.name, field.ty),
         SourceColumn::Metadata(key) => format!("{} {} METADATA {key:?}", field.name, field.ty),
+        _ => format!("{} {}", field.name, field.ty),
     });
     let mut text = format!(
         "Source(filesystem, table=[{}], path=[{}], format=[{format}], columns=[{}]",

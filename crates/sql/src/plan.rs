@@ -10,6 +10,7 @@ mod algebra;
 mod arena;
 mod call;
 mod catalog;
+mod clock;
 mod coerce;
 mod collection;
 mod describe;

@@ -63,7 +63,7 @@ impl Columns {
     pub(super) fn of(spec: &FileSource) -> Columns {
         let fields = spec.columns.iter().filter_map(|column| match column {
             SourceColumn::Value(index) => Some(spec.value_schema.fields[*index].clone()),
-            SourceColumn::Key(_) | SourceColumn::Metadata(_) => None,
+            SourceColumn::Key(_) | SourceColumn::Metadata(_) | SourceColumn::Appended => None,
         });
         Columns {
             fields: fields.collect(),

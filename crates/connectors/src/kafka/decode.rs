@@ -163,6 +163,8 @@ struct Part {
     before: usize,
     /// When the batch was appended.
     at: i64,
+    /// What the wall clock showed then, where the log says it.
+    wall: Option<i64>,
 }
 
 impl Part {
@@ -245,6 +247,7 @@ fn plan(
             end: to,
             before: 0,
             at: batch.appended_at,
+            wall: batch.wall,
         });
         // A split that ends lets event time go on: where it does must not hang on how much one poll reads.
         if to < batch.next.min(end) || to >= end {

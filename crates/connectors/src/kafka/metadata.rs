@@ -1,4 +1,5 @@
-//! The metadata columns of a Kafka table: topic, partition, offset, timestamp, headers and their kin, in Flink's types.
+//! The metadata columns of a Kafka table: topic, partition, offset, timestamp, headers and their kin, in Flink's types; and when the
+//! log took a record in.
 
 use arrow_array::builder::{
     ArrayBuilder, BinaryBuilder, Int32Builder, Int64Builder, MapBuilder, StringBuilder,
@@ -25,12 +26,14 @@ enum Column {
     TimestampType(StringBuilder),
     LeaderEpoch(Int32Builder),
     Headers(Box<MapBuilder<StringBuilder, BinaryBuilder>>),
+    Appended(TimestampMicrosecondBuilder),
 }
 
 impl MetadataColumns {
     pub(super) fn new(columns: &[SourceColumn]) -> MetadataColumns {
         let columns = columns.iter().filter_map(|column| match column {
             SourceColumn::Value(_) | SourceColumn::Key(_) => None,
+            SourceColumn::Appended => Some(Column::Appended(TimestampMicrosecondBuilder::new())),
             SourceColumn::Metadata(key) => Some(match key {
                 MetadataKey::Topic => Column::Topic(StringBuilder::new()),
                 MetadataKey::Partition => Column::Partition(Int32Builder::new()),
@@ -51,12 +54,13 @@ impl MetadataColumns {
         }
     }
 
+    /// Adds a row of a record, whose batch was appended under such a wall clock.
     pub(super) fn push(
         &mut self,
-        topic: &str,
-        partition: i32,
+        (topic, partition): (&str, i32),
         record: &Record<'_>,
         header: &BatchHeader,
+        wall: Option<i64>,
     ) {
         for column in &mut self.columns {
             match column {
@@ -74,6 +78,10 @@ impl MetadataColumns {
                 }
                 Column::LeaderEpoch(builder) => builder.append_value(header.leader_epoch),
                 Column::Headers(builder) => push_headers(builder, record),
+                Column::Appended(builder) => {
+                    let millis = wall.unwrap_or(record.timestamp);
+                    builder.append_value(millis.saturating_mul(1000));
+                }
             }
         }
     }
@@ -89,7 +97,9 @@ impl MetadataColumns {
                     ArrayBuilder::finish(builder)
                 }
                 Column::Offset(builder) => ArrayBuilder::finish(builder),
-                Column::Timestamp(builder) => Arc::new(builder.finish().with_timezone("UTC")),
+                Column::Timestamp(builder) | Column::Appended(builder) => {
+                    Arc::new(builder.finish().with_timezone("UTC"))
+                }
                 Column::Headers(builder) => Arc::new(as_declared(builder.finish())),
             })
             .collect()
@@ -107,6 +117,7 @@ impl MetadataColumns {
                 key.schema.fields[*index].clone()
             }
             SourceColumn::Metadata(key) => Field::new(format!("{key:?}").to_lowercase(), key.ty()),
+            SourceColumn::Appended => Field::new("appended", SourceColumn::appended()),
         });
         Schema::new(fields.collect())
     }

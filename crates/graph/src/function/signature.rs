@@ -13,7 +13,7 @@ pub struct Definition {
     pub syntax: Syntax,
     /// What it takes, in words: "two numbers".
     pub takes: &'static str,
-    /// Whether the same arguments always give the same value.
+    /// Whether the same arguments always give the same value. Those of the clock do not: the planner makes a column of the source of them.
     pub deterministic: bool,
     /// Whether there may be a row for which it has no value, not even NULL: a division by zero, text that is no base64.
     pub fails: bool,
@@ -40,6 +40,8 @@ pub enum Family {
 pub enum Syntax {
     /// `NAME(a, b)`.
     Call,
+    /// `NAME`, without parentheses.
+    Word,
     /// By words of its own, as `TRIM(LEADING c FROM s)`: the planner finds it, not its name.
     Special,
     /// Not at all: the planner makes it of something else.
@@ -186,6 +188,12 @@ impl Definition {
 
     pub(super) const fn may_fail(mut self) -> Definition {
         self.fails = true;
+        self
+    }
+
+    /// It tells when the record of a row came.
+    pub(super) const fn of_the_clock(mut self) -> Definition {
+        self.deterministic = false;
         self
     }
 

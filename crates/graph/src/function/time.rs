@@ -122,12 +122,39 @@ pub(super) const ROWS: &[Definition] = &[
         "three strings",
         &[Form::new(&[Text, Text, Text], string).nullable()],
     ),
+    // Without arguments it is of the clock.
     row(
         "UNIX_TIMESTAMP",
-        "a string and perhaps a pattern",
-        &[Form::new(&[Text, Text], bigint).optional(1)],
+        "nothing, or a string and perhaps a pattern",
+        &[
+            Form::new(&[], bigint).not_null(),
+            Form::new(&[Text, Text], bigint).optional(1),
+        ],
     )
     .may_fail(),
+    // Seconds since 1970 of an instant.
+    row(
+        "UNIX SECONDS",
+        "a TIMESTAMP_LTZ",
+        &[Form::new(&[Instant], bigint)],
+    )
+    .written(Syntax::Inner),
+    clock("NOW", NOW),
+    clock("CURRENT_TIMESTAMP", NOW).written(Syntax::Word),
+    clock("CURRENT_ROW_TIMESTAMP", NOW),
+    clock("PROCTIME", NOW),
+    clock(
+        "LOCALTIMESTAMP",
+        &[Form::new(&[], |_| TypeKind::Timestamp(3)).not_null()],
+    )
+    .written(Syntax::Word),
+    clock("LOCALTIME", TIME_OF_DAY).written(Syntax::Word),
+    clock("CURRENT_TIME", TIME_OF_DAY).written(Syntax::Word),
+    clock(
+        "CURRENT_DATE",
+        &[Form::new(&[], |_| TypeKind::Date).not_null()],
+    )
+    .written(Syntax::Word),
     row(
         "UNIX_TIMESTAMP IN",
         "a string, a pattern and a time zone",
@@ -172,6 +199,13 @@ const CUT: &[Form] = &[
     Form::new(&[Timestamp, Text], first),
     Form::new(&[Instant, Text], first),
 ];
+
+const NOW: &[Form] = &[Form::new(&[], |_| TypeKind::TimestampLtz(3)).not_null()];
+const TIME_OF_DAY: &[Form] = &[Form::new(&[], |_| TypeKind::Time(0)).not_null()];
+
+const fn clock(name: &'static str, forms: &'static [Form]) -> Definition {
+    row(name, "nothing", forms).of_the_clock()
+}
 
 const fn row(name: &'static str, takes: &'static str, forms: &'static [Form]) -> Definition {
     Definition::forms(Family::Time, name, takes, forms).never_fails()

@@ -267,7 +267,7 @@ impl Planner for PlannedOnce {
     }
 }
 
-/// The wall clock stands still at the newest record. What passes is only what the case says of its records.
+/// The wall clock begins at the newest record. What passes is only what the case says of its records.
 struct CaseClock {
     now: i64,
     /// Milliseconds.
@@ -283,7 +283,7 @@ impl CaseClock {
 
 impl Clock for CaseClock {
     fn now_ms(&self) -> i64 {
-        self.now
+        self.now + i64::try_from(self.passed.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     fn elapsed(&self) -> Duration {

@@ -98,7 +98,8 @@ fn no_watermark(table: &Table) -> Option<Diagnostic> {
         return None;
     }
     let is_time = |kind: &TypeKind| matches!(kind, TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p <= 3);
-    let time = table.columns.iter().find(|c| is_time(&c.ty.kind));
+    let mut columns = table.columns.iter();
+    let time = columns.find(|c| is_time(&c.ty.kind) && !c.is_proctime());
     let hint = match time {
         Some(time) => format!(
             "WATERMARK FOR `{0}` AS `{0}` - INTERVAL '5' SECOND",

@@ -23,7 +23,12 @@ impl Planner<'_> {
                 let rows = columns.map(|(position, column)| row(&table, position, column));
                 Ok(rows.collect())
             }
-            Object::View(view) => Ok(self.view_columns(&view)?.iter().map(typed).collect()),
+            Object::View(view) => {
+                let relation = self.view_columns(&view)?;
+                let columns = relation.columns.iter().enumerate();
+                let typed = |(at, column)| typed(column, relation.is_proctime(at));
+                Ok(columns.map(typed).collect())
+            }
             Object::Broken => Err(Diagnostic::told_before(name.span)),
         }
     }
@@ -113,15 +118,19 @@ fn is_like(pattern: &[char], text: &[char]) -> bool {
     pattern[p..].iter().all(|c| *c == '%')
 }
 
-fn typed(column: &Attribute) -> [String; 6] {
+fn typed(column: &Attribute, is_proctime: bool) -> [String; 6] {
     let ty = column.ty.as_ref();
     let ty = ty.expect("whoever describes a column has looked whether it was refused");
-    let rowtime = if column.rowtime { " *ROWTIME*" } else { "" };
+    let attribute = match (column.rowtime, is_proctime) {
+        (true, _) => " *ROWTIME*",
+        (_, true) => " *PROCTIME*",
+        _ => "",
+    };
     let null = if ty.nullable { "TRUE" } else { "FALSE" };
     let none = String::new;
     [
         column.name.clone(),
-        format!("{}{rowtime}", ty.kind),
+        format!("{}{attribute}", ty.kind),
         null.to_string(),
         none(),
         none(),
@@ -131,13 +140,14 @@ fn typed(column: &Attribute) -> [String; 6] {
 
 fn row(table: &Table, position: usize, column: &Column) -> [String; 6] {
     let watermark = table.watermark.as_ref().filter(|w| w.column == position);
-    let mut row = typed(&Attribute {
+    let attribute = Attribute {
         name: column.name.clone(),
         ty: Some(column.ty.clone()),
         rowtime: watermark.is_some(),
         window: None,
         span: column.span,
-    });
+    };
+    let mut row = typed(&attribute, column.is_proctime());
     if table
         .primary_key
         .iter()

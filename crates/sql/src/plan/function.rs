@@ -65,20 +65,8 @@ const WINDOWS: &[&str] = &[
     "DESCRIPTOR",
 ];
 
-/// The clock and chance: the same script over the same log would give other rows.
-const CLOCKS: &[&str] = &[
-    "CURRENT_TIMESTAMP",
-    "NOW",
-    "LOCALTIMESTAMP",
-    "LOCALTIME",
-    "CURRENT_DATE",
-    "CURRENT_TIME",
-    "CURRENT_ROW_TIMESTAMP",
-    "PROCTIME",
-    "RAND",
-    "RAND_INTEGER",
-    "UUID",
-];
+/// Chance: the same script over the same log would give other rows.
+const CHANCE: &[&str] = &["RAND", "RAND_INTEGER", "UUID"];
 
 pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Expr> {
     let parts: Vec<&ast::Ident> = f.name.0.iter().filter_map(|part| part.as_ident()).collect();
@@ -115,10 +103,6 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
             ),
         };
     }
-    let no_arguments = matches!(&f.args, FunctionArguments::List(list) if list.args.is_empty());
-    if upper == "UNIX_TIMESTAMP" && no_arguments {
-        return Err(refuse_clock(&upper, span));
-    }
     if let Some(expr) = json::bind(binder, f, span)? {
         return Ok(expr);
     }
@@ -140,12 +124,14 @@ pub(super) fn bind(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result
 }
 
 fn arguments(binder: &Binder<'_>, f: &ast::Function, span: Span) -> Result<Vec<Expr>> {
-    let FunctionArguments::List(list) = &f.args else {
-        return Err(Diagnostic::error(
-            "type",
-            span,
-            format!("{} needs arguments", f.name),
-        ));
+    let list = match &f.args {
+        FunctionArguments::List(list) => list,
+        // Only words that are functions are written so: CURRENT_DATE.
+        FunctionArguments::None => return Ok(Vec::new()),
+        FunctionArguments::Subquery(_) => {
+            let message = format!("{} takes no query", f.name);
+            return Err(Diagnostic::error("type", span, message));
+        }
     };
     if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
         return Err(Diagnostic::unsupported(
@@ -456,12 +442,6 @@ fn counted(arguments: usize) -> String {
     format!("{} argument{plural}", NUMBERS[arguments])
 }
 
-fn refuse_clock(name: &str, span: Span) -> Diagnostic {
-    Diagnostic::unsupported(span, format!("{name} is"))
-        .detail("Its value depends on when the row is read, so a replay would give other rows.")
-        .hint("use the record's own time: a column `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'")
-}
-
 fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
     let aggregate = AGGREGATES.contains(&upper);
     if over || RANKS.contains(&upper) {
@@ -484,8 +464,12 @@ fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
         return Diagnostic::error("window", span, message)
             .hint("FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(event_time), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end");
     }
-    if CLOCKS.contains(&upper) {
-        return refuse_clock(upper, span);
+    if CHANCE.contains(&upper) {
+        return Diagnostic::unsupported(span, format!("{upper} is"))
+            .detail("Its value is chance, so a replay would give other rows.")
+            .hint(
+                "MD5, SHA256 and the like of the record's columns are the same at every reading",
+            );
     }
     if let Some(missing) = MISSING.iter().find(|missing| missing.name == upper) {
         let error = Diagnostic::unsupported(span, format!("the function {upper} is"));
@@ -494,7 +478,7 @@ fn refuse(written: &str, upper: &str, over: bool, span: Span) -> Diagnostic {
             why => error.detail(why),
         });
     }
-    let rows = Function::all().filter(|row| row.syntax == Syntax::Call);
+    let rows = Function::all().filter(|row| matches!(row.syntax, Syntax::Call | Syntax::Word));
     let known = rows
         .flat_map(|row| row.aliases.iter().chain([&row.name]))
         .chain(REWRITTEN)

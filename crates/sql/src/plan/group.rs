@@ -6,6 +6,7 @@
 
 use super::algebra::{Algebra, Attribute, Relation, WindowColumn, WindowOf};
 use super::call::{Below, Call, arguments, call_columns};
+use super::clock::{is_proctime, refuse_proctime};
 use super::expr::Binder;
 use super::query::{name_of, output};
 use super::sets::{alternatives, crossed, grouping};
@@ -233,10 +234,14 @@ impl Planner<'_> {
         let [time, lengths @ ..] = args.as_slice() else {
             return Err(wrong(format!("{name} needs the event time and lengths")));
         };
-        let Expr::Column { index, .. } = inner.bind(time)? else {
-            return Err(wrong(format!("{name} needs a column of event time")));
+        let index = match inner.bind(time)? {
+            Expr::Column { index, .. } => index,
+            expr if is_proctime(&expr) => {
+                return Err(refuse_proctime(span, "windows by processing time are"));
+            }
+            _ => return Err(wrong(format!("{name} needs a column of event time"))),
         };
-        check_time(&relation.columns[index], relation, inner.place(*time))?;
+        check_time(index, relation, inner.place(*time))?;
         let lengths = lengths.iter().map(|length| millis(inner, length));
         let lengths = lengths.collect::<Result<Vec<i64>>>()?;
         let shape = match (name.as_str(), lengths.as_slice()) {

@@ -5,6 +5,7 @@ use super::Planner;
 use super::algebra::{Attribute, Output, Relation, Scan};
 use super::literal::{self, cast};
 use super::lower::{Branch, Sources};
+use super::query::Around;
 use super::scope::unknown_column;
 use super::zone::localise;
 use crate::Result;
@@ -55,7 +56,11 @@ impl Planner<'_> {
             SinkSpec::Iceberg(iceberg) => format!("{}.{}", iceberg.namespace, iceberg.table),
             _ => target.path.to_string(),
         };
-        let mut relation = relation.project(outputs);
+        let relation = relation.project(outputs);
+        let mut relation = relation.clocked().map_err(|unclocked| {
+            let place = self.find_word(&Around::of(insert.span), unclocked.function.key());
+            unclocked.told(place.unwrap_or(insert.span))
+        })?;
         let zone = self.plan.settings.get("table.local-time-zone");
         localise(
             &mut relation,

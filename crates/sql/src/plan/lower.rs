@@ -19,6 +19,7 @@ use self::prune::Lineage;
 use self::share::Ahead;
 use super::algebra::{Relation, Scan, ScanKey};
 use super::arena::{Arena, Form, Id};
+use super::clock;
 use crate::Result;
 use crate::catalog::ColumnSource;
 use crate::connector::key_name;
@@ -123,7 +124,8 @@ fn lineage(source: &SourceSpec, scanned: &Scanned<'_>, arenas: &[Arena]) -> Line
         };
         (index, text)
     });
-    let base: HashMap<usize, String> = base.collect();
+    let appended = (positions.len(), "appended".to_string());
+    let base: HashMap<usize, String> = base.chain([appended]).collect();
     let watermark = scanned.watermark.map(|watermark| {
         let mut digests = arenas[scanned.arena].digests(&base);
         let column = digests.of(watermark.column);
@@ -227,9 +229,12 @@ impl<'a> Assembly<'a> {
         let watermark = watermark.map(|watermark| [watermark.column, watermark.expression]);
         let roots = watermark.into_iter().flatten().chain(later.iter().copied());
         let mut read: BTreeMap<usize, Id> = BTreeMap::new();
+        // Behind the table's columns stands when a record came (`clock`).
+        let width = scan.table.columns.len();
         for id in self.reached(roots, |_| false) {
             if let Form::Column(index, _) = &self.arena.node(id).form {
-                read.insert(scan.positions[*index], id);
+                let position = scan.positions.get(*index);
+                read.insert(position.copied().unwrap_or(width), id);
             }
         }
         let stored = source.stored();
@@ -243,7 +248,12 @@ impl<'a> Assembly<'a> {
             fields.extend(field);
         }
         for (position, id) in &read {
-            let column = &scan.table.columns[*position];
+            let ty = self.arena.node(*id).ty.clone();
+            let Some(column) = scan.table.columns.get(*position) else {
+                columns.push(SourceColumn::Appended);
+                fields.push(Field::new(clock::COLUMN, ty));
+                continue;
+            };
             columns.push(match &column.source {
                 ColumnSource::Metadata(key) => SourceColumn::Metadata(*key),
                 _ => {
@@ -251,10 +261,7 @@ impl<'a> Assembly<'a> {
                     stored.expect("a column that is no metadata is the record's")
                 }
             });
-            fields.push(Field::new(
-                column.name.clone(),
-                self.arena.node(*id).ty.clone(),
-            ));
+            fields.push(Field::new(column.name.clone(), ty));
         }
         source.set_columns(columns);
         let operator = Operator::Source(source);

@@ -5,6 +5,7 @@
 
 use super::algebra::{Algebra, Attribute, Output, Relation};
 use super::call::{Below, Call, call_columns};
+use super::clock::refuse_proctime;
 use super::expr::{Binder, run_on_flink};
 use super::rank;
 use crate::Result;
@@ -336,6 +337,9 @@ fn time_of(asked: &Asked, relation: &Relation) -> Result<usize> {
                 .hint("ORDER BY event_time"))
         }
         Some(time) => Ok(time),
+        None if matches!(&order.by, Expr::Column { index, .. } if relation.is_proctime(*index)) => {
+            Err(refuse_proctime(asked.span, "OVER by processing time is"))
+        }
         None => Err(by_other(
             asked,
             "OVER by something else than the event time is",

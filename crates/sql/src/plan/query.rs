@@ -41,6 +41,16 @@ pub(super) struct Around {
     depth: usize,
 }
 
+impl Around {
+    /// Nothing is around what stands there.
+    pub(super) fn of(span: Span) -> Around {
+        Around {
+            span,
+            ..Around::default()
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Cte {
     name: String,
@@ -78,10 +88,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn relation(&mut self, query: &Query) -> Result<Relation> {
-        let around = Around {
-            span: query.span,
-            ..Around::default()
-        };
+        let around = Around::of(query.span);
         self.reads = 0;
         self.query(&query.ast, &around)
     }
@@ -387,15 +394,15 @@ impl Planner<'_> {
         relation
     }
 
-    /// The columns of a view under the names that it gives them.
-    pub(super) fn view_columns(&mut self, view: &View) -> Result<Vec<Attribute>> {
-        let mut columns = self.view(view, &Around::default())?.columns;
-        for (column, given) in columns.iter_mut().zip(&view.columns) {
+    /// What a view gives, under the names that it gives its columns.
+    pub(super) fn view_columns(&mut self, view: &View) -> Result<Relation> {
+        let mut relation = self.view(view, &Around::default())?;
+        for (column, given) in relation.columns.iter_mut().zip(&view.columns) {
             column.name.clone_from(&given.value);
         }
-        match columns.iter().find(|column| column.ty.is_none()) {
+        match relation.columns.iter().find(|column| column.ty.is_none()) {
             Some(refused) => Err(Diagnostic::told_before(refused.span)),
-            None => Ok(columns),
+            None => Ok(relation),
         }
     }
 
@@ -602,6 +609,10 @@ pub(super) fn name_of(expr: &ast::Expr) -> Option<String> {
         ast::Expr::Identifier(name) => Some(name.value.clone()),
         ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
         ast::Expr::Nested(inner) => name_of(inner),
+        // A word of the clock is a name too: CURRENT_DATE.
+        ast::Expr::Function(f) if matches!(f.args, ast::FunctionArguments::None) => {
+            Some(f.name.to_string())
+        }
         _ => None,
     }
 }

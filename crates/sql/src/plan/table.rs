@@ -257,6 +257,15 @@ fn bind_watermark(
             )),
         );
     };
+    if columns[column].is_proctime() {
+        let name = &def.column.value;
+        let message = format!("'{name}' is a processing time, and a watermark is of an event time");
+        return Err(
+            Diagnostic::error("watermark", def.column.span, message).hint(format!(
+                "'{name}' AS NOW() is when the log took the record in, which may be an event time"
+            )),
+        );
+    }
     let is_time = |kind: &TypeKind| matches!(kind, TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p <= 3);
     let ty = &columns[column].ty;
     if matches!(columns[column].source, ColumnSource::Broken) {

@@ -4,6 +4,7 @@
 
 use super::Planner;
 use super::algebra::{Algebra, Attribute, Relation, WindowColumn, WindowOf};
+use super::clock::refuse_proctime;
 use super::expr::Binder;
 use super::query::Around;
 use super::scope::{Scope, unknown_column};
@@ -224,7 +225,7 @@ impl Planner<'_> {
                 false => unknown_column(&column.value, names(), span),
             });
         };
-        check_time(&input.columns[index], input, span)?;
+        check_time(index, input, span)?;
         Ok(index)
     }
 
@@ -274,7 +275,8 @@ pub(super) fn millis(binder: &Binder<'_>, length: &ast::Expr) -> Result<i64> {
 }
 
 /// Windows are of event time: of the column that a watermark is about.
-pub(super) fn check_time(time: &Attribute, input: &Relation, span: Span) -> Result<()> {
+pub(super) fn check_time(index: usize, input: &Relation, span: Span) -> Result<()> {
+    let time = &input.columns[index];
     let Some(ty) = &time.ty else {
         return Err(Diagnostic::told_before(span));
     };
@@ -289,6 +291,9 @@ pub(super) fn check_time(time: &Attribute, input: &Relation, span: Span) -> Resu
     }
     if time.rowtime {
         return Ok(());
+    }
+    if input.is_proctime(index) {
+        return Err(refuse_proctime(span, "windows by processing time are"));
     }
     let message = format!("'{name}' is no event time: no watermark is about it");
     let error = Diagnostic::error("window", span, message);

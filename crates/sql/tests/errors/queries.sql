@@ -31,8 +31,6 @@ INSERT INTO snk SELECT id, UPER(sku) FROM orders;
 INSERT INTO snk SELECT id, PRINTF('%s', sku) FROM orders;
 -- case: a function of nobody's
 INSERT INTO snk SELECT id, frobnicate(sku) FROM orders;
--- case: the clock
-INSERT INTO snk SELECT id, sku FROM orders WHERE seen < CURRENT_TIMESTAMP;
 -- case: the wrong number of arguments
 INSERT INTO snk SELECT id, UPPER(sku, 1) FROM orders;
 -- case: text beside a number

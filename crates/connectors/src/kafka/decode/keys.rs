@@ -42,7 +42,7 @@ impl Keys {
         };
         let columns = spec.columns.iter().filter_map(|column| match column {
             SourceColumn::Key(index) => Some(*index),
-            SourceColumn::Value(_) | SourceColumn::Metadata(_) => None,
+            SourceColumn::Value(_) | SourceColumn::Metadata(_) | SourceColumn::Appended => None,
         });
         let columns: Vec<usize> = columns.collect();
         let decoder = lw_formats::decoder(&key.format, &key.schema, &columns, lookup)?;

@@ -82,7 +82,7 @@ impl Worker {
             .iter()
             .filter_map(|column| match column {
                 SourceColumn::Value(index) => Some(*index),
-                SourceColumn::Key(_) | SourceColumn::Metadata(_) => None,
+                SourceColumn::Key(_) | SourceColumn::Metadata(_) | SourceColumn::Appended => None,
             })
             .collect();
         let keys = Keys::new(&spec, lookup.clone()).map_err(refused)?;
@@ -168,7 +168,7 @@ impl Worker {
                 SourceColumn::Key(_) => keys
                     .next()
                     .expect("the key's decoder gives every projected column"),
-                SourceColumn::Metadata(_) => {
+                SourceColumn::Metadata(_) | SourceColumn::Appended => {
                     metadata.next().expect("one array per metadata column")
                 }
             })
@@ -245,7 +245,7 @@ impl Gathered<'_> {
             let record = record?;
             if part.offsets.contains(&record.offset) {
                 *seen = (*seen).max(record.offset + 1);
-                self.record(part.split, &record, &header, skipped);
+                self.record(part, &record, &header, skipped);
             } else if record.offset >= part.offsets.end && part.offsets.end < part.end {
                 // The rest is another part's, and the offsets of a batch that is cut go up one by one.
                 break;
@@ -256,12 +256,12 @@ impl Gathered<'_> {
 
     fn record(
         &mut self,
-        split: SplitId,
+        part: &Part,
         record: &Record<'_>,
         header: &BatchHeader,
         skipped: &mut u64,
     ) {
-        let offset = record.offset;
+        let (split, offset) = (part.split, record.offset);
         match self.worker.push(record) {
             Ok(decoded) => {
                 self.ignored += decoded.ignored as u64;
@@ -281,7 +281,7 @@ impl Gathered<'_> {
                     .push(Origin { split, offset }, decoded.rows as u32);
                 for _ in 0..decoded.rows {
                     let metadata = &mut self.worker.metadata;
-                    metadata.push(topic, *partition, record, header);
+                    metadata.push((topic, *partition), record, header, part.wall);
                 }
             }
             Err(error) => {

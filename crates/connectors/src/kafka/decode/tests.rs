@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kafka::positions::Positions;
+use arrow_array::cast::AsArray;
 use bytes::Bytes;
 use lw_graph::{Field, FormatSpec, MetadataKey, Schema, SourceColumn, StartupMode, TypeKind};
 use lw_protocol::BatchBuilder;
@@ -29,6 +30,7 @@ fn table() -> KafkaSource {
             SourceColumn::Value(0),
             SourceColumn::Metadata(MetadataKey::Offset),
             SourceColumn::Metadata(MetadataKey::Partition),
+            SourceColumn::Appended,
         ],
     }
 }
@@ -100,7 +102,8 @@ impl Log {
             topic: "t".into(),
             batch: SourceBatch {
                 appended_at: 0,
-                wall: None,
+                // Of some batches the log does not say it.
+                wall: (*partition == 0).then_some(7_000_000 + next),
                 partition: *partition,
                 order: Order::default(),
                 next: *next,
@@ -202,6 +205,37 @@ fn pieces_give_what_the_whole_gives() {
     log.check([0, 0], None);
     log.check([333, 17], None);
     log.check([0, 0], Some(450));
+}
+
+/// Milliseconds at which the records of a batch came, whose own times are 1000, 1001, …
+fn came(wall: Option<i64>) -> Vec<i64> {
+    let mut decoding = Decoding::new(&table(), None, Arc::default()).expect("it is json");
+    let mut positions = Positions::default();
+    positions.add("t", 0, 0);
+    let read = TopicBatch {
+        topic: "t".into(),
+        batch: SourceBatch {
+            appended_at: 9,
+            wall,
+            partition: 0,
+            order: Order::default(),
+            next: 3,
+            bytes: batch(Compression::None, 0, 3).into(),
+        },
+    };
+    let decoded = decoding.decode(&mut positions, &mut BTreeMap::new(), vec![read]);
+    let (polled, _) = decoded.expect("it decodes");
+    let column = polled.batches[0].columns.column(3);
+    let micros = column.as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+    let millis = micros.values().iter().map(|micros| micros / 1000);
+    millis.collect()
+}
+
+#[test]
+fn when_a_record_came_is_by_the_log_and_else_by_the_record() {
+    let taken_in = 1_767_225_600_123;
+    assert_eq!(came(Some(taken_in)), [taken_in; 3]);
+    assert_eq!(came(None), [1000, 1001, 1002]);
 }
 
 #[test]

@@ -60,6 +60,9 @@ pub(super) const KERNELS: &[Registered] = &[
     whole("TIMESTAMPDIFF", |a, row| {
         between(unit(a.text(0, row))?, a.moment(1, row), a.moment(2, row)).map(Some)
     }),
+    whole("UNIX SECONDS", |a, row| {
+        Ok(Some(a.micros(0, row).div_euclid(1_000_000)))
+    }),
     Registered::new("DATE_FORMAT", Kernel::Text(date_format)),
     whole("TO_DATE", to_date),
     whole("TO_TIMESTAMP", to_timestamp),
