@@ -127,7 +127,20 @@ impl Model {
     }
 }
 
+/// Mistakes that the model has to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Planted {
+    Nothing,
+    /// A commit to two tables is two commits.
+    CommitInParts,
+    /// A request's key is not kept.
+    KeyForgotten,
+    /// An answer comes before the change is durable.
+    AnsweredEarly,
+}
+
 struct Machine {
+    planted: Planted,
     random: StdRng,
     disk: SimDisk,
     clock: Arc<HandClock>,
@@ -139,8 +152,9 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(seed: u64) -> Machine {
+    fn new(seed: u64, planted: Planted) -> Machine {
         Machine {
+            planted,
             random: StdRng::seed_from_u64(seed),
             disk: SimDisk::new(seed, Arc::new(SimClock::new())),
             clock: HandClock::new(),
@@ -173,7 +187,7 @@ impl Machine {
             let key = self.random.random_bool(0.5).then(|| self.ids.next());
             self.history.push(format!("{change:?} {key:?}"));
             let expected = self.model.after(&change);
-            let answered = send(&world, &change, key);
+            let answered = self.send(&world, &change, key);
             if self.disk.is_off() {
                 self.history.push("the power is cut".to_owned());
                 self.cuts += 1;
@@ -238,7 +252,7 @@ impl Machine {
         expected: Result<Model, Kind>,
     ) -> Result<(), String> {
         // A power cut may come before the refusal is kept, never between a change and its key.
-        let answered = send(world, change, key).map_err(|error| error.kind);
+        let answered = self.send(world, change, key).map_err(|error| error.kind);
         if answered != expected.clone().map(|_| ()) {
             return Err(format!(
                 "C5: sent again, it is {answered:?} and not {expected:?}"
@@ -252,6 +266,23 @@ impl Machine {
             return Err(format!("C5: {found:#?} is not {:#?}", self.model));
         }
         Ok(())
+    }
+
+    fn send(&self, world: &World, change: &Change, key: Option<Uuid>) -> Result<(), CatalogError> {
+        match (self.planted, change) {
+            (Planted::CommitInParts, Change::MarkBoth([one, two], mark))
+                if self.model.after(change).is_ok() =>
+            {
+                send(world, &Change::Mark(Thing::Table, one.clone(), *mark), None)?;
+                send(world, &Change::Mark(Thing::Table, two.clone(), *mark), key)
+            }
+            (Planted::KeyForgotten, _) => send(world, change, None),
+            (Planted::AnsweredEarly, _) => match send(world, change, key) {
+                Err(_) if self.disk.is_off() => Ok(()),
+                told => told,
+            },
+            _ => send(world, change, key),
+        }
     }
 
     fn change(&mut self) -> Change {
@@ -402,7 +433,7 @@ fn sim_the_catalog_keeps_what_it_answered_through_power_cuts() {
     let mut cuts = 0;
     let seeds = lw_sim::seeds(60);
     for seed in &seeds {
-        let mut machine = Machine::new(*seed);
+        let mut machine = Machine::new(*seed, Planted::Nothing);
         if let Err(what) = machine.run() {
             panic!(
                 "seed {seed}: {what}\n    {}",
@@ -412,6 +443,34 @@ fn sim_the_catalog_keeps_what_it_answered_through_power_cuts() {
         cuts += machine.cuts;
     }
     assert!(cuts as usize >= seeds.len(), "only {cuts} cuts");
+}
+
+/// What the model says of the first seed of many under which a planted mistake shows.
+fn caught(planted: Planted) -> String {
+    let mut seeds = 0..200;
+    let told = seeds.find_map(|seed| Machine::new(seed, planted).run().err());
+    told.unwrap_or_else(|| panic!("{planted:?} was never noticed"))
+}
+
+#[test]
+fn sim_catches_a_commit_to_two_tables_that_is_two_commits() {
+    let told = caught(Planted::CommitInParts);
+    assert!(
+        told.starts_with("C2: ") || told.starts_with("C4: "),
+        "{told}"
+    );
+}
+
+#[test]
+fn sim_catches_a_key_that_is_not_kept() {
+    let told = caught(Planted::KeyForgotten);
+    assert!(told.starts_with("C5: "), "{told}");
+}
+
+#[test]
+fn sim_catches_an_answer_that_comes_too_early() {
+    let told = caught(Planted::AnsweredEarly);
+    assert!(told.starts_with("C1: "), "{told}");
 }
 
 /// A key lives as long as clients are told, by the log's time, and is not in the log for ever.
