@@ -3,8 +3,7 @@
 Both read a topic that is full when the job starts, bounded at its end, and are timed to the end of the job, the last commit
 included. Lakeward reads its own log; Flink reads Apache Kafka and commits to Iceberg's reference catalog, with a warm JVM and
 parallelism 1. A side's CPU seconds are those of its engine, its broker and its catalog; what of Flink's is Kafka's and the catalog's is
-printed too. Beside them stands the bare loop (crates/lakehouse/examples/bare.rs): decode and encode in one thread, and nothing else; by itself, and with
-one on each core.
+printed too. Beside them stands the bare loop (crates/lakehouse/examples/bare.rs): decode and encode in one thread, and nothing else.
 
 Events: `small`, the demo's (five columns), or `wide`, the ones that the peers' figures are given for (seven columns, 207 bytes of
 JSON, 105 of Avro). The schema of `avro-confluent` is in Lakeward's registry for both.
@@ -23,8 +22,6 @@ that warms up.
 import argparse
 import collections
 import json
-import os
-import statistics
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -100,14 +97,6 @@ KEYS = {"wide": {"few": "route", "many": "customer"}, "small": {"few": "warehous
 BARE_EVENTS = 200_000
 
 
-def bare_loops(command, count):
-    """What so many of them at a time tell."""
-    loops = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(count)]
-    told = [loop.communicate()[0] for loop in loops]
-    assert not any(loop.returncode for loop in loops), "a bare loop ends well"
-    return [json.loads(text) for text in told]
-
-
 class Work:
     """What is read and what is done with it, the same for both sides."""
 
@@ -131,9 +120,7 @@ class Work:
         self.registry = registry
 
     def bare(self, folder):
-        """What one thread decodes, and decodes and encodes, of these events: rows per second of processor. `beside` is the latter
-        where another does the same on each other core, as threads of an engine do: cores share caches, and more than that where two
-        of them are one."""
+        """What one thread decodes, and decodes and encodes, of these events: rows per second of processor."""
         encode = (orders.as_json if self.format == "json" else orders.as_avro) if self.wide else inventory.encoded
         file = folder / "events"
         with open(file, "wb") as out:
@@ -141,8 +128,7 @@ class Work:
                 event = encode(number)
                 out.write(len(event).to_bytes(4, "little") + event)
         command = [Path(BINARY).parent / "examples/bare", self.format.removesuffix("-confluent"), self.columns, file]
-        alone, beside = (bare_loops(command, count) for count in (1, os.cpu_count()))
-        return {**alone[0], "beside": round(statistics.mean(loop["decode_encode"] for loop in beside))}
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
     def fill(self, bootstrap):
         admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -322,29 +308,24 @@ def tell(work, args, results, bare):
     print(f"\n{args.events} {event} events, {format}, {args.partitions} partitions, {job}{by_key}; the last column is what of it is Kafka's and the catalog's CPU")
     summary = report("rows", results, last="beside the engine")
     for side, figures in summary.items():
-        print(f"{side}: {len(results[side])} rounds, {of_bare(figures, bare)} of the bare loop's rows per CPU second, alone and with one on each core")
+        print(f"{side}: {len(results[side])} rounds, {figures['per_server_cpu_s'] / bare['decode_encode']:.2f} of the bare loop's rows per CPU second")
     if args.cores:
         rates = [figures["median"] for figures in summary.values()]
         print(f"rows/s beside the first: {', '.join(f'{rate / rates[0]:.2f}' for rate in rates)}")
-    print(f"the bare loop, rows per CPU second of one thread: decode {bare['decode']:,}, decode and encode {bare['decode_encode']:,}, "
-          f"with one on each core {bare['beside']:,}", flush=True)
+    print(f"the bare loop, rows per CPU second of one thread: decode {bare['decode']:,}, decode and encode {bare['decode_encode']:,}", flush=True)
     return summary
-
-
-def of_bare(figures, bare):
-    return " and ".join(f"{figures['per_server_cpu_s'] / bare[loop]:.2f}" for loop in ("decode_encode", "beside"))
 
 
 def table_of(found):
     """The jobs that something is asked of, one line each."""
-    print(f"\n| {'job':34} | {'lakeward':>12} | {'flink':>12} | {'times':>6} | {'asked':>6} | {'of bare':>13} | {'asked':>6} |")
+    print(f"\n| {'job':34} | {'lakeward':>12} | {'flink':>12} | {'times':>6} | {'asked':>6} | {'of bare':>8} | {'asked':>6} |")
     print(f"|{'---|' * 7}")
     for (name, summary, bare) in found:
         ours = summary["lakeward"]["per_server_cpu_s"]
         flink = summary.get("flink", {}).get("per_server_cpu_s")
         times = f"{ours / flink:.1f}" if flink else ""
-        part, asked = (of_bare(summary["lakeward"], bare), OF_BARE) if name[0] == "insert" else ("", "")
-        print(f"| {' '.join(name):34} | {ours:12,.0f} | {flink or 0:12,.0f} | {times:>6} | {ASKED[name]:6} | {part:>13} | {asked:6} |")
+        of_bare, asked = (f"{ours / bare['decode_encode']:.2f}", OF_BARE) if name[0] == "insert" else ("", "")
+        print(f"| {' '.join(name):34} | {ours:12,.0f} | {flink or 0:12,.0f} | {times:>6} | {ASKED[name]:6} | {of_bare:>8} | {asked:6} |")
     print("rows per CPU second of engine, broker and catalog")
 
 
