@@ -3,12 +3,14 @@
 use bytes::BufMut;
 
 /// Reads one zigzag varlong and moves the slice behind it; `None` when the bytes end early or ten are not enough.
+#[inline]
 pub(crate) fn read_zigzag(bytes: &mut &[u8]) -> Option<i64> {
     let raw = read_unsigned(bytes)?;
     Some(((raw >> 1) as i64) ^ -((raw & 1) as i64))
 }
 
 /// Reads one unsigned varint and moves the slice behind it.
+#[inline]
 pub(crate) fn read_unsigned(bytes: &mut &[u8]) -> Option<u64> {
     // Most record fields fit one byte; the loop is for the rest.
     if let Some((&first, rest)) = bytes.split_first()
