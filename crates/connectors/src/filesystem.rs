@@ -14,6 +14,7 @@ mod lines;
 mod parquet;
 mod records;
 
+use crate::undecodable;
 use arrow_array::{
     ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
 };
@@ -137,13 +138,8 @@ impl Filesystem {
                 });
                 let columns: Vec<usize> = columns.collect();
                 let decoder = lw_formats::decoder(format, &spec.value_schema, &columns, None);
-                let decoder = decoder.map_err(|error| {
-                    ConnectorError::new(ErrorKind::Fix, &error)
-                        .detail(error.detail)
-                        .hint(error.hint)
-                })?;
                 Form::Lines {
-                    decoder,
+                    decoder: decoder.map_err(undecodable)?,
                     cutter: Cutter::of(format),
                 }
             }

@@ -28,6 +28,8 @@ struct Part {
     source: Box<dyn Source>,
     /// Its tables.
     specs: Vec<SourceSpec>,
+    /// Its splits, as they are numbered among all.
+    splits: Arc<[Split]>,
     /// The number that its first split has among all.
     first: SplitId,
     is_read: bool,
@@ -77,6 +79,7 @@ impl InTurn {
         let parts = parts.into_iter().map(|(source, specs)| Part {
             source,
             specs,
+            splits: Arc::new([]),
             first: 0,
             is_read: false,
         });
@@ -88,14 +91,17 @@ impl InTurn {
 
     /// Numbers the splits anew. Those that were there keep their numbers.
     fn number(&mut self) {
+        let mut parts = self.parts.iter();
+        if parts.all(|part| Arc::ptr_eq(&part.splits, &part.source.splits())) {
+            return;
+        }
         let mut splits = Vec::new();
         for part in &mut self.parts {
+            part.splits = part.source.splits();
             part.first = SplitId::try_from(splits.len()).expect("splits are few");
-            splits.extend(part.source.splits().iter().cloned());
+            splits.extend(part.splits.iter().cloned());
         }
-        if *splits != *self.splits {
-            self.splits = splits.into();
-        }
+        self.splits = splits.into();
     }
 
     fn part_of(&self, split: SplitId) -> usize {
@@ -123,7 +129,6 @@ impl Source for InTurn {
             part.source.open(&offsets, until.as_deref())?;
             part.is_read = false;
         }
-        self.splits = Arc::new([]);
         self.number();
         Ok(())
     }

@@ -14,3 +14,13 @@ pub mod filesystem;
 pub mod in_turn;
 pub mod kafka;
 pub mod print;
+
+use lw_formats::FormatError;
+use lw_runtime::connector::{ConnectorError, ErrorKind};
+
+/// A table's format cannot decode its columns.
+fn undecodable(error: FormatError) -> ConnectorError {
+    ConnectorError::new(ErrorKind::Fix, &error)
+        .detail(error.detail)
+        .hint(error.hint)
+}

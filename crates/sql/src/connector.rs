@@ -133,10 +133,16 @@ fn whole<T>(told: &mut Told, span: Span, make: impl FnOnce(&mut Told) -> Option<
     made.ok_or_else(|| Diagnostic::told_before(span))
 }
 
+/// What `'connector'` says, if it is there.
+pub(crate) fn named(options: &[OptionText]) -> Option<&str> {
+    let mut options = options.iter();
+    let connector = options.find(|option| option.key.value == "connector");
+    connector.map(|option| option.value.value.as_str())
+}
+
 /// The metadata key of a DDL column. A table that is not Kafka's has none.
 pub(crate) fn metadata_key(options: &[OptionText], key: &str, span: Span) -> Result<MetadataKey> {
-    let connector = options.iter().find(|o| o.key.value == "connector");
-    let connector = connector.map_or("kafka", |o| o.value.value.as_str());
+    let connector = named(options).unwrap_or("kafka");
     let known = match connector {
         "kafka" => kafka::METADATA,
         "filesystem" if key == filesystem::MODIFIED => return Err(filesystem::no_times(span)),

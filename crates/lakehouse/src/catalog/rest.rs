@@ -207,6 +207,17 @@ async fn changing<T: Send + 'static>(
     blocking(catalog, |catalog| catalog.carry_out(work, again)).await
 }
 
+/// As [`changing`], of what is answered without a body.
+async fn done(
+    catalog: Catalog,
+    once: Once,
+    body: &[u8],
+    work: impl FnOnce(&Catalog) -> Result<(), CatalogError> + Send + 'static,
+) -> Answer {
+    changing(catalog, once, body, work, |_| Ok(())).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 /// Where there is no secret, clients that insist on a token get one. Otherwise it is exchanged for itself, as OAuth's client
 /// credentials are: errors have OAuth's shape here, as the specification says.
 fn token(own: Option<&str>, form: &[u8]) -> Response {

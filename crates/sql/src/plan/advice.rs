@@ -7,6 +7,7 @@ use super::Planner;
 use super::algebra::{Algebra, Relation, Scan};
 use super::insert::Planned;
 use crate::catalog::{Object, Table};
+use crate::connector;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::environment::{Cluster, Topic};
 use crate::parse::{Insert, OptionText};
@@ -221,10 +222,7 @@ fn kept(relation: &Relation) -> Vec<Diagnostic> {
 
 /// A key is forgotten by the time that passes in a log, and these rows are of none.
 fn timeless(over: &Relation, span: Span) -> Option<Diagnostic> {
-    let is_log = |scan: &&Scan| {
-        let mut options = scan.options.iter();
-        options.any(|option| option.key.value == "connector" && option.value.value == "kafka")
-    };
+    let is_log = |scan: &&Scan| connector::named(&scan.options) == Some("kafka");
     if over.scans().iter().any(is_log) {
         return None;
     }

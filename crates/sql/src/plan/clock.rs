@@ -7,8 +7,9 @@
 //!
 //! This comes before the session's zone is written in (`zone`), since some of these functions show what a clock on the wall does.
 
-use super::algebra::{Algebra, Attribute, Relation, Scan};
+use super::algebra::{Algebra, Attribute, Relation};
 use super::literal::cast;
+use crate::connector;
 use crate::diagnostic::{Diagnostic, Span};
 use lw_graph::{Expr, Function, SourceColumn, Syntax, TypeKind, WindowShape};
 use std::mem;
@@ -185,9 +186,9 @@ impl Relation {
             Ok(Box::new(input.with_appended()?.0))
         };
         let operator = match operator {
-            Algebra::Scan(scan) => match scan.connector() {
-                "kafka" => Algebra::Scan(scan),
-                other => return Err(Why::Unlogged(other.to_string())),
+            Algebra::Scan(scan) => match connector::named(&scan.options) {
+                Some("kafka") => Algebra::Scan(scan),
+                other => return Err(Why::Unlogged(other.unwrap_or_default().to_string())),
             },
             Algebra::Filter(input, condition) => Algebra::Filter(with(input)?, condition),
             Algebra::Watermark {
@@ -312,14 +313,6 @@ impl Relation {
             columns: Vec::new(),
         };
         mem::replace(self, nothing)
-    }
-}
-
-impl Scan {
-    fn connector(&self) -> &str {
-        let mut options = self.options.iter();
-        let connector = options.find(|option| option.key.value == "connector");
-        connector.map_or("", |option| option.value.value.as_str())
     }
 }
 

@@ -202,8 +202,7 @@ fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
 
 /// Folders of files are partitioned, and what is declared so is in their names.
 fn check_partitioned(columns: &[Column], by: &Partitioned, options: &[OptionText]) -> Result<()> {
-    let connector = options.iter().find(|o| o.key.value == "connector");
-    if connector.is_none_or(|connector| connector.value.value != "filesystem") {
+    if connector::named(options) != Some("filesystem") {
         return Err(Diagnostic::unsupported(by.span, "PARTITIONED BY is")
             .detail("Tables are written unpartitioned.")
             .hint("remove the PARTITIONED BY clause"));
@@ -307,9 +306,10 @@ impl Planner<'_> {
     /// Milliseconds without a row behind which a partition of a table with these options is not waited for. As in Flink, the setting is
     /// for tables that do not say it, and nothing is never.
     pub(super) fn idle_after(&self, options: &[OptionText]) -> Option<i64> {
-        let of = |key: &str| options.iter().find(|option| option.key.value == key);
-        let is_kafka = of("connector").is_some_and(|option| option.value.value == "kafka");
-        let table = of(connector::IDLE_TIMEOUT).map(|option| option.value.value.as_str());
+        let is_kafka = connector::named(options) == Some("kafka");
+        let mut said = options.iter();
+        let table = said.find(|option| option.key.value == connector::IDLE_TIMEOUT);
+        let table = table.map(|option| option.value.value.as_str());
         let setting = self.plan.settings.get(settings::IDLE_TIMEOUT);
         let said = table.into_iter().chain(setting.map(String::as_str));
         let mut said = said.filter_map(duration::parse).map(|it| it.as_millis());

@@ -3,9 +3,10 @@
 use super::Part;
 use super::keys::Keys;
 use crate::kafka::metadata::MetadataColumns;
+use crate::undecodable;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
-use lw_formats::{DecodeError, Decoded, Decoder, FormatError};
+use lw_formats::{DecodeError, Decoded, Decoder};
 use lw_graph::{KafkaSource, SourceColumn};
 use lw_protocol::batch::Batch as LogBatch;
 use lw_protocol::record::Record;
@@ -85,9 +86,9 @@ impl Worker {
                 SourceColumn::Key(_) | SourceColumn::Metadata(_) | SourceColumn::Appended => None,
             })
             .collect();
-        let keys = Keys::new(&spec, lookup.clone()).map_err(refused)?;
+        let keys = Keys::new(&spec, lookup.clone()).map_err(undecodable)?;
         let decoder = lw_formats::decoder(&spec.format, &spec.value_schema, &projection, lookup)
-            .map_err(refused)?;
+            .map_err(undecodable)?;
         let metadata = MetadataColumns::new(&spec.columns);
         Ok(Worker {
             schema: lw_formats::arrow_schema(&metadata.output_schema(&spec)),
@@ -177,12 +178,6 @@ impl Worker {
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))
     }
-}
-
-fn refused(error: FormatError) -> ConnectorError {
-    ConnectorError::new(ErrorKind::Fix, &error)
-        .detail(error.detail)
-        .hint(error.hint)
 }
 
 /// A piece while it is decoded.

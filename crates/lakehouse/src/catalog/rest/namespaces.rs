@@ -1,7 +1,7 @@
 //! Namespaces over HTTP.
 
 use super::forms::{Once, Page, namespace, parse};
-use super::{Answer, blocking, changing};
+use super::{Answer, blocking, changing, done};
 use crate::catalog::Catalog;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -69,8 +69,7 @@ pub(super) async fn drop(
 ) -> Answer {
     let name = namespace(&name)?;
     let drop = move |catalog: &Catalog| catalog.drop_namespace(&name);
-    changing(catalog, once, &[], drop, |_| Ok(())).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    done(catalog, once, &[], drop).await
 }
 
 pub(super) async fn update(

@@ -1,7 +1,7 @@
 //! Tables over HTTP, and commits to many of them.
 
 use super::forms::{Once, Page, Snapshots, etag, is_known, loaded, namespace, parse};
-use super::{Answer, blocking, changing};
+use super::{Answer, blocking, changing, done};
 use crate::catalog::embedded::{Creation, Purge, Register, Report, TableChange};
 use crate::catalog::pointers::Relation;
 use crate::catalog::{Catalog, TableCatalog};
@@ -197,8 +197,7 @@ pub(super) async fn commit_all(State(catalog): State<Catalog>, once: Once, body:
         });
     }
     let commit = move |catalog: &Catalog| catalog.commit_tables(changes).map(|_| ());
-    changing(catalog, once, &body, commit, |_| Ok(())).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    done(catalog, once, &body, commit).await
 }
 
 pub(super) async fn drop(
@@ -213,16 +212,14 @@ pub(super) async fn drop(
         _ => Purge::Nothing,
     };
     let drop = move |catalog: &Catalog| catalog.drop_table(&ident, purge);
-    changing(catalog, once, &[], drop, |_| Ok(())).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    done(catalog, once, &[], drop).await
 }
 
 pub(super) async fn rename(State(catalog): State<Catalog>, once: Once, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
     let rename =
         move |catalog: &Catalog| catalog.rename_table(&request.source, &request.destination);
-    changing(catalog, once, &body, rename, |_| Ok(())).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    done(catalog, once, &body, rename).await
 }
 
 /// Scan and commit reports of clients: counted. What they say of each column and file is not kept.

@@ -2,7 +2,7 @@
 
 use super::forms::{Once, Page, namespace, parse};
 use super::tables::Rename;
-use super::{Answer, blocking, changing};
+use super::{Answer, blocking, changing, done};
 use crate::catalog::embedded::LoadedView;
 use crate::catalog::pointers::Relation;
 use crate::catalog::views::to_json;
@@ -138,16 +138,14 @@ pub(super) async fn drop(
 ) -> Answer {
     let ident = TableIdent::new(namespace(&name)?, view);
     let drop = move |catalog: &Catalog| catalog.drop_view(&ident);
-    changing(catalog, once, &[], drop, |_| Ok(())).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    done(catalog, once, &[], drop).await
 }
 
 pub(super) async fn rename(State(catalog): State<Catalog>, once: Once, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
     let rename =
         move |catalog: &Catalog| catalog.rename_view(&request.source, &request.destination);
-    changing(catalog, once, &body, rename, |_| Ok(())).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    done(catalog, once, &body, rename).await
 }
 
 fn loaded(view: &LoadedView) -> Response {
