@@ -330,6 +330,26 @@ fn the_derived_schema_is_flinks() {
 }
 
 #[test]
+fn a_time_has_no_more_digits_than_its_column() {
+    let columns: Vec<(&str, LogicalType)> = [("s", 0), ("d", 1), ("c", 2), ("m", 3)]
+        .map(|(name, digits)| (name, TypeKind::Timestamp(digits).nullable()))
+        .into();
+    for (millis, cut) in [
+        (1_999, [1_000_000, 1_900_000, 1_990_000, 1_999_000]),
+        (-1, [-1_000_000, -100_000, -10_000, -1_000]),
+    ] {
+        let mut decoder = bare_decoder(&schema(&columns), &[0, 1, 2, 3]);
+        let record = encoded(&vec![some(Wire::Long(millis)); 4]);
+        decoder.push(Some(&record)).expect("four times");
+        let rows = decoder.finish();
+        let micros = |column: &arrow_array::ArrayRef| {
+            column.as_primitive::<TimestampMicrosecondType>().value(0)
+        };
+        assert_eq!(rows.columns().iter().map(micros).collect::<Vec<_>>(), cut);
+    }
+}
+
+#[test]
 fn what_flink_refuses_is_refused_with_its_reason() {
     let check = |kind: TypeKind, legacy: bool, reason: &str| {
         let error =
