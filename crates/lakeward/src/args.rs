@@ -51,6 +51,8 @@ pub enum Command {
     Table(Table),
     /// Prove that a table holds exactly what the log says.
     Audit(Audit),
+    /// dbt over the tables of this server.
+    Dbt(Dbt),
     /// See it all work: produce, stream, crash, recover, audit.
     Demo(Demo),
 }
@@ -570,6 +572,23 @@ pub struct Audit {
     pub table: String,
     #[command(flatten)]
     pub server: Server,
+}
+
+#[derive(clap::Args)]
+pub struct Dbt {
+    #[command(subcommand)]
+    pub verb: DbtVerb,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+#[derive(Subcommand)]
+pub enum DbtVerb {
+    /// Write a dbt project that works: the inventory example's silver and gold, with what dbt-duckdb needs for this catalog.
+    Init {
+        /// A folder that does not exist yet, or is empty.
+        dir: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Pipeline(pipeline) => verbs::pipeline::pipeline(pipeline),
         Command::Table(table) => verbs::table::table(table),
         Command::Audit(audit) => verbs::audit::audit(audit),
+        Command::Dbt(dbt) => verbs::dbt::dbt(dbt),
         Command::Demo(demo) => demo::demo(demo),
     };
     match outcome {

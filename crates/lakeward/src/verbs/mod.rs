@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod dbt;
 pub mod group;
 pub mod pipeline;
 pub mod records;
