@@ -98,3 +98,33 @@ def test_retention_does_not_wait_for_a_table_that_is_damaged(filled, folder):
     filled.ok("topic", "alter", "orders", "--config", "retention.ms=1")
     said = wait_until(lambda: "retention does not wait" in filled.log_text() and filled.log_text(), "an audit that cannot be made")
     assert files[0].name in said or "cannot be read" in said
+
+
+def change(server, statement):
+    with tables.duck(server.catalog) as engine:
+        engine.execute(statement)
+
+
+def test_what_other_engines_did_to_the_table_is_told_apart(filled):
+    # Rows of their own, of which some are gone again: nothing is asked of them.
+    change(filled, f"INSERT INTO ice.{TABLE} SELECT i, -1 FROM range(1000, 1010) r(i)")
+    change(filled, f"DELETE FROM ice.{TABLE} WHERE id >= 1007")
+    report = filled.audit(TABLE)
+    assert report["ok"], report
+    assert (report["foreign_rows"], report["rewritten_rows"], len(report["foreign_snapshots"])) == (7, 0, 2)
+    assert "7 rows are other writers': they came through no pipeline" in filled.ok("audit", TABLE)
+
+    # Copy on write: what stays of the pipeline's files is written anew, and found again.
+    tables.load(filled.catalog, TABLE).delete("id == 1003 or id == 11")
+    report = filled.audit(TABLE)
+    gaps = [partition["gaps"] for partition in report["partitions"]]
+    assert (report["foreign_rows"], sum(gaps), report["totals"]["rows"]) == (6, 1, 89), report
+    assert report["rewritten_rows"] > 0 and not report["ok"]
+    assert report["findings"] == ["orders[1]: 1 offsets give rows that the table does not hold"]
+
+
+def test_a_row_of_the_pipeline_that_another_engine_deleted_is_told_by_its_offset(filled):
+    change(filled, f"DELETE FROM ice.{TABLE} WHERE id IN (11, 13)")
+    done = filled.run("audit", TABLE)
+    # Of partition 1 the n-th record is of order 2n + 1.
+    assert done.returncode == 1 and "orders[1]: another writer deleted 2 rows, of offsets 5, 6" in done.stdout, done.stdout

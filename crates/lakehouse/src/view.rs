@@ -5,11 +5,13 @@
 
 mod accounted;
 mod footers;
+mod hidden;
 mod letters;
 mod listed;
 
 pub use accounted::Accounted;
 pub use footers::Footers;
+pub use hidden::{Batches, Hidden};
 pub use letters::LetterView;
 pub use listed::{Listed, list};
 
@@ -82,8 +84,10 @@ pub struct TableView {
     /// The newest marker ever committed, wherever the head is.
     pub marker: Option<Marker>,
     pub data_files: Vec<FileView>,
-    /// Position and equality delete files: rows of `data_files` that foreign writers deleted are in these.
-    pub delete_files: u64,
+    /// Files of position deletes, by foreign writers: [`TableView::hidden`] says what is in them.
+    pub position_deletes: Vec<String>,
+    /// How many files of equality deletes there are.
+    pub equality_deletes: u64,
 }
 
 impl TableView {
@@ -111,7 +115,8 @@ impl TableView {
             snapshots,
             marker,
             data_files: Vec::new(),
-            delete_files: 0,
+            position_deletes: Vec::new(),
+            equality_deletes: 0,
         };
         view.read_files(footers)?;
         Ok(view)
@@ -214,9 +219,16 @@ impl TableView {
                 .iter()
                 .filter(|entry| entry.is_alive())
             {
-                if entry.content_type() != DataContentType::Data {
-                    self.delete_files += 1;
-                    continue;
+                match entry.content_type() {
+                    DataContentType::Data => {}
+                    DataContentType::PositionDeletes => {
+                        self.position_deletes.push(entry.file_path().to_owned());
+                        continue;
+                    }
+                    DataContentType::EqualityDeletes => {
+                        self.equality_deletes += 1;
+                        continue;
+                    }
                 }
                 self.data_files.push(FileView {
                     path: entry.file_path().to_owned(),

@@ -22,6 +22,7 @@ pub mod ahead;
 mod hash;
 pub mod ledger;
 mod letters;
+mod others;
 mod recomputed;
 mod replay;
 mod spans;
@@ -34,6 +35,8 @@ pub use letters::{Letter, Letters};
 use lw_runtime::connector::{ConnectorError, Source};
 use lw_runtime::operator::{Flow, OperatorError};
 use lw_runtime::state::StateError;
+pub use others::{Others, OthersFile};
+use others::{conclude_loose, read_loose};
 pub use recomputed::{Base, Recomputation, ToldLate, Word};
 pub use recomputed::{audit_recomputed, audit_recomputed_for_ledger};
 use replay::Replay;
@@ -107,10 +110,7 @@ pub struct Evidence<'a> {
     pub cancelled: &'a dyn Fn() -> bool,
     /// First offset that the log still has, by topic and partition.
     pub log_starts: BTreeMap<(String, i32), i64>,
-    /// Snapshots that carry no marker of a pipeline, listed apart.
-    pub foreign_snapshots: Vec<i64>,
-    /// Files of position or equality deletes: they hide rows that the data files still hold.
-    pub delete_files: u64,
+    pub others: Others,
 }
 
 /// How much of a table the evidence is of.
@@ -189,7 +189,12 @@ pub struct Report {
     pub findings: Vec<String>,
     /// What could not be known, a sentence each.
     pub notes: Vec<String>,
+    /// Snapshots that carry no marker of a pipeline.
     pub foreign_snapshots: Vec<i64>,
+    /// Rows that other writers added: nothing is asked of them.
+    pub foreign_rows: u64,
+    /// Rows of the pipeline that other writers wrote anew, and which were found again by their values.
+    pub rewritten_rows: u64,
 }
 
 /// What an audit comes to.
@@ -298,14 +303,11 @@ pub fn audit_for_ledger(mut evidence: Evidence<'_>) -> Result<(Report, Vec<Entry
         notes: std::mem::take(&mut evidence.notes),
         ..Said::default()
     };
-    if evidence.delete_files > 0 {
-        said.findings.push(format!(
-            "another writer deleted rows: {} delete files hide rows of the data files",
-            evidence.delete_files
-        ));
-    }
+    let others = evidence.others.clone();
+    others.tell_deleted(&evidence.files, &mut said.findings);
     let mut partitions = spans(&evidence, &mut said.findings);
     let mut table = read_table(&mut evidence, &mut said.findings)?;
+    read_loose(&mut evidence, &others, &mut table)?;
     if evidence.extent == Extent::Ranges {
         keep_inside(&mut table.runs, &partitions);
     }
@@ -325,6 +327,7 @@ pub fn audit_for_ledger(mut evidence: Evidence<'_>) -> Result<(Report, Vec<Entry
     replay.run(&mut evidence, &mut said)?;
     let (failed, truths) = (replay.failed, replay.truths);
     let entries = entries(&partitions, truths, makers);
+    conclude_loose(&mut table, evidence.extent, &mut partitions, &mut said);
     let Said {
         mut findings,
         notes,
@@ -341,9 +344,15 @@ pub fn audit_for_ledger(mut evidence: Evidence<'_>) -> Result<(Report, Vec<Entry
         partition.duplicates += duplicates.get(key).copied().unwrap_or(0);
         conclude(partition, &mut findings);
     }
-    let table_rows = table.runs.values().flatten().map(|run| run.rows).sum();
+    let of_runs: u64 = table.runs.values().flatten().map(|run| run.rows).sum();
+    let found = table.loose.found;
     let said = Said { findings, notes };
-    let report = finish(evidence, partitions, said, table_rows, None);
+    let report = finish(evidence, partitions, said, of_runs + found, None);
+    let report = Report {
+        foreign_rows: others.rows().saturating_sub(found),
+        rewritten_rows: found,
+        ..report
+    };
     Ok((report, entries))
 }
 
@@ -380,7 +389,9 @@ fn finish(
         partitions: partitions.into_values().collect(),
         findings,
         notes,
-        foreign_snapshots: evidence.foreign_snapshots,
+        foreign_rows: 0,
+        rewritten_rows: 0,
+        foreign_snapshots: evidence.others.snapshots,
     }
 }
 

@@ -1,16 +1,19 @@
 //! A table is looked at without its data files: they are overwritten or gone, and nobody notices.
 
+use super::foreign::{Change, Engine, THEIRS};
 use super::world::{HandClock, Pipeline, TABLE, World, ident};
 use crate::catalog::NewTable;
 use crate::storage::local_path;
-use crate::view::{Footers, Listed, list};
+use crate::view::{Batches, Footers, Listed, list};
 use crate::{Catalog, Ids, TableCatalog, TableView};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use iceberg::{TableIdent, TableUpdate};
 use lw_runtime::connector::{Committer, Restate};
 use lw_runtime::manifest::TableChain;
 use lw_sim::{SimClock, SimDisk};
 use lw_stdx::disk::{Disk, Entry, File, RealDisk};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -101,6 +104,48 @@ fn batches_are_those_of_the_file_and_of_the_columns_that_were_named() {
         rows += batch.num_rows();
     }
     assert_eq!(rows, 302);
+}
+
+#[test]
+fn what_another_engine_deleted_is_hidden() {
+    let world = written();
+    let engine = Engine {
+        catalog: &world.catalog,
+        ids: &world.ids,
+        totals: true,
+    };
+    engine
+        .commit(&Change::Append(vec![(THEIRS, 1), (THEIRS, 2), (THEIRS, 3)]))
+        .unwrap();
+    engine
+        .commit(&Change::Delete(vec![(0, 0), (0, 299), (1, 1), (THEIRS, 2)]))
+        .unwrap();
+    let view = world.view();
+    assert_eq!((view.position_deletes.len(), view.equality_deletes), (1, 0));
+    let hidden = view.hidden().unwrap();
+    let file = |rows: u64, ours: bool| {
+        let mut files = view.data_files.iter();
+        files
+            .find(|file| file.rows == rows && file.runs.is_some() == ours)
+            .unwrap()
+    };
+    assert_eq!(hidden[&file(302, true).path].len(), 3);
+    assert_eq!(hidden.get(&file(3, true).path), None);
+    let theirs = file(3, false);
+    let places = &hidden[&theirs.path];
+    assert_eq!(places.iter().collect::<Vec<_>>(), [&1]);
+    let offsets = |batches: Batches| -> Vec<i64> {
+        let columns = batches.map(|batch| batch.unwrap().column_by_name("off").unwrap().clone());
+        columns
+            .flat_map(|column| column.as_primitive::<Int64Type>().values().to_vec())
+            .collect()
+    };
+    assert_eq!(offsets(view.visible(theirs, places).unwrap()), [1, 3]);
+    let none = BTreeSet::from([0, 1, 2, 7]);
+    assert_eq!(
+        offsets(view.visible(theirs, &none).unwrap()),
+        Vec::<i64>::new()
+    );
 }
 
 #[test]

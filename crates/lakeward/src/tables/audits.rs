@@ -5,21 +5,23 @@
 //! the ledger about what the log no longer has.
 
 mod look;
+mod others;
 mod recomputation;
 
+use self::others::others;
 use self::recomputation::recomputation;
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
 use lw_graph::{JobGraph, LateRows, SinkSpec, SourceSpec};
 use lw_lakehouse::error::Kind;
-use lw_lakehouse::view::{Accounted, FileView, event_time};
+use lw_lakehouse::view::{Accounted, FileView, Hidden, event_time};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
 use lw_ops::audit::ahead::Ends;
 use lw_ops::audit::ledger::Ledger;
 use lw_ops::audit::{
-    AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Query, Recomputation,
-    RolledBack, Run, audit, audit_recomputed,
+    AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Others, Query,
+    Recomputation, RolledBack, Run, audit, audit_recomputed,
 };
 use lw_ops::metrics::Filled;
 use lw_runtime::connector::LATE;
@@ -91,17 +93,17 @@ impl Tables {
             }
             _ => None,
         };
+        let hidden = view.hidden().map_err(refused)?;
         let evidence = Evidence {
             ranges: view.accounted().into_iter().map(marked).collect(),
             rolled_back: rolled_back(&view),
-            files: files(&view)?,
+            files: view.data_files.iter().filter_map(audited).collect(),
             letters: Some(letters),
             late,
             extent: Extent::Table,
             cancelled,
-            delete_files: view.delete_files,
-            foreign_snapshots: foreign_snapshots(&view),
-            ..self.evidence(table, &view, &writer, manifest.as_ref())
+            others: others(&view, &hidden),
+            ..self.evidence(table, (&view, &hidden), &writer, manifest.as_ref())
         };
         let report = match self.has_state(&view, &writer) {
             true => {
@@ -206,7 +208,7 @@ impl Tables {
     fn evidence<'a>(
         &'a self,
         table: &str,
-        view: &'a TableView,
+        (view, hidden): (&'a TableView, &'a Hidden),
         writer: &'a Writer,
         manifest: Option<&Manifest>,
     ) -> Evidence<'a> {
@@ -225,7 +227,12 @@ impl Tables {
             read_file: Box::new(|file| {
                 let found = view.data_files.iter().find(|found| found.path == file.path);
                 let found = found.ok_or("it is not in the table")?;
-                let batches = view.batches(found, &[]).map_err(in_words)?;
+                // Of a file of ours every row is looked at: runs count them all, and what is gone is told.
+                let places = hidden.get(&found.path).filter(|_| found.runs.is_none());
+                let batches = match places {
+                    Some(places) => view.visible(found, places).map_err(in_words)?,
+                    None => Box::new(view.batches(found, &[]).map_err(in_words)?),
+                };
                 Ok(Box::new(batches.map(|batch| batch.map_err(in_words))))
             }),
             queries: self.queries(view, writer),
@@ -236,8 +243,7 @@ impl Tables {
             late: None,
             cancelled: &|| false,
             log_starts,
-            foreign_snapshots: Vec::new(),
-            delete_files: 0,
+            others: Others::default(),
         }
     }
 
@@ -436,30 +442,7 @@ fn rolled_back(view: &TableView) -> Option<RolledBack> {
     })
 }
 
-fn foreign_snapshots(view: &TableView) -> Vec<i64> {
-    let snapshots = view.snapshots.iter();
-    snapshots
-        .filter(|snapshot| snapshot.marker.is_none())
-        .map(|snapshot| snapshot.id)
-        .collect()
-}
-
-/// The data files with their runs.
-///
-/// # Errors
-/// When a file has no runs: a foreign writer made it, and its rows came from no log of ours.
-fn files(view: &TableView) -> Result<Vec<AuditedFile>, Refusal> {
-    let files = view.data_files.iter().map(|file| {
-        audited(file).ok_or_else(|| {
-            Refusal::new(409, format!("{} lists no offsets: another writer made it", file.path))
-                .detail("Rows that did not come through a pipeline cannot be compared with the log.")
-                .hint("Audit a table that only Lakeward writes, or keep foreign rows in a table of their own.")
-        })
-    });
-    files.collect()
-}
-
-/// `None` where the file lists no runs.
+/// A data file with its runs; `None` for one that another writer made.
 fn audited(file: &FileView) -> Option<AuditedFile> {
     let runs = file.runs.as_ref()?.iter().map(|run| Run {
         topic: run.topic.clone(),

@@ -46,6 +46,9 @@ pub fn audit(args: Audit) -> anyhow::Result<ExitCode> {
     show(args.server.output, &report, &columns, rows);
     if args.server.output == Output::Table {
         super::say(format!("{}: {}", args.table, verdict(&report)));
+        for told in others(&report) {
+            super::say(format!("  {told}"));
+        }
         for key in ["findings", "notes"] {
             for sentence in report[key].as_array().into_iter().flatten() {
                 super::say(format!("  {}", text(sentence)));
@@ -53,6 +56,16 @@ pub fn audit(args: Audit) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(exit_code(&report)))
+}
+
+/// What other writers have there, a sentence each.
+fn others(report: &Value) -> Vec<String> {
+    let rows = |key: &str| report[key].as_u64().filter(|rows| *rows > 0);
+    let added = rows("foreign_rows")
+        .map(|rows| format!("{rows} rows are other writers': they came through no pipeline"));
+    let anew = rows("rewritten_rows")
+        .map(|rows| format!("{rows} rows stand in files that other writers wrote anew"));
+    added.into_iter().chain(anew).collect()
 }
 
 fn exit_code(report: &Value) -> u8 {

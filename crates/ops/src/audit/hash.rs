@@ -45,6 +45,13 @@ impl Sum {
         self.rows += other.rows;
         self.hash = self.hash.wrapping_add(other.hash);
     }
+
+    /// What has to come to it to make `whole`; nothing where it has as many rows already.
+    pub(super) fn missing_to(&self, whole: &Sum) -> Option<Sum> {
+        let rows = whole.rows.checked_sub(self.rows).filter(|rows| *rows > 0)?;
+        let hash = whole.hash.wrapping_sub(self.hash);
+        Some(Sum { rows, hash })
+    }
 }
 
 /// JSON has no whole numbers of 128 bits.

@@ -20,6 +20,7 @@
 //! Layout: JSON, `format` = 1. A ledger of another format is not read: its offsets are `unverified`.
 
 use super::hash::Sum;
+use super::others::Owed;
 use super::replay::made_by;
 use super::table::Table;
 use super::{Evidence, Key, Letters, PartitionReport, Query, Said, Word};
@@ -355,7 +356,16 @@ impl Entry {
                 run.compared_from = None;
             }
         }
-        if rows != truth.rows {
+        let missing = rows.missing_to(&truth.rows);
+        if let Some(missing) = missing.filter(|_| !table.loose.is_empty()) {
+            // Somewhere among what others wrote anew, or nowhere.
+            table.loose.owe(Owed {
+                key: key.clone(),
+                offsets: self.start..self.end,
+                rows: missing,
+                truth: *truth,
+            });
+        } else if rows != truth.rows {
             let (there, wanted) = (rows.rows, truth.rows.rows);
             said.findings.push(match there == wanted {
                 true => {

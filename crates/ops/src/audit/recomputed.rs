@@ -119,6 +119,14 @@ fn run(
         notes: std::mem::take(&mut evidence.notes),
         ..Said::default()
     };
+    let others = evidence.others.clone();
+    others.tell_deleted(&evidence.files, &mut said.findings);
+    let mut rewritten = 0;
+    if evidence.extent == Extent::Table {
+        // Rows are compared by their values anyway, so it is all one in which file they stand.
+        evidence.files.splice(0..0, others.written_anew());
+        rewritten = others.rows_written_anew();
+    }
     let mut partitions = spans(&evidence, &mut said.findings);
     let queries = std::mem::take(&mut evidence.queries);
     let mut lots = Lots::default();
@@ -156,6 +164,11 @@ fn run(
         conclude(span, &mut said.findings);
     }
     let report = finish(evidence, partitions, said, table_rows, windows);
+    let report = Report {
+        foreign_rows: others.rows() - rewritten,
+        rewritten_rows: rewritten,
+        ..report
+    };
     Ok((report, word))
 }
 

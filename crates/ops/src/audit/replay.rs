@@ -237,7 +237,7 @@ impl<'a> Replay<'a> {
         let mut hashes: Vec<Option<Hashed>> = vec![None; self.table.layouts.len() + 1];
         // Rows that no file holds are hashed as the newest file would hold them.
         let of_none = self.table.layouts.len();
-        let mut last = None;
+        let (mut last, mut missed) = (None, None);
         for (row, origin) in rows_of_log(batch).iter().enumerate() {
             let first_row = last.replace(origin) != Some(origin);
             let key = &reading.keys[origin.split as usize];
@@ -272,7 +272,14 @@ impl<'a> Replay<'a> {
                         run.absent.extend(hashed.absent.iter().cloned());
                     }
                 }
-                None => span.gaps += counted,
+                None if self.table.loose.take(hashed.rows[row]) => span.rows += counted,
+                // Of an offset's rows one that is not there is enough.
+                None if missed != Some(origin) => {
+                    span.rows -= 1 - counted;
+                    span.gaps += 1;
+                    missed = Some(origin);
+                }
+                None => {}
             }
         }
         Ok(())

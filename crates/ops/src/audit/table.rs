@@ -1,6 +1,7 @@
 //! What the table holds: every file read back, its rows summed run by run, and what is wrong with the runs by themselves.
 
 use super::hash::{Sum, key_of, row_hashes};
+use super::others::Loose;
 use super::{AuditError, AuditedFile, Evidence, Key, PartitionReport, Run};
 use arrow_schema::{Schema, SchemaRef};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,9 +32,18 @@ pub(super) struct Table {
     pub(super) runs: BTreeMap<Key, Vec<AuditedRun>>,
     /// The columns that files have, each set once.
     pub(super) layouts: Vec<SchemaRef>,
+    /// What other writers wrote anew.
+    pub(super) loose: Loose,
 }
 
 impl Table {
+    /// Puts the columns of a file last.
+    pub(super) fn has_layout(&mut self, schema: &SchemaRef) {
+        if self.layouts.last() != Some(schema) {
+            self.layouts.push(schema.clone());
+        }
+    }
+
     /// No run of rows reaches over either end of `[start, end)`.
     pub(super) fn is_apart(&self, key: &Key, start: i64, end: i64) -> bool {
         let mut runs = self.runs.get(key).into_iter().flatten();

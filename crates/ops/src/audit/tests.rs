@@ -20,7 +20,7 @@ fn schema() -> Schema {
     Schema::new(vec![Field::new("v", TypeKind::Int.nullable())])
 }
 
-fn rows(values: &[i32]) -> RecordBatch {
+pub(super) fn rows(values: &[i32]) -> RecordBatch {
     let column = Arc::new(Int32Array::from(values.to_vec()));
     RecordBatch::try_from_iter([("v", column as arrow_array::ArrayRef)]).expect("one column")
 }
@@ -340,8 +340,7 @@ pub(super) fn evidence(log: &[&'static str], table: &str) -> Evidence<'static> {
         late: None,
         cancelled: &|| false,
         log_starts: BTreeMap::from([(key(), 0)]),
-        foreign_snapshots: Vec::new(),
-        delete_files: 0,
+        others: Others::default(),
     }
 }
 

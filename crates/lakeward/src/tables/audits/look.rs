@@ -3,10 +3,11 @@
 //! Of a query without state a part of the log gives a part of the table, and that is looked at. Of one with state the ledger has a word
 //! on all of it, and goes on with that.
 
+use super::others::others;
 use super::recomputation::recomputation;
 use super::{Split, Tables, UNAVAILABLE, audited, ends, ledgers, marked};
 use lw_lakehouse::TableView;
-use lw_lakehouse::view::Accounted;
+use lw_lakehouse::view::{Accounted, Hidden};
 use lw_ops::audit::ahead::{Ends, next_look};
 use lw_ops::audit::ledger::{Entry, Ledger};
 use lw_ops::audit::{
@@ -21,6 +22,7 @@ use std::ops::Range;
 /// A table that is looked at.
 struct Looking<'a> {
     view: &'a TableView,
+    hidden: &'a Hidden,
     writer: &'a Writer,
     manifest: Option<Manifest>,
     ledger: &'a Ledger,
@@ -64,8 +66,10 @@ impl Tables {
             .iter()
             .map(|(key, range)| (key.clone(), range.end))
             .collect();
+        let hidden = view.hidden().map_err(|error| error.to_string())?;
         let looking = Looking {
             view: &view,
+            hidden: &hidden,
             writer,
             manifest,
             ledger: &ledger,
@@ -121,6 +125,7 @@ impl Tables {
     ) -> Result<Vec<Entry>, AuditError> {
         let Looking {
             view,
+            hidden,
             writer,
             manifest,
             cancelled,
@@ -129,8 +134,9 @@ impl Tables {
         let evidence = Evidence {
             ranges: look.iter().map(looked).collect(),
             files: files_within(view, look),
+            others: others(view, hidden),
             cancelled,
-            ..self.evidence(&writer.table, view, writer, manifest.as_ref())
+            ..self.evidence(&writer.table, (view, hidden), writer, manifest.as_ref())
         };
         let (report, entries) = audit_for_ledger(evidence)?;
         tell(&report);
@@ -141,6 +147,7 @@ impl Tables {
     fn look_at_all(&self, looking: Looking<'_>, commit: &Ends) -> Result<Option<Word>, AuditError> {
         let Looking {
             view,
+            hidden,
             writer,
             manifest,
             ledger,
@@ -164,7 +171,7 @@ impl Tables {
             extent,
             cancelled,
             ledger: ledger.clone(),
-            ..self.evidence(&writer.table, view, writer, manifest.as_ref())
+            ..self.evidence(&writer.table, (view, hidden), writer, manifest.as_ref())
         };
         let shelf = ledgers::shelf(self.wiring.storage(), writer.pipeline, &writer.table);
         let how = Recomputation {
