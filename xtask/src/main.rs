@@ -26,7 +26,7 @@ cargo xtask smoke                  up, topic, produce, script, read back: about 
 cargo xtask sim [--seed N | --seeds N]        simulated crashes under one seed, or under N fresh ones
 cargo xtask oracle [--capture] [AREA|FILE]...  the cases of tests/stream on the real Apache Flink, compared row by row
 cargo xtask oracle --generate N [--seed S]     N random expressions on both; what differs is made small and told, the rest becomes cases
-cargo xtask bench start|restart|produce|consume|pipeline|resident|soak [ARG]...   Lakeward beside the real systems
+cargo xtask bench start|restart|produce|consume|pipeline|lakehouse|resident|soak [ARG]...   Lakeward beside the real systems
 cargo xtask bench state [--bytes 1g] [--changed 1%]   checkpoints and restores of a large state";
 
 fn main() -> ExitCode {

@@ -153,7 +153,7 @@ pub(crate) fn sim(args: &[String]) -> Result<bool> {
 pub(crate) fn bench(args: &[String]) -> Result<bool> {
     let Some(name) = args.first() else {
         bail!(
-            "bench what? start, restart, produce, consume, pipeline, recover, resident, soak or state"
+            "bench what? start, restart, produce, consume, pipeline, recover, lakehouse, resident, soak or state"
         )
     };
     if name == "state" {
@@ -162,7 +162,7 @@ pub(crate) fn bench(args: &[String]) -> Result<bool> {
     let script = crate::steps::workspace().join(format!("tests/bench/{name}.py"));
     if !script.exists() {
         bail!(
-            "no benchmark {name}: there are start, restart, produce, consume, pipeline, recover, resident, soak and state"
+            "no benchmark {name}: there are start, restart, produce, consume, pipeline, recover, lakehouse, resident, soak and state"
         );
     }
     let built = binary().run()?;

@@ -8,12 +8,16 @@ mod footers;
 mod hidden;
 mod letters;
 mod listed;
+mod versions;
 
 pub use accounted::Accounted;
 pub use footers::Footers;
 pub use hidden::{Batches, Hidden};
 pub use letters::LetterView;
 pub use listed::{Listed, list};
+pub use versions::{
+    Held, HeldBy, RefView, all_snapshots, current_ancestors, holders, refs, snapshots_from,
+};
 
 use crate::catalog::{LoadedTable, TableCatalog};
 use crate::commit::branch::Branch;
@@ -31,7 +35,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::sync::Arc;
 
-/// A snapshot of `main`.
+/// A snapshot, and what its commit says of itself.
 #[derive(Clone, Debug)]
 pub struct SnapshotView {
     pub id: i64,
@@ -254,8 +258,12 @@ pub fn event_time(table: &LoadedTable) -> Option<i64> {
 
 /// The snapshots of `main`, newest first, as far as they are kept.
 pub fn snapshots(table: &LoadedTable) -> Vec<SnapshotView> {
-    let branch = Branch::of(&table.metadata);
-    let mut views: Vec<SnapshotView> = branch.snapshots().map(snapshot_view).collect();
+    in_order(Branch::of(&table.metadata).snapshots())
+}
+
+/// The snapshots of a line, newest first, each with whether it follows on the one before it.
+fn in_order<'a>(line: impl Iterator<Item = &'a iceberg::spec::Snapshot>) -> Vec<SnapshotView> {
+    let mut views: Vec<SnapshotView> = line.map(snapshot_view).collect();
     let mut older: Option<uuid::Uuid> = None;
     for view in views.iter_mut().rev() {
         if let Some(marker) = &view.marker {

@@ -1,5 +1,9 @@
 //! The command line, as DESIGN §2 pins it.
 
+mod table;
+
+pub use table::{AsOf, Find, Offsets, Table, TableVerb};
+
 use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -548,22 +552,6 @@ pub enum PipelineVerb {
     },
     /// Stop and forget; the table stays.
     Drop { name: String },
-}
-
-#[derive(clap::Args)]
-pub struct Table {
-    #[command(subcommand)]
-    pub verb: TableVerb,
-    #[command(flatten)]
-    pub server: Server,
-}
-
-#[derive(Subcommand)]
-pub enum TableVerb {
-    /// The embedded catalog's tables.
-    List,
-    /// Snapshots, with the offsets that each holds.
-    Show { table: String },
 }
 
 #[derive(clap::Args)]

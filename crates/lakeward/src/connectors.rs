@@ -297,6 +297,12 @@ impl Wiring {
         }
     }
 
+    /// Whether the catalog of this name, or the one that is meant without, is the embedded one: it alone gives its views out.
+    pub fn keeps_views(&self, name: Option<&str>) -> bool {
+        let place = name.and_then(|name| self.config.catalogs.get(name));
+        !matches!(place, Some(CatalogPlace::Rest(_)))
+    }
+
     /// The names that [`Wiring::catalog_named`] knows.
     pub fn catalog_names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.config.catalogs.keys().cloned().collect();

@@ -17,7 +17,7 @@ use lw_lakehouse::error::Kind;
 use lw_lakehouse::view::{Footers, list};
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
-use lw_query::{Catalogs, TableIdent};
+use lw_query::{Catalogs, TableIdent, ViewMetadata};
 use lw_runtime::pipelines::{Pipelines, Writer};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -50,6 +50,24 @@ impl Catalogs for Tables {
         match name {
             Some(name) => self.wiring.catalog_named(name)?.all_tables(),
             None => self.wiring.embedded().all_tables(),
+        }
+    }
+
+    fn view(
+        &self,
+        name: Option<&str>,
+        view: &TableIdent,
+    ) -> Result<Option<ViewMetadata>, CatalogError> {
+        match self.wiring.keeps_views(name) {
+            true => self.wiring.embedded().view(None, view),
+            false => Ok(None),
+        }
+    }
+
+    fn list_views(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
+        match self.wiring.keeps_views(name) {
+            true => self.wiring.embedded().all_views(),
+            false => Ok(Vec::new()),
         }
     }
 }

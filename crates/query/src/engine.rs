@@ -13,8 +13,10 @@
 use crate::error::QueryError;
 use crate::left_out::LeftOut;
 use crate::rows::{Limits, Rows};
+use crate::snapshots_for::{self, SnapshotsFor};
 use crate::tables::Namespaces;
-use crate::{Catalogs, micros, show};
+use crate::views::Scope;
+use crate::{Catalogs, as_of, micros, show};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -126,7 +128,7 @@ impl Drop for Engine {
 /// Queries over the same catalogs.
 #[derive(Clone)]
 pub struct Session {
-    catalogs: Arc<dyn Catalogs>,
+    pub(crate) catalogs: Arc<dyn Catalogs>,
     env: Arc<RuntimeEnv>,
     budget: Budget,
     turns: Arc<Semaphore>,
@@ -159,22 +161,30 @@ impl Session {
             let answer = tokio::task::spawn_blocking(move || question.answer(&*catalogs)).await;
             return Ok((answer.map_err(QueryError::panic)??, turn));
         }
-        let context = self.context(left_out);
+        let context = self.context(left_out, &Scope::default())?;
         let queries_only = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let plan = micros::plan(&context, sql).await?;
+        let query = as_of::statement(&context, sql).await?;
+        let plan = micros::plan(&context, query).await?;
         queries_only.verify_plan(&plan)?;
         let frame = context.execute_logical_plan(plan).await?;
         left_out.run();
         Ok((frame.execute_stream().await?, turn))
     }
 
-    fn context(&self, left_out: &LeftOut) -> SessionContext {
-        // One reader per table keeps its rows in their order; only grouping and joins spread over the threads.
+    /// A context for the SQL of a query, or of a view that it names.
+    pub(crate) fn context(
+        &self,
+        left_out: &LeftOut,
+        scope: &Scope,
+    ) -> datafusion::error::Result<SessionContext> {
+        let catalog = scope.catalog.as_deref().unwrap_or(DEFAULT_CATALOG);
+        let namespace = scope.namespace.as_deref().unwrap_or("default");
+        // Whatever has several inputs or readers spreads over the threads; rows are not dealt out one by one.
         let mut config = SessionConfig::new()
-            .with_default_catalog_and_schema(DEFAULT_CATALOG, "default")
+            .with_default_catalog_and_schema(catalog, namespace)
             .with_information_schema(true)
             .with_target_partitions(self.budget.threads)
             .with_round_robin_repartition(false);
@@ -186,13 +196,26 @@ impl Session {
         // that came in, as is the default, needs their keys once more just when nothing is left: narrow rows failed there.
         execution.sort_in_place_threshold_bytes = self.budget.memory_bytes;
         let context = SessionContext::new_with_config_rt(config, self.env.clone());
-        for name in self.catalogs.names() {
-            let namespaces =
-                Namespaces::new(self.catalogs.clone(), Some(name.clone()), left_out.clone());
-            context.register_catalog(name, Arc::new(namespaces));
+        let names = self.catalogs.names();
+        let namespaces = |name: Option<String>| {
+            let within = scope.within.clone();
+            Arc::new(Namespaces::new(
+                self.clone(),
+                name,
+                left_out.clone(),
+                within,
+            ))
+        };
+        for name in &names {
+            context.register_catalog(name, namespaces(Some(name.clone())));
         }
-        let default = Namespaces::new(self.catalogs.clone(), None, left_out.clone());
-        context.register_catalog(DEFAULT_CATALOG, Arc::new(default));
-        context
+        context.register_catalog(DEFAULT_CATALOG, namespaces(None));
+        if let Some(alias) = scope.alias.as_ref().filter(|alias| !names.contains(alias)) {
+            context.register_catalog(alias, namespaces(scope.catalog.clone()));
+        }
+        let holders = SnapshotsFor::new(self.catalogs.clone(), left_out.clone());
+        context.register_udtf(snapshots_for::NAME, Arc::new(holders));
+        micros::teach(&context)?;
+        Ok(context)
     }
 }

@@ -50,7 +50,7 @@ impl From<DataFusionError> for QueryError {
 }
 
 /// In one line, without the names of DataFusion's own layers and without its backtrace.
-fn in_one_line(error: &DataFusionError) -> String {
+pub(crate) fn in_one_line(error: &DataFusionError) -> String {
     let text = error.strip_backtrace().trim().replace('\n', " ");
     let words = [
         "Error during planning: ",

@@ -8,40 +8,45 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use iceberg::expr::{Predicate, Reference};
 use iceberg::spec::{Datum, PrimitiveType, Schema, Type};
-use iceberg::table::Table;
 
 /// What all `filters` together say, if Iceberg can use any of it.
-pub(crate) fn predicate(filters: &[Expr], table: &Table) -> Option<Predicate> {
-    let metadata = table.metadata();
-    let snapshot = metadata.current_snapshot()?;
-    // The predicate is bound to the snapshot's schema; a column that came later excludes nothing.
-    let schema = snapshot.schema(metadata).ok()?;
-    let said = filters.iter().filter_map(|filter| one(filter, &schema));
+///
+/// Queries name columns as `read` does, and Iceberg looks for them as `written` does, the snapshot's schema. A column that
+/// was renamed since is found by its id; under its old name may be another one, and one that came later excludes nothing.
+pub(crate) fn predicate(filters: &[Expr], read: &Schema, written: &Schema) -> Option<Predicate> {
+    let columns = Columns { read, written };
+    let said = filters.iter().filter_map(|filter| one(filter, columns));
     said.reduce(Predicate::and)
 }
 
-fn one(filter: &Expr, schema: &Schema) -> Option<Predicate> {
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    read: &'a Schema,
+    written: &'a Schema,
+}
+
+fn one(filter: &Expr, columns: Columns<'_>) -> Option<Predicate> {
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
-            Operator::And => match (one(left, schema), one(right, schema)) {
+            Operator::And => match (one(left, columns), one(right, columns)) {
                 (Some(left), Some(right)) => Some(left.and(right)),
                 (left, right) => left.or(right),
             },
-            Operator::Or => Some(one(left, schema)?.or(one(right, schema)?)),
-            _ => match (column(left, schema), column(right, schema)) {
+            Operator::Or => Some(one(left, columns)?.or(one(right, columns)?)),
+            _ => match (column(left, columns), column(right, columns)) {
                 (Some(column), None) => compare(column, *op, right),
                 (None, Some(column)) => compare(column, op.swap()?, left),
                 _ => None,
             },
         },
-        Expr::IsNull(inner) => Some(column(inner, schema)?.0.is_null()),
-        Expr::IsNotNull(inner) => Some(column(inner, schema)?.0.is_not_null()),
+        Expr::IsNull(inner) => Some(column(inner, columns)?.0.is_null()),
+        Expr::IsNotNull(inner) => Some(column(inner, columns)?.0.is_not_null()),
         Expr::InList(InList {
             expr,
             list,
             negated: false,
         }) => {
-            let (reference, kind) = column(expr, schema)?;
+            let (reference, kind) = column(expr, columns)?;
             let values = list.iter().map(|value| literal(value, kind));
             Some(reference.is_in(values.collect::<Option<Vec<_>>>()?))
         }
@@ -51,8 +56,8 @@ fn one(filter: &Expr, schema: &Schema) -> Option<Predicate> {
             low,
             high,
         }) => {
-            let low = compare(column(expr, schema)?, Operator::GtEq, low)?;
-            Some(low.and(compare(column(expr, schema)?, Operator::LtEq, high)?))
+            let low = compare(column(expr, columns)?, Operator::GtEq, low)?;
+            Some(low.and(compare(column(expr, columns)?, Operator::LtEq, high)?))
         }
         _ => None,
     }
@@ -76,12 +81,13 @@ fn compare(
 }
 
 /// A top-level column of a type whose order is the same here and there. Floats are not: NaN has no place in bounds.
-fn column<'a>(expr: &Expr, schema: &'a Schema) -> Option<(Reference, &'a PrimitiveType)> {
+fn column<'a>(expr: &Expr, columns: Columns<'a>) -> Option<(Reference, &'a PrimitiveType)> {
     let Expr::Column(column) = expr else {
         return None;
     };
-    let fields = schema.as_struct().fields();
-    let field = fields.iter().find(|field| field.name == column.name)?;
+    let fields = columns.read.as_struct().fields();
+    let id = fields.iter().find(|field| field.name == column.name)?.id;
+    let field = columns.written.as_struct().field_by_id(id)?;
     match field.field_type.as_ref() {
         Type::Primitive(
             kind @ (PrimitiveType::Int
@@ -103,6 +109,10 @@ fn literal(expr: &Expr, kind: &PrimitiveType) -> Option<Datum> {
     };
     Some(match (kind, value) {
         (PrimitiveType::Int, ScalarValue::Int32(Some(value))) => Datum::int(*value),
+        // A column that was widened since: a value beyond what it could hold excludes nothing.
+        (PrimitiveType::Int, ScalarValue::Int64(Some(value))) => {
+            Datum::int(i32::try_from(*value).ok()?)
+        }
         (PrimitiveType::Long, ScalarValue::Int64(Some(value))) => Datum::long(*value),
         (
             PrimitiveType::String,

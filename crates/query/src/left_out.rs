@@ -1,4 +1,4 @@
-//! What the lists of `information_schema` leave out because its catalog does not answer, for the query that asked.
+//! What lists about all tables (`information_schema`, `snapshots_for`) leave out because a catalog does not answer, for the query that asked.
 //!
 //! Such a list is about all catalogs at once: one that is down must not hide the others, and what is missing must not pass
 //! for what is not there. So the rows come without it, and the answer's notices name it. Who names the catalog itself, in
@@ -37,10 +37,11 @@ impl LeftOut {
         self.0.running.load(Ordering::Acquire)
     }
 
-    pub(crate) fn tell(&self, what: &str, error: &CatalogError) {
+    /// Tells that `of` has no `what`.
+    pub(crate) fn tell(&self, of: &str, what: &str, error: &CatalogError) {
         let mut told = self.0.told.lock().expect("nothing panics here");
         if told.notices.len() < MOST_NOTICES {
-            let notice = format!("left out of information_schema: {what}: {error}");
+            let notice = format!("left out of {of}: {what}: {error}");
             told.notices.push(notice);
         } else {
             told.more += 1;
@@ -52,7 +53,7 @@ impl LeftOut {
         let told = self.0.told.lock().expect("nothing panics here");
         let mut notices = told.notices.clone();
         if told.more > 0 {
-            let more = format!("left out of information_schema: {} more", told.more);
+            let more = format!("left out: {} more", told.more);
             notices.push(more);
         }
         notices

@@ -1,7 +1,8 @@
 //! Batch SQL over tables: `lakeward sql -e`. DataFusion is here and nowhere else.
 //!
 //! A query sees each table as it is when the query names it: `namespace.table`, or `catalog.namespace.table` where there are
-//! several catalogs ([`Catalogs`]). A table is scanned at its current snapshot, deletes applied, by Iceberg's own reader.
+//! several catalogs ([`Catalogs`]). A table is scanned at its current snapshot, or at one that the query asks for, deletes
+//! applied, by Iceberg's own reader; `table$snapshots` and its like say what its commits say of themselves.
 //! The dialect and the types are DataFusion's; scripts with `INSERT INTO` are pipelines and are not run here.
 //!
 //! What it is not: it writes nothing, plans no streams and caches nothing between queries.
@@ -14,20 +15,25 @@
 //!
 //! Layer L3.
 
+mod as_of;
 mod engine;
+mod equality;
 mod error;
 mod filter;
 mod json;
 mod left_out;
 mod micros;
+mod readers;
 mod rows;
 mod scan;
 mod show;
+mod snapshots_for;
 mod system;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod truncate;
+mod views;
 
 pub use engine::{Budget, Engine, Session};
 pub use error::QueryError;
@@ -35,7 +41,9 @@ pub use json::rows_as_json;
 pub use rows::{Limits, Rows};
 
 pub use iceberg::TableIdent;
+pub use iceberg::spec::ViewMetadata;
 
+use lw_lakehouse::error::Kind;
 use lw_lakehouse::{Catalog, CatalogError, TableCatalog};
 use std::sync::Arc;
 
@@ -59,6 +67,22 @@ pub trait Catalogs: Send + Sync {
     /// # Errors
     /// When that catalog cannot be reached or listed.
     fn list(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError>;
+
+    /// The view of this name in the catalog; `None` where there is none. Catalogs of others keep theirs to themselves.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    fn view(
+        &self,
+        name: Option<&str>,
+        view: &TableIdent,
+    ) -> Result<Option<ViewMetadata>, CatalogError>;
+
+    /// All views of the catalog of this name, as [`Catalogs::list`] has tables.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn list_views(&self, name: Option<&str>) -> Result<Vec<TableIdent>, CatalogError>;
 }
 
 /// The embedded catalog alone.
@@ -73,5 +97,23 @@ impl Catalogs for Catalog {
 
     fn list(&self, _: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
         self.all_tables()
+    }
+
+    fn view(
+        &self,
+        _: Option<&str>,
+        view: &TableIdent,
+    ) -> Result<Option<ViewMetadata>, CatalogError> {
+        match self.load_view(view) {
+            Ok(loaded) => Ok(Some(loaded.metadata)),
+            Err(error) if matches!(error.kind, Kind::NoSuchView | Kind::NoSuchNamespace) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list_views(&self, _: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
+        self.all_views()
     }
 }

@@ -26,18 +26,23 @@ use std::sync::Arc;
 
 use crate::truncate::DateTrunc;
 
+/// Makes a context one that [`plan`] plans in.
+///
+/// # Errors
+/// When DataFusion has no `date_trunc`.
+pub(crate) fn teach(context: &SessionContext) -> Result<()> {
+    context.add_analyzer_rule(Arc::new(CompareInMicros));
+    context.register_udf(DateTrunc::before(context.udf("date_trunc")?));
+    Ok(())
+}
+
 /// Plans a query.
 ///
 /// # Errors
 /// As DataFusion plans it.
-pub(crate) async fn plan(context: &SessionContext, sql: &str) -> Result<LogicalPlan> {
-    context.add_analyzer_rule(Arc::new(CompareInMicros));
-    context.register_udf(DateTrunc::before(context.udf("date_trunc")?));
-    let state = context.state();
-    let dialect = state.config_options().sql_parser.dialect;
-    let mut statement = state.sql_to_statement(sql, &dialect)?;
-    say_precision(&mut statement);
-    dates_as_micros(state.statement_to_plan(statement).await?)
+pub(crate) async fn plan(context: &SessionContext, mut query: Statement) -> Result<LogicalPlan> {
+    say_precision(&mut query);
+    dates_as_micros(context.state().statement_to_plan(query).await?)
 }
 
 /// Where a DATE meets a timestamp of microseconds, casts it to one, before DataFusion looks for a type that both have.

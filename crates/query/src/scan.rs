@@ -1,18 +1,26 @@
-//! A table at its current snapshot, as DataFusion reads it.
+//! A table at one snapshot, as DataFusion reads it.
 //!
 //! The files are planned when the query is: what the manifests say then decides what is read. Files whose bounds exclude the
 //! filter are left out, `LIMIT` stops at enough files, and where neither filter nor delete files come between, the row count
 //! is known without reading any. Only the columns that a query needs are read.
+//!
+//! One reader gives the rows in the order of the files' names. Where a query has more to do with the rows than to hand
+//! them on, and there are enough of them, each thread has a reader of its own ([`Readers`]), and there is no order.
 
+use crate::as_of::Seen;
+use crate::equality::{self, EqualityDeletes};
 use crate::filter;
+use crate::readers::Readers;
 use crate::tables::damaged;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, Statistics};
+use datafusion::common::{ColumnStatistics, Statistics, plan_err};
+use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::coop::make_cooperative;
@@ -24,36 +32,57 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 use iceberg::Runtime;
-use iceberg::arrow::ArrowReaderBuilder;
+use iceberg::arrow::{ArrowReader, ArrowReaderBuilder, schema_to_arrow_schema};
 use iceberg::scan::FileScanTask;
+use iceberg::spec::{
+    DataFileFormat, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile, SnapshotRef,
+};
 use iceberg::table::Table;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// A table of a catalog.
+/// A state of a table of a catalog.
 pub(crate) struct IcebergTable {
+    /// What a query calls it.
+    name: String,
     schema: SchemaRef,
     table: Table,
+    seen: Seen,
 }
 
 impl IcebergTable {
-    pub(crate) fn new(table: Table, schema: SchemaRef) -> IcebergTable {
-        IcebergTable { schema, table }
+    pub(crate) fn new(name: String, table: Table, seen: Seen) -> Result<IcebergTable> {
+        let schema = Arc::new(schema_to_arrow_schema(&seen.schema).map_err(damaged)?);
+        Ok(IcebergTable {
+            name,
+            schema,
+            table,
+            seen,
+        })
     }
 
     /// The files that may hold what is asked for, in the order of their names.
     async fn files(&self, columns: &[usize], filters: &[Expr]) -> Result<Vec<FileScanTask>> {
-        let schema = self.table.metadata().current_schema();
-        let mut scan = self.table.scan().select_empty();
-        if let Some(predicate) = filter::predicate(filters, &self.table) {
+        let Some(snapshot) = &self.seen.snapshot else {
+            return Ok(Vec::new());
+        };
+        let schema = &self.seen.schema;
+        let mut scan = self
+            .table
+            .scan()
+            .select_empty()
+            .snapshot_id(snapshot.snapshot_id());
+        let written = snapshot.schema(self.table.metadata()).map_err(damaged)?;
+        if let Some(predicate) = filter::predicate(filters, schema, &written) {
             scan = scan.with_filter(predicate);
         }
         let planned = scan.build().map_err(damaged)?.plan_files().await;
         let planned = planned.map_err(damaged)?.try_collect().await;
         let mut files: Vec<FileScanTask> = planned.map_err(damaged)?;
         files.sort_by(|a, b| a.data_file_path.cmp(&b.data_file_path));
-        // Files are read by the table's schema, not by that of its last snapshot: a column that was added since is NULL.
+        self.refuse_deletion_vectors(snapshot, &files).await?;
+        // Files are read by the columns that are asked for, not by the snapshot's: one that was added since is NULL.
         let fields = schema.as_struct().fields();
         for file in &mut files {
             file.schema = schema.clone();
@@ -61,11 +90,49 @@ impl IcebergTable {
         }
         Ok(files)
     }
+
+    /// Rows that a deletion vector takes away would be there again, since the reader knows position deletes only.
+    async fn refuse_deletion_vectors(
+        &self,
+        snapshot: &SnapshotRef,
+        files: &[FileScanTask],
+    ) -> Result<()> {
+        let metadata = self.table.metadata();
+        if metadata.format_version() < FormatVersion::V3
+            || files.iter().all(|file| file.deletes.is_empty())
+        {
+            return Ok(());
+        }
+        let list = self.table.manifest_list_reader(snapshot).load().await;
+        for manifest in list.map_err(damaged)?.entries() {
+            if manifest.content != ManifestContentType::Deletes {
+                continue;
+            }
+            let entries = entries(&self.table, manifest).await?;
+            let mut live = entries.iter().filter(|entry| entry.is_alive());
+            if live.any(|entry| entry.file_format() == DataFileFormat::Puffin) {
+                return plan_err!(
+                    "table '{}' has deletion vectors (Iceberg format version 3), which queries do not apply yet; rewrite its data files without them to read it here",
+                    self.name
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All entries of a manifest.
+pub(crate) async fn entries(
+    table: &Table,
+    manifest: &ManifestFile,
+) -> Result<Vec<ManifestEntryRef>> {
+    let loaded = manifest.load_manifest(table.file_io()).await;
+    Ok(loaded.map_err(damaged)?.entries().to_vec())
 }
 
 impl fmt::Debug for IcebergTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IcebergTable({})", self.table.identifier())
+        write!(f, "IcebergTable({})", self.name)
     }
 }
 
@@ -126,7 +193,12 @@ impl TableProvider for IcebergTable {
             kept: wanted.len(),
             table: self.table.clone(),
             rows: exact_rows(&files).filter(|_| filters.is_empty()),
-            files,
+            deletes: Arc::new(EqualityDeletes::of(
+                &files,
+                &self.seen.schema,
+                self.table.metadata(),
+            )?),
+            readers: Readers::one(files),
             limit,
             properties: Arc::new(properties),
         }))
@@ -152,12 +224,14 @@ fn enough(files: &[FileScanTask], limit: u64) -> usize {
 }
 
 /// A scan of some columns of some files.
+#[derive(Clone)]
 struct IcebergScan {
     schema: SchemaRef,
     /// Columns that are given on; one is read even if none is.
     kept: usize,
     table: Table,
-    files: Vec<FileScanTask>,
+    readers: Readers,
+    deletes: Arc<EqualityDeletes>,
     /// Rows, where they are known without reading.
     rows: Option<u64>,
     limit: Option<usize>,
@@ -166,16 +240,22 @@ struct IcebergScan {
 
 impl fmt::Debug for IcebergScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (table, files) = (self.table.identifier(), self.files.len());
+        let (table, files) = (self.table.identifier(), self.readers.files);
         write!(f, "IcebergScan({table}, {files} files)")
     }
 }
 
 impl DisplayAs for IcebergScan {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (table, files) = (self.table.identifier(), self.files.len());
+        let (table, files) = (self.table.identifier(), self.readers.files);
         write!(f, "IcebergScan: table={table}, files={files}")?;
-        let filtered = self.files.first().and_then(|file| file.predicate.as_ref());
+        if self.readers.count() > 1 {
+            write!(f, ", readers={}", self.readers.count())?;
+        }
+        let filtered = self
+            .readers
+            .first()
+            .and_then(|file| file.predicate.as_ref());
         if let Some(predicate) = filtered {
             write!(f, ", filter={predicate}")?;
         }
@@ -208,8 +288,34 @@ impl ExecutionPlan for IcebergScan {
         Ok(self)
     }
 
-    fn partition_statistics(&self, _: Option<usize>) -> Result<Statistics> {
-        let limited = self.limit.is_some();
+    /// With as many readers as there is work for. A limit is for one that stops.
+    fn repartitioned(
+        &self,
+        most: usize,
+        _: &ConfigOptions,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let readers = match (self.limit, self.readers.count()) {
+            (None, 1) => self.readers.split(most),
+            _ => return Ok(None),
+        };
+        if readers.count() == 1 {
+            return Ok(None);
+        }
+        let partitioning = Partitioning::UnknownPartitioning(readers.count());
+        let properties = self
+            .properties
+            .as_ref()
+            .clone()
+            .with_partitioning(partitioning);
+        Ok(Some(Arc::new(IcebergScan {
+            readers,
+            properties: Arc::new(properties),
+            ..self.clone()
+        })))
+    }
+
+    fn partition_statistics(&self, reader: Option<usize>) -> Result<Statistics> {
+        let limited = self.limit.is_some() || (reader.is_some() && self.readers.count() > 1);
         let num_rows = match self.rows {
             Some(rows) if !limited => Precision::Exact(rows as usize),
             _ => Precision::Absent,
@@ -221,20 +327,45 @@ impl ExecutionPlan for IcebergScan {
         })
     }
 
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(
+        &self,
+        reader: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
         let runtime = Runtime::try_current().map_err(damaged)?;
+        let files = self.readers.of(reader);
         // One file at a time: a file's row group is in memory while it is read.
         let reader = ArrowReaderBuilder::new(self.table.file_io().clone(), runtime)
             .with_data_file_concurrency_limit(1)
+            .with_batch_size(context.session_config().batch_size())
             .build();
-        let files = futures::stream::iter(self.files.clone().into_iter().map(Ok)).boxed();
         let kept: Vec<usize> = (0..self.kept).collect();
-        let rows = reader.read(files).map_err(damaged)?.stream();
-        let rows = rows.map(move |batch| Ok(batch.map_err(damaged)?.project(&kept)?));
+        let rows = self.rows(reader, files, context.memory_pool())?;
+        let rows = rows.map(move |batch| Ok(batch?.project(&kept)?));
         let limit = self.limit.unwrap_or(usize::MAX);
         let rows = up_to(limit, rows.boxed());
         let rows = RecordBatchStreamAdapter::new(self.schema.clone(), rows);
         Ok(make_cooperative(Box::pin(rows)))
+    }
+}
+
+impl IcebergScan {
+    /// The rows of these files that nobody deleted.
+    fn rows(
+        &self,
+        reader: ArrowReader,
+        files: Vec<FileScanTask>,
+        pool: &Arc<dyn MemoryPool>,
+    ) -> Result<Batches> {
+        if !files.iter().any(equality::concern) {
+            let files = futures::stream::iter(files.into_iter().map(Ok)).boxed();
+            let rows = reader.read(files).map_err(damaged)?.stream();
+            return Ok(rows.map_err(damaged).boxed());
+        }
+        let (deletes, pool) = (self.deletes.clone(), pool.clone());
+        let rows = futures::stream::iter(files)
+            .then(move |file| deletes.clone().read(reader.clone(), file, pool.clone()));
+        Ok(rows.try_flatten().boxed())
     }
 }
 

@@ -51,8 +51,10 @@ impl Question {
         match self {
             Question::Tables { namespace } => tables(catalogs, namespace.as_deref()),
             Question::Databases => {
-                let tables = catalogs.list(None)?;
-                let mut names: Vec<String> = tables
+                let mut relations = catalogs.list(None)?;
+                relations.extend(catalogs.list_views(None)?);
+                relations.sort();
+                let mut names: Vec<String> = relations
                     .iter()
                     .map(|table| table.namespace().join("."))
                     .collect();
@@ -82,7 +84,9 @@ fn tables(
         None => (None, None),
     };
     let prefix = catalog.map_or_else(String::new, |catalog| format!("{catalog}."));
-    let found = catalogs.list(catalog)?;
+    let mut found = catalogs.list(catalog)?;
+    found.extend(catalogs.list_views(catalog)?);
+    found.sort();
     let named = found
         .iter()
         .map(|table| (table.namespace().join("."), table.name()))
@@ -112,8 +116,13 @@ fn describe(catalogs: &dyn Catalogs, table: &str) -> Result<SendableRecordBatchS
     };
     let ident = parse_table(table)?;
     let catalog = catalogs.holding(within, table)?;
-    let loaded = catalog.load(&ident)?;
-    let schema = loaded.metadata.current_schema();
+    let schema = match catalog.load(&ident) {
+        Ok(loaded) => loaded.metadata.current_schema().clone(),
+        Err(error) => match catalogs.view(within, &ident)? {
+            Some(view) => view.current_schema().clone(),
+            None => return Err(error.into()),
+        },
+    };
     let fields = schema.as_struct().fields().iter();
     let columns = fields.map(|field| {
         let nullable = if field.required { "NOT NULL" } else { "" };

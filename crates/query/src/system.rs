@@ -1,113 +1,115 @@
-//! System tables: what a table's commits say about themselves.
+//! System tables: what a table's metadata says about itself, by the names that Spark and Trino give them.
 //!
-//! `<table>$snapshots` has a row per snapshot, `<table>$offsets` a row per snapshot and partition: which snapshot holds
-//! offset X, and which offsets made snapshot S.
+//! | `t$…` | a row per | as of |
+//! |---|---|---|
+//! | `snapshots` | snapshot, on whatever branch | |
+//! | `history` | head that `main` had | |
+//! | `refs` | branch and tag | |
+//! | `offsets` | snapshot and partition of a topic: which offsets made the table | the ancestors of the version |
+//! | `manifests` | manifest | the version |
+//! | `files` | data file and delete file | the version |
+//! | `partitions` | partition of the table | the version |
+//!
+//! Columns are Spark's where both have a name for them, and behind them stands what our own commits say.
 
-use arrow_array::builder::{
-    Int32Builder, Int64Builder, StringBuilder, TimestampMillisecondBuilder, UInt64Builder,
-};
+mod commits;
+mod files;
+mod values;
+
+use crate::as_of::{Seen, Version};
+use arrow_array::builder::TimestampMillisecondBuilder;
 use arrow_array::{ArrayRef, RecordBatch};
 use datafusion::catalog::TableProvider;
+use datafusion::common::plan_err;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
+use iceberg::table::Table;
 use lw_lakehouse::catalog::LoadedTable;
-use lw_lakehouse::view::{SnapshotView, snapshots};
+use lw_lakehouse::view;
 use std::sync::Arc;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum System {
     Snapshots,
+    History,
+    Refs,
     Offsets,
+    Manifests,
+    Files,
+    Partitions,
 }
+
+const ALL: [(&str, System); 7] = [
+    ("snapshots", System::Snapshots),
+    ("history", System::History),
+    ("refs", System::Refs),
+    ("offsets", System::Offsets),
+    ("manifests", System::Manifests),
+    ("files", System::Files),
+    ("partitions", System::Partitions),
+];
 
 /// A name, and which system table of it is meant.
 pub(crate) fn split(name: &str) -> (&str, Option<System>) {
-    match name.rsplit_once('$') {
-        Some((table, "snapshots")) => (table, Some(System::Snapshots)),
-        Some((table, "offsets")) => (table, Some(System::Offsets)),
-        _ => (name, None),
-    }
+    let found = name.rsplit_once('$').and_then(|(table, wanted)| {
+        let system = ALL.iter().find(|(name, _)| *name == wanted)?;
+        Some((table, system.1))
+    });
+    found.map_or((name, None), |(table, system)| (table, Some(system)))
+}
+
+/// What system tables are made from.
+struct About<'a> {
+    loaded: &'a LoadedTable,
+    table: &'a Table,
+    seen: &'a Seen,
 }
 
 impl System {
-    pub(crate) fn table(self, table: &LoadedTable) -> Result<Arc<dyn TableProvider>> {
-        let snapshots = snapshots(table);
+    /// The rows, as of `version` where the system table has versions.
+    ///
+    /// # Errors
+    /// When it has none, or a manifest cannot be read.
+    pub(crate) async fn provide(
+        self,
+        name: &str,
+        version: Option<&Version>,
+        loaded: &LoadedTable,
+        table: &Table,
+        seen: &Seen,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let of_all_versions = matches!(self, System::Snapshots | System::History | System::Refs);
+        if let (true, Some(version)) = (of_all_versions, version) {
+            let system = self.name();
+            return plan_err!(
+                "'{name}${system}' is about all versions of the table: leave out '{}'",
+                version.to_string().trim()
+            );
+        }
+        let about = About {
+            loaded,
+            table,
+            seen,
+        };
         let batch = match self {
-            System::Snapshots => snapshot_rows(&snapshots)?,
-            System::Offsets => offset_rows(&snapshots)?,
+            System::Snapshots => commits::snapshots(&about)?,
+            System::History => commits::history(&about)?,
+            System::Refs => commits::refs(&view::refs(&loaded.metadata))?,
+            System::Offsets => commits::offsets(&about)?,
+            System::Manifests => files::manifests(&about).await?,
+            System::Files => files::files(&about).await?,
+            System::Partitions => files::partitions(&about).await?,
         };
         Ok(Arc::new(MemTable::try_new(
             batch.schema(),
             vec![vec![batch]],
         )?))
     }
-}
 
-fn snapshot_rows(snapshots: &[SnapshotView]) -> Result<RecordBatch> {
-    let mut id = Int64Builder::new();
-    let mut parent = Int64Builder::new();
-    let mut committed = time();
-    let mut operation = StringBuilder::new();
-    let mut pipeline = StringBuilder::new();
-    let mut sequence = UInt64Builder::new();
-    let mut max_event_time = time();
-    let mut watermark = time();
-    for snapshot in snapshots {
-        id.append_value(snapshot.id);
-        parent.append_option(snapshot.parent);
-        committed.append_value(snapshot.timestamp_ms);
-        operation.append_value(&snapshot.operation);
-        pipeline.append_option(snapshot.marker.as_ref().map(|marker| &marker.name));
-        sequence.append_option(snapshot.marker.as_ref().map(|marker| marker.sequence));
-        max_event_time.append_option(snapshot.max_event_time);
-        watermark.append_option(snapshot.watermark);
+    fn name(self) -> &'static str {
+        let found = ALL.iter().find(|(_, system)| *system == self);
+        found.expect("each has a name").0
     }
-    batch(vec![
-        ("snapshot_id", Arc::new(id.finish())),
-        ("parent_id", Arc::new(parent.finish())),
-        ("committed_at", Arc::new(committed.finish())),
-        ("operation", Arc::new(operation.finish())),
-        ("pipeline", Arc::new(pipeline.finish())),
-        ("sequence", Arc::new(sequence.finish())),
-        ("max_event_time", Arc::new(max_event_time.finish())),
-        ("watermark", Arc::new(watermark.finish())),
-    ])
-}
-
-fn offset_rows(snapshots: &[SnapshotView]) -> Result<RecordBatch> {
-    let mut id = Int64Builder::new();
-    let mut committed = time();
-    let mut topic = StringBuilder::new();
-    let mut partition = Int32Builder::new();
-    let (mut start, mut end) = (Int64Builder::new(), Int64Builder::new());
-    let (mut rows, mut filtered) = (UInt64Builder::new(), UInt64Builder::new());
-    let (mut dead_letters, mut control) = (UInt64Builder::new(), UInt64Builder::new());
-    for snapshot in snapshots {
-        for range in &snapshot.ranges {
-            id.append_value(snapshot.id);
-            committed.append_value(snapshot.timestamp_ms);
-            topic.append_value(&range.topic);
-            partition.append_value(range.partition);
-            start.append_value(range.start);
-            end.append_value(range.end);
-            rows.append_value(range.rows);
-            filtered.append_value(range.filtered);
-            dead_letters.append_value(range.dead_letters);
-            control.append_value(range.control);
-        }
-    }
-    batch(vec![
-        ("snapshot_id", Arc::new(id.finish())),
-        ("committed_at", Arc::new(committed.finish())),
-        ("topic", Arc::new(topic.finish())),
-        ("partition", Arc::new(partition.finish())),
-        ("start", Arc::new(start.finish())),
-        ("end", Arc::new(end.finish())),
-        ("rows", Arc::new(rows.finish())),
-        ("filtered", Arc::new(filtered.finish())),
-        ("dead_letters", Arc::new(dead_letters.finish())),
-        ("control", Arc::new(control.finish())),
-    ])
 }
 
 fn time() -> TimestampMillisecondBuilder {
@@ -115,9 +117,8 @@ fn time() -> TimestampMillisecondBuilder {
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
-    Ok(RecordBatch::try_from_iter_with_nullable(
-        columns
-            .into_iter()
-            .map(|(name, column)| (name, column, true)),
-    )?)
+    let columns = columns
+        .into_iter()
+        .map(|(name, column)| (name, column, true));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }

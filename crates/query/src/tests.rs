@@ -1,106 +1,25 @@
 //! Queries over a table that a sink wrote.
 
+mod deletes;
+mod lake;
+mod versions;
+mod views;
+
 use crate::{Budget, Catalogs, Engine, Limits, QueryError, TableIdent, rows_as_json};
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Int32Array, RecordBatch, StringArray};
-use lw_graph::{Field, IcebergSink, Schema, TypeKind};
+use iceberg::spec::ViewMetadata;
+use lake::Lake;
 use lw_lakehouse::error::Kind;
-use lw_lakehouse::{
-    Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
-};
-use lw_runtime::connector::{Committer, Owner, Sink};
-use lw_runtime::manifest::{Pending, SplitRange, TableChain};
-use lw_runtime::{Chunk, Origin, Split};
-use lw_stdx::clock::SystemClock;
-use lw_stdx::disk::RealDisk;
+use lw_lakehouse::{Catalog, CatalogError, TableCatalog};
 use std::sync::Arc;
 
 /// `lake.events` with (1, a), (2, NULL), (3, c), from offsets 10 to 12 of the topic `in`.
 fn catalog(folder: &std::path::Path) -> Catalog {
-    let (disk, clock) = (Arc::new(RealDisk), Arc::new(SystemClock::new()));
-    let config = lw_storage::Config {
-        dir: folder.join("data"),
-        ..lw_storage::Config::default()
-    };
-    let storage = lw_storage::Storage::open(disk.clone(), clock.clone(), config).unwrap();
-    let warehouse = folder.join("warehouse");
-    let catalog = Catalog::open(
-        storage,
-        Files::new(disk),
-        &warehouse.to_string_lossy(),
-        Ids::random(),
-    )
-    .unwrap();
-    let owner = Owner {
-        pipeline: uuid::Uuid::from_u128(1),
-        name: "test".to_owned(),
-    };
-    let spec = IcebergSink {
-        catalog: "embedded".to_owned(),
-        uri: None,
-        late: lw_graph::LateRows::Drop,
-        namespace: "lake".to_owned(),
-        table: "events".to_owned(),
-        warehouse: None,
-        format_version: 2,
-        schema: Schema::new(vec![
-            Field::new("Id", TypeKind::Int.not_null()),
-            Field::new("v", TypeKind::string().nullable()),
-        ]),
-        primary_key: Vec::new(),
-        properties: Default::default(),
-    };
-    let mut sink = IcebergTableSink::open(
-        &spec,
-        Arc::new(catalog.clone()),
-        &owner,
-        clock.clone(),
-        Ids::random(),
-    )
-    .unwrap();
-    let columns = RecordBatch::try_from_iter_with_nullable([
-        ("Id", Arc::new(Int32Array::from(vec![1, 2, 3])) as _, false),
-        (
-            "v",
-            Arc::new(StringArray::from(vec![Some("a"), None, Some("c")])) as _,
-            true,
-        ),
-    ])
-    .unwrap();
-    let split = Split {
-        topic: Arc::from("in"),
-        partition: 0,
-    };
-    let origins = (10..13).map(|offset| Origin { split: 0, offset }).collect();
-    sink.write(Chunk::new(columns, origins, Arc::new([split])))
-        .unwrap();
-    let pending = Pending {
-        sequence: 1,
-        uuid: uuid::Uuid::from_u128(2),
-        previous: None,
-        files: sink.seal().unwrap().remove(0).files,
-        ranges: vec![SplitRange {
-            topic: "in".to_owned(),
-            partition: 0,
-            start: 10,
-            end: 13,
-            rows: 3,
-            filtered: 0,
-            dead_letters: 0,
-            control: 0,
-            late: 0,
-        }],
-        ..Pending::default()
-    };
-    let chain = TableChain {
-        last: None,
-        chain: vec![pending],
-    };
-    IcebergCommitter::new(Arc::new(catalog.clone()), owner, clock, Ids::random())
-        .commit("lake.events", &chain)
-        .unwrap();
-    catalog
+    let mut lake = Lake::open(folder, 10);
+    lake.append(&[(1, Some("a")), (2, None), (3, Some("c"))]);
+    lake.catalog
 }
 
 /// A server's engine with little memory.
@@ -129,6 +48,14 @@ fn ask(
         }
         Ok((batches, rows.is_truncated()))
     })
+}
+
+/// The answer as JSON, or why there is none.
+fn answer(catalog: &Catalog, sql: &str) -> String {
+    match query(Arc::new(catalog.clone()), sql) {
+        Ok(batches) => serde_json::to_string(&rows_as_json(&batches).unwrap()).unwrap(),
+        Err(error) => format!("error: {error}"),
+    }
 }
 
 fn query(catalogs: Arc<dyn Catalogs>, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
@@ -195,11 +122,7 @@ fn queries_and_their_answers() {
         ),
     ];
     for (sql, expected) in cases {
-        let got = match query(Arc::new(catalog.clone()), sql) {
-            Ok(batches) => serde_json::to_string(&rows_as_json(&batches).unwrap()).unwrap(),
-            Err(error) => format!("error: {error}"),
-        };
-        assert_eq!(got, expected, "{sql}");
+        assert_eq!(answer(&catalog, sql), expected, "{sql}");
     }
 }
 
@@ -259,11 +182,7 @@ fn timestamps_reach_as_far_as_a_tables() {
         ("SELECT NULL, 1".to_owned(), r#"[[null,1]]"#),
     ];
     for (sql, expected) in cases {
-        let got = match query(Arc::new(catalog.clone()), &sql) {
-            Ok(batches) => serde_json::to_string(&rows_as_json(&batches).unwrap()).unwrap(),
-            Err(error) => format!("error: {error}"),
-        };
-        assert_eq!(got, expected, "{sql}");
+        assert_eq!(answer(&catalog, &sql), expected, "{sql}");
     }
 }
 
@@ -300,6 +219,22 @@ fn what_is_no_query_is_refused_in_words() {
     }
 }
 
+macro_rules! no_views {
+    () => {
+        fn view(
+            &self,
+            _: Option<&str>,
+            _: &TableIdent,
+        ) -> Result<Option<ViewMetadata>, CatalogError> {
+            Ok(None)
+        }
+
+        fn list_views(&self, _: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
+            Ok(Vec::new())
+        }
+    };
+}
+
 /// Two servers' worth of catalogs: one by the name of `east`, and no other reachable.
 struct TwoCatalogs(Catalog);
 
@@ -321,6 +256,8 @@ impl Catalogs for TwoCatalogs {
             _ => Err(CatalogError::new(Kind::Unavailable, "nobody answers")),
         }
     }
+
+    no_views!();
 }
 
 #[test]
@@ -424,6 +361,8 @@ impl Catalogs for GoneAway {
         let tables = (0..self.0).map(|n| TableIdent::from_strs(["lake", &format!("t{n}")]));
         Ok(tables.map(Result::unwrap).collect())
     }
+
+    no_views!();
 }
 
 #[test]
@@ -431,7 +370,7 @@ fn notices_of_what_is_left_out_are_bounded() {
     let (rows, notices) = list(Arc::new(GoneAway(1_000)), LISTS[1]);
     assert_eq!(rows, "[]");
     assert_eq!(notices.len(), 11);
-    assert_eq!(notices[10], "left out of information_schema: 990 more");
+    assert_eq!(notices[10], "left out: 990 more");
 }
 
 /// A catalog that has a name of its own, and is the one that is meant without.
@@ -449,6 +388,8 @@ impl Catalogs for OneCatalog {
     fn list(&self, _: Option<&str>) -> Result<Vec<TableIdent>, CatalogError> {
         self.0.all_tables()
     }
+
+    no_views!();
 }
 
 /// It never ends by itself, and takes no memory.

@@ -157,11 +157,14 @@ fn outside(micros: i64) -> DataFusionError {
 
 #[cfg(test)]
 mod tests {
+    use crate::{as_of, micros};
     use datafusion::prelude::SessionContext;
 
     async fn text(sql: &str) -> String {
         let context = SessionContext::new();
-        let plan = crate::micros::plan(&context, sql).await.expect(sql);
+        micros::teach(&context).expect("it has one of its own");
+        let query = as_of::statement(&context, sql).await.expect(sql);
+        let plan = micros::plan(&context, query).await.expect(sql);
         let frame = context.execute_logical_plan(plan).await.expect(sql);
         let batches = frame.collect().await.expect(sql);
         let cell = arrow_cast::display::array_value_to_string(batches[0].column(0), 0);

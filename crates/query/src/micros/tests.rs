@@ -7,7 +7,9 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 /// All values of the answer, by rows.
 async fn answer(sql: &str) -> Result<String> {
     let context = SessionContext::new();
-    let plan = plan(&context, sql).await?;
+    teach(&context)?;
+    let query = crate::as_of::statement(&context, sql).await?;
+    let plan = plan(&context, query).await?;
     let frame = context.execute_logical_plan(plan).await?;
     let batches = frame.collect().await?;
     Ok(batches.iter().map(values).collect::<Vec<_>>().join("; "))

@@ -26,6 +26,17 @@ impl Catalog {
         pointers::list(self.records(), Relation::View, namespace)
     }
 
+    /// In namespaces of any depth, by name.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn all_views(&self) -> Result<Vec<TableIdent>, CatalogError> {
+        crate::catalog::walk(
+            |parent| self.list_namespaces(parent),
+            |namespace| self.list_views(namespace),
+        )
+    }
+
     pub fn view_exists(&self, view: &TableIdent) -> Result<bool, CatalogError> {
         Ok(pointers::pointer(self.records(), Relation::View, view)?.is_some())
     }
