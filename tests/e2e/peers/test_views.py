@@ -1,17 +1,8 @@
 """Views of other engines in our catalog: Spark and Trino make them, read them and find each other's."""
-import json
-import shutil
-import subprocess
-
-import pytest
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import IntegerType, NestedField
 from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
-
-from lakeward import REPOSITORY
-
-READERS = REPOSITORY / "tests/peers/readers"
 
 SPARK = """
 CREATE NAMESPACE lake;
@@ -30,22 +21,8 @@ SHOW TABLES IN lake;
 """
 
 
-@pytest.fixture
-def spark(server):
-    """spark(script) gives the rows that its statements print, or why it failed."""
-    for program in ("java", "mvn"):
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not installed: Apache Spark was not run")
-
-    def run(script):
-        command = [str(READERS / "spark"), "sql", "--catalog", server.catalog, script]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-        return [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else done.stderr
-
-    return run
-
-
-def test_spark_makes_changes_and_reads_views(server, spark):
+def test_spark_makes_changes_and_reads_views(server, spark_on):
+    spark = spark_on(server)
     rows = spark(SPARK)
     assert isinstance(rows, list), rows[-3000:]
     values = [list(row.values()) for row in rows]
@@ -76,24 +53,8 @@ ALTER VIEW ice.lake.filled RENAME TO ice.lake.whole;
 """
 
 
-@pytest.fixture
-def trino(server, folder):
-    """trino(script) gives the rows that its statements print, or why it failed."""
-    for program in ("java", "mvn", "curl"):
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not installed: Trino was not run")
-    command, place = str(READERS / "trino"), str(folder / "trino")
-    subprocess.run([command, "up", place, "--catalog", server.catalog], check=True, timeout=900)
-
-    def run(script):
-        done = subprocess.run([command, "sql", place, script], capture_output=True, text=True, timeout=300)
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")] if done.returncode == 0 else done.stderr
-
-    yield run
-    subprocess.run([command, "down", place], check=True)
-
-
-def test_trino_makes_changes_and_reads_views(server, trino):
+def test_trino_makes_changes_and_reads_views(server, trino_on):
+    trino = trino_on(server)
     made = trino(TRINO)
     assert isinstance(made, list), made[-3000:]
     rows = trino("SELECT id, v, w FROM ice.lake.whole ORDER BY id")
