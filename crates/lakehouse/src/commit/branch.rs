@@ -4,35 +4,40 @@
 //! the table ends, the audit. A commit that is not among the ancestors was rolled back, or its snapshot is gone.
 
 use super::decide::on_branch;
-use super::marker::{Marker, PROPERTY};
+use super::marker::{Marker, PROPERTIES};
 use iceberg::TableRequirement;
 use iceberg::spec::{MAIN_BRANCH, Snapshot, TableMetadata};
 
-/// A branch that commits go to, and the property that holds its newest marker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ref {
-    pub(crate) name: &'static str,
-    pub(crate) marker: &'static str,
-}
+/// A branch that commits go to, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ref(String);
 
 impl Ref {
-    pub(crate) const MAIN: Ref = Ref {
-        name: MAIN_BRANCH,
-        marker: PROPERTY,
-    };
+    pub(crate) fn main() -> Ref {
+        Ref(MAIN_BRANCH.to_owned())
+    }
 
-    pub(crate) fn head(self, metadata: &TableMetadata) -> Option<&Snapshot> {
-        metadata.snapshot_for_ref(self.name).map(|head| &**head)
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// The property of the table that holds the branch's newest marker.
+    pub(crate) fn marker_property(&self) -> String {
+        format!("{PROPERTIES}{}", self.0)
+    }
+
+    pub(crate) fn head<'a>(&self, metadata: &'a TableMetadata) -> Option<&'a Snapshot> {
+        metadata.snapshot_for_ref(&self.0).map(|head| &**head)
     }
 
     /// The table must be this one, and the branch where it is.
-    pub(crate) fn requirements(self, metadata: &TableMetadata) -> Vec<TableRequirement> {
+    pub(crate) fn requirements(&self, metadata: &TableMetadata) -> Vec<TableRequirement> {
         vec![
             TableRequirement::UuidMatch {
                 uuid: metadata.uuid(),
             },
             TableRequirement::RefSnapshotIdMatch {
-                r#ref: self.name.to_owned(),
+                r#ref: self.0.clone(),
                 snapshot_id: self.head(metadata).map(Snapshot::snapshot_id),
             },
         ]
@@ -49,7 +54,7 @@ impl<'a> Branch<'a> {
         Branch {
             ancestors: ancestors(
                 metadata,
-                Ref::MAIN.head(metadata).map(Snapshot::snapshot_id),
+                Ref::main().head(metadata).map(Snapshot::snapshot_id),
             )
             .collect(),
         }

@@ -47,6 +47,8 @@ pub(crate) fn load(files: &Files, manifest: &ManifestFile) -> Result<Manifest, C
 pub(crate) struct Manifests<'a> {
     pub(crate) files: &'a Files,
     pub(crate) metadata: &'a TableMetadata,
+    /// The head that the snapshot is made for.
+    pub(crate) parent: Option<i64>,
     pub(crate) snapshot_id: i64,
     /// Makes names unique across attempts.
     pub(crate) commit: uuid::Uuid,
@@ -58,11 +60,10 @@ pub(crate) struct Manifests<'a> {
 impl Manifests<'_> {
     pub(crate) fn added(
         &mut self,
-        schema: SchemaRef,
         spec: &PartitionSpecRef,
         added: Vec<DataFile>,
     ) -> Result<ManifestFile, CatalogError> {
-        let mut writer = self.writer(schema, spec)?;
+        let mut writer = self.writer(self.metadata.current_schema().clone(), spec)?;
         for file in added {
             // A negative sequence number is inherited from the snapshot.
             writer.add_file(file, -1)?;
@@ -177,7 +178,7 @@ impl Manifests<'_> {
         );
         let output = block_on(self.files.io().new_output(&location)?.writer())?;
         self.written.push(location.clone());
-        let parent = self.metadata.current_snapshot_id();
+        let parent = self.parent;
         let mut writer = match self.metadata.format_version() {
             FormatVersion::V1 => ManifestListWriter::v1(output, self.snapshot_id, parent),
             FormatVersion::V2 => ManifestListWriter::v2(output, self.snapshot_id, parent, sequence),

@@ -31,6 +31,8 @@ use uuid::Uuid;
 
 /// The property with the newest marker of the branch `main`.
 pub const PROPERTY: &str = "lakeward.marker.main";
+/// What the properties of all branches begin with.
+pub(crate) const PROPERTIES: &str = "lakeward.marker.";
 
 const PIPELINE_ID: &str = "lakeward.pipeline-id";
 const PIPELINE: &str = "lakeward.pipeline";

@@ -1,17 +1,19 @@
 //! Commits: from a chain of pending commits to snapshots of a table, exactly once.
 //!
 //! [`decide`] is the pure rule, `model` explores it exhaustively; [`marker`] is what a commit says about itself, `branch`
-//! what the table's head shows of it; `snapshot` makes the snapshot, `attempt` says what became of one that was sent, `rules`
-//! are the decisions of all of these,
-//! [`committer`] drives it all against a catalog.
+//! what the table's head shows of it. A `change` becomes a `snapshot` with its `manifests` and `summary`; `publish` is the
+//! loop that brings it about, `attempt` says what became of one that was sent, `rules` are the decisions of all of these. [`committer`] is the pipelines' part.
 
 pub(crate) mod attempt;
 pub(crate) mod branch;
+pub(crate) mod change;
 pub mod committer;
 pub mod decide;
 pub(crate) mod manifests;
 pub mod marker;
 #[cfg(test)]
 mod model;
+pub(crate) mod publish;
 pub(crate) mod rules;
 pub(crate) mod snapshot;
+mod summary;

@@ -1,21 +1,22 @@
-//! The snapshot of a commit: pending commits and a table in, requirements and updates for the catalog out.
+//! The snapshot of a commit: a change and a table in, requirements and updates for the catalog out.
 //!
-//! One commit is `add-snapshot` + `set-snapshot-ref` + `set-properties` (the marker) + `remove-snapshots` (expiry), required
-//! to meet the table with this uuid and this head. What became of it afterwards is `attempt`'s to find out.
+//! One commit is `add-snapshot` + `set-snapshot-ref`, required to meet the table with this uuid and this head; an append also
+//! has `set-properties` (the marker) and `remove-snapshots` (expiry). What became of it afterwards is `attempt`'s to find out.
 
 use super::attempt::remove;
 use super::branch::Ref;
+use super::change::Change;
 use super::manifests::{self, Manifests};
-use super::marker::Marker;
 use super::rules::Rules;
+use super::summary::summary;
 use crate::error::{CatalogError, Kind};
 use crate::staged::StagedFile;
 use crate::storage::Files;
 use crate::upkeep::expiry;
 use crate::upkeep::refs::Refs;
 use iceberg::spec::{
-    DataFile, FormatVersion, Operation, Snapshot, SnapshotReference, SnapshotRetention,
-    SnapshotSummaryCollector, Summary, TableMetadata,
+    DataFile, FormatVersion, ManifestFile, PartitionSpecRef, Snapshot, SnapshotReference,
+    SnapshotRetention, Summary, TableMetadata,
 };
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use lw_runtime::manifest::Pending;
@@ -53,28 +54,28 @@ pub(crate) fn check_version(
     ))
 }
 
-/// The snapshot `marker.snapshot_id` on `branch`, which is to commit `pending`. Without pending commits it holds what the
-/// head holds, and only the marker is new.
-pub(crate) struct Draft<'a> {
+/// The snapshot `snapshot_id` on `branch`, which is to make `change`.
+pub(crate) struct SnapshotProducer<'a> {
     pub(crate) files: &'a Files,
     pub(crate) metadata: &'a TableMetadata,
-    pub(crate) branch: Ref,
-    pub(crate) marker: &'a Marker,
-    pub(crate) pending: &'a [Pending],
+    pub(crate) branch: &'a Ref,
+    pub(crate) change: &'a Change<'a>,
+    pub(crate) snapshot_id: i64,
     pub(crate) now_ms: i64,
     /// Makes names unique across attempts.
     pub(crate) commit: Uuid,
     pub(crate) rules: &'a Rules,
 }
 
-impl Draft<'_> {
+impl SnapshotProducer<'_> {
     /// Writes its manifests; one that fails leaves none.
     pub(crate) fn produce(self) -> Result<Produced, CatalogError> {
-        let (metadata, branch, marker) = (self.metadata, self.branch, self.marker);
+        let (metadata, branch) = (self.metadata, self.branch);
         let mut manifests = Manifests {
             files: self.files,
             metadata,
-            snapshot_id: marker.snapshot_id,
+            parent: branch.head(metadata).map(Snapshot::snapshot_id),
+            snapshot_id: self.snapshot_id,
             commit: self.commit,
             keep: self.rules.keep,
             written: Vec::new(),
@@ -87,21 +88,22 @@ impl Draft<'_> {
             }
         };
         let refs = Refs::of(metadata);
-        let expired = (self.rules.expire)(metadata, &refs, snapshot.timestamp_ms());
-        let sequence = snapshot.sequence_number();
+        let (now_ms, sequence) = (snapshot.timestamp_ms(), snapshot.sequence_number());
         let mut updates = vec![
             TableUpdate::AddSnapshot { snapshot },
             TableUpdate::SetSnapshotRef {
-                ref_name: branch.name.to_owned(),
-                reference: reference(metadata, &refs, branch, marker.snapshot_id),
-            },
-            TableUpdate::SetProperties {
-                updates: HashMap::from([(branch.marker.to_owned(), marker.to_property())]),
+                ref_name: branch.name().to_owned(),
+                reference: reference(metadata, &refs, branch, self.snapshot_id),
             },
         ];
+        let Change::Append { marker, .. } = self.change;
+        updates.push(TableUpdate::SetProperties {
+            updates: HashMap::from([(branch.marker_property(), marker.to_property())]),
+        });
+        let expired = (self.rules.expire)(metadata, &refs, now_ms);
         updates.extend(expiry::updates(metadata, &expired));
         Ok(Produced {
-            snapshot_id: marker.snapshot_id,
+            snapshot_id: self.snapshot_id,
             sequence,
             requirements: branch.requirements(metadata),
             updates,
@@ -112,32 +114,20 @@ impl Draft<'_> {
 
     fn snapshot(&self, manifests: &mut Manifests<'_>) -> Result<Snapshot, CatalogError> {
         let metadata = self.metadata;
-        let added = added_files(metadata, self.pending)?;
-        let summary = summary(
-            metadata,
-            self.marker.to_summary(self.pending),
-            added.values().flatten(),
-        );
-        let mut all = match metadata.current_snapshot() {
+        let head = self.branch.head(metadata);
+        let mut listed = match head {
             Some(head) => manifests::load_list(manifests.files, metadata, head)?,
             None => Vec::new(),
         };
-        all.retain(self.rules.carry);
-        let mut all = manifests.merged(all)?;
-        for (spec, files) in added {
-            let spec = metadata.partition_spec_by_id(spec).ok_or_else(|| {
-                CatalogError::new(
-                    Kind::BadRequest,
-                    format!("the table has no partition spec {spec} any more"),
-                )
-            })?;
-            all.push(manifests.added(metadata.current_schema().clone(), spec, files)?);
-        }
+        listed.retain(self.rules.carry);
+        let Change::Append { marker, pending } = self.change;
+        let own = marker.to_summary(pending);
+        let (listed, summary) = self.appended(manifests, listed, pending, own)?;
         let sequence = metadata.next_sequence_number();
-        let list = manifests.list(sequence, all)?;
+        let list = manifests.list(sequence, listed)?;
         Ok(Snapshot::builder()
             .with_snapshot_id(manifests.snapshot_id)
-            .with_parent_snapshot_id(metadata.current_snapshot_id())
+            .with_parent_snapshot_id(manifests.parent)
             .with_sequence_number(sequence)
             // Snapshot times never go back, whatever the clock does.
             .with_timestamp_ms(self.now_ms.max(metadata.last_updated_ms() + 1))
@@ -146,6 +136,32 @@ impl Draft<'_> {
             .with_schema_id(metadata.current_schema_id())
             .build())
     }
+
+    fn appended(
+        &self,
+        manifests: &mut Manifests<'_>,
+        listed: Vec<ManifestFile>,
+        pending: &[Pending],
+        own: HashMap<String, String>,
+    ) -> Result<(Vec<ManifestFile>, Summary), CatalogError> {
+        let added = added_files(self.metadata, pending)?;
+        let head = self.branch.head(self.metadata);
+        let summary = summary(self.metadata, head, own, added.values().flatten());
+        let mut listed = manifests.merged(listed)?;
+        for (spec, files) in added {
+            listed.push(manifests.added(spec_of(self.metadata, spec)?, files)?);
+        }
+        Ok((listed, summary))
+    }
+}
+
+fn spec_of(metadata: &TableMetadata, spec: i32) -> Result<&PartitionSpecRef, CatalogError> {
+    metadata.partition_spec_by_id(spec).ok_or_else(|| {
+        CatalogError::new(
+            Kind::BadRequest,
+            format!("the table has no partition spec {spec} any more"),
+        )
+    })
 }
 
 /// The files of the pending commits by partition spec.
@@ -164,62 +180,15 @@ fn added_files(
     Ok(added)
 }
 
-fn summary<'a>(
-    metadata: &TableMetadata,
-    marker: HashMap<String, String>,
-    added: impl Iterator<Item = &'a DataFile>,
-) -> Summary {
-    let mut collector = SnapshotSummaryCollector::default();
-    for file in added {
-        collector.add_file(
-            file,
-            metadata.current_schema().clone(),
-            metadata.default_partition_spec().clone(),
-        );
-    }
-    let mut properties = marker;
-    properties.extend(collector.build());
-    let previous = metadata
-        .current_snapshot()
-        .map(|head| &head.summary().additional_properties);
-    for (total, added) in [
-        ("total-records", "added-records"),
-        ("total-data-files", "added-data-files"),
-        ("total-files-size", "added-files-size"),
-        ("total-delete-files", ""),
-        ("total-position-deletes", ""),
-        ("total-equality-deletes", ""),
-    ] {
-        // A head without totals (some writers leave them out) has none after us either: better none than a wrong one.
-        let before = match previous {
-            None => Some(0),
-            Some(properties) => properties
-                .get(total)
-                .and_then(|text| text.parse::<u64>().ok()),
-        };
-        if let Some(before) = before {
-            let added = properties
-                .get(added)
-                .and_then(|text| text.parse::<u64>().ok())
-                .unwrap_or(0);
-            properties.insert(total.to_owned(), (before + added).to_string());
-        }
-    }
-    Summary {
-        operation: Operation::Append,
-        additional_properties: properties,
-    }
-}
-
 /// The branch moves and keeps its own retention. One that we begin asks other engines' expiry to keep some snapshots, unless
 /// the table says how many.
 fn reference(
     metadata: &TableMetadata,
     refs: &Refs,
-    branch: Ref,
+    branch: &Ref,
     snapshot_id: i64,
 ) -> SnapshotReference {
-    let retention = match refs.get(branch.name) {
+    let retention = match refs.get(branch.name()) {
         Some(existing) => existing.retention.clone(),
         None => {
             let said = metadata.properties().contains_key(expiry::MIN_KEPT);

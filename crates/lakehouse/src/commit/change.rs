@@ -1,0 +1,16 @@
+//! What a commit is to do to a table.
+//!
+//! A kind says what it adds and what it takes away; the [producer](super::snapshot::SnapshotProducer) makes a snapshot of it,
+//! and [`publish`](super::publish) brings that into the table.
+
+use super::marker::Marker;
+use lw_runtime::manifest::Pending;
+
+#[derive(Debug)]
+pub(crate) enum Change<'a> {
+    /// Pending commits of a pipeline. Without any the snapshot holds what the head holds, and only the marker is new.
+    Append {
+        marker: Marker,
+        pending: &'a [Pending],
+    },
+}
