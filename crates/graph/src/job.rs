@@ -532,6 +532,9 @@ pub struct IcebergSink {
     pub schema: Schema,
     /// Primary key columns by index (append tables have none).
     pub primary_key: Vec<usize>,
+    /// Columns by index whose values make the partitions (`PARTITIONED BY`) of a table that is made anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitioned_by: Vec<usize>,
     /// What becomes of rows that come too late (`'lakeward.late'`).
     #[serde(default)]
     pub late: LateRows,

@@ -1,7 +1,9 @@
 //! A data file between its seal and its commit: durable on disk, named only by the manifest of its pipeline.
 //!
 //! Layout: JSON inside `Pending.files` (frozen with the manifest's format 1). `data_file` is Iceberg's own JSON of a data
-//! file, which needs the schema and the partition spec that it was written with; both are found by their ids.
+//! file, which needs the schema that it was written with, found by its id. It is without the partition, whose
+//! values are beside it: in its JSON decimals, bytes and NaN would be lost. `partition_fields` says what the spec was, since a
+//! table that was made again may have given its id to another.
 
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
@@ -9,12 +11,13 @@ use crate::writer::columns;
 use arrow_schema::{FieldRef, Schema};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
-    DataFile, FormatVersion, TableMetadata, deserialize_data_file_from_json,
-    serialize_data_file_to_json,
+    DataFile, DataFileBuilder, FormatVersion, Literal, PartitionField, PrimitiveLiteral, Struct,
+    StructType, TableMetadata, deserialize_data_file_from_json, serialize_data_file_to_json,
 };
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StagedFile {
@@ -24,6 +27,27 @@ pub(crate) struct StagedFile {
     pub(crate) schema_id: i32,
     pub(crate) spec_id: i32,
     pub(crate) data_file: serde_json::Value,
+    /// None of an unpartitioned spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partition_fields: Vec<PartitionField>,
+    /// A value for each of the fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partition: Vec<Option<Value>>,
+}
+
+/// The value of a partition field, whatever its type: numbers that JSON has not are text, or their bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Value {
+    Boolean(bool),
+    Int(i32),
+    Long(i64),
+    FloatBits(u32),
+    DoubleBits(u64),
+    Text(String),
+    Bytes(Vec<u8>),
+    Decimal(String),
+    Uuid(Uuid),
 }
 
 impl StagedFile {
@@ -34,19 +58,28 @@ impl StagedFile {
         file: DataFile,
     ) -> Result<StagedFile, CatalogError> {
         let spec = spec(metadata, spec_id)?;
-        let schema = schema(metadata, schema_id)?;
+        schema(metadata, schema_id)?;
+        let partition = file.partition();
+        assert_eq!(
+            partition.fields().len(),
+            spec.fields().len(),
+            "P1: a file has a value for each field of its spec"
+        );
+        let partition = partition.iter().map(|value| value.map(Value::of));
+        let partition = partition.map(Option::transpose).collect::<Result<_, _>>()?;
+        let (path, rows) = (file.file_path().to_owned(), file.record_count());
+        let bytes = file.file_size_in_bytes();
+        let file = in_partition(&file, spec_id, Struct::empty())?;
+        let text = serialize_data_file_to_json(file, &no_fields(), FormatVersion::V2)?;
         Ok(StagedFile {
-            path: file.file_path().to_owned(),
-            rows: file.record_count(),
-            bytes: file.file_size_in_bytes(),
+            path,
+            rows,
+            bytes,
             schema_id,
             spec_id,
-            data_file: serde_json::from_str(&serialize_data_file_to_json(
-                file,
-                &spec.partition_type(schema)?,
-                FormatVersion::V2,
-            )?)
-            .map_err(unreadable)?,
+            data_file: serde_json::from_str(&text).map_err(unreadable)?,
+            partition_fields: spec.fields().to_vec(),
+            partition,
         })
     }
 
@@ -72,12 +105,15 @@ impl StagedFile {
         let Some(table) = table else {
             return Ok(true);
         };
-        let (Some(schema), true) = (
+        let (Some(schema), Some(spec)) = (
             table.schema_by_id(self.schema_id),
-            table.partition_spec_by_id(self.spec_id).is_some(),
+            table.partition_spec_by_id(self.spec_id),
         ) else {
             return Ok(false);
         };
+        if spec.fields() != self.partition_fields {
+            return Ok(false);
+        }
         let file = ParquetRecordBatchReaderBuilder::try_new(files.read(&self.path)?);
         let file = file.map_err(|error| {
             CatalogError::caused(
@@ -101,15 +137,91 @@ impl StagedFile {
     /// Iceberg's data file, for a manifest.
     pub(crate) fn data_file(&self, metadata: &TableMetadata) -> Result<DataFile, CatalogError> {
         let schema = schema(metadata, self.schema_id)?;
-        let partition_type = spec(metadata, self.spec_id)?.partition_type(schema)?;
+        spec(metadata, self.spec_id)?;
         let text = self.data_file.to_string();
-        Ok(deserialize_data_file_from_json(
-            &text,
-            self.spec_id,
-            &partition_type,
-            schema,
-        )?)
+        let file = deserialize_data_file_from_json(&text, self.spec_id, &no_fields(), schema)?;
+        if self.partition.is_empty() {
+            return Ok(file);
+        }
+        let values = self.partition.iter();
+        let values = values.map(|value| value.as_ref().map(Value::literal));
+        let values: Vec<Option<Literal>> =
+            values.map(Option::transpose).collect::<Result<_, _>>()?;
+        in_partition(&file, self.spec_id, Struct::from_iter(values))
     }
+}
+
+impl Value {
+    fn of(literal: &Literal) -> Result<Value, CatalogError> {
+        Ok(match literal.as_primitive_literal() {
+            Some(PrimitiveLiteral::Boolean(value)) => Value::Boolean(value),
+            Some(PrimitiveLiteral::Int(value)) => Value::Int(value),
+            Some(PrimitiveLiteral::Long(value)) => Value::Long(value),
+            Some(PrimitiveLiteral::Float(value)) => Value::FloatBits(value.to_bits()),
+            Some(PrimitiveLiteral::Double(value)) => Value::DoubleBits(value.to_bits()),
+            Some(PrimitiveLiteral::String(value)) => Value::Text(value),
+            Some(PrimitiveLiteral::Binary(value)) => Value::Bytes(value),
+            Some(PrimitiveLiteral::Int128(value)) => Value::Decimal(value.to_string()),
+            Some(PrimitiveLiteral::UInt128(value)) => Value::Uuid(Uuid::from_u128(value)),
+            None | Some(PrimitiveLiteral::AboveMax | PrimitiveLiteral::BelowMin) => {
+                return Err(no_value(format!("{literal:?}")));
+            }
+        })
+    }
+
+    fn literal(&self) -> Result<Literal, CatalogError> {
+        Ok(match self {
+            Value::Boolean(value) => Literal::bool(*value),
+            Value::Int(value) => Literal::int(*value),
+            Value::Long(value) => Literal::long(*value),
+            Value::FloatBits(bits) => Literal::float(f32::from_bits(*bits)),
+            Value::DoubleBits(bits) => Literal::double(f64::from_bits(*bits)),
+            Value::Text(value) => Literal::string(value),
+            Value::Bytes(value) => Literal::binary(value.clone()),
+            Value::Decimal(unscaled) => {
+                Literal::decimal(unscaled.parse().map_err(|_| no_value(unscaled.clone()))?)
+            }
+            Value::Uuid(value) => Literal::uuid(*value),
+        })
+    }
+}
+
+fn no_value(what: String) -> CatalogError {
+    CatalogError::new(Kind::Internal, format!("{what} is no value of a partition"))
+}
+
+fn no_fields() -> StructType {
+    StructType::new(Vec::new())
+}
+
+/// The same file, of another partition.
+fn in_partition(
+    file: &DataFile,
+    spec_id: i32,
+    partition: Struct,
+) -> Result<DataFile, CatalogError> {
+    let mut described = DataFileBuilder::default();
+    described
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(partition)
+        .partition_spec_id(spec_id)
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .column_sizes(file.column_sizes().clone())
+        .value_counts(file.value_counts().clone())
+        .null_value_counts(file.null_value_counts().clone())
+        .nan_value_counts(file.nan_value_counts().clone())
+        .lower_bounds(file.lower_bounds().clone())
+        .upper_bounds(file.upper_bounds().clone())
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec));
+    if let Some(order) = file.sort_order_id() {
+        described.sort_order_id(order);
+    }
+    described.build().map_err(|error| {
+        CatalogError::caused(Kind::Internal, "a data file cannot be described", error)
+    })
 }
 
 fn schema(metadata: &TableMetadata, id: i32) -> Result<&iceberg::spec::SchemaRef, CatalogError> {

@@ -76,6 +76,8 @@ pub struct Run {
     pub rows: u64,
     /// Offsets between `first` and `last` without a row, as `[from, to)`; `None` when the file only counts them.
     pub skipped: Option<Vec<(i64, i64)>>,
+    /// Offsets in between may have their rows in other files.
+    pub shared: bool,
 }
 
 /// A data file and its runs, in the order of its rows.

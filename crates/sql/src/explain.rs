@@ -137,6 +137,11 @@ fn sink(sink: &SinkSpec) -> String {
             if let Some(warehouse) = &iceberg.warehouse {
                 text += &format!(", warehouse=[{warehouse}]");
             }
+            if !iceberg.partitioned_by.is_empty() {
+                let columns = iceberg.partitioned_by.iter();
+                let columns = columns.map(|place| iceberg.schema.fields[*place].name.as_str());
+                text += &format!(", partitions=[{}]", columns.collect::<Vec<_>>().join(", "));
+            }
             if !iceberg.properties.is_empty() {
                 let pairs = iceberg.properties.iter().map(|(k, v)| format!("{k}={v}"));
                 text += &format!(", properties=[{}]", pairs.collect::<Vec<_>>().join(", "));

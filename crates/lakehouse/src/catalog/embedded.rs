@@ -332,7 +332,7 @@ impl TableCatalog for Catalog {
         self.create_table(Creation {
             ident: table.clone(),
             schema: new.schema,
-            partition_spec: None,
+            partition_spec: new.partition_spec,
             sort_order: None,
             location: new
                 .location

@@ -19,7 +19,7 @@ mod views;
 
 use crate::error::CatalogError;
 use crate::storage::Files;
-use iceberg::spec::{FormatVersion, Schema, TableMetadata};
+use iceberg::spec::{FormatVersion, Schema, TableMetadata, UnboundPartitionSpec};
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct NewTable {
     pub schema: Schema,
     pub properties: HashMap<String, String>,
     pub format_version: FormatVersion,
+    /// `None`: not partitioned.
+    pub partition_spec: Option<UnboundPartitionSpec>,
     /// Where its files go; `None` leaves it to the catalog.
     pub location: Option<String>,
 }

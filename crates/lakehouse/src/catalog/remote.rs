@@ -348,6 +348,9 @@ impl TableCatalog for RemoteCatalog {
             "properties": properties,
             "stage-create": false,
         });
+        if let Some(spec) = new.partition_spec {
+            body["partition-spec"] = json!(spec);
+        }
         if let Some(location) = new.location {
             body["location"] = location.into();
         }

@@ -4,9 +4,10 @@
 //! either: better none than a wrong one.
 
 use iceberg::spec::{
-    DataFile, Operation, Snapshot, SnapshotSummaryCollector, Summary, TableMetadata,
+    DataFile, Operation, PartitionSpec, Snapshot, SnapshotSummaryCollector, Summary, TableMetadata,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Which total grows by what.
 const TOTALS: [(&str, &str); 6] = [
@@ -27,11 +28,20 @@ pub(super) fn summary<'a>(
 ) -> Summary {
     let mut collector = SnapshotSummaryCollector::default();
     let schema = metadata.current_schema();
-    let spec = metadata.default_partition_spec();
+    // Files may be of several specs, and the collector names partitions by one: it is asked for sums alone.
+    let no_spec = Arc::new(PartitionSpec::unpartition_spec());
+    let mut partitions = HashSet::new();
     for file in added {
-        collector.add_file(file, schema.clone(), spec.clone());
+        collector.add_file(file, schema.clone(), no_spec.clone());
+        if !file.partition().fields().is_empty() {
+            partitions.insert(file.partition());
+        }
     }
     properties.extend(collector.build());
+    if !partitions.is_empty() {
+        let changed = partitions.len().to_string();
+        properties.insert("changed-partition-count".to_owned(), changed);
+    }
     let number = |properties: &HashMap<String, String>, key: &str| -> Option<u64> {
         properties.get(key)?.parse().ok()
     };

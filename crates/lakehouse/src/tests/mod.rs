@@ -4,6 +4,7 @@ mod catalog;
 mod foreign;
 mod harmless;
 mod orphans;
+mod partitions;
 mod pipeline;
 mod sim;
 mod steps;

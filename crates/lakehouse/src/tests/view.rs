@@ -156,6 +156,7 @@ fn a_table_that_cannot_be_read_says_why_beside_the_others() {
     let new = NewTable {
         schema: iceberg::spec::Schema::builder().build().unwrap(),
         properties: Default::default(),
+        partition_spec: None,
         format_version: iceberg::spec::FormatVersion::V2,
         location: None,
     };
@@ -329,6 +330,7 @@ fn large_table(catalog: &Catalog, ident: &TableIdent, number: i64) {
     let new = NewTable {
         schema: iceberg::spec::Schema::builder().build().unwrap(),
         properties: Default::default(),
+        partition_spec: None,
         format_version: iceberg::spec::FormatVersion::V2,
         location: None,
     };

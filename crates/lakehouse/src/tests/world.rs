@@ -644,6 +644,7 @@ pub(crate) fn spec(columns: Vec<Field>) -> IcebergSink {
         format_version: 2,
         schema: Schema::new(columns),
         primary_key: Vec::new(),
+        partitioned_by: Vec::new(),
         properties: BTreeMap::new(),
     }
 }

@@ -25,7 +25,7 @@ use crate::upkeep::expiry::is_inside;
 use iceberg::spec::TableMetadata;
 use lw_runtime::manifest::Manifest;
 use lw_stdx::disk::Entry;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,15 +46,14 @@ pub(super) fn sweep(
     if !is_inside(&table.metadata, &folder) {
         return Ok(swept);
     }
-    let mut abandoned = files.list(&folder)?;
-    abandoned.retain(|entry| {
-        Stamp::parse(whole_name(&entry.name)).is_some_and(|stamp| stamp.is_abandoned(now))
-    });
+    let mut abandoned = Vec::new();
+    collect_abandoned(files, &folder, now, &mut abandoned)?;
     if abandoned.is_empty() {
         return Ok(swept);
     }
     spare_named(&mut abandoned, files, table, manifest)?;
-    for entry in abandoned {
+    let mut emptied = BTreeSet::new();
+    for Abandoned { folder, entry } in abandoned {
         let file = format!("{folder}/{}", entry.name);
         assert!(
             is_inside(&table.metadata, &file),
@@ -63,10 +62,39 @@ pub(super) fn sweep(
         files.remove(&file)?;
         swept.files += 1;
         swept.bytes += entry.len;
+        emptied.insert(folder);
     }
     // Or a crash would bring them back, when the checkpoint that they were meant for has been made.
-    files.sync_folder(&folder)?;
+    for folder in emptied {
+        files.sync_folder(&folder)?;
+    }
     Ok(swept)
+}
+
+struct Abandoned {
+    folder: String,
+    entry: Entry,
+}
+
+/// Those in a folder and, for the partitions, in the folders below it.
+fn collect_abandoned(
+    files: &Files,
+    folder: &str,
+    now: &Stamp,
+    into: &mut Vec<Abandoned>,
+) -> Result<(), CatalogError> {
+    for entry in files.list(folder)? {
+        if entry.is_dir {
+            collect_abandoned(files, &format!("{folder}/{}", entry.name), now, into)?;
+            continue;
+        }
+        let stamp = Stamp::parse(whole_name(&entry.name));
+        if stamp.is_some_and(|stamp| stamp.is_abandoned(now)) {
+            let folder = folder.to_owned();
+            into.push(Abandoned { folder, entry });
+        }
+    }
+    Ok(())
 }
 
 /// Where a table's data files go.
@@ -91,12 +119,12 @@ fn whole_name(name: &str) -> &str {
 /// Takes out what the manifest or a kept snapshot lists. Names are unique, so folders need not be compared. Only the names of
 /// candidates are held, however many files the table has.
 fn spare_named(
-    candidates: &mut Vec<Entry>,
+    candidates: &mut Vec<Abandoned>,
     files: &Files,
     table: &LoadedTable,
     manifest: &Manifest,
 ) -> Result<(), CatalogError> {
-    let names = candidates.iter().map(|entry| whole_name(&entry.name));
+    let names = candidates.iter().map(|one| whole_name(&one.entry.name));
     let mut unnamed: HashSet<String> = names.map(str::to_owned).collect();
     let pending = manifest.chains().flat_map(|(_, chain)| &chain.chain);
     for file in pending.flat_map(|pending| &pending.files) {
@@ -112,7 +140,7 @@ fn spare_named(
             }
         }
     }
-    candidates.retain(|entry| unnamed.contains(whole_name(&entry.name)));
+    candidates.retain(|one| unnamed.contains(whole_name(&one.entry.name)));
     Ok(())
 }
 

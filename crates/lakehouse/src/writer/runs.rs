@@ -5,7 +5,8 @@
 //! the log says; no other record of a pipeline about itself is evidence.
 //!
 //! Layout: JSON, a list in the order of the rows. `skipped` lists offsets between `first` and `last` without a row, as
-//! `[from, to)`; when those are more than [`MOST_SKIPPED`] ranges it is `null` and only `skipped_offsets` is known.
+//! `[from, to)`; when those are more than [`MOST_SKIPPED`] ranges it is `null` and only `skipped_offsets` is known. `shared` is
+//! there where it is true.
 
 use lw_runtime::Split;
 use lw_runtime::origins;
@@ -27,15 +28,27 @@ pub struct Run {
     pub rows: u64,
     pub skipped_offsets: u64,
     pub skipped: Option<Vec<(i64, i64)>>,
+    /// Offsets in between may have their rows in other files: those of other partitions of the table.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// Collects the runs of one file while its rows are written.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     list: Vec<Run>,
+    shared: bool,
 }
 
 impl Runs {
+    /// Of a file that gets the rows of one partition of the table alone.
+    pub(super) fn shared() -> Runs {
+        Runs {
+            list: Vec::new(),
+            shared: true,
+        }
+    }
+
     /// Accounts for rows in the order in which they are written.
     ///
     /// # Panics
@@ -60,6 +73,7 @@ impl Runs {
                         rows: 0,
                         skipped_offsets: 0,
                         skipped: Some(Vec::new()),
+                        shared: self.shared,
                     });
                 }
             }

@@ -14,7 +14,7 @@ use arrow_array::builder::{
     BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow_array::{ArrayRef, RecordBatch};
-use iceberg::spec::FormatVersion;
+use iceberg::spec::{FormatVersion, Transform, UnboundPartitionSpec};
 use iceberg::{NamespaceIdent, TableIdent};
 use lw_graph::{Field, LateRows, Schema, TypeKind};
 use lw_runtime::connector::{ConnectorError, ErrorKind, LATE, LateRow, Owner, Sink, Staged};
@@ -85,19 +85,21 @@ impl IcebergTableSink {
         let location = |table: &str| {
             place.map(|place| format!("{}/{}/{table}", place.trim_end_matches('/'), spec.namespace))
         };
-        let writer = |table: &str, schema, properties| {
+        let writer = |table: &str, schema, properties, partition_spec| {
             let wanted = Wanted {
                 ident: TableIdent::new(namespace.clone(), table.to_owned()),
                 schema,
                 properties,
                 version,
+                partition_spec,
                 location: location(table),
             };
             TableWriter::new(catalog.clone(), wanted, ids.clone(), began)
         };
         let wanted = table_schema(&spec.schema, &spec.primary_key, version)?;
         let properties = spec.properties.clone().into_iter().collect();
-        let mut main = writer(&spec.table, wanted, properties);
+        let by = partition_spec(&wanted, &spec.partitioned_by)?;
+        let mut main = writer(&spec.table, wanted, properties, by);
         main.prepare()?;
         let letters_schema = table_schema(&letters_columns(), &[], version)?;
         let late_table = format!("{}{LATE}", spec.table);
@@ -106,10 +108,10 @@ impl IcebergTableSink {
             name: format!("{}.{}", spec.namespace, spec.table),
             letters_name: format!("{}.{letters_table}", spec.namespace),
             main,
-            letters: writer(&letters_table, letters_schema, HashMap::new()),
+            letters: writer(&letters_table, letters_schema, HashMap::new(), None),
             late: spec.late,
             late_name: format!("{}.{late_table}", spec.namespace),
-            late_rows: writer(&late_table, late_schema, HashMap::new()),
+            late_rows: writer(&late_table, late_schema, HashMap::new(), None),
             letter_splits: Vec::new(),
             owner: owner.clone(),
             clock,
@@ -218,6 +220,23 @@ impl Sink for IcebergTableSink {
         }
         Ok(staged)
     }
+}
+
+/// By the values of columns, as Flink's `PARTITIONED BY`.
+fn partition_spec(
+    schema: &iceberg::spec::Schema,
+    columns: &[usize],
+) -> Result<Option<UnboundPartitionSpec>, CatalogError> {
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let fields = schema.as_struct().fields();
+    let mut spec = UnboundPartitionSpec::builder();
+    for column in columns {
+        let field = &fields[*column];
+        spec = spec.add_partition_field(field.id, &field.name, Transform::Identity)?;
+    }
+    Ok(Some(spec.build()))
 }
 
 fn sealed(table: &str, schema_id: i32, files: &[StagedFile]) -> Staged {

@@ -18,7 +18,7 @@ const BOUND_CHARACTERS: usize = 16;
 /// Describes a Parquet file for a manifest.
 pub(super) fn data_file(
     schema: &Schema,
-    spec_id: i32,
+    (spec_id, partition): (i32, Struct),
     metadata: &ParquetMetaData,
     path: &str,
     length: u64,
@@ -44,7 +44,7 @@ pub(super) fn data_file(
         .content(DataContentType::Data)
         .file_path(path.to_owned())
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::empty())
+        .partition(partition)
         .partition_spec_id(spec_id)
         .record_count(u64::try_from(rows).expect("row counts are not negative"))
         .file_size_in_bytes(length)

@@ -1,10 +1,13 @@
 //! Writes one table's data files.
 //!
 //! 1. Batches collect in memory.
-//! 2. When they are [`FLUSH`] bytes, their rows are brought into runs (stably, by partition) and go into the open Parquet file.
-//!    Rows that stand together already are not copied for it.
-//! 3. A file that reaches the target size is finished, durable, and described.
-//! 4. A seal does the same with what is left.
+//! 2. When they are [`FLUSH`] bytes, their rows are brought into runs (stably, by partition of the log) and go into the open
+//!    Parquet file. Rows that stand together already are not copied for it.
+//! 3. Where the table is partitioned, each partition has an open file of its own, and the rows are dealt out to them in that
+//!    same order. No more than [`MOST_OPEN`] are open at a time, nor more than [`MOST_HELD`] bytes in them: the largest is
+//!    finished then, and a row that comes later begins another.
+//! 4. A file that reaches the target size is finished, durable, and described.
+//! 5. A seal does the same with what is left.
 //!
 //! The field ids are those of the table's current schema, looked up anew for each epoch, so a table that was changed
 //! meanwhile is written as it now is, or refused with the differences.
@@ -12,6 +15,8 @@
 use super::columns;
 use super::names::Began;
 use super::orphans::{self, Swept};
+use super::partition::{Parted, Partitioning};
+use super::pieces::{LARGE, Piece, gathered, in_runs};
 use super::runs::{FOOTER_KEY, Runs};
 use super::stats;
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
@@ -21,14 +26,13 @@ use crate::ids::Ids;
 use crate::schema::differences;
 use crate::staged::StagedFile;
 use crate::storage::{DurableFile, local_path};
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::SchemaRef;
-use arrow_select::concat::concat;
-use arrow_select::interleave::interleave;
+use arrow_select::take::take_record_batch;
 use iceberg::TableIdent;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{FormatVersion, Schema, TableMetadata};
+use iceberg::spec::{FormatVersion, Schema, Struct, TableMetadata, UnboundPartitionSpec};
 use lw_runtime::chunk::{Chunk, Split};
 use lw_runtime::connector::{ConnectorError, ErrorKind};
 use lw_runtime::manifest::Manifest;
@@ -37,13 +41,17 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Bytes in memory that are worth a stretch of runs in the file.
 const FLUSH: usize = 32 << 20;
 /// `write.target-file-size-bytes` where the table has none.
 const TARGET: u64 = 128 << 20;
+/// Files of partitions that are open at a time.
+const MOST_OPEN: usize = 64;
+/// Bytes that wait in them for a page or a row group to be whole.
+const MOST_HELD: usize = 128 << 20;
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Options of every table that we create, unless the script sets them.
 const DEFAULTS: [(&str, &str); 3] = [
@@ -58,6 +66,7 @@ pub(super) struct Wanted {
     pub(super) schema: Schema,
     pub(super) properties: HashMap<String, String>,
     pub(super) version: FormatVersion,
+    pub(super) partition_spec: Option<UnboundPartitionSpec>,
     /// `None` leaves it to the catalog.
     pub(super) location: Option<String>,
 }
@@ -69,10 +78,11 @@ pub(super) struct TableWriter {
     /// Stands in file names.
     began: Began,
 
-    target: Option<Target>,
+    target: Option<Arc<Target>>,
     buffered: Vec<Chunk>,
     buffered_bytes: usize,
-    open: Option<OpenFile>,
+    /// By the partition that they are of, as [`Parted`] names it; the one file of an unpartitioned table has an empty key.
+    open: BTreeMap<Vec<u8>, OpenFile>,
     sealed: Vec<StagedFile>,
 }
 
@@ -85,12 +95,26 @@ struct Target {
     columns: Vec<Option<usize>>,
     properties: WriterProperties,
     target_bytes: u64,
+    /// `None` where the table is not partitioned.
+    partitioning: Option<Partitioning>,
 }
 
 struct OpenFile {
     writer: ArrowWriter<DurableFile>,
     location: String,
     runs: Runs,
+    partition: Struct,
+}
+
+impl OpenFile {
+    /// Bytes that it holds in memory.
+    fn held(&self) -> usize {
+        self.writer.in_progress_size()
+    }
+
+    fn length(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
 }
 
 impl TableWriter {
@@ -112,7 +136,7 @@ impl TableWriter {
             target: None,
             buffered: Vec::new(),
             buffered_bytes: 0,
-            open: None,
+            open: BTreeMap::new(),
             sealed: Vec::new(),
         }
     }
@@ -149,7 +173,7 @@ impl TableWriter {
     pub(super) fn prepare(&mut self) -> Result<(), ConnectorError> {
         if self.target.is_none() {
             let table = self.load_or_create()?;
-            self.target = Some(self.target(&table)?);
+            self.target = Some(Arc::new(self.target(&table)?));
         }
         Ok(())
     }
@@ -164,17 +188,15 @@ impl TableWriter {
     }
 
     pub(super) fn buffered_bytes(&self) -> usize {
-        let encoding = self
-            .open
-            .as_ref()
-            .map_or(0, |open| open.writer.in_progress_size());
-        self.buffered_bytes + encoding
+        self.buffered_bytes + self.open.values().map(OpenFile::held).sum::<usize>()
     }
 
     /// Makes everything durable. The next epoch looks at the table again.
     pub(super) fn seal(&mut self) -> Result<Vec<StagedFile>, ConnectorError> {
         self.flush()?;
-        self.finish_file()?;
+        while let Some((_, open)) = self.open.pop_first() {
+            self.finish(open)?;
+        }
         self.target = None;
         self.began.checkpoint += 1;
         Ok(std::mem::take(&mut self.sealed))
@@ -192,6 +214,7 @@ impl TableWriter {
             schema: wanted.schema.clone(),
             properties: wanted.properties.clone(),
             format_version: wanted.version,
+            partition_spec: wanted.partition_spec.clone(),
             location: wanted.location.clone(),
         };
         compression(&wanted.properties)?;
@@ -241,19 +264,6 @@ impl TableWriter {
             .detail(format!("{}.", differences.join("; ")))
             .hint("Change the sink's columns or the table, or write to a new table."));
         }
-        if !metadata.default_partition_spec().is_unpartitioned() {
-            return Err(ConnectorError::new(
-                ErrorKind::Fix,
-                format!(
-                    "the table {} is partitioned, which is not supported yet",
-                    self.wanted.ident
-                ),
-            )
-            .detail(
-                "Lakeward writes unpartitioned tables; a file's column bounds let readers skip it.",
-            )
-            .hint("Write to a table without PARTITIONED BY."));
-        }
         let arrow = Arc::new(schema_to_arrow_schema(schema).map_err(CatalogError::from)?);
         let wanted = self.wanted.schema.as_struct().fields();
         let places = arrow
@@ -280,7 +290,16 @@ impl TableWriter {
             ))
             .hint("Rename the column.")
         })?;
+        let partitioning = Partitioning::of(&metadata, &stored).map_err(|why| {
+            ConnectorError::new(
+                ErrorKind::Fix,
+                format!("the partitions of {} cannot be written", self.wanted.ident),
+            )
+            .detail(format!("{why}."))
+            .hint("Change the table's partition spec, or write to another table.")
+        })?;
         Ok(Target {
+            partitioning,
             arrow: stored,
             columns: places,
             properties: WriterProperties::builder()
@@ -299,29 +318,92 @@ impl TableWriter {
             return Ok(());
         }
         self.prepare()?;
-        let target = self.target.as_ref().expect("it was prepared");
+        let target = self.prepared();
         let batches = std::mem::take(&mut self.buffered);
         self.buffered_bytes = 0;
         let (pieces, origins) = in_runs(&batches);
-        if self.open.is_none() {
-            self.open = Some(self.create(target)?);
+        let splits = batches.last().expect("there is one").splits.clone();
+        let Some(partitioning) = &target.partitioning else {
+            let mut open = match self.open.pop_first() {
+                Some((_, open)) => open,
+                None => self.create(Struct::empty(), None)?,
+            };
+            open.runs.add(&origins, &splits);
+            for together in pieces.chunk_by(|one, next| one.rows.max(next.rows) < LARGE) {
+                let columns = target.write_form(&batches, together)?;
+                open.writer.write(&columns).map_err(write_failed)?;
+            }
+            return self.keep(Vec::new(), open);
+        };
+        let columns = target.write_form(&batches, &pieces)?;
+        let parts = partitioning.split(&columns)?;
+        self.deal_out(&columns, parts, &origins, &splits)
+    }
+
+    /// Each partition's rows to its file, in the order in which they stand.
+    fn deal_out(
+        &mut self,
+        columns: &RecordBatch,
+        parted: Parted,
+        origins: &origins::Runs,
+        splits: &[Split],
+    ) -> Result<(), ConnectorError> {
+        // Rows of aggregates stand first, and came from no record.
+        let derived = columns.num_rows() - origins.rows();
+        let mut of_part = vec![origins::Runs::default(); parted.parts.len()];
+        for (part, origin) in parted.of_row[derived..].iter().zip(origins.iter()) {
+            of_part[*part as usize].push(origin, 1);
         }
-        let open = self.open.as_mut().expect("it was opened");
-        let splits = &batches.last().expect("there is one").splits;
-        open.runs.add(&origins, splits);
-        for together in pieces.chunk_by(|one, next| one.rows.max(next.rows) < LARGE) {
-            let columns = target.write_form(&batches, together)?;
-            open.writer.write(&columns).map_err(write_failed)?;
-        }
-        let length = open.writer.bytes_written() + open.writer.in_progress_size();
-        if length as u64 >= target.target_bytes {
-            self.finish_file()?;
+        for (part, origins) in parted.parts.into_iter().zip(of_part) {
+            let mut open = match self.open.remove(&part.key) {
+                Some(open) => open,
+                None => self.create(part.values, Some(&part.folder))?,
+            };
+            open.runs.add(&origins, splits);
+            let written = if part.rows.len() == columns.num_rows() {
+                open.writer.write(columns)
+            } else {
+                let rows = UInt32Array::from(part.rows);
+                let rows = take_record_batch(columns, &rows).map_err(bad_batch)?;
+                open.writer.write(&rows)
+            };
+            written.map_err(write_failed)?;
+            self.keep(part.key, open)?;
+            self.make_room()?;
         }
         Ok(())
     }
 
-    fn create(&self, target: &Target) -> Result<OpenFile, ConnectorError> {
-        let folder = orphans::data_folder(&target.metadata);
+    /// Finishes files until one more may be opened.
+    fn make_room(&mut self) -> Result<(), ConnectorError> {
+        while self.open.len() >= MOST_OPEN
+            || self.open.values().map(OpenFile::held).sum::<usize>() > MOST_HELD
+        {
+            let largest = self.open.iter().max_by_key(|(_, open)| open.length());
+            let largest = largest.map(|(key, _)| key.clone());
+            let Some(open) = largest.and_then(|key| self.open.remove(&key)) else {
+                break;
+            };
+            self.finish(open)?;
+        }
+        Ok(())
+    }
+
+    /// A file that is large enough is finished, any other stays open.
+    fn keep(&mut self, key: Vec<u8>, open: OpenFile) -> Result<(), ConnectorError> {
+        if open.length() >= self.prepared().target_bytes {
+            return self.finish(open);
+        }
+        self.open.insert(key, open);
+        Ok(())
+    }
+
+    fn create(&self, partition: Struct, inside: Option<&str>) -> Result<OpenFile, ConnectorError> {
+        let target = self.prepared();
+        let mut folder = orphans::data_folder(&target.metadata);
+        if let Some(inside) = inside {
+            folder = format!("{folder}/{inside}");
+        }
         let stamp = self.began.stamp(target.metadata.uuid());
         let location = format!("{folder}/{}", stamp.file_name(self.ids.next()));
         let file = self
@@ -332,21 +414,24 @@ impl TableWriter {
         let properties = target.properties.clone();
         let writer = ArrowWriter::try_new(file, target.arrow.clone(), Some(properties))
             .map_err(write_failed)?;
+        let runs = match inside {
+            Some(_) => Runs::shared(),
+            None => Runs::default(),
+        };
         Ok(OpenFile {
             writer,
             location,
-            runs: Runs::default(),
+            runs,
+            partition,
         })
     }
 
-    fn finish_file(&mut self) -> Result<(), ConnectorError> {
-        let Some(mut open) = self.open.take() else {
-            return Ok(());
-        };
-        let target = self
-            .target
-            .as_ref()
-            .expect("a file was opened for a target");
+    fn prepared(&self) -> Arc<Target> {
+        self.target.clone().expect("it was prepared")
+    }
+
+    fn finish(&mut self, mut open: OpenFile) -> Result<(), ConnectorError> {
+        let target = self.prepared();
         open.writer
             .append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), open.runs.to_json()));
         let parquet = open.writer.finish().map_err(write_failed)?;
@@ -359,17 +444,13 @@ impl TableWriter {
         let spec = metadata.default_partition_spec_id();
         let file = stats::data_file(
             metadata.current_schema(),
-            spec,
+            (spec, open.partition),
             &parquet,
             &open.location,
             length,
         )?;
-        self.sealed.push(StagedFile::new(
-            metadata,
-            metadata.current_schema_id(),
-            spec,
-            file,
-        )?);
+        let staged = StagedFile::new(metadata, metadata.current_schema_id(), spec, file)?;
+        self.sealed.push(staged);
         Ok(())
     }
 }
@@ -402,81 +483,6 @@ impl Target {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(bad_batch)
     }
-}
-
-/// Rows of one batch that stand together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Piece {
-    batch: usize,
-    from: usize,
-    rows: usize,
-}
-
-/// A piece of so many rows is written as it is; smaller ones are brought together first.
-const LARGE: usize = 4096;
-/// Below so many rows to a piece it is quicker to pick them one by one.
-const SMALL: usize = 8;
-
-/// One column of the pieces. A single one is not copied.
-fn gathered(
-    batches: &[Chunk],
-    column: usize,
-    pieces: &[Piece],
-) -> Result<ArrayRef, arrow_schema::ArrowError> {
-    let of = |batch: &Chunk| batch.columns.column(column).clone();
-    let slice = |piece: &Piece| of(&batches[piece.batch]).slice(piece.from, piece.rows);
-    let rows: usize = pieces.iter().map(|piece| piece.rows).sum();
-    if let [piece] = pieces {
-        return Ok(slice(piece));
-    }
-    if rows >= SMALL * pieces.len() {
-        let slices: Vec<ArrayRef> = pieces.iter().map(slice).collect();
-        let slices: Vec<&dyn Array> = slices.iter().map(|slice| &**slice).collect();
-        return concat(&slices);
-    }
-    let places = |piece: &Piece| {
-        let Piece { batch, from, rows } = *piece;
-        (from..from + rows).map(move |row| (batch, row))
-    };
-    let places: Vec<(usize, usize)> = pieces.iter().flat_map(places).collect();
-    let arrays: Vec<ArrayRef> = batches.iter().map(of).collect();
-    let arrays: Vec<&dyn Array> = arrays.iter().map(|array| &**array).collect();
-    interleave(&arrays, &places)
-}
-
-/// All rows by partition, within a partition as they came, and where they came from; those of aggregates as they came.
-fn in_runs(batches: &[Chunk]) -> (Vec<Piece>, origins::Runs) {
-    let splits: &[Split] = &batches.last().expect("there is a batch").splits;
-    let mut by_split: Vec<(Vec<Piece>, origins::Runs)> = vec![Default::default(); splits.len()];
-    let mut derived = Vec::new();
-    for (batch, rows) in batches.iter().enumerate() {
-        let mut from = 0;
-        let Some(runs) = rows.origins.runs() else {
-            let rows = rows.rows();
-            derived.push(Piece { batch, from, rows });
-            continue;
-        };
-        for run in runs.runs() {
-            let (pieces, origins) = &mut by_split[run.split as usize];
-            let goes_on = |last: &&mut Piece| last.batch == batch && last.from + last.rows == from;
-            match pieces.last_mut().filter(goes_on) {
-                Some(last) => last.rows += run.rows(),
-                None => pieces.push(Piece {
-                    batch,
-                    from,
-                    rows: run.rows(),
-                }),
-            }
-            origins.append(*run);
-            from += run.rows();
-        }
-    }
-    let (mut all, mut origins) = (derived, origins::Runs::default());
-    for (pieces, of_split) in by_split {
-        all.extend(pieces);
-        origins.extend(&of_split);
-    }
-    (all, origins)
 }
 
 fn compression(properties: &HashMap<String, String>) -> Result<Compression, CatalogError> {

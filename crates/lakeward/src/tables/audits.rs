@@ -451,6 +451,7 @@ fn audited(file: &FileView) -> Option<AuditedFile> {
         last: run.last,
         rows: run.rows,
         skipped: run.skipped.clone(),
+        shared: run.shared,
     });
     Some(AuditedFile {
         path: file.path.clone(),

@@ -250,7 +250,7 @@ impl<'a> Replay<'a> {
             let run = runs.and_then(|runs| {
                 let after = runs.partition_point(|run| run.first <= origin.offset);
                 runs.get_mut(after.checked_sub(1)?)
-                    .filter(|run| origin.offset <= run.last)
+                    .filter(|run| origin.offset <= run.last && run.answers_for(origin.offset))
             });
             let place = run.as_ref().map_or(of_none, |run| run.layout);
             if hashes[place].is_none() {

@@ -1,4 +1,8 @@
 //! What the table holds: every file read back, its rows summed run by run, and what is wrong with the runs by themselves.
+//!
+//! A partitioned table has the rows of one stretch of the log in several files, row by row. Such runs say that they are
+//! *shared*; those whose offsets lie in each other are taken for one, whose rows are the rows of all of them. It is compared
+//! with the log as any other: a row too many, too few, or another one shows in the count or in the sum.
 
 use super::hash::{Sum, key_of, row_hashes};
 use super::others::Loose;
@@ -10,10 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct AuditedRun {
     pub(super) first: i64,
     pub(super) last: i64,
-    pub(super) path: String,
+    path: String,
+    /// How many runs of other files were put together with it.
+    others: usize,
     /// Which of [`Table::layouts`] its file has.
     pub(super) layout: usize,
     pub(super) rows: u64,
+    shared: bool,
+    /// Of a shared run: the offsets `[from, to)` that have their rows in it, in order, where the files say which those are.
+    covered: Option<Vec<(i64, i64)>>,
     /// The first offset that is compared; `None` when none is: the run lies below the log's start, or straddles it and does
     /// not say which of its rows came from where.
     pub(super) compared_from: Option<i64>,
@@ -70,8 +79,9 @@ pub(super) fn read_table(
         }
     }
     evidence.files = files;
-    for runs in table.runs.values_mut() {
+    for (key, runs) in &mut table.runs {
         runs.sort_by_key(|run| (run.first, run.last));
+        put_together(runs, evidence.log_starts.get(key).copied());
     }
     Ok(table)
 }
@@ -132,8 +142,11 @@ fn read_file(
             first: run.first,
             last: run.last,
             path: file.path.clone(),
+            others: 0,
             layout,
             rows: run.rows,
+            shared: run.shared,
+            covered: covered(run),
             compared_from: tail.map(|tail| tail.from),
             whole,
             table: sum,
@@ -142,6 +155,80 @@ fn read_file(
         });
     }
     Ok(holds)
+}
+
+/// Makes one of shared runs whose offsets lie in each other. `runs` are sorted.
+fn put_together(runs: &mut Vec<AuditedRun>, log_start: Option<i64>) {
+    let mut whole: Vec<AuditedRun> = Vec::with_capacity(runs.len());
+    for run in runs.drain(..) {
+        let together = |last: &&mut AuditedRun| {
+            last.shared && run.shared && last.layout == run.layout && run.first <= last.last
+        };
+        match whole.last_mut().filter(together) {
+            Some(last) => last.join(run, log_start),
+            None => whole.push(run),
+        }
+    }
+    *runs = whole;
+}
+
+impl AuditedRun {
+    /// Whether rows of an offset between its first and its last are its own. One that is not shared answers for all of them.
+    pub(super) fn answers_for(&self, offset: i64) -> bool {
+        self.covered.as_ref().is_none_or(|covered| {
+            let after = covered.partition_point(|(from, _)| *from <= offset);
+            after > 0 && offset < covered[after - 1].1
+        })
+    }
+
+    fn place(&self) -> String {
+        match self.others {
+            0 => self.path.clone(),
+            others => format!("{} and {others} more of its partitions", self.path),
+        }
+    }
+
+    /// Takes in a run that begins in it.
+    fn join(&mut self, other: AuditedRun, log_start: Option<i64>) {
+        let below = |run: &AuditedRun| log_start.is_some_and(|start| run.last < start);
+        self.compared_from = match (self.compared_from, other.compared_from) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            // Of a run that lies below the log's start nothing is compared, and nothing has been summed up.
+            (None, from) if below(self) => from,
+            (from, None) if below(&other) => from,
+            _ => None,
+        };
+        self.last = self.last.max(other.last);
+        self.covered = match (self.covered.take(), other.covered) {
+            (Some(one), Some(other)) => Some(union(one, other)),
+            _ => None,
+        };
+        self.rows += other.rows;
+        self.whole.take(&other.whole);
+        self.table.take(&other.table);
+        self.others += 1;
+    }
+}
+
+/// The offsets that a shared run has rows of; `None` where its footer only counts the others.
+fn covered(run: &Run) -> Option<Vec<(i64, i64)>> {
+    let skipped = run.skipped.as_ref().filter(|_| run.shared)?;
+    let begins = std::iter::once(run.first).chain(skipped.iter().map(|(_, to)| *to));
+    let ends = skipped.iter().map(|(from, _)| *from);
+    Some(begins.zip(ends.chain([run.last + 1])).collect())
+}
+
+fn union(one: Vec<(i64, i64)>, other: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    let mut all = [one, other].concat();
+    all.sort_unstable();
+    let mut joined: Vec<(i64, i64)> = Vec::with_capacity(all.len());
+    for (from, to) in all {
+        match joined.last_mut().filter(|last| from <= last.1) {
+            Some(last) => last.1 = last.1.max(to),
+            None => joined.push((from, to)),
+        }
+    }
+    joined
 }
 
 fn layout_of(layouts: &mut Vec<SchemaRef>, schema: &SchemaRef) -> usize {
@@ -221,7 +308,11 @@ pub(super) fn outside(
             if span.is_none_or(|span| run.first < span.start || run.last >= span.end) {
                 findings.push(format!(
                     "{}[{}]: {} holds offsets {} to {}, which no commit accounts for",
-                    key.0, key.1, run.path, run.first, run.last
+                    key.0,
+                    key.1,
+                    run.place(),
+                    run.first,
+                    run.last
                 ));
             }
         }
@@ -259,6 +350,7 @@ pub(super) fn compare(key: &Key, run: &AuditedRun, findings: &mut Vec<String>) {
     };
     findings.push(format!(
         "{topic}[{partition}] offsets {from} to {} in {}: {what}",
-        run.last, run.path
+        run.last,
+        run.place()
     ));
 }

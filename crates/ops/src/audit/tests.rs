@@ -222,6 +222,11 @@ fn files(text: &str) -> (Vec<AuditedFile>, Vec<Vec<i32>>) {
         let (mut runs, mut all) = (Vec::new(), Vec::new());
         for run in line.split_whitespace() {
             let (place, values) = run.split_once('=').expect("place=values");
+            // `~` where other files have rows in between.
+            let (place, shared) = match place.strip_prefix('~') {
+                Some(place) => (place, true),
+                None => (place, false),
+            };
             let (partition, offsets) = place.split_once('@').expect("partition@offsets");
             let (first, last) = offsets.split_once('-').expect("first-last");
             let values: Vec<i32> = values
@@ -235,6 +240,7 @@ fn files(text: &str) -> (Vec<AuditedFile>, Vec<Vec<i32>>) {
                 last: last.parse().expect("a number"),
                 rows: values.len() as u64,
                 skipped: Some(Vec::new()),
+                shared,
             });
             all.extend(values);
         }
@@ -628,6 +634,55 @@ fn a_run_that_straddles_the_logs_start_is_compared_for_what_the_log_has() {
         &[],
         2,
         "RightAsFarAsVerified verified=0 rows=0 dead=0 unverified=4 gaps=0 duplicates=0",
+    );
+}
+
+#[test]
+fn files_of_partitions_have_the_rows_of_one_stretch_between_them() {
+    let log = ["1", "2", "3", "4", "5"];
+    let right = "Right verified=5 of 5 rows=5 filtered=0 dead=0 gaps=0";
+    let table = |files: &str| verdict(&audit(evidence(&log, files)).unwrap());
+    assert_eq!(table("~0@0-2=1,3\n~0@1-4=2,4,5"), right);
+    assert_eq!(table("~0@0-4=1,5\n~0@1-3=2,4\n~0@2-2=3"), right);
+    // Each a stretch of its own.
+    assert_eq!(table("~0@0-1=1,2\n~0@2-4=3,4,5"), right);
+    let wrong = "Wrong verified=5 of 5 rows=5 filtered=0 dead=0 gaps=0\n\
+         t[0] offsets 0 to 4 in file-0 and 1 more of its partitions:";
+    for (files, why) in [
+        (
+            "~0@0-2=1,3\n~0@1-4=2,4",
+            "4 rows in the table, 5 from the log",
+        ),
+        (
+            "~0@0-2=1,3\n~0@1-4=2,3,4,5",
+            "6 rows in the table, 5 from the log",
+        ),
+        (
+            "~0@0-2=1,7\n~0@1-4=2,4,5",
+            "5 rows differ from what the log gives",
+        ),
+    ] {
+        assert_eq!(table(files), format!("{wrong} {why}"));
+    }
+    // Where they say which offsets are theirs, one that is nobody's is a gap.
+    let mut lost = evidence(&log, "~0@0-4=1,5\n~0@1-3=2,4");
+    lost.files[0].runs[0].skipped = Some(vec![(1, 4)]);
+    lost.files[1].runs[0].skipped = Some(vec![(2, 3)]);
+    let found = verdict(&audit(lost).unwrap());
+    let first = found.lines().next();
+    assert_eq!(
+        first,
+        Some("Wrong verified=5 of 5 rows=4 filtered=0 dead=0 gaps=1")
+    );
+    // Files that do not say that they share are not believed to.
+    assert!(table("0@0-2=1,3\n~0@1-4=2,4,5").starts_with("Wrong"));
+    // Below the log's start nothing is compared; and of a file that lies there wholly nothing need be.
+    check_letters(
+        &log,
+        "~0@0-1=1,2\n~0@1-4=3,4,5",
+        &[],
+        2,
+        "RightAsFarAsVerified verified=0 rows=0 dead=0 unverified=5 gaps=0 duplicates=0",
     );
 }
 

@@ -169,6 +169,7 @@ fn spec() -> IcebergSink {
             Field::new("v", TypeKind::string().nullable()),
         ]),
         primary_key: Vec::new(),
+        partitioned_by: Vec::new(),
         properties: Default::default(),
     }
 }

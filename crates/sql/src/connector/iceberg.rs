@@ -9,7 +9,7 @@ use crate::Result;
 use crate::diagnostic::{Diagnostic, Told};
 use crate::environment::CatalogPlace;
 use crate::parse::Ident;
-use lw_graph::{Field, IcebergSink, LateRows, Schema};
+use lw_graph::{Field, IcebergSink, LateRows, Schema, TypeKind};
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
@@ -92,6 +92,7 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         format_version: format_version?,
         schema: schema(used),
         primary_key: Vec::new(),
+        partitioned_by: partitioned_by(used, told),
         properties,
     })
 }
@@ -188,6 +189,28 @@ fn format_version(options: &Options<'_>) -> Result<u8> {
             _ => Err(bad_value("format-version", value, "'2'")),
         },
     }
+}
+
+/// Where the columns of PARTITIONED BY are among those of the table.
+fn partitioned_by(used: &Use<'_>, told: &mut Told) -> Vec<usize> {
+    let mut places = Vec::new();
+    // What is no physical column was told at the table.
+    for name in used.table.partitioned.iter().flat_map(|by| &by.columns) {
+        let mut stored = used.table.stored().enumerate();
+        let Some((place, column)) = stored.find(|(_, column)| column.name == name.value) else {
+            continue;
+        };
+        if matches!(
+            column.ty.kind,
+            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_)
+        ) {
+            let kind = &column.ty.kind;
+            let message = format!("a table cannot be partitioned by {kind}");
+            told.tell(Diagnostic::error("type", name.span, message));
+        }
+        places.push(place);
+    }
+    places
 }
 
 fn schema(used: &Use<'_>) -> Schema {

@@ -299,13 +299,25 @@ fn set_primary_key(table: &mut CreateTable, key: Vec<Ident>, span: Span) -> Resu
     Ok(())
 }
 
+/// Flink takes columns alone; what Spark and Trino write there is said to be theirs.
+fn partition_column(cursor: &mut Cursor<'_>) -> Result<Ident> {
+    let column = cursor.ident("a column's name")?;
+    if !cursor.is(&Token::LParen) {
+        return Ok(column);
+    }
+    let message = format!("the transform {} in PARTITIONED BY is", column.value);
+    Err(Diagnostic::unsupported(column.span, message)
+        .detail("As in Flink, a table is partitioned by the values of its columns. Rows do go to the partitions of a table that was created elsewhere, whatever its transforms.")
+        .hint("PARTITIONED BY (dt), with a column dt that the query computes: DATE_FORMAT(ts, 'yyyy-MM-dd') AS dt; or create the table with Spark, Trino or PyIceberg before"))
+}
+
 /// What may follow the closing parenthesis of the columns.
 fn parse_clauses(cursor: &mut Cursor<'_>, table: &mut CreateTable) -> Result<()> {
     skip_comment(cursor)?;
     if cursor.is_word("PARTITIONED") {
         let span = cursor.span();
         cursor.expect_words(&["PARTITIONED", "BY"])?;
-        let columns = cursor.list(|cursor| cursor.ident("a column's name"))?;
+        let columns = cursor.list(partition_column)?;
         table.partitioned = Some(Partitioned { columns, span });
     }
     if cursor.is_word("DISTRIBUTED") {

@@ -200,11 +200,11 @@ fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
     Ok(())
 }
 
-/// Folders of files are partitioned, and what is declared so is in their names.
+/// Folders of files are partitioned, and what is declared so is in their names; and tables of a lakehouse, by values.
 fn check_partitioned(columns: &[Column], by: &Partitioned, options: &[OptionText]) -> Result<()> {
-    if connector::named(options) != Some("filesystem") {
+    if !matches!(connector::named(options), Some("filesystem" | "iceberg")) {
         return Err(Diagnostic::unsupported(by.span, "PARTITIONED BY is")
-            .detail("Tables are written unpartitioned.")
+            .detail("Tables of 'iceberg' and folders of 'filesystem' have partitions.")
             .hint("remove the PARTITIONED BY clause"));
     }
     let has_nameless = columns.iter().any(|column| column.name.is_empty());

@@ -66,6 +66,14 @@ CREATE TABLE t (h INT METADATA FROM 'headers') WITH ('connector' = 'kafka');
 CREATE TABLE t (o BIGINT METADATA FROM 'offset') WITH ('connector' = 'print');
 -- case: partitions
 CREATE TABLE t (a INT, b STRING) PARTITIONED BY (b) WITH ('connector' = 'print');
+-- case: a transform of a partition
+CREATE TABLE t (id INT, ts TIMESTAMP(3)) PARTITIONED BY (id, days(ts)) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive', 'warehouse' = 's3://lakehouse/');
+-- case: partitions of an Iceberg table that are no columns
+CREATE TABLE t (id INT, kind STRING) PARTITIONED BY (kind, knd) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive', 'warehouse' = 's3://lakehouse/');
+-- case: a partition by a row
+CREATE TABLE src (id INT, r ROW<a INT>) WITH ('connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json');
+CREATE TABLE t (id INT, r ROW<a INT>) PARTITIONED BY (r) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive', 'warehouse' = 's3://lakehouse/');
+INSERT INTO t SELECT id, r FROM src;
 -- case: create table as
 CREATE TABLE t WITH ('connector' = 'print') AS SELECT 1;
 -- case: or replace

@@ -23,6 +23,8 @@ INSERT INTO lake.bronze.orders SELECT mem.`default`.orders.id, note FROM mem.`de
 USE CATALOG lake;
 CREATE TEMPORARY TABLE source (id BIGINT, note STRING) WITH (
   'connector' = 'kafka', 'topic' = 'orders', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'json');
+CREATE TABLE bronze.parted (id BIGINT, made AS id + 1, note STRING, dt DATE) PARTITIONED BY (dt, note);
+INSERT INTO bronze.parted SELECT id, note, DATE '2026-07-01' FROM source;
 CREATE TABLE bronze.more LIKE bronze.orders;
 INSERT INTO bronze.more SELECT * FROM source;
 SHOW DATABASES;

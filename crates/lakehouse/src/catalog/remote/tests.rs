@@ -70,6 +70,7 @@ fn new_table() -> NewTable {
             .build()
             .unwrap(),
         properties: HashMap::new(),
+        partition_spec: None,
         format_version: FormatVersion::V2,
         location: None,
     }

@@ -30,6 +30,7 @@ impl Machine {
         let new = NewTable {
             schema: table_schema(&Schema::new(columns()), &[], FormatVersion::V2)?,
             properties: spec.properties.into_iter().collect(),
+            partition_spec: None,
             format_version: FormatVersion::V2,
             location: None,
         };

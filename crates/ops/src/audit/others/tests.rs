@@ -136,6 +136,7 @@ fn an_offset_is_known_where_each_gave_one_row() {
         last: 19,
         rows,
         skipped,
+        shared: false,
     };
     let skips = run(Some(vec![(12, 14), (16, 17)]), 7);
     let offsets: Vec<_> = (0..7).map(|row| offset_of(&skips, row)).collect();

@@ -481,6 +481,7 @@ pub(super) fn table() -> SinkSpec {
         format_version: 2,
         schema: Schema::new(Vec::new()),
         primary_key: Vec::new(),
+        partitioned_by: Vec::new(),
         properties: BTreeMap::new(),
     })
 }
