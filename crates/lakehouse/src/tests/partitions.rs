@@ -40,8 +40,11 @@ fn pipeline(world: &World) -> Pipeline {
     Pipeline::new(world, world.network(), TableChain::default(), [0, 0])
 }
 
-/// For each file, what its runs say: which partitions of the log, which offsets, how many rows.
-fn runs(view: &TableView) -> Vec<Vec<(i32, i64, i64, u64, bool)>> {
+/// Of a run: the partition of the log, first and last offset, rows, and whether other files have offsets in between.
+type Told = (i32, i64, i64, u64, bool);
+
+/// For each file, what its runs say.
+fn runs(view: &TableView) -> Vec<Vec<Told>> {
     let mut files: Vec<_> = view.data_files.iter().collect();
     files.sort_by(|one, other| one.path.cmp(&other.path));
     let runs = files.iter().map(|file| {
