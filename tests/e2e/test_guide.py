@@ -172,7 +172,7 @@ def shell(server, command):
 def test_the_first_hour_works_as_it_is_written(serve, folder):
     server = serve(tables.mapping(folder), ["--commit-interval", "200 ms"])
     page = commands(GUIDE / "first-hour.md")
-    assert set(page) == {"Records", "Groups", "Scripts", "Queries"}, list(page)
+    assert set(page) == {"Records", "Groups", "Scripts", "Queries", "Dead letters"}, list(page)
     *made, altered = page["Records"]
     said = [shell(server, command) for command in made][-1]
     assert sorted(line.split()[3:5] for line in said.splitlines()) == [["a", "one"], ["a", "three"], ["b", "two"]], said
@@ -201,3 +201,20 @@ def test_the_first_hour_works_as_it_is_written(serve, folder):
     assert (server.folder / "report.csv").read_text() == "n\n100\n"
     lines = [json.loads(line) for line in said[-1].splitlines()]
     assert len(lines) == 102 and "end" in lines[-1], (lines[0], lines[-1])
+
+    producer = Producer({"bootstrap.servers": server.kafka})
+    producer.produce(inventory.TOPIC, b"no event", partition=0)
+    assert producer.flush(30) == 0
+    wait_until(lambda: tables.rows(server.catalog, f"{inventory.TABLE}__dead_letters") == 1, "a dead letter")
+    (server.folder / "good").write_bytes(inventory.encoded(100))
+    mend = server.folder / "mend"
+    mend.write_text("#!/bin/sh\ncat > seen && cat good\n")
+    mend.chmod(0o755)
+    for command in page["Dead letters"]:
+        shell(server, command)
+    assert (server.folder / "seen").read_bytes() == b"no event"
+    assert tables.rows(server.catalog, inventory.TABLE) == 100
+    both = (server.folder / "orders.sql").read_text().replace("'inventory-events'", "'inventory-events;inventory-retry'")
+    (server.folder / "orders.sql").write_text(both)
+    shell(server, "lakeward run orders.sql --replace --detach")
+    wait_until(lambda: tables.rows(server.catalog, inventory.TABLE) == 101, "the mended event")

@@ -1,7 +1,9 @@
 //! The command line, as DESIGN §2 pins it.
 
+mod dlq;
 mod table;
 
+pub use dlq::{Dlq, DlqVerb, Letters, Retry};
 pub use table::{AsOf, Find, Offsets, Table, TableVerb};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -53,6 +55,8 @@ pub enum Command {
     Pipeline(Pipeline),
     /// Tables in the catalog.
     Table(Table),
+    /// Dead letters: which there are, and sending them again.
+    Dlq(Dlq),
     /// Prove that a table holds exactly what the log says.
     Audit(Audit),
     /// dbt over the tables of this server.

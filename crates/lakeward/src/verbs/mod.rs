@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod check;
 pub mod dbt;
+pub mod dlq;
 pub mod group;
 pub mod pipeline;
 pub mod records;

@@ -39,7 +39,8 @@ fn murmur2(bytes: &[u8]) -> i32 {
     (hash ^ (hash >> 15)) as i32
 }
 
-fn partition_of(key: &[u8], partitions: usize) -> i32 {
+/// The partition that Java's producer chooses for a key.
+pub(super) fn partition_of(key: &[u8], partitions: usize) -> i32 {
     (murmur2(key) & 0x7fff_ffff) % partitions as i32
 }
 
@@ -361,7 +362,7 @@ fn headers(out: &mut Vec<u8>, record: &Record<'_>) {
     }
 }
 
-/// One line of JSON; bytes that are no text are written in hexadecimal digits, under a name that says so.
+/// One line of JSON.
 fn as_json(topic: &str, partition: i32, record: &Record<'_>) -> Value {
     let headers: Vec<Value> = record
         .headers()
@@ -379,18 +380,22 @@ fn as_json(topic: &str, partition: i32, record: &Record<'_>) -> Value {
         "timestamp": record.timestamp,
         "headers": headers,
     });
-    for (name, bytes) in [("key", record.key), ("value", record.value)] {
-        match bytes.map(std::str::from_utf8) {
-            None => line[name] = Value::Null,
-            Some(Ok(text)) => line[name] = text.into(),
-            Some(Err(_)) => {
-                let digits = bytes.unwrap_or_default().iter();
-                let digits: String = digits.map(|byte| format!("{byte:02x}")).collect();
-                line[format!("{name}_hex")] = digits.into();
-            }
-        }
-    }
+    put_bytes(&mut line, "key", record.key);
+    put_bytes(&mut line, "value", record.value);
     line
+}
+
+/// A member of an object: text as such, other bytes in hexadecimal digits, under a name that says so.
+pub(super) fn put_bytes(object: &mut Value, name: &str, bytes: Option<&[u8]>) {
+    match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| hexadecimal(bytes))) {
+        None => object[name] = Value::Null,
+        Some(Ok(text)) => object[name] = text.into(),
+        Some(Err(digits)) => object[format!("{name}_hex")] = digits.into(),
+    }
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

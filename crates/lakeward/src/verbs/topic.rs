@@ -82,12 +82,13 @@ pub fn topic(args: Topic) -> anyhow::Result<ExitCode> {
 
 /// # Errors
 /// When there is no such topic; the nearest one's name is the hint.
-fn exists(kafka: &mut Kafka, topic: &str) -> anyhow::Result<()> {
+/// How many partitions it has.
+pub(super) fn exists(kafka: &mut Kafka, topic: &str) -> anyhow::Result<usize> {
     let topics = kafka.topics(None)?;
-    let names = topics.iter().map(|topic| topic.name.as_str());
-    if names.clone().any(|name| name == topic) {
-        return Ok(());
+    if let Some(found) = topics.iter().find(|known| known.name == topic) {
+        return Ok(found.partitions.len());
     }
+    let names = topics.iter().map(|topic| topic.name.as_str());
     let hint = match lw_stdx::suggest::nearest(topic, names) {
         Some(near) => format!("Did you mean '{near}'?"),
         None => "`lakeward topic list` shows what there is.".to_owned(),
