@@ -97,6 +97,8 @@ def test_the_articles_script_lands_in_another_rest_catalog(serve, folder, refere
 
     report = server.audit(inventory.TABLE)
     assert report["ok"] and report["totals"]["rows"] == 700 and report["totals"]["dead_letters"] == 1
+    (letter,) = server.json("dlq", "show", inventory.TABLE)
+    assert letter["topic"] == inventory.TOPIC, letter
     for name in (inventory.TABLE, f"hive.{inventory.TABLE}"):
         answer = server.json("sql", "-e", f"SELECT count(*), sum(quantity) FROM {name}")
         assert answer["rows"] == [[700, sum(range(700))]], name

@@ -10,7 +10,7 @@
 use crate::tables::damaged;
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
+use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::stream::BoxStream;
@@ -31,7 +31,8 @@ pub(crate) struct EqualityDeletes {
 
 /// What one delete file deletes.
 struct Keys {
-    rows: HashSet<OwnedRow>,
+    /// As [`to_rows`] writes them: the same columns give the same bytes for the same values.
+    rows: HashSet<Box<[u8]>>,
     _memory: MemoryReservation,
 }
 
@@ -136,7 +137,7 @@ impl EqualityDeletes {
         while let Some(batch) = batches.try_next().await.map_err(damaged)? {
             let keys = to_rows(batch.columns())?;
             memory.try_grow(keys.size())?;
-            rows.extend(keys.iter().map(|key| key.owned()));
+            rows.extend(keys.iter().map(|key| Box::from(key.as_ref())));
         }
         Ok(Arc::new(Keys {
             rows,
@@ -175,8 +176,8 @@ impl Deleted {
             .map(|column| batch.column(*column).clone())
             .collect();
         let rows = to_rows(&columns)?;
-        let stays = |row: OwnedRow| !self.keys.iter().any(|keys| keys.rows.contains(&row));
-        let stays: BooleanArray = rows.iter().map(|row| Some(stays(row.owned()))).collect();
+        let stays = |row: &[u8]| !self.keys.iter().any(|keys| keys.rows.contains(row));
+        let stays: BooleanArray = rows.iter().map(|row| Some(stays(row.as_ref()))).collect();
         Ok(filter_record_batch(&batch, &stays)?)
     }
 }

@@ -13,7 +13,7 @@ pub struct Dlq {
 
 #[derive(Subcommand)]
 pub enum DlqVerb {
-    /// Which tables have dead letters, and why: one line for each error.
+    /// Which tables of the embedded catalog have dead letters, and why: one line for each error.
     List,
     /// The letters of a table, with their bytes.
     Show {

@@ -9,13 +9,14 @@
 //! The letter itself stays in its table: that this record failed remains true, and is what the audit counts.
 
 use super::records::partition_of;
+use super::rows::{Rows, named, quoted};
 use super::topic::connect;
 use super::{say, show, text};
 use crate::args::{Dlq, DlqVerb, Letters, Output, Retry};
 use crate::client::Client;
-use crate::failure::{Failure, failure};
 use anyhow::Context;
 use lw_client::Client as Kafka;
+use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_protocol::{BatchBuilder, Compression};
 use lw_stdx::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
@@ -23,12 +24,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 
-/// What the tables of dead letters are called, behind the names of theirs.
-const SUFFIX: &str = "__dead_letters";
 /// Whose letter a record is: `topic/partition@offset`.
 const HEADER: &str = "lakeward.dead-letter";
-/// How long an answer of the server may take.
-const TIMEOUT_MS: u64 = 60_000;
 /// A batch is sent at this size.
 const BATCH_BYTES: usize = 256 << 10;
 /// What people see of a value.
@@ -171,31 +168,18 @@ fn readable(value: Option<&[u8]>) -> String {
     }
 }
 
-/// A name as SQL quotes it.
-fn quoted(name: &str) -> String {
-    let parts: Vec<String> = name
-        .split('.')
-        .map(|part| format!("\"{}\"", part.replace('"', "\"\"")))
-        .collect();
-    parts.join(".")
-}
-
-/// The table of dead letters of a table, or the one that is named itself.
-fn letters_of(table: &str) -> String {
-    match table.ends_with(SUFFIX) {
-        true => table.to_owned(),
-        false => format!("{table}{SUFFIX}"),
-    }
+/// The table whose letters are meant, also where that of the letters is named itself.
+fn main_table(table: &str) -> &str {
+    table.strip_suffix(DEAD_LETTERS).unwrap_or(table)
 }
 
 impl Letters {
     fn condition(&self) -> String {
-        let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
         let mut all = vec!["TRUE".to_owned()];
         all.extend(
             self.topic
                 .as_deref()
-                .map(|topic| format!("topic = {}", text(topic))),
+                .map(|topic| format!("topic = {}", quoted(topic, '\''))),
         );
         all.extend(
             self.partition
@@ -205,68 +189,23 @@ impl Letters {
         all.extend(
             self.error_code
                 .as_deref()
-                .map(|code| format!("error_code = {}", text(code))),
+                .map(|code| format!("error_code = {}", quoted(code, '\''))),
         );
         all.join(" AND ")
     }
 }
 
-/// The rows that a query gives.
-fn rows(client: &Client, sql: &str) -> anyhow::Result<Vec<Vec<Value>>> {
-    let body = json!({ "sql": sql, "max_rows": 0, "timeout_ms": TIMEOUT_MS });
-    let (mut rows, mut whole) = (Vec::new(), false);
-    client.post_for_lines("/api/v1/sql", &body, |line| {
-        match serde_json::from_str(line)? {
-            Value::Array(row) => rows.push(row),
-            Value::Object(told) => {
-                if let Some(error) = told.get("error") {
-                    return Err(anyhow::Error::new(Failure(serde_json::from_value(
-                        error.clone(),
-                    )?)));
-                }
-                whole |= told.contains_key("end");
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    match whole {
-        true => Ok(rows),
-        false => Err(failure(
-            "the answer was cut off: the server went away",
-            "Ask again.",
-        )),
-    }
-}
-
 fn read(client: &Client, table: &str, which: &Letters, limit: &str) -> anyhow::Result<Vec<Letter>> {
-    let known = with_letters(client)?;
-    let letters = letters_of(table);
-    if !known.contains(&letters) {
-        return Err(failure(
-            format!("{} has no dead letters", table.trim_end_matches(SUFFIX)),
-            "`lakeward dlq list` shows the tables that have some; `lakeward table list` all tables.",
-        ));
-    }
+    let table = main_table(table);
     let sql = format!(
         "SELECT topic, \"partition\", \"offset\", CAST(round(date_part('epoch', \"timestamp\") * 1000) AS BIGINT), \
          \"key\", \"value\", stage, error_code, error FROM {} WHERE {} ORDER BY 1, 2, 3{limit}",
-        quoted(&letters),
+        named(table, DEAD_LETTERS)?,
         which.condition()
     );
-    let rows = rows(client, &sql)?;
-    rows.iter().map(|row| Letter::of_row(row)).collect()
-}
-
-/// The tables of dead letters.
-fn with_letters(client: &Client) -> anyhow::Result<Vec<String>> {
-    let tables = client.get("/api/v1/tables")?;
-    let names = tables.as_array().into_iter().flatten();
-    let names = names.filter_map(|table| table["table"].as_str());
-    Ok(names
-        .filter(|name| name.ends_with(SUFFIX))
-        .map(str::to_owned)
-        .collect())
+    let answer = Rows::ask(client, &sql)
+        .with_context(|| format!("the dead letters of {table} cannot be read"))?;
+    answer.rows.iter().map(|row| Letter::of_row(row)).collect()
 }
 
 fn list(client: &Client, output: Output) -> anyhow::Result<()> {
@@ -280,14 +219,16 @@ fn list(client: &Client, output: Output) -> anyhow::Result<()> {
         "example",
     ];
     let mut told: Vec<Vec<Value>> = Vec::new();
-    for letters in with_letters(client)? {
+    // Those of the embedded catalog. A list of names loads no table.
+    let tables = Rows::ask(client, "SHOW TABLES")?;
+    let tables = tables.rows.iter().filter_map(|row| row[0].as_str());
+    for table in tables.filter_map(|table| table.strip_suffix(DEAD_LETTERS)) {
         let sql = format!(
             "SELECT topic, stage, error_code, count(*), max(first_seen), min(error) FROM {} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
-            quoted(&letters)
+            named(table, DEAD_LETTERS)?
         );
-        let table = Value::from(letters.trim_end_matches(SUFFIX));
-        for mut row in rows(client, &sql)? {
-            row.insert(0, table.clone());
+        for mut row in Rows::ask(client, &sql)?.rows {
+            row.insert(0, table.into());
             told.push(row);
         }
     }
@@ -337,7 +278,7 @@ fn again(client: &Client, server: &str, output: Output, args: &Retry) -> anyhow:
         count(|fate| matches!(fate, Fate::Left(_))),
     );
     let mut told = json!({
-        "table": args.table.trim_end_matches(SUFFIX),
+        "table": main_table(&args.table),
         "to": args.to,
         "letters": letters.len(),
         "retried": letters.len() - already - left,
@@ -549,9 +490,8 @@ mod tests {
         };
         let condition = "TRUE AND topic = 'it''s' AND \"partition\" = 2 AND \"offset\" = 9";
         assert_eq!(letters.condition(), condition);
-        assert_eq!(quoted("a.b\"c"), "\"a\".\"b\"\"c\"");
-        assert_eq!(letters_of("a.b"), "a.b__dead_letters");
-        assert_eq!(letters_of("a.b__dead_letters"), "a.b__dead_letters");
+        assert_eq!(main_table("a.b"), "a.b");
+        assert_eq!(main_table("a.b__dead_letters"), "a.b");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod dlq;
 pub mod group;
 pub mod pipeline;
 pub mod records;
+mod rows;
 pub mod run;
 pub mod schema;
 pub mod sql;

@@ -3,10 +3,11 @@
 //! A query ends at `;` or with the text. At a prompt an error is told and the next query asked for; elsewhere the first
 //! error ends the command. Rows are written as they come, except as a table, whose columns must be measured first.
 
+use super::rows::{Line, cut_off};
 use super::{csv_line, say, table_text, text};
 use crate::args::{Output, Sql};
 use crate::client::Client;
-use crate::failure::{Failure, failure};
+use crate::failure::failure;
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Read, Write};
@@ -117,7 +118,8 @@ fn run(client: &Client, args: &Sql, query: &str) -> anyhow::Result<()> {
     });
     let mut answer = Answer::new(output);
     client.post_for_lines("/api/v1/sql", &body, |line| {
-        answer.take(serde_json::from_str(line)?)
+        answer.take(Line::read(line)?);
+        Ok(())
     })?;
     answer.end()
 }
@@ -130,8 +132,8 @@ struct Answer {
     /// Kept for a table only.
     rows: Vec<Vec<String>>,
     given: u64,
-    /// What the last line said.
-    end: Option<Value>,
+    /// What the last line said: whether rows were left out, and the notices.
+    end: Option<(bool, Vec<String>)>,
 }
 
 impl Answer {
@@ -146,29 +148,29 @@ impl Answer {
         }
     }
 
-    fn take(&mut self, line: Value) -> anyhow::Result<()> {
-        if let Value::Array(row) = line {
-            self.row(&row);
-            self.given += 1;
-        } else if let Some(columns) = line["columns"].as_array() {
-            self.columns = columns.iter().map(|column| text(&column["name"])).collect();
-            match self.output {
-                Output::Csv => {
-                    let head = csv_line(self.columns.iter().map(|column| Some(column.as_str())));
-                    self.write(&format!("{head}\n"));
-                }
-                Output::Json => {
-                    let head = json!(self.columns);
-                    self.write(&format!("{{\"columns\": {head},\n \"rows\": ["));
-                }
-                Output::Table => {}
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::Row(row) => {
+                self.row(&row);
+                self.given += 1;
             }
-        } else if let Ok(refusal) = serde_json::from_value(line["error"].clone()) {
-            return Err(anyhow::Error::new(Failure(refusal)));
-        } else {
-            self.end = Some(line["end"].clone());
+            Line::Columns(names) => {
+                self.columns = names;
+                match self.output {
+                    Output::Csv => {
+                        let names = self.columns.iter().map(|name| Some(name.as_str()));
+                        let head = csv_line(names);
+                        self.write(&format!("{head}\n"));
+                    }
+                    Output::Json => {
+                        let head = json!(self.columns);
+                        self.write(&format!("{{\"columns\": {head},\n \"rows\": ["));
+                    }
+                    Output::Table => {}
+                }
+            }
+            Line::End { truncated, notices } => self.end = Some((truncated, notices)),
         }
-        Ok(())
     }
 
     fn row(&mut self, row: &[Value]) {
@@ -190,14 +192,9 @@ impl Answer {
     /// # Errors
     /// When the answer stopped without an end.
     fn end(mut self) -> anyhow::Result<()> {
-        let Some(end) = &self.end else {
-            return Err(failure(
-                "the answer was cut off: the server went away",
-                "Ask again.",
-            ));
+        let Some((truncated, notices)) = self.end.take() else {
+            return Err(cut_off());
         };
-        let truncated = end["truncated"] == true;
-        let notices = end["notices"].as_array().cloned().unwrap_or_default();
         match self.output {
             Output::Table => {
                 let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
@@ -217,7 +214,7 @@ impl Answer {
             );
         }
         for notice in &notices {
-            eprintln!("notice: {}", text(notice));
+            eprintln!("notice: {notice}");
         }
         Ok(())
     }

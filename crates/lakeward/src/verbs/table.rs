@@ -3,12 +3,12 @@
 //! `list` and `show` are answers of their own; the others are queries over the system tables, and their JSON has the names
 //! of the queries' columns.
 
+use super::rows::{Rows, named, quoted};
 use super::{show, text};
 use crate::args::{AsOf, Find, Offsets, Table, TableVerb};
 use crate::client::{Client, segment};
-use crate::failure::failure;
 use lw_stdx::calendar::{parse_utc, utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 pub fn table(args: Table) -> anyhow::Result<ExitCode> {
@@ -50,7 +50,10 @@ impl Asked {
 
 fn ask(client: &Client, verb: &TableVerb) -> anyhow::Result<Asked> {
     let whole = |table: &str, system| -> anyhow::Result<String> {
-        Ok(format!("SELECT * FROM {}", named(table, system)?))
+        Ok(format!(
+            "SELECT * FROM {}",
+            named(table, &format!("${system}"))?
+        ))
     };
     let as_of = |of: &AsOf, system| -> anyhow::Result<String> {
         Ok(whole(&of.table, system)? + &version(of.as_of.as_deref()))
@@ -131,21 +134,9 @@ fn ask(client: &Client, verb: &TableVerb) -> anyhow::Result<Asked> {
 
 /// The rows of a query as objects; of their columns `shown` are for people, all where that is empty.
 fn query(client: &Client, sql: &str, shown: &[&str]) -> anyhow::Result<Asked> {
-    let answer = client.post("/api/v1/sql", &json!({ "sql": sql, "max_rows": 0 }))?;
-    for notice in answer["notices"].as_array().into_iter().flatten() {
-        eprintln!("notice: {}", text(notice));
-    }
-    let names: Vec<String> = answer["columns"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(text)
-        .collect();
-    let objects = answer["rows"].as_array().into_iter().flatten().map(|row| {
-        let values = row.as_array().into_iter().flatten().cloned();
-        Value::Object(names.iter().cloned().zip(values).collect::<Map<_, _>>())
-    });
-    let rows: Vec<Value> = objects.collect();
+    let answer = Rows::ask(client, sql)?;
+    let rows = answer.objects();
+    let names = answer.columns;
     let columns = match shown.is_empty() {
         true => names,
         // A table without partitions has no column of them.
@@ -160,26 +151,6 @@ fn query(client: &Client, sql: &str, shown: &[&str]) -> anyhow::Result<Asked> {
         rows,
         columns,
     })
-}
-
-/// A system table of `namespace.table` as a query names it: whatever stands before the last dot is the namespace.
-fn named(table: &str, system: &str) -> anyhow::Result<String> {
-    let Some((namespace, name)) = table.rsplit_once('.') else {
-        return Err(failure(
-            format!("\"{table}\" is not the name of a table"),
-            "Write namespace.table; `lakeward table list` shows them.",
-        ));
-    };
-    Ok(format!(
-        "{}.{}",
-        quoted(namespace, '"'),
-        quoted(&format!("{name}${system}"), '"')
-    ))
-}
-
-fn quoted(text: &str, quote: char) -> String {
-    let doubled = text.replace(quote, &format!("{quote}{quote}"));
-    format!("{quote}{doubled}{quote}")
 }
 
 fn version(as_of: Option<&str>) -> String {
@@ -302,10 +273,10 @@ mod tests {
     #[test]
     fn names_and_versions_are_quoted() {
         assert_eq!(
-            named("a.b.t\"", "files").expect("it has a namespace"),
+            named("a.b.t\"", "$files").expect("it has a namespace"),
             r#""a.b"."t""$files""#
         );
-        assert!(named("t", "files").is_err());
+        assert!(named("t", "$files").is_err());
         let versions = [
             ("12", " FOR VERSION AS OF 12"),
             ("it's", " FOR VERSION AS OF 'it''s'"),
