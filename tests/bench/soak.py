@@ -7,6 +7,7 @@ of state, sealed WAL files and the state in memory; then the resident size after
 window recomputed, or it fails. Judge by the slope, not the peak.
 """
 import argparse
+import faulthandler
 import itertools
 import multiprocessing
 import threading
@@ -83,19 +84,32 @@ def read(bootstrap, partitions, consumed, until):
     client.close()
 
 
+def leave(member):
+    """Out of the group first, then closed: librdkafka's close() waits for itself where a rebalance is told meanwhile, and in Python
+    holds all other threads up with it."""
+    member.unsubscribe()
+    end = time.monotonic() + 10
+    while member.assignment() and time.monotonic() < end:
+        member.consume(1_000, 0.1)
+    member.consume(1_000, 0.1)
+    member.close()
+
+
 def churn(bootstrap, going):
     """A group of two to four members, one of which leaves or comes every two seconds."""
     members, leaving = [], []
 
-    def leave():
+    def one_leaves():
         # Beside the others, which go on polling: a group that waits for them would hold who leaves.
-        leaving.append(threading.Thread(target=members.pop(0).close))
+        leaving.append(threading.Thread(target=leave, args=[members.pop(0)]))
         leaving[-1].start()
 
     while going.value:
+        # A call that does not come back is told where it stands, and the run fails at its end.
+        faulthandler.dump_traceback_later(60, repeat=True)
         if len(members) == 4:
             while len(members) > 2:
-                leave()
+                one_leaves()
         members.append(Consumer({"bootstrap.servers": bootstrap, "group.id": "churn", "auto.offset.reset": "latest", "session.timeout.ms": 10_000}))
         members[-1].subscribe([inventory.TOPIC])
         end = time.monotonic() + 2
@@ -103,9 +117,10 @@ def churn(bootstrap, going):
             for member in members:
                 member.consume(1_000, 0.05)
     while members:
-        leave()
+        one_leaves()
     for thread in leaving:
         thread.join()
+    faulthandler.cancel_dump_traceback_later()
 
 
 def scrape(url, going):
