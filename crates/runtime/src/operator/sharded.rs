@@ -43,9 +43,10 @@ impl Parallelism {
         Parallelism::of(Some(1), &Pool::none())
     }
 
-    /// So many shards as are asked for, else as many as pieces of work are done at a time; at most as many as there are groups.
+    /// So many shards as are asked for, else one fewer than pieces of work are done at a time: reading and decoding keep one of them
+    /// busy, and take longer than what is done with keys. At least one, at most as many as there are groups.
     pub fn of(shards: Option<usize>, pool: &Pool) -> Parallelism {
-        let shards = shards.unwrap_or_else(|| pool.threads());
+        let shards = shards.unwrap_or_else(|| pool.threads() - 1);
         Parallelism {
             shards: shards.clamp(1, usize::from(GROUPS)),
             pool: pool.clone(),
