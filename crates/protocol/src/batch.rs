@@ -240,7 +240,7 @@ impl Batch {
     pub fn records_within(&self, limit: usize) -> Result<Records, BatchError> {
         let inflated = match self.header.compression()? {
             Compression::None => self.bytes.slice(HEADER_LEN..),
-            codec => codec::decompress(codec, self.payload(), limit)?.into(),
+            codec => codec::decompress(codec, self.payload(), limit)?,
         };
         Ok(Records::new(self.header, inflated))
     }

@@ -8,6 +8,7 @@ mod lz4;
 
 use std::io::{Read, Write};
 
+use bytes::Bytes;
 use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
 
 pub use lz4::check_lz4_frame;
@@ -93,8 +94,8 @@ impl Compression {
 ///
 /// # Errors
 /// When the data is corrupt or inflates to more.
-pub fn decompress(codec: Compression, bytes: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    match codec {
+pub fn decompress(codec: Compression, bytes: &[u8], limit: usize) -> Result<Bytes, CodecError> {
+    let inflated = match codec {
         Compression::None => Ok(bytes.to_vec()),
         Compression::Gzip => read_bounded(
             codec,
@@ -103,13 +104,14 @@ pub fn decompress(codec: Compression, bytes: &[u8], limit: usize) -> Result<Vec<
             limit,
         ),
         Compression::Snappy => snappy_decompress(bytes, limit),
-        Compression::Lz4 => lz4::decompress(bytes, limit),
+        Compression::Lz4 => return lz4::decompress(bytes, limit),
         Compression::Zstd => {
             let decoder =
                 zstd::stream::read::Decoder::with_buffer(bytes).map_err(|e| corrupt(codec, e))?;
             read_bounded(codec, decoder, bytes.len(), limit)
         }
-    }
+    };
+    inflated.map(Bytes::from)
 }
 
 /// Compresses with each codec's usual level.
@@ -282,7 +284,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             decompress(Compression::Snappy, &packed, 100).unwrap(),
-            b"raw, not framed"
+            b"raw, not framed".as_slice()
         );
     }
 }

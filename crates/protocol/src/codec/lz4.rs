@@ -10,7 +10,9 @@
 //! Source: LZ4 frame format 1.6.4. Sums are XXH32, the header's a byte of it.
 
 use super::{CodecError, Compression, corrupt};
+use bytes::Bytes;
 use lz4_flex::block::decompress_into;
+use std::cell::Cell;
 use twox_hash::XxHash32;
 
 const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
@@ -39,19 +41,19 @@ pub fn check_lz4_frame(bytes: &[u8]) -> Result<(), CodecError> {
 }
 
 /// What is in one frame or several.
-pub(super) fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+pub(super) fn decompress(bytes: &[u8], limit: usize) -> Result<Bytes, CodecError> {
     check_lz4_frame(bytes)?;
-    let mut out = Vec::with_capacity(bytes.len().saturating_mul(4).min(limit));
+    let mut out = Inflated::spare();
     let mut rest = Rest(bytes);
     while !rest.0.is_empty() {
         check_lz4_frame(rest.0)?;
         frame(&mut rest, &mut out, limit)?;
     }
-    Ok(out)
+    Ok(Bytes::from_owner(out))
 }
 
-fn frame(rest: &mut Rest<'_>, out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
-    let (from, header) = (out.len(), header(rest)?);
+fn frame(rest: &mut Rest<'_>, out: &mut Inflated, limit: usize) -> Result<(), CodecError> {
+    let (from, header) = (out.length, header(rest)?);
     loop {
         let length = rest.number()?;
         if length == 0 {
@@ -66,11 +68,14 @@ fn frame(rest: &mut Rest<'_>, out: &mut Vec<u8>, limit: usize) -> Result<(), Cod
         }
         match length & STORED {
             0 => inflate(block, header.largest, out, limit)?,
-            _ if out.len() + block.len() > limit => return Err(too_large(limit)),
-            _ => out.extend_from_slice(block),
+            _ if out.length + block.len() > limit => return Err(too_large(limit)),
+            _ => {
+                out.room(block.len()).copy_from_slice(block);
+                out.length += block.len();
+            }
         }
     }
-    let contents = &out[from..];
+    let contents = &out.as_ref()[from..];
     if header
         .contents
         .is_some_and(|size| size != contents.len() as u64)
@@ -87,20 +92,67 @@ fn frame(rest: &mut Rest<'_>, out: &mut Vec<u8>, limit: usize) -> Result<(), Cod
 fn inflate(
     block: &[u8],
     largest: usize,
-    out: &mut Vec<u8>,
+    out: &mut Inflated,
     limit: usize,
 ) -> Result<(), CodecError> {
-    let from = out.len();
-    // No block of so many bytes becomes more (a byte of a length stands for 255), so that a short one does not clear a large room.
+    let left = limit - out.length;
+    // No block of so many bytes becomes more (a byte of a length stands for 255), so that a short one does not ask for a large room.
     let room = largest.min(block.len().saturating_mul(255));
-    out.resize(from + room.min(limit - from), 0);
-    let length = match decompress_into(block, &mut out[from..]) {
-        Ok(length) => length,
-        Err(_) if room > limit - from => return Err(too_large(limit)),
+    match decompress_into(block, out.room(room.min(left))) {
+        Ok(length) => out.length += length,
+        Err(_) if room > left => return Err(too_large(limit)),
         Err(error) => return Err(broken(error)),
-    };
-    out.truncate(from + length);
+    }
     Ok(())
+}
+
+/// What came out of frames, in bytes that the thread used before: to clear new ones each time took half as long as to inflate into
+/// them.
+struct Inflated {
+    /// Longer than what is in them: behind it they hold what was there before.
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+/// A thread keeps no more than this for the next time: what most clients put in a batch.
+const MOST_SPARE: usize = 2 << 20;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Inflated {
+    fn spare() -> Inflated {
+        Inflated {
+            bytes: SPARE.take(),
+            length: 0,
+        }
+    }
+
+    /// So many bytes behind what is there.
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        let end = self.length + bytes;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        &mut self.bytes[self.length..end]
+    }
+}
+
+impl AsRef<[u8]> for Inflated {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Drop for Inflated {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.len() <= MOST_SPARE {
+            // Where the thread is at its end there is no next time.
+            let _ = SPARE.try_with(|spare| spare.set(bytes));
+        }
+    }
 }
 
 struct Header {
@@ -217,13 +269,13 @@ mod tests {
         #[test]
         fn frames_are_read_as_the_library_reads_them((info, bytes) in infos(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
             let mut frame = packed(info, &bytes);
-            prop_assert_eq!(decompress(&frame, LIMIT), Ok(bytes.clone()));
+            prop_assert_eq!(decompress(&frame, LIMIT), Ok(bytes.clone().into()));
             let two = [frame.clone(), frame.clone()].concat();
-            prop_assert_eq!(decompress(&two, LIMIT), Ok([bytes.clone(), bytes].concat()));
+            prop_assert_eq!(decompress(&two, LIMIT), Ok([bytes.clone(), bytes].concat().into()));
             // Damaged: what it makes of it, or an error where it has one. It lets a frame without an end pass, and block sizes of old.
             *at.get_mut(&mut frame) ^= 1_u8 << bit;
             if let Ok(read) = decompress(&frame, LIMIT) {
-                prop_assert_eq!(by_library(&frame), Some(read));
+                prop_assert_eq!(by_library(&frame), Some(read.to_vec()));
             }
         }
 
@@ -232,6 +284,22 @@ mod tests {
             let frame = packed(info, &bytes);
             prop_assert!(decompress(&frame[..at.index(frame.len())], LIMIT).is_err());
         }
+    }
+
+    #[test]
+    fn what_was_inflated_before_does_not_show() {
+        let info = || FrameInfo::new().block_mode(BlockMode::Independent);
+        let (long, short) = (packed(info(), &[7; 5000]), packed(info(), &[1, 2, 3]));
+        let first = decompress(&long, LIMIT).unwrap();
+        // The first is still held: these are other bytes.
+        assert_eq!(decompress(&short, LIMIT).unwrap(), vec![1, 2, 3]);
+        assert_eq!(first, vec![7; 5000]);
+        drop(first);
+        assert_eq!(decompress(&short, LIMIT).unwrap(), vec![1, 2, 3]);
+        assert!(
+            SPARE.take().len() >= 5000,
+            "they are kept for the next time"
+        );
     }
 
     #[test]
@@ -244,7 +312,7 @@ mod tests {
     fn a_block_as_large_as_the_limit_is_read() {
         let bytes = vec![7; 5000];
         let frame = packed(FrameInfo::new().block_mode(BlockMode::Independent), &bytes);
-        assert_eq!(decompress(&frame, bytes.len()), Ok(bytes));
+        assert_eq!(decompress(&frame, bytes.len()), Ok(bytes.into()));
         let error = CodecError::TooLarge {
             codec: "lz4",
             limit: 4999,
