@@ -12,22 +12,9 @@ pub(crate) fn read_zigzag(bytes: &mut &[u8]) -> Option<i64> {
 /// Reads one unsigned varint and moves the slice behind it.
 #[inline]
 pub(crate) fn read_unsigned(bytes: &mut &[u8]) -> Option<u64> {
-    // Most record fields fit one byte; the loop is for the rest.
-    if let Some((&first, rest)) = bytes.split_first()
-        && first < 0x80
-    {
-        *bytes = rest;
-        return Some(u64::from(first));
-    }
-    let mut value = 0u64;
-    for (index, &byte) in bytes.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7f) << (index * 7);
-        if byte < 0x80 {
-            *bytes = &bytes[index + 1..];
-            return Some(value);
-        }
-    }
-    None
+    let (value, length) = lw_stdx::varint::read(bytes)?;
+    *bytes = &bytes[length..];
+    Some(value)
 }
 
 pub(crate) fn write_zigzag(out: &mut impl BufMut, value: i64) {

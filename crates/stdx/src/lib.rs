@@ -1,4 +1,4 @@
-//! Seams and small things that every layer needs: the disk, the clock, the calendar, durations, secrets, "did you mean".
+//! Seams and small things that every layer needs: the disk, the clock, the calendar, durations, secrets, varints, "did you mean".
 //!
 //! What it is not: a drawer for leftovers. A thing comes here when two crates of different layers need it and it knows
 //! nothing of either.
@@ -15,3 +15,4 @@ pub mod disk;
 pub mod duration;
 pub mod secret;
 pub mod suggest;
+pub mod varint;

@@ -1,6 +1,7 @@
 //! Avro's binary encoding: primitives read off a slice.
 
 use super::Fault;
+use lw_stdx::varint;
 
 /// Items of arrays and maps that take no bytes (`null`, a record without fields) are limited to this many per record.
 const EMPTY_ITEMS: usize = 1 << 16;
@@ -74,29 +75,17 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn long(&mut self) -> Result<i64, Fault> {
-        // One byte is by far the most common: union indexes, lengths, small numbers.
-        if let Some((&byte, rest)) = self.rest.split_first()
-            && byte < 0x80
-        {
-            self.rest = rest;
-            return Ok(unzigzag(u64::from(byte)));
+        let Some((value, length)) = varint::read(self.rest) else {
+            return Err(match self.rest.len() {
+                ..10 => Fault::Truncated,
+                _ => Fault::Overlong,
+            });
+        };
+        if length == 10 && self.rest[9] > 1 {
+            return Err(Fault::Overlong);
         }
-        self.long_of_many_bytes()
-    }
-
-    fn long_of_many_bytes(&mut self) -> Result<i64, Fault> {
-        let mut value: u64 = 0;
-        for (i, byte) in self.rest.iter().take(10).enumerate() {
-            if i == 9 && *byte > 1 {
-                return Err(Fault::Overlong);
-            }
-            value |= u64::from(byte & 0x7f) << (7 * i);
-            if byte & 0x80 == 0 {
-                self.rest = &self.rest[i + 1..];
-                return Ok(unzigzag(value));
-            }
-        }
-        Err(Fault::Truncated)
+        self.rest = &self.rest[length..];
+        Ok(unzigzag(value))
     }
 
     #[inline]
