@@ -323,9 +323,13 @@ impl Attempt {
             true => Some(around.connectors.scans(&scans, &spec.group)?),
             false => None,
         };
+        let parallelism = match spec.settings.shards {
+            Some(shards) => Parallelism::of(shards, &around.pool),
+            None => Parallelism::of_state(manifest.memory(), &around.pool),
+        };
         let parallelism = Parallelism {
             in_order: rules.gathers_in_order,
-            ..Parallelism::of(spec.settings.shards, &around.pool)
+            ..parallelism
         };
         let flow = Flow::parallel(&spec.graph, &parallelism)
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;

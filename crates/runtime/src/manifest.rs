@@ -279,6 +279,11 @@ impl Manifest {
         state.flat_map(|state| state.operators.values())
     }
 
+    /// The bytes of memory that they took, about.
+    pub(crate) fn memory(&self) -> u64 {
+        self.states().map(|state| state.memory).sum()
+    }
+
     /// Whether a sink was put elsewhere than the state that its rows come from: what it has there is in the state already, or
     /// would never be.
     pub fn is_displaced(&self) -> bool {

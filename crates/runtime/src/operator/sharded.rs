@@ -40,20 +40,31 @@ pub struct Parallelism {
 impl Parallelism {
     /// One instance has all keys.
     pub fn none() -> Parallelism {
-        Parallelism::of(Some(1), &Pool::none())
+        Parallelism::of(1, &Pool::none())
     }
 
-    /// So many shards as are asked for, else one fewer than pieces of work are done at a time: reading and decoding keep one of them
-    /// busy, and take longer than what is done with keys. At least one, at most as many as there are groups.
-    pub fn of(shards: Option<usize>, pool: &Pool) -> Parallelism {
-        let shards = shards.unwrap_or_else(|| pool.threads() - 1);
+    /// So many shards; at least one, at most as many as there are groups.
+    pub fn of(shards: usize, pool: &Pool) -> Parallelism {
         Parallelism {
             shards: shards.clamp(1, usize::from(GROUPS)),
             pool: pool.clone(),
             in_order: true,
         }
     }
+
+    /// As many shards as are good for a job that goes on from so many bytes of state. Reading and decoding keep a core busy, and take
+    /// longer than what is done with keys, so there is one shard fewer than pieces of work are done at a time; but all take a large
+    /// state up again.
+    pub fn of_state(bytes: u64, pool: &Pool) -> Parallelism {
+        match bytes {
+            ..LARGE => Parallelism::of(pool.threads() - 1, pool),
+            LARGE.. => Parallelism::of(pool.threads(), pool),
+        }
+    }
 }
+
+/// Bytes of state in memory that a core takes a good part of a second to read back.
+const LARGE: u64 = 64 << 20;
 
 /// The operator of a node, as many times as its work is shared. One without keys has one instance: all its rows belong together.
 pub(super) fn instances(

@@ -162,7 +162,7 @@ struct Job {
 
 impl Job {
     fn new(graph: JobGraph, shards: usize) -> Job {
-        let parallelism = Parallelism::of(Some(shards), &crate::pool::Pool::none());
+        let parallelism = Parallelism::of(shards, &crate::pool::Pool::none());
         let topics = graph.sources().flat_map(SourceSpec::topics);
         let split = |topic: String| Split {
             topic: topic.into(),

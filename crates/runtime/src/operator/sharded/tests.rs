@@ -254,7 +254,7 @@ fn shards_give_what_one_instance_gives() {
         assert!(one.rows.num_rows() > 500, "{name}: {}", one.rows.num_rows());
         assert!(!one.late.is_empty(), "{name}");
         for shards in [2, 7] {
-            let found = run(&node, &Parallelism::of(Some(shards), &Pool::new(3)));
+            let found = run(&node, &Parallelism::of(shards, &Pool::new(3)));
             assert_eq!(found.rows, one.rows, "{name} in {shards} shards");
             assert_eq!(found.late, one.late, "{name} in {shards} shards");
             // Where nothing fires between two marks, the first of them says nothing.
@@ -270,7 +270,7 @@ fn shards_give_what_one_instance_gives() {
         }
         let shuffled = Parallelism {
             in_order: false,
-            ..Parallelism::of(Some(2), &Pool::none())
+            ..Parallelism::of(2, &Pool::none())
         };
         let found = run(&node, &shuffled);
         assert_ne!(
@@ -338,7 +338,7 @@ fn the_value_that_is_missed_is_that_of_the_row_that_is_given_first() {
                 let operator = window::operator(inputs, node)?;
                 Ok(operator.expect("there is one"))
             };
-            let parallelism = Parallelism::of(Some(shards), &Pool::none());
+            let parallelism = Parallelism::of(shards, &Pool::none());
             let operator = instances(std::slice::from_ref(&input), &node, &parallelism, make);
             let mark = Mark {
                 row: 200,

@@ -373,7 +373,7 @@ impl World {
             committer: Box::new(MemoryTable((*commits).clone())),
         });
         let outputs = outputs.collect();
-        let shards = Parallelism::of(Some(self.shards), &Pool::none());
+        let shards = Parallelism::of(self.shards, &Pool::none());
         let pipeline = Uuid::from_u128(1);
         let spec = JobSpec {
             owner: Owner {

@@ -33,7 +33,7 @@ fn input() -> Schema {
     ])
 }
 
-fn operator(pool: &Pool) -> Sharded {
+fn operator(bytes: usize, pool: &Pool) -> Sharded {
     let call = |function, arguments, ty: TypeKind| AggregateCall {
         function,
         arguments,
@@ -58,7 +58,7 @@ fn operator(pool: &Pool) -> Sharded {
         zone: None,
     });
     let (from, to) = (arrow_schema(&input()), arrow_schema(&output));
-    let parallelism = Parallelism::of(None, pool);
+    let parallelism = Parallelism::of_state(bytes as u64, pool);
     let instances = (0..parallelism.shards).map(|_| -> Box<dyn Operator> {
         let (properties, columns) = (&[WindowProperty::End], (from.clone(), to.clone()));
         let operator = WindowAggregate::new(&window, &[1], &calls, properties, columns);
@@ -105,7 +105,7 @@ fn checkpoints_and_restores_of_a_large_state() {
     let files = StateFiles::under(Arc::new(RealDisk), folder.path(), "bench");
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let pool = Pool::new(cores);
-    let (mut running, mut keys) = (operator(&pool), 0);
+    let (mut running, mut keys) = (operator(bytes, &pool), 0);
     while running.state_bytes() < bytes {
         take(&mut running, keys..keys + CHUNK);
         keys += CHUNK;
@@ -159,7 +159,7 @@ fn checkpoints_and_restores_of_a_large_state() {
     }
     let mut stored = stored.expect("there is a checkpoint");
     let restore = |stored: &OperatorState, what: &str| {
-        let mut next = operator(&pool);
+        let mut next = operator(bytes, &pool);
         let (reads, read) = timed(&clock, || stored.read(&files, &pool));
         let read = read.expect("it is there");
         let (restores, restored) = timed(&clock, || next.restore(&read));

@@ -31,7 +31,7 @@ fn shared(
         return new();
     }
     let key = ShardKey::new(&[1], &arrow_schema(input)).expect("a key");
-    let parallelism = Parallelism::of(Some(shards), &Pool::none());
+    let parallelism = Parallelism::of(shards, &Pool::none());
     let instances = (0..shards).map(|_| new()).collect();
     let output = arrow_schema(output);
     Box::new(Sharded::new(instances, vec![key], output, &parallelism))
