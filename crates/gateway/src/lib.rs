@@ -13,6 +13,8 @@
 //! | `GET /api/v1/pipelines/NAME/output?from=N` | lines of its `print` sinks |
 //! | `POST /api/v1/sql` | batch query `{sql, max_rows, timeout_ms}` over tables; with `Accept: application/x-ndjson` row by row |
 //! | `GET /api/v1/tables[/NAME]` | tables; one table's snapshots with their offsets |
+//! | `POST /api/v1/tables/NAME/refs` | makes, moves or drops a branch or tag: `{kind, name, drop, at, as_of_ms, replace, …}` |
+//! | `POST /api/v1/tables/NAME/rollback` | takes `main` back to `{to}` or `{as_of_ms}`, and only says what that means without `{execute}` |
 //! | `GET /api/v1/audit/TABLE` | the audit of DESIGN §5.8 |
 //!
 //! What it is not: it decides nothing. Every handler asks one of the parts that it is given ([`Parts`]) and writes down the
@@ -25,6 +27,7 @@
 //!
 //! Layer L4.
 
+mod refs;
 mod refusal;
 mod routes;
 pub mod shell;
@@ -32,6 +35,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+pub use refs::{RefChange, RefKind, Rollback};
 pub use refusal::Refusal;
 pub use routes::router;
 pub use sql::{Answer, Column, Question};
@@ -85,6 +89,10 @@ pub type Plan = dyn Fn(&Script) -> Result<Planned, Refusal> + Send + Sync;
 pub type Check = dyn Fn(&Script) -> Result<Value, Refusal> + Send + Sync;
 /// An answer about the table of a name.
 pub type AboutTable = dyn Fn(&str) -> Result<Value, Refusal> + Send + Sync;
+/// Moves a branch or a tag of the table of a name.
+pub type ChangeRef = dyn Fn(&str, &RefChange) -> Result<Value, Refusal> + Send + Sync;
+/// Takes the table of a name back.
+pub type RollBack = dyn Fn(&str, &Rollback) -> Result<Value, Refusal> + Send + Sync;
 /// The audit of a table, and whether nobody waits for it any more.
 pub type Auditing = dyn Fn(&str, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync;
 /// Lines of a pipeline's `print` sinks.
@@ -99,6 +107,8 @@ pub struct Parts {
     pub query: Box<Ask>,
     pub tables: Box<dyn Fn() -> Result<Value, Refusal> + Send + Sync>,
     pub table: Box<AboutTable>,
+    pub change_ref: Box<ChangeRef>,
+    pub roll_back: Box<RollBack>,
     /// Ends early once the second argument says that nobody waits for it.
     pub audit: Box<Auditing>,
     /// From the `n`-th line on, and the number of the next one.

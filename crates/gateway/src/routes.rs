@@ -1,6 +1,6 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
-use crate::{Parts, Refusal, Script};
+use crate::{Parts, RefChange, Refusal, Rollback, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -30,6 +30,8 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/sql", post(crate::sql::sql))
         .route("/api/v1/tables", get(tables))
         .route("/api/v1/tables/{name}", get(table))
+        .route("/api/v1/tables/{name}/refs", post(change_ref))
+        .route("/api/v1/tables/{name}/rollback", post(roll_back))
         .route("/api/v1/audit/{table}", get(audit))
         .with_state(parts)
 }
@@ -286,6 +288,28 @@ async fn tables(State(parts): State<Arc<Parts>>) -> Answer {
 
 async fn table(State(parts): State<Arc<Parts>>, Path(name): Path<String>) -> Answer {
     ask(parts, move |parts| (parts.table)(&name).map(Json)).await
+}
+
+async fn change_ref(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    Json(request): Json<RefChange>,
+) -> Answer {
+    ask(parts, move |parts| {
+        (parts.change_ref)(&name, &request).map(Json)
+    })
+    .await
+}
+
+async fn roll_back(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    Json(request): Json<Rollback>,
+) -> Answer {
+    ask(parts, move |parts| {
+        (parts.roll_back)(&name, &request).map(Json)
+    })
+    .await
 }
 
 async fn audit(State(parts): State<Arc<Parts>>, Path(table): Path<String>) -> Answer {

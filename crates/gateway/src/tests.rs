@@ -231,6 +231,8 @@ fn start() -> Server {
             "a.t" => Ok(json!({ "table": table })),
             _ => Err(Refusal::new(404, format!("there is no table {table}"))),
         }),
+        change_ref: Box::new(|table, change| Ok(json!([table, format!("{change:?}")]))),
+        roll_back: Box::new(|table, back| Ok(json!([table, format!("{back:?}")]))),
         audit: Box::new(|table, _cancelled| match table {
             "a.t" => Ok(json!({ "table": table, "ok": true })),
             _ => Err(Refusal::new(
@@ -461,6 +463,28 @@ fn tables_queries_audits_and_output_pass_through() {
     assert_eq!(
         server.get("/api/v1/tables/a.u").refusal(),
         (404, "there is no table a.u".to_string())
+    );
+    let change = json!({ "kind": "tag", "name": "t", "at": "7", "max_ref_age_ms": 9 });
+    let passed = server.post("/api/v1/tables/a.t/refs", &change).json();
+    let said = passed[1].as_str().expect("a text");
+    for part in [
+        "Tag",
+        "Some(\"7\")",
+        "drop: false",
+        "max_ref_age_ms: Some(9)",
+    ] {
+        assert!(said.contains(part), "{part} in {passed}");
+    }
+    let back = json!({ "to": "7" });
+    assert_eq!(
+        server.post("/api/v1/tables/a.t/rollback", &back).json()[1],
+        "Rollback { to: Some(\"7\"), as_of_ms: None, execute: false }"
+    );
+    let unknown = json!({ "to": "7", "force": true });
+    let refused = server.post("/api/v1/tables/a.t/rollback", &unknown);
+    assert!(
+        refused.refusal().0 >= 400,
+        "what is not understood is not passed over"
     );
     assert_eq!(
         server.get("/api/v1/audit/a.t").json(),

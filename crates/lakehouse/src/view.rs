@@ -16,7 +16,7 @@ pub use hidden::{Batches, Hidden};
 pub use letters::LetterView;
 pub use listed::{Listed, list};
 pub use versions::{
-    Held, HeldBy, RefView, all_snapshots, current_ancestors, holders, refs, snapshots_from,
+    Held, HeldBy, RefView, all_snapshots, current_ancestors, head_at, holders, refs, snapshots_from,
 };
 
 use crate::catalog::{LoadedTable, TableCatalog};

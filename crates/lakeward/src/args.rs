@@ -4,7 +4,7 @@ mod dlq;
 mod table;
 
 pub use dlq::{Dlq, DlqVerb, Letters, Retry};
-pub use table::{AsOf, Find, Offsets, Table, TableVerb};
+pub use table::{AsOf, Branch, Find, Offsets, Reference, Rollback, Table, TableVerb, Tag};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;

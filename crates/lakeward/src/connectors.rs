@@ -310,6 +310,10 @@ impl Wiring {
         names
     }
 
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     pub fn storage(&self) -> &Storage {
         &self.storage
     }

@@ -291,6 +291,14 @@ fn parts(
             let tables = tables.clone();
             Box::new(move |name| tables.show(name))
         },
+        change_ref: {
+            let tables = tables.clone();
+            Box::new(move |table, change| tables.change_ref(table, change))
+        },
+        roll_back: {
+            let tables = tables.clone();
+            Box::new(move |table, back| tables.roll_back(table, back))
+        },
         audit: Box::new(move |table, cancelled| tables.audit(table, cancelled)),
         output: Box::new(move |pipeline, from| wiring.printed(pipeline, from)),
         metrics: Box::new(move || scraped.render()),

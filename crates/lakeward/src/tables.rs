@@ -6,6 +6,7 @@
 mod ahead;
 mod audits;
 mod ledgers;
+mod refs;
 
 pub use ahead::{AuditTrouble, AuditsAhead};
 

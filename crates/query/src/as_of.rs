@@ -155,15 +155,10 @@ fn by_id<'a>(id: i64, table: &str, metadata: &'a TableMetadata) -> Result<&'a Sn
     }
 }
 
-/// What `main` was at a time, as Iceberg's own readers find it: by the table's log of heads.
+/// What `main` was at a time.
 fn at<'a>(millis: i64, table: &str, metadata: &'a TableMetadata) -> Result<&'a SnapshotRef> {
-    let heads = metadata.history();
-    let before = heads
-        .iter()
-        .rev()
-        .find(|head| head.timestamp_ms() <= millis);
-    match (before, heads.first()) {
-        (Some(head), _) => by_id(head.snapshot_id, table, metadata),
+    match (view::head_at(metadata, millis), metadata.history().first()) {
+        (Some(head), _) => by_id(head, table, metadata),
         (None, Some(oldest)) => plan_err!(
             "table '{table}' has no snapshot as old as {}: its oldest is of {}",
             utc(millis),

@@ -39,6 +39,7 @@ pub use engine::{Budget, Engine, Session};
 pub use error::QueryError;
 pub use json::rows_as_json;
 pub use rows::{Limits, Rows};
+pub use show::table_in_catalog;
 
 pub use iceberg::TableIdent;
 pub use iceberg::spec::ViewMetadata;

@@ -107,13 +107,19 @@ fn in_catalog<'a>(catalogs: &[String], name: &'a str) -> (Option<&'a str>, &'a s
     }
 }
 
+/// Takes the name of a catalog off the name of a table, as `sql` understands it: a namespace may be called as a catalog is, so
+/// what is left must still be a table's name.
+pub fn table_in_catalog<'a>(catalogs: &[String], name: &'a str) -> (Option<&'a str>, &'a str) {
+    match in_catalog(catalogs, name) {
+        (Some(catalog), rest) if rest.contains('.') => (Some(catalog), rest),
+        _ => (None, name),
+    }
+}
+
 /// Columns with Iceberg's types.
 fn describe(catalogs: &dyn Catalogs, table: &str) -> Result<SendableRecordBatchStream, QueryError> {
-    // A namespace may be called as a catalog is: what is left must still be a table's name.
-    let (within, table) = match in_catalog(&catalogs.names(), table) {
-        (Some(catalog), rest) if rest.contains('.') => (Some(catalog), rest),
-        _ => (None, table),
-    };
+    let names = catalogs.names();
+    let (within, table) = table_in_catalog(&names, table);
     let ident = parse_table(table)?;
     let catalog = catalogs.holding(within, table)?;
     let schema = match catalog.load(&ident) {

@@ -17,6 +17,11 @@ impl Ref {
         Ref(MAIN_BRANCH.to_owned())
     }
 
+    /// A branch or tag of this name.
+    pub(crate) fn named(name: &str) -> Ref {
+        Ref(name.to_owned())
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.0
     }
@@ -51,12 +56,16 @@ pub(crate) struct Branch<'a> {
 
 impl<'a> Branch<'a> {
     pub(crate) fn of(metadata: &'a TableMetadata) -> Branch<'a> {
+        Branch::at(
+            metadata,
+            Ref::main().head(metadata).map(Snapshot::snapshot_id),
+        )
+    }
+
+    /// What `main` would show if this were its head.
+    pub(crate) fn at(metadata: &'a TableMetadata, head: Option<i64>) -> Branch<'a> {
         Branch {
-            ancestors: ancestors(
-                metadata,
-                Ref::main().head(metadata).map(Snapshot::snapshot_id),
-            )
-            .collect(),
+            ancestors: ancestors(metadata, head).collect(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Commits: from a chain of pending commits to snapshots of a table, exactly once.
 //!
 //! [`decide`] is the pure rule, `model` explores it exhaustively; [`marker`] is what a commit says about itself, `branch`
-//! what the table's head shows of it. A `change` becomes a `snapshot` with its `manifests` and `summary`; `publish` is the
-//! loop that brings it about, `attempt` says what became of one that was sent, `rules` are the decisions of all of these. [`committer`] is the pipelines' part.
+//! what the table's head shows of it. A `change` becomes a `snapshot` with its `manifests` and `summary`, or moves a reference
+//! ([`moves`]); `publish` is the loop that brings it about, `attempt` says what became of one that was sent, `rules` are the decisions of all of these. [`committer`] is the pipelines' part.
 
 pub(crate) mod attempt;
 pub(crate) mod branch;
@@ -13,6 +13,7 @@ pub(crate) mod manifests;
 pub mod marker;
 #[cfg(test)]
 mod model;
+pub mod moves;
 pub(crate) mod publish;
 pub(crate) mod rules;
 pub(crate) mod snapshot;

@@ -46,7 +46,7 @@ pub(crate) enum Step<'a, T> {
 /// How the loop ended.
 pub(crate) enum Published<T> {
     Over(T),
-    /// The change is in the table, as this snapshot.
+    /// The change is in the table, as this snapshot where it makes one.
     Landed(i64),
     /// Others were faster each time.
     Busy(CatalogError),
@@ -113,15 +113,18 @@ impl Publisher {
     ) -> Result<Option<CatalogError>, CatalogError> {
         let (ident, metadata) = (&table.ident, &table.metadata);
         let produced = self.produce(table, branch, change, id)?;
-        self.attempts.push(Attempt {
-            table: ident.clone(),
-            table_uuid: metadata.uuid(),
-            snapshot_id: produced.snapshot_id,
-            sequence: produced.sequence,
-            written: produced.written,
-            before: metadata.clone(),
-            expired: produced.expired,
-        });
+        // What writes nothing leaves nothing.
+        if !produced.written.is_empty() {
+            self.attempts.push(Attempt {
+                table: ident.clone(),
+                table_uuid: metadata.uuid(),
+                snapshot_id: produced.snapshot_id,
+                sequence: produced.sequence,
+                written: produced.written,
+                before: metadata.clone(),
+                expired: produced.expired,
+            });
+        }
         if self.attempts.len() > OPEN {
             self.attempts.remove(0);
         }
@@ -148,7 +151,7 @@ impl Publisher {
         }
     }
 
-    /// Makes the snapshot, and sends nothing.
+    /// Makes the snapshot, where the change has one, and sends nothing.
     pub(crate) fn produce(
         &self,
         table: &LoadedTable,
@@ -156,6 +159,9 @@ impl Publisher {
         change: &Change<'_>,
         snapshot_id: i64,
     ) -> Result<Produced, CatalogError> {
+        if let Change::MoveRef(moved) = change {
+            return Ok(moved.produce(&table.metadata, branch, snapshot_id));
+        }
         (self.rules.admit)(&table.ident, &table.metadata)?;
         SnapshotProducer {
             files: self.catalog.files(),

@@ -96,7 +96,9 @@ impl SnapshotProducer<'_> {
                 reference: reference(metadata, &refs, branch, self.snapshot_id),
             },
         ];
-        let Change::Append { marker, .. } = self.change;
+        let Change::Append { marker, .. } = self.change else {
+            unreachable!("a reference that moves has no snapshot");
+        };
         updates.push(TableUpdate::SetProperties {
             updates: HashMap::from([(branch.marker_property(), marker.to_property())]),
         });
@@ -120,7 +122,9 @@ impl SnapshotProducer<'_> {
             None => Vec::new(),
         };
         listed.retain(self.rules.carry);
-        let Change::Append { marker, pending } = self.change;
+        let Change::Append { marker, pending } = self.change else {
+            unreachable!("a reference that moves has no snapshot");
+        };
         let own = marker.to_summary(pending);
         let (listed, summary) = self.appended(manifests, listed, pending, own)?;
         let sequence = metadata.next_sequence_number();

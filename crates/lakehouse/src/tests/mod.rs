@@ -6,6 +6,7 @@ mod harmless;
 mod orphans;
 mod partitions;
 mod pipeline;
+mod refs;
 mod sim;
 mod steps;
 mod takeover;

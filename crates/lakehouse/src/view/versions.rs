@@ -68,6 +68,13 @@ pub fn current_ancestors(metadata: &TableMetadata) -> BTreeSet<i64> {
     ids.collect()
 }
 
+/// What `main` was at a time in milliseconds since 1970, as Iceberg's own readers find it: by the table's log of heads.
+pub fn head_at(metadata: &TableMetadata, millis: i64) -> Option<i64> {
+    let heads = metadata.history().iter().rev();
+    let mut before = heads.filter(|head| head.timestamp_ms() <= millis);
+    before.next().map(|head| head.snapshot_id)
+}
+
 /// Where an offset of a partition went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {

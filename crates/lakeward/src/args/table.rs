@@ -33,6 +33,68 @@ pub enum TableVerb {
     Partitions(AsOf),
     /// Which snapshots of which tables account for a record.
     Find(Find),
+    /// Make, move or drop a branch.
+    Branch(Branch),
+    /// Make, move or drop a tag.
+    Tag(Tag),
+    /// Take `main` back to an earlier snapshot; shows what that means, to the pipeline too, until --execute is given.
+    Rollback(Rollback),
+}
+
+#[derive(clap::Args)]
+pub struct Branch {
+    #[command(flatten)]
+    pub reference: Reference,
+    /// So many of its snapshots stay at least, however old.
+    #[arg(long, value_name = "N", conflicts_with = "drop")]
+    pub min_snapshots_to_keep: Option<i32>,
+    /// For so long its snapshots stay.
+    #[arg(long, value_name = "MILLISECONDS", conflicts_with = "drop")]
+    pub max_snapshot_age_ms: Option<i64>,
+}
+
+#[derive(clap::Args)]
+pub struct Tag {
+    #[command(flatten)]
+    pub reference: Reference,
+}
+
+// What branches and tags have in common.
+#[derive(clap::Args)]
+pub struct Reference {
+    /// `namespace.table`.
+    pub table: String,
+    pub name: String,
+    /// Where: the number of a snapshot, a branch or a tag. A new one is where main is, unless this is said.
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "drop")]
+    pub at: Option<String>,
+    /// Where main was at a time like `2026-01-31T12:00:00.000` in UTC, or milliseconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = super::datetime, conflicts_with_all = ["at", "drop"])]
+    pub as_of: Option<i64>,
+    /// Move the one that is there already.
+    #[arg(long, conflicts_with = "drop")]
+    pub replace: bool,
+    /// It ends; snapshots that only it needed may expire.
+    #[arg(long)]
+    pub drop: bool,
+    /// For so long it is kept by expiry.
+    #[arg(long, value_name = "MILLISECONDS", conflicts_with = "drop")]
+    pub max_ref_age_ms: Option<i64>,
+}
+
+#[derive(clap::Args)]
+pub struct Rollback {
+    /// `namespace.table`.
+    pub table: String,
+    /// The number of a snapshot that main had, or a branch or a tag at one.
+    #[arg(long, value_name = "SNAPSHOT", required_unless_present = "as_of")]
+    pub to: Option<String>,
+    /// What main was at a time like `2026-01-31T12:00:00.000` in UTC, or milliseconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = super::datetime, conflicts_with = "to")]
+    pub as_of: Option<i64>,
+    /// Do it.
+    #[arg(long)]
+    pub execute: bool,
 }
 
 #[derive(clap::Args)]

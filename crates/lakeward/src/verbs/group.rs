@@ -1,7 +1,7 @@
 //! `lakeward group list|show|reset-offsets|delete`, against this server or any Kafka cluster.
 
-use super::show;
 use super::topic::connect;
+use super::{show, tell_outcome};
 use crate::args::{Group, GroupVerb, Output, Reset, ResetTo};
 use crate::failure::failure;
 use lw_client::{Client as Kafka, ClientError};
@@ -77,14 +77,6 @@ fn without_members(kafka: &mut Kafka, group: &str) -> anyhow::Result<()> {
         ),
         "Stop its consumers first.",
     ))
-}
-
-/// What was done, or not yet, on standard error: the table on standard output is the same.
-fn tell_outcome(execute: bool, done: &str) {
-    match execute {
-        true => eprintln!("{done}"),
-        false => eprintln!("nothing was changed; --execute does it"),
-    }
 }
 
 fn reset(kafka: &mut Kafka, asked: &Reset, output: Output) -> anyhow::Result<()> {

@@ -80,6 +80,14 @@ pub fn table_text(columns: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
+/// What was done, or not yet, on standard error: the table on standard output is the same.
+fn tell_outcome(execute: bool, done: &str) {
+    match execute {
+        true => eprintln!("{done}"),
+        false => eprintln!("nothing was changed; --execute does it"),
+    }
+}
+
 /// A JSON scalar as people read it.
 pub fn text(value: &Value) -> String {
     match value {

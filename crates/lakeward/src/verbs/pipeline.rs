@@ -9,6 +9,11 @@ use crate::client::{Client, segment};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
+/// What the words do for a pipeline that paused.
+pub(super) const ADOPT: &str = "accepts the table as it is: rows that it lost stay away, reading goes on at the last commit's end";
+pub(super) const REWIND: &str =
+    "goes back to where the table ends: rows that it lost are read again";
+
 pub fn pipeline(args: Pipeline) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.server.server)?;
     let path = |name: &str| format!("/api/v1/pipelines/{}", segment(name));
@@ -150,14 +155,8 @@ fn explain(pipeline: &Value) {
                 }
                 let name = text(&pipeline["name"]);
                 for (word, what) in [
-                    (
-                        "adopt",
-                        "accepts the table as it is: rows that it lost stay away, reading goes on at the last commit's end",
-                    ),
-                    (
-                        "rewind",
-                        "goes back to where the table ends: rows that it lost are read again",
-                    ),
+                    ("adopt", ADOPT),
+                    ("rewind", REWIND),
                     (
                         "skip-lost",
                         "goes on where the log begins: the records that were removed are in no table",
@@ -175,7 +174,7 @@ fn explain(pipeline: &Value) {
     }
 }
 
-fn offsets(value: &Value) -> String {
+pub(super) fn offsets(value: &Value) -> String {
     let offsets = value.as_array().into_iter().flatten();
     let texts: Vec<String> = offsets
         .map(|at| format!("{}[{}]@{}", text(&at["topic"]), at["partition"], at["next"]))

@@ -1,7 +1,9 @@
 //! `lakeward table …`: tables, and what their metadata says of them.
 //!
-//! `list` and `show` are answers of their own; the others are queries over the system tables, and their JSON has the names
+//! `list` and `show` are answers of their own, `branch`, `tag` and `rollback` [change](refs) something; the others are queries over the system tables, and their JSON has the names
 //! of the queries' columns.
+
+mod refs;
 
 use super::rows::{Rows, named, quoted};
 use super::{show, text};
@@ -13,6 +15,13 @@ use std::process::ExitCode;
 
 pub fn table(args: Table) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.server.server)?;
+    let output = args.server.output;
+    match &args.verb {
+        TableVerb::Branch(branch) => return refs::branch(&client, branch, output),
+        TableVerb::Tag(tag) => return refs::tag(&client, tag, output),
+        TableVerb::Rollback(back) => return refs::rollback(&client, back, output),
+        _ => {}
+    }
     let Asked {
         answer,
         rows,
@@ -23,7 +32,7 @@ pub fn table(args: Table) -> anyhow::Result<ExitCode> {
         cells.collect()
     });
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    show(args.server.output, &answer, &columns, cells.collect());
+    show(output, &answer, &columns, cells.collect());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -129,6 +138,9 @@ fn ask(client: &Client, verb: &TableVerb) -> anyhow::Result<Asked> {
         }
         TableVerb::Partitions(of) => query(client, &as_of(of, "partitions")?, &[]),
         TableVerb::Find(record) => query(client, &find(record), &[]),
+        TableVerb::Branch(_) | TableVerb::Tag(_) | TableVerb::Rollback(_) => {
+            unreachable!("they have answers of their own")
+        }
     }
 }
 
