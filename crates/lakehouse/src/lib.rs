@@ -25,7 +25,7 @@ mod staged;
 pub mod storage;
 #[cfg(test)]
 mod tests;
-mod upkeep;
+pub mod upkeep;
 pub mod view;
 pub mod writer;
 

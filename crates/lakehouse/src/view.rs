@@ -4,7 +4,7 @@
 //! footer is read by itself, never the file around it, and once: files do not change, so [`Footers`] keeps what it says.
 
 mod accounted;
-mod footers;
+pub(crate) mod footers;
 mod hidden;
 mod letters;
 mod listed;
@@ -21,7 +21,9 @@ pub use versions::{
 
 use crate::catalog::{LoadedTable, TableCatalog};
 use crate::commit::branch::Branch;
-use crate::commit::marker::{Marker, ranges_of_snapshot, reached_by_snapshot, times_of_snapshot};
+use crate::commit::marker::{
+    Marker, is_upkeep, ranges_of_snapshot, reached_by_snapshot, times_of_snapshot,
+};
 use crate::commit::{committer, manifests};
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
@@ -44,8 +46,10 @@ pub struct SnapshotView {
     pub timestamp_ms: i64,
     pub operation: String,
     pub summary: Vec<(String, String)>,
-    /// `None` when a foreign writer made it.
+    /// `None` when a foreign writer made it, or our upkeep.
     pub marker: Option<Marker>,
+    /// Our upkeep made it: it moved no row.
+    pub upkeep: bool,
     /// The commit that this one followed is the next older one of ours that is visible. `false`: it was rolled back, and the
     /// table was adopted without it. Where older snapshots are gone nothing speaks against it.
     pub follows: bool,
@@ -290,6 +294,7 @@ fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {
         operation: snapshot.summary().operation.as_str().to_owned(),
         summary,
         marker: Marker::of_snapshot(snapshot),
+        upkeep: is_upkeep(snapshot),
         follows: true,
         ranges: ranges_of_snapshot(snapshot),
         max_event_time,
@@ -298,7 +303,7 @@ fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {
     }
 }
 
-fn builder(
+pub(crate) fn builder(
     files: &Files,
     path: &str,
 ) -> Result<ParquetRecordBatchReaderBuilder<Ranged>, CatalogError> {
@@ -322,7 +327,10 @@ fn index(count: u64) -> usize {
     usize::try_from(count).expect("rows of a file fit the address space")
 }
 
-fn damaged(path: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CatalogError {
+pub(crate) fn damaged(
+    path: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> CatalogError {
     CatalogError::caused(
         Kind::Internal,
         format!("the data file {path} cannot be read"),

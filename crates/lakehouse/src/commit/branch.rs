@@ -4,7 +4,7 @@
 //! the table ends, the audit. A commit that is not among the ancestors was rolled back, or its snapshot is gone.
 
 use super::decide::on_branch;
-use super::marker::{Marker, PROPERTIES};
+use super::marker::{Marker, PROPERTIES, upholds};
 use iceberg::TableRequirement;
 use iceberg::spec::{MAIN_BRANCH, Snapshot, TableMetadata};
 
@@ -74,8 +74,11 @@ impl<'a> Branch<'a> {
         self.ancestors.iter().copied()
     }
 
+    /// Of the ancestors that are kept, and of those that our upkeep upholds: who begot whom does not change, so they are
+    /// ancestors whether or not anybody still keeps them.
     pub(crate) fn ids(&self) -> Vec<i64> {
-        self.snapshots().map(Snapshot::snapshot_id).collect()
+        let own = self.snapshots().map(Snapshot::snapshot_id);
+        own.chain(self.snapshots().filter_map(upholds)).collect()
     }
 
     /// The parent that the oldest kept ancestor names: the last thing that is known.

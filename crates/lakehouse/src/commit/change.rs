@@ -1,10 +1,13 @@
 //! What a commit is to do to a table.
 //!
 //! A kind says what it adds and what it takes away; the [producer](super::snapshot::SnapshotProducer) makes a snapshot of it
-//! (where a reference moves, there is none to make), and [`publish`](super::publish) brings that into the table.
+//! (where a reference moves, there is none to make), and [`publish`](super::publish) brings that into the table. Whether it
+//! still fits a table that others have changed since it was made is [`conflicts`](super::conflicts)' to say.
 
+use super::listing::Listed;
 use super::marker::Marker;
 use super::moves::MoveRef;
+use iceberg::spec::DataFile;
 use lw_runtime::manifest::Pending;
 
 #[derive(Debug)]
@@ -16,4 +19,54 @@ pub(crate) enum Change<'a> {
     },
     /// The branch or tag begins, moves or ends; nothing is written, and there is no snapshot.
     MoveRef(MoveRef),
+    /// The same rows in other files.
+    Rewrite(&'a Rewrite),
+}
+
+/// Files that take the place of others.
+#[derive(Debug)]
+pub(crate) struct Rewrite {
+    /// The sequence number of the snapshot that the rows were read from. The new files have it too: what was deleted later is
+    /// deleted from them as well.
+    sequence: i64,
+    removed: Vec<Listed>,
+    added: Vec<Made>,
+}
+
+/// A data file that no snapshot lists yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) spec_id: i32,
+    pub(crate) file: DataFile,
+}
+
+impl Rewrite {
+    /// # Panics
+    /// When not as many rows come as go.
+    pub(crate) fn new(sequence: i64, removed: Vec<Listed>, added: Vec<Made>) -> Rewrite {
+        let gone: u64 = removed.iter().map(|one| one.file.record_count()).sum();
+        let come: u64 = added.iter().map(|one| one.file.record_count()).sum();
+        assert_eq!(gone, come, "C2: a rewrite keeps the number of rows");
+        assert!(
+            removed.iter().all(|one| one.sequence <= sequence),
+            "C3: no row of a rewrite is newer than the snapshot that it was read from"
+        );
+        Rewrite {
+            sequence,
+            removed,
+            added,
+        }
+    }
+
+    pub(crate) fn sequence(&self) -> i64 {
+        self.sequence
+    }
+
+    pub(crate) fn removed(&self) -> &[Listed] {
+        &self.removed
+    }
+
+    pub(crate) fn added(&self) -> &[Made] {
+        &self.added
+    }
 }

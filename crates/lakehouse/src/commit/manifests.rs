@@ -5,7 +5,7 @@
 //! those of half the target or more, or a table with a hundred of them would be rewritten with every commit. Entries are carried on as `Existing` with the snapshot and the sequence numbers that they
 //! had: to every reader the table is the same.
 
-use crate::error::CatalogError;
+use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
 use futures::executor::block_on;
 use iceberg::spec::{
@@ -13,6 +13,7 @@ use iceberg::spec::{
     ManifestList, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, PartitionSpecRef,
     SchemaRef, Snapshot, TableMetadata,
 };
+use std::collections::{BTreeSet, HashSet};
 
 /// So many small manifests are merged, unless the table has `commit.manifest.min-count-to-merge`.
 const MANY: usize = 100;
@@ -58,17 +59,59 @@ pub(crate) struct Manifests<'a> {
 }
 
 impl Manifests<'_> {
+    /// New files. Their rows are as old as `sequence` says, or as the snapshot.
     pub(crate) fn added(
         &mut self,
         spec: &PartitionSpecRef,
         added: Vec<DataFile>,
+        sequence: Option<i64>,
     ) -> Result<ManifestFile, CatalogError> {
         let mut writer = self.writer(self.metadata.current_schema().clone(), spec)?;
         for file in added {
             // A negative sequence number is inherited from the snapshot.
-            writer.add_file(file, -1)?;
+            writer.add_file(file, sequence.unwrap_or(-1))?;
         }
         Ok(block_on(writer.write_manifest_file())?)
+    }
+
+    /// The same manifests without these files. Those that listed one are written anew, few of them where there were many, and
+    /// tell what went.
+    pub(crate) fn without(
+        &mut self,
+        manifests: Vec<ManifestFile>,
+        removed: &HashSet<&str>,
+    ) -> Result<Vec<ManifestFile>, CatalogError> {
+        let (mut kept, mut touched) = (Vec::new(), Vec::new());
+        let mut found = 0;
+        for manifest in manifests {
+            let hits = match manifest.content {
+                ManifestContentType::Deletes => 0,
+                ManifestContentType::Data => load(self.files, &manifest)?
+                    .entries()
+                    .iter()
+                    .filter(|entry| entry.is_alive() && removed.contains(entry.file_path()))
+                    .count(),
+            };
+            found += hits;
+            match hits {
+                0 => kept.push(manifest),
+                _ => touched.push(manifest),
+            }
+        }
+        assert_eq!(
+            found,
+            removed.len(),
+            "C4: each file that goes was listed, and once"
+        );
+        let target = self.target();
+        for spec in specs_of(&touched) {
+            let of_spec = touched.iter().filter(|one| one.partition_spec_id == spec);
+            let known = spec_of(self.metadata, spec)?.clone();
+            for bin in bins(of_spec, target) {
+                kept.push(self.carried(&bin, &known, removed)?);
+            }
+        }
+        Ok(kept)
     }
 
     /// The same files in fewer manifests, if there are many small ones.
@@ -77,9 +120,7 @@ impl Manifests<'_> {
         manifests: Vec<ManifestFile>,
     ) -> Result<Vec<ManifestFile>, CatalogError> {
         let property = |key: &str| self.metadata.properties().get(key);
-        let target: i64 = property("commit.manifest.target-size-bytes")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(TARGET);
+        let target = self.target();
         let many = property("commit.manifest.min-count-to-merge")
             .and_then(|text| text.parse().ok())
             .unwrap_or(MANY);
@@ -91,20 +132,16 @@ impl Manifests<'_> {
             return Ok(manifests);
         }
         let (small, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(mergeable);
-        let mut specs: Vec<i32> = small
-            .iter()
-            .map(|manifest| manifest.partition_spec_id)
-            .collect();
-        specs.sort_unstable();
-        specs.dedup();
-        for spec in specs {
+        for spec in specs_of(&small) {
             let of_spec = small
                 .iter()
                 .filter(|manifest| manifest.partition_spec_id == spec);
             let known = self.metadata.partition_spec_by_id(spec);
             for bin in bins(of_spec, target) {
                 match (bin.as_slice(), known) {
-                    ([_, _, ..], Some(spec)) => kept.push(self.merge(&bin, &spec.clone())?),
+                    ([_, _, ..], Some(spec)) => {
+                        kept.push(self.carried(&bin, &spec.clone(), &HashSet::new())?)
+                    }
                     _ => kept.extend(bin.into_iter().cloned()),
                 }
             }
@@ -112,10 +149,12 @@ impl Manifests<'_> {
         Ok(kept)
     }
 
-    fn merge(
+    /// One manifest for several: what they list, and of the files that go that they did.
+    fn carried(
         &mut self,
         manifests: &[&ManifestFile],
         spec: &PartitionSpecRef,
+        removed: &HashSet<&str>,
     ) -> Result<ManifestFile, CatalogError> {
         let mut writer = self.writer(self.metadata.current_schema().clone(), spec)?;
         for manifest in manifests {
@@ -126,16 +165,26 @@ impl Manifests<'_> {
             {
                 let snapshot = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
                 let sequence = entry.sequence_number().unwrap_or(manifest.sequence_number);
-                let file_sequence = entry.file_sequence_number.unwrap_or(sequence);
-                writer.add_existing_file(
-                    entry.data_file().clone(),
-                    snapshot,
-                    sequence,
-                    Some(file_sequence),
-                )?;
+                let in_file = Some(entry.file_sequence_number.unwrap_or(sequence));
+                let file = entry.data_file().clone();
+                match removed.contains(entry.file_path()) {
+                    true => writer.add_delete_file(file, sequence, in_file)?,
+                    false => writer.add_existing_file(file, snapshot, sequence, in_file)?,
+                }
             }
         }
         Ok(block_on(writer.write_manifest_file())?)
+    }
+
+    /// How large a manifest may be that is made of others.
+    fn target(&self) -> i64 {
+        let property = self
+            .metadata
+            .properties()
+            .get("commit.manifest.target-size-bytes");
+        property
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(TARGET)
     }
 
     fn writer(
@@ -188,6 +237,24 @@ impl Manifests<'_> {
         block_on(writer.close())?;
         Ok(location)
     }
+}
+
+/// The partition specs of these manifests, each once.
+fn specs_of(manifests: &[ManifestFile]) -> BTreeSet<i32> {
+    let specs = manifests.iter().map(|manifest| manifest.partition_spec_id);
+    specs.collect()
+}
+
+pub(crate) fn spec_of(
+    metadata: &TableMetadata,
+    spec: i32,
+) -> Result<&PartitionSpecRef, CatalogError> {
+    metadata.partition_spec_by_id(spec).ok_or_else(|| {
+        CatalogError::new(
+            Kind::BadRequest,
+            format!("the table has no partition spec {spec} any more"),
+        )
+    })
 }
 
 /// Neighbours together, as far as they fit into `target` bytes.

@@ -19,6 +19,14 @@
 //! take the property back, and expiry cannot remove it; that is what the decision rests on. A pending commit that brought
 //! neither files nor progress still gets a snapshot, because only a snapshot can prove that it happened.
 //!
+//! A snapshot of our upkeep, which moves no row, has no marker. It says what it is, and which marker's snapshot is among its
+//! ancestors, so that whoever expires that one does not cut the marker off:
+//!
+//! ```text
+//! lakeward.upkeep                            compaction
+//! lakeward.upholds                           the id of the snapshot with the newest marker below this one
+//! ```
+//!
 //! Only the property tells the table's whole history, for the same reason: where each partition *begins* in the table, and
 //! which plan made what (its [`Stint`]s). Snapshots expire, and what they accounted for is still to be there.
 
@@ -46,6 +54,9 @@ const MAX_EVENT_TIME: &str = "lakeward.max-event-time";
 const WATERMARK: &str = "lakeward.watermark";
 const REACHED: &str = "lakeward.reached";
 const PLAN: &str = "lakeward.plan";
+const UPKEEP: &str = "lakeward.upkeep";
+/// In the summary of a snapshot of our upkeep: the snapshot with the newest marker, which is one of its ancestors.
+pub(crate) const UPHOLDS: &str = "lakeward.upholds";
 
 /// Offsets in all stints of a marker: readers fetch it with every look at the table.
 const STINT_OFFSETS: usize = 2048;
@@ -253,6 +264,27 @@ impl Marker {
             ends: self.ends(),
         }
     }
+}
+
+/// The entries of the summary of a compaction, above `newest`.
+pub(crate) fn upheld(newest: Option<&Marker>) -> HashMap<String, String> {
+    let mut summary = HashMap::from([(UPKEEP.to_owned(), "compaction".to_owned())]);
+    if let Some(newest) = newest {
+        summary.insert(UPHOLDS.to_owned(), newest.snapshot_id.to_string());
+    }
+    summary
+}
+
+/// The snapshot is one of our upkeep: it moved no row.
+pub fn is_upkeep(snapshot: &Snapshot) -> bool {
+    let summary = &snapshot.summary().additional_properties;
+    summary.contains_key(UPKEEP)
+}
+
+/// The ancestor that a snapshot of our upkeep speaks for.
+pub(crate) fn upholds(snapshot: &Snapshot) -> Option<i64> {
+    let summary = &snapshot.summary().additional_properties;
+    summary.get(UPHOLDS)?.parse().ok()
 }
 
 /// The offsets that a snapshot's summary lists.

@@ -11,13 +11,18 @@
 //! - property = (uuid, sequence) of the newest marker, set with it atomically; a rollback does not undo it.
 //! - attempts: what a process sent and was not told to have landed; their files are followed in `fates`.
 //!
+//! Compactions are a model of their own, `rewrites`.
+//!
 //! The invariants are the functions `i1_…` to `i7_…`. The `MUTANTS` here and there are plausible shortcuts; each must be caught.
 
 mod fates;
+mod rewrites;
+mod search;
 
 use super::decide::{Decision, Facts, decide};
 use fates::{Attempts, FateRule, Files, Written, settled, the_fate};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use search::{Explored, Mover, search};
+use std::collections::BTreeSet;
 
 type Uuid = u16;
 type Sequence = u16;
@@ -281,15 +286,6 @@ fn taken_over(manifest: &Manifest) -> Manifest {
         generation: manifest.generation + 1,
         ..manifest.clone()
     }
-}
-
-/// Who moved, for "is there anything left that happens by itself".
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mover {
-    /// The pipeline or the catalog.
-    Protocol,
-    /// A fault or a user.
-    World,
 }
 
 struct Moves {
@@ -628,13 +624,6 @@ fn violated(state: &State, at_rest: bool, rows: Row) -> Option<&'static str> {
     None
 }
 
-/// What an exploration found.
-struct Explored {
-    states: usize,
-    /// The invariant and the shortest history that breaks it.
-    broken: Option<(&'static str, Vec<String>)>,
-}
-
 #[derive(Clone, Copy)]
 struct Rules {
     decide: Rule,
@@ -670,43 +659,11 @@ fn explore(rules: Rules, rows: Row, budget: Budget) -> Explored {
         excused: false,
         rolled: BTreeSet::new(),
     };
-    // Each state's number; of each number, whence and by what it came.
-    let mut seen = HashMap::from([(first.clone(), 0_usize)]);
-    let mut came: Vec<(usize, String)> = vec![(0, String::new())];
-    let mut queue = VecDeque::from([(0, first)]);
-    while let Some((number, state)) = queue.pop_front() {
-        let next = successors(&state, rows, rules);
-        let at_rest = next.iter().all(|(mover, ..)| *mover == Mover::World);
-        if let Some(invariant) = violated(&state, at_rest, rows) {
-            return Explored {
-                states: seen.len(),
-                broken: Some((invariant, history(&came, number))),
-            };
-        }
-        for (_, label, state) in next {
-            let fresh = came.len();
-            if let std::collections::hash_map::Entry::Vacant(entry) = seen.entry(state.clone()) {
-                entry.insert(fresh);
-                came.push((number, label));
-                queue.push_back((fresh, state));
-            }
-        }
-    }
-    Explored {
-        states: seen.len(),
-        broken: None,
-    }
-}
-
-fn history(came: &[(usize, String)], mut number: usize) -> Vec<String> {
-    let mut steps = Vec::new();
-    while number != 0 {
-        let (from, label) = &came[number];
-        steps.push(label.clone());
-        number = *from;
-    }
-    steps.reverse();
-    steps
+    search(
+        first,
+        |state| successors(state, rows, rules),
+        |state, at_rest| violated(state, at_rest, rows),
+    )
 }
 
 #[test]

@@ -1,21 +1,23 @@
 //! The snapshot of a commit: a change and a table in, requirements and updates for the catalog out.
 //!
-//! One commit is `add-snapshot` + `set-snapshot-ref`, required to meet the table with this uuid and this head; an append also
-//! has `set-properties` (the marker) and `remove-snapshots` (expiry). What became of it afterwards is `attempt`'s to find out.
+//! One commit is `add-snapshot` + `set-snapshot-ref`, required to meet the table with this uuid and this head, and
+//! `remove-snapshots` (expiry); an append also has `set-properties` (the marker). A rewrite leaves the marker's property alone:
+//! it names a snapshot that stays an ancestor, and the rewrite [says so itself](marker::UPHOLDS), should that one go. What became of it afterwards is `attempt`'s to find out.
 
 use super::attempt::remove;
-use super::branch::Ref;
-use super::change::Change;
-use super::manifests::{self, Manifests};
+use super::branch::{Branch, Ref};
+use super::change::{Change, Rewrite};
+use super::manifests::{self, Manifests, spec_of};
+use super::marker;
 use super::rules::Rules;
-use super::summary::summary;
+use super::summary::{Moved, summary};
 use crate::error::{CatalogError, Kind};
 use crate::staged::StagedFile;
 use crate::storage::Files;
 use crate::upkeep::expiry;
 use crate::upkeep::refs::Refs;
 use iceberg::spec::{
-    DataFile, FormatVersion, ManifestFile, PartitionSpecRef, Snapshot, SnapshotReference,
+    DataFile, FormatVersion, ManifestFile, Operation, Snapshot, SnapshotReference,
     SnapshotRetention, Summary, TableMetadata,
 };
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
@@ -96,13 +98,18 @@ impl SnapshotProducer<'_> {
                 reference: reference(metadata, &refs, branch, self.snapshot_id),
             },
         ];
-        let Change::Append { marker, .. } = self.change else {
-            unreachable!("a reference that moves has no snapshot");
-        };
-        updates.push(TableUpdate::SetProperties {
-            updates: HashMap::from([(branch.marker_property(), marker.to_property())]),
-        });
-        let expired = (self.rules.expire)(metadata, &refs, now_ms);
+        let mut expired = (self.rules.expire)(metadata, &refs, now_ms);
+        match self.change {
+            Change::Append { marker, .. } => updates.push(TableUpdate::SetProperties {
+                updates: HashMap::from([(branch.marker_property(), marker.to_property())]),
+            }),
+            Change::MoveRef(_) => unreachable!("a reference that moves has no snapshot"),
+            // Nobody states the newest marker again: it stays.
+            Change::Rewrite(_) => {
+                let newest = Branch::of(metadata).newest_marker();
+                expired.retain(|id| newest.as_ref().is_none_or(|one| one.snapshot_id != *id));
+            }
+        }
         updates.extend(expiry::updates(metadata, &expired));
         Ok(Produced {
             snapshot_id: self.snapshot_id,
@@ -122,11 +129,14 @@ impl SnapshotProducer<'_> {
             None => Vec::new(),
         };
         listed.retain(self.rules.carry);
-        let Change::Append { marker, pending } = self.change else {
-            unreachable!("a reference that moves has no snapshot");
+        let (listed, summary) = match self.change {
+            Change::Append { marker, pending } => {
+                let own = marker.to_summary(pending);
+                self.appended(manifests, listed, pending, own)?
+            }
+            Change::MoveRef(_) => unreachable!("a reference that moves has no snapshot"),
+            Change::Rewrite(rewrite) => self.rewritten(manifests, listed, rewrite)?,
         };
-        let own = marker.to_summary(pending);
-        let (listed, summary) = self.appended(manifests, listed, pending, own)?;
         let sequence = metadata.next_sequence_number();
         let list = manifests.list(sequence, listed)?;
         Ok(Snapshot::builder()
@@ -149,23 +159,46 @@ impl SnapshotProducer<'_> {
         own: HashMap<String, String>,
     ) -> Result<(Vec<ManifestFile>, Summary), CatalogError> {
         let added = added_files(self.metadata, pending)?;
+        let moved = Moved {
+            added: added.values().flatten().collect(),
+            ..Moved::default()
+        };
         let head = self.branch.head(self.metadata);
-        let summary = summary(self.metadata, head, own, added.values().flatten());
+        let summary = summary(self.metadata, head, Operation::Append, own, &moved);
         let mut listed = manifests.merged(listed)?;
         for (spec, files) in added {
-            listed.push(manifests.added(spec_of(self.metadata, spec)?, files)?);
+            listed.push(manifests.added(spec_of(self.metadata, spec)?, files, None)?);
         }
         Ok((listed, summary))
     }
-}
 
-fn spec_of(metadata: &TableMetadata, spec: i32) -> Result<&PartitionSpecRef, CatalogError> {
-    metadata.partition_spec_by_id(spec).ok_or_else(|| {
-        CatalogError::new(
-            Kind::BadRequest,
-            format!("the table has no partition spec {spec} any more"),
-        )
-    })
+    fn rewritten(
+        &self,
+        manifests: &mut Manifests<'_>,
+        listed: Vec<ManifestFile>,
+        rewrite: &Rewrite,
+    ) -> Result<(Vec<ManifestFile>, Summary), CatalogError> {
+        let metadata = self.metadata;
+        let moved = Moved {
+            added: rewrite.added().iter().map(|made| &made.file).collect(),
+            removed: rewrite.removed().iter().map(|one| &one.file).collect(),
+        };
+        let own = marker::upheld(Branch::of(metadata).newest_marker().as_ref());
+        let head = self.branch.head(metadata);
+        let summary = summary(metadata, head, Operation::Replace, own, &moved);
+        let removed = moved.removed.iter().map(|file| file.file_path());
+        let mut listed = manifests.without(listed, &removed.collect())?;
+        let mut added: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
+        for made in rewrite.added() {
+            let of_spec = added.entry(made.spec_id).or_default();
+            of_spec.push(made.file.clone());
+        }
+        let sequence = Some(rewrite.sequence());
+        for (spec, files) in added {
+            listed.push(manifests.added(spec_of(metadata, spec)?, files, sequence)?);
+        }
+        Ok((listed, summary))
+    }
 }
 
 /// The files of the pending commits by partition spec.

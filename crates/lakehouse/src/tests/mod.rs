@@ -1,6 +1,7 @@
 //! Sink, committer and catalog together, on the real log and a real folder; and their simulation on a disk that loses power.
 
 mod catalog;
+mod compaction;
 mod foreign;
 mod harmless;
 mod orphans;

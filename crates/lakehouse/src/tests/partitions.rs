@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The table, by these fields of its columns `part`, `off` and `text`.
-fn make(world: &World, fields: &[(i32, &str, Transform)]) {
+pub(super) fn make(world: &World, fields: &[(i32, &str, Transform)]) {
     let mut by = UnboundPartitionSpec::builder();
     for (column, name, transform) in fields {
         by = by

@@ -4,7 +4,8 @@
 //! One seed is one history, over the real storage, catalog and files on a simulated disk. The job is the runtime's own
 //! ([`SteppedJob`]): it polls the log, decodes, filters, seals, writes its manifest and commits, with the next epoch begun or
 //! without; a user rolls its table back and then says adopt or rewind. Other engines
-//! append, overwrite, delete and compact, commit to a branch and tag, before the pipeline came and since. The power
+//! append, overwrite, delete and compact, commit to a branch and tag, before the pipeline came and since. The server compacts
+//! too, and much may come between its copies and their commit. The power
 //! may go at any disk operation in between, and requests and replies may get lost. After a cut everything is opened again
 //! from what the disk kept. After each step the table is read back, file by file, and the invariants are asked:
 //!
@@ -21,11 +22,13 @@
 //!   more or less;
 //! - S10: a snapshot that others made stays;
 //! - S11: a table of version 3 is left alone, in words;
-//! - S12: a record that cannot be decoded is in the table of dead letters once, and no other is.
+//! - S12: a record that cannot be decoded is in the table of dead letters once, and no other is;
+//! - S13: files of a compaction that no snapshot lists are gone once no request can bring them in any more.
 //!
 //! Planted bugs (`defects`) must be caught, each by its invariant, or the simulation proves nothing. Seeds come from
 //! `LAKEWARD_SIM_SEED` (one) or `LAKEWARD_SIM_SEEDS` (how many); a failure prints the seed and the history.
 
+mod compacting;
 mod defects;
 pub(super) mod job;
 mod meddling;
@@ -33,6 +36,9 @@ mod meddling;
 use super::foreign::{Reader, Row};
 use super::world::{Fault, HandClock, Network, TABLE, World, asked, columns, ident, owner, spec};
 use crate::commit::rules::Rules;
+use crate::upkeep::compaction::{Compactor, Prepared};
+use crate::upkeep::leftovers;
+use crate::writer::orphans::whole_name;
 use crate::{CatalogError, IcebergCommitter, Ids, TableView};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
@@ -52,7 +58,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
-const STEPS: usize = 80;
+const STEPS: usize = 90;
 const POWER_STAYS: Trouble = Trouble::PowerOff {
     after: u64::MAX / 2,
 };
@@ -93,6 +99,11 @@ struct Machine {
     rollbacks: u32,
     words: u32,
     cuts: u32,
+    /// Compactions that landed, and those that others were in the way of.
+    compactions: u32,
+    in_the_way: u32,
+    /// Files of the pipeline that went because nobody could read them any more.
+    replaced: usize,
 }
 
 /// Words that were said of a row while the table did not have it, carried out or not.
@@ -123,6 +134,9 @@ struct Process {
     last: Option<Uuid>,
     /// Its user has to decide.
     paused: bool,
+    compactor: Compactor,
+    /// Made, and not committed.
+    copies: Option<Prepared>,
 }
 
 /// What becomes of a process after a step.
@@ -184,6 +198,9 @@ impl Machine {
             rollbacks: 0,
             words: 0,
             cuts: 0,
+            compactions: 0,
+            in_the_way: 0,
+            replaced: 0,
         }
     }
 
@@ -279,8 +296,10 @@ impl Machine {
         network.careless.store(self.careless, Ordering::Relaxed);
         Ok(Process {
             last: last_commit(&world),
-            world,
+            compactor: job::compactor(&world, &network, self.rules),
+            copies: None,
             network,
+            world,
             job: None,
             paused: false,
         })
@@ -311,13 +330,14 @@ impl Machine {
             self.disk.cause(Trouble::PowerOff { after });
         }
         let mut next = Next::GoesOn;
-        match self.random.random_range(0..22) {
+        match self.random.random_range(0..25) {
             0..=5 => self.read(process)?,
             6..=10 => self.checkpoint(process)?,
             11..=15 => self.commit(process)?,
             16 => self.network_fault(process),
             17..=19 => self.meddle(process)?,
             20 => self.roll_back(process)?,
+            21..=23 => self.compact(process)?,
             _ => next = self.word(process)?,
         }
         if self.disk.is_off() {
@@ -551,6 +571,7 @@ impl Machine {
             if !self.known.contains(&name)
                 && !pending.contains(&name)
                 && !self.given_up.contains(&name)
+                && leftovers::parse(whole_name(&name)).is_none()
             {
                 return Err(Stop::Violation(format!("S6: {name} is nobody's and stays")));
             }
@@ -573,6 +594,7 @@ impl Machine {
         self.read_to_the_end(&mut process)?;
         self.check(&process)?;
         self.complete(&process)?;
+        self.compact_undisturbed(&mut process)?;
         if self.random.random_bool(0.2) {
             self.upgraded(&mut process)?;
         }
@@ -703,6 +725,7 @@ pub(crate) fn few_kept() -> lw_graph::IcebergSink {
     let mut spec = spec(columns());
     for (key, value) in [
         ("lakeward.snapshots.keep", "3"),
+        ("lakeward.compaction.min-input-files", "2"),
         ("commit.manifest.min-count-to-merge", "4"),
     ] {
         spec.properties.insert(key.to_owned(), value.to_owned());
@@ -745,6 +768,7 @@ fn ends(rows: &[(i32, i64)]) -> [i64; 2] {
 fn sim_rows_land_exactly_once() {
     let (mut cuts, mut rollbacks, mut words) = (0, 0, 0);
     let (mut foreign, mut tagged, mut deleted) = (0, 0, 0);
+    let (mut compactions, mut in_the_way, mut replaced) = (0, 0, 0);
     let seeds = lw_sim::seeds(60);
     for seed in &seeds {
         match Machine::new(*seed, Rules::OURS, lw_runtime::Rules::OURS).run() {
@@ -753,6 +777,9 @@ fn sim_rows_land_exactly_once() {
                 rollbacks += machine.rollbacks;
                 words += machine.words;
                 foreign += machine.foreign.len();
+                compactions += machine.compactions;
+                in_the_way += machine.in_the_way;
+                replaced += machine.replaced;
                 tagged += machine.tagged.len();
                 deleted += machine.taken.values().filter(|said| said.deleted).count();
             }
@@ -770,6 +797,10 @@ fn sim_rows_land_exactly_once() {
         assert!(
             foreign > 200 && tagged > 30 && deleted > 50,
             "only {foreign} foreign snapshots, {tagged} tags, {deleted} deleted rows: nobody meddles"
+        );
+        assert!(
+            compactions > 30 && in_the_way > 5 && replaced > 3,
+            "only {compactions} compactions, {in_the_way} given up, {replaced} files gone: nothing is compacted"
         );
     }
 }

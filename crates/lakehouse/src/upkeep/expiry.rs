@@ -1,6 +1,6 @@
 //! Expiry: which snapshots end with a commit, and which files go with them.
 //!
-//! **Whose.** A snapshot is *ours* when it carries our marker. Of ours on `main` these are kept: the newest [`KEPT`], and of
+//! **Whose.** A snapshot is *ours* when it carries our marker, or is of our upkeep. Of ours on `main` these are kept: the newest [`KEPT`], and of
 //! the older ones the first of each hour for [`HISTORY_MS`]; so a table of 10-second commits can be read as it was 17 minutes
 //! ago at every commit, and five days back by the hour. Summaries of many partitions are long, and all of them stand in the
 //! table's metadata, so beyond [`SUMMARY_BYTES`] the older half of this gives way, never the newest [`ALWAYS`].
@@ -22,7 +22,7 @@ use super::gc_is_enabled;
 use super::refs::{Refs, max_age, retention};
 use crate::commit::branch::ancestors;
 use crate::commit::manifests;
-use crate::commit::marker::Marker;
+use crate::commit::marker::{Marker, is_upkeep};
 use crate::error::CatalogError;
 use crate::storage::Files;
 use iceberg::TableUpdate;
@@ -205,7 +205,7 @@ fn thinned(metadata: &TableMetadata, branch: &[&Snapshot], keep: usize, now_ms: 
 }
 
 fn is_ours(snapshot: &Snapshot) -> bool {
-    Marker::of_snapshot(snapshot).is_some()
+    is_upkeep(snapshot) || Marker::of_snapshot(snapshot).is_some()
 }
 
 /// Snapshots that are not tied to the head of `main`.

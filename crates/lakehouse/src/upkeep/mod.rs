@@ -3,7 +3,9 @@
 //! The first law is that nothing is harmed that we did not make: snapshots, files and statistics of others go only when
 //! the table's own settings ask for that, and no file outside the table's location is ever removed.
 
+pub mod compaction;
 pub(crate) mod expiry;
+pub(crate) mod leftovers;
 pub(crate) mod refs;
 
 use iceberg::spec::TableMetadata;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lw_stdx::disk::File;
 use parking_lot::Mutex;
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use std::collections::HashMap;
 use std::io::{BufReader, Read};
@@ -60,6 +60,14 @@ fn read_runs(files: &Files, path: &str) -> Result<Option<Vec<Run>>, CatalogError
     let metadata = ParquetMetaDataReader::new()
         .parse_and_finish(&Ranged::open(files, path)?)
         .map_err(|error| damaged(path, error))?;
+    runs_of(&metadata, path)
+}
+
+/// The runs that a footer lists.
+pub(crate) fn runs_of(
+    metadata: &ParquetMetaData,
+    path: &str,
+) -> Result<Option<Vec<Run>>, CatalogError> {
     let entry = metadata
         .file_metadata()
         .key_value_metadata()
@@ -71,7 +79,7 @@ fn read_runs(files: &Files, path: &str) -> Result<Option<Vec<Run>>, CatalogError
 }
 
 /// A file that the Parquet reader reads where it needs to.
-pub(super) struct Ranged {
+pub(crate) struct Ranged {
     file: Arc<dyn File>,
     length: u64,
 }
@@ -112,7 +120,7 @@ impl ChunkReader for Ranged {
 }
 
 /// The file from an offset on.
-pub(super) struct Rest {
+pub(crate) struct Rest {
     file: Arc<dyn File>,
     at: u64,
 }

@@ -2,15 +2,16 @@
 //!
 //! [`sink`] is what the runtime sees; [`table`] writes one table; `partition` says which partition of the table each row goes to; [`runs`] says which offsets a file's rows came from;
 //! `stats` turns Parquet's statistics into Iceberg's, by which readers skip files; `columns` says what columns are called in a file, `names` who wrote it, and
-//! `orphans` removes those that came to nothing.
+//! `orphans` removes those that came to nothing, `replaced` those that compactions have replaced.
 
 pub(crate) mod columns;
 mod names;
-mod orphans;
+pub(crate) mod orphans;
 mod partition;
 mod pieces;
+pub(crate) mod replaced;
 pub mod runs;
 pub mod sink;
-mod stats;
-mod table;
+pub(crate) mod stats;
+pub(crate) mod table;
 mod transform;

@@ -17,7 +17,7 @@
 
 use super::names::Stamp;
 use crate::catalog::LoadedTable;
-use crate::commit::manifests;
+use crate::commit::listing::{last_name, named_by_any};
 use crate::error::CatalogError;
 use crate::staged::StagedFile;
 use crate::storage::Files;
@@ -25,7 +25,7 @@ use crate::upkeep::expiry::is_inside;
 use iceberg::spec::TableMetadata;
 use lw_runtime::manifest::Manifest;
 use lw_stdx::disk::Entry;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,14 +46,14 @@ pub(super) fn sweep(
     if !is_inside(&table.metadata, &folder) {
         return Ok(swept);
     }
-    let mut abandoned = Vec::new();
-    collect_abandoned(files, &folder, now, &mut abandoned)?;
+    let is_abandoned = |name: &str| Stamp::parse(name).is_some_and(|stamp| stamp.is_abandoned(now));
+    let mut abandoned = find(files, &folder, &is_abandoned)?;
     if abandoned.is_empty() {
         return Ok(swept);
     }
     spare_named(&mut abandoned, files, table, manifest)?;
     let mut emptied = BTreeSet::new();
-    for Abandoned { folder, entry } in abandoned {
+    for Found { folder, entry } in abandoned {
         let file = format!("{folder}/{}", entry.name);
         assert!(
             is_inside(&table.metadata, &file),
@@ -71,34 +71,33 @@ pub(super) fn sweep(
     Ok(swept)
 }
 
-struct Abandoned {
-    folder: String,
-    entry: Entry,
+/// A file of a data folder.
+pub(crate) struct Found {
+    pub(crate) folder: String,
+    pub(crate) entry: Entry,
 }
 
-/// Those in a folder and, for the partitions, in the folders below it.
-fn collect_abandoned(
+/// The files of these names, finished or not, in a folder and, for the partitions, in the folders below it.
+pub(crate) fn find(
     files: &Files,
     folder: &str,
-    now: &Stamp,
-    into: &mut Vec<Abandoned>,
-) -> Result<(), CatalogError> {
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Found>, CatalogError> {
+    let mut found = Vec::new();
     for entry in files.list(folder)? {
         if entry.is_dir {
-            collect_abandoned(files, &format!("{folder}/{}", entry.name), now, into)?;
-            continue;
-        }
-        let stamp = Stamp::parse(whole_name(&entry.name));
-        if stamp.is_some_and(|stamp| stamp.is_abandoned(now)) {
+            let below = format!("{folder}/{}", entry.name);
+            found.extend(find(files, &below, is_wanted)?);
+        } else if is_wanted(whole_name(&entry.name)) {
             let folder = folder.to_owned();
-            into.push(Abandoned { folder, entry });
+            found.push(Found { folder, entry });
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Where a table's data files go.
-pub(super) fn data_folder(metadata: &TableMetadata) -> String {
+pub(crate) fn data_folder(metadata: &TableMetadata) -> String {
     let properties = metadata.properties();
     // The second is what it was called once; engines still obey it.
     let path = properties.get("write.data.path");
@@ -109,7 +108,7 @@ pub(super) fn data_folder(metadata: &TableMetadata) -> String {
 }
 
 /// The name that a file would have had, were it finished.
-fn whole_name(name: &str) -> &str {
+pub(crate) fn whole_name(name: &str) -> &str {
     let part = name
         .strip_prefix('.')
         .and_then(|name| name.strip_suffix(".part"));
@@ -119,31 +118,19 @@ fn whole_name(name: &str) -> &str {
 /// Takes out what the manifest or a kept snapshot lists. Names are unique, so folders need not be compared. Only the names of
 /// candidates are held, however many files the table has.
 fn spare_named(
-    candidates: &mut Vec<Abandoned>,
+    candidates: &mut Vec<Found>,
     files: &Files,
     table: &LoadedTable,
     manifest: &Manifest,
 ) -> Result<(), CatalogError> {
     let names = candidates.iter().map(|one| whole_name(&one.entry.name));
-    let mut unnamed: HashSet<String> = names.map(str::to_owned).collect();
+    let mut unnamed: BTreeSet<String> = names.map(str::to_owned).collect();
     let pending = manifest.chains().flat_map(|(_, chain)| &chain.chain);
     for file in pending.flat_map(|pending| &pending.files) {
         unnamed.remove(last_name(&StagedFile::from_json(file)?.path));
     }
-    let mut read = HashSet::new();
-    for snapshot in table.metadata.snapshots() {
-        for list in manifests::load_list(files, &table.metadata, snapshot)? {
-            if read.insert(list.manifest_path.clone()) {
-                for entry in manifests::load(files, &list)?.entries() {
-                    unnamed.remove(last_name(entry.file_path()));
-                }
-            }
-        }
-    }
+    let named = named_by_any(files, &table.metadata, &unnamed)?;
+    unnamed.retain(|name| !named.contains(name));
     candidates.retain(|one| unnamed.contains(whole_name(&one.entry.name)));
     Ok(())
-}
-
-fn last_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 const BOUND_CHARACTERS: usize = 16;
 
 /// Describes a Parquet file for a manifest.
-pub(super) fn data_file(
+pub(crate) fn data_file(
     schema: &Schema,
     (spec_id, partition): (i32, Struct),
     metadata: &ParquetMetaData,

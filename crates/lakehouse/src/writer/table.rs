@@ -275,11 +275,6 @@ impl TableWriter {
                     .position(|column| column.name == *field.name())
             })
             .collect();
-        let target_bytes = metadata
-            .properties()
-            .get("write.target-file-size-bytes")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(TARGET);
         let stored = columns::stored(&arrow).map_err(|why| {
             ConnectorError::new(
                 ErrorKind::Fix,
@@ -302,12 +297,8 @@ impl TableWriter {
             partitioning,
             arrow: stored,
             columns: places,
-            properties: WriterProperties::builder()
-                .set_compression(compression(metadata.properties())?)
-                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-                .set_created_by(concat!("lakeward ", env!("CARGO_PKG_VERSION")).to_owned())
-                .build(),
-            target_bytes,
+            properties: properties(&metadata)?,
+            target_bytes: target_bytes(&metadata),
             metadata,
         })
     }
@@ -483,6 +474,26 @@ impl Target {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(bad_batch)
     }
+}
+
+/// How large a data file is to be.
+pub(crate) fn target_bytes(metadata: &TableMetadata) -> u64 {
+    let property = metadata.properties().get("write.target-file-size-bytes");
+    property
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(TARGET)
+}
+
+/// How Parquet files of the table are written.
+///
+/// # Errors
+/// When the table asks for a compression that is not there.
+pub(crate) fn properties(metadata: &TableMetadata) -> Result<WriterProperties, CatalogError> {
+    let properties = WriterProperties::builder()
+        .set_compression(compression(metadata.properties())?)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("lakeward ", env!("CARGO_PKG_VERSION")).to_owned());
+    Ok(properties.build())
 }
 
 fn compression(properties: &HashMap<String, String>) -> Result<Compression, CatalogError> {

@@ -4,7 +4,10 @@
 use super::{Machine, cut_everywhere};
 use crate::commit::attempt::{Attempt, Fate};
 use crate::commit::branch::ancestors;
+use crate::commit::change::Change;
+use crate::commit::conflicts::{self, Conflict, Verdict};
 use crate::commit::decide::Decision;
+use crate::commit::listing::Listing;
 use crate::commit::marker::Marker;
 use crate::commit::rules::Rules;
 use crate::error::CatalogError;
@@ -141,6 +144,60 @@ fn sim_catches_a_merge_that_brings_deleted_files_back() {
         ..Rules::OURS
     };
     is_caught(rules, &["S1: ", "S9: "]);
+}
+
+/// Deletes that came after the rows were read are not looked at: they do not speak of the new file.
+#[test]
+fn sim_catches_a_compaction_that_undoes_deletes() {
+    fn data_alone(head: &Listing, change: &Change<'_>) -> Verdict {
+        let blind = Listing {
+            data: head.data.clone(),
+            ..Listing::default()
+        };
+        conflicts::check(&blind, change)
+    }
+    let rules = Rules {
+        conflict: data_alone,
+        ..Rules::OURS
+    };
+    is_caught(rules, &["S9: ", "S3: "]);
+}
+
+/// A compaction that landed is taken for one that others were in the way of, and its files for leftovers.
+#[test]
+fn sim_catches_a_compaction_that_does_not_know_itself() {
+    fn conflict(head: &Listing, change: &Change<'_>) -> Verdict {
+        match conflicts::check(head, change) {
+            Verdict::Landed => Verdict::Conflict(Conflict::Late),
+            other => other,
+        }
+    }
+    let rules = Rules {
+        conflict,
+        leftover: |_| Fate::Dead,
+        ..Rules::OURS
+    };
+    is_caught(rules, &["S7: "]);
+}
+
+/// Files that no snapshot lists go, also those that are yet to be committed.
+#[test]
+fn sim_catches_pending_files_taken_for_replaced_ones() {
+    let rules = Rules {
+        pending: |_| Ok(Default::default()),
+        ..Rules::OURS
+    };
+    is_caught(rules, &["S7: "]);
+}
+
+/// Nobody asks whether the rows that were read are still those of the table.
+#[test]
+fn sim_catches_a_compaction_that_asks_nothing() {
+    let rules = Rules {
+        conflict: |_, _| Verdict::Fits,
+        ..Rules::OURS
+    };
+    is_caught(rules, &["S1: ", "S9: ", "C4: "]);
 }
 
 #[test]

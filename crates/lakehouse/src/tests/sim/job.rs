@@ -6,6 +6,7 @@
 use super::few_kept;
 use crate::commit::rules::Rules;
 use crate::tests::world::{Network, World, columns, owner};
+use crate::upkeep::compaction::Compactor;
 use crate::{IcebergCommitter, IcebergTableSink, Ids};
 use lw_connectors::kafka::{EmbeddedKafka, EmbeddedLog};
 use lw_graph::{
@@ -26,6 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const TOPIC: &str = "in";
+/// Commits beyond the snapshot that a compaction has read.
+pub(super) const REACH: i64 = 12;
 const FILTERED: &str = "nobody wants this";
 
 /// What becomes of the record at an offset.
@@ -183,6 +186,12 @@ pub(crate) fn around(world: &World, network: &Arc<Network>, rules: Rules) -> Sur
         new_id: Arc::new(move || ids.next()),
         pool: Pool::none(),
     }
+}
+
+/// The server's compactor, which knows after a few commits that a request cannot land any more.
+pub(super) fn compactor(world: &World, network: &Arc<Network>, rules: Rules) -> Compactor {
+    let (network, clock) = (network.clone(), world.clock.clone());
+    Compactor::new(network, clock, world.ids.clone()).with_rules(rules, REACH)
 }
 
 struct Wiring {
