@@ -94,6 +94,7 @@ fn snapshot(id: i64, ranges: &str, ends: Value, reached: Option<i64>) -> Snapsho
         operation: "append".to_string(),
         summary: Vec::new(),
         marker: Some(serde_json::from_value(marker).expect("a marker")),
+        upkeep: false,
         follows: true,
         ranges: commit(ranges),
         max_event_time: None,
