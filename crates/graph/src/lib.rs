@@ -35,7 +35,7 @@ pub use function::{
     rounded_decimal,
 };
 pub use job::{
-    CsvSpec, DeltaSink, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, KeySpec,
+    CsvSpec, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, KeySpec,
     LateRows, MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
 };
 pub use names::name_in_files;

@@ -24,7 +24,6 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Local files that are durable once written; hands itself to Iceberg as a [`FileIO`].
 #[derive(Clone)]
@@ -65,28 +64,6 @@ impl Files {
         file.append(bytes)?;
         file.finish()?;
         Ok(())
-    }
-
-    /// Writes a whole file durably unless something has its name already, and says whether it did. Of several who try it at
-    /// the same time one succeeds, in this process or another: a name is given by a link, which cannot replace anything.
-    /// `attempt` keeps what they write apart.
-    pub fn write_new(&self, location: &str, bytes: &[u8], attempt: Uuid) -> io::Result<bool> {
-        let path = local_path(location)?;
-        let folder = parent(&path)?;
-        self.make_folder(folder)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder.join(format!(".{name}.{attempt}.part"));
-        let file = self.disk.create(&temporary)?;
-        let written = file.write_at(bytes, 0).and_then(|()| file.sync());
-        let linked = written.and_then(|()| self.disk.link(&temporary, &path));
-        // Best effort: a `.part` that stays is only space.
-        let _ = self.disk.remove(&temporary);
-        match linked {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            other => other?,
-        }
-        self.disk.sync_dir(folder)?;
-        Ok(true)
     }
 
     /// The file, to be read where the caller needs to.

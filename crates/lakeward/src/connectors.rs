@@ -10,8 +10,7 @@ use lw_connectors::print::{Blackhole, NothingToCommit, Print};
 use lw_graph::{FileSource, IcebergSink, KafkaSource, SinkSpec, SourceSpec};
 use lw_lakehouse::catalog::remote::{RemoteCatalog, RemoteOptions};
 use lw_lakehouse::{
-    Catalog, CatalogError, DeltaCommitter, DeltaTableSink, Files, IcebergCommitter,
-    IcebergTableSink, Ids, TableCatalog,
+    Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
 };
 use lw_ops::metrics::{Lag, Reader};
 use lw_registry::Registry;
@@ -228,28 +227,6 @@ impl Connectors for Wiring {
                 )?;
                 let committer = IcebergCommitter::new(
                     catalog,
-                    owner.clone(),
-                    self.clock.clone(),
-                    Ids::random(),
-                );
-                Ok((Box::new(sink), Box::new(committer)))
-            }
-            SinkSpec::Delta(delta) => {
-                let path = &delta.table_path;
-                let location = self.config.warehouse(path);
-                let location = location.as_deref().unwrap_or(path);
-                let sink = DeltaTableSink::open(
-                    delta,
-                    location,
-                    self.files.clone(),
-                    owner,
-                    self.clock.clone(),
-                    Ids::random(),
-                )?;
-                let committer = DeltaCommitter::new(
-                    self.files.clone(),
-                    path,
-                    location,
                     owner.clone(),
                     self.clock.clone(),
                     Ids::random(),

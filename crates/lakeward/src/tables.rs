@@ -99,11 +99,6 @@ impl Tables {
     }
 
     fn view(&self, table: &str) -> Result<TableView, Refusal> {
-        let main = table.strip_suffix(DEAD_LETTERS).unwrap_or(table);
-        let writer = self.pipelines.writer_of(main);
-        if let Some(SinkSpec::Delta(_)) = writer.as_ref().and_then(Writer::sink) {
-            return Err(not_of_delta(table));
-        }
         let ident = parse_table(table).map_err(refused)?;
         let catalog = self.catalog_of(table).map_err(refused)?;
         TableView::open_with(&*catalog, &ident, &self.footers).map_err(refused)
@@ -137,13 +132,6 @@ impl Tables {
             json!({ "table": table, "location": view.table().metadata.location(), "snapshots": snapshots }),
         )
     }
-}
-
-/// A Delta table is in no catalog of ours, and what it says of itself is in its log alone.
-fn not_of_delta(table: &str) -> Refusal {
-    Refusal::new(400, format!("{table} is a Delta table, which this version writes and does not look into"))
-        .detail("Audits and `lakeward table` are about Iceberg tables. What a Delta table accounts for is in its own log: the transaction identifiers 'lakeward/…', and 'lakeward' in each commit's information.")
-        .hint("Look into it with a reader of Delta, or write to a table with 'connector' = 'iceberg'.")
 }
 
 fn refused(error: CatalogError) -> Refusal {

@@ -5,7 +5,6 @@
 //! and the nearest one is named.
 
 mod datagen;
-mod delta;
 mod filesystem;
 mod format;
 mod iceberg;
@@ -39,7 +38,6 @@ const CONNECTORS: &[&str] = &[
     "datagen",
     "filesystem",
     "iceberg",
-    "delta",
     "print",
     "blackhole",
 ];
@@ -52,6 +50,7 @@ const NOT_YET: &[&str] = &[
     "hive",
     "hudi",
     "paimon",
+    "delta",
     "mysql-cdc",
     "postgres-cdc",
     "kinesis",
@@ -82,10 +81,6 @@ pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<SourceSpec> {
             "reading an Iceberg table in a pipeline is",
         )
         .detail("A pipeline reads Kafka topics. Tables are queried with `lakeward sql`.")),
-        "delta" => Err(
-            Diagnostic::unsupported(used.span, "reading a Delta table in a pipeline is")
-                .detail("A pipeline reads Kafka topics, and appends to Delta tables."),
-        ),
         known if CONNECTORS.contains(&known) => {
             let message = format!("table '{}' cannot be read", used.table.path.object);
             Err(Diagnostic::error("connector", used.span, message)
@@ -104,9 +99,6 @@ pub(crate) fn sink(used: &Use<'_>, told: &mut Told) -> Result<SinkSpec> {
     match connector.as_str() {
         "iceberg" => whole(told, used.span, |told| {
             iceberg::sink(used, told).map(SinkSpec::Iceberg)
-        }),
-        "delta" => whole(told, used.span, |told| {
-            delta::sink(used, told).map(SinkSpec::Delta)
         }),
         "print" => whole(told, used.span, |told| Some(print::print(used, told))),
         "blackhole" => whole(told, used.span, |told| Some(print::blackhole(used, told))),

@@ -13,4 +13,4 @@ mod steps;
 mod takeover;
 mod view;
 mod windows;
-pub(crate) mod world;
+mod world;

@@ -5,10 +5,10 @@
 //! `orphans` removes those that came to nothing, `replaced` those that compactions have replaced.
 
 pub(crate) mod columns;
-pub(crate) mod names;
+mod names;
 pub(crate) mod orphans;
 mod partition;
-pub(crate) mod pieces;
+mod pieces;
 pub(crate) mod replaced;
 pub mod runs;
 pub mod sink;

@@ -8,19 +8,19 @@ use lw_runtime::origins;
 
 /// Rows of one batch that stand together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(super) struct Piece {
     batch: usize,
     from: usize,
-    pub(crate) rows: usize,
+    pub(super) rows: usize,
 }
 
 /// A piece of so many rows is written as it is; smaller ones are brought together first.
-pub(crate) const LARGE: usize = 4096;
+pub(super) const LARGE: usize = 4096;
 /// Below so many rows to a piece it is quicker to pick them one by one.
 const SMALL: usize = 8;
 
 /// One column of the pieces. A single one is not copied.
-pub(crate) fn gathered(
+pub(super) fn gathered(
     batches: &[Chunk],
     column: usize,
     pieces: &[Piece],
@@ -47,7 +47,7 @@ pub(crate) fn gathered(
 }
 
 /// All rows by partition, within a partition as they came, and where they came from; those of aggregates as they came.
-pub(crate) fn in_runs(batches: &[Chunk]) -> (Vec<Piece>, origins::Runs) {
+pub(super) fn in_runs(batches: &[Chunk]) -> (Vec<Piece>, origins::Runs) {
     let splits: &[Split] = &batches.last().expect("there is a batch").splits;
     let mut by_split: Vec<(Vec<Piece>, origins::Runs)> = vec![Default::default(); splits.len()];
     let mut derived = Vec::new();
