@@ -233,9 +233,6 @@ fn start() -> Server {
         }),
         change_ref: Box::new(|table, change| Ok(json!([table, format!("{change:?}")]))),
         roll_back: Box::new(|table, back| Ok(json!([table, format!("{back:?}")]))),
-        compact: Box::new(|table, how, _cancelled| {
-            Ok(json!({ "table": table, "how": format!("{how:?}") }))
-        }),
         audit: Box::new(|table, _cancelled| match table {
             "a.t" => Ok(json!({ "table": table, "ok": true })),
             _ => Err(Refusal::new(

@@ -5,17 +5,13 @@
 
 mod ahead;
 mod audits;
-mod compaction;
 mod ledgers;
-mod periodic;
 mod refs;
 
 pub use ahead::{AuditTrouble, AuditsAhead};
-pub use periodic::Periodic;
 
 use crate::connectors::Wiring;
 use audits::Turns;
-use compaction::Compactions;
 use lw_gateway::Refusal;
 use lw_graph::SinkSpec;
 use lw_lakehouse::error::Kind;
@@ -33,7 +29,6 @@ pub struct Tables {
     pipelines: Arc<Pipelines>,
     footers: Footers,
     turns: Turns,
-    compactions: Compactions,
 }
 
 impl Catalogs for Tables {
@@ -81,7 +76,6 @@ impl Catalogs for Tables {
 impl Tables {
     pub fn new(wiring: Arc<Wiring>, pipelines: Arc<Pipelines>) -> Tables {
         Tables {
-            compactions: Compactions::new(&wiring),
             wiring,
             pipelines,
             footers: Footers::default(),
@@ -96,21 +90,11 @@ impl Tables {
     /// The catalog that a name without one means: where a pipeline of this server writes the table (or the one beside it),
     /// else the embedded one.
     fn catalog_of(&self, table: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
-        match self.elsewhere(table) {
-            Some(catalog) => catalog,
-            None => Ok(Arc::new(self.wiring.embedded().clone())),
-        }
-    }
-
-    /// The catalog that such a name means, where it is not the embedded one.
-    fn elsewhere(&self, table: &str) -> Option<Result<Arc<dyn TableCatalog>, CatalogError>> {
         let main = table.strip_suffix(DEAD_LETTERS).unwrap_or(table);
         let writer = self.pipelines.writer_of(main);
         match writer.as_ref().and_then(Writer::sink) {
-            Some(SinkSpec::Iceberg(sink)) if sink.uri.is_some() => {
-                Some(self.wiring.catalog_of(sink))
-            }
-            _ => None,
+            Some(SinkSpec::Iceberg(sink)) => self.wiring.catalog_of(sink),
+            _ => Ok(Arc::new(self.wiring.embedded().clone())),
         }
     }
 

@@ -138,28 +138,11 @@ fn ask(client: &Client, verb: &TableVerb) -> anyhow::Result<Asked> {
         }
         TableVerb::Partitions(of) => query(client, &as_of(of, "partitions")?, &[]),
         TableVerb::Find(record) => query(client, &find(record), &[]),
-        TableVerb::Compact { table, dry_run } => {
-            let path = format!("/api/v1/tables/{}/compact", segment(table));
-            let answer = client.post(&path, &json!({ "dry_run": dry_run }))?;
-            Ok(Asked::new(answer.clone(), json!([answer]), &COMPACTED))
-        }
         TableVerb::Branch(_) | TableVerb::Tag(_) | TableVerb::Rollback(_) => {
             unreachable!("they have answers of their own")
         }
     }
 }
-
-/// What people are shown of a compaction.
-const COMPACTED: [&str; 8] = [
-    "files_before",
-    "files_after",
-    "bytes_before",
-    "bytes_after",
-    "replaced",
-    "made",
-    "rows",
-    "left_out",
-];
 
 /// The rows of a query as objects; of their columns `shown` are for people, all where that is empty.
 fn query(client: &Client, sql: &str, shown: &[&str]) -> anyhow::Result<Asked> {
@@ -240,21 +223,10 @@ fn cell(row: &Value, column: &str) -> String {
     match (column, &row[column]) {
         ("committed_at", Value::Number(millis)) => millis.as_i64().map_or_else(String::new, utc),
         ("offsets", Value::Array(ranges)) => offsets(ranges),
-        ("left_out", Value::Object(reasons)) => left_out(reasons),
         ("content", Value::Number(content)) => content_of(row, content.as_i64()),
         // A table that cannot be read has nothing else to show.
         ("location", Value::Null) => text(&row["error"]),
         (_, value) => text(value),
-    }
-}
-
-/// `5: rows may be deleted`
-fn left_out(reasons: &serde_json::Map<String, Value>) -> String {
-    let words = reasons.iter().map(|(why, files)| format!("{files}: {why}"));
-    let words: Vec<String> = words.collect();
-    match words.is_empty() {
-        true => "-".to_owned(),
-        false => words.join("; "),
     }
 }
 
@@ -355,9 +327,6 @@ mod tests {
         assert_eq!(cell(&row, "committed_at"), "2024-02-29T12:00:00.007Z");
         assert_eq!(cell(&row, "offsets"), "orders 0:[10,20) 1:[7,9)");
         assert_eq!(cell(&row, "location"), "its metadata is gone");
-        let row = json!({ "left_out": { "not Parquet": 2, "encrypted": 1 } });
-        assert_eq!(cell(&row, "left_out"), "1: encrypted; 2: not Parquet");
-        assert_eq!(cell(&json!({ "left_out": {} }), "left_out"), "-");
         let many: Vec<Value> = (0..48).map(|partition| range(partition, 0, 3)).collect();
         assert_eq!(offsets(&many), "144 in 48 partitions");
         assert_eq!(offsets(&[]), "-");
