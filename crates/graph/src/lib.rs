@@ -21,7 +21,6 @@ mod function;
 mod job;
 mod names;
 mod reach;
-mod table_properties;
 mod types;
 mod uid;
 mod value;
@@ -41,7 +40,6 @@ pub use job::{
 };
 pub use names::name_in_files;
 pub use reach::Unbounded;
-pub use table_properties::{Heed, MetricsMode, heed};
 pub use types::{Field, LogicalType, Schema, TypeKind};
 pub use uid::OperatorUid;
 pub use value::Value;

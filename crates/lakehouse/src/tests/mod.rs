@@ -7,7 +7,6 @@ mod harmless;
 mod orphans;
 mod partitions;
 mod pipeline;
-mod properties;
 mod refs;
 mod sim;
 mod steps;

@@ -18,7 +18,6 @@ use super::orphans::{self, Swept};
 use super::partition::{Parted, Partitioning};
 use super::pieces::{LARGE, Piece, gathered, in_runs};
 use super::runs::{FOOTER_KEY, Runs};
-use super::settings::{self, Settings};
 use super::stats;
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
 use crate::commit::snapshot;
@@ -39,16 +38,21 @@ use lw_runtime::connector::{ConnectorError, ErrorKind};
 use lw_runtime::manifest::Manifest;
 use lw_runtime::origins;
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Bytes in memory that are worth a stretch of runs in the file.
 const FLUSH: usize = 32 << 20;
+/// `write.target-file-size-bytes` where the table has none.
+const TARGET: u64 = 128 << 20;
 /// Files of partitions that are open at a time.
 const MOST_OPEN: usize = 64;
 /// Bytes that wait in them for a page or a row group to be whole.
 const MOST_HELD: usize = 128 << 20;
+const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Options of every table that we create, unless the script sets them.
 const DEFAULTS: [(&str, &str); 3] = [
     ("write.parquet.compression-codec", "zstd"),
@@ -75,8 +79,6 @@ pub(super) struct TableWriter {
     began: Began,
 
     target: Option<Arc<Target>>,
-    /// Properties that are not obeyed, as they were last told.
-    kept: Vec<String>,
     buffered: Vec<Chunk>,
     buffered_bytes: usize,
     /// By the partition that they are of, as [`Parted`] names it; the one file of an unpartitioned table has an empty key.
@@ -91,7 +93,8 @@ struct Target {
     arrow: SchemaRef,
     /// For each column of the table: where it is in the sink's batches.
     columns: Vec<Option<usize>>,
-    settings: Settings,
+    properties: WriterProperties,
+    target_bytes: u64,
     /// `None` where the table is not partitioned.
     partitioning: Option<Partitioning>,
 }
@@ -131,7 +134,6 @@ impl TableWriter {
             ids,
             began,
             target: None,
-            kept: Vec::new(),
             buffered: Vec::new(),
             buffered_bytes: 0,
             open: BTreeMap::new(),
@@ -171,14 +173,7 @@ impl TableWriter {
     pub(super) fn prepare(&mut self) -> Result<(), ConnectorError> {
         if self.target.is_none() {
             let table = self.load_or_create()?;
-            let target = self.target(&table)?;
-            if target.settings.kept != self.kept {
-                for kept in &target.settings.kept {
-                    tracing::info!(table = %self.wanted.ident, "a property of the table is not obeyed: {kept}");
-                }
-                self.kept.clone_from(&target.settings.kept);
-            }
-            self.target = Some(Arc::new(target));
+            self.target = Some(Arc::new(self.target(&table)?));
         }
         Ok(())
     }
@@ -222,10 +217,7 @@ impl TableWriter {
             partition_spec: wanted.partition_spec.clone(),
             location: wanted.location.clone(),
         };
-        settings::check(&wanted.properties).map_err(|why| {
-            let message = format!("the table {} cannot be made: {why}", wanted.ident);
-            CatalogError::new(Kind::BadRequest, message)
-        })?;
+        compression(&wanted.properties)?;
         match self.catalog.create(&wanted.ident, new) {
             // Someone else was faster, or our own reply was lost.
             Err(error)
@@ -301,19 +293,12 @@ impl TableWriter {
             .detail(format!("{why}."))
             .hint("Change the table's partition spec, or write to another table.")
         })?;
-        let settings = Settings::of(metadata.properties(), schema, &stored).map_err(|why| {
-            ConnectorError::new(
-                ErrorKind::Fix,
-                format!("the table {} cannot be written", self.wanted.ident),
-            )
-            .detail(sentence(&why))
-            .hint("Change the property, or write to another table.")
-        })?;
         Ok(Target {
             partitioning,
             arrow: stored,
             columns: places,
-            settings,
+            properties: properties(&metadata)?,
+            target_bytes: target_bytes(&metadata),
             metadata,
         })
     }
@@ -337,10 +322,7 @@ impl TableWriter {
             open.runs.add(&origins, &splits);
             for together in pieces.chunk_by(|one, next| one.rows.max(next.rows) < LARGE) {
                 let columns = target.write_form(&batches, together)?;
-                target
-                    .settings
-                    .write(&mut open.writer, &columns)
-                    .map_err(write_failed)?;
+                open.writer.write(&columns).map_err(write_failed)?;
             }
             return self.keep(Vec::new(), open);
         };
@@ -363,7 +345,6 @@ impl TableWriter {
         for (part, origin) in parted.of_row[derived..].iter().zip(origins.iter()) {
             of_part[*part as usize].push(origin, 1);
         }
-        let target = self.prepared();
         for (part, origins) in parted.parts.into_iter().zip(of_part) {
             let mut open = match self.open.remove(&part.key) {
                 Some(open) => open,
@@ -371,11 +352,11 @@ impl TableWriter {
             };
             open.runs.add(&origins, splits);
             let written = if part.rows.len() == columns.num_rows() {
-                target.settings.write(&mut open.writer, columns)
+                open.writer.write(columns)
             } else {
                 let rows = UInt32Array::from(part.rows);
                 let rows = take_record_batch(columns, &rows).map_err(bad_batch)?;
-                target.settings.write(&mut open.writer, &rows)
+                open.writer.write(&rows)
             };
             written.map_err(write_failed)?;
             self.keep(part.key, open)?;
@@ -401,7 +382,7 @@ impl TableWriter {
 
     /// A file that is large enough is finished, any other stays open.
     fn keep(&mut self, key: Vec<u8>, open: OpenFile) -> Result<(), ConnectorError> {
-        if open.length() >= self.prepared().settings.target_bytes {
+        if open.length() >= self.prepared().target_bytes {
             return self.finish(open);
         }
         self.open.insert(key, open);
@@ -421,7 +402,7 @@ impl TableWriter {
             .files()
             .create(&location)
             .map_err(CatalogError::from)?;
-        let properties = target.settings.parquet.clone();
+        let properties = target.properties.clone();
         let writer = ArrowWriter::try_new(file, target.arrow.clone(), Some(properties))
             .map_err(write_failed)?;
         let runs = match inside {
@@ -453,7 +434,7 @@ impl TableWriter {
         let metadata = &target.metadata;
         let spec = metadata.default_partition_spec_id();
         let file = stats::data_file(
-            (metadata.current_schema(), &target.settings.metrics),
+            metadata.current_schema(),
             (spec, open.partition),
             &parquet,
             &open.location,
@@ -495,10 +476,49 @@ impl Target {
     }
 }
 
-fn sentence(why: &str) -> String {
-    let mut text = why.chars();
-    let first = text.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(text).collect()
+/// How large a data file is to be.
+pub(crate) fn target_bytes(metadata: &TableMetadata) -> u64 {
+    let property = metadata.properties().get("write.target-file-size-bytes");
+    property
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(TARGET)
+}
+
+/// How Parquet files of the table are written.
+///
+/// # Errors
+/// When the table asks for a compression that is not there.
+pub(crate) fn properties(metadata: &TableMetadata) -> Result<WriterProperties, CatalogError> {
+    let properties = WriterProperties::builder()
+        .set_compression(compression(metadata.properties())?)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("lakeward ", env!("CARGO_PKG_VERSION")).to_owned());
+    Ok(properties.build())
+}
+
+fn compression(properties: &HashMap<String, String>) -> Result<Compression, CatalogError> {
+    let level = properties
+        .get("write.parquet.compression-level")
+        .and_then(|text| text.parse().ok());
+    match properties
+        .get("write.parquet.compression-codec")
+        .map(String::as_str)
+    {
+        None | Some("zstd") => {
+            let level = level.map_or(Ok(ZstdLevel::default()), ZstdLevel::try_new);
+            let level =
+                level.map_err(|error| CatalogError::new(Kind::BadRequest, error.to_string()))?;
+            Ok(Compression::ZSTD(level))
+        }
+        Some("snappy") => Ok(Compression::SNAPPY),
+        Some("uncompressed" | "none") => Ok(Compression::UNCOMPRESSED),
+        Some(other) => Err(CatalogError::new(
+            Kind::BadRequest,
+            format!(
+                "write.parquet.compression-codec cannot be {other}: zstd, snappy or uncompressed"
+            ),
+        )),
+    }
 }
 
 /// The disk may be full; what was in memory is read from the log again after a restart of the pipeline.
