@@ -59,6 +59,8 @@ use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 const STEPS: usize = 90;
+/// An undisturbed job needs no more than a few to come to the end of the log.
+const MOST_TURNS: usize = 100;
 const POWER_STAYS: Trouble = Trouble::PowerOff {
     after: u64::MAX / 2,
 };
@@ -606,7 +608,7 @@ impl Machine {
     /// Reads all that there is, and commits it.
     fn read_to_the_end(&mut self, process: &mut Process) -> Result<(), Stop> {
         self.history.push("undisturbed from here on".to_owned());
-        loop {
+        for _ in 0..MOST_TURNS {
             // What got no reply waits some seconds at most.
             self.clock.go(60_000);
             let Some(job) = &mut process.job else {
@@ -623,6 +625,9 @@ impl Machine {
                 return Ok(());
             }
         }
+        Err(Stop::Violation(format!(
+            "S5: undisturbed, the job is not through after {MOST_TURNS} turns"
+        )))
     }
 
     /// All of the log is in the table, but for what users took out.

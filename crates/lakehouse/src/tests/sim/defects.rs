@@ -8,6 +8,7 @@ use crate::commit::change::Change;
 use crate::commit::conflicts::{self, Conflict, Verdict};
 use crate::commit::decide::Decision;
 use crate::commit::listing::Listing;
+use crate::commit::marker::Marker;
 use crate::commit::rules::Rules;
 use crate::error::CatalogError;
 use crate::storage::Files;
@@ -80,6 +81,29 @@ fn sim_catches_files_removed_on_a_reply() {
         ..Rules::OURS
     };
     is_caught(rules, &["S7: ", "C1: "]);
+}
+
+/// Our own snapshots beyond the newest, whatever refers to them.
+fn without_regard_for_tags(metadata: &TableMetadata, _: &Refs, _: i64) -> Vec<i64> {
+    let own = metadata.snapshots().map(|snapshot| &**snapshot);
+    let mut own: Vec<&Snapshot> = own
+        .filter(|snapshot| Marker::of_snapshot(snapshot).is_some())
+        .collect();
+    own.sort_unstable_by_key(|snapshot| -snapshot.sequence_number());
+    own.iter()
+        .skip(2)
+        .filter(|snapshot| Some(snapshot.snapshot_id()) != metadata.current_snapshot_id())
+        .map(|snapshot| snapshot.snapshot_id())
+        .collect()
+}
+
+#[test]
+fn sim_catches_an_expiry_that_ignores_tags() {
+    let rules = Rules {
+        expire: without_regard_for_tags,
+        ..Rules::OURS
+    };
+    is_caught(rules, &["S8: "]);
 }
 
 /// The oldest ancestors, whoever made them: what Lakeward did once.
