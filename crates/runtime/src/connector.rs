@@ -318,6 +318,18 @@ pub struct TableMarker {
     pub ends: Vec<SplitOffset>,
 }
 
+impl TableMarker {
+    /// Ends behind `other` on some partition: going on from there would read rows again that are accounted for here.
+    pub fn outruns(&self, other: &TableMarker) -> bool {
+        let behind = |end: &SplitOffset| {
+            let mut others = other.ends.iter();
+            let other = others.find(|other| other.same_split(end));
+            other.is_none_or(|other| other.next < end.next)
+        };
+        self.ends.iter().any(behind)
+    }
+}
+
 /// A sink with the committer of its tables.
 pub type Output = (Box<dyn Sink>, Box<dyn Committer>);
 

@@ -96,6 +96,13 @@ impl<'a> Branch<'a> {
         self.snapshots().find_map(Marker::of_snapshot)
     }
 
+    /// Readers of the head see a commit of ours that ends behind the marker, which was taken back before.
+    pub(crate) fn outruns(&self, marker: &Marker) -> bool {
+        let marker = marker.to_table_marker();
+        self.newest_marker()
+            .is_some_and(|seen| seen.to_table_marker().outruns(&marker))
+    }
+
     /// The snapshot that the marker names is the head or an ancestor of it.
     pub(crate) fn holds(&self, marker: &Marker) -> bool {
         on_branch(&marker.snapshot_id, &self.ids(), self.horizon().as_ref())

@@ -167,6 +167,7 @@ impl Decider {
             property: marker.map(|marker| (marker.uuid, marker.snapshot_id)),
             visible: &branch.ids(),
             horizon: branch.horizon(),
+            outrun: marker.is_some_and(|marker| branch.outruns(marker)),
             contiguous: marker.is_none_or(|marker| continues(marker, chain)),
         })
     }
@@ -185,6 +186,9 @@ impl Decider {
         let reason = match cause {
             Cause::OffBranch => {
                 "the table was rolled back below the last commit of this pipeline, or that snapshot was expired"
+            }
+            Cause::Outrun => {
+                "the table was moved forward, to commits that this pipeline gave up with a rewind"
             }
             Cause::Unknown if marker.is_some_and(|marker| marker.sequence < newest) => {
                 "the table was taken back behind the checkpoint: a rewind was begun and not finished"

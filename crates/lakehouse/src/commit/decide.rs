@@ -6,10 +6,12 @@
 //!
 //! 1. The property's snapshot is not an ancestor of the head → **pause**. The oldest snapshot that is kept still names its
 //!    parent, so one snapshot below the horizon is known too; below that nothing is.
-//! 2. The property's uuid is the k-th of the pending chain → the first k are in the table, commit the rest.
-//! 3. It is the uuid before the chain, and its end is the chain's start on every partition → commit all.
-//! 4. No property and nothing before the chain → first commit.
-//! 5. Anything else → **pause**: an older checkpoint was restored, or the table has another owner.
+//! 2. Readers see a commit of ours that ends behind the property's → **pause**: after a rewind somebody moved the branch
+//!    forward again, to commits that were given up.
+//! 3. The property's uuid is the k-th of the pending chain → the first k are in the table, commit the rest.
+//! 4. It is the uuid before the chain, and its end is the chain's start on every partition → commit all.
+//! 5. No property and nothing before the chain → first commit.
+//! 6. Anything else → **pause**: an older checkpoint was restored, or the table has another owner.
 //!
 //! Why the property and not the newest marker among the snapshots: a rollback does not undo it, and expiry cannot remove it.
 //! Why not the property alone: it would not notice the rollback. `model.rs` explores all of this exhaustively and shows the
@@ -28,6 +30,8 @@ pub struct Facts<'a, U, S> {
     pub visible: &'a [S],
     /// The parent that the oldest of `visible` names.
     pub horizon: Option<S>,
+    /// The newest commit of ours that readers see ends behind the property's.
+    pub outrun: bool,
     /// The property's end is the chain's start on every partition that both name.
     pub contiguous: bool,
 }
@@ -49,6 +53,8 @@ pub enum Decision {
 pub enum Cause {
     /// Rolled back below the newest marker, replaced, or the marker's snapshot was expired by someone else.
     OffBranch,
+    /// Moved forward after a rewind, to commits that were given up: their rows are there and would come again.
+    Outrun,
     /// The newest marker is neither in the chain nor just before it.
     Unknown,
     /// The checkpoint remembers a commit, the table has none: it was dropped and created again.
@@ -67,6 +73,9 @@ pub fn decide<U: PartialEq + Copy, S: PartialEq + Copy>(facts: &Facts<'_, U, S>)
     };
     if !on_branch(&snapshot, facts.visible, facts.horizon.as_ref()) {
         return Decision::Pause(Cause::OffBranch);
+    }
+    if facts.outrun {
+        return Decision::Pause(Cause::Outrun);
     }
     if let Some(position) = facts.chain.iter().position(|uuid| *uuid == at) {
         return match position + 1 {
@@ -105,13 +114,14 @@ mod tests {
             property,
             visible,
             horizon,
+            outrun: false,
             contiguous: true,
         }
     }
 
     #[test]
     fn every_branch_of_the_rule() {
-        use Cause::{Gap, MarkerGone, OffBranch, Unknown};
+        use Cause::{Gap, MarkerGone, OffBranch, Outrun, Unknown};
         use Decision::{Commit, Done, Pause};
         let cases = [
             (
@@ -176,5 +186,10 @@ mod tests {
         let mut gap = facts(&[2], Some(1), Some((1, 10)), &[10], None);
         gap.contiguous = false;
         assert_eq!(decide(&gap), Pause(Gap), "offsets do not meet");
+        for (chain, last, at) in [(&[2][..], Some(1), 1), (&[1, 2], None, 1), (&[1], None, 1)] {
+            let mut outrun = facts(chain, last, Some((at, 10)), &[11, 10], None);
+            outrun.outrun = true;
+            assert_eq!(decide(&outrun), Pause(Outrun), "moved forward");
+        }
     }
 }

@@ -4,7 +4,8 @@
 //! reading, checkpoints, coalesced commits, lost replies, conflicts with foreign writers, crashes, a zombie process whose
 //! requests arrive late, a user's rollback, a restore from an older checkpoint, expiry of old snapshots; commits to another
 //! branch, which leave `main` alone and still make a request stale, requests that are given up and arrive later, and requests
-//! that a proxy sends twice, whose answer is a conflict though the first had landed.
+//! that a proxy sends twice, whose answer is a conflict though the first had landed; rewinds, and `main` taken forward again to
+//! what they gave up (`words`).
 //!
 //! - manifest = (generation, offset, last, chain): the only write-ahead record; a checkpoint swaps it by generation.
 //! - table = snapshots, oldest first, each (sequence, parent, marker); `expired` counts the oldest that are gone.
@@ -18,6 +19,7 @@
 mod fates;
 mod rewrites;
 mod search;
+mod words;
 
 use super::decide::{Decision, Facts, decide};
 use fates::{Attempts, FateRule, Files, Written, settled, the_fate};
@@ -93,13 +95,19 @@ struct Budget {
     twice: u8,
     /// How many requests have files that are followed.
     files: u8,
+    rewinds: u8,
+    forwards: u8,
 }
 
 const fn budget(b: [u8; 7]) -> Budget {
-    budget_of_files(b, [0; 4])
+    budget_of(b, [0; 4], [0; 2])
 }
 
 const fn budget_of_files(b: [u8; 7], f: [u8; 4]) -> Budget {
+    budget_of(b, f, [0; 2])
+}
+
+const fn budget_of(b: [u8; 7], f: [u8; 4], w: [u8; 2]) -> Budget {
     Budget {
         foreign: b[0],
         crashes: b[1],
@@ -112,6 +120,8 @@ const fn budget_of_files(b: [u8; 7], f: [u8; 4]) -> Budget {
         late: f[1],
         twice: f[2],
         files: f[3],
+        rewinds: w[0],
+        forwards: w[1],
     }
 }
 
@@ -164,6 +174,8 @@ struct State {
     excused: bool,
     /// Rows that the user took out by a rollback.
     rolled: BTreeSet<Row>,
+    /// What rollbacks took out, where somebody may yet take `main` there again.
+    gone: Vec<Snapshot>,
 }
 
 /// What a rule sees.
@@ -173,6 +185,7 @@ struct View<'a> {
     table: &'a [Snapshot],
     expired: usize,
     property: Option<(Uuid, Sequence)>,
+    outrun: bool,
 }
 
 type Rule = fn(&View<'_>) -> Decision;
@@ -187,6 +200,7 @@ fn the_rule(view: &View<'_>) -> Decision {
         property: view.property,
         visible: &visible,
         horizon: kept.first().map(|oldest| oldest.parent),
+        outrun: view.outrun,
         contiguous: true,
     })
 }
@@ -341,6 +355,7 @@ fn process_moves(state: &State, index: usize, rows: Row, rules: Rules, moves: &m
         table: &state.table,
         expired: state.expired,
         property: state.property,
+        outrun: words::outrun(state),
     });
     let mut next = state.clone();
     match decision {
@@ -536,8 +551,10 @@ fn world_moves(state: &State, moves: &mut Moves) {
         next.budget.rollbacks -= 1;
         let gone = next.table.pop();
         next.rolled.extend(gone.iter().flat_map(rows_of));
+        next.gone.extend(gone.filter(|_| state.budget.forwards > 0));
         moves.world("user rolls back one snapshot", next);
     }
+    words::moves(state, moves);
     if state.budget.restores > 0
         && state.network.is_empty()
         && let Some(old) = state.older.last()
@@ -658,6 +675,7 @@ fn explore(rules: Rules, rows: Row, budget: Budget) -> Explored {
         paused: false,
         excused: false,
         rolled: BTreeSet::new(),
+        gone: Vec::new(),
     };
     search(
         first,

@@ -171,14 +171,6 @@ pub enum RefError {
     Empty,
     #[error("snapshot {snapshot_id} is no ancestor of main, which is at {head}")]
     NotBehind { snapshot_id: i64, head: i64 },
-    #[error(
-        "the pipeline \"{pipeline}\" went on behind snapshot {marker}, and would not notice that snapshot {snapshot_id} has later rows of its own: it would write them again"
-    )]
-    Doubles {
-        pipeline: String,
-        snapshot_id: i64,
-        marker: i64,
-    },
     #[error("{0}")]
     Rule(&'static str),
     #[error(transparent)]
@@ -194,9 +186,6 @@ impl RefError {
             }
             RefError::NoSnapshot(_) | RefError::NotBehind { .. } => {
                 "`lakeward table history` shows what main was; `is_current_ancestor` is true for what it can go back to.".into()
-            }
-            RefError::Doubles { marker, .. } => {
-                format!("Roll back to {marker}, from where the pipeline goes on, or further.")
             }
             _ => String::new(),
         }

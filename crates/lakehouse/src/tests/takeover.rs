@@ -1,7 +1,9 @@
 //! Adopt and rewind against real tables: each way in which a table is not where its pipeline left it × each word × a crash
 //! between the table's marker and the manifest. Never a doubled row, and a missing one only where adopting said so.
 
-use super::world::{Pipeline, TABLE, World, asked, columns, ident, offsets, owner, position, spec};
+use super::world::{
+    Pipeline, TABLE, World, asked, columns, ident, offsets, owner, position, set_head, spec,
+};
 use crate::catalog::embedded::Purge;
 use crate::commit::branch::Branch;
 use crate::commit::marker::PROPERTY;
@@ -25,7 +27,7 @@ struct Meddled {
 
 /// The rows 0 and 1 of each partition are committed, the rows 2 are pending. What then happens:
 type Meddling = fn(&World, Pipeline) -> Meddled;
-const CASES: [(&str, Meddling); 11] = [
+const CASES: [(&str, Meddling); 13] = [
     ("nothing", |_, pipeline| meddled(pipeline, 0..0)),
     ("rolled back", |world, pipeline| {
         world.roll_back();
@@ -99,6 +101,41 @@ const CASES: [(&str, Meddling); 11] = [
             taken: 0..0,
         }
     }),
+    (
+        "moved forward, to a commit that a rewind gave up",
+        |world, pipeline| {
+            let head = world.metadata().current_snapshot_id();
+            world.roll_back();
+            let mut manifest = pipeline.manifest();
+            say(world, Word::Rewind, &mut manifest, Crash::Never).expect("nothing is cut");
+            world.commit(vec![set_head(head.expect("two commits were made"))]);
+            Meddled {
+                manifest,
+                taken: 0..0,
+            }
+        },
+    ),
+    (
+        "moved to a fork that goes further than what was made instead",
+        |world, pipeline| {
+            let mut manifest = landed(pipeline);
+            let head = world.metadata().current_snapshot_id();
+            world.roll_back();
+            world.roll_back();
+            say(world, Word::Rewind, &mut manifest, Crash::Never).expect("nothing is cut");
+            let mut pipeline = Pipeline::take_over(world, &mut manifest);
+            pipeline.epoch([1, 1]);
+            let manifest = Manifest {
+                generation: manifest.generation,
+                ..pipeline.manifest()
+            };
+            world.commit(vec![set_head(head.expect("three commits were made"))]);
+            Meddled {
+                manifest,
+                taken: 0..0,
+            }
+        },
+    ),
     (CUT, |world, pipeline| {
         world.foreign_commit();
         world.foreign_commit();

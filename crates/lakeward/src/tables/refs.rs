@@ -119,10 +119,7 @@ fn not_moved(error: RefError) -> Refusal {
         | RefError::NoSnapshot(_)
         | RefError::TooOld { .. }
         | RefError::Empty => 404,
-        RefError::Exists { .. }
-        | RefError::OtherKind { .. }
-        | RefError::NotBehind { .. }
-        | RefError::Doubles { .. } => 409,
+        RefError::Exists { .. } | RefError::OtherKind { .. } | RefError::NotBehind { .. } => 409,
         RefError::Rule(_) => 400,
     };
     Refusal::new(status, error).hint(hint)

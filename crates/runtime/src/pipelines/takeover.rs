@@ -5,6 +5,7 @@
 //! | the table | adopt | rewind |
 //! |---|---|---|
 //! | was rolled back | what was taken away stays away; pending commits follow | it is read again, from where the visible table ends |
+//! | was moved forward, to what a rewind gave up | goes on at the visible end: the rows are there | the same |
 //! | is ahead of the checkpoint, or another pipeline's | goes on at the marker's end | the same: nothing was taken away |
 //! | was dropped and created again | goes on where the checkpoint stands | everything is read again |
 //! | shows no commit of ours, and its history is cut | goes on at the marker's end | refused: rows that are there would double |
@@ -103,9 +104,15 @@ pub fn adopt(before: &Manifest, tables: &Tables) -> Plan {
 /// Whether the manifest's chain knows the table's newest marker, and so stays.
 fn adopt_table(table: &Table, main: &Table, plan: &mut Plan) -> bool {
     let standing = &table.standing;
-    if standing.newest().is_some() && !(standing.marker.is_some() && standing.on_branch) {
-        plan.restate.push((table.name.clone(), Restate::Newest));
-    }
+    let restate = if standing.is_outrun() {
+        Some(Restate::Visible)
+    } else if standing.marker.is_some() && standing.on_branch {
+        None
+    } else {
+        standing.newest().map(|_| Restate::Newest)
+    };
+    plan.restate
+        .extend(restate.map(|which| (table.name.clone(), which)));
     match standing.newest() {
         Some(marker) => {
             let knows = knows(plan.manifest.chain(&table.name), marker);
@@ -259,9 +266,19 @@ impl Plan {
 }
 
 impl Standing {
-    /// The newest commit that is known of. A table whose marker someone removed still has what its snapshots say.
+    /// The newest commit that is known of. A table whose marker someone removed still has what its snapshots say, and so has
+    /// one whose readers see more than the marker tells.
     pub fn newest(&self) -> Option<&TableMarker> {
-        self.marker.as_ref().or(self.visible.as_ref())
+        match self.is_outrun() {
+            true => self.visible.as_ref(),
+            false => self.marker.as_ref().or(self.visible.as_ref()),
+        }
+    }
+
+    /// Readers see a commit that ends behind the marker: the branch was moved forward, to what a rewind had given up.
+    fn is_outrun(&self) -> bool {
+        let both = self.visible.as_ref().zip(self.marker.as_ref());
+        both.is_some_and(|(visible, marker)| visible.outruns(marker))
     }
 
     /// The newest commit ever made is the newest that readers see: nothing was taken away.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | is still the head or an ancestor of it | goes on: only commits of others were taken away |
 //! | is not | pauses at its next commit, and asks: adopt (rows stay away) or rewind (they are read again) |
-//! | is an ancestor, below newer commits of the pipeline | would go on and write their rows again: such a rollback is refused |
+//! | is an ancestor, below later commits of the pipeline | pauses, too: either word goes on behind them |
 //!
 //! The last one takes a hand that moved `main` forward after a rewind, to commits that the pipeline had given up.
 
@@ -152,21 +152,11 @@ fn writing(
     };
     let after = Branch::at(metadata, Some(to));
     let visible = after.newest_marker();
-    let fate = match marker.as_ref().is_some_and(|marker| after.holds(marker)) {
+    let goes_on = |marker: &Marker| after.holds(marker) && !after.outruns(marker);
+    let fate = match marker.as_ref().is_some_and(goes_on) {
         true => Fate::GoesOn,
         false => Fate::Pauses,
     };
-    if fate == Fate::GoesOn
-        && visible
-            .as_ref()
-            .is_some_and(|seen| is_later(&after, seen, &newest))
-    {
-        return Err(RefError::Doubles {
-            pipeline: newest.name,
-            snapshot_id: to,
-            marker: newest.snapshot_id,
-        });
-    }
     let owner = newest.to_table_marker().owner;
     Ok(Some(Writing {
         owner,
@@ -174,12 +164,4 @@ fn writing(
         table_ends: visible.as_ref().map(Marker::ends).unwrap_or_default(),
         marker_ends: marker.as_ref().map(Marker::ends).unwrap_or_default(),
     }))
-}
-
-/// A commit of ours that is seen lies above the snapshot that the marker names.
-fn is_later(branch: &Branch<'_>, seen: &Marker, marker: &Marker) -> bool {
-    let ids = branch.ids();
-    let place = |id: i64| ids.iter().position(|other| *other == id);
-    seen.uuid != marker.uuid
-        && place(seen.snapshot_id) < place(marker.snapshot_id).or(Some(usize::MAX))
 }
