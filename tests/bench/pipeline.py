@@ -22,6 +22,7 @@ that warms up.
 import argparse
 import collections
 import json
+import statistics
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -118,17 +119,6 @@ class Work:
         with urllib.request.urlopen(request) as answer:
             self.schema_id = json.load(answer)["id"]
         self.registry = registry
-
-    def bare(self, folder):
-        """What one thread decodes, and decodes and encodes, of these events: rows per second of processor."""
-        encode = (orders.as_json if self.format == "json" else orders.as_avro) if self.wide else inventory.encoded
-        file = folder / "events"
-        with open(file, "wb") as out:
-            for number in range(BARE_EVENTS):
-                event = encode(number)
-                out.write(len(event).to_bytes(4, "little") + event)
-        command = [Path(BINARY).parent / "examples/bare", self.format.removesuffix("-confluent"), self.columns, file]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
     def fill(self, bootstrap):
         admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -261,7 +251,28 @@ class Rounds:
         (self.measured.setdefault(side, []) if warm else warmed).append(figures)
 
 
-def measure(sides, runner, work, args):
+class Bare:
+    """What one thread decodes, and decodes and encodes, of these events, in rows per second of processor: measured after each turn of
+    the sides, and the median of all, for the machine is not equally fast from one minute to the next."""
+
+    def __init__(self, work, folder):
+        encode = (orders.as_json if work.format == "json" else orders.as_avro) if work.wide else inventory.encoded
+        file = folder / "events"
+        with open(file, "wb") as out:
+            for number in range(BARE_EVENTS):
+                event = encode(number)
+                out.write(len(event).to_bytes(4, "little") + event)
+        self.command = [Path(BINARY).parent / "examples/bare", work.format.removesuffix("-confluent"), work.columns, file]
+        self.rounds = []
+
+    def round(self):
+        self.rounds.append(json.loads(subprocess.run(self.command, check=True, stdout=subprocess.PIPE).stdout))
+
+    def median(self, of):
+        return statistics.median(figures[of] for figures in self.rounds)
+
+
+def measure(sides, runner, work, args, bare):
     """Side → figures of its rounds."""
     if work.job in WINDOWS:
         expected = work.windows()
@@ -272,6 +283,7 @@ def measure(sides, runner, work, args):
     while any(rounds.wants(side.name) for side in sides.all):
         for side in filter(lambda side: rounds.wants(side.name), sides.all):
             rounds.add(side.name, runner.round(side, work))
+        bare.round()
     return {"flink" if side == "kafka" else side: figures for side, figures in rounds.measured.items()}
 
 
@@ -308,11 +320,11 @@ def tell(work, args, results, bare):
     print(f"\n{args.events} {event} events, {format}, {args.partitions} partitions, {job}{by_key}; the last column is what of it is Kafka's and the catalog's CPU")
     summary = report("rows", results, last="beside the engine")
     for side, figures in summary.items():
-        print(f"{side}: {len(results[side])} rounds, {figures['per_server_cpu_s'] / bare['decode_encode']:.2f} of the bare loop's rows per CPU second")
+        print(f"{side}: {len(results[side])} rounds, {figures['per_server_cpu_s'] / bare.median('decode_encode'):.2f} of the bare loop's rows per CPU second")
     if args.cores:
         rates = [figures["median"] for figures in summary.values()]
         print(f"rows/s beside the first: {', '.join(f'{rate / rates[0]:.2f}' for rate in rates)}")
-    print(f"the bare loop, rows per CPU second of one thread: decode {bare['decode']:,}, decode and encode {bare['decode_encode']:,}", flush=True)
+    print(f"the bare loop, rows per CPU second of one thread: decode {bare.median('decode'):,.0f}, decode and encode {bare.median('decode_encode'):,.0f}", flush=True)
     return summary
 
 
@@ -324,7 +336,7 @@ def table_of(found):
         ours = summary["lakeward"]["per_server_cpu_s"]
         flink = summary.get("flink", {}).get("per_server_cpu_s")
         times = f"{ours / flink:.1f}" if flink else ""
-        of_bare, asked = (f"{ours / bare['decode_encode']:.2f}", OF_BARE) if name[0] == "insert" else ("", "")
+        of_bare, asked = (f"{ours / bare.median('decode_encode'):.2f}", OF_BARE) if name[0] == "insert" else ("", "")
         print(f"| {' '.join(name):34} | {ours:12,.0f} | {flink or 0:12,.0f} | {times:>6} | {ASKED[name]:6} | {of_bare:>8} | {asked:6} |")
     print("rows per CPU second of engine, broker and catalog")
 
@@ -366,8 +378,8 @@ def main():
             fill(sides, works)
             runner = Runner(sides, flink)
             for work in works:
-                bare = work.bare(sides.folder)
-                results = measure(sides, runner, work, args)
+                bare = Bare(work, sides.folder)
+                results = measure(sides, runner, work, args, bare)
                 found.append((work.name, tell(work, args, results, bare), bare))
         finally:
             flink.stop()

@@ -3,7 +3,7 @@
 //!     bare FORMAT COLUMNS FILE [ROUNDS]       FORMAT: json or avro; COLUMNS: as `name TYPE, name TYPE`, with the types of bench's events
 //!
 //! FILE holds records, each behind its length as four bytes, little end first. Prints JSON: rows per second of processor, for decoding alone
-//! and for decoding and encoding, the best of the rounds. `cargo xtask bench pipeline` prints it beside the engine's figures.
+//! and for decoding and encoding, the median of the rounds. `cargo xtask bench pipeline` prints it beside the engine's figures.
 
 #![expect(
     clippy::disallowed_methods,
@@ -34,12 +34,15 @@ fn main() {
     let records = records(&bytes);
     let format = format_of(format);
 
-    let (mut decoded, mut encoded) = (f64::MAX, f64::MAX);
+    let (mut decoded, mut encoded) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        decoded = decoded.min(seconds(|| decode(&format, &schema, &records, |_| {})));
-        encoded = encoded.min(seconds(|| encode(&format, &schema, &records)));
+        decoded.push(seconds(|| decode(&format, &schema, &records, |_| {})));
+        encoded.push(seconds(|| encode(&format, &schema, &records)));
     }
-    let rate = |seconds: f64| records.len() as f64 / seconds;
+    let rate = |mut seconds: Vec<f64>| {
+        seconds.sort_by(f64::total_cmp);
+        records.len() as f64 / seconds[seconds.len() / 2]
+    };
     println!(
         r#"{{"rows":{},"decode":{:.0},"decode_encode":{:.0}}}"#,
         records.len(),

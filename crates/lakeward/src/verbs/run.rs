@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How often the pipeline is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often the pipeline is looked at: a bounded one may be over in a second, and nobody should wait for being told so.
+const LOOK: Duration = Duration::from_millis(50);
 
 pub fn run(args: Run) -> anyhow::Result<ExitCode> {
     let sql = read_script(&args.file)?;
