@@ -24,6 +24,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Local files that are durable once written; hands itself to Iceberg as a [`FileIO`].
 #[derive(Clone)]
@@ -43,11 +44,20 @@ impl Files {
 
     /// Starts a file that appears under its name when it is [finished](DurableFile::finish).
     pub fn create(&self, location: &str) -> io::Result<DurableFile> {
+        self.start(location, "")
+    }
+
+    /// The same, for a name that others may be writing too: `attempt` keeps what they write apart until it has the name.
+    pub fn create_apart(&self, location: &str, attempt: Uuid) -> io::Result<DurableFile> {
+        self.start(location, &format!(".{attempt}"))
+    }
+
+    fn start(&self, location: &str, apart: &str) -> io::Result<DurableFile> {
         let path = local_path(location)?;
         let folder = parent(&path)?;
         self.make_folder(folder)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder.join(format!(".{name}.part"));
+        let temporary = folder.join(format!(".{name}{apart}.part"));
         Ok(DurableFile {
             file: self.disk.create(&temporary)?,
             disk: self.disk.clone(),
@@ -64,6 +74,14 @@ impl Files {
         file.append(bytes)?;
         file.finish()?;
         Ok(())
+    }
+
+    /// Writes a whole file durably unless something has its name already, and says whether it did. Of several who try it at
+    /// the same time one succeeds, in this process or another.
+    pub fn write_new(&self, location: &str, bytes: &[u8], attempt: Uuid) -> io::Result<bool> {
+        let mut file = self.create_apart(location, attempt)?;
+        file.append(bytes)?;
+        file.finish_new()
     }
 
     /// The file, to be read where the caller needs to.
@@ -162,6 +180,19 @@ impl DurableFile {
         self.disk.sync_dir(parent(&self.path)?)?;
         self.finished = true;
         Ok(self.length)
+    }
+
+    /// As [`finish`](DurableFile::finish), unless something has the name: then nothing is left of it, and it is `false`. The name is
+    /// given by a link, which cannot replace anything.
+    fn finish_new(self) -> io::Result<bool> {
+        self.file.sync()?;
+        match self.disk.link(&self.temporary, &self.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            other => other?,
+        }
+        self.disk.sync_dir(parent(&self.path)?)?;
+        // Its first name goes with it.
+        Ok(true)
     }
 }
 

@@ -332,6 +332,15 @@ impl Disk for SimDisk {
         world.change(|world| world.rename(Some(from), Some((to, inode))))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let inode = world.named(from)?;
+        if world.named(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        world.change(|world| world.rename(None, Some((to, inode))))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         world.named(path)?;

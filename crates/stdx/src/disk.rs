@@ -17,6 +17,13 @@ pub trait Disk: Send + Sync + 'static {
     /// Opens an existing file to read and write.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name, unless something has that name already: of several who try it, one succeeds.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`]; [`io::ErrorKind::Unsupported`] on a disk where a file has one name.
+    fn link(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// In no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
@@ -172,6 +179,10 @@ impl Disk for RealDisk {
         std::fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
     }
@@ -180,7 +191,11 @@ impl Disk for RealDisk {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                // Somebody removed it meanwhile; the folder is there all the same.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
             entries.push(Entry {
                 name: entry.file_name().to_string_lossy().into_owned(),
                 len: metadata.len(),
