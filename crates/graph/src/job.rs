@@ -542,6 +542,28 @@ pub struct IcebergSink {
     pub properties: BTreeMap<String, String>,
 }
 
+/// A Delta Lake table (`'connector' = 'delta'`). Rows are appended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeltaSink {
+    /// `'table-path'` as the script has it, without a slash at its end, to be mapped by `lakeward.toml`. It is the table's name
+    /// too: a Delta table has no other.
+    pub table_path: String,
+    /// Columns of the table.
+    pub schema: Schema,
+    /// Columns by index whose values make the partitions (`PARTITIONED BY`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitioned_by: Vec<usize>,
+    /// Columns that an existing table does not have are added to it (`'mergeSchema'`).
+    #[serde(default)]
+    pub merge_schema: bool,
+    /// What becomes of rows that come too late (`'lakeward.late'`).
+    #[serde(default)]
+    pub late: LateRows,
+    /// The table's properties, where it is made anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+}
+
 impl JobGraph {
     /// Whether an operator keeps state from row to row: what comes of a part of the input is then no part of the output.
     pub fn has_state(&self) -> bool {

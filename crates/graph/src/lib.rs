@@ -35,8 +35,9 @@ pub use function::{
     rounded_decimal,
 };
 pub use job::{
-    CsvSpec, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource, KeySpec,
-    LateRows, MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec, StartupMode,
+    CsvSpec, DeltaSink, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource,
+    KeySpec, LateRows, MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec,
+    StartupMode,
 };
 pub use names::name_in_files;
 pub use reach::Unbounded;

@@ -1,4 +1,4 @@
-//! The lakehouse: Iceberg tables written exactly once, and the catalog that serves them.
+//! The lakehouse: Iceberg and Delta tables written exactly once, and the catalog that serves the former.
 //!
 //! Pending commits of a pipeline go in (`runtime`'s manifest), snapshots that any Iceberg reader understands come out. The
 //! crate also hosts the embedded Iceberg REST catalog, whose pointers live in the shared write-ahead log, and the storage
@@ -8,7 +8,7 @@
 //! warehouses are local folders for now, and any other place is refused by name.
 //!
 //! Read first: [`commit::decide::decide`], the rule that makes commits exactly-once; [`catalog::Catalog`], the embedded
-//! catalog; [`writer::sink::IcebergTableSink`], what the runtime writes to.
+//! catalog; [`writer::sink::IcebergTableSink`], what the runtime writes to. [`delta`] is a part by itself.
 //!
 //! Invariants: a metadata, manifest or data file is durable (contents and name) before a pointer to it is; a table's
 //! pointer changes only by compare-and-swap in one frame of the log; a commit of ours always carries its marker, in the
@@ -18,6 +18,7 @@
 
 pub mod catalog;
 pub mod commit;
+pub mod delta;
 pub mod error;
 pub mod ids;
 mod schema;
@@ -31,6 +32,7 @@ pub mod writer;
 
 pub use catalog::{Catalog, TableCatalog, parse_table};
 pub use commit::committer::IcebergCommitter;
+pub use delta::{DeltaCommitter, DeltaTableSink, DeltaView};
 pub use error::CatalogError;
 pub use ids::Ids;
 pub use storage::Files;

@@ -50,6 +50,18 @@ enum Value {
     Uuid(Uuid),
 }
 
+/// Where the data file is that a manifest's pending commit names, of whichever kind of table.
+pub(crate) fn path(value: &serde_json::Value) -> Result<&str, CatalogError> {
+    // The second is a Delta table's.
+    let path = value.get("path").or_else(|| value.pointer("/add/path"));
+    path.and_then(serde_json::Value::as_str).ok_or_else(|| {
+        CatalogError::new(
+            Kind::Internal,
+            "a staged file in the checkpoint names no file",
+        )
+    })
+}
+
 impl StagedFile {
     pub(crate) fn new(
         metadata: &TableMetadata,

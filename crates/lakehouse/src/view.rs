@@ -14,6 +14,7 @@ pub use accounted::Accounted;
 pub use footers::Footers;
 pub use hidden::{Batches, Hidden};
 pub use letters::LetterView;
+pub(crate) use letters::show_letters;
 pub use listed::{Listed, list};
 pub use versions::{
     Held, HeldBy, RefView, all_snapshots, current_ancestors, head_at, holders, refs, snapshots_from,

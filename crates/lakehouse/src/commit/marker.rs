@@ -93,6 +93,14 @@ pub struct Stint {
 }
 
 impl Stint {
+    pub(crate) fn new(pipeline: Uuid, plan: Option<String>, from: &[SplitOffset]) -> Stint {
+        Stint {
+            pipeline,
+            plan,
+            from: to_ends(from),
+        }
+    }
+
     pub fn from(&self) -> Vec<SplitOffset> {
         to_offsets_of_splits(&self.from)
     }

@@ -13,4 +13,4 @@ mod steps;
 mod takeover;
 mod view;
 mod windows;
-mod world;
+pub(crate) mod world;

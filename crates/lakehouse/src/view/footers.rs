@@ -33,7 +33,7 @@ struct Kept {
 
 impl Footers {
     /// The runs in a file's footer; `None` when it has none or is no Parquet file.
-    pub(super) fn runs(
+    pub(crate) fn runs(
         &self,
         files: &Files,
         path: &str,

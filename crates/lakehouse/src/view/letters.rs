@@ -26,14 +26,21 @@ impl TableView {
     pub fn letters(&self, mut each: impl FnMut(LetterView<'_>)) -> Result<(), CatalogError> {
         for file in &self.data_files {
             for batch in self.batches(file, &COLUMNS)? {
-                show(&batch?, &mut each).ok_or_else(|| {
-                    let path = &file.path;
-                    CatalogError::new(Kind::BadRequest, format!("{path} holds no dead letters"))
-                })?;
+                show_letters(&batch?, &file.path, &mut each)?;
             }
         }
         Ok(())
     }
+}
+
+/// Shows the letters in rows of a file.
+pub(crate) fn show_letters(
+    batch: &RecordBatch,
+    path: &str,
+    each: &mut impl FnMut(LetterView<'_>),
+) -> Result<(), CatalogError> {
+    show(batch, each)
+        .ok_or_else(|| CatalogError::new(Kind::BadRequest, format!("{path} holds no dead letters")))
 }
 
 fn show(batch: &RecordBatch, each: &mut impl FnMut(LetterView<'_>)) -> Option<()> {

@@ -5,10 +5,10 @@
 //! `orphans` removes those that came to nothing, `replaced` those that compactions have replaced.
 
 pub(crate) mod columns;
-mod names;
+pub(crate) mod names;
 pub(crate) mod orphans;
 mod partition;
-mod pieces;
+pub(crate) mod pieces;
 pub(crate) mod replaced;
 pub mod runs;
 pub mod sink;

@@ -17,15 +17,15 @@ const SUFFIX: &str = ".parquet";
 
 /// Where a process is that writes files: what their names say but for the table.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Began {
+pub(crate) struct Began {
     pipeline: Uuid,
     generation: u64,
-    pub(super) checkpoint: u64,
+    pub(crate) checkpoint: u64,
 }
 
 impl Began {
     /// Of the files that a process writes first, once it has taken `manifest` over.
-    pub(super) fn of(manifest: &Manifest) -> Began {
+    pub(crate) fn of(manifest: &Manifest) -> Began {
         Began {
             pipeline: manifest.pipeline,
             generation: manifest.generation,
@@ -33,7 +33,7 @@ impl Began {
         }
     }
 
-    pub(super) fn stamp(self, table: Uuid) -> Stamp {
+    pub(crate) fn stamp(self, table: Uuid) -> Stamp {
         Stamp {
             pipeline: self.pipeline,
             table,
@@ -45,15 +45,15 @@ impl Began {
 
 /// What a file's name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) pipeline: Uuid,
-    pub(super) table: Uuid,
-    pub(super) generation: u64,
-    pub(super) checkpoint: u64,
+pub(crate) struct Stamp {
+    pub(crate) pipeline: Uuid,
+    pub(crate) table: Uuid,
+    pub(crate) generation: u64,
+    pub(crate) checkpoint: u64,
 }
 
 impl Stamp {
-    pub(super) fn file_name(&self, id: Uuid) -> String {
+    pub(crate) fn file_name(&self, id: Uuid) -> String {
         format!(
             "{}-{}-{}-{}-{id}{SUFFIX}",
             self.pipeline.simple(),
@@ -64,7 +64,7 @@ impl Stamp {
     }
 
     /// Reads a name; `None` for every name that is not exactly one of ours.
-    pub(super) fn parse(name: &str) -> Option<Stamp> {
+    pub(crate) fn parse(name: &str) -> Option<Stamp> {
         let mut parts = name.strip_suffix(SUFFIX)?.splitn(5, '-');
         let (pipeline, table) = (parts.next()?, parts.next()?);
         let (generation, checkpoint) = (parts.next()?, parts.next()?);
@@ -80,7 +80,7 @@ impl Stamp {
 
     /// A file of this stamp was in no manifest, and can come into none: the process that could have put it there is fenced
     /// by `now`'s generation, and had not made that checkpoint.
-    pub(super) fn is_abandoned(&self, now: &Stamp) -> bool {
+    pub(crate) fn is_abandoned(&self, now: &Stamp) -> bool {
         self.pipeline == now.pipeline
             && self.table == now.table
             && self.generation < now.generation

@@ -16,10 +16,10 @@
 //! is: space is cheaper than a row.
 
 use super::names::Stamp;
+use super::replaced::pending;
 use crate::catalog::LoadedTable;
-use crate::commit::listing::{last_name, named_by_any};
+use crate::commit::listing::named_by_any;
 use crate::error::CatalogError;
-use crate::staged::StagedFile;
 use crate::storage::Files;
 use crate::upkeep::expiry::is_inside;
 use iceberg::spec::TableMetadata;
@@ -29,9 +29,9 @@ use std::collections::BTreeSet;
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Swept {
-    pub(super) files: usize,
-    pub(super) bytes: u64,
+pub(crate) struct Swept {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
 }
 
 /// Removes what processes before `now` left in the table's data folder.
@@ -125,9 +125,8 @@ fn spare_named(
 ) -> Result<(), CatalogError> {
     let names = candidates.iter().map(|one| whole_name(&one.entry.name));
     let mut unnamed: BTreeSet<String> = names.map(str::to_owned).collect();
-    let pending = manifest.chains().flat_map(|(_, chain)| &chain.chain);
-    for file in pending.flat_map(|pending| &pending.files) {
-        unnamed.remove(last_name(&StagedFile::from_json(file)?.path));
+    for name in pending(manifest)? {
+        unnamed.remove(&name);
     }
     let named = named_by_any(files, &table.metadata, &unnamed)?;
     unnamed.retain(|name| !named.contains(name));

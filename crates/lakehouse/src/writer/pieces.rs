@@ -8,19 +8,19 @@ use lw_runtime::origins;
 
 /// Rows of one batch that stand together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     batch: usize,
     from: usize,
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
 }
 
 /// A piece of so many rows is written as it is; smaller ones are brought together first.
-pub(super) const LARGE: usize = 4096;
+pub(crate) const LARGE: usize = 4096;
 /// Below so many rows to a piece it is quicker to pick them one by one.
 const SMALL: usize = 8;
 
 /// One column of the pieces. A single one is not copied.
-pub(super) fn gathered(
+pub(crate) fn gathered(
     batches: &[Chunk],
     column: usize,
     pieces: &[Piece],
@@ -47,7 +47,7 @@ pub(super) fn gathered(
 }
 
 /// All rows by partition, within a partition as they came, and where they came from; those of aggregates as they came.
-pub(super) fn in_runs(batches: &[Chunk]) -> (Vec<Piece>, origins::Runs) {
+pub(crate) fn in_runs(batches: &[Chunk]) -> (Vec<Piece>, origins::Runs) {
     let splits: &[Split] = &batches.last().expect("there is a batch").splits;
     let mut by_split: Vec<(Vec<Piece>, origins::Runs)> = vec![Default::default(); splits.len()];
     let mut derived = Vec::new();

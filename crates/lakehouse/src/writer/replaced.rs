@@ -14,7 +14,7 @@ use crate::catalog::LoadedTable;
 use crate::commit::attempt::remove;
 use crate::commit::listing::{last_name, named_by_any};
 use crate::error::CatalogError;
-use crate::staged::StagedFile;
+use crate::staged;
 use crate::storage::Files;
 use crate::upkeep::expiry::is_inside;
 use crate::upkeep::gc_is_enabled;
@@ -32,15 +32,13 @@ pub(crate) fn was_sealed(name: &str, table: Uuid, manifest: &Manifest) -> bool {
     })
 }
 
-/// Names of the files that pending commits name.
+/// Names of the files that pending commits name, to whichever tables of the job.
 pub(crate) fn pending(manifest: &Manifest) -> Result<BTreeSet<String>, CatalogError> {
     let commits = manifest.chains().flat_map(|(_, chain)| &chain.chain);
     let files = commits.flat_map(|pending| &pending.files);
-    let names = files.map(|file| {
-        let staged = StagedFile::from_json(file)?;
-        Ok(last_name(&staged.path).to_owned())
-    });
-    names.collect()
+    files
+        .map(|file| Ok(last_name(staged::path(file)?).to_owned()))
+        .collect()
 }
 
 /// Removes them; says how many there were. `None` of a manifest: its pipeline is gone, and nothing is known.

@@ -35,14 +35,14 @@ pub struct Run {
 
 /// Collects the runs of one file while its rows are written.
 #[derive(Debug, Default)]
-pub(super) struct Runs {
+pub(crate) struct Runs {
     list: Vec<Run>,
     shared: bool,
 }
 
 impl Runs {
     /// Of a file that gets the rows of one partition of the table alone.
-    pub(super) fn shared() -> Runs {
+    pub(crate) fn shared() -> Runs {
         Runs {
             list: Vec::new(),
             shared: true,
@@ -53,7 +53,7 @@ impl Runs {
     ///
     /// # Panics
     /// When the rows of one stretch are not in offset order: the audit could not tell what is missing.
-    pub(super) fn add(&mut self, origins: &origins::Runs, splits: &[Split]) {
+    pub(crate) fn add(&mut self, origins: &origins::Runs, splits: &[Split]) {
         let mut current = None;
         for stretch in origins.runs() {
             if current != Some(stretch.split) {
@@ -84,7 +84,7 @@ impl Runs {
         }
     }
 
-    pub(super) fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(&self.list).expect("runs are plain data")
     }
 }

@@ -250,7 +250,7 @@ fn sealed(table: &str, schema_id: i32, files: &[StagedFile]) -> Staged {
 }
 
 /// The columns of a dead-letter table.
-fn letters_columns() -> Schema {
+pub(crate) fn letters_columns() -> Schema {
     Schema::new(vec![
         Field::new("topic", TypeKind::string().not_null()),
         Field::new("partition", TypeKind::Int.not_null()),
@@ -266,7 +266,7 @@ fn letters_columns() -> Schema {
     ])
 }
 
-fn letters_batch(letters: &[DeadLetter], owner: &Owner, now_ms: i64) -> RecordBatch {
+pub(crate) fn letters_batch(letters: &[DeadLetter], owner: &Owner, now_ms: i64) -> RecordBatch {
     let mut topic = StringBuilder::new();
     let mut partition = Int32Builder::new();
     let mut offset = Int64Builder::new();
@@ -309,7 +309,7 @@ fn letters_batch(letters: &[DeadLetter], owner: &Owner, now_ms: i64) -> RecordBa
 }
 
 /// The columns of a table of late rows.
-fn late_columns() -> Schema {
+pub(crate) fn late_columns() -> Schema {
     Schema::new(vec![
         Field::new("topic", TypeKind::string().not_null()),
         Field::new("partition", TypeKind::Int.not_null()),
@@ -323,7 +323,7 @@ fn late_columns() -> Schema {
     ])
 }
 
-fn late_batch(rows: &[(&LateRow, DeadLetter)]) -> RecordBatch {
+pub(crate) fn late_batch(rows: &[(&LateRow, DeadLetter)]) -> RecordBatch {
     let mut topic = StringBuilder::new();
     let mut partition = Int32Builder::new();
     let mut offset = Int64Builder::new();

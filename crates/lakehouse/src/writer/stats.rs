@@ -13,7 +13,7 @@ use parquet::basic::Type as Physical;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use std::collections::HashMap;
 
-const BOUND_CHARACTERS: usize = 16;
+pub(crate) const BOUND_CHARACTERS: usize = 16;
 
 /// Describes a Parquet file for a manifest.
 pub(crate) fn data_file(
@@ -159,7 +159,7 @@ fn upper_bound(ty: &PrimitiveType, physical: Physical, bytes: &[u8]) -> Option<D
 }
 
 /// The least cut text that is not below `text`.
-fn raised_text(text: &str) -> Option<String> {
+pub(crate) fn raised_text(text: &str) -> Option<String> {
     if text.chars().count() <= BOUND_CHARACTERS {
         return Some(text.to_owned());
     }
