@@ -66,11 +66,22 @@ def quantities(catalog, table):
 def check(catalog, table, trino=None):
     """`check-table` over the readers of LAKEWARD_E2E_READERS: `all`, or a comma list (duckdb,pyiceberg unless told)."""
     wanted = os.environ.get("LAKEWARD_E2E_READERS", "duckdb,pyiceberg")
-    if wanted == "all":
-        command = [str(READERS / "check-table")] + (["--trino", str(trino)] if trino else [])
+    more = ["--trino", str(trino)] if trino and wanted == "all" else []
+    return agreed(wanted, *more, "--catalog", catalog, "--brief", table)
+
+
+def check_delta(*paths):
+    """The same of Delta tables: DuckDB and delta-rs, with LAKEWARD_E2E_READERS=all Spark too."""
+    wanted = os.environ.get("LAKEWARD_E2E_READERS")
+    return agreed("all" if wanted == "all" else "duckdb,deltars", "--brief", "--delta", *map(str, paths))
+
+
+def agreed(readers, *arguments):
+    if readers == "all":
+        command = [str(READERS / "check-table")]
     else:
-        command = [sys.executable, str(READERS / "check_table.py"), "--readers", wanted]
-    done = subprocess.run([*command, "--catalog", catalog, "--brief", table], capture_output=True, text=True, timeout=600)
+        command = [sys.executable, str(READERS / "check_table.py"), "--readers", readers]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=600)
     print(done.stdout)
     assert done.returncode == 0, f"the readers disagree:\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -497,6 +497,7 @@ impl Default for CsvSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SinkSpec {
     Iceberg(IcebergSink),
+    Delta(DeltaSink),
     /// Rows to standard output of `lakeward run`, as Flink's `print` writes them.
     Print {
         identifier: String,

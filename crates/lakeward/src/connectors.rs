@@ -7,10 +7,11 @@ use lw_connectors::filesystem::{self, Filesystem};
 use lw_connectors::in_turn::InTurn;
 use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog, RemoteLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
-use lw_graph::{FileSource, IcebergSink, KafkaSource, SinkSpec, SourceSpec};
+use lw_graph::{DeltaSink, FileSource, IcebergSink, KafkaSource, SinkSpec, SourceSpec};
 use lw_lakehouse::catalog::remote::{RemoteCatalog, RemoteOptions};
 use lw_lakehouse::{
-    Catalog, CatalogError, Files, IcebergCommitter, IcebergTableSink, Ids, TableCatalog,
+    Catalog, CatalogError, DeltaCommitter, DeltaTableSink, Files, IcebergCommitter,
+    IcebergTableSink, Ids, TableCatalog,
 };
 use lw_ops::metrics::{Lag, Reader};
 use lw_registry::Registry;
@@ -233,6 +234,26 @@ impl Connectors for Wiring {
                 );
                 Ok((Box::new(sink), Box::new(committer)))
             }
+            SinkSpec::Delta(delta) => {
+                let location = self.delta_location(delta);
+                let sink = DeltaTableSink::open(
+                    delta,
+                    &location,
+                    self.files.clone(),
+                    owner,
+                    self.clock.clone(),
+                    Ids::random(),
+                )?;
+                let committer = DeltaCommitter::new(
+                    self.files.clone(),
+                    &delta.table_path,
+                    &location,
+                    owner.clone(),
+                    self.clock.clone(),
+                    Ids::random(),
+                );
+                Ok((Box::new(sink), Box::new(committer)))
+            }
             SinkSpec::Print { identifier } => {
                 let (printed, pipeline) = (self.printed.clone(), owner.name.clone());
                 let lines = Arc::new(move |line: &str| keep_line(&printed, &pipeline, line));
@@ -308,6 +329,16 @@ impl Wiring {
         let mut names: Vec<String> = self.config.catalogs.keys().cloned().collect();
         names.push(EMBEDDED.to_string());
         names
+    }
+
+    /// Where a Delta table is: what its script says, as `lakeward.toml` maps it.
+    pub fn delta_location(&self, sink: &DeltaSink) -> String {
+        let path = &sink.table_path;
+        self.config.warehouse(path).unwrap_or_else(|| path.clone())
+    }
+
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     pub fn clock(&self) -> Arc<dyn Clock> {

@@ -99,6 +99,11 @@ impl Tables {
     }
 
     fn view(&self, table: &str) -> Result<TableView, Refusal> {
+        let main = table.strip_suffix(DEAD_LETTERS).unwrap_or(table);
+        let writer = self.pipelines.writer_of(main);
+        if let Some(SinkSpec::Delta(_)) = writer.as_ref().and_then(Writer::sink) {
+            return Err(not_of_delta(table));
+        }
         let ident = parse_table(table).map_err(refused)?;
         let catalog = self.catalog_of(table).map_err(refused)?;
         TableView::open_with(&*catalog, &ident, &self.footers).map_err(refused)
@@ -132,6 +137,13 @@ impl Tables {
             json!({ "table": table, "location": view.table().metadata.location(), "snapshots": snapshots }),
         )
     }
+}
+
+/// A Delta table is in no catalog of ours, and what it says of itself is in its log alone.
+fn not_of_delta(table: &str) -> Refusal {
+    Refusal::new(400, format!("{table} is a Delta table, whose versions this version does not show"))
+        .detail("What a Delta table accounts for is in its own log: the transaction identifiers 'lakeward/…', and 'lakeward' in each commit's information.")
+        .hint("Look into it with a reader of Delta; `lakeward audit` verifies it.")
 }
 
 fn refused(error: CatalogError) -> Refusal {

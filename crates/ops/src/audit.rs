@@ -47,6 +47,9 @@ use std::ops::Range;
 use table::{compare, keep_inside, outside, overlaps, read_table};
 use thiserror::Error;
 
+/// In the metadata of a field of a file's rows: an empty text that the query gives is NULL there.
+pub const EMPTY_IS_NULL: &str = "lakeward.empty-is-null";
+
 /// The offsets `[start, end)` of a partition that one commit accounts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarkedRange {

@@ -5,6 +5,7 @@
 //! and the nearest one is named.
 
 mod datagen;
+mod delta;
 mod filesystem;
 mod format;
 mod iceberg;
@@ -38,6 +39,7 @@ const CONNECTORS: &[&str] = &[
     "datagen",
     "filesystem",
     "iceberg",
+    "delta",
     "print",
     "blackhole",
 ];
@@ -50,7 +52,6 @@ const NOT_YET: &[&str] = &[
     "hive",
     "hudi",
     "paimon",
-    "delta",
     "mysql-cdc",
     "postgres-cdc",
     "kinesis",
@@ -81,6 +82,11 @@ pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<SourceSpec> {
             "reading an Iceberg table in a pipeline is",
         )
         .detail("A pipeline reads Kafka topics. Tables are queried with `lakeward sql`.")),
+        "delta" => Err(Diagnostic::unsupported(
+            used.span,
+            "reading a Delta table in a pipeline is",
+        )
+        .detail("A pipeline reads Kafka topics, and appends to Delta tables.")),
         known if CONNECTORS.contains(&known) => {
             let message = format!("table '{}' cannot be read", used.table.path.object);
             Err(Diagnostic::error("connector", used.span, message)
@@ -99,6 +105,9 @@ pub(crate) fn sink(used: &Use<'_>, told: &mut Told) -> Result<SinkSpec> {
     match connector.as_str() {
         "iceberg" => whole(told, used.span, |told| {
             iceberg::sink(used, told).map(SinkSpec::Iceberg)
+        }),
+        "delta" => whole(told, used.span, |told| {
+            delta::sink(used, told).map(SinkSpec::Delta)
         }),
         "print" => whole(told, used.span, |told| Some(print::print(used, told))),
         "blackhole" => whole(told, used.span, |told| Some(print::blackhole(used, told))),

@@ -148,6 +148,22 @@ fn sink(sink: &SinkSpec) -> String {
             }
             text
         }
+        SinkSpec::Delta(delta) => {
+            let mut text = format!("delta, path=[{}]", delta.table_path);
+            if !delta.partitioned_by.is_empty() {
+                let columns = delta.partitioned_by.iter();
+                let columns = columns.map(|place| delta.schema.fields[*place].name.as_str());
+                text += &format!(", partitions=[{}]", columns.collect::<Vec<_>>().join(", "));
+            }
+            if delta.merge_schema {
+                text += ", mergeSchema=[true]";
+            }
+            if !delta.properties.is_empty() {
+                let pairs = delta.properties.iter().map(|(k, v)| format!("{k}={v}"));
+                text += &format!(", properties=[{}]", pairs.collect::<Vec<_>>().join(", "));
+            }
+            text
+        }
         SinkSpec::Print { identifier } if identifier.is_empty() => "print".to_string(),
         SinkSpec::Print { identifier } => format!("print, identifier=[{identifier}]"),
         SinkSpec::Blackhole => "blackhole".to_string(),

@@ -4,6 +4,7 @@
 //! take some of it, that is audited, its count and hash go to the table's ledger, and the hold moves on. A later audit asks
 //! the ledger about what the log no longer has.
 
+mod delta;
 mod look;
 mod others;
 mod recomputation;
@@ -13,8 +14,10 @@ use self::recomputation::recomputation;
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
 use lw_graph::{JobGraph, LateRows, SinkSpec, SourceSpec};
+use lw_lakehouse::commit::marker::{Marker, Stint};
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::view::{Accounted, FileView, Hidden, event_time};
+use lw_lakehouse::writer::runs;
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
 use lw_ops::audit::ahead::Ends;
@@ -83,6 +86,9 @@ impl Tables {
         let _turn = self.turns.asked_for();
         let writer = self.pipelines.writer_of(table);
         let writer = writer.ok_or_else(|| nobody_writes(table))?;
+        if let Some(SinkSpec::Delta(sink)) = writer.sink() {
+            return self.audit_delta(sink, &writer, cancelled);
+        }
         let view = self.view(table)?;
         // The order matters: what the manifest has no more to commit is in the dead letters that are looked at after it.
         let manifest = self.pipelines.manifest_of_writer(&writer);
@@ -212,7 +218,10 @@ impl Tables {
         writer: &'a Writer,
         manifest: Option<&Manifest>,
     ) -> Evidence<'a> {
-        let (log_starts, mut notes) = self.log_starts(view, writer, manifest);
+        let marker = view.marker.as_ref();
+        let ends = marker.map(Marker::ends).unwrap_or_default();
+        let stints = marker.map(|marker| marker.stints().to_vec());
+        let (log_starts, mut notes) = self.log_starts(&ends, writer, manifest);
         for end in view.without_begin() {
             let (topic, partition, next) = (end.topic, end.partition, end.next);
             notes.push(format!(
@@ -235,7 +244,7 @@ impl Tables {
                 };
                 Ok(Box::new(batches.map(|batch| batch.map_err(in_words))))
             }),
-            queries: self.queries(view, writer),
+            queries: self.queries(stints.unwrap_or_default(), writer),
             ledger: self.ledger(view, writer),
             extent: Extent::Ranges,
             notes,
@@ -249,11 +258,7 @@ impl Tables {
 
     /// The queries that made the table, as its marker has them. What is older than they is judged by the first of them; where the
     /// marker names none, by the one that fills the table now.
-    fn queries<'a>(&'a self, view: &TableView, writer: &'a Writer) -> Vec<Query<'a>> {
-        let marker = view.marker.as_ref();
-        let stints = marker
-            .map(|marker| marker.stints().to_vec())
-            .unwrap_or_default();
+    fn queries<'a>(&'a self, stints: Vec<Stint>, writer: &'a Writer) -> Vec<Query<'a>> {
         let planned = |pipeline: Uuid, plan: Option<String>| {
             move || {
                 let graph = match &plan {
@@ -293,6 +298,7 @@ impl Tables {
         let scans: Vec<&SourceSpec> = graph.sources().collect();
         let columns = match graph.sink() {
             Some(SinkSpec::Iceberg(sink)) => sink.schema.fields.iter(),
+            Some(SinkSpec::Delta(sink)) => sink.schema.fields.iter(),
             _ => return Err("its plan writes no table".to_string()),
         };
         let source = self.wiring.reader(&scans, &format!("lakeward-{pipeline}"));
@@ -307,13 +313,12 @@ impl Tables {
     /// Where the log begins of what the table accounts for, and why nothing is known of some of it.
     fn log_starts(
         &self,
-        view: &TableView,
+        ends: &[SplitOffset],
         writer: &Writer,
         manifest: Option<&Manifest>,
     ) -> (Ends, Vec<String>) {
         let (mut starts, mut notes) = (Ends::new(), Vec::new());
-        let ends = view.marker.iter().flat_map(|marker| marker.ends());
-        let topics: BTreeSet<String> = ends.map(|end| end.topic).collect();
+        let topics: BTreeSet<String> = ends.iter().map(|end| end.topic.clone()).collect();
         for topic in topics {
             let mut sources = writer.graph.sources();
             let source = sources.find(|source| source.reads(&topic));
@@ -444,7 +449,12 @@ fn rolled_back(view: &TableView) -> Option<RolledBack> {
 
 /// A data file with its runs; `None` for one that another writer made.
 fn audited(file: &FileView) -> Option<AuditedFile> {
-    let runs = file.runs.as_ref()?.iter().map(|run| Run {
+    let runs = file.runs.as_deref()?;
+    Some(with_runs(&file.path, runs))
+}
+
+fn with_runs(path: &str, runs: &[runs::Run]) -> AuditedFile {
+    let runs = runs.iter().map(|run| Run {
         topic: run.topic.clone(),
         partition: run.partition,
         first: run.first,
@@ -453,8 +463,8 @@ fn audited(file: &FileView) -> Option<AuditedFile> {
         skipped: run.skipped.clone(),
         shared: run.shared,
     });
-    Some(AuditedFile {
-        path: file.path.clone(),
+    AuditedFile {
+        path: path.to_string(),
         runs: runs.collect(),
-    })
+    }
 }

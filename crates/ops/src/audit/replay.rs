@@ -12,8 +12,11 @@
 use super::hash::{key_of, offset_hash, row_hashes};
 use super::ledger::Truth;
 use super::table::Table;
-use super::{AuditError, Evidence, Executable, Key, Letter, PartitionReport, Query, Said};
-use arrow_array::{ArrayRef, RecordBatch};
+use super::{
+    AuditError, EMPTY_IS_NULL, Evidence, Executable, Key, Letter, PartitionReport, Query, Said,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{Field, Schema};
 use lw_graph::name_in_files;
@@ -23,6 +26,7 @@ use lw_runtime::operator::{Landed, Round};
 use lw_runtime::{Chunk, DeadLetter, Origin, Runs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The log is durable before a table can hold it: a bounded read that finds nothing this often will never end.
@@ -389,6 +393,10 @@ impl Reading {
                     true => column.clone(),
                     false => cast_with_options(column, field.data_type(), &options)?,
                 };
+                let column = match field.metadata().contains_key(EMPTY_IS_NULL) {
+                    true => without_empty(&column),
+                    false => column,
+                };
                 columns.push((key_of(field), column));
             } else if self.stated {
                 if column.null_count() < column.len() {
@@ -400,6 +408,19 @@ impl Reading {
         }
         let rows = row_hashes(&columns, rows.num_rows())?;
         Ok(Hashed { rows, absent })
+    }
+}
+
+/// Texts, of which an empty one is NULL.
+fn without_empty(texts: &ArrayRef) -> ArrayRef {
+    match texts.as_string_opt::<i32>() {
+        Some(texts) => {
+            let filled = texts
+                .iter()
+                .map(|text| text.filter(|text| !text.is_empty()));
+            Arc::new(filled.collect::<StringArray>())
+        }
+        None => texts.clone(),
     }
 }
 

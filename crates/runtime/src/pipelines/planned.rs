@@ -127,7 +127,7 @@ impl PlannedJob {
     pub(super) fn owned_tables(&self) -> impl Iterator<Item = &str> {
         let owned = self.sinks().filter(|sink| match sink.spec {
             SinkSpec::Print { .. } | SinkSpec::Blackhole => false,
-            SinkSpec::Iceberg(_) => true,
+            SinkSpec::Iceberg(_) | SinkSpec::Delta(_) => true,
         });
         owned.map(|sink| sink.table)
     }

@@ -75,12 +75,7 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         value.unwrap_or_else(|| default.clone())
     };
     let format_version = told.settle(format_version(&options));
-    let late = options.choice("lakeward.late", &["drop", "side-table", "fail"]);
-    let late = match told.settle(late).flatten() {
-        Some(("side-table", _)) => LateRows::SideTable,
-        Some(("fail", _)) => LateRows::Fail,
-        _ => LateRows::Drop,
-    };
+    let late = late_rows(&options, told);
     let properties = properties(&options, told);
     Some(IcebergSink {
         late,
@@ -95,6 +90,16 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         partitioned_by: partitioned_by(used, told),
         properties,
     })
+}
+
+/// What `'lakeward.late'` says.
+pub(super) fn late_rows(options: &Options<'_>, told: &mut Told) -> LateRows {
+    let late = options.choice("lakeward.late", &["drop", "side-table", "fail"]);
+    match told.settle(late).flatten() {
+        Some(("side-table", _)) => LateRows::SideTable,
+        Some(("fail", _)) => LateRows::Fail,
+        _ => LateRows::Drop,
+    }
 }
 
 /// The REST catalog's address, where it is not the embedded one.
@@ -144,7 +149,7 @@ fn place(
     }
 }
 
-fn check_warehouse(used: &Use<'_>, warehouse: &Ident) -> Result<()> {
+pub(super) fn check_warehouse(used: &Use<'_>, warehouse: &Ident) -> Result<()> {
     let Err(missing) = used.env.warehouse(&warehouse.value) else {
         return Ok(());
     };
@@ -192,7 +197,7 @@ fn format_version(options: &Options<'_>) -> Result<u8> {
 }
 
 /// Where the columns of PARTITIONED BY are among those of the table.
-fn partitioned_by(used: &Use<'_>, told: &mut Told) -> Vec<usize> {
+pub(super) fn partitioned_by(used: &Use<'_>, told: &mut Told) -> Vec<usize> {
     let mut places = Vec::new();
     // What is no physical column was told at the table.
     for name in used.table.partitioned.iter().flat_map(|by| &by.columns) {
@@ -213,7 +218,7 @@ fn partitioned_by(used: &Use<'_>, told: &mut Told) -> Vec<usize> {
     places
 }
 
-fn schema(used: &Use<'_>) -> Schema {
+pub(super) fn schema(used: &Use<'_>) -> Schema {
     Schema::new(
         used.table
             .stored()

@@ -54,6 +54,7 @@ impl Planner<'_> {
         }
         let table = match &sink {
             SinkSpec::Iceberg(iceberg) => format!("{}.{}", iceberg.namespace, iceberg.table),
+            SinkSpec::Delta(delta) => delta.table_path.clone(),
             _ => target.path.to_string(),
         };
         let relation = relation.project(outputs);

@@ -76,7 +76,7 @@ impl Planner<'_> {
 
     fn insert(&mut self, insert: Insert) -> Result<Planned> {
         let planned = self.plan_insert(&insert)?;
-        if let SinkSpec::Iceberg(_) = planned.branch.sink
+        if let SinkSpec::Iceberg(_) | SinkSpec::Delta(_) = planned.branch.sink
             && !self.targets.insert(planned.branch.table.clone())
         {
             let message = format!("table '{}' is written by two INSERTs", planned.branch.table);

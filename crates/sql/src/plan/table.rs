@@ -202,9 +202,12 @@ fn check_primary_key(columns: &mut [Column], key: &[Ident]) -> Result<()> {
 
 /// Folders of files are partitioned, and what is declared so is in their names; and tables of a lakehouse, by values.
 fn check_partitioned(columns: &[Column], by: &Partitioned, options: &[OptionText]) -> Result<()> {
-    if !matches!(connector::named(options), Some("filesystem" | "iceberg")) {
+    if !matches!(
+        connector::named(options),
+        Some("filesystem" | "iceberg" | "delta")
+    ) {
         return Err(Diagnostic::unsupported(by.span, "PARTITIONED BY is")
-            .detail("Tables of 'iceberg' and folders of 'filesystem' have partitions.")
+            .detail("Tables of 'iceberg' and 'delta' and folders of 'filesystem' have partitions.")
             .hint("remove the PARTITIONED BY clause"));
     }
     let has_nameless = columns.iter().any(|column| column.name.is_empty());

@@ -57,7 +57,7 @@ impl Tables {
             .filter_map(|snapshot| Some(ends(snapshot.marker.as_ref()?.ends())))
             .collect();
         let manifest = self.pipelines.manifest_of_writer(writer);
-        let log_starts = self.log_starts(&view, writer, manifest.as_ref()).0;
+        let log_starts = self.log_starts(&marker.ends(), writer, manifest.as_ref()).0;
         let begins = ends(marker.begins());
         let Some(look) = next_look(&ledger.looked_at(), &begins, &commits, &log_starts) else {
             return Ok(false);
