@@ -21,6 +21,7 @@ mod function;
 mod job;
 mod names;
 mod reach;
+mod table_properties;
 mod types;
 mod uid;
 mod value;
@@ -41,6 +42,7 @@ pub use job::{
 };
 pub use names::name_in_files;
 pub use reach::Unbounded;
+pub use table_properties::{Heed, MetricsMode, heed};
 pub use types::{Field, LogicalType, Schema, TypeKind};
 pub use uid::OperatorUid;
 pub use value::Value;

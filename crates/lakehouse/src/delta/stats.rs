@@ -157,7 +157,7 @@ fn bound(ty: &str, statistics: &Statistics, side: Side) -> Option<Bound> {
             let text = std::str::from_utf8(at!(values).data()).ok()?;
             Bound::Text(match side {
                 Side::Least => text.chars().take(BOUND_CHARACTERS).collect(),
-                Side::Greatest => raised_text(text)?,
+                Side::Greatest => raised_text(text, BOUND_CHARACTERS)?,
             })
         }
         ("boolean", Statistics::Boolean(values)) => Bound::Boolean(*at!(values)),

@@ -7,6 +7,7 @@ mod harmless;
 mod orphans;
 mod partitions;
 mod pipeline;
+mod properties;
 mod refs;
 mod sim;
 mod steps;

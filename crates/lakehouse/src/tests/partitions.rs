@@ -207,7 +207,7 @@ fn a_spec_that_cannot_be_written_is_refused_in_words() {
         (refused.message.as_str(), refused.detail.as_str()),
         (
             "the partitions of lake.events cannot be written",
-            "its partition field off_bucket is bucket[0]."
+            "Its partition field off_bucket is bucket[0]."
         )
     );
 }

@@ -6,7 +6,7 @@
 //! 1. The head is listed. A file is *small* below three quarters of `write.target-file-size-bytes`; one that deletes may hide
 //!    rows of stays as it is, they speak of it by its name.
 //! 2. Small files go into [`bins`], oldest first: never across partitions, partition specs, or the schemas of files.
-//! 3. Each bin is copied ([`files`]), its rows in their order, a batch at a time. Origins are put together: the audit verifies
+//! 3. Each bin is copied ([`files`]), its rows in their order, a batch at a time, into a file as the table's properties ask. Origins are put together: the audit verifies
 //!    a compacted table row by row as before.
 //! 4. The copies take the place of their bins in one commit, which [`conflicts`](crate::commit::conflicts) may still forbid:
 //!    then it is begun again from the new head.
@@ -33,7 +33,7 @@ use crate::commit::rules::Rules;
 use crate::commit::snapshot::check_version;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::writer::replaced;
+use crate::writer::{replaced, settings};
 use bins::Small;
 use files::Origins;
 use iceberg::TableIdent;
@@ -379,6 +379,10 @@ impl Compactor {
     fn look(&self, ident: &TableIdent, effort: Effort) -> Result<Plan, CatalogError> {
         let table = self.load(ident)?;
         let metadata = &table.metadata;
+        settings::check(metadata.properties()).map_err(|why| {
+            let message = format!("the table {ident} cannot be compacted: {why}");
+            CatalogError::new(Kind::BadRequest, message)
+        })?;
         let listing = self.list(metadata)?;
         let mut found = Found::of(&listing);
         let limits = limits(metadata, effort);

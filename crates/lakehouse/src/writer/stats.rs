@@ -1,23 +1,26 @@
 //! Parquet's statistics as Iceberg's, so that readers can skip a file without opening it.
 //!
-//! Bounds of text and bytes are cut to 16 characters, as Iceberg does by default: a lower bound by cutting, an upper bound
+//! Bounds of text and bytes are cut, to 16 characters unless the table says otherwise: a lower bound by cutting, an upper bound
 //! by cutting and raising the last character. Columns inside lists and maps have sizes only: bounds of repeated values
 //! would claim more than is true.
 
+use super::metrics::Metrics;
 use crate::error::CatalogError;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveType, Schema,
     Struct, Type,
 };
+use lw_graph::MetricsMode;
 use parquet::basic::Type as Physical;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use std::collections::HashMap;
 
+/// As Iceberg's default has it; Delta's bounds are cut so, too.
 pub(crate) const BOUND_CHARACTERS: usize = 16;
 
 /// Describes a Parquet file for a manifest.
 pub(crate) fn data_file(
-    schema: &Schema,
+    (schema, metrics): (&Schema, &Metrics),
     (spec_id, partition): (i32, Struct),
     metadata: &ParquetMetaData,
     path: &str,
@@ -26,7 +29,7 @@ pub(crate) fn data_file(
     let mut columns = Columns::default();
     for group in metadata.row_groups() {
         for chunk in group.columns() {
-            columns.add(schema, chunk);
+            columns.add(schema, metrics, chunk);
         }
     }
     let splits = metadata
@@ -76,14 +79,15 @@ struct Columns {
 }
 
 impl Columns {
-    fn add(&mut self, schema: &Schema, chunk: &ColumnChunkMetaData) {
+    fn add(&mut self, schema: &Schema, metrics: &Metrics, chunk: &ColumnChunkMetaData) {
         let info = chunk.column_descr().self_type().get_basic_info();
         if !info.has_id() {
             return;
         }
         let id = info.id();
         *self.sizes.entry(id).or_default() += u64::try_from(chunk.compressed_size()).unwrap_or(0);
-        if chunk.column_descr().max_rep_level() > 0 {
+        let mode = metrics.mode(id);
+        if chunk.column_descr().max_rep_level() > 0 || mode == MetricsMode::Sizes {
             return;
         }
         let values = u64::try_from(chunk.num_values()).unwrap_or(0);
@@ -93,6 +97,9 @@ impl Columns {
         if let Some(nulls) = nulls {
             *self.nulls.entry(id).or_default() += nulls;
         }
+        let MetricsMode::Bounds(length) = mode else {
+            return;
+        };
         if nulls == Some(values) {
             return;
         }
@@ -102,8 +109,8 @@ impl Columns {
         };
         let bounds = statistics.and_then(|statistics| {
             let physical = chunk.column_descr().physical_type();
-            let low = lower_bound(ty, physical, statistics.min_bytes_opt()?)?;
-            let high = upper_bound(ty, physical, statistics.max_bytes_opt()?)?;
+            let low = lower_bound(ty, physical, length, statistics.min_bytes_opt()?)?;
+            let high = upper_bound(ty, physical, length, statistics.max_bytes_opt()?)?;
             Some((low, high))
         });
         match bounds {
@@ -134,36 +141,47 @@ fn widen(
     }
 }
 
-fn lower_bound(ty: &PrimitiveType, physical: Physical, bytes: &[u8]) -> Option<Datum> {
+/// `length` in characters or bytes; `None` for all of it.
+fn lower_bound(
+    ty: &PrimitiveType,
+    physical: Physical,
+    length: Option<usize>,
+    bytes: &[u8],
+) -> Option<Datum> {
+    let length = length.unwrap_or(usize::MAX);
     match ty {
         PrimitiveType::String => {
             let text = std::str::from_utf8(bytes).ok()?;
-            Some(Datum::string(
-                text.chars().take(BOUND_CHARACTERS).collect::<String>(),
-            ))
+            Some(Datum::string(text.chars().take(length).collect::<String>()))
         }
-        PrimitiveType::Binary => Some(Datum::binary(bytes.iter().take(BOUND_CHARACTERS).copied())),
+        PrimitiveType::Binary => Some(Datum::binary(bytes.iter().take(length).copied())),
         _ => exact(ty, physical, bytes),
     }
 }
 
-fn upper_bound(ty: &PrimitiveType, physical: Physical, bytes: &[u8]) -> Option<Datum> {
+fn upper_bound(
+    ty: &PrimitiveType,
+    physical: Physical,
+    length: Option<usize>,
+    bytes: &[u8],
+) -> Option<Datum> {
+    let length = length.unwrap_or(usize::MAX);
     match ty {
         PrimitiveType::String => {
             let text = std::str::from_utf8(bytes).ok()?;
-            Some(Datum::string(raised_text(text)?))
+            Some(Datum::string(raised_text(text, length)?))
         }
-        PrimitiveType::Binary => Some(Datum::binary(raised_bytes(bytes)?)),
+        PrimitiveType::Binary => Some(Datum::binary(raised_bytes(bytes, length)?)),
         _ => exact(ty, physical, bytes),
     }
 }
 
 /// The least cut text that is not below `text`.
-pub(crate) fn raised_text(text: &str) -> Option<String> {
-    if text.chars().count() <= BOUND_CHARACTERS {
+pub(crate) fn raised_text(text: &str, length: usize) -> Option<String> {
+    if text.chars().count() <= length {
         return Some(text.to_owned());
     }
-    let mut cut: Vec<char> = text.chars().take(BOUND_CHARACTERS).collect();
+    let mut cut: Vec<char> = text.chars().take(length).collect();
     while let Some(last) = cut.pop() {
         // The next scalar value; surrogates lie between D7FF and E000.
         let next = match last {
@@ -178,11 +196,11 @@ pub(crate) fn raised_text(text: &str) -> Option<String> {
     None
 }
 
-fn raised_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
-    if bytes.len() <= BOUND_CHARACTERS {
+fn raised_bytes(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+    if bytes.len() <= length {
         return Some(bytes.to_vec());
     }
-    let mut cut = bytes[..BOUND_CHARACTERS].to_vec();
+    let mut cut = bytes[..length].to_vec();
     while let Some(last) = cut.pop() {
         if last < u8::MAX {
             cut.push(last + 1);
@@ -218,13 +236,13 @@ mod tests {
             ("aaaaaaaaaaaaaaa\u{10ffff}x", Some("aaaaaaaaaaaaaab")),
         ];
         for (text, expected) in cases {
-            assert_eq!(raised_text(text).as_deref(), expected, "{text}");
+            assert_eq!(raised_text(text, 16).as_deref(), expected, "{text}");
             assert!(expected.is_none_or(|bound| bound >= text), "{text}");
         }
-        assert_eq!(raised_text(&"\u{10ffff}".repeat(17)), None);
-        assert_eq!(raised_bytes(&[255; 17]), None);
+        assert_eq!(raised_text(&"\u{10ffff}".repeat(17), 16), None);
+        assert_eq!(raised_bytes(&[255; 17], 16), None);
         assert_eq!(
-            raised_bytes(&[[1; 16].as_slice(), &[9]].concat()),
+            raised_bytes(&[[1; 16].as_slice(), &[9]].concat(), 16),
             Some([[1; 15].as_slice(), &[2]].concat())
         );
     }

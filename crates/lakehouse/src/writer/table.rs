@@ -12,47 +12,37 @@
 //! The field ids are those of the table's current schema, looked up anew for each epoch, so a table that was changed
 //! meanwhile is written as it now is, or refused with the differences.
 
-use super::columns;
 use super::names::Began;
 use super::orphans::{self, Swept};
-use super::partition::{Parted, Partitioning};
-use super::pieces::{LARGE, Piece, gathered, in_runs};
+use super::partition::Parted;
+use super::pieces::{LARGE, in_runs};
 use super::runs::{FOOTER_KEY, Runs};
-use super::stats;
+use super::target::Target;
+use super::{settings, stats};
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
-use crate::commit::snapshot;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::schema::differences;
 use crate::staged::StagedFile;
-use crate::storage::{DurableFile, local_path};
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::SchemaRef;
+use crate::storage::DurableFile;
+use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use iceberg::TableIdent;
-use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{FormatVersion, Schema, Struct, TableMetadata, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, Schema, Struct, UnboundPartitionSpec};
 use lw_runtime::chunk::{Chunk, Split};
 use lw_runtime::connector::{ConnectorError, ErrorKind};
 use lw_runtime::manifest::Manifest;
 use lw_runtime::origins;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Bytes in memory that are worth a stretch of runs in the file.
 const FLUSH: usize = 32 << 20;
-/// `write.target-file-size-bytes` where the table has none.
-const TARGET: u64 = 128 << 20;
 /// Files of partitions that are open at a time.
 const MOST_OPEN: usize = 64;
 /// Bytes that wait in them for a page or a row group to be whole.
 const MOST_HELD: usize = 128 << 20;
-const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Options of every table that we create, unless the script sets them.
 const DEFAULTS: [(&str, &str); 3] = [
     ("write.parquet.compression-codec", "zstd"),
@@ -79,24 +69,13 @@ pub(super) struct TableWriter {
     began: Began,
 
     target: Option<Arc<Target>>,
+    /// Properties that are not obeyed, as they were last told.
+    kept: Vec<String>,
     buffered: Vec<Chunk>,
     buffered_bytes: usize,
     /// By the partition that they are of, as [`Parted`] names it; the one file of an unpartitioned table has an empty key.
     open: BTreeMap<Vec<u8>, OpenFile>,
     sealed: Vec<StagedFile>,
-}
-
-/// A table as it is written to during one epoch.
-struct Target {
-    metadata: Arc<TableMetadata>,
-    /// The table's columns, by their names in files.
-    arrow: SchemaRef,
-    /// For each column of the table: where it is in the sink's batches.
-    columns: Vec<Option<usize>>,
-    properties: WriterProperties,
-    target_bytes: u64,
-    /// `None` where the table is not partitioned.
-    partitioning: Option<Partitioning>,
 }
 
 struct OpenFile {
@@ -134,6 +113,7 @@ impl TableWriter {
             ids,
             began,
             target: None,
+            kept: Vec::new(),
             buffered: Vec::new(),
             buffered_bytes: 0,
             open: BTreeMap::new(),
@@ -173,7 +153,14 @@ impl TableWriter {
     pub(super) fn prepare(&mut self) -> Result<(), ConnectorError> {
         if self.target.is_none() {
             let table = self.load_or_create()?;
-            self.target = Some(Arc::new(self.target(&table)?));
+            let target = Target::of(&self.wanted, &table)?;
+            if target.settings.kept != self.kept {
+                for kept in &target.settings.kept {
+                    tracing::info!(table = %self.wanted.ident, "a property of the table is not obeyed: {kept}");
+                }
+                self.kept.clone_from(&target.settings.kept);
+            }
+            self.target = Some(Arc::new(target));
         }
         Ok(())
     }
@@ -217,7 +204,10 @@ impl TableWriter {
             partition_spec: wanted.partition_spec.clone(),
             location: wanted.location.clone(),
         };
-        compression(&wanted.properties)?;
+        settings::check(&wanted.properties).map_err(|why| {
+            let message = format!("the table {} cannot be made: {why}", wanted.ident);
+            CatalogError::new(Kind::BadRequest, message)
+        })?;
         match self.catalog.create(&wanted.ident, new) {
             // Someone else was faster, or our own reply was lost.
             Err(error)
@@ -234,73 +224,6 @@ impl TableWriter {
             }
             other => other,
         }
-    }
-
-    fn target(&self, table: &LoadedTable) -> Result<Target, ConnectorError> {
-        let metadata = table.metadata.clone();
-        if let Err(error) = snapshot::check_version(&self.wanted.ident, &metadata) {
-            return Err(
-                ConnectorError::from(error).hint("Write to a new table; it is made in version 2.")
-            );
-        }
-        let folder = orphans::data_folder(&metadata);
-        if let Err(error) = local_path(&folder) {
-            return Err(ConnectorError::new(
-                ErrorKind::Fix,
-                format!("the data files of {} cannot be written", self.wanted.ident),
-            )
-            .detail(format!(
-                "Its property write.data.path says {folder}: {error}."
-            ))
-            .hint("Remove the property, or write to another table."));
-        }
-        let schema = metadata.current_schema();
-        let differences = differences(&self.wanted.schema, schema);
-        if !differences.is_empty() {
-            return Err(ConnectorError::new(
-                ErrorKind::Fix,
-                format!("the table {} does not fit the sink", self.wanted.ident),
-            )
-            .detail(format!("{}.", differences.join("; ")))
-            .hint("Change the sink's columns or the table, or write to a new table."));
-        }
-        let arrow = Arc::new(schema_to_arrow_schema(schema).map_err(CatalogError::from)?);
-        let wanted = self.wanted.schema.as_struct().fields();
-        let places = arrow
-            .fields()
-            .iter()
-            .map(|field| {
-                wanted
-                    .iter()
-                    .position(|column| column.name == *field.name())
-            })
-            .collect();
-        let stored = columns::stored(&arrow).map_err(|why| {
-            ConnectorError::new(
-                ErrorKind::Fix,
-                format!("the table {} cannot be written", self.wanted.ident),
-            )
-            .detail(format!(
-                "Its columns have no names for a Parquet file: {why}."
-            ))
-            .hint("Rename the column.")
-        })?;
-        let partitioning = Partitioning::of(&metadata, &stored).map_err(|why| {
-            ConnectorError::new(
-                ErrorKind::Fix,
-                format!("the partitions of {} cannot be written", self.wanted.ident),
-            )
-            .detail(format!("{why}."))
-            .hint("Change the table's partition spec, or write to another table.")
-        })?;
-        Ok(Target {
-            partitioning,
-            arrow: stored,
-            columns: places,
-            properties: properties(&metadata)?,
-            target_bytes: target_bytes(&metadata),
-            metadata,
-        })
     }
 
     /// Brings what is in memory into runs, and writes it.
@@ -322,7 +245,10 @@ impl TableWriter {
             open.runs.add(&origins, &splits);
             for together in pieces.chunk_by(|one, next| one.rows.max(next.rows) < LARGE) {
                 let columns = target.write_form(&batches, together)?;
-                open.writer.write(&columns).map_err(write_failed)?;
+                target
+                    .settings
+                    .write(&mut open.writer, &columns)
+                    .map_err(write_failed)?;
             }
             return self.keep(Vec::new(), open);
         };
@@ -345,6 +271,7 @@ impl TableWriter {
         for (part, origin) in parted.of_row[derived..].iter().zip(origins.iter()) {
             of_part[*part as usize].push(origin, 1);
         }
+        let target = self.prepared();
         for (part, origins) in parted.parts.into_iter().zip(of_part) {
             let mut open = match self.open.remove(&part.key) {
                 Some(open) => open,
@@ -352,11 +279,11 @@ impl TableWriter {
             };
             open.runs.add(&origins, splits);
             let written = if part.rows.len() == columns.num_rows() {
-                open.writer.write(columns)
+                target.settings.write(&mut open.writer, columns)
             } else {
                 let rows = UInt32Array::from(part.rows);
                 let rows = take_record_batch(columns, &rows).map_err(bad_batch)?;
-                open.writer.write(&rows)
+                target.settings.write(&mut open.writer, &rows)
             };
             written.map_err(write_failed)?;
             self.keep(part.key, open)?;
@@ -382,7 +309,7 @@ impl TableWriter {
 
     /// A file that is large enough is finished, any other stays open.
     fn keep(&mut self, key: Vec<u8>, open: OpenFile) -> Result<(), ConnectorError> {
-        if open.length() >= self.prepared().target_bytes {
+        if open.length() >= self.prepared().settings.target_bytes {
             return self.finish(open);
         }
         self.open.insert(key, open);
@@ -402,7 +329,7 @@ impl TableWriter {
             .files()
             .create(&location)
             .map_err(CatalogError::from)?;
-        let properties = target.properties.clone();
+        let properties = target.settings.parquet.clone();
         let writer = ArrowWriter::try_new(file, target.arrow.clone(), Some(properties))
             .map_err(write_failed)?;
         let runs = match inside {
@@ -434,7 +361,7 @@ impl TableWriter {
         let metadata = &target.metadata;
         let spec = metadata.default_partition_spec_id();
         let file = stats::data_file(
-            metadata.current_schema(),
+            (metadata.current_schema(), &target.settings.metrics),
             (spec, open.partition),
             &parquet,
             &open.location,
@@ -446,87 +373,12 @@ impl TableWriter {
     }
 }
 
-impl Target {
-    /// The pieces, one behind the other, with the table's columns and types.
-    fn write_form(
-        &self,
-        batches: &[Chunk],
-        pieces: &[Piece],
-    ) -> Result<RecordBatch, ConnectorError> {
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
-        let rows = pieces.iter().map(|piece| piece.rows).sum();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
-        for (field, column) in self.arrow.fields().iter().zip(&self.columns) {
-            let Some(column) = column else {
-                columns.push(new_null_array(field.data_type(), rows));
-                continue;
-            };
-            let values = gathered(batches, *column, pieces).map_err(bad_batch)?;
-            columns.push(if values.data_type() == field.data_type() {
-                values
-            } else {
-                cast_with_options(&values, field.data_type(), &options).map_err(bad_batch)?
-            });
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(bad_batch)
-    }
-}
-
-/// How large a data file is to be.
-pub(crate) fn target_bytes(metadata: &TableMetadata) -> u64 {
-    let property = metadata.properties().get("write.target-file-size-bytes");
-    property
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(TARGET)
-}
-
-/// How Parquet files of the table are written.
-///
-/// # Errors
-/// When the table asks for a compression that is not there.
-pub(crate) fn properties(metadata: &TableMetadata) -> Result<WriterProperties, CatalogError> {
-    let properties = WriterProperties::builder()
-        .set_compression(compression(metadata.properties())?)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_created_by(concat!("lakeward ", env!("CARGO_PKG_VERSION")).to_owned());
-    Ok(properties.build())
-}
-
-fn compression(properties: &HashMap<String, String>) -> Result<Compression, CatalogError> {
-    let level = properties
-        .get("write.parquet.compression-level")
-        .and_then(|text| text.parse().ok());
-    match properties
-        .get("write.parquet.compression-codec")
-        .map(String::as_str)
-    {
-        None | Some("zstd") => {
-            let level = level.map_or(Ok(ZstdLevel::default()), ZstdLevel::try_new);
-            let level =
-                level.map_err(|error| CatalogError::new(Kind::BadRequest, error.to_string()))?;
-            Ok(Compression::ZSTD(level))
-        }
-        Some("snappy") => Ok(Compression::SNAPPY),
-        Some("uncompressed" | "none") => Ok(Compression::UNCOMPRESSED),
-        Some(other) => Err(CatalogError::new(
-            Kind::BadRequest,
-            format!(
-                "write.parquet.compression-codec cannot be {other}: zstd, snappy or uncompressed"
-            ),
-        )),
-    }
-}
-
 /// The disk may be full; what was in memory is read from the log again after a restart of the pipeline.
 fn write_failed(error: parquet::errors::ParquetError) -> ConnectorError {
     ConnectorError::new(ErrorKind::Retry, "a data file cannot be written").detail(error.to_string())
 }
 
-fn bad_batch(error: arrow_schema::ArrowError) -> ConnectorError {
+pub(super) fn bad_batch(error: arrow_schema::ArrowError) -> ConnectorError {
     ConnectorError::new(ErrorKind::Bug, "a batch does not have the sink's columns")
         .detail(error.to_string())
 }

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::diagnostic::{Diagnostic, Told};
 use crate::environment::CatalogPlace;
 use crate::parse::Ident;
-use lw_graph::{Field, IcebergSink, LateRows, Schema, TypeKind};
+use lw_graph::{Field, Heed, IcebergSink, LateRows, Schema, TypeKind, heed};
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
@@ -242,11 +242,12 @@ fn properties(options: &Options<'_>, told: &mut Told) -> BTreeMap<String, String
             continue;
         }
         told.settle(check_property(key, value));
-        if is_disobeyed(&key.value) {
+        if let Some(Heed::Kept(why)) = heed(&key.value, &value.value) {
             let message = format!("option '{}' is kept as a property of the table", key.value);
             told.tell(
-                Diagnostic::notice("option", key.span, message)
-                    .detail("Other engines may obey it; this version does not when it writes."),
+                Diagnostic::notice("option", key.span, message).detail(format!(
+                    "{why} Other engines may obey it; this version does not when it writes."
+                )),
             );
         }
         if let Some(near) = nearest(&key.value, OWN.iter().copied()) {
@@ -261,27 +262,6 @@ fn properties(options: &Options<'_>, told: &mut Told) -> BTreeMap<String, String
     properties
 }
 
-/// Table properties under `write.` that our appends obey, or that are not about appends.
-const OBEYED: &[&str] = &[
-    "write.data.path",
-    "write.delete.mode",
-    "write.folder-storage.path",
-    "write.format.default",
-    "write.merge.mode",
-    "write.metadata.delete-after-commit.enabled",
-    "write.metadata.previous-versions-max",
-    "write.parquet.compression-codec",
-    "write.parquet.compression-level",
-    "write.target-file-size-bytes",
-    "write.update.mode",
-    "write.upsert.enabled",
-];
-
-/// A wish about how rows are written that this version does not fulfil.
-fn is_disobeyed(key: &str) -> bool {
-    key.starts_with("write.") && !OBEYED.contains(&key)
-}
-
 /// Properties that ask for something that this version's writer does not do.
 fn check_property(key: &Ident, value: &Ident) -> Result<()> {
     match (key.value.as_str(), value.value.as_str()) {
@@ -293,13 +273,20 @@ fn check_property(key: &Ident, value: &Ident) -> Result<()> {
             Diagnostic::unsupported(value.span, format!("writing {format} files is"))
                 .hint("'write.format.default' = 'parquet'"),
         ),
-        ("write.wap.enabled", on) if on.eq_ignore_ascii_case("true") => Err(
+        ("write.wap.enabled", on) if !on.eq_ignore_ascii_case("false") => Err(
             Diagnostic::unsupported(value.span, "publishing by write-audit-publish is")
                 .detail("Rows are visible with the commit that appends them."),
         ),
         (key, _) if key.starts_with("encryption.") => {
             Err(Diagnostic::unsupported(value.span, "encrypting tables is"))
         }
-        _ => Ok(()),
+        (key, text) => match heed(key, text) {
+            Some(Heed::Refused(why)) => {
+                let what = format!("'{key}' = '{text}' is");
+                Err(Diagnostic::unsupported(value.span, what).detail(why))
+            }
+            Some(Heed::Bad(takes)) => Err(bad_value(key, value, takes)),
+            _ => Ok(()),
+        },
     }
 }

@@ -1,8 +1,8 @@
 //! The files of a compaction: a look at those that are there, and the one that takes their place.
 //!
 //! A copy changes nothing but where rows stand: the new file has the very Parquet schema of the old ones, whatever the table's
-//! schema is by now, and its rows in their order. So files of different schemas are not put together, and the audit hashes a row
-//! as before. What footers say of the rows' origins is put together in the same order.
+//! schema is by now, and its rows in their order. In everything else it is as the table asks for its files (`writer::settings`).
+//! So files of different schemas are not put together, and the audit hashes a row as before. What footers say of the rows' origins is put together in the same order.
 
 use crate::commit::change::Made;
 use crate::commit::listing::Listed;
@@ -11,7 +11,8 @@ use crate::storage::Files;
 use crate::view::footers::runs_of;
 use crate::view::{builder, damaged};
 use crate::writer::runs::{FOOTER_KEY, Run};
-use crate::writer::{stats, table};
+use crate::writer::settings::Settings;
+use crate::writer::stats;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use iceberg::spec::{DataFileFormat, TableMetadata};
@@ -125,8 +126,11 @@ pub(super) fn copy(
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<(Made, u64)>, CatalogError> {
     let (first, look) = from.first().expect("a bin has files");
+    let schema = metadata.current_schema();
+    let settings = Settings::of(metadata.properties(), schema, &look.schema);
+    let settings = settings.map_err(|why| CatalogError::new(Kind::BadRequest, why))?;
     let options = ArrowWriterOptions::new()
-        .with_properties(table::properties(metadata)?)
+        .with_properties(settings.parquet.clone())
         .with_parquet_schema((*look.schema).clone());
     let file = files.create(&location)?;
     let writer = ArrowWriter::try_new_with_options(file, look.arrow.clone(), options);
@@ -147,7 +151,7 @@ pub(super) fn copy(
             bytes += in_memory(&batch);
             let batch = RecordBatch::try_new(look.arrow.clone(), batch.columns().to_vec());
             let batch = batch.map_err(|error| damaged(path, error))?;
-            writer.write(&batch).map_err(not_written)?;
+            settings.write(&mut writer, &batch).map_err(not_written)?;
             if writer.in_progress_size() >= MOST_HELD {
                 writer.flush().map_err(not_written)?;
             }
@@ -168,7 +172,7 @@ pub(super) fn copy(
     let parquet = writer.finish().map_err(not_written)?;
     let length = writer.inner_mut().finish()?;
     let file = stats::data_file(
-        metadata.current_schema(),
+        (schema, &settings.metrics),
         (first.spec_id, first.file.partition().clone()),
         &parquet,
         &location,

@@ -6,7 +6,7 @@ use super::{Compacted, Effort, MIN_FILES, MIN_INPUT_FILES};
 use crate::catalog::LoadedTable;
 use crate::commit::listing::{Listed, Listing};
 use crate::writer::orphans::data_folder;
-use crate::writer::table::target_bytes;
+use crate::writer::settings::target_bytes;
 use iceberg::TableIdent;
 use iceberg::spec::{Struct, TableMetadata};
 use std::collections::{BTreeMap, HashMap};
@@ -75,7 +75,7 @@ impl Groups {
 pub(super) fn limits(metadata: &TableMetadata, effort: Effort) -> Limits {
     let min_files = metadata.properties().get(MIN_INPUT_FILES);
     Limits {
-        target: target_bytes(metadata),
+        target: target_bytes(metadata.properties()),
         min_files: min_files
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(MIN_FILES)

@@ -1,0 +1,133 @@
+//! A table as one epoch writes it: which column of the sink each of its columns is, and how its files are to be.
+
+use super::columns;
+use super::orphans;
+use super::partition::Partitioning;
+use super::pieces::{Piece, gathered};
+use super::settings::Settings;
+use super::table::{Wanted, bad_batch};
+use crate::catalog::LoadedTable;
+use crate::commit::snapshot;
+use crate::error::CatalogError;
+use crate::schema::differences;
+use crate::storage::local_path;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::SchemaRef;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::TableMetadata;
+use lw_runtime::chunk::Chunk;
+use lw_runtime::connector::{ConnectorError, ErrorKind};
+use parquet::arrow::ArrowSchemaConverter;
+use std::sync::Arc;
+
+pub(super) struct Target {
+    pub(super) metadata: Arc<TableMetadata>,
+    /// The table's columns, by their names in files.
+    pub(super) arrow: SchemaRef,
+    /// For each column of the table: where it is in the sink's batches.
+    columns: Vec<Option<usize>>,
+    pub(super) settings: Settings,
+    /// `None` where the table is not partitioned.
+    pub(super) partitioning: Option<Partitioning>,
+}
+
+impl Target {
+    /// # Errors
+    /// Why the table cannot be written as it is.
+    pub(super) fn of(wanted: &Wanted, table: &LoadedTable) -> Result<Target, ConnectorError> {
+        let (ident, metadata) = (&wanted.ident, table.metadata.clone());
+        if let Err(error) = snapshot::check_version(ident, &metadata) {
+            return Err(
+                ConnectorError::from(error).hint("Write to a new table; it is made in version 2.")
+            );
+        }
+        let refused = |what: &str, detail: String, hint: &str| {
+            let message = format!("the {what} {ident} cannot be written");
+            let error = ConnectorError::new(ErrorKind::Fix, message);
+            error.detail(sentence(&detail)).hint(hint)
+        };
+        let folder = orphans::data_folder(&metadata);
+        local_path(&folder).map_err(|error| {
+            let why = format!("its property write.data.path says {folder}: {error}.");
+            let hint = "Remove the property, or write to another table.";
+            refused("data files of", why, hint)
+        })?;
+        let schema = metadata.current_schema();
+        let differences = differences(&wanted.schema, schema);
+        if !differences.is_empty() {
+            let message = format!("the table {ident} does not fit the sink");
+            return Err(ConnectorError::new(ErrorKind::Fix, message)
+                .detail(format!("{}.", differences.join("; ")))
+                .hint("Change the sink's columns or the table, or write to a new table."));
+        }
+        let arrow = schema_to_arrow_schema(schema).map_err(CatalogError::from)?;
+        let of_sink = wanted.schema.as_struct().fields();
+        let place = |name: &String| of_sink.iter().position(|column| column.name == *name);
+        let places = arrow.fields().iter().map(|field| place(field.name()));
+        let places = places.collect();
+        let stored = columns::stored(&arrow).map_err(|why| {
+            let why = format!("its columns have no names for a Parquet file: {why}.");
+            refused("table", why, "Rename the column.")
+        })?;
+        let partitioning = Partitioning::of(&metadata, &stored).map_err(|why| {
+            let hint = "Change the table's partition spec, or write to another table.";
+            refused("partitions of", format!("{why}."), hint)
+        })?;
+        let parquet = ArrowSchemaConverter::new()
+            .convert(&stored)
+            .map_err(|why| {
+                let why = format!("its columns do not fit a Parquet file: {why}.");
+                refused(
+                    "table",
+                    why,
+                    "Change the column, or write to another table.",
+                )
+            })?;
+        let settings = Settings::of(metadata.properties(), schema, &parquet).map_err(|why| {
+            let hint = "Change the property, or write to another table.";
+            refused("table", why, hint)
+        })?;
+        Ok(Target {
+            partitioning,
+            arrow: stored,
+            columns: places,
+            settings,
+            metadata,
+        })
+    }
+
+    /// The pieces, one behind the other, with the table's columns and types.
+    pub(super) fn write_form(
+        &self,
+        batches: &[Chunk],
+        pieces: &[Piece],
+    ) -> Result<RecordBatch, ConnectorError> {
+        let options = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let rows = pieces.iter().map(|piece| piece.rows).sum();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
+        for (field, column) in self.arrow.fields().iter().zip(&self.columns) {
+            let Some(column) = column else {
+                columns.push(new_null_array(field.data_type(), rows));
+                continue;
+            };
+            let values = gathered(batches, *column, pieces).map_err(bad_batch)?;
+            columns.push(if values.data_type() == field.data_type() {
+                values
+            } else {
+                cast_with_options(&values, field.data_type(), &options).map_err(bad_batch)?
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(bad_batch)
+    }
+}
+
+fn sentence(why: &str) -> String {
+    let mut text = why.chars();
+    let first = text.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(text).collect()
+}
