@@ -96,11 +96,11 @@ impl<'a> Branch<'a> {
         self.snapshots().find_map(Marker::of_snapshot)
     }
 
-    /// Readers of the head see a commit of ours that ends behind the marker, which was taken back before.
-    pub(crate) fn outruns(&self, marker: &Marker) -> bool {
-        let marker = marker.to_table_marker();
+    /// Readers of the head see a commit of ours that ends behind the marker, which was taken back before, or removed.
+    pub(crate) fn outruns(&self, marker: Option<&Marker>) -> bool {
+        let marker = marker.map(Marker::to_table_marker);
         self.newest_marker()
-            .is_some_and(|seen| seen.to_table_marker().outruns(&marker))
+            .is_some_and(|seen| marker.is_none_or(|marker| seen.to_table_marker().outruns(&marker)))
     }
 
     /// The snapshot that the marker names is the head or an ancestor of it.

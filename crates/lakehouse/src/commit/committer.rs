@@ -156,10 +156,6 @@ impl Decider {
         marker: Option<&Marker>,
         chain: &TableChain,
     ) -> Decision {
-        if marker.is_none() && branch.newest_marker().is_some() {
-            // Someone removed the property: what it said of a rollback is not known any more.
-            return Decision::Pause(Cause::MarkerGone);
-        }
         let uuids: Vec<_> = chain.chain.iter().map(|pending| pending.uuid).collect();
         (self.decide)(&Facts {
             chain: &uuids,
@@ -167,7 +163,7 @@ impl Decider {
             property: marker.map(|marker| (marker.uuid, marker.snapshot_id)),
             visible: &branch.ids(),
             horizon: branch.horizon(),
-            outrun: marker.is_some_and(|marker| branch.outruns(marker)),
+            outrun: branch.outruns(marker),
             contiguous: marker.is_none_or(|marker| continues(marker, chain)),
         })
     }

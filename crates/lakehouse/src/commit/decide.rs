@@ -10,7 +10,7 @@
 //!    forward again, to commits that were given up.
 //! 3. The property's uuid is the k-th of the pending chain → the first k are in the table, commit the rest.
 //! 4. It is the uuid before the chain, and its end is the chain's start on every partition → commit all.
-//! 5. No property and nothing before the chain → first commit.
+//! 5. No property, no commit of ours that readers see and nothing before the chain → first commit.
 //! 6. Anything else → **pause**: an older checkpoint was restored, or the table has another owner.
 //!
 //! Why the property and not the newest marker among the snapshots: a rollback does not undo it, and expiry cannot remove it.
@@ -30,7 +30,7 @@ pub struct Facts<'a, U, S> {
     pub visible: &'a [S],
     /// The parent that the oldest of `visible` names.
     pub horizon: Option<S>,
-    /// The newest commit of ours that readers see ends behind the property's.
+    /// The newest commit of ours that readers see ends behind the property's, or there is no property.
     pub outrun: bool,
     /// The property's end is the chain's start on every partition that both name.
     pub contiguous: bool,
@@ -57,7 +57,8 @@ pub enum Cause {
     Outrun,
     /// The newest marker is neither in the chain nor just before it.
     Unknown,
-    /// The checkpoint remembers a commit, the table has none: it was dropped and created again.
+    /// The checkpoint remembers a commit, the table has none: it was dropped and created again. Or the table shows one, and the
+    /// property is gone: what it said of a rollback is not known any more.
     MarkerGone,
     /// The marker is the one before the chain, yet the offsets do not meet.
     Gap,
@@ -67,8 +68,8 @@ pub enum Cause {
 pub fn decide<U: PartialEq + Copy, S: PartialEq + Copy>(facts: &Facts<'_, U, S>) -> Decision {
     let Some((at, snapshot)) = facts.property else {
         return match facts.last {
-            None => Decision::Commit { done: 0 },
-            Some(_) => Decision::Pause(Cause::MarkerGone),
+            None if !facts.outrun => Decision::Commit { done: 0 },
+            _ => Decision::Pause(Cause::MarkerGone),
         };
     };
     if !on_branch(&snapshot, facts.visible, facts.horizon.as_ref()) {
@@ -186,6 +187,9 @@ mod tests {
         let mut gap = facts(&[2], Some(1), Some((1, 10)), &[10], None);
         gap.contiguous = false;
         assert_eq!(decide(&gap), Pause(Gap), "offsets do not meet");
+        let mut unmarked = facts(&[1], None, None, &[10], None);
+        unmarked.outrun = true;
+        assert_eq!(decide(&unmarked), Pause(MarkerGone), "the property is gone");
         for (chain, last, at) in [(&[2][..], Some(1), 1), (&[1, 2], None, 1), (&[1], None, 1)] {
             let mut outrun = facts(chain, last, Some((at, 10)), &[11, 10], None);
             outrun.outrun = true;

@@ -8,16 +8,17 @@ use super::{
     rows_of, started, the_rule,
 };
 
-/// Readers see a commit that ends behind the property's.
+/// Readers see a commit that ends behind the property's, or the property is gone.
 pub(super) fn outrun(state: &State) -> bool {
+    let Some((seen, _)) = visible(state) else {
+        return false;
+    };
+    let Some((at, _)) = state.property else {
+        return true;
+    };
     let mut snapshots = state.table.iter().chain(&state.gone);
-    let end = state.property.and_then(|(at, _)| {
-        let marker = snapshots.find_map(|snapshot| snapshot.marker.filter(|one| one.uuid == at));
-        Some(marker?.end)
-    });
-    visible(state)
-        .zip(end)
-        .is_some_and(|((seen, _), end)| seen.end > end)
+    let marker = snapshots.find_map(|snapshot| snapshot.marker.filter(|one| one.uuid == at));
+    marker.is_some_and(|marker| seen.end > marker.end)
 }
 
 /// The newest commit that readers see, and the number of its snapshot.

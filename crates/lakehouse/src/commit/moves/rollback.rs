@@ -152,7 +152,7 @@ fn writing(
     };
     let after = Branch::at(metadata, Some(to));
     let visible = after.newest_marker();
-    let goes_on = |marker: &Marker| after.holds(marker) && !after.outruns(marker);
+    let goes_on = |marker: &Marker| after.holds(marker) && !after.outruns(Some(marker));
     let fate = match marker.as_ref().is_some_and(goes_on) {
         true => Fate::GoesOn,
         false => Fate::Pauses,
