@@ -80,31 +80,13 @@ mod tests {
     use super::*;
     use crate::commit::change::{Made, Rewrite};
     use crate::commit::listing::{Delete, Hides, Listed};
-    use iceberg::spec::{
-        DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, Struct,
-    };
-
-    fn file(path: &str, partition: Struct) -> DataFile {
-        DataFileBuilder::default()
-            .content(DataContentType::Data)
-            .file_path(path.to_owned())
-            .file_format(DataFileFormat::Parquet)
-            .partition(partition)
-            .partition_spec_id(0)
-            .record_count(1)
-            .file_size_in_bytes(1)
-            .build()
-            .expect("all that a file must say")
-    }
+    use iceberg::spec::{Literal, Struct};
 
     /// `path@sequence`, of the partition that the path's first letter names.
     fn listed(text: &str) -> Listed {
         let (path, sequence) = text.split_once('@').expect("path@sequence");
-        Listed {
-            spec_id: 0,
-            sequence: sequence.parse().expect("a number"),
-            file: file(path, partition(&path[..1])),
-        }
+        let sequence = sequence.parse().expect("a number");
+        Listed::made(path, sequence, partition(&path[..1]), 1)
     }
 
     fn partition(name: &str) -> Struct {
@@ -137,21 +119,10 @@ mod tests {
     /// The files `a1@3 a2@4` are to become `a9`, of what the snapshot of sequence number 5 had.
     fn check_against(data: &str, deletes: &[&str], expected: &str) {
         let removed = vec![listed("a1@3"), listed("a2@4")];
-        let mut rows = file("a9", partition("a"));
         // As many rows as those two have.
-        rows = DataFileBuilder::default()
-            .content(rows.content_type())
-            .file_path(rows.file_path().to_owned())
-            .file_format(rows.file_format())
-            .partition(rows.partition().clone())
-            .partition_spec_id(0)
-            .record_count(2)
-            .file_size_in_bytes(1)
-            .build()
-            .expect("all that a file must say");
         let added = vec![Made {
             spec_id: 0,
-            file: rows,
+            file: Listed::made("a9", 5, partition("a"), 2).file,
         }];
         let rewrite = Rewrite::new(5, removed, added);
         let head = Listing {

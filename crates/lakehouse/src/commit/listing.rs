@@ -1,10 +1,16 @@
 //! What a snapshot lists: its live data files, and the deletes that hide rows of them.
 
+use super::cached::Cached;
 use super::manifests;
+use crate::catalog::LoadedTable;
 use crate::error::CatalogError;
 use crate::storage::Files;
-use iceberg::spec::{DataContentType, DataFile, PrimitiveLiteral, Snapshot, Struct, TableMetadata};
-use std::collections::{BTreeMap, BTreeSet};
+use iceberg::spec::{
+    DataContentType, DataFile, Manifest, ManifestFile, PrimitiveLiteral, Snapshot, Struct,
+    TableMetadata,
+};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// The field id that the specification gives to the column of paths in a file of position deletes.
 const DELETED_PATH: i32 = 2_147_483_546;
@@ -16,6 +22,27 @@ pub(crate) struct Listed {
     /// The data sequence number: deletes of a later one hide rows of it.
     pub(crate) sequence: i64,
     pub(crate) file: DataFile,
+}
+
+#[cfg(test)]
+impl Listed {
+    /// A file that is nowhere but in a test.
+    pub(crate) fn made(path: &str, sequence: i64, partition: Struct, rows: usize) -> Listed {
+        let file = iceberg::spec::DataFileBuilder::default()
+            .content(DataContentType::Data)
+            .file_path(path.to_owned())
+            .file_format(iceberg::spec::DataFileFormat::Parquet)
+            .partition(partition)
+            .partition_spec_id(0)
+            .record_count(rows as u64)
+            .file_size_in_bytes(1)
+            .build();
+        Listed {
+            spec_id: 0,
+            sequence,
+            file: file.expect("all that a file must say"),
+        }
+    }
 }
 
 /// A live file of deletes.
@@ -55,38 +82,57 @@ impl Listing {
         snapshot: Option<&Snapshot>,
     ) -> Result<Listing, CatalogError> {
         let mut listing = Listing::default();
-        let Some(snapshot) = snapshot else {
-            return Ok(listing);
-        };
-        for manifest in manifests::load_list(files, metadata, snapshot)? {
-            let spec_id = manifest.partition_spec_id;
-            for entry in manifests::load(files, &manifest)?.entries() {
-                if !entry.is_alive() {
-                    continue;
-                }
-                let sequence = entry.sequence_number().unwrap_or(manifest.sequence_number);
-                let file = entry.data_file().clone();
-                if file.content_type() == DataContentType::Data {
-                    let path = file.file_path().to_owned();
-                    let listed = Listed {
-                        spec_id,
-                        sequence,
-                        file,
-                    };
-                    if listing.data.insert(path.clone(), listed).is_some() {
-                        listing.doubled.insert(path);
-                    }
-                } else {
-                    listing.deletes.push(Delete {
-                        hides: Hides::of(&file),
-                        spec_id,
-                        partition: file.partition().clone(),
-                        sequence,
-                    });
-                }
-            }
+        for manifest in list_of(files, metadata, snapshot)? {
+            let read = manifests::load(files, &manifest)?;
+            listing.add(&manifest, &read, |_| true);
         }
         Ok(listing)
+    }
+
+    /// Of its data files only those at these paths.
+    pub(crate) fn about(
+        files: &Files,
+        metadata: &TableMetadata,
+        snapshot: Option<&Snapshot>,
+        cached: &Cached,
+        paths: &HashSet<&str>,
+    ) -> Result<Listing, CatalogError> {
+        let list = list_of(files, metadata, snapshot)?;
+        let mut listing = Listing::default();
+        for (manifest, read) in list.iter().zip(cached.all(files, &list)?) {
+            listing.add(manifest, &read, |path| paths.contains(path));
+        }
+        Ok(listing)
+    }
+
+    fn add(&mut self, manifest: &ManifestFile, read: &Manifest, is_wanted: impl Fn(&str) -> bool) {
+        let spec_id = manifest.partition_spec_id;
+        for entry in read.entries() {
+            let is_data = entry.content_type() == DataContentType::Data;
+            if !entry.is_alive() || is_data && !is_wanted(entry.file_path()) {
+                continue;
+            }
+            let sequence = entry.sequence_number().unwrap_or(manifest.sequence_number);
+            let file = entry.data_file().clone();
+            if is_data {
+                let path = file.file_path().to_owned();
+                let listed = Listed {
+                    spec_id,
+                    sequence,
+                    file,
+                };
+                if self.data.insert(path.clone(), listed).is_some() {
+                    self.doubled.insert(path);
+                }
+            } else {
+                self.deletes.push(Delete {
+                    hides: Hides::of(&file),
+                    spec_id,
+                    partition: file.partition().clone(),
+                    sequence,
+                });
+            }
+        }
     }
 
     /// Whether some delete may hide a row of the file.
@@ -138,6 +184,17 @@ impl Delete {
     }
 }
 
+fn list_of(
+    files: &Files,
+    metadata: &TableMetadata,
+    snapshot: Option<&Snapshot>,
+) -> Result<Vec<ManifestFile>, CatalogError> {
+    match snapshot {
+        Some(snapshot) => manifests::load_list(files, metadata, snapshot),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Which of these names of data files some snapshot that the table keeps lists, live or not. Names are unique, so folders need
 /// not be compared.
 pub(crate) fn named_by_any(
@@ -145,23 +202,75 @@ pub(crate) fn named_by_any(
     metadata: &TableMetadata,
     names: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, CatalogError> {
-    let (mut read, mut named) = (BTreeSet::new(), BTreeSet::new());
+    let mut named = Named::of(names);
     for snapshot in metadata.snapshots() {
+        named.look(files, metadata, snapshot)?;
+    }
+    Ok(named.found)
+}
+
+/// The same of a table that others change meanwhile, and expire snapshots of, whose lists then go: every snapshot that the table
+/// had when it was loaded last was looked at.
+pub(crate) fn named_by_kept(
+    files: &Files,
+    mut table: Arc<TableMetadata>,
+    load: &dyn Fn() -> Result<LoadedTable, CatalogError>,
+    names: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, CatalogError> {
+    let mut named = Named::of(names);
+    let mut looked = HashSet::new();
+    loop {
+        let is_new = |one: &&Arc<Snapshot>| !looked.contains(&one.snapshot_id());
+        let Some(snapshot) = table.snapshots().find(is_new).cloned() else {
+            return Ok(named.found);
+        };
+        let id = snapshot.snapshot_id();
+        if let Err(error) = named.look(files, &table, &snapshot) {
+            let now = load()?.metadata;
+            if now.uuid() != table.uuid() || now.snapshot_by_id(id).is_some() {
+                return Err(error);
+            }
+            table = now;
+        }
+        looked.insert(id);
+    }
+}
+
+struct Named<'a> {
+    names: &'a BTreeSet<String>,
+    /// Manifests that were looked at.
+    read: BTreeSet<String>,
+    found: BTreeSet<String>,
+}
+
+impl Named<'_> {
+    fn of(names: &BTreeSet<String>) -> Named<'_> {
+        Named {
+            names,
+            read: BTreeSet::new(),
+            found: BTreeSet::new(),
+        }
+    }
+
+    fn look(
+        &mut self,
+        files: &Files,
+        metadata: &TableMetadata,
+        snapshot: &Snapshot,
+    ) -> Result<(), CatalogError> {
         for manifest in manifests::load_list(files, metadata, snapshot)? {
-            if !read.insert(manifest.manifest_path.clone()) {
+            if self.read.contains(&manifest.manifest_path) {
                 continue;
             }
             let entries = manifests::load(files, &manifest)?;
             let listed = entries.entries().iter();
             let listed = listed.map(|entry| last_name(entry.file_path()));
-            named.extend(
-                listed
-                    .filter(|name| names.contains(*name))
-                    .map(str::to_owned),
-            );
+            let wanted = listed.filter(|name| self.names.contains(*name));
+            self.found.extend(wanted.map(str::to_owned));
+            self.read.insert(manifest.manifest_path);
         }
+        Ok(())
     }
-    Ok(named)
 }
 
 pub(crate) fn last_name(path: &str) -> &str {

@@ -5,6 +5,7 @@
 //! those of half the target or more, or a table with a hundred of them would be rewritten with every commit. Entries are carried on as `Existing` with the snapshot and the sequence numbers that they
 //! had: to every reader the table is the same.
 
+use super::cached::Cached;
 use crate::error::{CatalogError, Kind};
 use crate::storage::Files;
 use futures::executor::block_on;
@@ -47,6 +48,8 @@ pub(crate) fn load(files: &Files, manifest: &ManifestFile) -> Result<Manifest, C
 /// Writes the manifests of one new snapshot, and remembers what it wrote.
 pub(crate) struct Manifests<'a> {
     pub(crate) files: &'a Files,
+    /// What of the head was read already.
+    pub(crate) cached: &'a Cached,
     pub(crate) metadata: &'a TableMetadata,
     /// The head that the snapshot is made for.
     pub(crate) parent: Option<i64>,
@@ -86,7 +89,9 @@ impl Manifests<'_> {
         for manifest in manifests {
             let hits = match manifest.content {
                 ManifestContentType::Deletes => 0,
-                ManifestContentType::Data => load(self.files, &manifest)?
+                ManifestContentType::Data => self
+                    .cached
+                    .one(self.files, &manifest)?
                     .entries()
                     .iter()
                     .filter(|entry| entry.is_alive() && removed.contains(entry.file_path()))
@@ -158,11 +163,8 @@ impl Manifests<'_> {
     ) -> Result<ManifestFile, CatalogError> {
         let mut writer = self.writer(self.metadata.current_schema().clone(), spec)?;
         for manifest in manifests {
-            for entry in load(self.files, manifest)?
-                .entries()
-                .iter()
-                .filter(|entry| (self.keep)(entry))
-            {
+            let read = self.cached.one(self.files, manifest)?;
+            for entry in read.entries().iter().filter(|entry| (self.keep)(entry)) {
                 let snapshot = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
                 let sequence = entry.sequence_number().unwrap_or(manifest.sequence_number);
                 let in_file = Some(entry.file_sequence_number.unwrap_or(sequence));

@@ -9,6 +9,7 @@
 
 use super::attempt::{Attempt, Fate, remove};
 use super::branch::Ref;
+use super::cached::Cached;
 use super::change::Change;
 use super::rules::Rules;
 use super::snapshot::{Produced, SnapshotProducer};
@@ -21,7 +22,7 @@ use iceberg::spec::TableMetadata;
 use lw_stdx::clock::Clock;
 use std::sync::Arc;
 
-/// Rounds of one call. A table that others change faster than this is left for the next call.
+/// Rounds of one call, unless its owner has more patience. A table that others change faster than this is left for the next call.
 pub(crate) const ROUNDS: usize = 10;
 /// Attempts whose fate is asked for. Some stay open for good (the table was replaced, or is of version 1, which has no sequence
 /// numbers): the oldest is then forgotten, and its files stay.
@@ -33,6 +34,9 @@ pub(crate) struct Publisher {
     clock: Arc<dyn Clock>,
     pub(crate) ids: Ids,
     pub(crate) rules: Rules,
+    pub(crate) rounds: usize,
+    /// Manifests that `decide` has read; only for as long as one call takes.
+    pub(crate) cached: Cached,
     /// Sent, not confirmed, and not known to be dead.
     attempts: Vec<Attempt>,
 }
@@ -64,6 +68,8 @@ impl Publisher {
             clock,
             ids,
             rules,
+            rounds: ROUNDS,
+            cached: Cached::default(),
             attempts: Vec::new(),
         }
     }
@@ -76,10 +82,21 @@ impl Publisher {
         &mut self,
         ident: &TableIdent,
         branch: &Ref,
+        decide: impl FnMut(&LoadedTable, i64) -> Result<Step<'a, T>, CatalogError>,
+    ) -> Result<Published<T>, CatalogError> {
+        let published = self.go_round(ident, branch, decide);
+        self.cached.forget();
+        published
+    }
+
+    fn go_round<'a, T>(
+        &mut self,
+        ident: &TableIdent,
+        branch: &Ref,
         mut decide: impl FnMut(&LoadedTable, i64) -> Result<Step<'a, T>, CatalogError>,
     ) -> Result<Published<T>, CatalogError> {
         let mut last: Option<CatalogError> = None;
-        for _ in 0..ROUNDS {
+        for _ in 0..self.rounds {
             let table = self.catalog.load(ident)?;
             self.settle(ident, &table.metadata);
             let id = self.ids.next_snapshot();
@@ -165,6 +182,7 @@ impl Publisher {
         (self.rules.admit)(&table.ident, &table.metadata)?;
         SnapshotProducer {
             files: self.catalog.files(),
+            cached: &self.cached,
             metadata: &table.metadata,
             branch,
             change,

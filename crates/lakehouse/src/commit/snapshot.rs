@@ -6,6 +6,7 @@
 
 use super::attempt::remove;
 use super::branch::{Branch, Ref};
+use super::cached::Cached;
 use super::change::{Change, Rewrite};
 use super::manifests::{self, Manifests, spec_of};
 use super::marker;
@@ -59,6 +60,7 @@ pub(crate) fn check_version(
 /// The snapshot `snapshot_id` on `branch`, which is to make `change`.
 pub(crate) struct SnapshotProducer<'a> {
     pub(crate) files: &'a Files,
+    pub(crate) cached: &'a Cached,
     pub(crate) metadata: &'a TableMetadata,
     pub(crate) branch: &'a Ref,
     pub(crate) change: &'a Change<'a>,
@@ -75,6 +77,7 @@ impl SnapshotProducer<'_> {
         let (metadata, branch) = (self.metadata, self.branch);
         let mut manifests = Manifests {
             files: self.files,
+            cached: self.cached,
             metadata,
             parent: branch.head(metadata).map(Snapshot::snapshot_id),
             snapshot_id: self.snapshot_id,

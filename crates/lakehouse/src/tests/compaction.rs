@@ -1,19 +1,43 @@
 //! Compaction of tables that a pipeline writes: the same rows, runs and commits in fewer files, whatever comes between.
 
+mod partitions;
+mod sweeps;
+
 use super::foreign::{Change, Engine, Reader, Row, THEIRS};
-use super::partitions::make;
 use super::world::{Fault, Pipeline, TABLE, World, ident};
 use crate::TableCatalog;
+use crate::commit::cached::Cached;
 use crate::commit::manifests;
 use crate::commit::marker::{is_upkeep, upholds};
+use crate::error::Kind;
 use crate::upkeep::compaction::{Compacted, Compactor, Effort, Outcome};
 use crate::upkeep::leftovers::parse;
-use iceberg::spec::{Operation, Transform};
+use iceberg::spec::{ManifestFile, Operation};
 use lw_runtime::manifest::TableChain;
 use std::collections::BTreeSet;
 
 fn pipeline(world: &World) -> Pipeline {
     Pipeline::new(world, world.network(), TableChain::default(), [0, 0])
+}
+
+/// A table of so many commits, each with these rows.
+fn filled(commits: usize, rows: [i64; 2]) -> (World, Pipeline) {
+    let world = World::new();
+    let pipeline = fill(&world, commits, rows);
+    (world, pipeline)
+}
+
+fn fill(world: &World, commits: usize, rows: [i64; 2]) -> Pipeline {
+    let mut pipeline = pipeline(world);
+    for _ in 0..commits {
+        pipeline.epoch(rows);
+    }
+    pipeline
+}
+
+/// As many small files as it takes.
+fn five() -> (World, Pipeline) {
+    filled(5, [2, 0])
 }
 
 fn compactor(world: &World) -> Compactor {
@@ -35,6 +59,21 @@ fn rows(world: &World) -> Vec<Row> {
     contents.expect("all is there").rows
 }
 
+fn engine(world: &World) -> Engine<'_> {
+    Engine {
+        catalog: &world.catalog,
+        ids: &world.ids,
+        totals: true,
+    }
+}
+
+/// What the head lists.
+fn listed(world: &World) -> Vec<ManifestFile> {
+    let metadata = world.metadata();
+    let head = metadata.current_snapshot().expect("there is a head");
+    manifests::load_list(world.catalog.files(), &metadata, head).expect("a list")
+}
+
 /// Names of the files that compactions wrote, those that no snapshot lists among them.
 fn copies(world: &World) -> BTreeSet<String> {
     let names = world.data_folder().into_iter();
@@ -54,11 +93,7 @@ fn runs(world: &World) -> Vec<String> {
 
 #[test]
 fn small_files_become_one_with_the_same_rows_and_runs() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..6 {
-        pipeline.epoch([3, 1]);
-    }
+    let (world, mut pipeline) = filled(6, [3, 1]);
     let before = world.metadata();
     let done = compact(&world);
     let told = (
@@ -114,11 +149,7 @@ fn small_files_become_one_with_the_same_rows_and_runs() {
 /// Its rows are as old as the snapshot that they were read from.
 #[test]
 fn a_copy_has_the_sequence_number_of_what_was_read() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([1, 0]);
-    }
+    let (world, mut pipeline) = filled(5, [1, 0]);
     let read = world.metadata().last_sequence_number();
     let mut compactor = compactor(&world);
     let copies = compactor
@@ -127,11 +158,9 @@ fn a_copy_has_the_sequence_number_of_what_was_read() {
     pipeline.epoch([1, 0]);
     let outcome = compactor.publish(copies.expect("there are small files"));
     assert_eq!(outcome.expect("the catalog answers"), Outcome::Landed);
-    let metadata = world.metadata();
-    let head = metadata.current_snapshot().expect("there is a head");
     let files = world.catalog.files();
     let mut found = Vec::new();
-    for list in manifests::load_list(files, &metadata, head).expect("a list") {
+    for list in listed(&world) {
         for entry in manifests::load(files, &list).expect("a manifest").entries() {
             let name = entry.file_path().rsplit('/').next().expect("a name");
             if entry.is_alive() && parse(name).is_some() {
@@ -145,11 +174,7 @@ fn a_copy_has_the_sequence_number_of_what_was_read() {
 
 #[test]
 fn a_dry_run_writes_nothing() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..6 {
-        pipeline.epoch([1, 1]);
-    }
+    let (world, _pipeline) = filled(6, [1, 1]);
     let before = world.metadata();
     let plan = compactor(&world)
         .plan(&ident(TABLE), Effort::Full)
@@ -167,64 +192,13 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn partitions_stay_apart_and_keep_their_values() {
-    let world = World::new();
-    make(&world, &[(1, "part", Transform::Identity)]);
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([2, 1]);
-    }
-    let values = |world: &World| -> BTreeSet<String> {
-        let metadata = world.metadata();
-        let head = metadata.current_snapshot().expect("there is a head");
-        let files = world.catalog.files();
-        let mut values = BTreeSet::new();
-        for list in manifests::load_list(files, &metadata, head).expect("a list") {
-            for entry in manifests::load(files, &list).expect("a manifest").entries() {
-                if entry.is_alive() {
-                    let folder = entry.file_path().rsplit('/').nth(1).expect("a folder");
-                    let partition = entry.data_file().partition();
-                    values.insert(format!("{folder} {partition:?} {}", entry.record_count()));
-                }
-            }
-        }
-        values
-    };
-    assert_eq!(compact(&world).made, 2);
-    let found = values(&world);
-    assert_eq!(found.len(), 2, "{found:?}");
-    assert!(
-        found
-            .iter()
-            .any(|one| one.starts_with("part=0 ") && one.ends_with(" 10"))
-    );
-    assert!(
-        found
-            .iter()
-            .any(|one| one.starts_with("part=1 ") && one.ends_with(" 5"))
-    );
-    assert_eq!(rows(&world), pipeline.expected());
-    pipeline.epoch([1, 1]);
-    assert_eq!(rows(&world), pipeline.expected());
-}
-
-#[test]
 fn files_with_deletes_and_files_of_others_beside_ours() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([1, 0]);
-    }
-    let engine = Engine {
-        catalog: &world.catalog,
-        ids: &world.ids,
-        totals: true,
-    };
-    engine
+    let (world, mut pipeline) = filled(5, [1, 0]);
+    engine(&world)
         .commit(&Change::Delete(vec![(0, 1)]))
         .expect("a foreign delete");
     for off in 0..5 {
-        engine
+        engine(&world)
             .commit(&Change::Append(vec![(THEIRS, off)]))
             .expect("a foreign append");
     }
@@ -264,12 +238,8 @@ fn files_with_deletes_and_files_of_others_beside_ours() {
 }
 
 /// Copies that are made, then something happens, then they are to take their place.
-fn between(happens: impl FnOnce(&World, &mut Pipeline), expected: &Outcome) {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([2, 0]);
-    }
+fn between(happens: impl FnOnce(&World, &mut Pipeline)) -> Outcome {
+    let (world, mut pipeline) = five();
     let mut compactor = compactor(&world);
     let prepared = compactor
         .copies(&ident(TABLE))
@@ -277,25 +247,25 @@ fn between(happens: impl FnOnce(&World, &mut Pipeline), expected: &Outcome) {
     happens(&world, &mut pipeline);
     let before = rows(&world);
     let outcome = compactor.publish(prepared.expect("there are small files"));
-    assert_eq!(outcome.expect("the catalog answers"), *expected);
+    let outcome = outcome.expect("the catalog answers");
     assert_eq!(rows(&world), before);
     let left = copies(&world).len();
-    assert_eq!(
-        left,
-        usize::from(*expected == Outcome::Landed),
-        "files that are left"
-    );
+    let landed = usize::from(outcome == Outcome::Landed);
+    assert_eq!(left, landed, "what was given up is gone");
     pipeline.epoch([1, 1]);
+    outcome
 }
 
 #[test]
 fn appends_are_no_obstacles() {
-    between(|_, pipeline| pipeline.epoch([3, 3]), &Outcome::Landed);
-    between(|world, _| world.foreign_commit(), &Outcome::Landed);
-    between(
+    let others: [fn(&World, &mut Pipeline); 3] = [
+        |_, pipeline| pipeline.epoch([3, 3]),
+        |world, _| world.foreign_commit(),
         |world, _| world.try_branch_commit("audit").expect("a branch"),
-        &Outcome::Landed,
-    );
+    ];
+    for happens in others {
+        assert_eq!(between(happens), Outcome::Landed);
+    }
 }
 
 #[test]
@@ -305,44 +275,16 @@ fn deletes_and_overwrites_are_obstacles() {
         Change::Overwrite(vec![(0, 3)]),
         Change::Rewrite,
     ] {
-        let world = World::new();
-        let mut pipeline = pipeline(&world);
-        for _ in 0..5 {
-            pipeline.epoch([2, 0]);
-        }
-        let mut compactor = compactor(&world);
-        let prepared = compactor
-            .copies(&ident(TABLE))
-            .expect("files can be written");
-        let engine = Engine {
-            catalog: &world.catalog,
-            ids: &world.ids,
-            totals: true,
-        };
-        engine.commit(&change).expect("a foreign change");
-        let before = rows(&world);
-        let outcome = compactor.publish(prepared.expect("there are small files"));
-        let outcome = outcome.expect("the catalog answers");
+        let outcome = between(|world, _| {
+            engine(world).commit(&change).expect("a foreign change");
+        });
         assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
-        assert_eq!(rows(&world), before);
-        assert_eq!(copies(&world), BTreeSet::new(), "what was given up is gone");
     }
 }
 
 /// A network with these faults, and what becomes of a compaction over it.
-fn over(
-    faults: &[Fault],
-) -> (
-    World,
-    Pipeline,
-    Compactor,
-    Result<Outcome, crate::error::Kind>,
-) {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([2, 0]);
-    }
+fn over(faults: &[Fault]) -> (World, Pipeline, Compactor, Result<Outcome, Kind>) {
+    let (world, pipeline) = five();
     let network = world.network();
     network
         .faults
@@ -380,16 +322,73 @@ fn a_compaction_that_landed_is_known_whatever_the_reply_said() {
 #[test]
 fn somebody_else_first_is_no_end() {
     for fault in [Fault::Raced, Fault::Overtaken] {
-        let (world, pipeline, _, outcome) = over(&[fault]);
+        // More often than a pipeline would bear it: the copies are there.
+        let (world, pipeline, _, outcome) = over(&[fault; 15]);
         assert_eq!(outcome, Ok(Outcome::Landed), "{fault:?}");
         assert_eq!(rows(&world), pipeline.expected());
     }
 }
 
 #[test]
+fn one_that_is_never_first_gives_up_and_says_so() {
+    let (world, pipeline, _, outcome) = over(&[Fault::Raced; 50]);
+    let Ok(Outcome::Conflict(why)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let expected = "other commits were faster 50 times: ";
+    assert!(why.starts_with(expected), "{why}");
+    assert_eq!(copies(&world), BTreeSet::new());
+    assert_eq!(rows(&world), pipeline.expected());
+}
+
+/// Rows of other files are overwritten whenever files are copied.
+#[test]
+fn one_that_others_are_in_the_way_of_says_what_it_met() {
+    let (world, _pipeline) = filled(40, [2, 0]);
+    let (mut asked, mut overwritten) = (0, 0);
+    let mut meddles = || {
+        asked += 1;
+        // It is asked with each file.
+        if asked % 10 == 1 {
+            let change = Change::Overwrite(vec![(0, 2 * overwritten)]);
+            engine(&world).commit(&change).expect("a foreign overwrite");
+            overwritten += 1;
+        }
+        true
+    };
+    let done = compactor(&world).compact(&ident(TABLE), Effort::Full, &mut meddles);
+    let done = done.expect("it can be compacted");
+    assert_eq!((done.commits, done.conflicts), (0, 3));
+    let why = done.gave_up.expect("it says why");
+    assert!(why.ends_with("is not in the table any more"), "{why}");
+    let undisturbed = compact(&world);
+    assert_eq!((undisturbed.commits, undisturbed.gave_up), (1, None));
+}
+
+#[test]
+fn a_manifest_that_was_read_is_not_read_again() {
+    let (world, mut pipeline) = five();
+    let (files, cached) = (world.catalog.files(), Cached::default());
+    let before = listed(&world);
+    cached.all(files, &before).expect("all are there");
+    pipeline.epoch([1, 0]);
+    for manifest in &before {
+        files.remove(&manifest.manifest_path).expect("it was there");
+    }
+    let after = listed(&world);
+    assert_eq!(after.len(), before.len() + 1);
+    let all = cached.all(files, &after).expect("the new one is read");
+    assert_eq!(all.len(), after.len());
+    // Those that the head does not list any more are let go.
+    let newest = &after[after.len() - 1..];
+    cached.all(files, newest).expect("it is known");
+    assert!(cached.all(files, &before).is_err());
+}
+
+#[test]
 fn files_of_a_request_that_may_be_under_way_stay_until_it_cannot_be() {
     let (world, mut pipeline, mut compactor, outcome) = over(&[Fault::RequestLost]);
-    assert_eq!(outcome, Err(crate::error::Kind::Unknown));
+    assert_eq!(outcome, Err(Kind::Unknown));
     let doubtful = copies(&world);
     assert_eq!(doubtful.len(), 1, "it may land yet");
     pipeline.epoch([1, 1]);
@@ -401,38 +400,8 @@ fn files_of_a_request_that_may_be_under_way_stay_until_it_cannot_be() {
 }
 
 #[test]
-fn what_a_dead_process_left_is_found_by_its_name() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([2, 0]);
-    }
-    let mut dead = compactor(&world);
-    dead.copies(&ident(TABLE)).expect("files can be written");
-    drop(dead);
-    let sweep = |reach| {
-        let rules = crate::commit::rules::Rules::OURS;
-        let mut compactor = compactor(&world).with_rules(rules, reach);
-        let stops = compactor.compact(&ident(TABLE), Effort::Full, &mut || false);
-        stops.expect("it can be looked at");
-        copies(&world).len()
-    };
-    assert_eq!(sweep(3), 1, "a request of its may be under way");
-    for _ in 0..3 {
-        pipeline.epoch([1, 0]);
-    }
-    assert_eq!(sweep(4), 1);
-    assert_eq!(sweep(3), 0);
-    assert_eq!(rows(&world), pipeline.expected());
-}
-
-#[test]
 fn one_that_is_told_to_stop_leaves_nothing() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..6 {
-        pipeline.epoch([2, 0]);
-    }
+    let (world, _pipeline) = filled(6, [2, 0]);
     let mut asked = 0;
     let mut go_on = || {
         asked += 1;
@@ -451,11 +420,7 @@ fn one_that_is_told_to_stop_leaves_nothing() {
 
 #[test]
 fn a_rollback_of_a_compaction_alone_is_none_of_rows() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([2, 0]);
-    }
+    let (world, mut pipeline) = five();
     compact(&world);
     world.roll_back();
     assert_eq!(rows(&world), pipeline.expected());
@@ -466,11 +431,7 @@ fn a_rollback_of_a_compaction_alone_is_none_of_rows() {
 /// Another engine keeps only the head: what it cut off, the compaction upholds.
 #[test]
 fn expiry_by_others_below_a_compaction_stops_no_pipeline() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([2, 0]);
-    }
+    let (world, mut pipeline) = five();
     compact(&world);
     world.foreign_commit();
     let metadata = world.metadata();
@@ -490,11 +451,7 @@ fn expiry_by_others_below_a_compaction_stops_no_pipeline() {
 /// However few snapshots are to be kept, the one with the newest marker is.
 #[test]
 fn our_own_expiry_keeps_the_newest_marker_below_a_compaction() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    for _ in 0..5 {
-        pipeline.epoch([2, 0]);
-    }
+    let (world, mut pipeline) = five();
     world.set_property("lakeward.snapshots.keep", "1");
     world.set_property("lakeward.compaction.min-input-files", "2");
     compact(&world);
@@ -503,36 +460,4 @@ fn our_own_expiry_keeps_the_newest_marker_below_a_compaction() {
     assert_eq!(view.rolled_back(), None);
     pipeline.epoch([1, 0]);
     assert_eq!(rows(&world), pipeline.expected());
-}
-
-/// By and by the snapshots that list them expire; then they go, and what is pending stays.
-#[test]
-fn replaced_files_go_with_the_last_snapshot_that_lists_them() {
-    let world = World::new();
-    let mut pipeline = pipeline(&world);
-    world.set_property("lakeward.snapshots.keep", "2");
-    let remove = |pipeline: &Pipeline, seals: u64| {
-        let mut manifest = pipeline.manifest();
-        manifest.checkpoint_id = seals;
-        let removed = compactor(&world).remove_replaced(&ident(TABLE), || Some(manifest));
-        removed.expect("it can be looked at")
-    };
-    for _ in 0..5 {
-        pipeline.epoch([2, 0]);
-    }
-    compact(&world);
-    assert_eq!(remove(&pipeline, 5), 0, "the snapshot below lists them");
-    for _ in 0..3 {
-        pipeline.epoch([1, 0]);
-    }
-    pipeline.read([0, 2]);
-    pipeline.checkpoint();
-    // One is in the first snapshot of the hour, which stays.
-    assert_eq!(remove(&pipeline, 9), 4);
-    assert_eq!(rows(&world).len(), 13);
-    pipeline.commit();
-    assert_eq!(rows(&world), pipeline.expected());
-    world
-        .all_readable()
-        .expect("all that is kept has its files");
 }

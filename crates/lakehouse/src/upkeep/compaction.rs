@@ -10,41 +10,41 @@
 //!    a compacted table row by row as before.
 //! 4. The copies take the place of their bins in one commit, which [`conflicts`](crate::commit::conflicts) may still forbid:
 //!    then it is begun again from the new head.
-//! 5. What was replaced stays where it is, for the snapshots that list it. When they have expired it goes: copies as
-//!    [`leftovers`](super::leftovers), like what came into no table, a pipeline's own files by
-//!    [`replaced`](crate::writer::replaced).
+//! 5. What was replaced stays where it is, for the snapshots that list it. When they have expired, the [sweep](super::sweep)
+//!    removes it.
 //!
-//! Appends meanwhile do no harm, nor does a compaction to them: a pipeline whose commit comes second loads the table again, and
-//! finds nothing in its way.
+//! Appends meanwhile do no harm, nor does a compaction to them: whoever comes second loads the table again, and finds nothing in
+//! the way. The copies are made once, however often their commit has to be [tried again](landing).
 
 mod bins;
 mod files;
+mod landing;
 mod plan;
 
+pub(crate) use landing::{Outcome, Prepared};
+
 use super::leftovers::{self, Leftover, REACH};
+use super::sweep::{GRACE, Sweeper, Within};
 use crate::catalog::{LoadedTable, TableCatalog};
-use crate::commit::attempt::Fate;
 use crate::commit::branch::Ref;
-use crate::commit::change::{Change, Made, Rewrite};
-use crate::commit::conflicts::{Conflict, Verdict};
+use crate::commit::change::{Made, Rewrite};
 use crate::commit::listing::{Listed, Listing};
-use crate::commit::publish::{Published, Publisher, Step};
+use crate::commit::publish::Publisher;
 use crate::commit::rules::Rules;
 use crate::commit::snapshot::check_version;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::writer::{replaced, settings};
+use crate::writer::replaced::Sealed;
+use crate::writer::settings;
 use bins::Small;
 use files::Origins;
 use iceberg::TableIdent;
 use iceberg::spec::{FormatVersion, TableMetadata};
-use lw_runtime::manifest::Manifest;
 use lw_stdx::clock::Clock;
-use plan::{Bin, Found, Groups, Plan, folder, limits};
+use plan::{Bin, Found, Groups, Lonely, Plan, folder, limits};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Whether a server compacts the table by itself, which it does unless this is `false`.
 pub const ENABLED: &str = "lakeward.compaction.enabled";
@@ -54,7 +54,9 @@ pub const MIN_INPUT_FILES: &str = "lakeward.compaction.min-input-files";
 const MIN_FILES: usize = 5;
 /// Bytes that one commit replaces, unless the first bin alone has more.
 const MOST_BYTES: u64 = 512 << 20;
-/// Conflicts in a row after which a table is left to those who change it.
+/// Heads that copies are offered to before they are given up: it is the copying that costs.
+const ROUNDS: usize = 50;
+/// Copies that are given up in a row, after which a table is left to those who change it.
 const CONFLICTS: u32 = 3;
 /// Files whose fate is asked for; older ones are found by their names.
 const DOUBTFUL: usize = 32;
@@ -86,38 +88,42 @@ pub struct Compacted {
     pub commits: u64,
     /// Attempts that others were in the way of.
     pub conflicts: u64,
+    /// Why it was left half done, or not at all: what the last one met.
+    pub gave_up: Option<String>,
     /// Small files that stay as they are, by the reason.
     pub left_out: BTreeMap<&'static str, u64>,
+}
+
+impl Compacted {
+    fn add(&mut self, more: &Compacted) {
+        self.replaced += more.replaced;
+        self.rows += more.rows;
+        self.made += more.made;
+        self.arrow_bytes += more.arrow_bytes;
+        self.commits += 1;
+        self.gave_up = None;
+    }
 }
 
 /// Compacts tables of one catalog.
 pub struct Compactor {
     publisher: Publisher,
+    clock: Arc<dyn Clock>,
     reach: i64,
+    sweeper: Sweeper,
     /// Written, and not seen in their table.
     doubtful: Vec<(TableIdent, Leftover)>,
 }
 
-/// Files that were written, to be brought into their table.
-pub(crate) struct Prepared {
-    ident: TableIdent,
-    table: Uuid,
-    rewrite: Rewrite,
-    arrow_bytes: u64,
-}
-
-/// What became of them.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Landed,
-    Conflict(String),
-}
-
 impl Compactor {
     pub fn new(catalog: Arc<dyn TableCatalog>, clock: Arc<dyn Clock>, ids: Ids) -> Compactor {
+        let mut publisher = Publisher::new(catalog, clock.clone(), ids, Rules::OURS);
+        publisher.rounds = ROUNDS;
         Compactor {
-            publisher: Publisher::new(catalog, clock, ids, Rules::OURS),
+            publisher,
+            clock,
             reach: REACH,
+            sweeper: Sweeper::new(GRACE),
             doubtful: Vec::new(),
         }
     }
@@ -129,11 +135,12 @@ impl Compactor {
         Ok(prepared)
     }
 
-    /// With a wrong rule, or a shorter reach: simulations show that they would notice.
+    /// With a wrong rule, a shorter reach, and no grace: simulations show that they would notice.
     #[cfg(test)]
     pub(crate) fn with_rules(mut self, rules: Rules, reach: i64) -> Compactor {
         self.publisher.rules = rules;
         self.reach = reach;
+        self.sweeper.grace = std::time::Duration::ZERO;
         self
     }
 
@@ -168,32 +175,31 @@ impl Compactor {
     ) -> Result<Compacted, CatalogError> {
         let mut done: Option<Compacted> = None;
         let mut in_a_row = 0;
-        while in_a_row < CONFLICTS {
+        loop {
             let (found, prepared) = self.prepare(ident, effort, go_on)?;
             let so_far = done.get_or_insert_with(|| found.report(ident));
             let Some(prepared) = prepared else {
+                so_far.gave_up = None;
                 break;
             };
-            let (removed, added) = (prepared.rewrite.removed(), prepared.rewrite.added());
-            let (replaced, made) = (removed.len() as u64, added.len() as u64);
-            let rows: u64 = removed.iter().map(|one| one.file.record_count()).sum();
-            let arrow_bytes = prepared.arrow_bytes;
+            let (more, is_all) = (prepared.report(), prepared.is_all);
             match self.publish(prepared)? {
                 Outcome::Landed => {
-                    so_far.replaced += replaced;
-                    so_far.rows += rows;
-                    so_far.made += made;
-                    so_far.arrow_bytes += arrow_bytes;
-                    so_far.commits += 1;
+                    so_far.add(&more);
                     in_a_row = 0;
+                    // What came meanwhile is the next one's: or with a busy pipeline this would not end.
+                    if is_all {
+                        break;
+                    }
                 }
                 Outcome::Conflict(why) => {
-                    tracing::info!(table = %ident, why, "a compaction is begun again");
+                    tracing::debug!(table = %ident, why, "others were in the way of a compaction");
                     so_far.conflicts += 1;
+                    so_far.gave_up = Some(why);
                     in_a_row += 1;
                 }
             }
-            if effort == Effort::Steady || !go_on() {
+            if in_a_row == CONFLICTS || effort == Effort::Steady || !go_on() {
                 break;
             }
         }
@@ -212,24 +218,24 @@ impl Compactor {
         })
     }
 
-    /// Removes data files of the pipeline of this manifest that were replaced, and that no kept snapshot lists any more; says how
-    /// many. Only for a catalog that is this process's own, and a table that one job alone fills.
+    /// Removes data files that no snapshot lists any more: copies that came to nothing or were replaced, and those of the
+    /// pipeline that fills the table, where it is said what that has sealed. Says how many. Only for a catalog that is this
+    /// process's own. What a query may still read is remembered, and goes with a later sweep.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn remove_replaced(
-        &self,
+    pub fn sweep(
+        &mut self,
         ident: &TableIdent,
-        manifest: impl FnOnce() -> Option<Manifest>,
+        sealed: impl FnOnce() -> Option<Sealed>,
     ) -> Result<usize, CatalogError> {
-        let catalog = &self.publisher.catalog;
-        let load = || catalog.load(ident);
-        replaced::sweep(
-            catalog.files(),
-            load,
-            manifest,
-            self.publisher.rules.pending,
-        )
+        let within = Within {
+            catalog: &*self.publisher.catalog,
+            rules: &self.publisher.rules,
+            reach: self.reach,
+            now: self.clock.elapsed(),
+        };
+        self.sweeper.sweep(ident, &within, sealed)
     }
 
     /// Copies the first bins; `None` where none is worth it, or it was told to stop. Beside it what was found.
@@ -256,106 +262,13 @@ impl Compactor {
             return copied.map(|_| (plan.found, None));
         };
         let prepared = Prepared {
+            is_all: added.len() == plan.bins.len(),
             ident: ident.clone(),
             table: metadata.uuid(),
             rewrite: Rewrite::new(plan.sequence, removed, added),
             arrow_bytes,
         };
         Ok((plan.found, Some(prepared)))
-    }
-
-    /// Brings the copies into the table.
-    ///
-    /// # Errors
-    /// When the table cannot be loaded, refuses us, or does not answer: then they may land yet.
-    pub(crate) fn publish(&mut self, prepared: Prepared) -> Result<Outcome, CatalogError> {
-        let Prepared {
-            ident,
-            table,
-            rewrite,
-            ..
-        } = prepared;
-        let (files, rules) = (self.publisher.catalog.files().clone(), self.publisher.rules);
-        let (branch, reach, rewrite) = (Ref::main(), self.reach, &rewrite);
-        let mut asked = None;
-        let decide = |loaded: &LoadedTable, _: i64| -> Result<Step<'_, Verdict>, CatalogError> {
-            let metadata = &loaded.metadata;
-            if metadata.uuid() != table {
-                return Ok(Step::Over(Verdict::Conflict(Conflict::Replaced)));
-            }
-            let head = Listing::of(&files, metadata, branch.head(metadata))?;
-            let change = Change::Rewrite(rewrite);
-            let next = metadata.next_sequence_number();
-            Ok(match (rules.conflict)(&head, &change) {
-                Verdict::Fits if next > rewrite.sequence() + reach => {
-                    Step::Over(Verdict::Conflict(Conflict::Late))
-                }
-                Verdict::Fits => {
-                    asked = Some(next);
-                    Step::Send(change)
-                }
-                verdict => Step::Over(verdict),
-            })
-        };
-        let published = self.publisher.publish(&ident, &branch, decide);
-        let why = match published {
-            Ok(Published::Landed(_) | Published::Over(Verdict::Landed)) => {
-                return Ok(Outcome::Landed);
-            }
-            Ok(Published::Over(Verdict::Conflict(conflict))) => Ok(conflict.to_string()),
-            Ok(Published::Over(Verdict::Fits)) => unreachable!("what fits is sent"),
-            Ok(Published::Busy(error)) => Ok(error.to_string()),
-            Err(error) => Err(error),
-        };
-        let paths = rewrite.added().iter();
-        let leftover = Leftover {
-            table,
-            paths: paths.map(|made| made.file.file_path().to_owned()).collect(),
-            asked,
-        };
-        match self.publisher.catalog.load(&ident) {
-            Ok(loaded) => self.give_up(&ident, leftover, &loaded.metadata),
-            Err(_) => self.doubtful.push((ident, leftover)),
-        }
-        why.map(Outcome::Conflict)
-    }
-
-    /// What came into no table goes, as soon as it can be told.
-    fn give_up(&mut self, ident: &TableIdent, leftover: Leftover, metadata: &TableMetadata) {
-        self.doubtful.push((ident.clone(), leftover));
-        if self.doubtful.len() > DOUBTFUL {
-            self.doubtful.remove(0);
-        }
-        self.settle(ident, metadata);
-    }
-
-    /// Removes the files of compactions that can no longer land, of this process and of others.
-    fn settle(&mut self, ident: &TableIdent, metadata: &TableMetadata) {
-        let (files, fate) = (
-            self.publisher.catalog.files(),
-            self.publisher.rules.leftover,
-        );
-        self.doubtful.retain(|(table, leftover)| {
-            if table != ident {
-                return true;
-            }
-            match leftover.settle(files, metadata, fate) {
-                Ok(fate) => fate == Fate::Open,
-                Err(error) => {
-                    tracing::warn!(table = %ident, %error, "files of a compaction stay");
-                    true
-                }
-            }
-        });
-        match leftovers::sweep(files, metadata, self.reach) {
-            Ok(0) => {}
-            Ok(files) => {
-                tracing::info!(table = %ident, files, "files of old compactions were removed");
-            }
-            Err(error) => {
-                tracing::warn!(table = %ident, %error, "files of old compactions stay");
-            }
-        }
     }
 
     fn load(&self, ident: &TableIdent) -> Result<LoadedTable, CatalogError> {
@@ -388,17 +301,17 @@ impl Compactor {
         let limits = limits(metadata, effort);
         let mut oldest_first: Vec<&Listed> = listing.data.values().collect();
         oldest_first.sort_by_key(|one| one.sequence);
+        oldest_first.retain(|one| one.file.file_size_in_bytes() < limits.large());
+        let lonely = Lonely::among(&oldest_first, limits);
         let mut groups = Groups::default();
         let mut small = Vec::new();
         for listed in oldest_first {
-            let bytes = listed.file.file_size_in_bytes();
-            if bytes >= limits.large() {
-                continue;
-            }
             let look = if listing.is_hit(listed) {
                 Err("rows may be deleted")
             } else if listing.doubled.contains(listed.file.file_path()) {
                 Err("listed twice")
+            } else if lonely.has(listed) {
+                continue;
             } else {
                 files::look(self.publisher.catalog.files(), listed)?
             };

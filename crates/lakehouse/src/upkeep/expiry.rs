@@ -14,9 +14,9 @@
 //! it, `history.expire.max-ref-age-ms`) no longer needs anything, as in Iceberg, yet stays itself; so its snapshot does too.
 //!
 //! **Files.** A manifest list goes with its snapshot; an Iceberg manifest with the last snapshot that lists it; both only
-//! inside the table's location. Data files stay, all of them: once foreign writers delete or overwrite, a data file may be in
-//! no head any more while an expired snapshot was the last to name it. It then takes space until the user's own orphan
-//! removal finds it; that is the safe side. A crash between commit and removal leaves files that nobody names: only space.
+//! inside the table's location. Data files are not expiry's: once foreign writers delete or overwrite, a data file may be in
+//! no head any more while an expired snapshot was the last to name it. The [sweep](super::sweep) finds those that are surely ours;
+//! another writer's takes space until the user's own orphan removal finds it, which is the safe side. A crash between commit and removal leaves files that nobody names: only space.
 
 use super::gc_is_enabled;
 use super::refs::{Refs, max_age, retention};

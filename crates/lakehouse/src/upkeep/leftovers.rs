@@ -13,18 +13,14 @@
 //! 2. *Afterwards* the name is all there is. It says the sequence number of the snapshot that was read, and no request is made
 //!    for one that is more than [`REACH`] beyond it.
 //!
-//! The second also finds the files of a compaction that a later one replaced, once the last snapshot that lists them has
-//! expired. `gc.enabled`, unless `true`, forbids it.
+//! The second is asked by the [sweep](super::sweep), which also finds so the files of a compaction that a later one replaced, once the
+//! last snapshot that lists them has expired.
 
 use crate::commit::attempt::{Fate, remove};
 use crate::commit::listing::{last_name, named_by_any};
 use crate::error::CatalogError;
 use crate::storage::Files;
-use crate::upkeep::expiry::is_inside;
-use crate::upkeep::gc_is_enabled;
-use crate::writer::orphans::{data_folder, find, whole_name};
 use iceberg::spec::TableMetadata;
-use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// How many commits a table may have while one compaction of it is under way: 17 minutes of one a second.
@@ -75,9 +71,11 @@ impl Leftover {
             return Ok(Fate::Open);
         }
         let names = self.paths.iter().map(|path| last_name(path).to_owned());
+        let is_listed = || named_by_any(files, metadata, &names.collect());
         let fate = fate(&Sent {
             asked: self.asked,
-            listed: !named_by_any(files, metadata, &names.collect())?.is_empty(),
+            // What nobody asked for is nowhere.
+            listed: self.asked.is_some() && !is_listed()?.is_empty(),
             given: metadata.last_sequence_number(),
         });
         if fate == Fate::Dead {
@@ -102,43 +100,12 @@ pub(crate) fn parse(name: &str) -> Option<(Uuid, i64)> {
     (file_name(table, sequence, id) == name).then_some((table, sequence))
 }
 
-/// Removes what compactions left in the table's data folder; says how many files that were.
-pub(crate) fn sweep(
-    files: &Files,
-    metadata: &TableMetadata,
-    reach: i64,
-) -> Result<usize, CatalogError> {
-    let folder = data_folder(metadata);
-    if !gc_is_enabled(metadata) || !is_inside(metadata, &folder) {
-        return Ok(0);
-    }
+/// Whether no request can bring a file of this name into the table any more.
+pub(crate) fn is_out_of_reach(name: &str, metadata: &TableMetadata, reach: i64) -> bool {
     let given = metadata.last_sequence_number();
-    let is_out_of_reach = |name: &str| {
-        parse(name).is_some_and(|(table, sequence)| {
-            table == metadata.uuid() && given >= sequence.saturating_add(reach)
-        })
-    };
-    let found = find(files, &folder, &is_out_of_reach)?;
-    if found.is_empty() {
-        return Ok(0);
-    }
-    let names: BTreeSet<String> = found
-        .iter()
-        .map(|one| whole_name(&one.entry.name).to_owned())
-        .collect();
-    let named = named_by_any(files, metadata, &names)?;
-    let unnamed = found
-        .iter()
-        .filter(|one| !named.contains(whole_name(&one.entry.name)));
-    let unnamed: Vec<String> = unnamed
-        .map(|one| format!("{}/{}", one.folder, one.entry.name))
-        .collect();
-    assert!(
-        unnamed.iter().all(|file| is_inside(metadata, file)),
-        "O1: nothing outside the table's location is swept"
-    );
-    remove(files, &unnamed);
-    Ok(unnamed.len())
+    parse(name).is_some_and(|(table, sequence)| {
+        table == metadata.uuid() && given >= sequence.saturating_add(reach)
+    })
 }
 
 #[cfg(test)]

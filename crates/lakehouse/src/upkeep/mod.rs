@@ -7,6 +7,7 @@ pub mod compaction;
 pub(crate) mod expiry;
 pub(crate) mod leftovers;
 pub(crate) mod refs;
+pub(crate) mod sweep;
 
 use iceberg::spec::TableMetadata;
 

@@ -2,7 +2,7 @@
 //!
 //! [`sink`] is what the runtime sees; `table` writes one table, as `target` says that it is; `partition` says which partition of the table each row goes to; [`runs`] says which offsets a file's rows came from;
 //! `settings` are the table's own wishes about files; `stats` turns Parquet's statistics into Iceberg's, by which readers skip files, as far as `metrics` want them; `columns` says what columns are called in a file, `names` who wrote it, and
-//! `orphans` removes those that came to nothing, `replaced` those that compactions have replaced.
+//! `orphans` removes those that came to nothing, [`replaced`] says which may go that were in the table once.
 
 pub(crate) mod columns;
 mod metrics;
@@ -10,7 +10,7 @@ pub(crate) mod names;
 pub(crate) mod orphans;
 mod partition;
 pub(crate) mod pieces;
-pub(crate) mod replaced;
+pub mod replaced;
 pub mod runs;
 pub(crate) mod settings;
 pub mod sink;

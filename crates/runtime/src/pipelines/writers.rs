@@ -4,7 +4,9 @@ use super::record::Record;
 use super::{PipelineError, Pipelines, PlannedInsert, PlannedJob};
 use crate::manifest::Manifest;
 use crate::store::ManifestStore;
+use bytes::Bytes;
 use lw_graph::{JobGraph, SinkSpec};
+use lw_storage::Table as Kv;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -118,6 +120,16 @@ impl Pipelines {
         let storage = self.around.storage.clone();
         let store = ManifestStore::open(storage, &writer.manifest_key);
         store.manifest().ok().flatten()
+    }
+
+    /// The manifests of all jobs that a pipeline has or had; `None` where one of them cannot be read.
+    pub fn manifests_of(&self, pipeline: Uuid) -> Option<Vec<Manifest>> {
+        let prefix = format!("{pipeline}/");
+        let stored = self.around.storage.scan(Kv::Manifests, prefix.as_bytes());
+        let read = |(key, bytes): (Bytes, Bytes)| {
+            Manifest::read(&bytes, &String::from_utf8_lossy(&key)).ok()
+        };
+        stored.into_iter().map(read).collect()
     }
 
     /// How long until retention would take what the job of an `INSERT` has not read, if it did not wait for it.

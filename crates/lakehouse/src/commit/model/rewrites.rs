@@ -17,7 +17,7 @@ use crate::commit::change::{Change, Made, Rewrite};
 use crate::commit::conflicts::{Verdict, check};
 use crate::commit::listing::{Delete, Hides, Listed, Listing};
 use crate::upkeep::leftovers::{Sent, fate};
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
+use iceberg::spec::Struct;
 use std::collections::{BTreeMap, BTreeSet};
 
 type File = u8;
@@ -108,27 +108,68 @@ const OURS: Rules = Rules {
     leftover: fate,
 };
 
-/// Compactions, appends, deletes, overwrites, rollbacks; lost replies, late and doubled requests, crashes.
-const SCOPES: [(&str, [u8; 9]); 4] = [
-    ("appends and lost replies", [2, 2, 0, 0, 0, 1, 1, 1, 0]),
-    ("deletes and overwrites", [2, 1, 1, 1, 0, 0, 1, 0, 0]),
-    ("a rollback", [1, 1, 1, 0, 1, 1, 1, 0, 0]),
-    ("a crash", [2, 1, 1, 0, 0, 0, 1, 0, 1]),
+const NONE: Budget = Budget {
+    compactions: 0,
+    appends: 0,
+    deletes: 0,
+    overwrites: 0,
+    rollbacks: 0,
+    lost: 0,
+    late: 0,
+    twice: 0,
+    crashes: 0,
+};
+
+const SCOPES: [(&str, Budget); 4] = [
+    (
+        "appends and lost replies",
+        Budget {
+            compactions: 2,
+            appends: 2,
+            lost: 1,
+            late: 1,
+            twice: 1,
+            ..NONE
+        },
+    ),
+    (
+        "deletes and overwrites",
+        Budget {
+            compactions: 2,
+            appends: 1,
+            deletes: 1,
+            overwrites: 1,
+            late: 1,
+            ..NONE
+        },
+    ),
+    (
+        "a rollback",
+        Budget {
+            compactions: 1,
+            appends: 1,
+            deletes: 1,
+            rollbacks: 1,
+            lost: 1,
+            late: 1,
+            ..NONE
+        },
+    ),
+    (
+        "a crash",
+        Budget {
+            compactions: 2,
+            appends: 1,
+            deletes: 1,
+            late: 1,
+            crashes: 1,
+            ..NONE
+        },
+    ),
 ];
 
 impl State {
-    fn first(budget: [u8; 9]) -> State {
-        let [
-            compactions,
-            appends,
-            deletes,
-            overwrites,
-            rollbacks,
-            lost,
-            late,
-            twice,
-            crashes,
-        ] = budget;
+    fn first(budget: Budget) -> State {
         let snapshot = |sequence: i64, files: &[(File, i64)]| Snapshot {
             sequence,
             data: files.iter().copied().collect(),
@@ -147,17 +188,7 @@ impl State {
             made: BTreeSet::new(),
             removed: BTreeSet::new(),
             forgotten: BTreeSet::new(),
-            budget: Budget {
-                compactions,
-                appends,
-                deletes,
-                overwrites,
-                rollbacks,
-                lost,
-                late,
-                twice,
-                crashes,
-            },
+            budget,
         }
     }
 
@@ -201,11 +232,8 @@ impl State {
     }
 
     fn listed(&self, file: File, sequence: i64) -> Listed {
-        Listed {
-            spec_id: 0,
-            sequence,
-            file: data_file(file, self.rows[&file].len()),
-        }
+        let rows = self.rows[&file].len();
+        Listed::made(&path(file), sequence, Struct::empty(), rows)
     }
 
     fn rewrite(&self, work: &Work) -> Rewrite {
@@ -213,7 +241,7 @@ impl State {
         let removed = removed.map(|(file, sequence)| self.listed(*file, *sequence));
         let added = Made {
             spec_id: 0,
-            file: data_file(work.added, self.rows[&work.added].len()),
+            file: self.listed(work.added, work.sequence).file,
         };
         Rewrite::new(work.sequence, removed.collect(), vec![added])
     }
@@ -248,18 +276,6 @@ impl State {
 
 fn path(file: File) -> String {
     format!("file-{file:03}")
-}
-
-fn data_file(file: File, rows: usize) -> DataFile {
-    DataFileBuilder::default()
-        .content(DataContentType::Data)
-        .file_path(path(file))
-        .file_format(DataFileFormat::Parquet)
-        .partition_spec_id(0)
-        .record_count(rows as u64)
-        .file_size_in_bytes(1)
-        .build()
-        .expect("all that a file must say")
 }
 
 type Moves = Vec<(Mover, String, State)>;
@@ -513,7 +529,7 @@ fn violated(state: &State, at_rest: bool) -> Option<&'static str> {
     (idle && !state.made.iter().all(is_known)).then_some(R3)
 }
 
-fn explore(rules: Rules, budget: [u8; 9]) -> Explored {
+fn explore(rules: Rules, budget: Budget) -> Explored {
     search(
         State::first(budget),
         |state| successors(state, rules),

@@ -9,6 +9,7 @@ use crate::tests::world::{Fault, TABLE, ident};
 use crate::upkeep::compaction::Outcome;
 use crate::upkeep::leftovers;
 use crate::writer::orphans::whole_name;
+use crate::writer::replaced::Sealed;
 use rand::Rng;
 use std::collections::BTreeSet;
 
@@ -19,10 +20,7 @@ impl Machine {
             return Ok(());
         }
         if self.random.random_bool(0.2) {
-            let manifest = || Some(process.manifest());
-            let files = process.compactor.remove_replaced(&ident(TABLE), manifest)?;
-            self.history.push(format!("{files} replaced files go"));
-            self.replaced += files;
+            self.sweep(process)?;
         }
         let Some(copies) = process.copies.take() else {
             process.copies = process.compactor.copies(&ident(TABLE))?;
@@ -52,6 +50,19 @@ impl Machine {
         Ok(())
     }
 
+    /// Removes what no snapshot lists any more.
+    fn sweep(&mut self, process: &mut Process) -> Result<(), Stop> {
+        let sealed = Sealed {
+            manifest: process.manifest(),
+            beside: Vec::new(),
+        };
+        let files = process.compactor.sweep(&ident(TABLE), || Some(sealed))?;
+        self.history
+            .push(format!("{files} files go that nobody lists"));
+        self.replaced += files;
+        Ok(())
+    }
+
     /// At last everything small becomes large, and nothing is left of what came to nothing.
     pub(super) fn compact_undisturbed(&mut self, process: &mut Process) -> Result<(), Stop> {
         for _ in 0..2 {
@@ -64,8 +75,7 @@ impl Machine {
             let ours = leftovers::parse(whole_name(name));
             ours.is_some_and(|(_, sequence)| given >= sequence + REACH)
         };
-        // The last one may have been for the copies of before, and sweeps before it asks.
-        process.copies = process.compactor.copies(&ident(TABLE))?;
+        self.sweep(process)?;
         let old = process.world.data_folder().into_iter();
         let old: BTreeSet<String> = old.filter(|name| is_old(name)).collect();
         let files = process.world.catalog.files();

@@ -31,6 +31,11 @@ impl Limits {
     pub(super) fn large(&self) -> u64 {
         self.target / 4 * 3
     }
+
+    /// Whether it pays to make one file of so many.
+    pub(super) fn are_worth_it(&self, files: usize, bytes: u64) -> bool {
+        files >= 2 && (files >= self.min_files || bytes >= self.large())
+    }
 }
 
 /// The files of each bin, by their places in `small`.
@@ -61,10 +66,7 @@ pub(super) fn bins(small: &[Small], limits: Limits) -> Vec<Vec<usize>> {
             leave_the_large(bin, small);
         }
     }
-    let is_worth_it = |bin: &Vec<usize>| {
-        let full = sum(bin, |one| one.bytes) >= limits.large();
-        bin.len() >= 2 && (bin.len() >= limits.min_files || full)
-    };
+    let is_worth_it = |bin: &Vec<usize>| limits.are_worth_it(bin.len(), sum(bin, |one| one.bytes));
     bins.into_iter().filter(is_worth_it).collect()
 }
 

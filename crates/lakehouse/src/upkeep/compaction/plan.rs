@@ -52,6 +52,32 @@ impl Found {
     }
 }
 
+/// Partitions whose small files are too few: nobody need open those.
+pub(super) struct Lonely<'a> {
+    /// Files and bytes.
+    small: HashMap<(i32, &'a Struct), (usize, u64)>,
+    limits: Limits,
+}
+
+impl<'a> Lonely<'a> {
+    pub(super) fn among(files: &[&'a Listed], limits: Limits) -> Lonely<'a> {
+        let mut small: HashMap<(i32, &Struct), (usize, u64)> = HashMap::new();
+        for listed in files {
+            let partition = (listed.spec_id, listed.file.partition());
+            let (files, bytes) = small.entry(partition).or_default();
+            *files += 1;
+            *bytes += listed.file.file_size_in_bytes();
+        }
+        Lonely { small, limits }
+    }
+
+    pub(super) fn has(&self, listed: &Listed) -> bool {
+        let partition = (listed.spec_id, listed.file.partition());
+        let known = self.small.get(&partition);
+        known.is_none_or(|(files, bytes)| !self.limits.are_worth_it(*files, *bytes))
+    }
+}
+
 /// Which files may become one, numbered as they are seen.
 #[derive(Default)]
 pub(super) struct Groups {

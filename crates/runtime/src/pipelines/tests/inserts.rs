@@ -52,6 +52,10 @@ fn inserts_part_in_one_frame_and_go_on_where_each_of_them_was() {
         let manifest = stored(index).expect("it has one of its own");
         assert_eq!(manifest.sinks.keys().collect::<Vec<_>>(), [table]);
     }
+    let all = restarted.manifests_of(record.id).expect("they can be read");
+    assert_eq!(all.len(), 2);
+    world.put(Kv::Manifests, &format!("{}/9/lake.c", record.id), b"?");
+    assert_eq!(restarted.manifests_of(record.id), None);
 }
 
 /// The power goes at every step of the frame that lets two `INSERT`s part.
