@@ -15,6 +15,7 @@
 //! | `GET /api/v1/tables[/NAME]` | tables; one table's snapshots with their offsets |
 //! | `POST /api/v1/tables/NAME/refs` | makes, moves or drops a branch or tag: `{kind, name, drop, at, as_of_ms, replace, …}` |
 //! | `POST /api/v1/tables/NAME/rollback` | takes `main` back to `{to}` or `{as_of_ms}`, and only says what that means without `{execute}` |
+//! | `POST /api/v1/tables/NAME/compact` | small files become few; takes `{dry_run}` |
 //! | `GET /api/v1/audit/TABLE` | the audit of DESIGN §5.8 |
 //!
 //! What it is not: it decides nothing. Every handler asks one of the parts that it is given ([`Parts`]) and writes down the
@@ -80,6 +81,13 @@ pub struct Status {
     pub warehouse: String,
 }
 
+/// Whether a table is compacted, or it is only said what that would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compaction {
+    Done,
+    Planned,
+}
+
 /// Begins a batch query.
 pub type Ask =
     dyn Fn(Question) -> BoxFuture<'static, Result<Box<dyn Answer>, Refusal>> + Send + Sync;
@@ -95,6 +103,9 @@ pub type ChangeRef = dyn Fn(&str, &RefChange) -> Result<Value, Refusal> + Send +
 pub type RollBack = dyn Fn(&str, &Rollback) -> Result<Value, Refusal> + Send + Sync;
 /// The audit of a table, and whether nobody waits for it any more.
 pub type Auditing = dyn Fn(&str, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync;
+/// Makes a table's small files few, or only says what that would be; and whether nobody waits for it any more.
+pub type Compacting =
+    dyn Fn(&str, Compaction, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync;
 /// Lines of a pipeline's `print` sinks.
 pub type Output = dyn Fn(&str, u64) -> (Vec<String>, u64) + Send + Sync;
 
@@ -111,6 +122,8 @@ pub struct Parts {
     pub roll_back: Box<RollBack>,
     /// Ends early once the second argument says that nobody waits for it.
     pub audit: Box<Auditing>,
+    /// As `audit`.
+    pub compact: Box<Compacting>,
     /// From the `n`-th line on, and the number of the next one.
     pub output: Box<Output>,
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,

@@ -1,6 +1,6 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
-use crate::{Parts, RefChange, Refusal, Rollback, Script};
+use crate::{Compaction, Parts, RefChange, Refusal, Rollback, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +32,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tables/{name}", get(table))
         .route("/api/v1/tables/{name}/refs", post(change_ref))
         .route("/api/v1/tables/{name}/rollback", post(roll_back))
+        .route("/api/v1/tables/{name}/compact", post(compact))
         .route("/api/v1/audit/{table}", get(audit))
         .with_state(parts)
 }
@@ -308,6 +309,31 @@ async fn roll_back(
 ) -> Answer {
     ask(parts, move |parts| {
         (parts.roll_back)(&name, &request).map(Json)
+    })
+    .await
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Compact {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn compact(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    request: Option<Json<Compact>>,
+) -> Answer {
+    let Json(request) = request.unwrap_or_default();
+    let how = match request.dry_run {
+        true => Compaction::Planned,
+        false => Compaction::Done,
+    };
+    let client = Client::default();
+    let gone = client.0.clone();
+    ask(parts, move |parts| {
+        (parts.compact)(&name, how, &|| gone.load(Ordering::Relaxed)).map(Json)
     })
     .await
 }

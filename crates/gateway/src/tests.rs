@@ -233,6 +233,9 @@ fn start() -> Server {
         }),
         change_ref: Box::new(|table, change| Ok(json!([table, format!("{change:?}")]))),
         roll_back: Box::new(|table, back| Ok(json!([table, format!("{back:?}")]))),
+        compact: Box::new(|table, how, _cancelled| {
+            Ok(json!({ "table": table, "how": format!("{how:?}") }))
+        }),
         audit: Box::new(|table, _cancelled| match table {
             "a.t" => Ok(json!({ "table": table, "ok": true })),
             _ => Err(Refusal::new(
@@ -486,6 +489,13 @@ fn tables_queries_audits_and_output_pass_through() {
         refused.refusal().0 >= 400,
         "what is not understood is not passed over"
     );
+    for (request, how) in [(json!({}), "Done"), (json!({ "dry_run": true }), "Planned")] {
+        let passed = server.post("/api/v1/tables/a.t/compact", &request).json();
+        assert_eq!(passed, json!({ "table": "a.t", "how": how }));
+    }
+    let unknown = json!({ "dry": true });
+    let refused = server.post("/api/v1/tables/a.t/compact", &unknown);
+    assert!(refused.refusal().0 >= 400, "and nothing is compacted");
     assert_eq!(
         server.get("/api/v1/audit/a.t").json(),
         json!({ "table": "a.t", "ok": true })

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::connectors::Wiring;
 use crate::environment::{World, jobs};
 use crate::failure::failure;
-use crate::tables::{AuditTrouble, AuditsAhead, Tables};
+use crate::tables::{AuditTrouble, AuditsAhead, Periodic, Tables};
 use anyhow::Context;
 use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::shell::{self, Dialect, Policy, Token};
@@ -48,6 +48,7 @@ pub struct Serving {
     shutdown: watch::Sender<bool>,
     pipelines: Arc<Pipelines>,
     audits: AuditsAhead,
+    compactions: Periodic,
     storage: Storage,
 }
 
@@ -59,7 +60,7 @@ impl Serving {
     /// Ends the server: nothing that was read is left uncommitted, nothing that was acknowledged is lost.
     pub fn drain(self) {
         self.pipelines.drain();
-        drop(self.audits);
+        drop((self.audits, self.compactions));
         let _ = self.shutdown.send(true);
         self.runtime.shutdown_timeout(Duration::from_secs(5));
         self.storage.close();
@@ -120,11 +121,23 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     pipelines.resume_all();
     tables.hold_unaudited();
     loaded.storage.holds_ready();
+    let kept_up = tables.clone();
+    let compactions = Periodic::start(
+        "compactions",
+        Tables::COMPACTS_EVERY,
+        move |turn| kept_up.keep_up(turn),
+        |panic| {
+            if let Some(words) = panic {
+                tracing::error!(words, "a compaction panicked; please report it");
+            }
+        },
+    )?;
     Ok(Serving {
         status,
         runtime: loaded.runtime,
         shutdown,
         pipelines,
+        compactions,
         audits: AuditsAhead::start(
             move |is_over| tables.audit_ahead(is_over),
             AuditsAhead::EVERY,
@@ -298,6 +311,10 @@ fn parts(
         roll_back: {
             let tables = tables.clone();
             Box::new(move |table, back| tables.roll_back(table, back))
+        },
+        compact: {
+            let tables = tables.clone();
+            Box::new(move |table, how, cancelled| tables.compact(table, how, cancelled))
         },
         audit: Box::new(move |table, cancelled| tables.audit(table, cancelled)),
         output: Box::new(move |pipeline, from| wiring.printed(pipeline, from)),

@@ -5,13 +5,17 @@
 
 mod ahead;
 mod audits;
+mod compaction;
 mod ledgers;
+mod periodic;
 mod refs;
 
 pub use ahead::{AuditTrouble, AuditsAhead};
+pub use periodic::Periodic;
 
 use crate::connectors::Wiring;
 use audits::Turns;
+use compaction::Compactions;
 use lw_gateway::Refusal;
 use lw_graph::SinkSpec;
 use lw_lakehouse::error::Kind;
@@ -29,6 +33,7 @@ pub struct Tables {
     pipelines: Arc<Pipelines>,
     footers: Footers,
     turns: Turns,
+    compactions: Compactions,
 }
 
 impl Catalogs for Tables {
@@ -76,6 +81,7 @@ impl Catalogs for Tables {
 impl Tables {
     pub fn new(wiring: Arc<Wiring>, pipelines: Arc<Pipelines>) -> Tables {
         Tables {
+            compactions: Compactions::new(&wiring),
             wiring,
             pipelines,
             footers: Footers::default(),
@@ -90,20 +96,35 @@ impl Tables {
     /// The catalog that a name without one means: where a pipeline of this server writes the table (or the one beside it),
     /// else the embedded one.
     fn catalog_of(&self, table: &str) -> Result<Arc<dyn TableCatalog>, CatalogError> {
+        match self.elsewhere(table) {
+            Some(catalog) => catalog,
+            None => Ok(Arc::new(self.wiring.embedded().clone())),
+        }
+    }
+
+    /// The catalog that such a name means, where it is not the embedded one.
+    fn elsewhere(&self, table: &str) -> Option<Result<Arc<dyn TableCatalog>, CatalogError>> {
         let main = table.strip_suffix(DEAD_LETTERS).unwrap_or(table);
         let writer = self.pipelines.writer_of(main);
         match writer.as_ref().and_then(Writer::sink) {
-            Some(SinkSpec::Iceberg(sink)) => self.wiring.catalog_of(sink),
-            _ => Ok(Arc::new(self.wiring.embedded().clone())),
+            Some(SinkSpec::Iceberg(sink)) if sink.uri.is_some() => {
+                Some(self.wiring.catalog_of(sink))
+            }
+            _ => None,
+        }
+    }
+
+    fn refuse_delta(&self, table: &str) -> Result<(), Refusal> {
+        let main = table.strip_suffix(DEAD_LETTERS).unwrap_or(table);
+        let writer = self.pipelines.writer_of(main);
+        match writer.as_ref().and_then(Writer::sink) {
+            Some(SinkSpec::Delta(_)) => Err(not_of_delta(table)),
+            _ => Ok(()),
         }
     }
 
     fn view(&self, table: &str) -> Result<TableView, Refusal> {
-        let main = table.strip_suffix(DEAD_LETTERS).unwrap_or(table);
-        let writer = self.pipelines.writer_of(main);
-        if let Some(SinkSpec::Delta(_)) = writer.as_ref().and_then(Writer::sink) {
-            return Err(not_of_delta(table));
-        }
+        self.refuse_delta(table)?;
         let ident = parse_table(table).map_err(refused)?;
         let catalog = self.catalog_of(table).map_err(refused)?;
         TableView::open_with(&*catalog, &ident, &self.footers).map_err(refused)

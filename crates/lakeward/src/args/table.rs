@@ -39,6 +39,13 @@ pub enum TableVerb {
     Tag(Tag),
     /// Take `main` back to an earlier snapshot; shows what that means, to the pipeline too, until --execute is given.
     Rollback(Rollback),
+    /// Make small data files few, with the same rows.
+    Compact {
+        table: String,
+        /// Only say what that would do.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(clap::Args)]

@@ -1,8 +1,9 @@
 //! `lakeward table …`: tables, and what their metadata says of them.
 //!
-//! `list` and `show` are answers of their own, `branch`, `tag` and `rollback` [change](refs) something; the others are queries over the system tables, and their JSON has the names
+//! `list` and `show` are answers of their own, `branch`, `tag` and `rollback` [change](refs) something, as does [`compact`](compact); the others are queries over the system tables, and their JSON has the names
 //! of the queries' columns.
 
+mod compact;
 mod refs;
 
 use super::rows::{Rows, named, quoted};
@@ -20,6 +21,9 @@ pub fn table(args: Table) -> anyhow::Result<ExitCode> {
         TableVerb::Branch(branch) => return refs::branch(&client, branch, output),
         TableVerb::Tag(tag) => return refs::tag(&client, tag, output),
         TableVerb::Rollback(back) => return refs::rollback(&client, back, output),
+        TableVerb::Compact { table, dry_run } => {
+            return compact::compact(&client, table, *dry_run, output);
+        }
         _ => {}
     }
     let Asked {
@@ -138,7 +142,10 @@ fn ask(client: &Client, verb: &TableVerb) -> anyhow::Result<Asked> {
         }
         TableVerb::Partitions(of) => query(client, &as_of(of, "partitions")?, &[]),
         TableVerb::Find(record) => query(client, &find(record), &[]),
-        TableVerb::Branch(_) | TableVerb::Tag(_) | TableVerb::Rollback(_) => {
+        TableVerb::Branch(_)
+        | TableVerb::Tag(_)
+        | TableVerb::Rollback(_)
+        | TableVerb::Compact { .. } => {
             unreachable!("they have answers of their own")
         }
     }

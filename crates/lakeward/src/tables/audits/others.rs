@@ -12,7 +12,7 @@ const APPEND: &str = "append";
 /// What the table has of other writers.
 pub(super) fn others(view: &TableView, hidden: &Hidden) -> Others {
     let theirs = view.snapshots.iter();
-    let theirs = theirs.filter(|snapshot| snapshot.marker.is_none());
+    let theirs = theirs.filter(|snapshot| snapshot.marker.is_none() && !snapshot.upkeep);
     let operations: BTreeMap<i64, &str> = view
         .snapshots
         .iter()
