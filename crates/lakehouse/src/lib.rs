@@ -21,7 +21,6 @@ pub mod commit;
 pub mod delta;
 pub mod error;
 pub mod ids;
-pub mod naming;
 mod schema;
 mod staged;
 pub mod storage;

@@ -223,7 +223,6 @@ impl Connectors for Wiring {
                     iceberg,
                     catalog.clone(),
                     owner,
-                    sink.plan,
                     self.clock.clone(),
                     Ids::random(),
                 )?;

@@ -2,7 +2,6 @@
 
 mod catalog;
 mod compaction;
-mod evolution;
 mod foreign;
 mod harmless;
 mod orphans;

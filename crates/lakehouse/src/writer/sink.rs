@@ -43,7 +43,7 @@ pub struct IcebergTableSink {
 }
 
 impl IcebergTableSink {
-    /// Creates the table if it is missing, and checks that it fits. `plan` is the id of the plan that computes the rows.
+    /// Creates the table if it is missing, and checks that it fits.
     ///
     /// # Errors
     /// When the catalog cannot be reached, or an existing table does not fit the sink.
@@ -51,7 +51,6 @@ impl IcebergTableSink {
         spec: &lw_graph::IcebergSink,
         catalog: Arc<dyn TableCatalog>,
         owner: &Owner,
-        plan: Option<&str>,
         clock: Arc<dyn Clock>,
         ids: Ids,
     ) -> Result<IcebergTableSink, ConnectorError> {
@@ -89,8 +88,6 @@ impl IcebergTableSink {
         let writer = |table: &str, schema, properties, partition_spec| {
             let wanted = Wanted {
                 ident: TableIdent::new(namespace.clone(), table.to_owned()),
-                owner: owner.clone(),
-                plan: plan.map(str::to_owned),
                 schema,
                 properties,
                 version,

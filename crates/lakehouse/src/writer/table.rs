@@ -9,8 +9,8 @@
 //! 4. A file that reaches the target size is finished, durable, and described.
 //! 5. A seal does the same with what is left.
 //!
-//! The table is looked at anew for each epoch, so one that was changed meanwhile is written as it now is, or refused with the
-//! differences (`target`).
+//! The field ids are those of the table's current schema, looked up anew for each epoch, so a table that was changed
+//! meanwhile is written as it now is, or refused with the differences.
 
 use super::names::Began;
 use super::orphans::{self, Swept};
@@ -22,7 +22,6 @@ use super::{settings, stats};
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::naming::Bound;
 use crate::staged::StagedFile;
 use crate::storage::DurableFile;
 use arrow_array::{RecordBatch, UInt32Array};
@@ -30,14 +29,13 @@ use arrow_select::take::take_record_batch;
 use iceberg::TableIdent;
 use iceberg::spec::{FormatVersion, Schema, Struct, UnboundPartitionSpec};
 use lw_runtime::chunk::{Chunk, Split};
-use lw_runtime::connector::{ConnectorError, ErrorKind, Owner};
+use lw_runtime::connector::{ConnectorError, ErrorKind};
 use lw_runtime::manifest::Manifest;
 use lw_runtime::origins;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Bytes in memory that are worth a stretch of runs in the file.
 const FLUSH: usize = 32 << 20;
@@ -55,9 +53,6 @@ const DEFAULTS: [(&str, &str); 3] = [
 /// The table that a writer is for, as it is made where it is missing.
 pub(super) struct Wanted {
     pub(super) ident: TableIdent,
-    pub(super) owner: Owner,
-    /// Id of the plan that computes the rows, where it is known.
-    pub(super) plan: Option<String>,
     pub(super) schema: Schema,
     pub(super) properties: HashMap<String, String>,
     pub(super) version: FormatVersion,
@@ -74,8 +69,6 @@ pub(super) struct TableWriter {
     began: Began,
 
     target: Option<Arc<Target>>,
-    /// What the sink's names meant last, in which table.
-    bound: Option<(Uuid, Bound)>,
     /// Properties that are not obeyed, as they were last told.
     kept: Vec<String>,
     buffered: Vec<Chunk>,
@@ -120,7 +113,6 @@ impl TableWriter {
             ids,
             began,
             target: None,
-            bound: None,
             kept: Vec::new(),
             buffered: Vec::new(),
             buffered_bytes: 0,
@@ -161,10 +153,7 @@ impl TableWriter {
     pub(super) fn prepare(&mut self) -> Result<(), ConnectorError> {
         if self.target.is_none() {
             let table = self.load_or_create()?;
-            let bound = self.bound.as_ref();
-            let bound = bound.filter(|(table_id, _)| *table_id == table.metadata.uuid());
-            let target = Target::of(&self.wanted, &table, bound.map(|(_, bound)| bound))?;
-            self.bound = Some((table.metadata.uuid(), target.bound.clone()));
+            let target = Target::of(&self.wanted, &table)?;
             if target.settings.kept != self.kept {
                 for kept in &target.settings.kept {
                     tracing::info!(table = %self.wanted.ident, "a property of the table is not obeyed: {kept}");
@@ -378,8 +367,7 @@ impl TableWriter {
             &open.location,
             length,
         )?;
-        let mut staged = StagedFile::new(metadata, metadata.current_schema_id(), spec, file)?;
-        staged.columns = target.bound.clone();
+        let staged = StagedFile::new(metadata, metadata.current_schema_id(), spec, file)?;
         self.sealed.push(staged);
         Ok(())
     }

@@ -13,10 +13,9 @@ use self::others::others;
 use self::recomputation::recomputation;
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
-use lw_graph::{ColumnName, JobGraph, LateRows, Schema, SinkSpec, SourceSpec};
+use lw_graph::{JobGraph, LateRows, SinkSpec, SourceSpec};
 use lw_lakehouse::commit::marker::{Marker, Stint};
 use lw_lakehouse::error::Kind;
-use lw_lakehouse::naming::{Bound, column_names};
 use lw_lakehouse::view::{Accounted, FileView, Hidden, event_time};
 use lw_lakehouse::writer::runs;
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
@@ -245,7 +244,7 @@ impl Tables {
                 };
                 Ok(Box::new(batches.map(|batch| batch.map_err(in_words))))
             }),
-            queries: self.queries(stints.unwrap_or_default(), Some(view), writer),
+            queries: self.queries(stints.unwrap_or_default(), writer),
             ledger: self.ledger(view, writer),
             extent: Extent::Ranges,
             notes,
@@ -259,14 +258,8 @@ impl Tables {
 
     /// The queries that made the table, as its marker has them. What is older than they is judged by the first of them; where the
     /// marker names none, by the one that fills the table now.
-    fn queries<'a>(
-        &'a self,
-        stints: Vec<Stint>,
-        view: Option<&TableView>,
-        writer: &'a Writer,
-    ) -> Vec<Query<'a>> {
-        let planned = |pipeline: Uuid, plan: Option<String>, bound: Bound| {
-            let metadata = view.map(|view| view.table().metadata.clone());
+    fn queries<'a>(&'a self, stints: Vec<Stint>, writer: &'a Writer) -> Vec<Query<'a>> {
+        let planned = |pipeline: Uuid, plan: Option<String>| {
             move || {
                 let graph = match &plan {
                     // A plan's id is what its query means, whichever pipeline executes it.
@@ -279,43 +272,33 @@ impl Tables {
                     },
                     None => writer.graph.clone(),
                 };
-                let columns = |names: &[&str]| match &metadata {
-                    Some(metadata) => column_names(names.iter().copied(), metadata, &bound),
-                    None => names.iter().map(|name| ColumnName::plain(name)).collect(),
-                };
-                self.executable(&graph, &writer.name, &columns)
+                self.executable(&graph, &writer.name)
             }
         };
-        let (pipeline, plan, bound) = match stints.first() {
-            Some(first) => (first.pipeline, first.plan.clone(), first.columns.clone()),
-            None => (writer.pipeline, None, Bound::new()),
+        let (pipeline, plan) = match stints.first() {
+            Some(first) => (first.pipeline, first.plan.clone()),
+            None => (writer.pipeline, None),
         };
         let mut queries = vec![Query {
             name: String::new(),
             from: BTreeMap::new(),
             stated: false,
-            make: Box::new(planned(pipeline, plan, bound)),
+            make: Box::new(planned(pipeline, plan)),
         }];
         queries.extend(stints.into_iter().map(|stint| Query {
             name: stint.plan.clone().unwrap_or_default(),
             from: ends(stint.from()),
             stated: stint.plan.is_some(),
-            make: Box::new(planned(stint.pipeline, stint.plan, stint.columns)),
+            make: Box::new(planned(stint.pipeline, stint.plan)),
         }));
         queries
     }
 
-    /// `columns` says what the names of a query are in the table.
-    fn executable(
-        &self,
-        graph: &JobGraph,
-        pipeline: &str,
-        columns: &dyn Fn(&[&str]) -> Vec<ColumnName>,
-    ) -> Result<Executable, String> {
+    fn executable(&self, graph: &JobGraph, pipeline: &str) -> Result<Executable, String> {
         let scans: Vec<&SourceSpec> = graph.sources().collect();
-        let names: Vec<&str> = match graph.sink() {
-            Some(SinkSpec::Iceberg(sink)) => names_of(&sink.schema),
-            Some(SinkSpec::Delta(sink)) => names_of(&sink.schema),
+        let columns = match graph.sink() {
+            Some(SinkSpec::Iceberg(sink)) => sink.schema.fields.iter(),
+            Some(SinkSpec::Delta(sink)) => sink.schema.fields.iter(),
             _ => return Err("its plan writes no table".to_string()),
         };
         let source = self.wiring.reader(&scans, &format!("lakeward-{pipeline}"));
@@ -323,7 +306,7 @@ impl Tables {
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
             flow,
-            columns: columns(&names),
+            columns: columns.map(|field| field.name.to_string()).collect(),
         })
     }
 
@@ -404,10 +387,6 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
         ranges.push(range.start..range.end);
     }
     pending
-}
-
-fn names_of(schema: &Schema) -> Vec<&str> {
-    schema.fields.iter().map(|field| &*field.name).collect()
 }
 
 fn nobody_writes(table: &str) -> Refusal {

@@ -71,7 +71,6 @@ impl Lake {
             &spec(),
             Arc::new(catalog.clone()),
             &owner,
-            None,
             clock.clone(),
             Ids::random(),
         )
