@@ -14,6 +14,7 @@
 //! Layer L0.
 
 mod aggregate;
+mod column_name;
 mod datagen;
 mod expr;
 mod files;
@@ -28,6 +29,7 @@ mod value;
 mod window;
 
 pub use aggregate::{AggregateCall, AggregateFunction};
+pub use column_name::{ColumnName, places};
 pub use datagen::{DatagenSource, Generator};
 pub use expr::{BadSteps, Expr};
 pub use files::{FileFormat, FileSource};

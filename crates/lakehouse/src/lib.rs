@@ -21,6 +21,7 @@ pub mod commit;
 pub mod delta;
 pub mod error;
 pub mod ids;
+pub mod naming;
 mod schema;
 mod staged;
 pub mod storage;

@@ -1,8 +1,9 @@
 //! Logical types as Iceberg types, and whether an existing table fits a sink.
 //!
 //! The mapping is Flink's: TINYINT and SMALLINT widen to `int`, every length of text is `string`, BINARY(n) is `fixed(n)`,
-//! times and timestamps are microseconds. A table that exists must have each column of the sink, by name and with the same
-//! type; columns that the sink does not have are filled with NULL where the table allows it.
+//! times and timestamps are microseconds. A table that exists must have each column of the sink ([`places`](lw_graph::places)
+//! says which one that is), with the same type or a wider one; columns that the sink does not have are filled with NULL where
+//! the table allows it.
 
 use crate::error::{CatalogError, Kind};
 use iceberg::spec::{
@@ -34,55 +35,82 @@ pub(crate) fn table_schema(
         .build()?)
 }
 
-/// What stands against writing `wanted` (the sink's columns) into `table`; one line per difference, empty when it fits.
-pub(crate) fn differences(wanted: &Schema, table: &Schema) -> Vec<String> {
+/// What stands against writing `wanted` (the sink's columns) into `table`, where each is at its place; one line per difference,
+/// empty when it fits.
+pub(crate) fn differences(
+    wanted: &Schema,
+    table: &Schema,
+    places: &[Option<usize>],
+) -> Vec<String> {
     let mut found = Vec::new();
-    for column in wanted.as_struct().fields() {
-        match table.as_struct().field_by_name(&column.name) {
-            None => found.push(format!(
-                "the table has no column {} ({})",
-                column.name, column.field_type
-            )),
-            Some(other) if !same(&column.field_type, &other.field_type) => found.push(format!(
-                "column {} is {} in the table and {} in the sink",
-                column.name, other.field_type, column.field_type
-            )),
-            Some(other) if other.required && !column.required => found.push(format!(
-                "column {} is required in the table and may be NULL in the sink",
-                column.name
-            )),
-            Some(_) => {}
+    let fields = table.as_struct().fields();
+    for (column, place) in wanted.as_struct().fields().iter().zip(places) {
+        let Some(other) = place.map(|place| &fields[place]) else {
+            let (name, ty) = (&column.name, &column.field_type);
+            found.push(format!("the table has no column {name} ({ty})"));
+            continue;
+        };
+        let name = match other.name == column.name {
+            true => other.name.clone(),
+            false => format!("{} ({} in the sink)", other.name, column.name),
+        };
+        if !takes(&other.field_type, &column.field_type) {
+            found.push(format!(
+                "column {name} is {} in the table and {} in the sink",
+                other.field_type, column.field_type
+            ));
+        } else if other.required && !column.required {
+            found.push(format!(
+                "column {name} is required in the table and may be NULL in the sink"
+            ));
         }
     }
-    for column in table.as_struct().fields() {
-        if column.required && wanted.as_struct().field_by_name(&column.name).is_none() {
+    for (place, column) in fields.iter().enumerate() {
+        if column.required && !places.contains(&Some(place)) {
+            let name = &column.name;
             found.push(format!(
-                "the sink has no column {}, which the table requires",
-                column.name
+                "the sink has no column {name}, which the table requires"
             ));
         }
     }
     found
 }
 
-/// The same type, whatever the field ids.
-fn same(one: &Type, other: &Type) -> bool {
-    match (one, other) {
-        (Type::Primitive(one), Type::Primitive(other)) => one == other,
-        (Type::List(one), Type::List(other)) => same(
-            &one.element_field.field_type,
+/// Values of `other` can stand in a column of type `table`, whatever the field ids.
+fn takes(table: &Type, other: &Type) -> bool {
+    match (table, other) {
+        (Type::Primitive(table), Type::Primitive(other)) => table == other || widens(other, table),
+        (Type::List(table), Type::List(other)) => takes(
+            &table.element_field.field_type,
             &other.element_field.field_type,
         ),
-        (Type::Map(one), Type::Map(other)) => {
-            same(&one.key_field.field_type, &other.key_field.field_type)
-                && same(&one.value_field.field_type, &other.value_field.field_type)
+        (Type::Map(table), Type::Map(other)) => {
+            takes(&table.key_field.field_type, &other.key_field.field_type)
+                && takes(&table.value_field.field_type, &other.value_field.field_type)
         }
-        (Type::Struct(one), Type::Struct(other)) => {
-            one.fields().len() == other.fields().len()
-                && one.fields().iter().zip(other.fields()).all(|(one, other)| {
-                    one.name == other.name && same(&one.field_type, &other.field_type)
+        (Type::Struct(table), Type::Struct(other)) => {
+            let mut pairs = table.fields().iter().zip(other.fields());
+            table.fields().len() == other.fields().len()
+                && pairs.all(|(table, other)| {
+                    table.name == other.name && takes(&table.field_type, &other.field_type)
                 })
         }
+        _ => false,
+    }
+}
+
+/// Iceberg's promotions: no value changes by them.
+fn widens(from: &PrimitiveType, to: &PrimitiveType) -> bool {
+    use PrimitiveType::{Decimal, Double, Float, Int, Long};
+    match (from, to) {
+        (Int, Long) | (Float, Double) => true,
+        (
+            Decimal { precision, scale },
+            Decimal {
+                precision: wider,
+                scale: same,
+            },
+        ) => scale == same && precision <= wider,
         _ => false,
     }
 }
@@ -226,25 +254,57 @@ mod tests {
     #[test]
     fn differences_name_each_column() {
         let wanted = [
-            ("a", TypeKind::Int.nullable()),
+            ("a", TypeKind::BigInt.nullable()),
             ("b", TypeKind::string().nullable()),
             ("c", TypeKind::Date.nullable()),
+            ("e", TypeKind::string().nullable()),
         ];
         let table = [
-            ("a", TypeKind::BigInt.nullable()),
+            ("a", TypeKind::Int.nullable()),
             ("b", TypeKind::string().not_null()),
             ("d", TypeKind::Int.not_null()),
+            ("renamed", TypeKind::Date.nullable()),
         ];
         let wanted = table_schema(&schema(&wanted), &[], FormatVersion::V2).unwrap();
         let table = table_schema(&schema(&table), &[], FormatVersion::V2).unwrap();
         assert_eq!(
-            differences(&wanted, &table),
+            differences(&wanted, &table, &[Some(0), Some(1), None, Some(3)]),
             [
-                "column a is long in the table and int in the sink",
+                "column a is int in the table and long in the sink",
                 "column b is required in the table and may be NULL in the sink",
                 "the table has no column c (date)",
+                "column renamed (e in the sink) is date in the table and string in the sink",
                 "the sink has no column d, which the table requires",
             ]
         );
+    }
+
+    #[test]
+    fn a_table_takes_what_is_narrower() {
+        let decimal = |precision, scale| TypeKind::Decimal { precision, scale };
+        let list = |of: TypeKind| TypeKind::Array(Box::new(of.nullable()));
+        let row = |of: TypeKind| TypeKind::Row(vec![Field::new("x", of.nullable())]);
+        let cases = [
+            (TypeKind::BigInt, TypeKind::SmallInt, true),
+            (TypeKind::Int, TypeKind::BigInt, false),
+            (TypeKind::Double, TypeKind::Float, true),
+            (TypeKind::Float, TypeKind::Double, false),
+            (TypeKind::Double, TypeKind::Int, false),
+            (decimal(12, 2), decimal(10, 2), true),
+            (decimal(10, 2), decimal(12, 2), false),
+            (decimal(12, 3), decimal(10, 2), false),
+            (list(TypeKind::BigInt), list(TypeKind::Int), true),
+            (row(TypeKind::Double), row(TypeKind::Float), true),
+            (row(TypeKind::Float), row(TypeKind::Double), false),
+            (TypeKind::string(), TypeKind::Int, false),
+        ];
+        for (table, other, expected) in cases {
+            let of = |kind: &TypeKind| {
+                let columns = schema(&[("c", kind.clone().nullable())]);
+                table_schema(&columns, &[], FormatVersion::V2).unwrap()
+            };
+            let found = differences(&of(&other), &of(&table), &[Some(0)]);
+            assert_eq!(found.is_empty(), expected, "{other:?} into {table:?}");
+        }
     }
 }

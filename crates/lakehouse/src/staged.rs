@@ -3,16 +3,18 @@
 //! Layout: JSON inside `Pending.files` (frozen with the manifest's format 1). `data_file` is Iceberg's own JSON of a data
 //! file, which needs the schema that it was written with, found by its id. It is without the partition, whose
 //! values are beside it: in its JSON decimals, bytes and NaN would be lost. `partition_fields` says what the spec was, since a
-//! table that was made again may have given its id to another.
+//! table that was made again may have given its id to another. `columns` says which field each name of the query was.
 
 use crate::error::{CatalogError, Kind};
+use crate::naming::Bound;
 use crate::storage::Files;
 use crate::writer::columns;
 use arrow_schema::{FieldRef, Schema};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
-    DataFile, DataFileBuilder, FormatVersion, Literal, PartitionField, PrimitiveLiteral, Struct,
-    StructType, TableMetadata, deserialize_data_file_from_json, serialize_data_file_to_json,
+    DataFile, DataFileBuilder, FormatVersion, Literal, PartitionField, PrimitiveLiteral,
+    PrimitiveType, Struct, StructType, TableMetadata, Type, deserialize_data_file_from_json,
+    serialize_data_file_to_json,
 };
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -33,6 +35,9 @@ pub(crate) struct StagedFile {
     /// A value for each of the fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     partition: Vec<Option<Value>>,
+    /// Older versions do not say.
+    #[serde(default, skip_serializing_if = "Bound::is_empty")]
+    pub(crate) columns: Bound,
 }
 
 /// The value of a partition field, whatever its type: numbers that JSON has not are text, or their bits.
@@ -92,11 +97,19 @@ impl StagedFile {
             data_file: serde_json::from_str(&text).map_err(unreadable)?,
             partition_fields: spec.fields().to_vec(),
             partition,
+            columns: Bound::new(),
         })
     }
 
     pub(crate) fn from_json(value: &serde_json::Value) -> Result<StagedFile, CatalogError> {
         StagedFile::deserialize(value).map_err(unreadable)
+    }
+
+    /// What the names of its query were bound to, of a file in its JSON.
+    pub(crate) fn bound(file: &serde_json::Value) -> Bound {
+        let columns = file.get("columns");
+        let columns = columns.and_then(|columns| Bound::deserialize(columns).ok());
+        columns.unwrap_or_default()
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
@@ -206,6 +219,31 @@ fn no_fields() -> StructType {
     StructType::new(Vec::new())
 }
 
+/// The file with its partition's values in these types: columns may have been widened since it was written.
+pub(crate) fn widened(
+    file: DataFile,
+    spec_id: i32,
+    types: &StructType,
+) -> Result<DataFile, CatalogError> {
+    let values = file.partition().iter().zip(types.fields());
+    let values = values.map(|(value, field)| value.map(|value| wider(value, &field.field_type)));
+    let values = Struct::from_iter(values);
+    if values == *file.partition() {
+        return Ok(file);
+    }
+    in_partition(&file, spec_id, values)
+}
+
+fn wider(value: &Literal, ty: &Type) -> Literal {
+    match (value.as_primitive_literal(), ty.as_primitive_type()) {
+        (Some(PrimitiveLiteral::Int(value)), Some(PrimitiveType::Long)) => Literal::long(value),
+        (Some(PrimitiveLiteral::Float(value)), Some(PrimitiveType::Double)) => {
+            Literal::double(f64::from(value.0))
+        }
+        _ => value.clone(),
+    }
+}
+
 /// The same file, of another partition.
 fn in_partition(
     file: &DataFile,
@@ -231,6 +269,7 @@ fn in_partition(
     if let Some(order) = file.sort_order_id() {
         described.sort_order_id(order);
     }
+    described.key_metadata(file.key_metadata().map(<[u8]>::to_vec));
     described.build().map_err(|error| {
         CatalogError::caused(Kind::Internal, "a data file cannot be described", error)
     })

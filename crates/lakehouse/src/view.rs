@@ -27,12 +27,14 @@ use crate::commit::marker::{
 };
 use crate::commit::{committer, manifests};
 use crate::error::{CatalogError, Kind};
+use crate::naming::places_in_file;
 use crate::storage::Files;
 use crate::writer::runs::Run;
 use arrow_array::RecordBatch;
 use footers::Ranged;
 use iceberg::TableIdent;
 use iceberg::spec::DataContentType;
+use lw_graph::ColumnName;
 use lw_runtime::manifest::{SplitOffset, SplitRange};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -186,11 +188,14 @@ impl TableView {
     pub fn batches(
         &self,
         file: &FileView,
-        columns: &[&str],
+        columns: &[ColumnName],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, CatalogError>> + use<>, CatalogError> {
         let mut builder = builder(&self.files, &file.path)?;
         if !columns.is_empty() {
-            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+            let places = places_in_file(columns, builder.schema())
+                .into_iter()
+                .flatten();
+            let mask = ProjectionMask::roots(builder.parquet_schema(), places);
             builder = builder.with_projection(mask);
         }
         let path = file.path.clone();

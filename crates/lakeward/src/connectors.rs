@@ -223,6 +223,7 @@ impl Connectors for Wiring {
                     iceberg,
                     catalog.clone(),
                     owner,
+                    sink.plan,
                     self.clock.clone(),
                     Ids::random(),
                 )?;

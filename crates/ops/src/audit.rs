@@ -32,6 +32,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use ledger::{Entry, Ledger};
 pub use letters::{Letter, Letters};
+use lw_graph::ColumnName;
 use lw_runtime::connector::{ConnectorError, Source};
 use lw_runtime::operator::{Flow, OperatorError};
 use lw_runtime::state::StateError;
@@ -142,8 +143,8 @@ pub struct Query<'a> {
 pub struct Executable {
     pub source: Box<dyn Source>,
     pub flow: Flow,
-    /// The columns that the query writes, in its order.
-    pub columns: Vec<String>,
+    /// The columns that the query writes, in its order, and what they are called in the table.
+    pub columns: Vec<ColumnName>,
 }
 
 /// Rows of a file, a batch at a time.

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Fix,
     /// Going on would leave records out for good: the user decides.
     Pause,
+    /// Somebody changed a table, and rows do not fit it any more: nothing is lost, and the user changes it back, or the script.
+    Misfit,
     /// A bug of ours, or damaged data.
     Bug,
 }
@@ -340,21 +342,24 @@ pub struct NamedSink<'a> {
     pub table: &'a str,
     /// Which of the script's `INSERT`s into that table it is of; 0 wherever it is a table.
     pub occurrence: usize,
+    /// Id of the plan that computes the rows; only a job that runs says it.
+    pub plan: Option<&'a str>,
     pub spec: &'a SinkSpec,
     /// The columns of the rows that it is given.
     pub schema: &'a Schema,
 }
 
 impl<'a> NamedSink<'a> {
-    /// The sinks of a graph, with the tables and occurrences of their `INSERT`s, in its order.
+    /// The sinks of a graph, with the tables, occurrences and plans of their `INSERT`s, in its order.
     pub(crate) fn all(
         graph: &'a JobGraph,
-        inserts: impl Iterator<Item = (&'a str, usize)>,
+        inserts: impl Iterator<Item = (&'a str, usize, Option<&'a str>)>,
     ) -> impl Iterator<Item = NamedSink<'a>> {
         let sinks = inserts.zip(graph.sinks());
-        sinks.map(|((table, occurrence), (node, spec))| NamedSink {
+        sinks.map(|((table, occurrence, plan), (node, spec))| NamedSink {
             table,
             occurrence,
+            plan,
             spec,
             schema: &graph.nodes[node].schema,
         })

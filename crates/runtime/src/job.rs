@@ -207,14 +207,13 @@ impl Supervisor {
                 Ok(Ended::Stopped) => JobState::Stopped,
                 Ok(Ended::Paused(pause)) => JobState::Paused(view(pause)),
                 Ok(Ended::Fenced) => JobState::Fenced,
-                Err(error) if error.kind == ErrorKind::Pause => JobState::Paused(PauseView {
-                    table: self.status.get().tables(),
-                    reason: format!("{}. {} {}", error.message, error.detail, error.hint),
-                    table_offsets: Vec::new(),
-                    marker_offsets: Vec::new(),
-                    checkpoint_offsets: Vec::new(),
-                    words: vec![Word::SkipLost],
-                }),
+                Err(error) if error.kind == ErrorKind::Pause => {
+                    JobState::Paused(self.told(&error, vec![Word::SkipLost]))
+                }
+                // What helps is no word: the hint says it.
+                Err(error) if error.kind == ErrorKind::Misfit => {
+                    JobState::Paused(self.told(&error, Vec::new()))
+                }
                 Err(error) if error.kind == ErrorKind::Retry && !self.control.stopping() => {
                     if begun.elapsed() > Duration::from_secs(60) {
                         backoff = Duration::from_millis(200);
@@ -236,6 +235,18 @@ impl Supervisor {
             self.status.update(|status| status.state = state);
             self.control.over();
             return;
+        }
+    }
+
+    /// A pause that is none of a commit.
+    fn told(&self, error: &ConnectorError, words: Vec<Word>) -> PauseView {
+        PauseView {
+            table: self.status.get().tables(),
+            reason: format!("{}. {} {}", error.message, error.detail, error.hint),
+            table_offsets: Vec::new(),
+            marker_offsets: Vec::new(),
+            checkpoint_offsets: Vec::new(),
+            words,
         }
     }
 
@@ -304,7 +315,7 @@ impl Attempt {
         let source = around.connectors.scans(&scans, &spec.group)?;
         let mut outputs = Vec::new();
         let inserts = spec.inserts.iter();
-        let named = inserts.map(|insert| (&*insert.table, insert.occurrence));
+        let named = inserts.map(|it| (&*it.table, it.occurrence, Some(&*it.plan)));
         for (insert, sink) in spec.inserts.iter().zip(NamedSink::all(&spec.graph, named)) {
             let name = sink.name();
             let (sink, committer) = around.connectors.sink(sink, &spec.owner)?;

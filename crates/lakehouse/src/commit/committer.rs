@@ -284,7 +284,7 @@ impl Committer for IcebergCommitter {
 }
 
 /// The newest marker ever committed.
-pub(super) fn property(metadata: &TableMetadata) -> Result<Option<Marker>, CatalogError> {
+pub(crate) fn property(metadata: &TableMetadata) -> Result<Option<Marker>, CatalogError> {
     Marker::of_table(metadata).map_err(|error| {
         CatalogError::caused(
             Kind::BadRequest,

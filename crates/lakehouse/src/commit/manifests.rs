@@ -7,12 +7,13 @@
 
 use super::cached::Cached;
 use crate::error::{CatalogError, Kind};
+use crate::staged;
 use crate::storage::Files;
 use futures::executor::block_on;
 use iceberg::spec::{
     DataFile, FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestFile,
     ManifestList, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, PartitionSpecRef,
-    SchemaRef, Snapshot, TableMetadata,
+    SchemaRef, Snapshot, StructType, TableMetadata,
 };
 use std::collections::{BTreeSet, HashSet};
 
@@ -69,8 +70,10 @@ impl Manifests<'_> {
         added: Vec<DataFile>,
         sequence: Option<i64>,
     ) -> Result<ManifestFile, CatalogError> {
-        let mut writer = self.writer(self.metadata.current_schema().clone(), spec)?;
+        let (schema, values) = values_of(self.metadata, spec)?;
+        let mut writer = self.writer(schema, spec)?;
         for file in added {
+            let file = staged::widened(file, spec.spec_id(), &values)?;
             // A negative sequence number is inherited from the snapshot.
             writer.add_file(file, sequence.unwrap_or(-1))?;
         }
@@ -161,7 +164,8 @@ impl Manifests<'_> {
         spec: &PartitionSpecRef,
         removed: &HashSet<&str>,
     ) -> Result<ManifestFile, CatalogError> {
-        let mut writer = self.writer(self.metadata.current_schema().clone(), spec)?;
+        let (schema, values) = values_of(self.metadata, spec)?;
+        let mut writer = self.writer(schema, spec)?;
         for manifest in manifests {
             let read = self.cached.one(self.files, manifest)?;
             for entry in read.entries().iter().filter(|entry| (self.keep)(entry)) {
@@ -169,6 +173,7 @@ impl Manifests<'_> {
                 let sequence = entry.sequence_number().unwrap_or(manifest.sequence_number);
                 let in_file = Some(entry.file_sequence_number.unwrap_or(sequence));
                 let file = entry.data_file().clone();
+                let file = staged::widened(file, spec.spec_id(), &values)?;
                 match removed.contains(entry.file_path()) {
                     true => writer.add_delete_file(file, sequence, in_file)?,
                     false => writer.add_existing_file(file, snapshot, sequence, in_file)?,
@@ -257,6 +262,23 @@ pub(crate) fn spec_of(
             format!("the table has no partition spec {spec} any more"),
         )
     })
+}
+
+/// The types that a spec's values have, by the newest schema that has all of the columns that they are of: those of an old
+/// spec may have been dropped.
+fn values_of(
+    metadata: &TableMetadata,
+    spec: &PartitionSpecRef,
+) -> Result<(SchemaRef, StructType), CatalogError> {
+    let has_all = |schema: &&SchemaRef| {
+        let mut sources = spec.fields().iter().map(|field| field.source_id);
+        sources.all(|id| schema.field_by_id(id).is_some())
+    };
+    let current = metadata.current_schema();
+    let schemas = metadata.schemas_iter().filter(has_all);
+    let newest = schemas.max_by_key(|schema| schema.schema_id());
+    let schema = Some(current).filter(has_all).or(newest).unwrap_or(current);
+    Ok((schema.clone(), spec.partition_type(schema)?))
 }
 
 /// Neighbours together, as far as they fit into `target` bytes.

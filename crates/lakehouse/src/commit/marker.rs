@@ -28,7 +28,11 @@
 //! ```
 //!
 //! Only the property tells the table's whole history, for the same reason: where each partition *begins* in the table, and
-//! which plan made what (its [`Stint`]s). Snapshots expire, and what they accounted for is still to be there.
+//! which plan made what, in which fields (its [`Stint`]s). Snapshots expire, and what they accounted for is still to be there.
+
+mod stints;
+
+pub use stints::Stint;
 
 use iceberg::spec::{Snapshot, TableMetadata};
 use lw_runtime::connector::{Owner, TableMarker};
@@ -58,9 +62,6 @@ const UPKEEP: &str = "lakeward.upkeep";
 /// In the summary of a snapshot of our upkeep: the snapshot with the newest marker, which is one of its ancestors.
 pub(crate) const UPHOLDS: &str = "lakeward.upholds";
 
-/// Offsets in all stints of a marker: readers fetch it with every look at the table.
-const STINT_OFFSETS: usize = 2048;
-
 type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 /// Start, end, rows, filtered, dead letters, control; late where some were.
 type Offsets = BTreeMap<String, BTreeMap<i32, Vec<i64>>>;
@@ -81,29 +82,6 @@ pub struct Marker {
     /// Oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stints: Vec<Stint>,
-}
-
-/// What one plan made of a table: from these offsets on, until a later stint begins there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stint {
-    pub pipeline: Uuid,
-    /// `None`: the commits were made by a version that did not say.
-    pub plan: Option<String>,
-    from: Ends,
-}
-
-impl Stint {
-    pub(crate) fn new(pipeline: Uuid, plan: Option<String>, from: &[SplitOffset]) -> Stint {
-        Stint {
-            pipeline,
-            plan,
-            from: to_ends(from),
-        }
-    }
-
-    pub fn from(&self) -> Vec<SplitOffset> {
-        to_offsets_of_splits(&self.from)
-    }
 }
 
 impl Marker {
@@ -132,7 +110,7 @@ impl Marker {
             snapshot_id,
             ends: to_ends(&confirmed.ends),
             begins: begins(before, pending),
-            stints: stints(before, owner.pipeline, pending),
+            stints: stints::stints(before, owner.pipeline, pending),
         }
     }
 
@@ -360,35 +338,6 @@ fn begins(before: Option<&Marker>, pending: &[Pending]) -> Ends {
     begins
 }
 
-/// The stints that a table has with these commits; the oldest are forgotten where all of them are too long.
-fn stints(before: Option<&Marker>, pipeline: Uuid, pending: &[Pending]) -> Vec<Stint> {
-    let mut stints = before.map_or_else(Vec::new, |before| before.stints.clone());
-    for commit in pending {
-        let goes_on = match stints.last() {
-            Some(last) => last.plan == commit.plan && last.pipeline == pipeline,
-            None => commit.plan.is_none(),
-        };
-        if !goes_on {
-            stints.push(Stint {
-                pipeline,
-                plan: commit.plan.clone(),
-                from: Ends::new(),
-            });
-        }
-        if let Some(stint) = stints.last_mut() {
-            for range in &commit.ranges {
-                begin_at(&mut stint.from, range);
-            }
-        }
-    }
-    stints.retain(|stint| !stint.from.is_empty());
-    let size = |stint: &Stint| stint.from.values().map(BTreeMap::len).sum::<usize>();
-    while stints.len() > 1 && stints.iter().map(size).sum::<usize>() > STINT_OFFSETS {
-        stints.remove(0);
-    }
-    stints
-}
-
 fn begin_at(begins: &mut Ends, range: &SplitRange) {
     let topic = begins.entry(range.topic.clone()).or_default();
     topic.entry(range.partition).or_insert(range.start);
@@ -460,7 +409,9 @@ fn json(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::stints::MOST;
     use super::*;
+    use crate::naming::Bound;
 
     /// One commit: its plan, and `partition@start-end` for each range.
     fn commit(plan: &str, ranges: &str) -> Pending {
@@ -555,6 +506,34 @@ mod tests {
         check(&adopted, expected);
     }
 
+    /// The fields that its names mean stand with each stint; where they come to mean others, another begins.
+    #[test]
+    fn a_stint_says_what_names_mean() {
+        let meaning = |ranges: &str, columns: &[(&str, i32)]| {
+            let columns = columns.iter().map(|(name, id)| ((*name).to_owned(), *id));
+            let columns: Bound = columns.collect();
+            let files = vec![serde_json::json!({ "columns": columns })];
+            Pending {
+                files,
+                ..commit("a", ranges)
+            }
+        };
+        // A version that did not say, then one that does, and a commit without files.
+        let commits = [
+            commit("a", "0@0-1"),
+            meaning("0@1-2", &[("x", 1)]),
+            commit("a", "0@2-3"),
+        ];
+        let first = marker(None, 7, &commits);
+        check(&first, "0@0 | 7:a 0@0");
+        assert_eq!(first.stints()[0].columns["x"], 1);
+        let again = [meaning("0@3-4", &[("x", 1)]), meaning("0@4-5", &[("x", 9)])];
+        let next = marker(Some(&first), 7, &again);
+        check(&next, "0@0 | 7:a 0@0 | 7:a 0@4");
+        let meant = next.stints().iter().map(|stint| stint.columns["x"]);
+        assert_eq!(meant.collect::<Vec<_>>(), [1, 9]);
+    }
+
     #[test]
     fn what_an_older_version_committed_begins_where_reading_did() {
         let mut old = marker(None, 7, &[commit("", "0@3-5")]);
@@ -595,13 +574,13 @@ mod tests {
     #[test]
     fn the_oldest_stints_give_way_where_there_are_too_many() {
         let mut before: Option<Marker> = None;
-        for round in 0..STINT_OFFSETS as i64 + 2 {
+        for round in 0..MOST as i64 + 2 {
             let ranges = format!("0@{round}-{}", round + 1);
             let plan = round.to_string();
             before = Some(marker(before.as_ref(), 7, &[commit(&plan, &ranges)]));
         }
         let stints = before.expect("there were commits").stints;
-        assert_eq!(stints.len(), STINT_OFFSETS);
+        assert_eq!(stints.len(), MOST);
         assert_eq!(stints[0].plan.as_deref(), Some("2"));
     }
 }

@@ -249,6 +249,7 @@ fn a_table_of_version_3_is_refused_in_words() {
         &spec(columns()),
         world.network(),
         &owner(),
+        None,
         world.clock.clone(),
         world.ids.clone(),
     );

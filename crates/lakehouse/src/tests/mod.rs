@@ -2,6 +2,7 @@
 
 mod catalog;
 mod compaction;
+mod evolution;
 mod foreign;
 mod harmless;
 mod orphans;

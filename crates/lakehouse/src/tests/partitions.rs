@@ -199,6 +199,7 @@ fn a_spec_that_cannot_be_written_is_refused_in_words() {
         &spec(columns()),
         world.network(),
         &super::world::owner(),
+        None,
         world.clock.clone(),
         world.ids.clone(),
     );

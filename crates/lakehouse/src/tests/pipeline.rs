@@ -352,6 +352,7 @@ fn a_table_that_does_not_fit_is_refused_with_the_differences() {
         &spec(other),
         world.network(),
         &owner(),
+        None,
         world.clock.clone(),
         world.ids.clone(),
     );
@@ -465,6 +466,7 @@ fn odd_column_names_are_stored_as_iceberg_stores_them() {
         &spec(odd),
         world.network(),
         &owner(),
+        None,
         world.clock.clone(),
         world.ids.clone(),
     );

@@ -212,6 +212,7 @@ fn try_open(world: &World, catalog: Arc<dyn TableCatalog>) -> Result<Pipeline, C
         &few_kept(),
         catalog.clone(),
         &owner(),
+        None,
         world.clock.clone(),
         world.ids.clone(),
     )?;

@@ -186,7 +186,7 @@ fn create(world: &World, order: &[usize]) {
     let all = columns();
     let columns = order.iter().map(|index| all[*index].clone()).collect();
     let (clock, ids) = (world.clock.clone(), world.ids.clone());
-    IcebergTableSink::open(&spec(columns), world.network(), &owner(), clock, ids).unwrap();
+    IcebergTableSink::open(&spec(columns), world.network(), &owner(), None, clock, ids).unwrap();
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

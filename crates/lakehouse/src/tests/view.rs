@@ -95,7 +95,7 @@ fn batches_are_those_of_the_file_and_of_the_columns_that_were_named() {
         .find(|file| file.rows == 302)
         .unwrap();
     let mut rows = 0;
-    for batch in view.batches(file, &["off"]).unwrap() {
+    for batch in view.batches(file, &["off".into()]).unwrap() {
         let batch = batch.unwrap();
         assert_eq!(
             (batch.num_columns(), batch.schema().field(0).name().as_str()),

@@ -623,6 +623,8 @@ pub(crate) struct Pipeline {
     pub(crate) sealed: [i64; 2],
     /// For cases that go back to it.
     pub(crate) first_commit: Option<uuid::Uuid>,
+    /// What its commits name.
+    pub(crate) plan: Option<&'static str>,
     ids: Ids,
 }
 
@@ -732,6 +734,7 @@ impl Pipeline {
             &spec(columns()),
             catalog.clone(),
             &owner(),
+            None,
             world.clock.clone(),
             world.ids.clone(),
         );
@@ -761,6 +764,7 @@ impl Pipeline {
             read: [0, 0],
             sealed: [0, 0],
             first_commit: None,
+            plan: None,
             ids: world.ids.clone(),
         }
     }
@@ -821,6 +825,7 @@ impl Pipeline {
             previous: self.chain.head(),
             files,
             ranges,
+            plan: self.plan.map(str::to_owned),
             ..Pending::default()
         });
         self.sealed = self.read;

@@ -1,10 +1,14 @@
-//! A table of dead letters: whose they are.
+//! A table of dead letters: whose they are, whatever others have called its columns since.
 
 use super::TableView;
 use crate::error::{CatalogError, Kind};
+use crate::naming::{column_names, places_in_file};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use lw_graph::ColumnName;
 
 const COLUMNS: [&str; 5] = ["topic", "partition", "offset", "key", "value"];
 
@@ -24,32 +28,50 @@ impl TableView {
     /// # Errors
     /// When it is no table of dead letters, or a file cannot be read.
     pub fn letters(&self, mut each: impl FnMut(LetterView<'_>)) -> Result<(), CatalogError> {
+        let stints = self.marker.iter().flat_map(|marker| marker.stints());
+        let bound = stints.last().map(|stint| stint.columns.clone());
+        let metadata = &self.table.metadata;
+        let columns = column_names(COLUMNS.into_iter(), metadata, &bound.unwrap_or_default());
         for file in &self.data_files {
-            for batch in self.batches(file, &COLUMNS)? {
-                show_letters(&batch?, &file.path, &mut each)?;
+            for batch in self.batches(file, &columns)? {
+                show_in(&batch?, &columns, &file.path, &mut each)?;
             }
         }
         Ok(())
     }
 }
 
-/// Shows the letters in rows of a file.
+/// Shows the letters in rows of a file whose columns nobody renamed.
 pub(crate) fn show_letters(
     batch: &RecordBatch,
     path: &str,
     each: &mut impl FnMut(LetterView<'_>),
 ) -> Result<(), CatalogError> {
-    show(batch, each)
+    show_in(batch, &COLUMNS.map(ColumnName::plain), path, each)
+}
+
+fn show_in(
+    batch: &RecordBatch,
+    columns: &[ColumnName],
+    path: &str,
+    each: &mut impl FnMut(LetterView<'_>),
+) -> Result<(), CatalogError> {
+    show(batch, columns, each)
         .ok_or_else(|| CatalogError::new(Kind::BadRequest, format!("{path} holds no dead letters")))
 }
 
-fn show(batch: &RecordBatch, each: &mut impl FnMut(LetterView<'_>)) -> Option<()> {
-    let [topics, partitions, offsets, keys, values] =
-        COLUMNS.map(|name| batch.column_by_name(name));
-    let topics = topics?.as_string_opt::<i32>()?;
-    let partitions = partitions?.as_primitive_opt::<Int32Type>()?;
-    let offsets = offsets?.as_primitive_opt::<Int64Type>()?;
-    let (keys, values) = (blobs(keys?)?, blobs(values?)?);
+fn show(
+    batch: &RecordBatch,
+    columns: &[ColumnName],
+    each: &mut impl FnMut(LetterView<'_>),
+) -> Option<()> {
+    let places = places_in_file(columns, &batch.schema());
+    let column = |index: usize| Some(batch.column(places[index]?));
+    let topics = column(0)?.as_string_opt::<i32>()?;
+    let partitions = cast(column(1)?, &DataType::Int32).ok()?;
+    let partitions = partitions.as_primitive::<Int32Type>();
+    let offsets = column(2)?.as_primitive_opt::<Int64Type>()?;
+    let (keys, values) = (blobs(column(3)?)?, blobs(column(4)?)?);
     for row in 0..batch.num_rows() {
         each(LetterView {
             topic: topics.value(row),

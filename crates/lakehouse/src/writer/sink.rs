@@ -43,7 +43,7 @@ pub struct IcebergTableSink {
 }
 
 impl IcebergTableSink {
-    /// Creates the table if it is missing, and checks that it fits.
+    /// Creates the table if it is missing, and checks that it fits. `plan` is the id of the plan that computes the rows.
     ///
     /// # Errors
     /// When the catalog cannot be reached, or an existing table does not fit the sink.
@@ -51,6 +51,7 @@ impl IcebergTableSink {
         spec: &lw_graph::IcebergSink,
         catalog: Arc<dyn TableCatalog>,
         owner: &Owner,
+        plan: Option<&str>,
         clock: Arc<dyn Clock>,
         ids: Ids,
     ) -> Result<IcebergTableSink, ConnectorError> {
@@ -88,6 +89,8 @@ impl IcebergTableSink {
         let writer = |table: &str, schema, properties, partition_spec| {
             let wanted = Wanted {
                 ident: TableIdent::new(namespace.clone(), table.to_owned()),
+                owner: owner.clone(),
+                plan: plan.map(str::to_owned),
                 schema,
                 properties,
                 version,

@@ -9,8 +9,8 @@
 //! 4. A file that reaches the target size is finished, durable, and described.
 //! 5. A seal does the same with what is left.
 //!
-//! The field ids are those of the table's current schema, looked up anew for each epoch, so a table that was changed
-//! meanwhile is written as it now is, or refused with the differences.
+//! The table is looked at anew for each epoch, so one that was changed meanwhile is written as it now is, or refused with the
+//! differences (`target`).
 
 use super::names::Began;
 use super::orphans::{self, Swept};
@@ -22,6 +22,7 @@ use super::{settings, stats};
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
+use crate::naming::Bound;
 use crate::staged::StagedFile;
 use crate::storage::DurableFile;
 use arrow_array::{RecordBatch, UInt32Array};
@@ -29,13 +30,14 @@ use arrow_select::take::take_record_batch;
 use iceberg::TableIdent;
 use iceberg::spec::{FormatVersion, Schema, Struct, UnboundPartitionSpec};
 use lw_runtime::chunk::{Chunk, Split};
-use lw_runtime::connector::{ConnectorError, ErrorKind};
+use lw_runtime::connector::{ConnectorError, ErrorKind, Owner};
 use lw_runtime::manifest::Manifest;
 use lw_runtime::origins;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Bytes in memory that are worth a stretch of runs in the file.
 const FLUSH: usize = 32 << 20;
@@ -53,6 +55,9 @@ const DEFAULTS: [(&str, &str); 3] = [
 /// The table that a writer is for, as it is made where it is missing.
 pub(super) struct Wanted {
     pub(super) ident: TableIdent,
+    pub(super) owner: Owner,
+    /// Id of the plan that computes the rows, where it is known.
+    pub(super) plan: Option<String>,
     pub(super) schema: Schema,
     pub(super) properties: HashMap<String, String>,
     pub(super) version: FormatVersion,
@@ -69,6 +74,8 @@ pub(super) struct TableWriter {
     began: Began,
 
     target: Option<Arc<Target>>,
+    /// What the sink's names meant last, in which table.
+    bound: Option<(Uuid, Bound)>,
     /// Properties that are not obeyed, as they were last told.
     kept: Vec<String>,
     buffered: Vec<Chunk>,
@@ -113,6 +120,7 @@ impl TableWriter {
             ids,
             began,
             target: None,
+            bound: None,
             kept: Vec::new(),
             buffered: Vec::new(),
             buffered_bytes: 0,
@@ -153,7 +161,10 @@ impl TableWriter {
     pub(super) fn prepare(&mut self) -> Result<(), ConnectorError> {
         if self.target.is_none() {
             let table = self.load_or_create()?;
-            let target = Target::of(&self.wanted, &table)?;
+            let bound = self.bound.as_ref();
+            let bound = bound.filter(|(table_id, _)| *table_id == table.metadata.uuid());
+            let target = Target::of(&self.wanted, &table, bound.map(|(_, bound)| bound))?;
+            self.bound = Some((table.metadata.uuid(), target.bound.clone()));
             if target.settings.kept != self.kept {
                 for kept in &target.settings.kept {
                     tracing::info!(table = %self.wanted.ident, "a property of the table is not obeyed: {kept}");
@@ -367,7 +378,8 @@ impl TableWriter {
             &open.location,
             length,
         )?;
-        let staged = StagedFile::new(metadata, metadata.current_schema_id(), spec, file)?;
+        let mut staged = StagedFile::new(metadata, metadata.current_schema_id(), spec, file)?;
+        staged.columns = target.bound.clone();
         self.sealed.push(staged);
         Ok(())
     }

@@ -1,4 +1,8 @@
 //! A table as one epoch writes it: which column of the sink each of its columns is, and how its files are to be.
+//!
+//! Others may have changed the table since the last epoch. Names mean the fields that they meant before
+//! ([`ColumnName`](lw_graph::ColumnName)), wider columns take the values, new ones are NULL; what cannot be written so is told,
+//! and is no fault of the script when the same query wrote to the table before.
 
 use super::columns;
 use super::orphans;
@@ -7,8 +11,9 @@ use super::pieces::{Piece, gathered};
 use super::settings::Settings;
 use super::table::{Wanted, bad_batch};
 use crate::catalog::LoadedTable;
-use crate::commit::snapshot;
+use crate::commit::{committer, snapshot};
 use crate::error::CatalogError;
+use crate::naming::{Bound, column_names};
 use crate::schema::differences;
 use crate::storage::local_path;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -16,6 +21,7 @@ use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::SchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::TableMetadata;
+use lw_graph::places;
 use lw_runtime::chunk::Chunk;
 use lw_runtime::connector::{ConnectorError, ErrorKind};
 use parquet::arrow::ArrowSchemaConverter;
@@ -27,15 +33,23 @@ pub(super) struct Target {
     pub(super) arrow: SchemaRef,
     /// For each column of the table: where it is in the sink's batches.
     columns: Vec<Option<usize>>,
+    /// What the sink's names mean.
+    pub(super) bound: Bound,
     pub(super) settings: Settings,
     /// `None` where the table is not partitioned.
     pub(super) partitioning: Option<Partitioning>,
 }
 
 impl Target {
+    /// `bound` is what names meant in the epoch before.
+    ///
     /// # Errors
     /// Why the table cannot be written as it is.
-    pub(super) fn of(wanted: &Wanted, table: &LoadedTable) -> Result<Target, ConnectorError> {
+    pub(super) fn of(
+        wanted: &Wanted,
+        table: &LoadedTable,
+        bound: Option<&Bound>,
+    ) -> Result<Target, ConnectorError> {
         let (ident, metadata) = (&wanted.ident, table.metadata.clone());
         if let Err(error) = snapshot::check_version(ident, &metadata) {
             return Err(
@@ -54,18 +68,10 @@ impl Target {
             refused("data files of", why, hint)
         })?;
         let schema = metadata.current_schema();
-        let differences = differences(&wanted.schema, schema);
-        if !differences.is_empty() {
-            let message = format!("the table {ident} does not fit the sink");
-            return Err(ConnectorError::new(ErrorKind::Fix, message)
-                .detail(format!("{}.", differences.join("; ")))
-                .hint("Change the sink's columns or the table, or write to a new table."));
-        }
+        let (places, bound) = fitting(wanted, &metadata, bound)?;
         let arrow = schema_to_arrow_schema(schema).map_err(CatalogError::from)?;
-        let of_sink = wanted.schema.as_struct().fields();
-        let place = |name: &String| of_sink.iter().position(|column| column.name == *name);
-        let places = arrow.fields().iter().map(|field| place(field.name()));
-        let places = places.collect();
+        let of_sink = |at: usize| places.iter().position(|place| *place == Some(at));
+        let columns = (0..arrow.fields().len()).map(of_sink).collect();
         let stored = columns::stored(&arrow).map_err(|why| {
             let why = format!("its columns have no names for a Parquet file: {why}.");
             refused("table", why, "Rename the column.")
@@ -91,7 +97,8 @@ impl Target {
         Ok(Target {
             partitioning,
             arrow: stored,
-            columns: places,
+            columns,
+            bound,
             settings,
             metadata,
         })
@@ -124,6 +131,58 @@ impl Target {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options).map_err(bad_batch)
     }
+}
+
+/// Where each of the sink's columns is in the table, and which field that is.
+fn fitting(
+    wanted: &Wanted,
+    metadata: &TableMetadata,
+    bound: Option<&Bound>,
+) -> Result<(Vec<Option<usize>>, Bound), ConnectorError> {
+    let marker = committer::property(metadata)?;
+    let ours = marker.filter(|marker| marker.pipeline == wanted.owner.pipeline);
+    let newest = ours.as_ref().and_then(|marker| marker.stints().last());
+    let same_query = newest.filter(|stint| {
+        stint.pipeline == wanted.owner.pipeline && stint.plan.is_some() && stint.plan == wanted.plan
+    });
+    let bound = bound.or(same_query.map(|stint| &stint.columns));
+    let nothing = Bound::new();
+    let (columns, schema) = (wanted.schema.as_struct(), metadata.current_schema());
+    let names = columns.fields().iter().map(|column| &*column.name);
+    let mut names = column_names(names, metadata, bound.unwrap_or(&nothing));
+    if ours.is_none() && bound.is_none() {
+        // A new script means the table as it is.
+        names.iter_mut().for_each(|name| name.had.clear());
+    }
+    let fields = schema.as_struct().fields();
+    let places = places(
+        &names,
+        fields.iter().map(|field| (&*field.name, Some(field.id))),
+    );
+    let differences = differences(&wanted.schema, schema, &places);
+    if differences.is_empty() {
+        let bound = names.into_iter().zip(&places);
+        let bound = bound.filter_map(|(name, place)| Some((name.name, fields[(*place)?].id)));
+        let bound = bound.collect();
+        return Ok((places, bound));
+    }
+    let (ident, detail) = (&wanted.ident, format!("{}.", differences.join("; ")));
+    Err(match bound {
+        Some(_) => {
+            let message =
+                format!("the table {ident} was changed, and the sink does not fit it any more");
+            let pipeline = &wanted.owner.name;
+            ConnectorError::new(ErrorKind::Misfit, message).detail(sentence(&detail)).hint(format!(
+                "Nothing was lost: change the table back, or the script (`lakeward run FILE --replace`), and say `lakeward pipeline resume {pipeline}`."
+            ))
+        }
+        None => ConnectorError::new(
+            ErrorKind::Fix,
+            format!("the table {ident} does not fit the sink"),
+        )
+        .detail(detail)
+        .hint("Change the sink's columns or the table, or write to a new table."),
+    })
 }
 
 fn sentence(why: &str) -> String {

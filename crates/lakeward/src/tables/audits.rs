@@ -13,9 +13,10 @@ use self::others::others;
 use self::recomputation::recomputation;
 use super::{Tables, ledgers, refused};
 use lw_gateway::Refusal;
-use lw_graph::{JobGraph, LateRows, SinkSpec, SourceSpec};
+use lw_graph::{ColumnName, JobGraph, LateRows, Schema, SinkSpec, SourceSpec};
 use lw_lakehouse::commit::marker::{Marker, Stint};
 use lw_lakehouse::error::Kind;
+use lw_lakehouse::naming::{Bound, column_names};
 use lw_lakehouse::view::{Accounted, FileView, Hidden, event_time};
 use lw_lakehouse::writer::runs;
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
@@ -244,7 +245,7 @@ impl Tables {
                 };
                 Ok(Box::new(batches.map(|batch| batch.map_err(in_words))))
             }),
-            queries: self.queries(stints.unwrap_or_default(), writer),
+            queries: self.queries(stints.unwrap_or_default(), Some(view), writer),
             ledger: self.ledger(view, writer),
             extent: Extent::Ranges,
             notes,
@@ -258,8 +259,14 @@ impl Tables {
 
     /// The queries that made the table, as its marker has them. What is older than they is judged by the first of them; where the
     /// marker names none, by the one that fills the table now.
-    fn queries<'a>(&'a self, stints: Vec<Stint>, writer: &'a Writer) -> Vec<Query<'a>> {
-        let planned = |pipeline: Uuid, plan: Option<String>| {
+    fn queries<'a>(
+        &'a self,
+        stints: Vec<Stint>,
+        view: Option<&TableView>,
+        writer: &'a Writer,
+    ) -> Vec<Query<'a>> {
+        let planned = |pipeline: Uuid, plan: Option<String>, bound: Bound| {
+            let metadata = view.map(|view| view.table().metadata.clone());
             move || {
                 let graph = match &plan {
                     // A plan's id is what its query means, whichever pipeline executes it.
@@ -272,33 +279,43 @@ impl Tables {
                     },
                     None => writer.graph.clone(),
                 };
-                self.executable(&graph, &writer.name)
+                let columns = |names: &[&str]| match &metadata {
+                    Some(metadata) => column_names(names.iter().copied(), metadata, &bound),
+                    None => names.iter().map(|name| ColumnName::plain(name)).collect(),
+                };
+                self.executable(&graph, &writer.name, &columns)
             }
         };
-        let (pipeline, plan) = match stints.first() {
-            Some(first) => (first.pipeline, first.plan.clone()),
-            None => (writer.pipeline, None),
+        let (pipeline, plan, bound) = match stints.first() {
+            Some(first) => (first.pipeline, first.plan.clone(), first.columns.clone()),
+            None => (writer.pipeline, None, Bound::new()),
         };
         let mut queries = vec![Query {
             name: String::new(),
             from: BTreeMap::new(),
             stated: false,
-            make: Box::new(planned(pipeline, plan)),
+            make: Box::new(planned(pipeline, plan, bound)),
         }];
         queries.extend(stints.into_iter().map(|stint| Query {
             name: stint.plan.clone().unwrap_or_default(),
             from: ends(stint.from()),
             stated: stint.plan.is_some(),
-            make: Box::new(planned(stint.pipeline, stint.plan)),
+            make: Box::new(planned(stint.pipeline, stint.plan, stint.columns)),
         }));
         queries
     }
 
-    fn executable(&self, graph: &JobGraph, pipeline: &str) -> Result<Executable, String> {
+    /// `columns` says what the names of a query are in the table.
+    fn executable(
+        &self,
+        graph: &JobGraph,
+        pipeline: &str,
+        columns: &dyn Fn(&[&str]) -> Vec<ColumnName>,
+    ) -> Result<Executable, String> {
         let scans: Vec<&SourceSpec> = graph.sources().collect();
-        let columns = match graph.sink() {
-            Some(SinkSpec::Iceberg(sink)) => sink.schema.fields.iter(),
-            Some(SinkSpec::Delta(sink)) => sink.schema.fields.iter(),
+        let names: Vec<&str> = match graph.sink() {
+            Some(SinkSpec::Iceberg(sink)) => names_of(&sink.schema),
+            Some(SinkSpec::Delta(sink)) => names_of(&sink.schema),
             _ => return Err("its plan writes no table".to_string()),
         };
         let source = self.wiring.reader(&scans, &format!("lakeward-{pipeline}"));
@@ -306,7 +323,7 @@ impl Tables {
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
             flow,
-            columns: columns.map(|field| field.name.to_string()).collect(),
+            columns: columns(&names),
         })
     }
 
@@ -387,6 +404,10 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
         ranges.push(range.start..range.end);
     }
     pending
+}
+
+fn names_of(schema: &Schema) -> Vec<&str> {
+    schema.fields.iter().map(|field| &*field.name).collect()
 }
 
 fn nobody_writes(table: &str) -> Refusal {

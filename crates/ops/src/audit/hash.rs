@@ -76,11 +76,14 @@ pub(super) fn offset_hash(offset: i64) -> u64 {
 
 /// What a field's values are mixed with: its field id, else its name.
 pub(super) fn key_of(field: &Field) -> u64 {
-    let id = field.metadata().get(FIELD_ID);
-    match id.and_then(|text| text.parse::<i64>().ok()) {
-        Some(id) => word(Kind::Field as u64, id.cast_unsigned()),
+    match id_of(field) {
+        Some(id) => word(Kind::Field as u64, i64::from(id).cast_unsigned()),
         None => bytes(Kind::Name, field.name().as_bytes()),
     }
+}
+
+pub(super) fn id_of(field: &Field) -> Option<i32> {
+    field.metadata().get(FIELD_ID)?.parse().ok()
 }
 
 /// One hash per row. Columns come with what they are mixed with.

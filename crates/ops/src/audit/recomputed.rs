@@ -32,6 +32,7 @@ use super::{AuditError, Evidence, Executable, Extent, Key, Letter, Letters, Part
 use super::{Report, Said, Windows, conclude, finish};
 use arrow_array::ArrayRef;
 use arrow_schema::{Schema, SchemaRef};
+use lw_graph::ColumnName;
 use lw_runtime::Shelf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -46,7 +47,7 @@ const NO_TIME: &str = "the query goes by when records came (idle partitions, a t
 #[derive(Clone, Debug, Default)]
 pub struct Recomputation {
     /// The columns of the table that say which window a row is of, in the query's order; without any, all rows are one lot.
-    pub windows: Vec<String>,
+    pub windows: Vec<ColumnName>,
     /// Where a bounded read ends, in all its partitions; nothing for a read without an end.
     pub ends: BTreeMap<(String, i32), i64>,
     /// Which of these columns is the window's start.

@@ -9,7 +9,7 @@
 //!    be verified. 3. Poll by poll, each offset becomes rows, or is filtered, or fails. 4. Rows are hashed as the files that
 //!    hold them have their columns.
 
-use super::hash::{key_of, offset_hash, row_hashes};
+use super::hash::{id_of, key_of, offset_hash, row_hashes};
 use super::ledger::Truth;
 use super::table::Table;
 use super::{
@@ -19,7 +19,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{Field, Schema};
-use lw_graph::name_in_files;
+use lw_graph::{ColumnName, places};
 use lw_runtime::connector::{Polled, Source};
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::operator::{Landed, Round};
@@ -49,7 +49,7 @@ pub(super) struct Reading {
     /// By split.
     pub(super) keys: Vec<Key>,
     /// The columns that the query writes, in its order.
-    columns: Vec<String>,
+    columns: Vec<ColumnName>,
     /// The commits name the query: then a file that has not all of its columns is wrong.
     stated: bool,
 }
@@ -307,7 +307,7 @@ pub(super) struct Hashed {
 /// Positions the source at the stretches and reads them to their ends, a poll at a time.
 pub(super) fn read_all(
     source: &mut dyn Source,
-    query: (Vec<String>, bool),
+    query: (Vec<ColumnName>, bool),
     stretches: &[Stretch],
     evidence: &Evidence<'_>,
     said: &mut Said,
@@ -358,7 +358,7 @@ pub(super) fn read_all(
 
 impl Reading {
     /// Of a query that reads nothing.
-    pub(super) fn of(keys: Vec<Key>, columns: Vec<String>) -> Reading {
+    pub(super) fn of(keys: Vec<Key>, columns: Vec<ColumnName>) -> Reading {
         Reading {
             keys,
             columns,
@@ -369,7 +369,7 @@ impl Reading {
     /// Rows under the names of the query's columns.
     pub(super) fn in_columns(&self, rows: &RecordBatch) -> Result<RecordBatch, AuditError> {
         let columns = self.columns.iter().zip(rows.columns());
-        let columns = columns.map(|(name, column)| (name, column.clone(), true));
+        let columns = columns.map(|(column, values)| (&column.name, values.clone(), true));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
@@ -387,8 +387,11 @@ impl Reading {
         };
         let mut columns: Vec<(u64, ArrayRef)> = Vec::new();
         let mut absent = Vec::new();
-        for (name, column) in self.columns.iter().zip(rows.columns()) {
-            if let Some(field) = named(layout, name) {
+        let places = places_in(layout, &self.columns).into_iter();
+        for ((ColumnName { name, .. }, place), column) in
+            self.columns.iter().zip(places).zip(rows.columns())
+        {
+            if let Some(field) = place.map(|place| layout.field(place)) {
                 let column = match column.data_type() == field.data_type() {
                     true => column.clone(),
                     false => cast_with_options(column, field.data_type(), &options)?,
@@ -466,11 +469,8 @@ pub(super) fn made_by(
     made
 }
 
-/// The file's column for a column of the query, by its own name or the one that Iceberg gives it in files.
-pub(super) fn named<'a>(layout: &'a Schema, name: &str) -> Option<&'a Field> {
-    let in_files = name_in_files(name);
+/// Where a file has each of the query's columns.
+pub(super) fn places_in(layout: &Schema, columns: &[ColumnName]) -> Vec<Option<usize>> {
     let fields = layout.fields().iter();
-    fields
-        .map(|field| &**field)
-        .find(|field| field.name() == name || *field.name() == in_files)
+    places(columns, fields.map(|field| (&**field.name(), id_of(field))))
 }

@@ -364,7 +364,7 @@ pub(super) fn query(
 ) -> Query<'static> {
     let log = log.to_vec();
     // A query of one column has the first of them.
-    let columns = ["v", "w"].map(ToString::to_string).to_vec();
+    let columns = ["v", "w"].map(ColumnName::plain).to_vec();
     Query {
         name: name.to_string(),
         from: from.map(|from| (key(), from)).into_iter().collect(),
@@ -762,6 +762,69 @@ fn a_column_that_the_query_writes_and_the_file_does_not_have_is_a_difference() {
     older.queries = vec![query(&log, "", None, two_columns())];
     let expected = "Right verified=2 of 2 rows=2 filtered=0 dead=0 gaps=0";
     assert_eq!(verdict(&audit(older).unwrap()), expected);
+}
+
+/// Files have the names that columns had when they were written: a field's id says which it is.
+#[test]
+fn a_column_is_the_field_that_its_name_is_bound_to() {
+    use arrow_array::{ArrayRef, Int64Array};
+    let log = ["1", "2", "3", "4"];
+    let field = |name: &str, id: i32, ty: arrow_schema::DataType| {
+        let id = ("PARQUET:field_id".to_string(), id.to_string());
+        arrow_schema::Field::new(name, ty, true).with_metadata([id].into())
+    };
+    let batch = |columns: Vec<(arrow_schema::Field, ArrayRef)>| {
+        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let schema = Arc::new(arrow_schema::Schema::new(fields));
+        RecordBatch::try_new(schema, columns).expect("columns of one length")
+    };
+    let (narrow, wide) = (arrow_schema::DataType::Int32, arrow_schema::DataType::Int64);
+    let before = batch(vec![(
+        field("v", 1, narrow.clone()),
+        Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef,
+    )]);
+    // It was renamed and widened, and another column has its name.
+    let after = batch(vec![
+        (
+            field("v", 2, narrow),
+            Arc::new(Int32Array::from(vec![None, None])) as ArrayRef,
+        ),
+        (
+            field("x", 1, wide),
+            Arc::new(Int64Array::from(vec![3, 4])) as ArrayRef,
+        ),
+    ]);
+    let judged = |column: ColumnName| {
+        let mut evidence = evidence(&log, "0@0-1=1,2\n0@2-3=3,4");
+        let files = [before.clone(), after.clone()];
+        evidence.read_file = Box::new(move |file| {
+            let index: usize = file.path["file-".len()..].parse().expect("a number");
+            Ok(Box::new(std::iter::once(Ok(files[index].clone()))))
+        });
+        evidence.queries = vec![Query {
+            make: Box::new(move || {
+                Ok(Executable {
+                    source: Box::new(Log::of(&log)),
+                    flow: flow(),
+                    columns: vec![column],
+                })
+            }),
+            ..query(&log, "a", Some(0), flow())
+        }];
+        verdict(&audit(evidence).unwrap())
+    };
+    let bound = ColumnName {
+        bound: Some(1),
+        had: vec![2, 1],
+        ..ColumnName::plain("v")
+    };
+    let right = "Right verified=4 of 4 rows=4 filtered=0 dead=0 gaps=0";
+    assert_eq!(judged(bound), right);
+    assert_eq!(
+        judged(ColumnName::plain("v")),
+        "Wrong verified=4 of 4 rows=4 filtered=0 dead=0 gaps=0\n\
+         t[0] offsets 2 to 3 in file-1: 2 rows differ from what the log gives"
+    );
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Lake {
             &spec(),
             Arc::new(catalog.clone()),
             &owner,
+            None,
             clock.clone(),
             Ids::random(),
         )

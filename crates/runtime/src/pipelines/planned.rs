@@ -108,7 +108,7 @@ impl PlannedJob {
 
     pub(super) fn sinks(&self) -> impl Iterator<Item = NamedSink<'_>> {
         let inserts = self.inserts.iter();
-        let named = inserts.map(|insert| (&*insert.table, insert.occurrence));
+        let named = inserts.map(|insert| (&*insert.table, insert.occurrence, None));
         NamedSink::all(&self.graph, named)
     }
 

@@ -217,8 +217,14 @@ impl Connectors for Wiring {
             unreachable!("the graph has no other sink");
         };
         let (network, clock, ids) = (&self.network, &self.clock, &self.ids);
-        let sink =
-            IcebergTableSink::open(spec, network.clone(), owner, clock.clone(), ids.clone())?;
+        let sink = IcebergTableSink::open(
+            spec,
+            network.clone(),
+            owner,
+            sink.plan,
+            clock.clone(),
+            ids.clone(),
+        )?;
         let committer =
             IcebergCommitter::new(network.clone(), owner.clone(), clock.clone(), ids.clone());
         Ok((Box::new(sink), Box::new(committer.with_rules(self.rules))))

@@ -66,7 +66,7 @@ impl Tables {
                 };
                 Ok(Box::new(batches.map(marked)))
             }),
-            queries: self.queries(view.stints(), writer),
+            queries: self.queries(view.stints(), None, writer),
             ledger: Ledger::of(view.id()),
             extent: Extent::Table,
             notes,

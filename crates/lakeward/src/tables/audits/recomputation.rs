@@ -3,6 +3,7 @@
 use super::{Split, ends};
 use lw_graph::{JobGraph, SourceSpec, WindowProperty};
 use lw_lakehouse::TableView;
+use lw_lakehouse::naming::column_names;
 use lw_lakehouse::view::SnapshotView;
 use lw_ops::audit::ahead::Ends;
 use lw_ops::audit::{Base, Recomputation, ToldLate};
@@ -27,6 +28,13 @@ pub(super) fn recomputation(
     });
     let columns = columns.unwrap_or_default();
     let mut properties = columns.iter();
+    let marker = view.marker.as_ref();
+    let newest = marker.and_then(|marker| marker.stints().last());
+    let bound = newest
+        .map(|stint| stint.columns.clone())
+        .unwrap_or_default();
+    let names = columns.iter().map(|(name, _)| &**name);
+    let windows = column_names(names, &view.table().metadata, &bound);
     let bounds = manifest.and_then(Manifest::ends).unwrap_or_default();
     let sink = manifest.and_then(|manifest| manifest.sinks.get(&writer.table));
     let written = |end: &SplitOffset| {
@@ -39,7 +47,7 @@ pub(super) fn recomputation(
     let goes_on = graph.sources().any(SourceSpec::is_endless);
     Recomputation {
         start,
-        windows: columns.into_iter().map(|(name, _)| name).collect(),
+        windows,
         reach: graph.reach_of_windows().ok(),
         baseless: baseless(graph, start),
         bases: manifest.map_or_else(Vec::new, |manifest| bases(&view.snapshots, manifest)),

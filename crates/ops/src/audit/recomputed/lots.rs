@@ -2,13 +2,14 @@
 
 use super::{Recomputation, TOLD};
 use crate::audit::hash::Sum;
-use crate::audit::replay::named;
+use crate::audit::replay::places_in;
 use crate::audit::{AuditError, Windows};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_cast::cast;
 use arrow_schema::{DataType, TimeUnit};
+use lw_graph::ColumnName;
 use lw_stdx::calendar::utc;
 use std::collections::BTreeMap;
 
@@ -91,11 +92,8 @@ pub(super) fn windows_of(
     let schema = batch.schema();
     let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
     let mut windows = vec![Window::new(); batch.num_rows()];
-    for name in &how.windows {
-        let Some(field) = named(&schema, name) else {
-            continue;
-        };
-        let column = cast(batch.column(schema.index_of(field.name())?), &micros)?;
+    for place in places_in(&schema, &how.windows).into_iter().flatten() {
+        let column = cast(batch.column(place), &micros)?;
         let column = column.as_primitive::<TimestampMicrosecondType>();
         for (window, value) in windows.iter_mut().zip(column) {
             window.push(value);
@@ -106,17 +104,17 @@ pub(super) fn windows_of(
 
 /// `window_start 2026-01-01T00:00:00.000Z, window_end …`
 fn shown(window: &Window, how: &Recomputation) -> String {
-    let parts = how
-        .windows
-        .iter()
-        .zip(window)
-        .map(|(name, micros)| match micros {
-            // What a window says of itself is local time.
-            Some(micros) => {
-                let time = utc(micros.div_euclid(1000));
-                format!("{name} {}", time.trim_end_matches('Z'))
-            }
-            None => format!("{name} NULL"),
-        });
+    let parts =
+        how.windows
+            .iter()
+            .zip(window)
+            .map(|(ColumnName { name, .. }, micros)| match micros {
+                // What a window says of itself is local time.
+                Some(micros) => {
+                    let time = utc(micros.div_euclid(1000));
+                    format!("{name} {}", time.trim_end_matches('Z'))
+                }
+                None => format!("{name} NULL"),
+            });
     parts.collect::<Vec<String>>().join(", ")
 }

@@ -7,6 +7,7 @@ use crate::audit::hash::{Sum, offset_hash};
 use crate::audit::replay::{Reading, Replay, Stretch, read_all, rows_of_log};
 use crate::audit::{AuditError, Evidence, Key, Letter, Said};
 use arrow_schema::SchemaRef;
+use lw_graph::ColumnName;
 use lw_runtime::connector::{Polled, Source};
 use lw_runtime::operator::{
     AtSinks, Flow, Landed, LateRow, Meetings, Round, SplitTimes, late_records,
@@ -45,7 +46,7 @@ impl Recomputing<'_> {
     pub(super) fn read(
         &mut self,
         source: &mut dyn Source,
-        columns: Vec<String>,
+        columns: Vec<ColumnName>,
         evidence: &Evidence<'_>,
         said: &mut Said,
     ) -> Result<(Reading, Arc<[Split]>), AuditError> {

@@ -27,6 +27,29 @@ fn a_panic_in_any_thread_is_a_failure_that_says_what_it_said() {
 }
 
 #[test]
+fn a_table_that_rows_do_not_fit_pauses_the_job_until_they_do() {
+    let world = World::new();
+    *world.script.log_end.lock() = 5;
+    *world.script.misfit.lock() = true;
+    let pipelines = world.start();
+    pipelines.submit(submission(false)).expect("it is taken");
+    let view = until(&pipelines, "paused");
+    let JobState::Paused(pause) = &view.jobs[0].state else {
+        panic!("{view:?}");
+    };
+    assert_eq!(
+        pause.reason,
+        "the table was changed. It has no column a. Change it back."
+    );
+    assert_eq!(pause.words, [], "there is nothing to decide");
+    assert_eq!(*world.script.committed.lock(), []);
+    *world.script.misfit.lock() = false;
+    pipelines.resume("p", None).expect("it goes on");
+    in_step(&world, &["lake.t"]);
+    assert_eq!(*world.script.committed.lock(), [(0, 5)]);
+}
+
+#[test]
 fn a_table_has_one_pipeline_and_what_is_printed_any_number() {
     let world = World::new();
     let pipelines = world.start();

@@ -23,6 +23,8 @@ use lw_storage::{Config, Storage};
 pub(super) struct Script {
     /// The part that panics.
     pub(super) panics: Mutex<&'static str>,
+    /// Somebody changed the table, and rows do not fit it.
+    pub(super) misfit: Mutex<bool>,
     /// Start and end of the one partition.
     pub(super) log_start: Mutex<i64>,
     pub(super) log_end: Mutex<i64>,
@@ -154,6 +156,10 @@ impl Sink for FakeSink {
     }
     fn seal(&mut self) -> Result<Vec<Staged>, ConnectorError> {
         self.0.reached("sink");
+        if *self.0.misfit.lock() {
+            let error = ConnectorError::new(ErrorKind::Misfit, "the table was changed");
+            return Err(error.detail("It has no column a.").hint("Change it back."));
+        }
         Ok(Vec::new())
     }
 }

@@ -191,7 +191,7 @@ impl Sample {
                 Ok(Executable {
                     source: Box::new(log),
                     flow: Flow::compile(&graph).expect("a tree"),
-                    columns: columns.map(str::to_string).to_vec(),
+                    columns: columns.map(ColumnName::plain).to_vec(),
                 })
             }),
         }];
