@@ -30,7 +30,7 @@ def main():
 
     client = inventory.producer(bootstrap, **{
         "error_cb": failed, "message.timeout.ms": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200,
-        "retry.backoff.ms": 20, "retry.backoff.max.ms": 100, "topic.metadata.refresh.interval.ms": 1000, "queue.buffering.max.messages": 20_000,
+        "retry.backoff.ms": 20, "retry.backoff.max.ms": 100, "topic.metadata.refresh.interval.ms": 200, "queue.buffering.max.messages": 20_000,
     })
     begun, number = time.monotonic(), 0
     while going and not broken:

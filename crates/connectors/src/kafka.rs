@@ -176,12 +176,10 @@ impl EmbeddedKafka {
         })
     }
 
-    /// Decodes text with the threads of this pool too. Binary formats are decoded sooner than their rows are handed to another
-    /// thread and back.
+    /// Decodes with the threads of this pool too.
     pub fn in_pool(mut self, pool: Pool) -> EmbeddedKafka {
-        let texts = self.scans.iter_mut().map(|scan| &mut scan.decoding);
-        for decoding in texts.filter(|decoding| decoding.is_text()) {
-            decoding.in_pool(pool.clone());
+        for scan in &mut self.scans {
+            scan.decoding.in_pool(pool.clone());
         }
         self
     }

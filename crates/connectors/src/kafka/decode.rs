@@ -3,7 +3,7 @@
 //! Every offset that is passed over is accounted for: a row, a dead letter, a control record, a tombstone.
 //!
 //! 1. It is planned which offsets of which batches a poll passes over ([`plan`]).
-//! 2. That is cut into pieces of one size, for as many threads as there are; a large batch also between two of its records ([`cut`]).
+//! 2. That is cut into pieces of one size, some for each thread that there is; a large batch also between two of its records ([`cut`]).
 //! 3. Each piece is decoded with a decoder of its own ([`Worker`]), and becomes a chunk.
 //! 4. In the order of the log positions move on and the accounts are added up. Where a batch breaks off that is cut, this poll
 //!    ends: what later pieces made of the rest of it counts for nothing, and is read again.
@@ -13,7 +13,7 @@ mod piece;
 
 use super::positions::Positions;
 use super::{Altered, damaged};
-use lw_graph::{FormatSpec, KafkaSource};
+use lw_graph::KafkaSource;
 use lw_protocol::Compression;
 use lw_protocol::batch::Batch as LogBatch;
 use lw_runtime::connector::{Appended, ConnectorError, Polled, Progress};
@@ -29,6 +29,10 @@ use std::sync::atomic::Ordering;
 
 /// Bytes of records that are worth the trouble of a thread of their own.
 const LEAST_PIECE: usize = 64 << 10;
+
+/// So many pieces for each thread. A thread that is kept from its piece by other work holds up less, for the others take what is left;
+/// and what is decoded of a small piece is still in its core's cache when it becomes columns.
+const PIECES_OF_A_THREAD: usize = 3;
 
 /// Decodes the columns of one table.
 pub(super) struct Decoding {
@@ -56,14 +60,6 @@ impl Decoding {
             pool: Pool::none(),
             altered,
         })
-    }
-
-    /// Records are text.
-    pub(super) fn is_text(&self) -> bool {
-        matches!(
-            self.spec.format,
-            FormatSpec::Json { .. } | FormatSpec::Csv(_)
-        )
     }
 
     /// Decodes with the threads of this pool.
@@ -260,7 +256,10 @@ fn plan(
 /// Cuts parts into pieces of about one size, in their order.
 fn cut(parts: Vec<Part>, threads: usize) -> Vec<Vec<Part>> {
     let total: usize = parts.iter().map(Part::bytes).sum();
-    let count = threads.min(total / LEAST_PIECE).max(1);
+    let count = match threads {
+        ..=1 => 1,
+        _ => (threads * PIECES_OF_A_THREAD).min(total / LEAST_PIECE).max(1),
+    };
     let size = total.div_ceil(count);
     let mut pieces = vec![Vec::new()];
     let mut room = size;

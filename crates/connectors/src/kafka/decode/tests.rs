@@ -255,7 +255,10 @@ fn work_is_shared_and_small_polls_are_not_cut() {
     };
     for threads in [2, 4] {
         let sizes = pieces(Log::of(batches()), threads);
-        assert_eq!(sizes.len(), threads);
+        assert!(
+            sizes.len() > threads,
+            "who is done early finds another: {sizes:?}"
+        );
         let (least, most) = (
             sizes.iter().min().expect("some"),
             sizes.iter().max().expect("some"),
