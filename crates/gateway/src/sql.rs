@@ -1,4 +1,4 @@
-//! `POST /api/v1/sql`: a batch query, answered whole or row by row.
+//! `POST /api/v1/sql`: a batch query, answered whole or row by row; or an `ALTER TABLE`, answered by one row.
 //!
 //! ```text
 //! {"sql": "SELECT …", "max_rows": 100, "timeout_ms": 5000}

@@ -517,6 +517,22 @@ pub enum LateRows {
     Fail,
 }
 
+/// What becomes of a table that rows of its pipeline do not fit, because the script asks for more, or somebody changed the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchemaChange {
+    /// The pipeline pauses until they fit.
+    #[default]
+    Pause,
+    /// The table gets what it lacks: columns are added, widened and made optional.
+    Evolve,
+}
+
+impl SchemaChange {
+    fn is_pause(&self) -> bool {
+        *self == SchemaChange::Pause
+    }
+}
+
 /// An Iceberg table (`'connector' = 'iceberg'`), names already resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IcebergSink {
@@ -539,6 +555,9 @@ pub struct IcebergSink {
     /// What becomes of rows that come too late (`'lakeward.late'`).
     #[serde(default)]
     pub late: LateRows,
+    /// What becomes of a table that rows do not fit (`'lakeward.schema-change'`).
+    #[serde(default, skip_serializing_if = "SchemaChange::is_pause")]
+    pub schema_change: SchemaChange,
     /// Every option that is not the connector's own becomes a table property, as in Flink.
     pub properties: BTreeMap<String, String>,
 }

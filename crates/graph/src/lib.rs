@@ -14,6 +14,7 @@
 //! Layer L0.
 
 mod aggregate;
+mod column_change;
 mod column_name;
 mod datagen;
 mod expr;
@@ -29,6 +30,7 @@ mod value;
 mod window;
 
 pub use aggregate::{AggregateCall, AggregateFunction};
+pub use column_change::{ColumnChange, ColumnDeclared, ColumnPlace};
 pub use column_name::{ColumnName, places};
 pub use datagen::{DatagenSource, Generator};
 pub use expr::{BadSteps, Expr};
@@ -39,8 +41,8 @@ pub use function::{
 };
 pub use job::{
     CsvSpec, DeltaSink, ElementCondition, FormatSpec, IcebergSink, JobGraph, JoinKind, KafkaSource,
-    KeySpec, LateRows, MetadataKey, Node, NodeId, Operator, SinkSpec, SourceColumn, SourceSpec,
-    StartupMode,
+    KeySpec, LateRows, MetadataKey, Node, NodeId, Operator, SchemaChange, SinkSpec, SourceColumn,
+    SourceSpec, StartupMode,
 };
 pub use names::name_in_files;
 pub use reach::Unbounded;

@@ -19,7 +19,7 @@ pub(crate) fn table_schema(
     primary_key: &[usize],
     version: FormatVersion,
 ) -> Result<Schema, CatalogError> {
-    let mut ids = FieldIds { next: 0, version };
+    let mut ids = FieldIds::behind(0, version);
     let fields = columns
         .fields
         .iter()
@@ -46,7 +46,7 @@ pub(crate) fn differences(
     let fields = table.as_struct().fields();
     for (column, place) in wanted.as_struct().fields().iter().zip(places) {
         let Some(other) = place.map(|place| &fields[place]) else {
-            let (name, ty) = (&column.name, &column.field_type);
+            let (name, ty) = (&column.name, in_words(&column.field_type));
             found.push(format!("the table has no column {name} ({ty})"));
             continue;
         };
@@ -57,7 +57,8 @@ pub(crate) fn differences(
         if !takes(&other.field_type, &column.field_type) {
             found.push(format!(
                 "column {name} is {} in the table and {} in the sink",
-                other.field_type, column.field_type
+                in_words(&other.field_type),
+                in_words(&column.field_type)
             ));
         } else if other.required && !column.required {
             found.push(format!(
@@ -74,6 +75,24 @@ pub(crate) fn differences(
         }
     }
     found
+}
+
+/// A type with what is inside of it, which Iceberg's own text leaves away.
+pub(crate) fn in_words(ty: &Type) -> String {
+    match ty {
+        Type::Primitive(primitive) => primitive.to_string(),
+        Type::List(list) => format!("list<{}>", in_words(&list.element_field.field_type)),
+        Type::Map(map) => {
+            let (key, value) = (&map.key_field.field_type, &map.value_field.field_type);
+            format!("map<{}, {}>", in_words(key), in_words(value))
+        }
+        Type::Struct(fields) => {
+            let fields = fields.fields().iter();
+            let fields =
+                fields.map(|field| format!("{}: {}", field.name, in_words(&field.field_type)));
+            format!("struct<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+    }
 }
 
 /// Values of `other` can stand in a column of type `table`, whatever the field ids.
@@ -99,6 +118,72 @@ fn takes(table: &Type, other: &Type) -> bool {
     }
 }
 
+/// The type as wide as `to`, with the ids and names that it has; `None` where a value that is there would not fit, or `to` has other
+/// fields.
+pub(crate) fn widened(from: &Type, to: &Type) -> Option<Type> {
+    merged(from, to, Merge::Widen)
+}
+
+/// The narrowest type that takes the values of both, with the ids and names of the table's; `None` where there is none.
+pub(crate) fn joined(table: &Type, other: &Type) -> Option<Type> {
+    merged(table, other, Merge::Join)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Merge {
+    /// As wide as the second, which is no narrower.
+    Widen,
+    /// As wide as the wider.
+    Join,
+}
+
+fn merged(one: &Type, other: &Type, how: Merge) -> Option<Type> {
+    Some(match (one, other) {
+        (Type::Primitive(from), Type::Primitive(to)) if from == to || widens(from, to) => {
+            other.clone()
+        }
+        (Type::Primitive(from), Type::Primitive(to)) if how == Merge::Join && widens(to, from) => {
+            one.clone()
+        }
+        (Type::List(one), Type::List(other)) => {
+            let element = merged_field(&one.element_field, &other.element_field, how)?;
+            Type::List(ListType::new(element))
+        }
+        // Keys are what they are: two that differ must not become one.
+        (Type::Map(one), Type::Map(other)) => {
+            let key = merged_field(&one.key_field, &other.key_field, how)?;
+            let value = merged_field(&one.value_field, &other.value_field, how)?;
+            if key != one.key_field {
+                return None;
+            }
+            Type::Map(MapType::new(key, value))
+        }
+        (Type::Struct(one), Type::Struct(other)) if one.fields().len() == other.fields().len() => {
+            let pairs = one.fields().iter().zip(other.fields());
+            let fields = pairs.map(|(one, other)| {
+                let one = Some(one).filter(|one| one.name == other.name)?;
+                merged_field(one, other, how)
+            });
+            Type::Struct(StructType::new(fields.collect::<Option<Vec<_>>>()?))
+        }
+        _ => return None,
+    })
+}
+
+fn merged_field(
+    one: &NestedFieldRef,
+    other: &NestedFieldRef,
+    how: Merge,
+) -> Option<NestedFieldRef> {
+    if how == Merge::Widen && other.required && !one.required {
+        return None;
+    }
+    let mut field = NestedField::clone(one);
+    field.field_type = Box::new(merged(&one.field_type, &other.field_type, how)?);
+    field.required &= other.required;
+    Some(Arc::new(field))
+}
+
 /// Iceberg's promotions: no value changes by them.
 fn widens(from: &PrimitiveType, to: &PrimitiveType) -> bool {
     use PrimitiveType::{Decimal, Double, Float, Int, Long};
@@ -115,18 +200,50 @@ fn widens(from: &PrimitiveType, to: &PrimitiveType) -> bool {
     }
 }
 
-struct FieldIds {
+pub(crate) struct FieldIds {
     next: i32,
     version: FormatVersion,
 }
 
 impl FieldIds {
+    /// Those that come after `last`.
+    pub(crate) fn behind(last: i32, version: FormatVersion) -> FieldIds {
+        FieldIds {
+            next: last,
+            version,
+        }
+    }
+
     fn next(&mut self) -> i32 {
         self.next += 1;
         self.next
     }
 
-    fn field(&mut self, name: &str, ty: &LogicalType) -> Result<NestedFieldRef, CatalogError> {
+    /// The field with new ids, its own and those inside of it.
+    pub(crate) fn anew(&mut self, field: &NestedField) -> NestedFieldRef {
+        let mut field = field.clone();
+        field.id = self.next();
+        let inside = match &*field.field_type {
+            Type::Primitive(_) => return Arc::new(field),
+            Type::List(list) => Type::List(ListType::new(self.anew(&list.element_field))),
+            Type::Map(map) => {
+                let key = self.anew(&map.key_field);
+                Type::Map(MapType::new(key, self.anew(&map.value_field)))
+            }
+            Type::Struct(fields) => {
+                let fields = fields.fields().iter().map(|field| self.anew(field));
+                Type::Struct(StructType::new(fields.collect()))
+            }
+        };
+        field.field_type = Box::new(inside);
+        Arc::new(field)
+    }
+
+    pub(crate) fn field(
+        &mut self,
+        name: &str,
+        ty: &LogicalType,
+    ) -> Result<NestedFieldRef, CatalogError> {
         let id = self.next();
         let field_type = self.ty(name, ty)?;
         Ok(Arc::new(NestedField::new(

@@ -1,10 +1,12 @@
-//! Batch queries as the API asks for them: the engine's answers in the gateway's words.
+//! Batch queries as the API asks for them: the engine's answers in the gateway's words. `ALTER TABLE` is answered as in Flink,
+//! by `result`: `OK`.
 
 use crate::tables::Tables;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use lw_gateway::{Answer, Ask, Column, Refusal};
 use lw_query::{Budget, Engine, Limits, QueryError, Rows, rows_as_json};
+use lw_sql::{AlterTable, Diagnostic};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -21,6 +23,9 @@ pub fn start(memory_bytes: usize) -> anyhow::Result<Arc<Engine>> {
 /// Queries over `tables`.
 pub fn parts(tables: Arc<Tables>, engine: Arc<Engine>) -> Box<Ask> {
     Box::new(move |question| {
+        if let Some(statement) = lw_sql::alter_table(&question.sql) {
+            return Box::pin(altered(tables.clone(), statement, question.sql));
+        }
         let session = engine.session(tables.clone());
         Box::pin(async move {
             let limits = Limits {
@@ -31,6 +36,47 @@ pub fn parts(tables: Arc<Tables>, engine: Arc<Engine>) -> Box<Ask> {
             Ok(Box::new(Streamed(rows.map_err(refused)?)) as Box<dyn Answer>)
         })
     })
+}
+
+async fn altered(
+    tables: Arc<Tables>,
+    statement: Result<AlterTable, Diagnostic>,
+    text: String,
+) -> Result<Box<dyn Answer>, Refusal> {
+    let statement =
+        statement.map_err(|error| crate::server::refused(&error.into(), "the statement", &text))?;
+    let done = tokio::task::spawn_blocking(move || tables.alter(&statement)).await;
+    let notices = done.map_err(|error| Refusal::new(500, error))??;
+    let said = Some(vec![Value::from("OK")]);
+    Ok(Box::new(Done { said, notices }))
+}
+
+/// What a statement without rows of its own answers.
+struct Done {
+    said: Option<Vec<Value>>,
+    notices: Vec<String>,
+}
+
+impl Answer for Done {
+    fn columns(&self) -> Vec<Column> {
+        vec![Column {
+            name: "result".to_owned(),
+            kind: "Utf8".to_owned(),
+        }]
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Vec<Value>, Refusal>>> {
+        let said = self.said.take();
+        Box::pin(async { said.map(|row| Ok(vec![Value::Array(row)])) })
+    }
+
+    fn is_truncated(&self) -> bool {
+        false
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.notices.clone()
+    }
 }
 
 struct Streamed(Rows);

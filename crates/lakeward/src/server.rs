@@ -559,7 +559,7 @@ pub fn check(script: &Script, world: &dyn Environment) -> Result<Value, Refusal>
 }
 
 /// The first diagnostic as the message, all of them rendered with their places in the script.
-fn refused(diagnostics: &Diagnostics, file: &str, text: &str) -> Refusal {
+pub(crate) fn refused(diagnostics: &Diagnostics, file: &str, text: &str) -> Refusal {
     let first = diagnostics.0.first();
     let mut refusal = Refusal::new(
         400,

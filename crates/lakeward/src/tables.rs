@@ -4,6 +4,7 @@
 //! the one in the embedded catalog. Queries may name a catalog in front: an entry of `[catalogs]`, or `embedded`.
 
 mod ahead;
+mod alter;
 mod audits;
 mod compaction;
 mod ledgers;

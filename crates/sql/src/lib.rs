@@ -6,7 +6,8 @@
 //! is ignored.
 //!
 //! What it is not: it executes nothing, reads no files and opens no sockets; what exists in the world it learns from
-//! [`Environment`]. `SELECT` over tables is not planned here either: [`statements`] only says that it is one.
+//! [`Environment`]. `SELECT` over tables is not planned here either: [`statements`] only says that it is one; and [`alter_table`]
+//! reads what is asked of a table in a catalog.
 //!
 //! Read first: [`plan_script`], [`Environment`], [`Diagnostic`].
 //!
@@ -15,6 +16,7 @@
 //!
 //! Layer L2.
 
+mod alter;
 mod catalog;
 mod connector;
 mod diagnostic;
@@ -28,6 +30,7 @@ mod script;
 mod settings;
 mod suggest;
 
+pub use alter::{AlterTable, alter_table};
 pub use diagnostic::{Diagnostic, Diagnostics, Located, Severity, Span};
 pub use environment::{CatalogPlace, Cluster, Environment, Missing, Topic};
 pub use explain::explain;

@@ -1,13 +1,13 @@
 //! What a commit is to do to a table.
 //!
 //! A kind says what it adds and what it takes away; the [producer](super::snapshot::SnapshotProducer) makes a snapshot of it
-//! (where a reference moves, there is none to make), and [`publish`](super::publish) brings that into the table. Whether it
+//! (where a reference moves or columns change, there is none to make), and [`publish`](super::publish) brings that into the table. Whether it
 //! still fits a table that others have changed since it was made is [`conflicts`](super::conflicts)' to say.
 
 use super::listing::Listed;
 use super::marker::Marker;
 use super::moves::MoveRef;
-use iceberg::spec::DataFile;
+use iceberg::spec::{DataFile, Schema};
 use lw_runtime::manifest::Pending;
 
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) enum Change<'a> {
     },
     /// The branch or tag begins, moves or ends; nothing is written, and there is no snapshot.
     MoveRef(MoveRef),
+    /// The table's columns are these; nothing is written either.
+    Columns(Box<Schema>),
     /// The same rows in other files.
     Rewrite(&'a Rewrite),
 }

@@ -2,8 +2,9 @@
 //!
 //! [`decide`] is the pure rule, `model` explores it exhaustively; [`marker`] is what a commit says about itself, `branch`
 //! what the table's head shows of it. A `change` becomes a `snapshot` with its `manifests` and `summary`, or moves a reference
-//! ([`moves`]); `conflicts` says whether it still fits what a head has, by that head's `listing`. `publish` is the loop that brings it about (`cached` has what it need not read again), `attempt` says what became of one that was sent, `rules` are the decisions of all of these. [`committer`] is the pipelines' part.
+//! ([`moves`]), or gives the table other columns ([`alter`]); `conflicts` says whether it still fits what a head has, by that head's `listing`. `publish` is the loop that brings it about (`cached` has what it need not read again), `attempt` says what became of one that was sent, `rules` are the decisions of all of these. [`committer`] is the pipelines' part.
 
+pub mod alter;
 pub(crate) mod attempt;
 pub(crate) mod branch;
 pub(crate) mod cached;

@@ -7,6 +7,7 @@
 //! Any refusal of a commit whose table has moved since it was loaded is a conflict, whatever the catalog calls it: a commit
 //! to another branch leaves `main` where it was and still makes our sequence number stale, which catalogs answer by 400.
 
+use super::alter;
 use super::attempt::{Attempt, Fate, remove};
 use super::branch::Ref;
 use super::cached::Cached;
@@ -176,8 +177,14 @@ impl Publisher {
         change: &Change<'_>,
         snapshot_id: i64,
     ) -> Result<Produced, CatalogError> {
-        if let Change::MoveRef(moved) = change {
-            return Ok(moved.produce(&table.metadata, branch, snapshot_id));
+        match change {
+            Change::MoveRef(moved) => {
+                return Ok(moved.produce(&table.metadata, branch, snapshot_id));
+            }
+            Change::Columns(schema) => {
+                return Ok(alter::produce(&table.metadata, schema, snapshot_id));
+            }
+            Change::Append { .. } | Change::Rewrite(_) => {}
         }
         (self.rules.admit)(&table.ident, &table.metadata)?;
         SnapshotProducer {

@@ -21,7 +21,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 
-const PLAN: &str = "plan";
+pub(super) const PLAN: &str = "plan";
 
 fn open(world: &World, plan: &str) -> Result<IcebergTableSink, ConnectorError> {
     IcebergTableSink::open(
@@ -34,19 +34,19 @@ fn open(world: &World, plan: &str) -> Result<IcebergTableSink, ConnectorError> {
     )
 }
 
-fn pipeline(world: &World) -> Pipeline {
+pub(super) fn pipeline(world: &World) -> Pipeline {
     let sink = open(world, PLAN).expect("the sink opens");
     let mut pipeline = Pipeline::over(world, sink, world.network());
     pipeline.plan = Some(PLAN);
     pipeline
 }
 
-fn field(id: i32, name: &str, ty: PrimitiveType) -> NestedField {
+pub(super) fn field(id: i32, name: &str, ty: PrimitiveType) -> NestedField {
     NestedField::optional(id, name, Type::Primitive(ty))
 }
 
 /// Another engine gives the table other columns.
-fn evolve(world: &World, change: impl FnOnce(&mut Vec<NestedField>)) {
+pub(super) fn evolve(world: &World, change: impl FnOnce(&mut Vec<NestedField>)) {
     let metadata = world.metadata();
     let fields = metadata.current_schema().as_struct().fields().iter();
     let mut fields: Vec<NestedField> = fields.map(|field| (**field).clone()).collect();
@@ -62,7 +62,7 @@ fn evolve(world: &World, change: impl FnOnce(&mut Vec<NestedField>)) {
     ]);
 }
 
-fn rename(fields: &mut [NestedField], id: i32, name: &str) {
+pub(super) fn rename(fields: &mut [NestedField], id: i32, name: &str) {
     let field = fields.iter_mut().find(|field| field.id == id);
     field.expect("it is there").name = name.to_owned();
 }
@@ -79,7 +79,7 @@ fn column(batch: &RecordBatch, id: i32, ty: &DataType) -> ArrayRef {
 }
 
 /// Every row as a reader by field id has it: the fields of the partition, the offset, the text.
-fn rows(world: &World, ids: [i32; 3]) -> Vec<(i64, i64, Option<String>)> {
+pub(super) fn rows(world: &World, ids: [i32; 3]) -> Vec<(i64, i64, Option<String>)> {
     let view = world.view();
     let mut rows = Vec::new();
     for file in &view.data_files {
@@ -100,13 +100,13 @@ fn rows(world: &World, ids: [i32; 3]) -> Vec<(i64, i64, Option<String>)> {
     rows
 }
 
-fn expected(pipeline: &Pipeline) -> Vec<(i64, i64, Option<String>)> {
+pub(super) fn expected(pipeline: &Pipeline) -> Vec<(i64, i64, Option<String>)> {
     let rows = pipeline.expected().into_iter();
     rows.map(|(part, off)| (i64::from(part), off, Some(format!("row {off} of {part}"))))
         .collect()
 }
 
-fn marker(world: &World) -> Marker {
+pub(super) fn marker(world: &World) -> Marker {
     let marker = Marker::of_table(&world.metadata()).expect("it can be read");
     marker.expect("there were commits")
 }
@@ -263,7 +263,7 @@ fn what_rows_do_not_fit_stops_the_pipeline_which_loses_none() {
             assert_eq!(error.detail, detail, "{what}");
             assert_eq!(
                 error.hint,
-                "Nothing was lost: change the table back, or the script (`lakeward run FILE --replace`), and say `lakeward pipeline resume test`."
+                "Nothing was lost: change the table back, or the script (`lakeward run FILE --replace`), and say `lakeward pipeline resume test`. With 'lakeward.schema-change' = 'evolve' in the script the pipeline gives the table what it lacks."
             );
         }
         evolve(&world, back);

@@ -1,8 +1,10 @@
 //! Sink, committer and catalog together, on the real log and a real folder; and their simulation on a disk that loses power.
 
+mod alter;
 mod catalog;
 mod compaction;
 mod evolution;
+mod evolving;
 mod foreign;
 mod harmless;
 mod orphans;

@@ -441,6 +441,22 @@ pub(crate) fn branch_commit(
     Ok(())
 }
 
+fn add_column(catalog: &Catalog, name: &str) -> Result<(), CatalogError> {
+    let metadata = catalog.load(&ident(TABLE))?.metadata;
+    let mut fields = metadata.current_schema().as_struct().fields().to_vec();
+    let ty = iceberg::spec::Type::Primitive(iceberg::spec::PrimitiveType::String);
+    let field = iceberg::spec::NestedField::optional(metadata.last_column_id() + 1, name, ty);
+    fields.push(Arc::new(field));
+    let schema = iceberg::spec::Schema::builder();
+    let schema = schema.with_schema_id(1).with_fields(fields).build()?;
+    let updates = vec![
+        TableUpdate::AddSchema { schema },
+        TableUpdate::SetCurrentSchema { schema_id: -1 },
+    ];
+    TableCatalog::commit(catalog, &ident(TABLE), Vec::new(), updates)?;
+    Ok(())
+}
+
 pub(crate) fn set_head(id: i64) -> TableUpdate {
     TableUpdate::SetSnapshotRef {
         ref_name: "main".to_owned(),
@@ -470,6 +486,8 @@ pub(crate) enum Fault {
     Raced,
     /// Just before, someone tags what the commit would expire.
     Tagged,
+    /// Just before, someone adds a column.
+    Widened(&'static str),
 }
 
 /// The way between a committer and the catalog.
@@ -572,6 +590,10 @@ impl TableCatalog for Network {
                 foreign_commit(&self.catalog, &self.ids)?;
                 TableCatalog::commit(&self.catalog, table, requirements, updates)
             }
+            Some(Fault::Widened(name)) => {
+                add_column(&self.catalog, name)?;
+                TableCatalog::commit(&self.catalog, table, requirements, updates)
+            }
             Some(Fault::Tagged) => {
                 self.tag_what_goes(&updates)?;
                 TableCatalog::commit(&self.catalog, table, requirements, updates)
@@ -640,6 +662,7 @@ pub(crate) fn spec(columns: Vec<Field>) -> IcebergSink {
         catalog: "embedded".to_owned(),
         uri: None,
         late: lw_graph::LateRows::Drop,
+        schema_change: lw_graph::SchemaChange::Pause,
         namespace: "lake".to_owned(),
         table: "events".to_owned(),
         warehouse: None,

@@ -43,7 +43,8 @@ pub struct IcebergTableSink {
 }
 
 impl IcebergTableSink {
-    /// Creates the table if it is missing, and checks that it fits. `plan` is the id of the plan that computes the rows.
+    /// Creates the table if it is missing, and checks that it fits. `plan` is the id of the plan that computes the rows; without it
+    /// the table does not evolve before the first row.
     ///
     /// # Errors
     /// When the catalog cannot be reached, or an existing table does not fit the sink.
@@ -92,18 +93,22 @@ impl IcebergTableSink {
                 owner: owner.clone(),
                 plan: plan.map(str::to_owned),
                 schema,
+                schema_change: spec.schema_change,
                 properties,
                 version,
                 partition_spec,
                 location: location(table),
             };
-            TableWriter::new(catalog.clone(), wanted, ids.clone(), began)
+            TableWriter::new(catalog.clone(), clock.clone(), wanted, ids.clone(), began)
         };
         let wanted = table_schema(&spec.schema, &spec.primary_key, version)?;
         let properties = spec.properties.clone().into_iter().collect();
         let by = partition_spec(&wanted, &spec.partitioned_by)?;
         let mut main = writer(&spec.table, wanted, properties, by);
-        main.prepare()?;
+        match plan {
+            Some(_) => main.prepare()?,
+            None => main.check()?,
+        }
         let letters_schema = table_schema(&letters_columns(), &[], version)?;
         let late_table = format!("{}{LATE}", spec.table);
         let late_schema = table_schema(&late_columns(), &[], version)?;

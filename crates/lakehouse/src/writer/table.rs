@@ -9,17 +9,21 @@
 //! 4. A file that reaches the target size is finished, durable, and described.
 //! 5. A seal does the same with what is left.
 //!
-//! The table is looked at anew for each epoch, so one that was changed meanwhile is written as it now is, or refused with the
-//! differences (`target`).
+//! The table is looked at anew for each epoch, so one that was changed meanwhile is written as it now is, gets what rows need
+//! (`'lakeward.schema-change' = 'evolve'`), or is refused with the differences (`target`).
 
 use super::names::Began;
 use super::orphans::{self, Swept};
 use super::partition::Parted;
 use super::pieces::{LARGE, in_runs};
 use super::runs::{FOOTER_KEY, Runs};
-use super::target::Target;
+use super::target::{self, Target};
 use super::{settings, stats};
 use crate::catalog::{LoadedTable, NewTable, TableCatalog};
+use crate::commit::branch::Ref;
+use crate::commit::change::Change;
+use crate::commit::publish::{Published, Publisher, Step};
+use crate::commit::rules::Rules;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::naming::Bound;
@@ -29,10 +33,12 @@ use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use iceberg::TableIdent;
 use iceberg::spec::{FormatVersion, Schema, Struct, UnboundPartitionSpec};
+use lw_graph::SchemaChange;
 use lw_runtime::chunk::{Chunk, Split};
 use lw_runtime::connector::{ConnectorError, ErrorKind, Owner};
 use lw_runtime::manifest::Manifest;
 use lw_runtime::origins;
+use lw_stdx::clock::Clock;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use std::collections::{BTreeMap, HashMap};
@@ -59,6 +65,7 @@ pub(super) struct Wanted {
     /// Id of the plan that computes the rows, where it is known.
     pub(super) plan: Option<String>,
     pub(super) schema: Schema,
+    pub(super) schema_change: SchemaChange,
     pub(super) properties: HashMap<String, String>,
     pub(super) version: FormatVersion,
     pub(super) partition_spec: Option<UnboundPartitionSpec>,
@@ -68,6 +75,7 @@ pub(super) struct Wanted {
 
 pub(super) struct TableWriter {
     catalog: Arc<dyn TableCatalog>,
+    clock: Arc<dyn Clock>,
     wanted: Wanted,
     ids: Ids,
     /// Stands in file names.
@@ -106,6 +114,7 @@ impl OpenFile {
 impl TableWriter {
     pub(super) fn new(
         catalog: Arc<dyn TableCatalog>,
+        clock: Arc<dyn Clock>,
         mut wanted: Wanted,
         ids: Ids,
         began: Began,
@@ -116,6 +125,7 @@ impl TableWriter {
         }
         TableWriter {
             catalog,
+            clock,
             wanted,
             ids,
             began,
@@ -157,13 +167,25 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Creates the table if it is missing, and checks that it fits.
+    /// Creates the table if it is missing, and checks that it fits, or would once it had evolved: whoever only asks changes no
+    /// columns.
+    pub(super) fn check(&mut self) -> Result<(), ConnectorError> {
+        let table = self.load_or_create()?;
+        match self.mending(&table)? {
+            Some(_) => Ok(()),
+            None => self.prepare(),
+        }
+    }
+
+    /// Creates the table if it is missing, brings about what it lacks where it evolves, and checks that it fits.
     pub(super) fn prepare(&mut self) -> Result<(), ConnectorError> {
         if self.target.is_none() {
             let table = self.load_or_create()?;
-            let bound = self.bound.as_ref();
-            let bound = bound.filter(|(table_id, _)| *table_id == table.metadata.uuid());
-            let target = Target::of(&self.wanted, &table, bound.map(|(_, bound)| bound))?;
+            let table = match self.mending(&table)? {
+                Some(_) => self.evolved()?,
+                None => table,
+            };
+            let target = Target::of(&self.wanted, &table, self.bound_in(&table))?;
             self.bound = Some((table.metadata.uuid(), target.bound.clone()));
             if target.settings.kept != self.kept {
                 for kept in &target.settings.kept {
@@ -198,6 +220,44 @@ impl TableWriter {
         self.target = None;
         self.began.checkpoint += 1;
         Ok(std::mem::take(&mut self.sealed))
+    }
+
+    fn bound_in(&self, table: &LoadedTable) -> Option<&Bound> {
+        let (of, bound) = self.bound.as_ref()?;
+        (*of == table.metadata.uuid()).then_some(bound)
+    }
+
+    /// What would make rows fit that do not, where the table is to evolve.
+    fn mending(&self, table: &LoadedTable) -> Result<Option<(Schema, Vec<String>)>, CatalogError> {
+        match self.wanted.schema_change {
+            SchemaChange::Pause => Ok(None),
+            SchemaChange::Evolve => target::mending(&self.wanted, table, self.bound_in(table)),
+        }
+    }
+
+    /// The table with the columns that rows need.
+    fn evolved(&self) -> Result<LoadedTable, ConnectorError> {
+        let ident = &self.wanted.ident;
+        let (catalog, clock) = (self.catalog.clone(), self.clock.clone());
+        let mut publisher = Publisher::new(catalog, clock, self.ids.clone(), Rules::OURS);
+        let mut lacks = Vec::new();
+        let decide = |table: &LoadedTable, _: i64| {
+            Ok(match self.mending(table)? {
+                None => Step::Over(()),
+                Some((schema, differences)) => {
+                    lacks = differences;
+                    Step::Send(Change::Columns(Box::new(schema)))
+                }
+            })
+        };
+        match publisher.publish(ident, &Ref::main(), decide)? {
+            Published::Over(()) | Published::Landed(_) => {}
+            Published::Busy(error) => return Err(error.into()),
+        }
+        if !lacks.is_empty() {
+            tracing::info!(table = %ident, "the table has evolved: {}", lacks.join("; "));
+        }
+        Ok(self.catalog.load(ident)?)
     }
 
     fn load_or_create(&self) -> Result<LoadedTable, CatalogError> {

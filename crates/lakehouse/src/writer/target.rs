@@ -11,6 +11,7 @@ use super::pieces::{Piece, gathered};
 use super::settings::Settings;
 use super::table::{Wanted, bad_batch};
 use crate::catalog::LoadedTable;
+use crate::commit::alter::mended;
 use crate::commit::{committer, snapshot};
 use crate::error::CatalogError;
 use crate::naming::{Bound, column_names};
@@ -20,8 +21,8 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::SchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::TableMetadata;
-use lw_graph::places;
+use iceberg::spec::{Schema, TableMetadata};
+use lw_graph::{ColumnName, places};
 use lw_runtime::chunk::Chunk;
 use lw_runtime::connector::{ConnectorError, ErrorKind};
 use parquet::arrow::ArrowSchemaConverter;
@@ -133,55 +134,107 @@ impl Target {
     }
 }
 
+/// The sink's columns, and where each is in the table.
+struct Placed {
+    names: Vec<ColumnName>,
+    places: Vec<Option<usize>>,
+    /// The same query wrote to the table before.
+    known: bool,
+}
+
+impl Placed {
+    fn of(
+        wanted: &Wanted,
+        metadata: &TableMetadata,
+        bound: Option<&Bound>,
+    ) -> Result<Placed, CatalogError> {
+        let marker = committer::property(metadata)?;
+        let ours = marker.filter(|marker| marker.pipeline == wanted.owner.pipeline);
+        let newest = ours.as_ref().and_then(|marker| marker.stints().last());
+        let same_query = newest.filter(|stint| {
+            stint.pipeline == wanted.owner.pipeline
+                && stint.plan.is_some()
+                && stint.plan == wanted.plan
+        });
+        let bound = bound.or(same_query.map(|stint| &stint.columns));
+        let nothing = Bound::new();
+        let names = wanted.schema.as_struct().fields().iter();
+        let names = names.map(|column| &*column.name);
+        let mut names = column_names(names, metadata, bound.unwrap_or(&nothing));
+        if ours.is_none() && bound.is_none() {
+            // A new script means the table as it is.
+            names.iter_mut().for_each(|name| name.had.clear());
+        }
+        let fields = metadata.current_schema().as_struct().fields().iter();
+        let places = places(&names, fields.map(|field| (&*field.name, Some(field.id))));
+        Ok(Placed {
+            names,
+            places,
+            known: bound.is_some(),
+        })
+    }
+
+    fn differences(&self, wanted: &Wanted, metadata: &TableMetadata) -> Vec<String> {
+        differences(&wanted.schema, metadata.current_schema(), &self.places)
+    }
+}
+
+/// The schema with which rows would fit a table that they do not fit, and what it lacks. `None` where they do, or no change of the
+/// table's helps.
+pub(super) fn mending(
+    wanted: &Wanted,
+    table: &LoadedTable,
+    bound: Option<&Bound>,
+) -> Result<Option<(Schema, Vec<String>)>, CatalogError> {
+    let metadata = &*table.metadata;
+    let placed = Placed::of(wanted, metadata, bound)?;
+    let differences = placed.differences(wanted, metadata);
+    if differences.is_empty() {
+        return Ok(None);
+    }
+    let mended = mended(metadata, &wanted.schema, &placed.places)?;
+    Ok(mended.map(|schema| (schema, differences)))
+}
+
 /// Where each of the sink's columns is in the table, and which field that is.
 fn fitting(
     wanted: &Wanted,
     metadata: &TableMetadata,
     bound: Option<&Bound>,
 ) -> Result<(Vec<Option<usize>>, Bound), ConnectorError> {
-    let marker = committer::property(metadata)?;
-    let ours = marker.filter(|marker| marker.pipeline == wanted.owner.pipeline);
-    let newest = ours.as_ref().and_then(|marker| marker.stints().last());
-    let same_query = newest.filter(|stint| {
-        stint.pipeline == wanted.owner.pipeline && stint.plan.is_some() && stint.plan == wanted.plan
-    });
-    let bound = bound.or(same_query.map(|stint| &stint.columns));
-    let nothing = Bound::new();
-    let (columns, schema) = (wanted.schema.as_struct(), metadata.current_schema());
-    let names = columns.fields().iter().map(|column| &*column.name);
-    let mut names = column_names(names, metadata, bound.unwrap_or(&nothing));
-    if ours.is_none() && bound.is_none() {
-        // A new script means the table as it is.
-        names.iter_mut().for_each(|name| name.had.clear());
-    }
-    let fields = schema.as_struct().fields();
-    let places = places(
-        &names,
-        fields.iter().map(|field| (&*field.name, Some(field.id))),
-    );
-    let differences = differences(&wanted.schema, schema, &places);
+    let placed = Placed::of(wanted, metadata, bound)?;
+    let differences = placed.differences(wanted, metadata);
+    let Placed {
+        names,
+        places,
+        known,
+    } = placed;
     if differences.is_empty() {
+        let fields = metadata.current_schema().as_struct().fields();
         let bound = names.into_iter().zip(&places);
         let bound = bound.filter_map(|(name, place)| Some((name.name, fields[(*place)?].id)));
         let bound = bound.collect();
         return Ok((places, bound));
     }
-    let (ident, detail) = (&wanted.ident, format!("{}.", differences.join("; ")));
-    Err(match bound {
+    let or_evolve = match mended(metadata, &wanted.schema, &places)? {
         Some(_) => {
-            let message =
-                format!("the table {ident} was changed, and the sink does not fit it any more");
-            let pipeline = &wanted.owner.name;
-            ConnectorError::new(ErrorKind::Misfit, message).detail(sentence(&detail)).hint(format!(
-                "Nothing was lost: change the table back, or the script (`lakeward run FILE --replace`), and say `lakeward pipeline resume {pipeline}`."
-            ))
+            " With 'lakeward.schema-change' = 'evolve' in the script the pipeline gives the table what it lacks."
         }
-        None => ConnectorError::new(
-            ErrorKind::Fix,
-            format!("the table {ident} does not fit the sink"),
-        )
-        .detail(detail)
-        .hint("Change the sink's columns or the table, or write to a new table."),
+        None => "",
+    };
+    let (ident, detail) = (&wanted.ident, format!("{}.", differences.join("; ")));
+    Err(if known {
+        let message =
+            format!("the table {ident} was changed, and the sink does not fit it any more");
+        let pipeline = &wanted.owner.name;
+        ConnectorError::new(ErrorKind::Misfit, message).detail(sentence(&detail)).hint(format!(
+            "Nothing was lost: change the table back, or the script (`lakeward run FILE --replace`), and say `lakeward pipeline resume {pipeline}`.{or_evolve}"
+        ))
+    } else {
+        let message = format!("the table {ident} does not fit the sink");
+        let hint = "Change the sink's columns or the table, or write to a new table.";
+        let error = ConnectorError::new(ErrorKind::Fix, message).detail(detail);
+        error.hint(format!("{hint}{or_evolve}"))
     })
 }
 

@@ -161,6 +161,7 @@ fn spec() -> IcebergSink {
         catalog: "embedded".to_owned(),
         uri: None,
         late: lw_graph::LateRows::Drop,
+        schema_change: lw_graph::SchemaChange::Pause,
         namespace: "lake".to_owned(),
         table: "events".to_owned(),
         warehouse: None,

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::diagnostic::{Diagnostic, Told};
 use crate::environment::CatalogPlace;
 use crate::parse::Ident;
-use lw_graph::{Field, Heed, IcebergSink, LateRows, Schema, TypeKind, heed};
+use lw_graph::{Field, Heed, IcebergSink, LateRows, Schema, SchemaChange, TypeKind, heed};
 use lw_stdx::suggest::nearest;
 use std::collections::BTreeMap;
 
@@ -23,6 +23,7 @@ const OWN: &[&str] = &[
     "warehouse",
     "format-version",
     "lakeward.late",
+    "lakeward.schema-change",
 ];
 
 /// Options of `CREATE CATALOG … WITH ('type' = 'iceberg')`.
@@ -76,9 +77,11 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
     };
     let format_version = told.settle(format_version(&options));
     let late = late_rows(&options, told);
+    let schema_change = schema_change(&options, told);
     let properties = properties(&options, told);
     Some(IcebergSink {
         late,
+        schema_change,
         catalog: catalog?.value.clone(),
         uri: uri?,
         namespace: name("catalog-database", database),
@@ -99,6 +102,28 @@ pub(super) fn late_rows(options: &Options<'_>, told: &mut Told) -> LateRows {
         Some(("side-table", _)) => LateRows::SideTable,
         Some(("fail", _)) => LateRows::Fail,
         _ => LateRows::Drop,
+    }
+}
+
+/// What `'lakeward.schema-change'` says.
+fn schema_change(options: &Options<'_>, told: &mut Told) -> SchemaChange {
+    const KEY: &str = "lakeward.schema-change";
+    if let Some(value) = options
+        .value(KEY)
+        .filter(|value| value.value.eq_ignore_ascii_case("dead-letter"))
+    {
+        let what = format!("'{KEY}' = 'dead-letter' is");
+        told.tell(
+            Diagnostic::unsupported(value.span, what)
+                .detail("A pipeline whose rows do not fit the table pauses and loses none, or changes the table.")
+                .hint(format!("'{KEY}' = 'pause', or 'evolve'")),
+        );
+        return SchemaChange::Pause;
+    }
+    let choice = options.choice(KEY, &["pause", "evolve"]);
+    match told.settle(choice).flatten() {
+        Some(("evolve", _)) => SchemaChange::Evolve,
+        _ => SchemaChange::Pause,
     }
 }
 

@@ -41,7 +41,7 @@ fn refuse(cursor: &Cursor<'_>, word: &str) -> Diagnostic {
     let span = cursor.span();
     match word {
         "ALTER" => Diagnostic::unsupported(span, "ALTER is")
-            .hint("change the CREATE statement in the script"),
+            .hint("change the CREATE statement in the script; `lakeward sql -e 'ALTER TABLE …'` changes the columns of a table in a catalog"),
         "ADD" | "REMOVE" => Diagnostic::unsupported(span, "loading a JAR is")
             .detail("Connectors and formats are built in; there is nothing to load.")
             .hint("remove the statement"),

@@ -28,3 +28,15 @@ CREATE TABLE lake.t (id BIGINT) WITH ('connector' = 'iceberg', 'catalog-name' = 
   'write.update.mode' = 'merge-on-read',
   'write.format.default' = 'PARQUET');
 INSERT INTO lake.t SELECT id FROM orders;
+-- case: a schema change that is given by a word that is none
+CREATE TABLE lake.t (id BIGINT) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive',
+  'lakeward.schema-change' = 'evolv');
+INSERT INTO lake.t SELECT id FROM orders;
+-- case: rows are not parted by whether they fit the table
+CREATE TABLE lake.t (id BIGINT) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive',
+  'lakeward.schema-change' = 'dead-letter');
+INSERT INTO lake.t SELECT id FROM orders;
+-- case: a table that evolves
+CREATE TABLE lake.t (id BIGINT) WITH ('connector' = 'iceberg', 'catalog-name' = 'hive',
+  'lakeward.schema-change' = 'evolve');
+INSERT INTO lake.t SELECT id FROM orders;

@@ -481,6 +481,7 @@ pub(super) fn table() -> SinkSpec {
         catalog: "c".into(),
         uri: None,
         late: lw_graph::LateRows::Drop,
+        schema_change: lw_graph::SchemaChange::Pause,
         namespace: "lake".into(),
         table: "t".into(),
         warehouse: None,
