@@ -1,9 +1,12 @@
-"""Columns that `ALTER TABLE` or a script change: PyIceberg does the same to a twin, and reads with DuckDB what a pipeline writes meanwhile."""
+"""Columns that `ALTER TABLE`, a script or the registry change: PyIceberg does the same to a twin, and reads with DuckDB what a pipeline writes meanwhile."""
 import json
 from decimal import Decimal
 
 import pyarrow as pa
 from confluent_kafka import Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 from pyiceberg.catalog import load_catalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import DateType, DecimalType, DoubleType, FloatType, IntegerType, LongType, NestedField, StringType, StructType
@@ -179,3 +182,41 @@ def test_a_table_evolves_with_its_script_and_under_other_engines(serve, folder):
     server.ok("pipeline", "resume", "live")
     stream.landed()
     assert tables.query(server.catalog, "SELECT COUNT(DISTINCT id), COUNT(n), MAX(n) FROM ice.db.live") == [(80, 20, 2)]
+
+
+REGISTERED = EVOLVING.replace("(id BIGINT, n INT, name STRING)", "(id BIGINT, name STRING)").replace("'format' = 'json'", "'format' = 'avro-confluent'")
+
+
+def test_a_field_that_is_registered_is_told_and_comes_into_the_table(serve, folder):
+    server = serve(tables.mapping(folder), ["--commit-interval", "200 ms"])
+    server.create_topic("things", 1)
+    script = folder / "live.sql"
+    script.write_text(REGISTERED)
+    fields = [{"name": "id", "type": "long"}, {"name": "name", "type": "string"}]
+
+    def send(numbers):
+        schema = json.dumps({"type": "record", "name": "thing", "fields": fields})
+        serialize = AvroSerializer(SchemaRegistryClient({"url": server.registry}), schema)
+        producer, context = Producer({"bootstrap.servers": server.kafka}), SerializationContext("things", MessageField.VALUE)
+        for number in numbers:
+            thing = {"id": number, "name": f"thing {number}", "note": f"note {number}", "price": Decimal(number)}
+            producer.produce("things", serialize({field["name"]: thing[field["name"]] for field in fields}, context))
+        assert producer.flush(10) == 0
+        wait_until(lambda: tables.rows(server.catalog, "db.live") == numbers.stop, f"{numbers.stop} rows")
+
+    server.ok("run", script, "--detach")
+    send(range(10))
+    assert "registered" not in server.ok("check", script)
+    # The pipeline goes on over what it does not know, and whoever asks is told what to write.
+    fields.append({"name": "note", "type": ["null", "string"], "default": None})
+    fields.append({"name": "price", "type": ["null", {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}], "default": None})
+    send(range(10, 20))
+    assert "CREATE TABLE source (…, `note` STRING, `price` DECIMAL(9, 2))" in server.ok("check", script)
+    script.write_text(REGISTERED.replace("name STRING)", "name STRING, `note` STRING, `price` DECIMAL(9, 2))"))
+    assert "does not declare" not in server.ok("check", script)
+    server.ok("run", script, "--replace", "--detach")
+    send(range(20, 30))
+    noted = [(number, f"thing {number}", *((f"note {number}", Decimal(number)) if number >= 20 else (None, None))) for number in range(30)]
+    assert tables.query(server.catalog, "SELECT id, name, note, price FROM ice.db.live ORDER BY id") == noted
+    audit = server.audit("db.live")
+    assert audit["ok"] and audit["totals"]["rows"] == 30, audit

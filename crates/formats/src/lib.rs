@@ -27,7 +27,7 @@ mod rows;
 pub mod text;
 
 pub use arrow::{arrow_field, arrow_schema, arrow_type};
-pub use avro::derived_schema;
+pub use avro::{derived_schema, registered_columns, why_unreadable};
 pub use error::{DecodeError, FormatError};
 pub use json::tree::{Json, Member, write_json_string};
 

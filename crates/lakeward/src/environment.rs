@@ -1,7 +1,7 @@
 //! What the planner asks about the world, answered from the configuration, the log and the registry.
 
 use crate::config::{CatalogPlace, Config};
-use lw_graph::{Expr, SourceSpec};
+use lw_graph::{Expr, Field, LogicalType, SourceSpec};
 use lw_runtime::kernel::{Evaluator, WholePattern};
 use lw_runtime::pipelines::{PlannedInsert, PlannedJob, PlannedScript, Planner, query_id};
 use lw_runtime::zone::Zone;
@@ -128,6 +128,17 @@ impl Environment for World {
     fn key_subject_of(&self, topic: &str) -> Option<String> {
         let subject = format!("{topic}-key");
         self.subjects.has_subject(&subject).then_some(subject)
+    }
+
+    fn registered(&self, topic: &str) -> Vec<(String, Option<LogicalType>)> {
+        let newest = self.subjects.subject_latest(&format!("{topic}-value"));
+        let columns = newest.map(|(_, _, text)| lw_formats::registered_columns(&text));
+        columns.and_then(Result::ok).unwrap_or_default()
+    }
+
+    fn problem_of_columns(&self, topic: &str, columns: &[Field]) -> Option<String> {
+        let (_, _, text) = self.subjects.subject_latest(&format!("{topic}-value"))?;
+        lw_formats::why_unreadable(&text, columns)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The server answers from `lakeward.toml`, the embedded log and the registry; tests answer from a few lines of text.
 
-use lw_graph::Expr;
+use lw_graph::{Expr, Field, LogicalType};
 
 /// The world around a script, as it is when the script is planned.
 pub trait Environment {
@@ -57,6 +57,17 @@ pub trait Environment {
 
     /// The subject under which a topic's values are registered (`<topic>-value`), if there is one.
     fn subject_of(&self, topic: &str) -> Option<String>;
+
+    /// The fields of the newest schema that is registered for a topic's values, each as the column that it would be; `None` for a
+    /// field that no column reads. Nothing where there is none, or nobody has looked.
+    fn registered(&self, _topic: &str) -> Vec<(String, Option<LogicalType>)> {
+        Vec::new()
+    }
+
+    /// Why no record of that schema can be read as these columns, in words. `None` where one can, or nobody has looked.
+    fn problem_of_columns(&self, _topic: &str, _columns: &[Field]) -> Option<String> {
+        None
+    }
 
     /// The subject under which a topic's keys are registered (`<topic>-key`), if there is one and somebody has looked.
     fn key_subject_of(&self, _topic: &str) -> Option<String> {

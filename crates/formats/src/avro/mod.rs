@@ -12,11 +12,13 @@
 //! A record must end where its value ends. A bare record read with a wrong DDL, or a framed one read as bare, usually
 //! does not, and so is caught instead of becoming a wrong row.
 
+mod columns;
 mod cursor;
 mod derive;
 mod plan;
 mod read;
 
+pub use columns::{registered_columns, why_unreadable};
 pub use derive::derived_schema;
 
 use crate::error::{DecodeError, FormatError};

@@ -11,7 +11,7 @@ use crate::connector;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::environment::{Cluster, Topic};
 use crate::parse::{Insert, OptionText};
-use lw_graph::{IcebergSink, SinkSpec, SourceSpec, StartupMode, TypeKind};
+use lw_graph::{FormatSpec, IcebergSink, LogicalType, SinkSpec, SourceSpec, StartupMode, TypeKind};
 
 impl Planner<'_> {
     /// About an INSERT that nothing is wrong with.
@@ -23,6 +23,7 @@ impl Planner<'_> {
             self.advice
                 .extend(group_without_name(source, &scan.options, scan.span));
             self.advise_on_topics(source, scan.span);
+            self.advise_on_schemas(source, &scan.table);
         }
         self.advice.extend(kept(relation));
         let SinkSpec::Iceberg(iceberg) = &planned.branch.sink else {
@@ -69,6 +70,33 @@ impl Planner<'_> {
         }
     }
 
+    /// About what the registry has of a source's records: fields that were registered since the table was declared, or in other types.
+    fn advise_on_schemas(&mut self, source: &SourceSpec, table: &Table) {
+        let SourceSpec::Kafka(kafka) = source else {
+            return;
+        };
+        if !matches!(kafka.format, FormatSpec::AvroConfluent { .. }) {
+            return;
+        }
+        for topic in &kafka.topics {
+            let registered = self.env.registered(topic);
+            self.advice.extend(undeclared(topic, registered, table));
+            let columns = &kafka.value_schema.fields;
+            if let Some(why) = self.env.problem_of_columns(topic, columns) {
+                let message = format!(
+                    "table '{}' cannot read the newest schema that is registered for topic '{topic}'",
+                    table.path.object
+                );
+                let notice = Diagnostic::notice("registry", table.span, message);
+                self.advice.push(
+                    notice
+                        .detail(format!("Of it: {why}. Its records become dead letters."))
+                        .hint("declare the column as it is registered: a wider type, or without NOT NULL"),
+                );
+            }
+        }
+    }
+
     /// About the script as a whole.
     pub(super) fn advise_on_script(&mut self) {
         for (database, name) in self.catalog.assumed_databases() {
@@ -111,6 +139,36 @@ fn no_watermark(table: &Table) -> Option<Diagnostic> {
     let message = format!("table '{}' has no watermark", table.path.object);
     let notice = Diagnostic::notice("no-watermark", table.span, message);
     Some(notice.detail("What is made of it has no event time: commits do not say how far it has come, and windows need it.").hint(hint))
+}
+
+/// Fields of a registered schema that a table leaves away.
+fn undeclared(
+    topic: &str,
+    registered: Vec<(String, Option<LogicalType>)>,
+    table: &Table,
+) -> Option<Diagnostic> {
+    let declared = |name: &String| table.columns.iter().any(|column| column.name == *name);
+    let fields = registered.into_iter().filter(|(name, _)| !declared(name));
+    let fields = fields.filter_map(|(name, ty)| Some(format!("`{name}` {}", ty?)));
+    let fields: Vec<String> = fields.collect();
+    if fields.is_empty() {
+        return None;
+    }
+    let (what, own) = match fields.len() {
+        1 => ("a field", "it"),
+        _ => ("fields", "them"),
+    };
+    let object = &table.path.object;
+    let message = format!(
+        "the newest schema of topic '{topic}' has {what} that table '{object}' does not declare"
+    );
+    let notice = Diagnostic::notice("registry", table.span, message);
+    let fields = fields.join(", ");
+    Some(
+        notice
+            .detail(format!("What is not declared is not read, as in Flink. An Iceberg table that the query writes {own} to gets the columns with 'lakeward.schema-change' = 'evolve', or by ALTER TABLE."))
+            .hint(format!("CREATE TABLE {object} (…, {fields}), and `lakeward run FILE --replace`")),
+    )
 }
 
 /// What is not in the log any more cannot be computed again.

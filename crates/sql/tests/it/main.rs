@@ -7,14 +7,14 @@
 //!
 //! The world of all cases: topics `orders`, `inventory-events` and `framed` (which has a registered schema); `lakeward.toml`
 //! maps `localhost:9092` and `kafka-1:9092,kafka-2:9092` to this server, `elsewhere:9092` to another cluster, the catalogs
-//! `hive` and `lake` to this server, `remote` to a REST catalog, and the warehouse `s3://lakehouse/`. `orders` has two partitions and
-//! keeps records for a week; there is no zone Europe/Atlantis, and the engine does not take the pattern `no pattern(`.
+//! `hive` and `lake` to this server, `remote` to a REST catalog, and the warehouse `s3://lakehouse/`. `orders` has two partitions,
+//! keeps records for a week and has a registered schema of five fields, of which no SMALLINT can be read; there is no zone Europe/Atlantis, and the engine does not take the pattern `no pattern(`.
 
 mod broken;
 mod hostile;
 mod types;
 
-use lw_graph::{Expr, Node, NodeId, Operator};
+use lw_graph::{Expr, Field, LogicalType, Node, NodeId, Operator, TypeKind};
 use lw_sql::environment::{CatalogPlace, Cluster, Environment, Missing, Topic};
 use lw_sql::{Located, Plan, StatementKind, explain, plan_script, statements};
 use std::fmt::Write;
@@ -93,6 +93,30 @@ impl Environment for World {
 
     fn has_zone(&self, zone: &str) -> bool {
         zone != "Europe/Atlantis"
+    }
+
+    fn registered(&self, topic: &str) -> Vec<(String, Option<LogicalType>)> {
+        let column = |name: &str, kind: TypeKind| (name.to_string(), Some(kind.nullable()));
+        match topic {
+            "orders" => vec![
+                column("id", TypeKind::BigInt),
+                column("note", TypeKind::string()),
+                ("colour".to_string(), None),
+                column("ts", TypeKind::Timestamp(3)),
+                column("lines", TypeKind::Array(Box::new(TypeKind::Int.nullable()))),
+            ],
+            _ => Vec::new(),
+        }
+    }
+
+    fn problem_of_columns(&self, _: &str, columns: &[Field]) -> Option<String> {
+        let narrow = columns
+            .iter()
+            .find(|column| column.ty.kind == TypeKind::SmallInt)?;
+        Some(format!(
+            "field '{}': the writer's long cannot be read as SMALLINT",
+            narrow.name
+        ))
     }
 
     fn subject_of(&self, topic: &str) -> Option<String> {
