@@ -77,6 +77,15 @@ def test_columns_become_what_pyiceberg_makes_of_them(serve):
         refused = server.run("sql", "-e", f"ALTER TABLE db.t {words}")
         assert refused.returncode == 1 and why in refused.stderr, refused.stderr
     assert schema(catalog.load_table("db.t")) == schema(twin)
+
+    alter = lambda words: server.json("sql", "-e", f"ALTER TABLE db.t {words}")["notices"]
+    assert alter("SET ('write.parquet.compression-codec' = 'snappy', 'team' = 'lake')") == []
+    assert "do not write a table" in alter("SET ('write.format.default' = 'orc')")[0]
+    assert alter("RESET ('write.format.default', 'nothing')") == []
+    assert {key: value for key, value in catalog.load_table("db.t").properties.items() if key in ("team", "write.parquet.compression-codec", "write.format.default")} == {"team": "lake", "write.parquet.compression-codec": "snappy"}
+    for words, why in [("SET ('write.target-file-size-bytes' = '1 GB')", "'1 GB' is not a value of"), ("RESET ('lakeward.marker.main')", "is not set by hand")]:
+        refused = server.run("sql", "-e", f"ALTER TABLE db.t {words}")
+        assert refused.returncode == 1 and why in refused.stderr, refused.stderr
     refused = server.run("sql", "-e", "ALTER TABLE db.t\nADD COLUMN more INT")
     assert refused.returncode == 1 and "2 │ ADD COLUMN more INT" in refused.stderr and "Flink leaves the word out" in refused.stderr, refused.stderr
     assert server.run("sql", "-e", "ALTER TABLE db.nothing ADD more INT").returncode == 1

@@ -1,4 +1,5 @@
-//! `ALTER TABLE` of a table in a catalog, in Flink 2.3's words: ADD, MODIFY, DROP and RENAME of columns.
+//! `ALTER TABLE` of a table in a catalog, in Flink 2.3's words: ADD, MODIFY, DROP and RENAME of columns, SET and RESET
+//! of properties.
 //!
 //! It is no statement of a script, whose tables are declared by the script itself: `lakeward sql` takes it. What is read
 //! here says what is asked; whether a table can do it, the table's catalog says.
@@ -18,7 +19,14 @@ pub struct AlterTable {
     pub table: String,
     /// A table that is not there is no error.
     pub if_exists: bool,
-    pub changes: Vec<ColumnChange>,
+    pub asked: Asked,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    Columns(Vec<ColumnChange>),
+    /// Keys with their values; a key without one is reset.
+    Properties(Vec<(String, Option<String>)>),
 }
 
 /// Reads the statement; `None` where the text is another one.
@@ -50,18 +58,30 @@ pub fn alter_table(text: &str) -> Option<Result<AlterTable>> {
 fn statement(cursor: &mut Cursor<'_>) -> Result<AlterTable> {
     let if_exists = cursor.eat_words(&["IF", "EXISTS"]);
     let name = cursor.name("a table's name")?;
-    let changes = if cursor.eat_word("ADD") {
-        declared(cursor)?
-            .into_iter()
-            .map(ColumnChange::Add)
-            .collect()
+    let asked = if cursor.eat_word("ADD") {
+        let columns = declared(cursor)?;
+        Asked::Columns(columns.into_iter().map(ColumnChange::Add).collect())
     } else if cursor.eat_word("MODIFY") {
         let columns = declared(cursor)?;
-        columns.into_iter().map(ColumnChange::Modify).collect()
+        Asked::Columns(columns.into_iter().map(ColumnChange::Modify).collect())
     } else if cursor.eat_word("DROP") {
-        dropped(cursor)?
+        Asked::Columns(dropped(cursor)?)
     } else if cursor.eat_word("RENAME") {
-        renamed(cursor)?
+        Asked::Columns(renamed(cursor)?)
+    } else if cursor.eat_word("SET") {
+        Asked::Properties(some(cursor, |cursor| {
+            let key = cursor.text("a property's key in single quotes")?;
+            cursor.expect(&Token::Eq)?;
+            let value = cursor.text("the property's value in single quotes")?.value;
+            let property = (key.value.clone(), Some(value));
+            Ok((key, property))
+        })?)
+    } else if cursor.eat_word("RESET") {
+        Asked::Properties(some(cursor, |cursor| {
+            let key = cursor.text("a property's key in single quotes")?;
+            let property = (key.value.clone(), None);
+            Ok((key, property))
+        })?)
     } else {
         return Err(refuse(cursor));
     };
@@ -70,11 +90,11 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<AlterTable> {
     Ok(AlterTable {
         table: parts.collect::<Vec<String>>().join("."),
         if_exists,
-        changes,
+        asked,
     })
 }
 
-/// `column`, or `(column, …)`.
+/// One, or `(one, …)`.
 fn some<T>(
     cursor: &mut Cursor<'_>,
     one: impl Fn(&mut Cursor<'_>) -> Result<(Ident, T)>,
@@ -86,8 +106,8 @@ fn some<T>(
     let mut names = HashSet::new();
     for (name, _) in &found {
         if !names.insert(&name.value) {
-            let message = format!("column '{}' is named twice", name.value);
-            return Err(Diagnostic::error("duplicate-column", name.span, message));
+            let message = format!("'{}' is named twice", name.value);
+            return Err(Diagnostic::error("duplicate", name.span, message));
         }
     }
     Ok(found.into_iter().map(|(_, one)| one).collect())
@@ -195,13 +215,8 @@ fn of_scripts(span: Span, what: &str) -> Diagnostic {
 }
 
 fn refuse(cursor: &Cursor<'_>) -> Diagnostic {
-    let expected = "`ADD`, `MODIFY`, `DROP` or `RENAME`";
+    let expected = "`ADD`, `MODIFY`, `DROP`, `RENAME`, `SET` or `RESET`";
     match cursor.peek() {
-        Some(token) if is_word(token, "SET") || is_word(token, "RESET") => {
-            Diagnostic::unsupported(cursor.span(), "changing the properties of a table is").hint(
-                "Spark, Trino and PyIceberg set them; pipelines look at them for each checkpoint",
-            )
-        }
         Some(token) if is_word(token, "ALTER") || is_word(token, "CHANGE") => cursor
             .unexpected(expected)
             .hint("MODIFY name type changes a column's type, its comment, its place"),
@@ -224,19 +239,20 @@ mod tests {
                 format!("{} [{written}]{}", error.message, rest.concat())
             }
             Some(Ok(alter)) => {
-                let changes = alter.changes.iter().map(ToString::to_string);
+                let changes: Vec<String> = match &alter.asked {
+                    Asked::Columns(changes) => changes.iter().map(ToString::to_string).collect(),
+                    Asked::Properties(changes) => {
+                        changes.iter().map(|change| format!("{change:?}")).collect()
+                    }
+                };
                 let exists = if alter.if_exists { "if exists " } else { "" };
-                format!(
-                    "{exists}{}: {}",
-                    alter.table,
-                    changes.collect::<Vec<_>>().join("; ")
-                )
+                format!("{exists}{}: {}", alter.table, changes.join("; "))
             }
         }
     }
 
     #[test]
-    fn columns_are_changed_in_flinks_words() {
+    fn columns_and_properties_are_changed_in_flinks_words() {
         let cases = [
             ("ALTER TABLE db.t ADD a INT", "db.t: ADD a INT"),
             (
@@ -257,6 +273,14 @@ mod tests {
                 "db.t: DROP a; DROP first",
             ),
             ("ALTER TABLE db.t RENAME a TO b", "db.t: RENAME a TO b"),
+            (
+                "ALTER TABLE db.t SET ('a.b' = '1', 'c' = '')",
+                "db.t: (\"a.b\", Some(\"1\")); (\"c\", Some(\"\"))",
+            ),
+            (
+                "ALTER TABLE db.t RESET ('a.b', 'c')",
+                "db.t: (\"a.b\", None); (\"c\", None)",
+            ),
             ("SELECT 1", "-"),
             ("ALTER VIEW v AS SELECT 1", "-"),
             ("SELECT 'open", "-"),
@@ -272,11 +296,11 @@ mod tests {
         let cases = [
             (
                 "ALTER TABLE db.t",
-                "the statement ends too early [t] | Expected `ADD`, `MODIFY`, `DROP` or `RENAME` here.",
+                "the statement ends too early [t] | Expected `ADD`, `MODIFY`, `DROP`, `RENAME`, `SET` or `RESET` here.",
             ),
             (
                 "ALTER TABLE db.t ALTER a TYPE BIGINT",
-                "unexpected `ALTER` [ALTER] | Expected `ADD`, `MODIFY`, `DROP` or `RENAME` here. | MODIFY name type changes a column's type, its comment, its place",
+                "unexpected `ALTER` [ALTER] | Expected `ADD`, `MODIFY`, `DROP`, `RENAME`, `SET` or `RESET` here. | MODIFY name type changes a column's type, its comment, its place",
             ),
             (
                 "ALTER TABLE db.t ADD COLUMN a INT",
@@ -284,7 +308,7 @@ mod tests {
             ),
             (
                 "ALTER TABLE db.t ADD (a INT, a STRING)",
-                "column 'a' is named twice [a]",
+                "'a' is named twice [a]",
             ),
             (
                 "ALTER TABLE db.t ADD a TEXT",
@@ -299,8 +323,12 @@ mod tests {
                 "renaming a table is not supported yet [TO] | Its pipeline would make the table anew under the name that it knows. | columns are renamed by RENAME old TO new",
             ),
             (
-                "ALTER TABLE db.t SET ('a' = 'b')",
-                "changing the properties of a table is not supported yet [SET] | Spark, Trino and PyIceberg set them; pipelines look at them for each checkpoint",
+                "ALTER TABLE db.t SET ('a' = 'b', 'a' = 'c')",
+                "'a' is named twice ['a']",
+            ),
+            (
+                "ALTER TABLE db.t SET (a = 'b')",
+                "unexpected `a` [a] | Expected a property's key in single quotes here. | keys and values stand in single quotes: 'key' = 'value'",
             ),
             (
                 "ALTER TABLE db.t DROP a; DROP TABLE db.t",

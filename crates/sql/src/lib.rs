@@ -30,7 +30,7 @@ mod script;
 mod settings;
 mod suggest;
 
-pub use alter::{AlterTable, alter_table};
+pub use alter::{AlterTable, Asked, alter_table};
 pub use diagnostic::{Diagnostic, Diagnostics, Located, Severity, Span};
 pub use environment::{CatalogPlace, Cluster, Environment, Missing, Topic};
 pub use explain::explain;

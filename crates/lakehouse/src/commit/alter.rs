@@ -8,6 +8,10 @@
 //! field; commits of rows do not come between. The [loop](super::publish) tries again when somebody else changed columns
 //! meanwhile, and asks anew then whether the change is possible. A second look settles a lost reply: the schema that was sent is there.
 
+mod properties;
+
+pub(crate) use properties::produce_properties;
+
 use super::branch::Ref;
 use super::change::Change;
 use super::committer::property;
@@ -46,6 +50,8 @@ pub enum AlterError {
     AddedRequired(String),
     #[error("column '{column}' is used by the table's {what}")]
     Used { column: String, what: String },
+    #[error("the property '{0}' is not set by hand: {1}")]
+    Reserved(String, &'static str),
     #[error("'{0}' is the table's only column")]
     Only(String),
     #[error(transparent)]
@@ -63,6 +69,7 @@ impl AlterError {
             AlterError::BecomesRequired(_) => "Rows that are there may have NULL in it.".into(),
             AlterError::AddedRequired(_) => "Rows that are there have no value for it.".into(),
             AlterError::Exists(_)
+            | AlterError::Reserved(..)
             | AlterError::Used { .. }
             | AlterError::Only(_)
             | AlterError::Catalog(_) => String::new(),

@@ -9,6 +9,7 @@ use super::marker::Marker;
 use super::moves::MoveRef;
 use iceberg::spec::{DataFile, Schema};
 use lw_runtime::manifest::Pending;
+use std::collections::HashMap;
 
 #[derive(Debug)]
 pub(crate) enum Change<'a> {
@@ -21,6 +22,11 @@ pub(crate) enum Change<'a> {
     MoveRef(MoveRef),
     /// The table's columns are these; nothing is written either.
     Columns(Box<Schema>),
+    /// Properties of the table; no more than that.
+    Properties {
+        set: HashMap<String, String>,
+        removed: Vec<String>,
+    },
     /// The same rows in other files.
     Rewrite(&'a Rewrite),
 }

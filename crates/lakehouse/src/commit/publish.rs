@@ -184,6 +184,15 @@ impl Publisher {
             Change::Columns(schema) => {
                 return Ok(alter::produce(&table.metadata, schema, snapshot_id));
             }
+            Change::Properties { set, removed } => {
+                let metadata = &table.metadata;
+                return Ok(alter::produce_properties(
+                    metadata,
+                    set,
+                    removed,
+                    snapshot_id,
+                ));
+            }
             Change::Append { .. } | Change::Rewrite(_) => {}
         }
         (self.rules.admit)(&table.ident, &table.metadata)?;

@@ -106,7 +106,9 @@ impl SnapshotProducer<'_> {
             Change::Append { marker, .. } => updates.push(TableUpdate::SetProperties {
                 updates: HashMap::from([(branch.marker_property(), marker.to_property())]),
             }),
-            Change::MoveRef(_) | Change::Columns(_) => unreachable!("it has no snapshot"),
+            Change::MoveRef(_) | Change::Columns(_) | Change::Properties { .. } => {
+                unreachable!("it has no snapshot")
+            }
             // Nobody states the newest marker again: it stays.
             Change::Rewrite(_) => {
                 let newest = Branch::of(metadata).newest_marker();
@@ -137,7 +139,9 @@ impl SnapshotProducer<'_> {
                 let own = marker.to_summary(pending);
                 self.appended(manifests, listed, pending, own)?
             }
-            Change::MoveRef(_) | Change::Columns(_) => unreachable!("it has no snapshot"),
+            Change::MoveRef(_) | Change::Columns(_) | Change::Properties { .. } => {
+                unreachable!("it has no snapshot")
+            }
             Change::Rewrite(rewrite) => self.rewritten(manifests, listed, rewrite)?,
         };
         let sequence = metadata.next_sequence_number();

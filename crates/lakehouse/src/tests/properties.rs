@@ -1,9 +1,11 @@
 //! `write.*` properties of a table: the files and manifests are as they ask, or the table is not written. What they mean is judged
 //! by PyIceberg as well, in `tests/e2e/test_properties.py`.
 
-use super::world::{Pipeline, TABLE, World, ident, splits};
+use super::world::{Fault, Pipeline, TABLE, World, ident, splits};
 use crate::TableCatalog;
+use crate::commit::alter::{AlterError, Alterer};
 use crate::commit::manifests;
+use crate::error::Kind;
 use crate::upkeep::compaction::{Compactor, Effort};
 use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray};
 use iceberg::TableUpdate;
@@ -340,4 +342,56 @@ fn a_table_that_cannot_be_written_as_it_asks_is_not_written() {
         );
     }
     assert_eq!(world.rows(), pipeline.expected());
+}
+
+/// Set and reset by hand, once, whatever becomes of the reply and whoever commits meanwhile.
+#[test]
+fn properties_are_set_and_reset_by_hand() {
+    let set = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+    for fault in [
+        Fault::ReplyLost,
+        Fault::RequestLost,
+        Fault::Resent,
+        Fault::Raced,
+        Fault::Widened("more"),
+    ] {
+        let world = World::new();
+        Pipeline::new(&world, world.network(), TableChain::default(), [0, 0]).epoch([1, 1]);
+        world.set_property("old", "1");
+        let network = world.network();
+        let mut faults = network.faults.lock().expect("no test panics here");
+        faults.push_back(Some(fault));
+        drop(faults);
+        let mut alterer = Alterer::new(network, world.clock.clone(), world.ids.clone());
+        let asked = [set("team", "lake"), ("old".to_owned(), None)];
+        match (fault, alterer.set(&ident(TABLE), &asked)) {
+            (Fault::RequestLost, Err(AlterError::Catalog(error))) => {
+                assert_eq!(error.kind, Kind::Unknown);
+                assert!(alterer.set(&ident(TABLE), &asked).expect("it arrives"));
+            }
+            (_, answer) => assert!(answer.expect("it is possible"), "{fault:?}"),
+        }
+        let metadata = world.metadata();
+        let value = |key: &str| metadata.properties().get(key).map(String::as_str);
+        assert_eq!(
+            (value("team"), value("old")),
+            (Some("lake"), None),
+            "{fault:?}"
+        );
+        assert!(
+            !alterer
+                .set(&ident(TABLE), &asked)
+                .expect("it is so already")
+        );
+        for key in [
+            "lakeward.marker.main",
+            "uuid",
+            "format-version",
+            "current-schema",
+        ] {
+            let told = alterer.set(&ident(TABLE), &[set(key, "x")]).expect_err(key);
+            assert!(told.to_string().starts_with("the property '"), "{told}");
+        }
+        assert_eq!(world.metadata().properties(), metadata.properties());
+    }
 }
