@@ -258,7 +258,9 @@ fn cut(parts: Vec<Part>, threads: usize) -> Vec<Vec<Part>> {
     let total: usize = parts.iter().map(Part::bytes).sum();
     let count = match threads {
         ..=1 => 1,
-        _ => (threads * PIECES_OF_A_THREAD).min(total / LEAST_PIECE).max(1),
+        _ => (threads * PIECES_OF_A_THREAD)
+            .min(total / LEAST_PIECE)
+            .max(1),
     };
     let size = total.div_ceil(count);
     let mut pieces = vec![Vec::new()];
