@@ -67,10 +67,14 @@ impl CatalogError {
     }
 }
 
+/// A store that does not answer, or is not well: no disk says this.
+const STORE_IS_AWAY: io::ErrorKind = io::ErrorKind::HostUnreachable;
+
 impl From<io::Error> for CatalogError {
     fn from(error: io::Error) -> CatalogError {
         let kind = match error.kind() {
             io::ErrorKind::Unsupported => Kind::BadRequest,
+            STORE_IS_AWAY => Kind::Unavailable,
             _ => Kind::Internal,
         };
         CatalogError::caused(kind, error.to_string(), error)
@@ -88,10 +92,23 @@ impl From<iceberg::Error> for CatalogError {
             iceberg::ErrorKind::FeatureUnsupported => Kind::Unsupported,
             iceberg::ErrorKind::TableNotFound => Kind::NoSuchTable,
             iceberg::ErrorKind::NamespaceNotFound => Kind::NoSuchNamespace,
+            _ if is_away(&error) => Kind::Unavailable,
             _ => Kind::Internal,
         };
         CatalogError::caused(kind, error.message().to_owned(), error)
     }
+}
+
+/// Whether a store is what did not answer.
+fn is_away(error: &iceberg::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == STORE_IS_AWAY;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// For the runtime: what it retries, what the user must change.

@@ -4,8 +4,8 @@
 //! crate also hosts the embedded Iceberg REST catalog, whose pointers live in the shared write-ahead log, and the storage
 //! under both, which makes every file durable before anything names it.
 //!
-//! What it is not: no query engine (that is `query`), no scheduler of commits (that is `runtime`), no object store client:
-//! warehouses are local folders for now, and any other place is refused by name.
+//! What it is not: no query engine (that is `query`), no scheduler of commits (that is `runtime`). Warehouses are local folders, or in
+//! a store that speaks S3 ([`storage::s3`]); any other place is refused by name, and so is a Delta table in a store.
 //!
 //! Read first: [`commit::decide::decide`], the rule that makes commits exactly-once; [`catalog::Catalog`], the embedded
 //! catalog; [`writer::sink::IcebergTableSink`], what the runtime writes to. [`delta`] is a part by itself.

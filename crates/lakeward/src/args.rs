@@ -55,6 +55,8 @@ pub enum Command {
     Pipeline(Pipeline),
     /// Tables in the catalog.
     Table(Table),
+    /// The embedded catalog: what to do when its data folder is lost.
+    Catalog(Catalog),
     /// Dead letters: which there are, and sending them again.
     Dlq(Dlq),
     /// Prove that a table holds exactly what the log says.
@@ -63,6 +65,33 @@ pub enum Command {
     Dbt(Dbt),
     /// See it all work: produce, stream, crash, recover, audit.
     Demo(Demo),
+}
+
+#[derive(clap::Args)]
+pub struct Catalog {
+    #[command(subcommand)]
+    pub verb: CatalogVerb,
+}
+
+#[derive(Subcommand)]
+pub enum CatalogVerb {
+    /// Take in the tables and views that are in a warehouse, when the data folder that knew them is lost. No server may run on the data
+    /// folder, and none anywhere on the warehouse.
+    Recover(Recover),
+}
+
+#[derive(clap::Args)]
+pub struct Recover {
+    /// `s3://BUCKET/PREFIX`, or a folder.
+    pub place: String,
+    /// The data folder that is to know them.
+    #[arg(long, default_value = "./lakeward-data")]
+    pub data_dir: PathBuf,
+    /// How stores are reached; without it, lakeward.toml in this folder if there is one.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub written: Written,
 }
 
 /// How results are written to standard output.
@@ -105,6 +134,9 @@ pub struct Up {
     /// Where the names in scripts really are; without it, lakeward.toml in this folder if there is one.
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// Where tables are that say nothing else: a folder, or `s3://BUCKET/PREFIX`; without it, `warehouse` in the data folder.
+    #[arg(long, env = "LAKEWARD_WAREHOUSE", value_name = "PLACE")]
+    pub warehouse: Option<String>,
     /// Kafka protocol.
     #[arg(long, default_value = "127.0.0.1:9092")]
     pub kafka: SocketAddr,
@@ -196,6 +228,9 @@ pub struct Run {
     /// That server's configuration.
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// Where that server's tables are that say nothing else.
+    #[arg(long, env = "LAKEWARD_WAREHOUSE", value_name = "PLACE")]
+    pub warehouse: Option<String>,
     /// How often that server commits.
     #[arg(long, default_value = "10 s", value_parser = duration)]
     pub commit_interval: std::time::Duration,

@@ -8,7 +8,11 @@
 //! [catalogs]                                     # catalog-name
 //! hive = "embedded"                              # or { uri = "https://…", warehouse = "…", credential = "id:secret" }
 //! [warehouses]                                   # prefix → place; the longest prefix wins
-//! "s3://lakehouse/" = "file:///srv/warehouse/"   # or "warehouse/": a folder in the data folder
+//! "s3://lakehouse/" = "file:///srv/warehouse/"   # or "warehouse/": a folder in the data folder; or "s3://bucket/prefix/"
+//! [s3]                                           # how stores are reached; what it does not say, AWS_* and the machine's role do
+//! endpoint = "http://127.0.0.1:9000"
+//! [s3.bucket.archive]                            # what is different for a bucket
+//! region = "eu-central-1"
 //! [catalog]                                      # where tables may be, besides the warehouse and the places above
 //! allow-locations = ["file:///srv/spark/"]
 //! [http]                                         # names of this server, besides localhost and every address
@@ -18,6 +22,7 @@
 use crate::failure::failure;
 use anyhow::{Context, bail};
 use lw_lakehouse::catalog::remote::RemoteOptions;
+use lw_lakehouse::storage::s3::{S3Options, is_object, split};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,6 +35,7 @@ pub struct Config {
     pub registries: BTreeMap<String, String>,
     pub catalogs: BTreeMap<String, CatalogPlace>,
     pub warehouses: BTreeMap<String, String>,
+    pub s3: Option<S3Options>,
     pub catalog: CatalogRules,
     pub http: HttpRules,
 }
@@ -83,7 +89,8 @@ impl Config {
             }
         };
         let read = || {
-            let config: Config = toml::from_str(&text)?;
+            let config: Config =
+                toml::from_str(&text).map_err(|error| without_secrets(&text, error))?;
             let config = config.within(data_dir)?;
             config.check()?;
             Ok(config)
@@ -132,18 +139,31 @@ impl Config {
             }
         }
         for (prefix, place) in &self.warehouses {
-            if !place.starts_with("file:///") {
+            if !is_place(place) {
                 bail!(
-                    "[warehouses] \"{prefix}\" is \"{place}\"; only file:///… and folders in the data folder, such as \"warehouse/\", are supported yet"
+                    "[warehouses] \"{prefix}\" is \"{place}\"; only file:///…, s3://BUCKET/… and folders in the data folder, such as \"warehouse/\", are supported"
                 );
             }
         }
         for place in &self.catalog.allow_locations {
-            if !place.starts_with("file:///") {
-                bail!("[catalog] allow-locations has \"{place}\"; only file:///… is supported yet");
+            if !is_place(place) {
+                bail!(
+                    "[catalog] allow-locations has \"{place}\"; only file:///… and s3://BUCKET/… are supported"
+                );
             }
         }
+        if let Some(why) = self.s3.as_ref().and_then(|s3| s3.check().err()) {
+            bail!("{why}");
+        }
         Ok(())
+    }
+
+    /// How stores are reached, if anything is in one: a catalog elsewhere may put tables there when `[s3]` is given.
+    pub fn stores(&self, warehouse: &str) -> Option<S3Options> {
+        let places = self.allowed_locations();
+        let mut places = places.iter().map(String::as_str).chain([warehouse]);
+        let used = self.s3.is_some() || places.any(is_object);
+        used.then(|| self.s3.clone().unwrap_or_default())
     }
 
     /// Whether a script's `properties.bootstrap.servers` are another cluster's.
@@ -170,6 +190,31 @@ impl Config {
             .max_by_key(|(prefix, _)| prefix.len())
             .map(|(prefix, place)| format!("{place}{}", &location[prefix.len()..]))
     }
+}
+
+/// The error with the line that it is about, unless that may hold a secret.
+fn without_secrets(text: &str, error: toml::de::Error) -> anyhow::Error {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let begin = text
+        .get(..at)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |end| end + 1);
+    let line = text
+        .get(begin..)
+        .and_then(|rest| rest.lines().next())
+        .unwrap_or_default();
+    let number = text.get(..begin).map_or(0, |before| before.lines().count()) + 1;
+    match ["secret", "token", "key", "credential"]
+        .iter()
+        .any(|word| line.contains(word))
+    {
+        true => anyhow::anyhow!("line {number}: {}", error.message()),
+        false => error.into(),
+    }
+}
+
+fn is_place(place: &str) -> bool {
+    place.starts_with("file:///") || (is_object(place) && split(place).is_ok())
 }
 
 #[cfg(test)]
@@ -247,6 +292,38 @@ mod tests {
             config.check().unwrap_err().to_string(),
             "[bootstrap] \"a:1\" is \"b:1\"; write \"embedded\" for this server, or \"external\" for the cluster at that address"
         );
+    }
+
+    #[test]
+    fn a_store_is_a_place_and_is_configured_only_where_there_is_one() {
+        let config: Config = toml::from_str("[warehouses]\n\"s3://w/\" = \"s3://bucket/w/\"\n[s3]\nendpoint = \"http://h:1\"\n[s3.bucket.other]\nregion = \"r\"").expect("valid");
+        config.check().expect("all are places");
+        assert_eq!(
+            config.warehouse("s3://w/t").as_deref(),
+            Some("s3://bucket/w/t")
+        );
+        assert!(config.stores("file:///w").is_some());
+        assert!(Config::default().stores("file:///w").is_none());
+        assert!(Config::default().stores("s3://bucket/w").is_some());
+        let config: Config = toml::from_str("[warehouses]\n\"a\" = \"s3a://b/\"").expect("valid");
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "[warehouses] \"a\" is \"s3a://b/\"; only file:///…, s3://BUCKET/… and folders in the data folder, such as \"warehouse/\", are supported"
+        );
+    }
+
+    #[test]
+    fn a_line_that_may_hold_a_secret_is_not_quoted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let named = folder.path().join("lakeward.toml");
+        std::fs::write(&named, "[s3]\nsecret-access-keys = \"s3cr3t\"").expect("written");
+        let error = Config::load(Some(&named), folder.path()).expect_err("it is unknown");
+        let told = format!("{error:#}");
+        assert!(
+            told.contains("line 2: unknown field `secret-access-keys`"),
+            "{told}"
+        );
+        assert!(!told.contains("s3cr3t"), "{told}");
     }
 
     #[test]

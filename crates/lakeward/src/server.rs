@@ -4,8 +4,11 @@
 //! what it serves is loaded. End: pipelines take a last checkpoint → sockets close → storage checkpoints.
 
 mod memory;
+mod places;
 #[cfg(test)]
 mod tests;
+
+pub use places::{files, place};
 
 use crate::args::Up;
 use crate::config::Config;
@@ -32,7 +35,7 @@ use lw_storage::{OpenError, Storage, Uuid};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,7 +168,7 @@ impl Loaded {
     fn from(options: &Up, config: &Config) -> anyhow::Result<Loaded> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let storage = open_storage(&options.data_dir, clock.clone())?;
-        let warehouse = warehouse(&options.data_dir)?;
+        let warehouse = places::warehouse(options)?;
         let runtime = io_runtime()?;
         let registry =
             Arc::new(Registry::open(storage.clone()).context("the registry cannot be loaded")?);
@@ -179,7 +182,8 @@ impl Loaded {
                 },
             )
         };
-        let files = Files::new(Arc::new(RealDisk));
+        let files = files(config, &warehouse)?;
+        places::claim(&files, config, &warehouse, &storage.cluster_id())?;
         let catalog = Catalog::open_allowing(
             storage.clone(),
             files.clone(),
@@ -405,7 +409,7 @@ fn check_exposure(options: &Up, token: bool) -> anyhow::Result<()> {
     ))
 }
 
-fn open_storage(dir: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Storage> {
+pub fn open_storage(dir: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Storage> {
     std::fs::create_dir_all(dir)
         .with_context(|| format!("cannot make the data folder {}", dir.display()))?;
     Storage::open(Arc::new(RealDisk), clock, lw_storage::Config::new(dir)).map_err(|error| match error {
@@ -415,14 +419,6 @@ fn open_storage(dir: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Storage> {
         ),
         other => anyhow::Error::new(other).context(format!("cannot open the data folder {}", dir.display())),
     })
-}
-
-/// The default warehouse, as a `file://` place.
-fn warehouse(data_dir: &Path) -> anyhow::Result<String> {
-    let folder: PathBuf = data_dir.join("warehouse");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make the warehouse {}", folder.display()))?;
-    Ok(format!("file://{}", folder.canonicalize()?.display()))
 }
 
 /// Who may pass the HTTP sockets.

@@ -9,6 +9,7 @@
 
 mod commit;
 mod once;
+pub mod recover;
 mod tables;
 mod views;
 
@@ -72,10 +73,10 @@ pub enum Report {
 }
 
 impl Catalog {
-    /// `warehouse` is a `file:` place; tables get folders below it.
+    /// `warehouse` is a `file:` place, or one in a store; tables get folders below it.
     ///
     /// # Errors
-    /// When the warehouse is not local.
+    /// When the warehouse is no place.
     pub fn open(
         storage: Storage,
         files: Files,
@@ -88,7 +89,7 @@ impl Catalog {
     /// As [`Catalog::open`]; tables may be below the places `allowed` too.
     ///
     /// # Errors
-    /// When one of them is not local.
+    /// When one of them is no place.
     pub fn open_allowing(
         storage: Storage,
         files: Files,

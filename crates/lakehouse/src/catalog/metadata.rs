@@ -22,7 +22,7 @@ const CACHED: usize = 64;
 /// The metadata files of a warehouse.
 pub(super) struct MetadataFiles {
     pub(super) files: Files,
-    /// `file:///…`, no slash at the end.
+    /// `file:///…` or `s3://…`, no slash at the end.
     pub(super) warehouse: String,
     ids: Ids,
     cache: Mutex<VecDeque<(String, Arc<TableMetadata>)>>,
@@ -30,7 +30,7 @@ pub(super) struct MetadataFiles {
 
 impl MetadataFiles {
     /// # Errors
-    /// When the warehouse is not local.
+    /// When the warehouse is no place.
     pub(super) fn new(
         files: Files,
         warehouse: &str,

@@ -14,7 +14,7 @@ pub mod remote;
 mod requirements;
 pub mod rest;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod views;
 
 use crate::error::CatalogError;
@@ -24,7 +24,7 @@ use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use embedded::Catalog;
+pub use embedded::{Catalog, recover};
 pub use views::{ViewCreation, ViewRequirement};
 
 /// A table as a catalog has it.

@@ -6,12 +6,13 @@
 //! - P2: it is neither inside another's location nor around it.
 //! - P3: a file is deleted only inside its own table's location and outside every other's ([`Fence`]).
 //!
-//! Places are compared as real paths: one spelling (`file:/x`, `file:///x//`), no `..`, symbolic links followed.
+//! Places are compared as real paths: one spelling (`file:/x`, `file:///x//`), no `..`, symbolic links followed. A place in a store,
+//! `s3://bucket/key`, is the path `s3:/bucket/key`: beginning with no slash, it is inside no local one and around none.
 
 use super::pointers::Relation;
 use super::views::METADATA_PATH;
 use crate::error::{CatalogError, Kind};
-use crate::storage::{Files, local_path};
+use crate::storage::{Files, local_path, s3};
 use iceberg::TableIdent;
 use iceberg::spec::TableMetadata;
 use std::path::{Component, Path, PathBuf};
@@ -45,7 +46,7 @@ pub(super) struct Taken {
 
 impl Places {
     /// # Errors
-    /// When one of them is no local folder.
+    /// When one of them is neither a local folder nor a place in a store.
     pub(super) fn new(
         files: Files,
         warehouse: &str,
@@ -72,8 +73,8 @@ impl Places {
         Err(CatalogError::new(
             Kind::BadRequest,
             format!(
-                "{what} {place} is outside the warehouse file://{}: to allow it, add it to `allow-locations` under [catalog] in lakeward.toml",
-                self.warehouse.display()
+                "{what} {place} is outside the warehouse {}: to allow it, add it to `allow-locations` under [catalog] in lakeward.toml",
+                location_of(&self.warehouse)
             ),
         ))
     }
@@ -238,7 +239,7 @@ impl Fence {
             path.starts_with(&self.own),
             "P3: only files inside the table's own location are deleted"
         );
-        self.files.remove(&path.to_string_lossy())?;
+        self.files.remove(&location_of(&path))?;
         Ok(true)
     }
 }
@@ -263,7 +264,14 @@ fn tidy(location: &str) -> Result<PathBuf, CatalogError> {
     if location.chars().any(char::is_control) {
         return Err(refused("it has a control character"));
     }
-    let path = local_path(location)?;
+    let path = match s3::is_object(location) {
+        true => {
+            // An empty name is a name there.
+            let (bucket, key) = s3::split(location)?;
+            PathBuf::from(format!("{STORED}/{bucket}/{key}"))
+        }
+        false => local_path(location)?,
+    };
     // Some engines decode escapes before they open a file, and some do not: a place must mean the same to all.
     let text = path.to_string_lossy();
     if text
@@ -276,6 +284,17 @@ fn tidy(location: &str) -> Result<PathBuf, CatalogError> {
         .components()
         .filter(|part| matches!(part, Component::RootDir | Component::Normal(_)))
         .collect())
+}
+
+/// What a path of a place in a store begins with.
+const STORED: &str = "s3:";
+
+/// The location that a tidy path is.
+fn location_of(path: &Path) -> String {
+    match path.strip_prefix(STORED) {
+        Ok(rest) => format!("s3://{}", rest.display()),
+        Err(_) => format!("file://{}", path.display()),
+    }
 }
 
 /// `..`, and what becomes `.`, `..` or a slash when percent escapes are undone.
@@ -325,7 +344,7 @@ fn real(files: &Files, location: &str) -> Result<PathBuf, CatalogError> {
 
 /// One form for local places: engines differ on `file:/` and `file:///`.
 pub(super) fn tidy_location(wish: &str) -> Result<String, CatalogError> {
-    Ok(format!("file://{}", tidy(wish)?.to_string_lossy()))
+    Ok(location_of(&tidy(wish)?))
 }
 
 /// A place that somebody asked for, in the spelling of their own engine: `file:/x` stays that, since they look for it again.
@@ -359,8 +378,17 @@ mod tests {
             ("file:///w/a%00", None),
             ("file:///w/a\0", None),
             ("file://host/w", None),
+            ("s3://b/w/t/", Some("s3://b/w/t")),
+            ("s3://b", Some("s3://b")),
+            ("s3://b/w/x=%2Fa", None),
+            ("s3://b/w/x%20=1", Some("s3://b/w/x%20=1")),
+            ("s3://b/w//t", None),
+            ("s3://b/w/../t", None),
+            ("s3://", None),
+            ("s3://b?x/t", None),
+            ("s3a://b/w/t", None),
             ("FILE:///w", None),
-            ("s3://bucket/w", None),
+            ("s3://bucket/w", Some("s3://bucket/w")),
             ("w", None),
         ];
         for (wish, expected) in cases {

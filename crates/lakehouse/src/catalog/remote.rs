@@ -10,8 +10,8 @@
 //! | 404 without Iceberg's error body | nothing: a proxy answered, not a catalog | [`Kind::Unavailable`] |
 //! | 200 | what the metadata in it shows | |
 //!
-//! The catalog says where a table's files are. They must be local: this version has no object store client of its own, and
-//! says so when a table is elsewhere.
+//! The catalog says where a table's files are. They must be local, or in a store that `[s3]` in `lakeward.toml` says how to reach: what a
+//! catalog sends of addresses and keys is not used.
 
 mod http;
 #[cfg(test)]

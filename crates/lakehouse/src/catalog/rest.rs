@@ -7,6 +7,7 @@
 //!
 //! A handler parses, calls the catalog on a blocking thread (it waits for the disk) and answers; it decides nothing.
 
+mod access;
 mod forms;
 mod namespaces;
 mod tables;

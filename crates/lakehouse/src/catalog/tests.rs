@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A server that lives as long as this value.
-pub(super) struct Server {
-    pub(super) uri: String,
+pub(crate) struct Server {
+    pub(crate) uri: String,
     _runtime: tokio::runtime::Runtime,
 }
 
-pub(super) fn serve(router: Router) -> Server {
+pub(crate) fn serve(router: Router) -> Server {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))

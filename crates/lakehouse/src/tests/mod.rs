@@ -14,6 +14,7 @@ mod properties;
 mod refs;
 mod sim;
 mod steps;
+mod stored;
 mod takeover;
 mod view;
 mod windows;

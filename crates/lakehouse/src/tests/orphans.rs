@@ -7,12 +7,12 @@ use lw_runtime::manifest::Manifest;
 use lw_runtime::pipelines::takeover::rewind;
 use std::collections::BTreeSet;
 
-fn folder(world: &World) -> BTreeSet<String> {
+pub(super) fn folder(world: &World) -> BTreeSet<String> {
     world.data_folder().into_iter().collect()
 }
 
 /// Two commits, a pending one, and a seal that no manifest came to know: the state that a kill -9 leaves.
-fn aborted(world: &World) -> (Manifest, BTreeSet<String>) {
+pub(super) fn aborted(world: &World) -> (Manifest, BTreeSet<String>) {
     let mut manifest = Pipeline::new(world, world.network(), Default::default(), [0, 0]).manifest();
     let mut pipeline = Pipeline::take_over(world, &mut manifest);
     pipeline.epoch([1, 1]);

@@ -102,6 +102,22 @@ impl World {
         World::over(storage, disk, folder, clock, ids)
     }
 
+    /// With its warehouse in a store, and a log on a disk.
+    pub(crate) fn in_store(files: Files) -> World {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (clock, ids) = (HandClock::new(), Ids::random());
+        let storage = Storage::open(Arc::new(RealDisk), clock.clone(), config(folder.path()));
+        let storage = storage.expect("storage opens");
+        let catalog = Catalog::open(storage.clone(), files, "s3://b/w", ids.clone());
+        World {
+            catalog: catalog.expect("the catalog opens"),
+            storage,
+            clock,
+            ids,
+            _folder: Some(folder),
+        }
+    }
+
     /// Without threads, so that a seed decides everything.
     pub(crate) fn open_stepped(
         disk: Arc<dyn Disk>,

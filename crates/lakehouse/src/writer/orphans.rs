@@ -84,15 +84,12 @@ pub(crate) fn find(
     is_wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Found>, CatalogError> {
     let mut found = Vec::new();
-    for entry in files.list(folder)? {
-        if entry.is_dir {
-            let below = format!("{folder}/{}", entry.name);
-            found.extend(find(files, &below, is_wanted)?);
-        } else if is_wanted(whole_name(&entry.name)) {
+    files.visit(folder, &mut |folder, entry| {
+        if is_wanted(whole_name(&entry.name)) {
             let folder = folder.to_owned();
             found.push(Found { folder, entry });
         }
-    }
+    })?;
     Ok(found)
 }
 

@@ -185,7 +185,8 @@ impl TableWriter {
                 Some(_) => self.evolved()?,
                 None => table,
             };
-            let target = Target::of(&self.wanted, &table, self.bound_in(&table))?;
+            let files = self.catalog.files();
+            let target = Target::of(files, &self.wanted, &table, self.bound_in(&table))?;
             self.bound = Some((table.metadata.uuid(), target.bound.clone()));
             if target.settings.kept != self.kept {
                 for kept in &target.settings.kept {

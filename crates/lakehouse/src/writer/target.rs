@@ -16,7 +16,7 @@ use crate::commit::{committer, snapshot};
 use crate::error::CatalogError;
 use crate::naming::{Bound, column_names};
 use crate::schema::differences;
-use crate::storage::local_path;
+use crate::storage::Files;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::SchemaRef;
@@ -47,6 +47,7 @@ impl Target {
     /// # Errors
     /// Why the table cannot be written as it is.
     pub(super) fn of(
+        files: &Files,
         wanted: &Wanted,
         table: &LoadedTable,
         bound: Option<&Bound>,
@@ -63,7 +64,7 @@ impl Target {
             error.detail(sentence(&detail)).hint(hint)
         };
         let folder = orphans::data_folder(&metadata);
-        local_path(&folder).map_err(|error| {
+        files.check(&folder).map_err(|error| {
             let why = format!("its property write.data.path says {folder}: {error}.");
             let hint = "Remove the property, or write to another table.";
             refused("data files of", why, hint)

@@ -1,6 +1,7 @@
 //! The verbs that ask a server: each turns arguments into a request and the answer into a table or JSON. `test` asks none.
 
 pub mod audit;
+pub mod catalog;
 pub mod check;
 pub mod dbt;
 pub mod dlq;

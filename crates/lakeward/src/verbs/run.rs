@@ -147,6 +147,7 @@ fn own_server(args: &Run) -> anyhow::Result<Serving> {
     let serving = server::start(&Up {
         data_dir: args.data_dir.clone(),
         config: args.config.clone(),
+        warehouse: args.warehouse.clone(),
         kafka: any(),
         registry: any(),
         catalog: any(),

@@ -1,6 +1,7 @@
 //! What requests and answers of all kinds have in common: paths, pages, bodies, versions.
 
-use super::Refusal;
+use super::access::Access;
+use super::{Answer, Refusal};
 use crate::catalog::embedded::Request;
 use crate::catalog::views::sort_lists;
 use crate::catalog::{Catalog, LoadedTable};
@@ -8,7 +9,7 @@ use crate::error::{CatalogError, Kind};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Json};
 use iceberg::NamespaceIdent;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -129,18 +130,18 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 }
 
 /// A table as an answer has it.
-pub(super) fn loaded(table: &LoadedTable, snapshots: Snapshots) -> Response {
+pub(super) fn loaded(table: &LoadedTable, access: &Access, snapshots: Snapshots) -> Answer {
     let mut body = json!({
         "metadata": document(table, snapshots),
-        "config": {},
-        "storage-credentials": [],
+        "config": access.config,
+        "storage-credentials": access.credentials,
     });
     if let Some(location) = &table.metadata_location {
         body["metadata-location"] = Value::String(location.clone());
     }
     match etag(table, snapshots).and_then(|tag| tag.parse::<header::HeaderValue>().ok()) {
-        Some(tag) => ([(header::ETAG, tag)], Json(body)).into_response(),
-        None => Json(body).into_response(),
+        Some(tag) => Ok(([(header::ETAG, tag)], Json(body)).into_response()),
+        None => Ok(Json(body).into_response()),
     }
 }
 

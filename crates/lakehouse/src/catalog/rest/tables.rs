@@ -1,5 +1,6 @@
 //! Tables over HTTP, and commits to many of them.
 
+use super::access::{Access, Delegation};
 use super::forms::{Once, Page, Snapshots, etag, is_known, loaded, namespace, parse};
 use super::{Answer, blocking, changing, done};
 use crate::catalog::embedded::{Creation, Purge, Register, Report, TableChange};
@@ -9,7 +10,7 @@ use crate::error::{CatalogError, Kind};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Json};
 use iceberg::spec::{Schema, SortOrder, UnboundPartitionSpec};
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use serde::Deserialize;
@@ -92,6 +93,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(catalog): State<Catalog>,
     Path(name): Path<String>,
+    delegation: Delegation,
     once: Once,
     body: Bytes,
 ) -> Answer {
@@ -112,13 +114,15 @@ pub(super) async fn create(
         false => catalog.create_table(creation),
     };
     let load = move |catalog: &Catalog| catalog.load(&ident);
-    let table = changing(catalog, once, &body, create, load).await?;
-    Ok(loaded(&table, Snapshots::All))
+    let table = changing(catalog.clone(), once, &body, create, load).await?;
+    let access = Access::to(&catalog, &table, delegation).await?;
+    loaded(&table, &access, Snapshots::All)
 }
 
 pub(super) async fn register(
     State(catalog): State<Catalog>,
     Path(name): Path<String>,
+    delegation: Delegation,
     once: Once,
     body: Bytes,
 ) -> Answer {
@@ -133,23 +137,28 @@ pub(super) async fn register(
     let register =
         move |catalog: &Catalog| catalog.register_table(&asked, &request.metadata_location, how);
     let load = move |catalog: &Catalog| catalog.load(&ident);
-    let table = changing(catalog, once, &body, register, load).await?;
-    Ok(loaded(&table, Snapshots::All))
+    let table = changing(catalog.clone(), once, &body, register, load).await?;
+    let access = Access::to(&catalog, &table, delegation).await?;
+    loaded(&table, &access, Snapshots::All)
 }
 
 pub(super) async fn load(
     State(catalog): State<Catalog>,
     Path((name, table)): Path<(String, String)>,
     Query(query): Query<LoadTable>,
+    delegation: Delegation,
     headers: HeaderMap,
 ) -> Answer {
     let ident = TableIdent::new(namespace(&name)?, table);
-    let table = blocking(catalog, move |catalog| catalog.load_stored(&ident)).await?;
+    let table = blocking(catalog.clone(), move |catalog| catalog.load_stored(&ident)).await?;
     match etag(&table, query.snapshots) {
         Some(tag) if is_known(&headers, &tag) => {
             Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response())
         }
-        _ => Ok(loaded(&table, query.snapshots)),
+        _ => {
+            let access = Access::to(&catalog, &table, delegation).await?;
+            loaded(&table, &access, query.snapshots)
+        }
     }
 }
 
@@ -169,6 +178,7 @@ pub(super) async fn exists(
 pub(super) async fn commit(
     State(catalog): State<Catalog>,
     Path((name, table)): Path<(String, String)>,
+    delegation: Delegation,
     once: Once,
     body: Bytes,
 ) -> Answer {
@@ -179,8 +189,9 @@ pub(super) async fn commit(
         TableCatalog::commit(catalog, &asked, request.requirements, request.updates)
     };
     let load = move |catalog: &Catalog| catalog.load(&ident);
-    let table = changing(catalog, once, &body, commit, load).await?;
-    Ok(loaded(&table, Snapshots::All))
+    let table = changing(catalog.clone(), once, &body, commit, load).await?;
+    let access = Access::to(&catalog, &table, delegation).await?;
+    loaded(&table, &access, Snapshots::All)
 }
 
 pub(super) async fn commit_all(State(catalog): State<Catalog>, once: Once, body: Bytes) -> Answer {
@@ -237,7 +248,13 @@ pub(super) async fn metrics(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The warehouse is a folder: there is nothing to be vended.
-pub(super) async fn credentials() -> Response {
-    Json(json!({"storage-credentials": []})).into_response()
+/// Who comes here asks for keys; those of a folder are none.
+pub(super) async fn credentials(
+    State(catalog): State<Catalog>,
+    Path((name, table)): Path<(String, String)>,
+) -> Answer {
+    let ident = TableIdent::new(namespace(&name)?, table);
+    let table = blocking(catalog.clone(), move |catalog| catalog.load(&ident)).await?;
+    let access = Access::to(&catalog, &table, Delegation::Asked).await?;
+    Ok(Json(json!({"storage-credentials": access.credentials})).into_response())
 }
