@@ -131,6 +131,8 @@ pub(crate) struct Attempt {
     pub(crate) pool: Pool,
     pub(crate) manifest: Manifest,
     pub(crate) settings: Settings,
+    /// Where a bounded read ends, event time does not: what is open stays open, as if the rest were yet to come.
+    pub(crate) ends_open: bool,
     pub(crate) status: Arc<JobStatus>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) memory: Share,
@@ -190,6 +192,7 @@ impl Attempt {
         let interval = self.settings.commit_interval;
         let mut driver = Driver {
             rules,
+            ends_open: self.ends_open,
             buried: inserts.iter().map(buried).collect(),
             coordinator: Coordinator::new(self.manifest, inserts, interval, rules),
             sinks,
@@ -213,6 +216,7 @@ impl Attempt {
         let unread = Unread {
             source: self.source,
             upstream,
+            ends_open: self.ends_open,
         };
         Ok((driver, unread))
     }
@@ -292,6 +296,7 @@ fn keep_by_threads(
 struct Unread {
     source: Box<dyn Source>,
     upstream: Upstream,
+    ends_open: bool,
 }
 
 /// By sink.
