@@ -66,7 +66,6 @@ impl From<PipelineError> for Refusal {
             | PipelineError::WouldDropState { .. }
             | PipelineError::NoState { .. }
             | PipelineError::Exists { .. }
-            | PipelineError::IsReplay { .. }
             | PipelineError::TableElsewhere { .. }
             | PipelineError::OtherLog { .. }
             | PipelineError::Unreadable { .. } => 409,

@@ -131,8 +131,6 @@ pub(crate) struct Attempt {
     pub(crate) pool: Pool,
     pub(crate) manifest: Manifest,
     pub(crate) settings: Settings,
-    /// Where a bounded read ends, event time does not: what is open stays open, as if the rest were yet to come.
-    pub(crate) ends_open: bool,
     pub(crate) status: Arc<JobStatus>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) memory: Share,
@@ -192,7 +190,6 @@ impl Attempt {
         let interval = self.settings.commit_interval;
         let mut driver = Driver {
             rules,
-            ends_open: self.ends_open,
             buried: inserts.iter().map(buried).collect(),
             coordinator: Coordinator::new(self.manifest, inserts, interval, rules),
             sinks,
@@ -216,7 +213,6 @@ impl Attempt {
         let unread = Unread {
             source: self.source,
             upstream,
-            ends_open: self.ends_open,
         };
         Ok((driver, unread))
     }
@@ -296,7 +292,6 @@ fn keep_by_threads(
 struct Unread {
     source: Box<dyn Source>,
     upstream: Upstream,
-    ends_open: bool,
 }
 
 /// By sink.

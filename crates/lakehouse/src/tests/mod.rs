@@ -12,7 +12,6 @@ mod partitions;
 mod pipeline;
 mod properties;
 mod refs;
-mod replay;
 mod sim;
 mod steps;
 mod stored;

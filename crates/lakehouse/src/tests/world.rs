@@ -686,7 +686,6 @@ pub(crate) fn spec(columns: Vec<Field>) -> IcebergSink {
         schema: Schema::new(columns),
         primary_key: Vec::new(),
         partitioned_by: Vec::new(),
-        branch: None,
         properties: BTreeMap::new(),
     }
 }

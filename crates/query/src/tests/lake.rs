@@ -172,7 +172,6 @@ fn spec() -> IcebergSink {
         ]),
         primary_key: Vec::new(),
         partitioned_by: Vec::new(),
-        branch: None,
         properties: Default::default(),
     }
 }

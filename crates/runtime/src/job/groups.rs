@@ -1,4 +1,4 @@
-//! Under which consumer groups a job's offsets are shown: each table's under its own; those of a replay under none.
+//! Under which consumer groups a job's offsets are shown: each table's under its own.
 
 use crate::connector::Connectors;
 use crate::manifest::SplitOffset;

@@ -60,7 +60,6 @@ impl Before {
             desired: self.desired,
             created_ms: self.created_ms,
             plans: self.plans,
-            replay: None,
         }
     }
 }

@@ -3,7 +3,6 @@
 mod inserts;
 mod life;
 mod records;
-mod replays;
 mod savepoints;
 mod state;
 mod world;

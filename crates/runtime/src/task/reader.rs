@@ -95,8 +95,6 @@ pub(super) struct Read {
 pub(super) struct Reader {
     source: Box<dyn Source>,
     upstream: Upstream,
-    /// Partitions that are read to their end are waited for as before.
-    ends_open: bool,
     sinks: Vec<Reads>,
     status: Arc<JobStatus>,
     /// The source's watermark so far: it never goes back.
@@ -117,7 +115,6 @@ impl Reader {
         let Unread {
             source,
             mut upstream,
-            ends_open,
         } = unread;
         let splits = source.splits();
         let alone = upstream.scans().len() == 1;
@@ -127,9 +124,7 @@ impl Reader {
         };
         let times = enlist::times(&manifest.splits, &splits);
         upstream.go_on_from(&times, &splits, marked, &manifest.meetings);
-        if !ends_open {
-            upstream.done(&done(&*source, &splits), &splits);
-        }
+        upstream.done(&done(&*source, &splits), &splits);
         let watermark = upstream.times().and_then(|times| times.watermark());
         let reads = |(outlet, ahead, topics): (Outlet, Vec<SplitOffset>, Topics)| {
             let ahead = ahead.iter().filter_map(|at| {
@@ -149,7 +144,6 @@ impl Reader {
             since: since.unwrap_or(0),
             source,
             upstream,
-            ends_open,
             status,
             watermark,
         }
@@ -240,9 +234,7 @@ impl Reader {
             rows.push(of_sink);
             ledgers.push(ledger);
         }
-        if !self.ends_open {
-            self.upstream.done(&done(&*self.source, &splits), &splits);
-        }
+        self.upstream.done(&done(&*self.source, &splits), &splits);
         let (mut partitions, mut times_of_splits) = (Vec::new(), SplitTimes::default());
         if let Some(times) = self.upstream.times() {
             self.watermark = self.watermark.max(times.watermark());

@@ -91,7 +91,6 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         schema: schema(used),
         primary_key: Vec::new(),
         partitioned_by: partitioned_by(used, told),
-        branch: None,
         properties,
     })
 }
