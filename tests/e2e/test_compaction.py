@@ -115,12 +115,14 @@ def test_deletes_of_others_stay_deleted(serve, folder):
         wait_until(lambda: tables.exists(server.catalog, TABLE) and tables.query(server.catalog, first_ten) == [(10,)], "the first ten rows")
         # DuckDB does not try again when somebody else was faster.
         server.ok("pipeline", "stop", "numbers")
+        hit = len(list(tables.load(server.catalog, TABLE).scan(row_filter="n < 10").plan_files()))
         tables.query(server.catalog, f"DELETE FROM ice.{TABLE} WHERE n < 10")
         server.ok("pipeline", "resume", "numbers")
         gone = files(server)
         wait_until(lambda: files(server) > gone + 6, "some small files")
         done = server.json("table", "compact", TABLE)
-        assert done["made"] > 0 and done["left_out"]["rows may be deleted"] > 0, done
+        # DuckDB's manifest does not say of which files its deletes are, the file of deletes does: all others are compacted.
+        assert done["made"] > 0 and done["left_out"]["rows may be deleted"] == hit, done
     finally:
         count = numbers.stop()
     numbers_left = lambda: tables.query(server.catalog, f"SELECT count(*), min(n), max(n) FROM ice.{TABLE}")

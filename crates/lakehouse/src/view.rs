@@ -12,6 +12,7 @@ mod versions;
 
 pub use accounted::Accounted;
 pub use footers::Footers;
+pub(crate) use hidden::files_hit;
 pub use hidden::{Batches, Hidden};
 pub use letters::LetterView;
 pub(crate) use letters::show_letters;

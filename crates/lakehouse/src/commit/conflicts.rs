@@ -81,6 +81,7 @@ mod tests {
     use crate::commit::change::{Made, Rewrite};
     use crate::commit::listing::{Delete, Hides, Listed};
     use iceberg::spec::{Literal, Struct};
+    use std::sync::Arc;
 
     /// `path@sequence`, of the partition that the path's first letter names.
     fn listed(text: &str) -> Listed {
@@ -96,7 +97,7 @@ mod tests {
         }
     }
 
-    /// `partition@sequence values`, or `partition@sequence first last` where `*` is no bound.
+    /// `partition@sequence values`, `partition@sequence in path …`, or `partition@sequence first last` where `*` is no bound.
     fn delete(text: &str) -> Delete {
         let words: Vec<&str> = text.split_whitespace().collect();
         let (name, sequence) = words[0].split_once('@').expect("partition@sequence");
@@ -104,6 +105,9 @@ mod tests {
         Delete {
             hides: match words[1..] {
                 ["values"] => Hides::Values,
+                ["in", ref paths @ ..] => Hides::Files(Arc::new(
+                    paths.iter().map(|path| (*path).to_owned()).collect(),
+                )),
                 [first, last] => Hides::Places {
                     first: bound(first),
                     last: bound(last),
@@ -163,6 +167,7 @@ mod tests {
         check_against(data, &["a@6 a0 a1"], hit);
         check_against(data, &["a@6 a2 a2"], "rows of a2 were deleted meanwhile");
         check_against(data, &["a@6 values"], hit);
+        check_against(data, &["a@6 in a0 a1 a3"], hit);
         // Without a partition, by values alone it is about all of the table.
         check_against(data, &["-@6 values"], hit);
     }
@@ -173,6 +178,8 @@ mod tests {
         check_against(data, &["b@7 * *"], "fits");
         check_against(data, &["b@7 values"], "fits");
         check_against(data, &["a@7 a3 a8"], "fits");
+        // Opened, it says more than its bounds do.
+        check_against(data, &["a@7 in a0 a3", "a@2 in a1", "b@7 in a1"], "fits");
         check_against(data, &["-@7 * *"], "fits");
         // Older than the rows; one by place may be of the same commit.
         check_against(data, &["a@2 * *", "a@3 values"], "fits");

@@ -6,8 +6,8 @@ use crate::catalog::LoadedTable;
 use crate::error::CatalogError;
 use crate::storage::Files;
 use iceberg::spec::{
-    DataContentType, DataFile, Manifest, ManifestFile, PrimitiveLiteral, Snapshot, Struct,
-    TableMetadata,
+    DataContentType, DataFile, DataFileFormat, Manifest, ManifestFile, PrimitiveLiteral, Snapshot,
+    Struct, TableMetadata,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Listed {
         let file = iceberg::spec::DataFileBuilder::default()
             .content(DataContentType::Data)
             .file_path(path.to_owned())
-            .file_format(iceberg::spec::DataFileFormat::Parquet)
+            .file_format(DataFileFormat::Parquet)
             .partition(partition)
             .partition_spec_id(0)
             .record_count(rows as u64)
@@ -62,6 +62,8 @@ pub(crate) enum Hides {
         first: Option<String>,
         last: Option<String>,
     },
+    /// Those at places of these files: it was opened, since its manifest does not say (DuckDB's, under another field's id).
+    Files(Arc<BTreeSet<String>>),
     /// Those with certain values.
     Values,
 }
@@ -82,9 +84,11 @@ impl Listing {
         snapshot: Option<&Snapshot>,
     ) -> Result<Listing, CatalogError> {
         let mut listing = Listing::default();
+        let cached = Cached::default();
+        let hides = |deletes: &DataFile| Hides::of(deletes).opened(files, &cached, deletes);
         for manifest in list_of(files, metadata, snapshot)? {
             let read = manifests::load(files, &manifest)?;
-            listing.add(&manifest, &read, |_| true);
+            listing.add(&manifest, &read, |_| true, hides);
         }
         Ok(listing)
     }
@@ -99,13 +103,20 @@ impl Listing {
     ) -> Result<Listing, CatalogError> {
         let list = list_of(files, metadata, snapshot)?;
         let mut listing = Listing::default();
+        let hides = |deletes: &DataFile| Hides::of(deletes).opened(files, cached, deletes);
         for (manifest, read) in list.iter().zip(cached.all(files, &list)?) {
-            listing.add(manifest, &read, |path| paths.contains(path));
+            listing.add(manifest, &read, |path| paths.contains(path), hides);
         }
         Ok(listing)
     }
 
-    fn add(&mut self, manifest: &ManifestFile, read: &Manifest, is_wanted: impl Fn(&str) -> bool) {
+    fn add(
+        &mut self,
+        manifest: &ManifestFile,
+        read: &Manifest,
+        is_wanted: impl Fn(&str) -> bool,
+        hides: impl Fn(&DataFile) -> Hides,
+    ) {
         let spec_id = manifest.partition_spec_id;
         for entry in read.entries() {
             let is_data = entry.content_type() == DataContentType::Data;
@@ -126,7 +137,7 @@ impl Listing {
                 }
             } else {
                 self.deletes.push(Delete {
-                    hides: Hides::of(&file),
+                    hides: hides(&file),
                     spec_id,
                     partition: file.partition().clone(),
                     sequence,
@@ -162,10 +173,26 @@ impl Hides {
             last: text(deletes.upper_bounds()),
         }
     }
+
+    /// Where the manifest does not say of which files it hides rows, what the file of deletes itself says; where that cannot be
+    /// had, it may be any.
+    fn opened(self, files: &Files, cached: &Cached, deletes: &DataFile) -> Hides {
+        let is_silent = match &self {
+            Hides::Places { first, last } => first.is_none() || last.is_none(),
+            Hides::Files(_) | Hides::Values => false,
+        };
+        if !is_silent || deletes.file_format() != DataFileFormat::Parquet {
+            return self;
+        }
+        match cached.files_hit(files, deletes.file_path()) {
+            Some(hit) => Hides::Files(hit),
+            None => self,
+        }
+    }
 }
 
 impl Delete {
-    /// By the specification's rule; where it would take a look into the file, the answer is yes.
+    /// By the specification's rule; where it cannot be told, the answer is yes.
     fn may_hit(&self, file: &Listed) -> bool {
         let in_partition = self.spec_id == file.spec_id && self.partition == *file.file.partition();
         let path = file.file.file_path();
@@ -174,6 +201,9 @@ impl Delete {
                 let before = first.as_ref().is_some_and(|first| path < first.as_str());
                 let behind = last.as_ref().is_some_and(|last| path > last.as_str());
                 self.sequence >= file.sequence && in_partition && !before && !behind
+            }
+            Hides::Files(hit) => {
+                self.sequence >= file.sequence && in_partition && hit.contains(path)
             }
             // One without a partition is about all of the table.
             Hides::Values => {

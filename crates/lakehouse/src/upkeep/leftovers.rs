@@ -16,11 +16,13 @@
 //! The second is asked by the [sweep](super::sweep), which also finds so the files of a compaction that a later one replaced, once the
 //! last snapshot that lists them has expired.
 
+use crate::catalog::LoadedTable;
 use crate::commit::attempt::{Fate, remove};
-use crate::commit::listing::{last_name, named_by_any};
+use crate::commit::listing::{last_name, named_by_kept};
 use crate::error::CatalogError;
 use crate::storage::Files;
 use iceberg::spec::TableMetadata;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// How many commits a table may have while one compaction of it is under way: 17 minutes of one a second.
@@ -64,14 +66,15 @@ impl Leftover {
     pub(crate) fn settle(
         &self,
         files: &Files,
-        metadata: &TableMetadata,
+        metadata: &Arc<TableMetadata>,
+        load: &dyn Fn() -> Result<LoadedTable, CatalogError>,
         fate: fn(&Sent) -> Fate,
     ) -> Result<Fate, CatalogError> {
         if metadata.uuid() != self.table {
             return Ok(Fate::Open);
         }
         let names = self.paths.iter().map(|path| last_name(path).to_owned());
-        let is_listed = || named_by_any(files, metadata, &names.collect());
+        let is_listed = || named_by_kept(files, metadata.clone(), load, &names.collect());
         let fate = fate(&Sent {
             asked: self.asked,
             // What nobody asked for is nowhere.

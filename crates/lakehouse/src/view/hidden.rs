@@ -2,9 +2,11 @@
 
 use super::{FileView, TableView, builder, damaged};
 use crate::error::{CatalogError, Kind};
+use crate::storage::Files;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::RowSelection;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +18,28 @@ pub type Hidden = BTreeMap<String, BTreeSet<u64>>;
 
 /// Rows of a file, a batch at a time.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, CatalogError>>>;
+
+/// Of which data files a file of position deletes hides rows.
+pub(crate) fn files_hit(files: &Files, path: &str) -> Result<BTreeSet<String>, CatalogError> {
+    let builder = builder(files, path)?;
+    let paths = ProjectionMask::columns(builder.parquet_schema(), [COLUMNS[0]]);
+    let reader = builder.with_projection(paths).build();
+    let mut hit = BTreeSet::new();
+    for batch in reader.map_err(|error| damaged(path, error))? {
+        let batch = batch.map_err(|error| damaged(path, error))?;
+        let paths = batch.column_by_name(COLUMNS[0]);
+        let Some(paths) = paths.and_then(|paths| paths.as_string_opt::<i32>()) else {
+            return Err(damaged(path, "it has not the column file_path"));
+        };
+        for file in paths.iter() {
+            let file = file.ok_or_else(|| damaged(path, "it names no file"))?;
+            if !hit.contains(file) {
+                hit.insert(file.to_owned());
+            }
+        }
+    }
+    Ok(hit)
+}
 
 impl TableView {
     /// Which rows position deletes hide.

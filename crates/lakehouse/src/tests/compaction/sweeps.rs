@@ -6,6 +6,7 @@ use crate::commit::listing::{named_by_any, named_by_kept};
 use crate::commit::rules::Rules;
 use crate::tests::world::{HandClock, Pipeline, TABLE, World, ident};
 use crate::upkeep::compaction::Compactor;
+use crate::upkeep::leftovers::{self, Leftover};
 use crate::writer::replaced::Sealed;
 use lw_runtime::manifest::Manifest;
 use std::collections::BTreeSet;
@@ -141,4 +142,31 @@ fn snapshots_that_end_while_they_are_looked_at_stop_no_sweep() {
     let load = || world.catalog.load(&ident(TABLE));
     let named = named_by_kept(files, before, &load, &names);
     assert_eq!(named.expect("the new ones are looked at"), names);
+}
+
+/// The same while it is asked whether the copies of a compaction that gave up have landed.
+#[test]
+fn snapshots_that_end_meanwhile_keep_no_leftover() {
+    let world = World::new();
+    let mut pipeline = pipeline(&world);
+    world.set_property("lakeward.snapshots.keep", "1");
+    for _ in 0..2 {
+        pipeline.epoch([1, 0]);
+    }
+    let before = world.metadata();
+    for _ in 0..3 {
+        pipeline.epoch([1, 0]);
+    }
+    let name = leftovers::file_name(before.uuid(), 1, world.ids.next());
+    let path = format!("{}/data/{name}", before.location());
+    let written = world.catalog.files().write(&path, b"a copy");
+    written.expect("a file can be written");
+    assert_eq!(copies(&world).len(), 1);
+    let leftover = Leftover {
+        table: before.uuid(),
+        paths: vec![path],
+        asked: Some(before.last_sequence_number()),
+    };
+    compactor(&world).give_up(&ident(TABLE), leftover, &before);
+    assert_eq!(copies(&world).len(), 0);
 }

@@ -16,6 +16,7 @@ use crate::error::CatalogError;
 use iceberg::TableIdent;
 use iceberg::spec::TableMetadata;
 use std::collections::HashSet;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Files that were written, to be brought into their table.
@@ -114,11 +115,11 @@ impl Compactor {
     }
 
     /// What came into no table goes, as soon as it can be told.
-    pub(super) fn give_up(
+    pub(crate) fn give_up(
         &mut self,
         ident: &TableIdent,
         leftover: Leftover,
-        metadata: &TableMetadata,
+        metadata: &Arc<TableMetadata>,
     ) {
         self.doubtful.push((ident.clone(), leftover));
         if self.doubtful.len() > DOUBTFUL {
@@ -128,14 +129,15 @@ impl Compactor {
     }
 
     /// Removes the files of this process's compactions that can no longer land.
-    pub(super) fn settle(&mut self, ident: &TableIdent, metadata: &TableMetadata) {
-        let files = self.publisher.catalog.files();
+    pub(super) fn settle(&mut self, ident: &TableIdent, metadata: &Arc<TableMetadata>) {
+        let catalog = &self.publisher.catalog;
+        let load = || catalog.load(ident);
         let fate = self.publisher.rules.leftover;
         self.doubtful.retain(|(table, leftover)| {
             if table != ident {
                 return true;
             }
-            match leftover.settle(files, metadata, fate) {
+            match leftover.settle(catalog.files(), metadata, &load, fate) {
                 Ok(fate) => fate == Fate::Open,
                 Err(error) => {
                     tracing::warn!(table = %ident, %error, "files of a compaction stay");
