@@ -11,7 +11,7 @@
 
 mod folder;
 mod lines;
-mod parquet;
+pub(crate) mod parquet;
 mod records;
 
 use crate::undecodable;

@@ -13,6 +13,7 @@ pub mod datagen;
 pub mod filesystem;
 pub mod in_turn;
 pub mod kafka;
+pub mod lookup;
 pub mod print;
 
 use lw_formats::FormatError;

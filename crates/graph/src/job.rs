@@ -1,6 +1,8 @@
 //! The job graph: what the planner hands to the runtime for one `INSERT INTO`.
 
-use crate::{AggregateCall, Expr, Frame, LogicalType, OperatorUid, Schema, SortKey, TypeKind};
+use crate::{
+    AggregateCall, Expr, Frame, LogicalType, Lookup, OperatorUid, Schema, SortKey, TypeKind,
+};
 use crate::{DatagenSource, FileSource, Generator};
 use crate::{Window, WindowProperty, WindowShape, Windowing};
 use serde::{Deserialize, Serialize};
@@ -116,6 +118,8 @@ pub enum Operator {
         /// Besides, over the left input's columns and the right one's behind them.
         condition: Option<Expr>,
     },
+    /// Each row with the rows of a table that have its keys, as the table is when the row is computed.
+    Lookup(Box<Lookup>),
     /// Puts behind the input's columns the watermark before each row, in the type of its event time; NULL where there is none yet.
     CurrentWatermark,
     Sink(SinkSpec),
@@ -215,6 +219,7 @@ impl Operator {
             | Operator::Watermark { .. }
             | Operator::Union
             | Operator::Unnest { .. }
+            | Operator::Lookup(_)
             | Operator::CurrentWatermark
             | Operator::Sink(_) => None,
         }
@@ -235,6 +240,7 @@ impl Operator {
             | Operator::Watermark { .. }
             | Operator::Union
             | Operator::Unnest { .. }
+            | Operator::Lookup(_)
             | Operator::CurrentWatermark
             | Operator::Sink(_) => None,
         }
@@ -645,6 +651,7 @@ impl JobGraph {
             },
             Operator::Expand { .. }
             | Operator::Unnest { .. }
+            | Operator::Lookup(_)
             | Operator::CurrentWatermark
             | Operator::WindowRank { .. }
             | Operator::Over { .. }
@@ -656,6 +663,7 @@ impl JobGraph {
             | Operator::Watermark { .. }
             | Operator::Expand { .. }
             | Operator::Unnest { .. }
+            | Operator::Lookup(_)
             | Operator::CurrentWatermark
             | Operator::WindowAssign { .. }
             | Operator::WindowRank { .. }
@@ -705,6 +713,7 @@ impl JobGraph {
             | Operator::Watermark { .. }
             | Operator::Expand { .. }
             | Operator::Unnest { .. }
+            | Operator::Lookup(_)
             | Operator::CurrentWatermark
             | Operator::WindowAssign { .. }
             | Operator::Sink(_) => is_given && self.is_key(input, column),

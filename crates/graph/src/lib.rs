@@ -21,6 +21,7 @@ mod expr;
 mod files;
 mod function;
 mod job;
+mod lookup;
 mod names;
 mod reach;
 mod table_properties;
@@ -44,6 +45,7 @@ pub use job::{
     KeySpec, LateRows, MetadataKey, Node, NodeId, Operator, SchemaChange, SinkSpec, SourceColumn,
     SourceSpec, StartupMode,
 };
+pub use lookup::{Lookup, LookupPlace, LookupTable};
 pub use names::name_in_files;
 pub use reach::Unbounded;
 pub use table_properties::{Heed, MetricsMode, heed};

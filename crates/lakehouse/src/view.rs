@@ -24,7 +24,8 @@ pub use versions::{
 use crate::catalog::{LoadedTable, TableCatalog};
 use crate::commit::branch::Branch;
 use crate::commit::marker::{
-    Marker, is_upkeep, ranges_of_snapshot, reached_by_snapshot, times_of_snapshot,
+    Marker, is_upkeep, lookups_of_snapshot, plan_of_snapshot, ranges_of_snapshot,
+    reached_by_snapshot, times_of_snapshot,
 };
 use crate::commit::{committer, manifests};
 use crate::error::{CatalogError, Kind};
@@ -36,6 +37,7 @@ use footers::Ranged;
 use iceberg::TableIdent;
 use iceberg::spec::DataContentType;
 use lw_graph::ColumnName;
+use lw_runtime::Pins;
 use lw_runtime::manifest::{SplitOffset, SplitRange};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -64,6 +66,10 @@ pub struct SnapshotView {
     pub watermark: Option<i64>,
     /// No event time that was ever read up to it is greater, milliseconds since 1970.
     pub reached: Option<i64>,
+    /// The plan that computed its rows.
+    pub plan: Option<String>,
+    /// With which versions of tables they were joined, and from which offsets on.
+    pub lookups: Vec<(Vec<SplitOffset>, Pins)>,
 }
 
 /// What a rollback took away.
@@ -307,6 +313,8 @@ fn snapshot_view(snapshot: &iceberg::spec::Snapshot) -> SnapshotView {
         max_event_time,
         watermark,
         reached: reached_by_snapshot(snapshot),
+        plan: plan_of_snapshot(snapshot),
+        lookups: lookups_of_snapshot(snapshot),
     }
 }
 

@@ -1,22 +1,27 @@
 //! The wiring: which connector, and which catalog, a specification means on this server.
 
 use crate::config::{CatalogPlace, Config};
+use crate::lookups::IcebergLookup;
 use lw_broker::Broker;
 use lw_connectors::datagen::{self, Datagen};
 use lw_connectors::filesystem::{self, Filesystem};
 use lw_connectors::in_turn::InTurn;
 use lw_connectors::kafka::{Altered, EmbeddedKafka, EmbeddedLog, RemoteLog};
 use lw_connectors::print::{Blackhole, NothingToCommit, Print};
-use lw_graph::{DeltaSink, FileSource, IcebergSink, KafkaSource, SinkSpec, SourceSpec};
+use lw_graph::{
+    DeltaSink, FileSource, IcebergSink, KafkaSource, LookupPlace, LookupTable, SinkSpec, SourceSpec,
+};
 use lw_lakehouse::catalog::remote::{RemoteCatalog, RemoteOptions};
 use lw_lakehouse::{
     Catalog, CatalogError, DeltaCommitter, DeltaTableSink, Files, IcebergCommitter,
     IcebergTableSink, Ids, TableCatalog,
 };
 use lw_ops::metrics::{Lag, Reader};
+use lw_query::Engine;
 use lw_registry::Registry;
 use lw_runtime::connector::{
-    ConnectorError, Connectors, ErrorKind, NamedSink, Output, Owner, Source, not_of_one_log,
+    ConnectorError, Connectors, ErrorKind, LookupSource, NamedSink, Output, Owner, Source,
+    not_of_one_log,
 };
 use lw_runtime::manifest::SplitOffset;
 use lw_runtime::pool::Pool;
@@ -44,6 +49,8 @@ pub struct Wiring {
     files: Files,
     config: Config,
     clock: Arc<dyn Clock>,
+    /// Reads tables that rows are looked up in.
+    engine: Arc<Engine>,
     /// Its threads decode what the pipelines read.
     pool: Pool,
     printed: Arc<Mutex<BTreeMap<String, Printed>>>,
@@ -67,18 +74,19 @@ impl Wiring {
         broker: Arc<Broker>,
         registry: Arc<Registry>,
         catalog: Catalog,
-        files: Files,
         config: Config,
         clock: Arc<dyn Clock>,
+        engine: Arc<Engine>,
     ) -> Wiring {
         Wiring {
             storage,
             broker,
             registry,
+            files: catalog.files().clone(),
             catalog,
-            files,
             config,
             clock,
+            engine,
             pool: Pool::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             printed: Arc::default(),
             readers: Mutex::default(),
@@ -211,6 +219,20 @@ impl Connectors for Wiring {
 
     fn scans(&self, specs: &[&SourceSpec], group: &str) -> Result<Box<dyn Source>, ConnectorError> {
         self.read(specs, group, |table| self.counters(group, table))
+    }
+
+    fn lookup(&self, table: &LookupTable) -> Result<Box<dyn LookupSource>, ConnectorError> {
+        match &table.place {
+            LookupPlace::Iceberg(place) => {
+                let catalog = self.catalog_of(place)?;
+                let engine = self.engine.clone();
+                Ok(Box::new(IcebergLookup::new(
+                    place.clone(),
+                    catalog,
+                    engine,
+                )?))
+            }
+        }
     }
 
     fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError> {

@@ -13,6 +13,7 @@ mod connectors;
 mod demo;
 mod environment;
 mod failure;
+mod lookups;
 mod query;
 mod server;
 mod tables;

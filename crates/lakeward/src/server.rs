@@ -20,7 +20,7 @@ use anyhow::Context;
 use lw_broker::{Broker, BrokerConfig};
 use lw_gateway::shell::{self, Dialect, Policy, Token};
 use lw_gateway::{Parts, Planned, Refusal, Script, Status};
-use lw_lakehouse::{Catalog, Files, Ids};
+use lw_lakehouse::{Catalog, Ids};
 use lw_ops::metrics::{Disk, Observed, Queries, Reports, States};
 use lw_query::Engine;
 use lw_registry::Registry;
@@ -157,7 +157,6 @@ struct Loaded {
     storage: Storage,
     registry: Arc<Registry>,
     broker: Arc<Broker>,
-    files: Files,
     warehouse: String,
     catalog: Catalog,
     fallen: Fallen,
@@ -186,7 +185,7 @@ impl Loaded {
         places::claim(&files, config, &warehouse, &storage.cluster_id())?;
         let catalog = Catalog::open_allowing(
             storage.clone(),
-            files.clone(),
+            files,
             &warehouse,
             &config.allowed_locations(),
             Ids::random(),
@@ -197,7 +196,6 @@ impl Loaded {
             storage,
             registry,
             broker,
-            files,
             warehouse,
             catalog,
             fallen: Fallen::default(),
@@ -212,14 +210,15 @@ impl Loaded {
         config: Config,
         status: Status,
     ) -> anyhow::Result<(Parts, Arc<Tables>)> {
+        let engine = crate::query::start(options.query_memory)?;
         let wiring = Arc::new(Wiring::new(
             self.storage.clone(),
             self.broker.clone(),
             self.registry.clone(),
             self.catalog.clone(),
-            self.files.clone(),
             config.clone(),
             self.clock.clone(),
+            engine.clone(),
         ));
         let world = Arc::new(World {
             config,
@@ -246,7 +245,7 @@ impl Loaded {
             wiring,
             pipelines,
             tables: tables.clone(),
-            engine: crate::query::start(options.query_memory)?,
+            engine,
             memory,
             clock: self.clock.clone(),
         };

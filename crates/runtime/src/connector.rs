@@ -6,7 +6,8 @@ use crate::chunk::{Chunk, DeadLetter, Split, SplitId};
 use crate::manifest::{Manifest, Pending, Place, SplitOffset, TableChain, sink_name};
 pub use crate::operator::LateRow;
 use crate::origins::Origin;
-use lw_graph::{JobGraph, LateRows, Schema, SinkSpec, SourceSpec};
+use arrow_array::RecordBatch;
+use lw_graph::{JobGraph, LateRows, LookupTable, Schema, SinkSpec, SourceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -179,6 +180,21 @@ pub trait Source: Send {
     }
     /// Records between the position and the end of the log, summed over the splits.
     fn lag(&self) -> u64;
+}
+
+/// A table that rows are looked up in, as it was at any of its versions.
+pub trait LookupSource: Send {
+    /// The version that it has now.
+    fn newest(&mut self) -> Result<String, ConnectorError>;
+    /// Whether a version can still be read.
+    fn has(&mut self, version: &str) -> Result<bool, ConnectorError>;
+    /// Gives all rows of a version, with these columns, in the types in which they are declared.
+    fn read(
+        &mut self,
+        version: &str,
+        columns: &Schema,
+        take: &mut dyn FnMut(RecordBatch) -> Result<(), ConnectorError>,
+    ) -> Result<(), ConnectorError>;
 }
 
 /// What a seal made durable for one table.
@@ -395,6 +411,14 @@ pub trait Connectors: Send + Sync {
                 Err(not_of_one_log(&tables))
             }
         }
+    }
+    /// The table that rows are looked up in.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or rows cannot be looked up in such a table here.
+    fn lookup(&self, table: &LookupTable) -> Result<Box<dyn LookupSource>, ConnectorError> {
+        let message = format!("no row can be looked up in table '{}' here", table.name);
+        Err(ConnectorError::new(ErrorKind::Fix, message))
     }
     /// Creates the table if it is missing.
     fn sink(&self, sink: NamedSink<'_>, owner: &Owner) -> Result<Output, ConnectorError>;

@@ -15,10 +15,12 @@ mod status;
 pub(crate) use control::Save;
 pub use control::{Control, Stop};
 pub use status::{
-    JobState, JobStatus, LateView, OperatorStatus, PartitionStatus, PauseView, SinkStatus, Status,
+    JobState, JobStatus, LateView, LookupStatus, OperatorStatus, PartitionStatus, PauseView,
+    SinkStatus, Status,
 };
 
 use crate::connector::{ConnectorError, Connectors, ErrorKind, NamedSink, Owner, Pause};
+use crate::lookup::Lookups;
 use crate::manifest::{Manifest, Unreadable};
 use crate::operator::{Flow, Parallelism};
 use crate::pipelines::{Planner, Word};
@@ -342,12 +344,20 @@ impl Attempt {
             in_order: rules.gathers_in_order,
             ..parallelism
         };
-        let flow = Flow::parallel(&spec.graph, &parallelism)
+        let lookups = Lookups::open(
+            &spec.graph,
+            &*around.connectors,
+            &manifest.lookups,
+            status.clone(),
+            around.clock.clone(),
+        )?;
+        let flow = Flow::looking_up(&spec.graph, &parallelism, lookups.slots())
             .map_err(|error| ConnectorError::new(ErrorKind::Bug, error))?;
         Ok(Ok(Attempt {
             source,
             letters,
             flow,
+            lookups,
             outputs,
             files: store.files(),
             pool: around.pool.clone(),

@@ -16,6 +16,7 @@ pub mod connector;
 pub mod job;
 pub mod kernel;
 mod ledger;
+mod lookup;
 pub mod manifest;
 pub mod operator;
 pub mod origins;
@@ -29,6 +30,7 @@ mod task;
 mod window;
 pub mod zone;
 
+pub use lookup::Pins;
 pub use task::Ended;
 pub use task::apart::{FlowState, Shelf};
 pub use task::rules::Rules;

@@ -32,6 +32,7 @@ mod tests;
 pub use chain::{Confirmed, Pending, SplitRange, TableChain};
 pub use sink::{SinkSplit, SinkState, sink_name};
 
+use crate::lookup::Pins;
 use crate::operator::Meetings;
 use crate::state::{GROUPS, HASH, OperatorState};
 use lw_graph::OperatorUid;
@@ -77,6 +78,9 @@ pub struct Manifest {
     /// What is known where scans meet, in a job in which one may be asleep.
     #[serde(default, skip_serializing_if = "Meetings::is_empty")]
     pub meetings: Meetings,
+    /// With which versions of the tables that rows are looked up in the rows behind the position are joined.
+    #[serde(default, skip_serializing_if = "Pins::is_empty")]
+    pub lookups: Pins,
     /// What is read.
     pub splits: Vec<SplitState>,
     /// What operators have of the rows below the position; `None` where none of them has state.
@@ -199,6 +203,7 @@ impl Manifest {
             reached: Some(NOTHING_READ),
             marks: BTreeMap::new(),
             meetings: Meetings::default(),
+            lookups: Pins::new(),
             splits: Vec::new(),
             state: None,
             sinks: BTreeMap::new(),

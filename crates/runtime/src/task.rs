@@ -37,6 +37,7 @@ mod worker;
 use crate::chunk::{Chunk, DeadLetter};
 use crate::connector::{Committer, ConnectorError, Pause, Sink, Source};
 use crate::job::{Control, JobStatus, Settings};
+use crate::lookup::{Lookups, Pins};
 use crate::manifest::{Manifest, SplitOffset};
 use crate::operator::{Flow, Upstream};
 use crate::pool::Pool;
@@ -73,6 +74,8 @@ pub enum Ended {
 /// What the other threads hand to the driver.
 enum Message {
     Rows(Box<Rows>),
+    /// Rows that follow are joined with these versions of tables.
+    Pinned(Pins),
     End(Over),
     Failed(ConnectorError),
     Committed(Answer),
@@ -123,6 +126,8 @@ pub(crate) struct Attempt {
     /// Reads single records again, where a sink keeps late ones.
     pub(crate) letters: Option<Box<dyn Source>>,
     pub(crate) flow: Flow,
+    /// The tables that it looks rows up in.
+    pub(crate) lookups: Lookups,
     /// In the order of the graph's sinks, at least one.
     pub(crate) outputs: Vec<Output>,
     pub(crate) store: ManifestStore,
@@ -208,11 +213,13 @@ impl Attempt {
             new_id: self.new_id,
             publish: self.publish,
         };
+        driver.coordinator.looks_up(self.lookups.pins());
         driver.arrange()?;
         driver.measure();
         let unread = Unread {
             source: self.source,
             upstream,
+            lookups: self.lookups,
         };
         Ok((driver, unread))
     }
@@ -254,6 +261,7 @@ impl Attempt {
                 && let Some(mut unread) = unread.take()
             {
                 let ended = driver.position(&mut unread)?;
+                unread.lookups.watch()?;
                 let reader = driver.reader(unread);
                 _reading = Some(Reading::start(reader, queue.clone(), control.clone())?);
                 ended
@@ -292,6 +300,7 @@ fn keep_by_threads(
 struct Unread {
     source: Box<dyn Source>,
     upstream: Upstream,
+    lookups: Lookups,
 }
 
 /// By sink.
@@ -315,6 +324,7 @@ impl Driver {
     fn heard(&mut self, message: Message) -> Result<Option<Ended>, ConnectorError> {
         match message {
             Message::Rows(rows) => self.take(*rows),
+            Message::Pinned(pins) => self.handle(Input::Pinned(pins)),
             Message::Committed(answer) => self.answered(answer),
             Message::Kept(kept) => self.kept(kept),
             Message::End(Over::Finished) => self.finish(End::Finished),

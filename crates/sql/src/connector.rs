@@ -10,6 +10,7 @@ mod filesystem;
 mod format;
 mod iceberg;
 mod kafka;
+mod lookup;
 mod options;
 mod print;
 
@@ -22,7 +23,7 @@ use crate::diagnostic::{Diagnostic, Span, Told};
 use crate::environment::Environment;
 use crate::parse::OptionText;
 use crate::suggest::{did_you_mean, near_or_all};
-use lw_graph::{MetadataKey, SinkSpec, SourceSpec};
+use lw_graph::{LookupTable, MetadataKey, SinkSpec, SourceSpec};
 
 /// What a source of the plan needs to know besides the table.
 pub(crate) struct Use<'a> {
@@ -81,7 +82,8 @@ pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<SourceSpec> {
             used.span,
             "reading an Iceberg table in a pipeline is",
         )
-        .detail("A pipeline reads Kafka topics. Tables are queried with `lakeward sql`.")),
+        .detail("A pipeline reads Kafka topics. Tables are queried with `lakeward sql`.")
+        .hint("to add its columns to the rows of a topic: JOIN t FOR SYSTEM_TIME AS OF o.proc_time AS t ON o.key = t.key")),
         "delta" => Err(Diagnostic::unsupported(
             used.span,
             "reading a Delta table in a pipeline is",
@@ -91,6 +93,26 @@ pub(crate) fn source(used: &Use<'_>, told: &mut Told) -> Result<SourceSpec> {
             let message = format!("table '{}' cannot be read", used.table.path.object);
             Err(Diagnostic::error("connector", used.span, message)
                 .detail(format!("'connector' = '{known}' only writes.")))
+        }
+        other => Err(refuse_connector(other, span)),
+    }
+}
+
+/// The table, where rows are looked up in it.
+///
+/// # Errors
+/// As [`source`].
+pub(crate) fn lookup(used: &Use<'_>, told: &mut Told) -> Result<LookupTable> {
+    let (connector, span) = connector_of(used)?;
+    match connector.as_str() {
+        "iceberg" => whole(told, used.span, |told| {
+            lookup::table(used, &connector, told)
+        }),
+        known if CONNECTORS.contains(&known) => {
+            let what = format!("looking rows up in a table with 'connector' = '{known}' is");
+            Err(Diagnostic::unsupported(used.span, what).hint(
+                "bring its rows into a table with 'connector' = 'iceberg', and look them up there",
+            ))
         }
         other => Err(refuse_connector(other, span)),
     }

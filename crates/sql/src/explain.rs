@@ -104,6 +104,7 @@ fn operator(graph: &JobGraph, node: &Node) -> String {
         Operator::CurrentWatermark => "CurrentWatermark".to_string(),
         Operator::Expand { .. }
         | Operator::Unnest { .. }
+        | Operator::Lookup(_)
         | Operator::WindowJoin { .. }
         | Operator::WindowAssign { .. }
         | Operator::WindowAggregate { .. }

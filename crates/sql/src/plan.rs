@@ -24,6 +24,7 @@ mod join;
 mod json;
 mod like;
 mod literal;
+mod lookup;
 mod lower;
 mod over;
 mod pattern;
@@ -155,6 +156,8 @@ pub(crate) struct Planner<'a> {
     checked: BTreeSet<Path>,
     /// The statement that is being read.
     statement: Span,
+    /// Tables in which it looks rows up, and what it calls them.
+    looked_up: Vec<String>,
     /// How many tables its query reads, each as often as it is named.
     reads: usize,
 }
@@ -179,6 +182,7 @@ impl<'a> Planner<'a> {
             advice: Vec::new(),
             checked: BTreeSet::new(),
             statement: Span::default(),
+            looked_up: Vec::new(),
             reads: 0,
         }
     }
@@ -202,6 +206,7 @@ impl<'a> Planner<'a> {
     fn read(&mut self, tokens: &[TokenWithSpan]) {
         let errors = self.told.errors();
         self.statement = self.script.span_of(tokens);
+        self.looked_up.clear();
         let statement = Statement::parse(Cursor::new(self.script, tokens));
         let done = statement.and_then(|statement| self.statement(statement));
         if self.told.settle(done).is_none() {
@@ -210,6 +215,7 @@ impl<'a> Planner<'a> {
         }
         if self.told.errors() == errors {
             self.read_state_hints(self.script.span_of(tokens));
+            self.read_lookup_hints(self.script.span_of(tokens));
             let hints = self.refuse_unread_hints(self.script.span_of(tokens));
             self.told.settle(hints);
         }

@@ -272,7 +272,7 @@ fn find_faults(
 
 /// Whether a column that is written so is read as this type. As on Flink it is what the file says, and nothing that it could be
 /// made into: what has fewer digits than it is declared with is no problem, and what counts another way is.
-fn reads(from: &DataType, ty: &LogicalType) -> bool {
+pub(crate) fn reads(from: &DataType, ty: &LogicalType) -> bool {
     use DataType as Arrow;
     match (&ty.kind, from) {
         (TypeKind::Boolean, Arrow::Boolean)
@@ -315,7 +315,7 @@ fn reads(from: &DataType, ty: &LogicalType) -> bool {
 }
 
 /// The values in the type that columns have here; NULL where one does not fit, which inside of others is an error.
-pub(super) fn converted(array: &ArrayRef, ty: &LogicalType) -> Result<ArrayRef, ArrowError> {
+pub(crate) fn converted(array: &ArrayRef, ty: &LogicalType) -> Result<ArrayRef, ArrowError> {
     let target = arrow_type(ty);
     Ok(match (&ty.kind, &target) {
         (TypeKind::Array(of), DataType::List(element)) => {
@@ -452,7 +452,7 @@ fn other_type(path: &Path, field: &Field, found: &DataType) -> ConnectorError {
     );
     let error = ConnectorError::new(ErrorKind::Fix, message)
         .detail("Of Parquet a column is read as what it was written as.");
-    match declared(found) {
+    match as_declared(found) {
         Some(ty) => error.hint(format!(
             "Declare `{}` as {ty}, and CAST it in the query.",
             field.name
@@ -462,7 +462,7 @@ fn other_type(path: &Path, field: &Field, found: &DataType) -> ConnectorError {
 }
 
 /// The type as which such a column is read.
-fn declared(found: &DataType) -> Option<String> {
+pub(crate) fn as_declared(found: &DataType) -> Option<String> {
     Some(match found {
         DataType::Boolean => "BOOLEAN".to_string(),
         DataType::Int8 => "TINYINT".to_string(),

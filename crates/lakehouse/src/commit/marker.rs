@@ -13,6 +13,8 @@
 //! lakeward.max-event-time, lakeward.watermark   milliseconds since 1970, where known
 //! lakeward.reached                           the same: no event time that the job ever read up to here is greater, whatever
 //!                                            process read it
+//! lakeward.lookups                           [[{"topic":{"0":start}},{"catalog.namespace.table":"version"}], …]: from these offsets on rows
+//!                                            were joined with these versions of tables; only where rows are looked up in some
 //! ```
 //!
 //! In the property [`PROPERTY`], in the same commit: the same identity with the snapshot's id, as JSON. A rollback does not
@@ -35,6 +37,7 @@ mod stints;
 pub use stints::Stint;
 
 use iceberg::spec::{Snapshot, TableMetadata};
+use lw_runtime::Pins;
 use lw_runtime::connector::{Owner, TableMarker};
 use lw_runtime::manifest::{Pending, SplitOffset, SplitRange, TableChain};
 use serde::{Deserialize, Serialize};
@@ -58,6 +61,7 @@ const MAX_EVENT_TIME: &str = "lakeward.max-event-time";
 const WATERMARK: &str = "lakeward.watermark";
 const REACHED: &str = "lakeward.reached";
 const PLAN: &str = "lakeward.plan";
+const LOOKUPS: &str = "lakeward.lookups";
 const UPKEEP: &str = "lakeward.upkeep";
 /// In the summary of a snapshot of our upkeep: the snapshot with the newest marker, which is one of its ancestors.
 pub(crate) const UPHOLDS: &str = "lakeward.upholds";
@@ -188,6 +192,10 @@ impl Marker {
         }
         if let Some(plan) = merged.last().and_then(|newest| newest.plan.clone()) {
             summary.insert(PLAN.to_owned(), plan);
+        }
+        let lookups = to_lookups(merged);
+        if !lookups.is_empty() {
+            summary.insert(LOOKUPS.to_owned(), json(&lookups));
         }
         if let Some(previous) = self.previous {
             summary.insert(PREVIOUS.to_owned(), previous.to_string());
@@ -322,6 +330,45 @@ pub fn times_of_snapshot(snapshot: &Snapshot) -> (Option<i64>, Option<i64>) {
 pub fn reached_by_snapshot(snapshot: &Snapshot) -> Option<i64> {
     let summary = &snapshot.summary().additional_properties;
     summary.get(REACHED)?.parse().ok()
+}
+
+/// The plan that computed what a snapshot brought last.
+pub fn plan_of_snapshot(snapshot: &Snapshot) -> Option<String> {
+    let summary = &snapshot.summary().additional_properties;
+    summary.get(PLAN).cloned()
+}
+
+/// With which versions of tables what a snapshot brought was joined, and from which offsets on.
+pub fn lookups_of_snapshot(snapshot: &Snapshot) -> Vec<(Vec<SplitOffset>, Pins)> {
+    let summary = &snapshot.summary().additional_properties;
+    let lookups = summary.get(LOOKUPS);
+    let lookups = lookups.and_then(|text| serde_json::from_str::<Vec<(Ends, Pins)>>(text).ok());
+    let lookups = lookups.unwrap_or_default().into_iter();
+    lookups
+        .map(|(from, pins)| (to_offsets_of_splits(&from), pins))
+        .collect()
+}
+
+/// What pending commits were joined with; nothing, where none of them was joined with anything.
+fn to_lookups(merged: &[Pending]) -> Vec<(Ends, Pins)> {
+    let mut lookups: Vec<(Ends, Pins)> = Vec::new();
+    if merged.iter().all(|pending| pending.lookups.is_empty()) {
+        return lookups;
+    }
+    for pending in merged {
+        if lookups
+            .last()
+            .is_none_or(|(_, pins)| *pins != pending.lookups)
+        {
+            lookups.push((Ends::new(), pending.lookups.clone()));
+        }
+        let (from, _) = lookups.last_mut().expect("one was pushed");
+        pending
+            .ranges
+            .iter()
+            .for_each(|range| begin_at(from, range));
+    }
+    lookups
 }
 
 /// Where a table begins that goes on with these commits: with the first offset that was ever committed to it. A table of an

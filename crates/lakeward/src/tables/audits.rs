@@ -17,7 +17,7 @@ use lw_graph::{ColumnName, JobGraph, LateRows, Schema, SinkSpec, SourceSpec};
 use lw_lakehouse::commit::marker::{Marker, Stint};
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::naming::{Bound, column_names};
-use lw_lakehouse::view::{Accounted, FileView, Hidden, event_time};
+use lw_lakehouse::view::{Accounted, FileView, Hidden, SnapshotView, event_time};
 use lw_lakehouse::writer::runs;
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
@@ -28,8 +28,9 @@ use lw_ops::audit::{
     Recomputation, RolledBack, Run, audit, audit_recomputed,
 };
 use lw_ops::metrics::Filled;
+use lw_runtime::Pins;
 use lw_runtime::connector::LATE;
-use lw_runtime::manifest::{Manifest, SplitOffset};
+use lw_runtime::manifest::{Manifest, SplitOffset, SplitRange};
 use lw_runtime::operator::Flow;
 use lw_runtime::pipelines::Writer;
 use lw_storage::Uuid;
@@ -265,7 +266,7 @@ impl Tables {
         view: Option<&TableView>,
         writer: &'a Writer,
     ) -> Vec<Query<'a>> {
-        let planned = |pipeline: Uuid, plan: Option<String>, bound: Bound| {
+        let planned = |pipeline: Uuid, plan: Option<String>, bound: Bound, pins: Pins| {
             let metadata = view.map(|view| view.table().metadata.clone());
             move || {
                 let graph = match &plan {
@@ -283,7 +284,7 @@ impl Tables {
                     Some(metadata) => column_names(names.iter().copied(), metadata, &bound),
                     None => names.iter().map(|name| ColumnName::plain(name)).collect(),
                 };
-                self.executable(&graph, &writer.name, &columns)
+                self.executable(&graph, &writer.name, &columns, &pins)
             }
         };
         let (pipeline, plan, bound) = match stints.first() {
@@ -294,14 +295,35 @@ impl Tables {
             name: String::new(),
             from: BTreeMap::new(),
             stated: false,
-            make: Box::new(planned(pipeline, plan, bound)),
+            make: Box::new(planned(pipeline, plan, bound, Pins::new())),
         }];
+        let looked_up = view.map_or_else(Vec::new, |view| looked_up(&view.snapshots));
+        let looked_up = looked_up.into_iter().map(|joined| {
+            let mut by = stints.iter().rev();
+            let by = by.find(|stint| stint.plan == joined.plan);
+            let pipeline = by.map_or(writer.pipeline, |stint| stint.pipeline);
+            let bound = by.map(|stint| stint.columns.clone()).unwrap_or_default();
+            Query {
+                name: joined.plan.clone().unwrap_or_default(),
+                from: joined.from,
+                stated: joined.plan.is_some(),
+                make: Box::new(planned(pipeline, joined.plan, bound, joined.pins)),
+            }
+        });
+        let looked_up: Vec<Query<'a>> = looked_up.collect();
         queries.extend(stints.into_iter().map(|stint| Query {
             name: stint.plan.clone().unwrap_or_default(),
             from: ends(stint.from()),
             stated: stint.plan.is_some(),
-            make: Box::new(planned(stint.pipeline, stint.plan, stint.columns)),
+            make: Box::new(planned(
+                stint.pipeline,
+                stint.plan,
+                stint.columns,
+                Pins::new(),
+            )),
         }));
+        // They are of single commits, and say more than the stints do.
+        queries.extend(looked_up);
         queries
     }
 
@@ -311,6 +333,7 @@ impl Tables {
         graph: &JobGraph,
         pipeline: &str,
         columns: &dyn Fn(&[&str]) -> Vec<ColumnName>,
+        pins: &Pins,
     ) -> Result<Executable, String> {
         let scans: Vec<&SourceSpec> = graph.sources().collect();
         let names: Vec<&str> = match graph.sink() {
@@ -319,7 +342,7 @@ impl Tables {
             _ => return Err("its plan writes no table".to_string()),
         };
         let source = self.wiring.reader(&scans, &format!("lakeward-{pipeline}"));
-        let flow = Flow::compile(graph).map_err(|error| error.to_string())?;
+        let flow = Flow::pinned(graph, &*self.wiring, pins)?;
         Ok(Executable {
             source: source.map_err(|error| error.to_string())?,
             flow,
@@ -404,6 +427,52 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
         ranges.push(range.start..range.end);
     }
     pending
+}
+
+/// Offsets whose rows were joined with the same versions of tables, by one plan.
+struct LookedUp {
+    plan: Option<String>,
+    pins: Pins,
+    from: Ends,
+}
+
+/// What the kept commits say of the tables that rows were looked up in, oldest first; nothing, where none was.
+fn looked_up(snapshots: &[SnapshotView]) -> Vec<LookedUp> {
+    let mut stretches: Vec<LookedUp> = Vec::new();
+    let commits = snapshots.iter().rev();
+    for commit in commits.filter(|commit| commit.marker.is_some()) {
+        let lookups = commit.lookups.clone();
+        let joined = match lookups.is_empty() {
+            false => lookups,
+            true if stretches.is_empty() => continue,
+            // Another query, that looks nothing up.
+            true => vec![(starts(&commit.ranges), Pins::new())],
+        };
+        for (from, pins) in joined {
+            match stretches.last_mut() {
+                Some(last) if last.plan == commit.plan && last.pins == pins => {
+                    for (split, start) in ends(from) {
+                        last.from.entry(split).or_insert(start);
+                    }
+                }
+                _ => stretches.push(LookedUp {
+                    plan: commit.plan.clone(),
+                    pins,
+                    from: ends(from),
+                }),
+            }
+        }
+    }
+    stretches
+}
+
+fn starts(ranges: &[SplitRange]) -> Vec<SplitOffset> {
+    let start = |range: &SplitRange| SplitOffset {
+        topic: range.topic.clone(),
+        partition: range.partition,
+        next: range.start,
+    };
+    ranges.iter().map(start).collect()
 }
 
 fn names_of(schema: &Schema) -> Vec<&str> {

@@ -132,6 +132,7 @@ fn explain(pipeline: &Value) {
         time::time(job).into_iter().for_each(say);
         time::late(job).into_iter().for_each(say);
         state::state(job).into_iter().for_each(say);
+        state::lookups(job).into_iter().for_each(say);
         match job["state"].as_str() {
             Some("failed") => {
                 for key in ["error", "detail", "hint"] {

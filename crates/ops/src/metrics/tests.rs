@@ -130,6 +130,7 @@ fn job(table: &str) -> Status {
             state_bytes: 37,
             shards: 2,
         }],
+        lookups: Vec::new(),
         waits_for_memory: true,
         watermark: Some(8_000),
         partitions: vec![PartitionStatus {

@@ -85,6 +85,11 @@ impl Groups {
 
     /// Whether a row's key is here.
     pub(crate) fn has(&self, keys: &Keys, row: usize) -> bool {
+        self.group_of(keys, row).is_some()
+    }
+
+    /// The group of a row's key, if it is here.
+    pub(crate) fn group_of(&self, keys: &Keys, row: usize) -> Option<u32> {
         let hash = keys.hashes[row];
         let is = |group: u32| match (&self.stored, &keys.of) {
             (Stored::Nothing, Of::Nothing) => true,
@@ -96,8 +101,8 @@ impl Groups {
             _ => unreachable!("a table holds keys of one kind"),
         };
         match self.stored {
-            Stored::Nothing => !self.hashes.is_empty(),
-            _ => look(&self.slots, hash, is).is_some(),
+            Stored::Nothing => (!self.hashes.is_empty()).then_some(0),
+            _ => look(&self.slots, hash, is),
         }
     }
 

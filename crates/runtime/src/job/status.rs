@@ -66,6 +66,9 @@ pub struct Status {
     pub watermark: Option<i64>,
     /// How far event time has come in each partition. Empty while none has a row with an event time.
     pub partitions: Vec<PartitionStatus>,
+    /// The tables that rows are looked up in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lookups: Vec<LookupStatus>,
     pub checkpoint_id: u64,
     /// Milliseconds since 1970; 0 before the first.
     pub checkpoint_at_ms: i64,
@@ -83,6 +86,22 @@ pub struct OperatorStatus {
     pub state_bytes: u64,
     /// How many instances share its keys.
     pub shards: usize,
+}
+
+/// A table that rows are looked up in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LookupStatus {
+    /// As checkpoints call it.
+    pub table: String,
+    /// The version that rows are joined with.
+    pub version: String,
+    /// How many rows of it are in memory.
+    pub rows: u64,
+    pub bytes: u64,
+    /// Milliseconds since 1970.
+    pub loaded_at_ms: i64,
+    /// What is not as it should be.
+    pub note: Option<String>,
 }
 
 /// How far event time has come in one partition.
@@ -151,6 +170,7 @@ impl Status {
             waits_for_memory: false,
             watermark: None,
             partitions: Vec::new(),
+            lookups: Vec::new(),
             checkpoint_id: 0,
             checkpoint_at_ms: 0,
             checkpoint_duration: Duration::ZERO,

@@ -7,6 +7,7 @@ use super::{
     FORMAT, Joined, Manifest, SinkSplit, SinkState, SplitOffset, SplitState, TableChain, sink_name,
     split_offset,
 };
+use crate::lookup::Pins;
 use crate::operator::Meetings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -70,6 +71,7 @@ pub(super) fn read(bytes: &[u8], key: &str) -> Result<Manifest, serde_json::Erro
         reached: None,
         marks: BTreeMap::new(),
         meetings: Meetings::default(),
+        lookups: Pins::new(),
         splits,
         state: None,
         sinks: BTreeMap::from([(name, sink)]),

@@ -1,6 +1,7 @@
 //! The commits of a table: those that are pending, and the newest that is known to be in it.
 
 use super::{SplitOffset, split_offset};
+use crate::lookup::Pins;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -48,6 +49,9 @@ pub struct Pending {
     /// Where the job's reading began, per partition.
     #[serde(default)]
     pub begins: Vec<SplitOffset>,
+    /// With which versions of the tables that rows are looked up in its rows were joined.
+    #[serde(default, skip_serializing_if = "Pins::is_empty")]
+    pub lookups: Pins,
 }
 
 /// The offsets `[start, end)` of one partition that a commit accounts for, and what became of them:

@@ -30,19 +30,21 @@ mod valve;
 use super::event_time::EventTime;
 use super::expand::Expand;
 use super::filter::Filter;
+use super::lookup::Lookup as LookupJoin;
 use super::project::Project;
 use super::sharded::{self, Parallelism};
 use super::unnest::Unnest;
 use super::{Operator, late::LateRow};
 use crate::kernel::Evaluator;
+use crate::lookup::Slot;
 use crate::window;
 use arrow_schema::SchemaRef;
 pub(crate) use clock::{moment, step};
 pub use downstream::{AtSinks, Downstream};
 use lw_formats::arrow_schema;
-use lw_graph::{JobGraph, Node, NodeId, Operator as Op, OperatorUid, Windowing};
+use lw_graph::{JobGraph, JoinKind, Lookup, Node, NodeId, Operator as Op, OperatorUid, Windowing};
 use shape::Shape;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use thiserror::Error;
 pub use upstream::{AtOutlets, Landed, Meetings, Processed, Round, Upstream};
@@ -91,6 +93,8 @@ pub enum FlowError {
     },
     #[error("this version does not run {0} yet")]
     NoOperator(&'static str),
+    #[error("rows are looked up in table '{0}', and nothing says in which version of it")]
+    LookedUp(String),
     #[error("an expression cannot be compiled: {0}")]
     Expression(String),
 }
@@ -112,15 +116,33 @@ impl Flow {
     /// # Errors
     /// As [`Flow::compile`].
     pub fn parallel(graph: &JobGraph, parallelism: &Parallelism) -> Result<Flow, FlowError> {
-        Flow::compile_with(graph, &|inputs, node| {
-            sharded::instances(inputs, node, parallelism, stateful)
-        })
+        Flow::looking_up(graph, parallelism, &BTreeMap::new())
     }
 
+    /// As [`Flow::parallel`]; rows are looked up in what stands in the slots of their joins.
+    pub(crate) fn looking_up(
+        graph: &JobGraph,
+        parallelism: &Parallelism,
+        slots: &BTreeMap<NodeId, Slot>,
+    ) -> Result<Flow, FlowError> {
+        let make: Make<'_> =
+            &|inputs, node| sharded::instances(inputs, node, parallelism, stateful);
+        Flow::compiled(graph, make, slots)
+    }
+
+    #[cfg(test)]
     pub(super) fn compile_with(graph: &JobGraph, make: Make<'_>) -> Result<Flow, FlowError> {
+        Flow::compiled(graph, make, &BTreeMap::new())
+    }
+
+    fn compiled(
+        graph: &JobGraph,
+        make: Make<'_>,
+        slots: &BTreeMap<NodeId, Slot>,
+    ) -> Result<Flow, FlowError> {
         let shape = Shape::of(graph)?;
         let downstream = Downstream::compile(graph, &shape, make)?;
-        let upstream = Upstream::compile(graph, &shape, downstream.outlets_together())?;
+        let upstream = Upstream::compile(graph, &shape, downstream.outlets_together(), slots)?;
         Ok(Flow {
             upstream,
             downstream,
@@ -183,6 +205,11 @@ fn stateless(inputs: &[SchemaRef], node: &Node) -> Result<Box<dyn Operator>, Flo
             })
         }
         Op::WindowAssign { .. } => return stateful(inputs, node),
+        Op::Lookup(_) => {
+            return Err(FlowError::NoOperator(
+                "looking rows up behind an aggregate, a join or OVER",
+            ));
+        }
         Op::CurrentWatermark => {
             return Err(FlowError::NoOperator(
                 "CURRENT_WATERMARK behind an aggregate, a join or OVER",
@@ -196,6 +223,17 @@ fn stateless(inputs: &[SchemaRef], node: &Node) -> Result<Box<dyn Operator>, Flo
         | Op::WindowRank { .. }
         | Op::WindowJoin { .. }
         | Op::Over { .. } => return Err(FlowError::NotAGraph),
+    })
+}
+
+/// A join of rows with those of a table.
+fn lookup(spec: &Lookup, slot: &Slot, node: &Node) -> Result<LookupJoin, FlowError> {
+    let keys = spec.keys.iter().map(|(of_row, _)| *of_row).collect();
+    let outer = spec.kind == JoinKind::Left;
+    let join = LookupJoin::new(slot.clone(), keys, outer, arrow_schema(&node.schema));
+    Ok(match &spec.on {
+        Some(on) => join.on(&on.reads, compile(&on.is)?, &arrow_schema(&spec.columns)),
+        None => join,
     })
 }
 

@@ -12,6 +12,7 @@ mod expand;
 mod filter;
 mod flow;
 mod late;
+mod lookup;
 mod places;
 mod project;
 mod row_wise;

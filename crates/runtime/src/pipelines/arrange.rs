@@ -348,6 +348,7 @@ fn together(one: Manifest, other: Manifest, sink: &str) -> Result<Manifest, Disa
             .map(|(one, other)| one.max(other)),
         marks: marks_together(one.marks, &other.marks),
         state: states_together(one.state, other.state, sink)?,
+        lookups: other.lookups.into_iter().chain(one.lookups).collect(),
         ..Manifest::new(one.pipeline)
     })
 }

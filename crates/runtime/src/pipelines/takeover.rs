@@ -226,6 +226,7 @@ pub fn skip(
             ranges,
             plan: sink.plan.clone(),
             begins,
+            lookups: before.lookups.clone(),
             ..Pending::default()
         });
     }

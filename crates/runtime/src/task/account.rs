@@ -2,6 +2,7 @@
 
 use crate::chunk::Split;
 use crate::ledger::Ledger;
+use crate::lookup::Pins;
 use crate::manifest::{Place, SplitOffset, SplitRange};
 use crate::operator::{Meetings, SplitTimes};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub(super) struct Account {
     /// Topics that have come, and where reading them ends.
     pub(super) appeared: Vec<(SplitOffset, Uuid)>,
     pub(super) standing: Standing,
+    /// With what the rows since the last seal are joined.
+    pub(super) pins: Pins,
 }
 
 /// Where reading stands.
@@ -45,6 +48,7 @@ impl Account {
             ranges: ledgers.map(|ledger| ledger.take(splits)).collect(),
             appeared: std::mem::take(&mut self.appeared),
             standing: self.standing.clone(),
+            pins: self.pins.clone(),
             fired,
         }
     }
@@ -66,6 +70,7 @@ pub(super) struct Epoch {
     pub(super) ranges: Vec<Vec<SplitRange>>,
     pub(super) appeared: Vec<(SplitOffset, Uuid)>,
     pub(super) standing: Standing,
+    pub(super) pins: Pins,
     /// It has rows that no offset brought.
     pub(super) fired: bool,
 }

@@ -27,6 +27,7 @@ use super::{Ended, SEAL_BYTES};
 use crate::chunk::Mark;
 use crate::connector::{CommitOutcome, ConnectorError, ErrorKind, Staged};
 use crate::ledger::Ledger;
+use crate::lookup::Pins;
 use crate::manifest::{Manifest, NOTHING_READ, SplitOffset, State, TableChain};
 use crate::operator::Topics;
 use crate::state::OperatorState;
@@ -74,6 +75,8 @@ pub(super) enum Input {
     },
     /// Nothing more is read.
     Ended(End),
+    /// Rows that come from now on are joined with these versions of tables.
+    Pinned(Pins),
     /// A seal is asked for, however long ago the last one was.
     Barrier,
     /// A savepoint is asked for: a seal, and nothing pending after it.
@@ -170,6 +173,8 @@ pub(super) struct Coordinator {
     fired: bool,
     sealed_at: Duration,
     barrier: bool,
+    /// With what rows are joined once what was read before them is sealed; until then none is taken.
+    repin: Option<Pins>,
     /// What was sealed and is not written down yet.
     sealing: Option<Epoch>,
     /// States are on their way to where the first seal goes on from.
@@ -222,6 +227,7 @@ impl Coordinator {
             fired: false,
             sealed_at: Duration::ZERO,
             barrier: false,
+            repin: None,
             sealing: None,
             arranging: false,
             savepoint: Wish::None,
@@ -235,6 +241,11 @@ impl Coordinator {
     /// Nothing is sealed before [`Input::Arranged`]; rows are taken meanwhile.
     pub(super) fn arranges(&mut self) {
         self.arranging = true;
+    }
+
+    /// Rows are joined with these versions of tables.
+    pub(super) fn looks_up(&mut self, pins: &Pins) {
+        self.account.pins = pins.clone();
     }
 
     /// A bounded read is at its end, and with it the event time of these scans.
@@ -306,7 +317,8 @@ impl Coordinator {
 
     /// Rows are taken; otherwise whoever has some keeps them.
     pub(super) fn wants_rows(&self) -> bool {
-        self.phase == Phase::Reading && self.end.is_none() && self.held < SEAL_BYTES
+        let is_open = self.phase == Phase::Reading && self.end.is_none();
+        is_open && self.repin.is_none() && self.held < SEAL_BYTES
     }
 
     /// When it wants to hear [`Input::Tick`], by [`Now::elapsed`].
@@ -343,6 +355,10 @@ impl Coordinator {
             Input::Begin | Input::Tick => {}
             Input::Positioned(at) => self.positioned(now, at, &mut actions),
             Input::Read { account, held } => {
+                assert!(
+                    self.repin.is_none(),
+                    "K6: no row is taken before what was joined with another version is sealed"
+                );
                 self.account.append(*account);
                 self.held = held;
             }
@@ -367,6 +383,7 @@ impl Coordinator {
             }
             Input::Ended(end) => self.end = Some(end),
             Input::Arranged => self.arranging = false,
+            Input::Pinned(pins) => self.pinned(pins, &mut actions),
             Input::Barrier => self.barrier = true,
             Input::Savepoint => {
                 self.barrier = true;
@@ -411,6 +428,9 @@ impl Coordinator {
                 self.fired = false;
                 self.barrier = false;
                 self.sealed_at = now.elapsed;
+                if let Some(pins) = self.repin.take() {
+                    self.account.pins = pins;
+                }
                 if self.savepoint == Wish::Asked {
                     self.savepoint = Wish::Ordered;
                 }
@@ -428,12 +448,32 @@ impl Coordinator {
         }
     }
 
+    /// Nothing came since the last seal.
+    fn has_nothing(&self) -> bool {
+        !self.fired && self.account.ledgers.iter().all(Ledger::is_empty)
+    }
+
+    /// A commit is of one version of each table: what was read so far is sealed first, and then it is known with what the rest is joined.
+    fn pinned(&mut self, pins: Pins, actions: &mut Vec<Action>) {
+        if !self.has_nothing() {
+            self.repin = Some(pins);
+            self.barrier = true;
+            return;
+        }
+        self.account.pins = pins;
+        // What is being sealed is not behind the position of the manifest that says so.
+        if self.sealing.is_none() {
+            self.manifest.lookups.clone_from(&self.account.pins);
+            actions.push(Action::Save);
+        }
+    }
+
     /// Whether what was read is sealed now.
     fn seals(&mut self, now: Now) -> bool {
         if self.sealing.is_some() || self.arranging || self.savepoint == Wish::Sealed {
             return false;
         }
-        if !self.fired && self.account.ledgers.iter().all(Ledger::is_empty) {
+        if self.has_nothing() {
             if self.savepoint == Wish::Asked {
                 self.savepoint = Wish::Sealed;
             }
@@ -469,6 +509,7 @@ impl Coordinator {
             insert.is_none_or(|insert| insert.topics.has(topic))
         };
         manifest.opened(at.topics, &at.offsets, at.ends.as_deref(), gets);
+        manifest.lookups.clone_from(&self.account.pins);
         self.phase = Phase::Reading;
         self.sealed_at = now.elapsed;
         actions.push(Action::Save);
@@ -504,11 +545,13 @@ impl Coordinator {
                 watermark: standing.watermark,
                 max_event_time: standing.max_event_time,
                 reached: self.manifest.reached.filter(|at| *at > NOTHING_READ),
+                lookups: epoch.pins.clone(),
             };
             let state = self.manifest.sinks.entry(insert.name.clone()).or_default();
             enlist(state, sealed, new_id);
         }
         pass(&mut self.manifest, standing);
+        self.manifest.lookups.clone_from(&self.account.pins);
         for (end, id) in epoch.appeared {
             self.manifest.appeared(end, id);
         }

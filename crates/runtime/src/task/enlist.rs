@@ -7,6 +7,7 @@
 use super::account::Standing;
 use crate::chunk::{Split, SplitId};
 use crate::connector::{LATE, Staged};
+use crate::lookup::Pins;
 use crate::manifest::{Joined, Manifest, Pending, SinkState, SplitRange, SplitState, TableChain};
 use crate::operator::SplitTimes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,8 @@ pub(super) struct Sealed<'a> {
     pub(super) watermark: Option<i64>,
     pub(super) max_event_time: Option<i64>,
     pub(super) reached: Option<i64>,
+    /// With what its rows were joined.
+    pub(super) lookups: Pins,
 }
 
 /// Appends what was sealed to the chains of a sink's tables, and moves the sink on.
@@ -49,6 +52,7 @@ pub(super) fn enlist(sink: &mut SinkState, sealed: Sealed<'_>, mut new_uuid: imp
             schema_id,
             plan: plan.clone(),
             begins: begins.clone(),
+            lookups: sealed.lookups.clone(),
         });
     };
     let mut by_table: BTreeMap<String, Staged> = sealed

@@ -9,6 +9,7 @@ use crate::chunk::{Chunk, DeadLetter, Split, SplitId, kept};
 use crate::connector::{ConnectorError, ErrorKind, Polled, Source};
 use crate::job::{Control, JobStatus, PartitionStatus, panicked};
 use crate::ledger::Ledger;
+use crate::lookup::{Lookups, Pins};
 use crate::manifest::{Manifest, SplitOffset};
 use crate::operator::{AtOutlets, Landed, Processed, Round, SplitTimes, Topics, Upstream};
 use crate::origins::{Origin, Runs};
@@ -68,6 +69,11 @@ fn read_all(mut reader: Reader, queue: &Queue<Message>, control: &Control) -> Me
             Ok(read) => read,
             Err(error) => return Message::Failed(error),
         };
+        if let Some(pins) = read.pinned
+            && queue.push(Message::Pinned(pins), 1).is_err()
+        {
+            break;
+        }
         if let Some((rows, bytes)) = read.rows
             && queue.push(Message::Rows(Box::new(rows)), bytes).is_err()
         {
@@ -87,6 +93,8 @@ fn read_all(mut reader: Reader, queue: &Queue<Message>, control: &Control) -> Me
 pub(super) struct Read {
     /// With their size in bytes; `None` when nothing was passed over.
     pub(super) rows: Option<(Rows, usize)>,
+    /// With which versions of tables these and those that follow are joined, where that has changed.
+    pub(super) pinned: Option<Pins>,
     /// A bounded source is read to its end.
     pub(super) finished: bool,
 }
@@ -95,6 +103,7 @@ pub(super) struct Read {
 pub(super) struct Reader {
     source: Box<dyn Source>,
     upstream: Upstream,
+    lookups: Lookups,
     sinks: Vec<Reads>,
     status: Arc<JobStatus>,
     /// The source's watermark so far: it never goes back.
@@ -115,6 +124,7 @@ impl Reader {
         let Unread {
             source,
             mut upstream,
+            lookups,
         } = unread;
         let splits = source.splits();
         let alone = upstream.scans().len() == 1;
@@ -144,6 +154,7 @@ impl Reader {
             since: since.unwrap_or(0),
             source,
             upstream,
+            lookups,
             status,
             watermark,
         }
@@ -154,18 +165,28 @@ impl Reader {
         self.upstream.at_outlets()
     }
 
+    /// Looks at once whether tables that rows are looked up in have changed.
+    pub(super) fn look(&mut self) -> Result<(), ConnectorError> {
+        self.lookups.look()
+    }
+
     /// Polls once, waiting for records up to `timeout`.
     pub(super) fn step(
         &mut self,
         max_bytes: usize,
         timeout: Duration,
     ) -> Result<Read, ConnectorError> {
+        let pinned = self.lookups.swap();
         let mut polled = self.source.poll(max_bytes, timeout)?;
         let told = polled.appended.iter_mut().filter(|batch| batch.at > 0);
         told.for_each(|batch| batch.at = batch.at.saturating_add(self.since));
         let finished = polled.finished;
         let rows = self.process(polled)?;
-        Ok(Read { rows, finished })
+        Ok(Read {
+            rows,
+            pinned,
+            finished,
+        })
     }
 
     fn process(&mut self, polled: Polled) -> Result<Option<(Rows, usize)>, ConnectorError> {
@@ -261,6 +282,7 @@ impl Reader {
             ledgers,
             appeared: self.source.appeared(),
             standing,
+            pins: Pins::new(),
         };
         let rows = Rows {
             sinks: rows,

@@ -6,7 +6,7 @@
 
 use super::coordinator::{End, Input};
 use super::driver::{Driver, Order};
-use super::reader::Reader;
+use super::reader::{Read, Reader};
 use super::rules::Rules;
 use super::{Attempt, Committers, Ended, KeepOrder, Message, Orders, Unread};
 use crate::connector::{ConnectorError, ErrorKind};
@@ -34,6 +34,8 @@ pub struct SteppedJob {
     driver: Driver,
     unread: Option<Unread>,
     reader: Option<Reader>,
+    /// Read, and not taken before what was read before it is sealed.
+    waiting: Option<Read>,
     commits: Arc<Mutex<Committing>>,
     status: Arc<JobStatus>,
     ended: Option<Ended>,
@@ -129,6 +131,7 @@ impl SteppedJob {
             driver,
             unread: Some(unread),
             reader: None,
+            waiting: None,
             commits: commits.expect("the driver was given it"),
             status,
             ended: None,
@@ -164,14 +167,32 @@ impl SteppedJob {
         let Some(reader) = &mut self.reader else {
             return Ok(false);
         };
-        let read = match reader.step(max_bytes, Duration::ZERO) {
-            Ok(read) => read,
-            Err(error) => {
-                self.handle(Input::Ended(End::Failed(error)))?;
-                return Ok(false);
-            }
+        let read = match self.waiting.take() {
+            Some(read) => read,
+            None => match reader.step(max_bytes, Duration::ZERO) {
+                Ok(read) => read,
+                Err(error) => {
+                    self.handle(Input::Ended(End::Failed(error)))?;
+                    return Ok(false);
+                }
+            },
         };
         let any = read.rows.is_some();
+        let read = match read.pinned {
+            None => read,
+            Some(pins) => {
+                self.handle(Input::Pinned(pins))?;
+                let read = Read {
+                    pinned: None,
+                    ..read
+                };
+                if self.ended.is_some() || !self.driver.takes_rows() {
+                    self.waiting = Some(read);
+                    return Ok(any);
+                }
+                read
+            }
+        };
         if let Some((rows, _)) = read.rows {
             let ended = self.driver.take(rows)?;
             self.settle(ended)?;
@@ -181,6 +202,14 @@ impl SteppedJob {
             self.settle(ended)?;
         }
         Ok(any)
+    }
+
+    /// Looks whether tables that rows are looked up in have changed; the next poll joins its rows with what they are now.
+    ///
+    /// # Errors
+    /// When one cannot be loaded.
+    pub fn look(&mut self) -> Result<(), ConnectorError> {
+        self.reader.as_mut().map_or(Ok(()), Reader::look)
     }
 
     /// A barrier: what was read is sealed and written down, and its commits are ordered.

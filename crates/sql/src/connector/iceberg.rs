@@ -4,6 +4,7 @@
 //! option does too, but with a notice.
 
 use super::Use;
+use super::lookup::is_of_lookups;
 use super::options::{Options, bad_value, without_effect};
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Told};
@@ -92,6 +93,37 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         primary_key: Vec::new(),
         partitioned_by: partitioned_by(used, told),
         properties,
+    })
+}
+
+/// Where a table is that is read: nothing of how it is written.
+pub(super) fn place_of(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
+    let options = Options::new(used.options, used.table.span);
+    let catalog = options.required(
+        "catalog-name",
+        "'catalog-name' = '…': the name under [catalogs] in lakeward.toml",
+    );
+    let catalog = told.settle(catalog)?;
+    let uri = place(used, &options, catalog, told);
+    let uri = told.settle(uri)?;
+    let (database, object) = (&used.table.path.place.database, &used.table.path.object);
+    let name = |key: &str, default: &String| {
+        let value = options.value(key).map(|value| value.value.clone());
+        value.unwrap_or_else(|| default.clone())
+    };
+    Some(IcebergSink {
+        catalog: catalog.value.clone(),
+        uri,
+        namespace: name("catalog-database", database),
+        table: name("catalog-table", object),
+        warehouse: options.value("warehouse").map(|value| value.value.clone()),
+        format_version: 2,
+        schema: Schema::new(Vec::new()),
+        primary_key: Vec::new(),
+        partitioned_by: Vec::new(),
+        late: LateRows::Drop,
+        schema_change: SchemaChange::Pause,
+        properties: BTreeMap::new(),
     })
 }
 
@@ -256,7 +288,7 @@ fn properties(options: &Options<'_>, told: &mut Told) -> BTreeMap<String, String
     let mut properties = BTreeMap::new();
     for option in options.iter() {
         let (key, value) = (&option.key, &option.value);
-        if OWN.contains(&key.value.as_str()) {
+        if OWN.contains(&key.value.as_str()) || is_of_lookups(&key.value) {
             continue;
         }
         if NOT_YET.contains(&key.value.as_str()) {

@@ -1,7 +1,8 @@
 //! Operators that give more than rows of their input, as Flink prints them as far as they are the same.
 
 use lw_graph::{
-    AggregateCall, AggregateFunction, Expr, Frame, FrameUnit, JobGraph, JoinKind, Node, Operator,
+    AggregateCall, AggregateFunction, ElementCondition, Expr, Frame, FrameUnit, JobGraph, JoinKind,
+    Lookup, Node, Operator,
 };
 use lw_graph::{SortKey, Window, WindowShape, Windowing};
 
@@ -21,6 +22,23 @@ pub(super) fn operator(graph: &JobGraph, node: &Node) -> String {
             let added = node.schema.names().skip(names.0.len());
             let on = on.as_ref().map(|on| &on.is);
             return names.unnest(*column, added, (*outer, *ordinality), on);
+        }
+        Operator::Lookup(lookup) => {
+            let Lookup {
+                table,
+                kind,
+                keys,
+                columns,
+                filter,
+                on,
+            } = &**lookup;
+            let by = names.lookup(&table.id(), *kind, keys, (filter, on));
+            let columns: Vec<&str> = columns.names().collect();
+            return format!(
+                "LookupJoin({by}, select=[{}], reload=[{} ms])",
+                columns.join(", "),
+                table.refresh
+            );
         }
         _ => {}
     }
@@ -180,6 +198,32 @@ impl Names {
         let (of, added) = (self.name(column), added.collect::<Vec<_>>().join(", "));
         let on = on.map_or_else(String::new, |on| format!(", on=[{on}]"));
         format!("Unnest({join}{of}{with} AS [{added}]{on})")
+    }
+
+    /// What rows are looked up in, and by what.
+    pub(crate) fn lookup(
+        &self,
+        table: &str,
+        kind: JoinKind,
+        keys: &[(usize, Expr)],
+        (filter, on): (&Option<Expr>, &Option<ElementCondition>),
+    ) -> String {
+        let keys = keys.iter();
+        let keys: Vec<String> = keys
+            .map(|(of_row, of_table)| format!("{of_table} = {}", self.name(*of_row)))
+            .collect();
+        let mut text = format!(
+            "table=[{table}], type=[{}], lookup=[{}]",
+            kind.name(),
+            keys.join(", ")
+        );
+        if let Some(filter) = filter {
+            text += &format!(", where=[{filter}]");
+        }
+        if let Some(on) = on {
+            text += &format!(", on=[{}]", on.is);
+        }
+        text
     }
 
     /// What two inputs are joined by, besides a condition.

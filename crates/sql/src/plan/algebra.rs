@@ -7,6 +7,7 @@
 //! from it (and casts metadata to the declared type), the watermark makes one column the event time. An operator hands the
 //! event time on as long as the column is not changed.
 
+use super::lookup::LookedUp;
 use crate::Result;
 use crate::catalog::{ColumnSource, Path, Table};
 use crate::diagnostic::{Diagnostic, Span};
@@ -94,6 +95,11 @@ pub(super) enum Algebra {
         outer: bool,
         ordinality: bool,
         on: Option<ElementCondition>,
+    },
+    /// Each row with the rows of a table that have its keys, the table's columns behind the input's.
+    Lookup {
+        input: Box<Relation>,
+        lookup: Box<LookedUp>,
     },
     /// The watermark before each row, behind the input's columns.
     CurrentWatermark(Box<Relation>),
@@ -324,6 +330,7 @@ impl Relation {
             | Algebra::Windows { input, .. }
             | Algebra::Numbered { input, .. }
             | Algebra::Unnest { input, .. }
+            | Algebra::Lookup { input, .. }
             | Algebra::CurrentWatermark(input)
             | Algebra::Over { input, .. } => {
                 (index < input.columns.len()).then(|| input.constant(index))?
@@ -347,6 +354,7 @@ impl Relation {
             | Algebra::Aggregate { input, .. }
             | Algebra::Numbered { input, .. }
             | Algebra::Unnest { input, .. }
+            | Algebra::Lookup { input, .. }
             | Algebra::CurrentWatermark(input)
             | Algebra::Over { input, .. } => vec![input],
             Algebra::Union(inputs) => inputs.iter().collect(),
@@ -366,6 +374,7 @@ impl Relation {
             | Algebra::Aggregate { input, .. }
             | Algebra::Numbered { input, .. }
             | Algebra::Unnest { input, .. }
+            | Algebra::Lookup { input, .. }
             | Algebra::CurrentWatermark(input)
             | Algebra::Over { input, .. } => vec![input],
             Algebra::Union(inputs) => inputs.iter_mut().collect(),

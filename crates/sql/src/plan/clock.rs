@@ -60,7 +60,9 @@ impl Unclocked {
                     .hint("bring the rows into a topic, and read that; or leave the column out")
             }
             Why::OfElements => {
-                let message = format!("{function} in the condition of a LEFT JOIN UNNEST is");
+                let message = format!(
+                    "{function} in the condition of a LEFT JOIN UNNEST, or of a join FOR SYSTEM_TIME AS OF, is"
+                );
                 Diagnostic::unsupported(span, message)
                     .hint("make it a column before: FROM (SELECT *, NOW() AS came FROM t) LEFT JOIN UNNEST(xs) AS u (x) ON x > came")
             }
@@ -92,6 +94,11 @@ impl Relation {
             Algebra::Unnest { on, .. } => {
                 let function = on.as_ref().and_then(|on| asks(&on.is));
                 function.map(|function| (function, None))
+            }
+            Algebra::Lookup { lookup, .. } => {
+                let on = lookup.on.as_ref().map(|on| &on.is);
+                let mut said = on.into_iter().chain(&lookup.filter);
+                said.find_map(asks).map(|function| (function, None))
             }
             _ => None,
         };
@@ -126,6 +133,7 @@ impl Relation {
             | Algebra::Windows { input, .. }
             | Algebra::Numbered { input, .. }
             | Algebra::Unnest { input, .. }
+            | Algebra::Lookup { input, .. }
             | Algebra::CurrentWatermark(input)
             | Algebra::Over { input, .. } => passed(input),
         }
@@ -167,7 +175,7 @@ impl Relation {
                 };
                 Relation { operator, columns }.only(0..width)
             }
-            Algebra::Unnest { .. } => return Err(Why::OfElements),
+            Algebra::Unnest { .. } | Algebra::Lookup { .. } => return Err(Why::OfElements),
             _ => return Err(Why::Many),
         })
     }
@@ -222,6 +230,7 @@ impl Relation {
             operator @ (Algebra::Windows { .. }
             | Algebra::Expand { .. }
             | Algebra::Unnest { .. }
+            | Algebra::Lookup { .. }
             | Algebra::CurrentWatermark(_)) => {
                 return Relation { operator, columns }.with_appended_before_its_own();
             }
@@ -277,6 +286,7 @@ impl Relation {
             | Algebra::Watermark { input, .. }
             | Algebra::Expand { input, .. }
             | Algebra::Unnest { input, .. }
+            | Algebra::Lookup { input, .. }
             | Algebra::CurrentWatermark(input) => input.appended_at(),
             Algebra::Aggregate { .. }
             | Algebra::Numbered { .. }

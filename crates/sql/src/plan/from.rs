@@ -9,6 +9,7 @@ use super::algebra::{Attribute, Relation};
 use super::coerce::{call, comparison, unify};
 use super::expr::Binder;
 use super::join::{Sides, columns_of, join};
+use super::lookup::Lookup;
 use super::query::{Around, keep};
 use super::scope::{Merged, Scope, ScopeColumn};
 use super::unnest::Unnest;
@@ -39,6 +40,8 @@ struct Step {
 enum What {
     Unnest(Unnest),
     Join(JoinKind, Relation),
+    /// What rows are looked up in, with its columns.
+    Lookup(JoinKind, Box<(Lookup, Relation)>),
 }
 
 /// What two tables are joined by.
@@ -99,7 +102,14 @@ impl Planner<'_> {
         if let Some(unnest) = self.unnest(factor, from, kind, around)? {
             return self.unnest_step(from, unnest, by, span, around);
         }
-        let (relation, scope) = self.table_factor(factor, around)?;
+        let looked_up = self.lookup(factor, from, kind, around)?;
+        let (lookup, relation, scope) = match looked_up {
+            Some((lookup, relation, scope)) => (Some(lookup), relation, scope),
+            None => {
+                let (relation, scope) = self.table_factor(factor, around)?;
+                (None, relation, scope)
+            }
+        };
         let pairs = self.named_alike(by, [&from.scope, &scope], around)?;
         let left = from.scope.columns().len();
         from.beside(&relation, &scope, kind);
@@ -119,7 +129,10 @@ impl Planner<'_> {
             }
         };
         from.steps.push(Step {
-            what: What::Join(kind, relation),
+            what: match lookup {
+                Some(lookup) => What::Lookup(kind, Box::new((lookup, relation))),
+                None => What::Join(kind, relation),
+            },
             on,
             span,
             width: from.columns.len(),
@@ -319,7 +332,26 @@ impl From {
             if column < step.width {
                 return match &step.what {
                     What::Join(_, relation) => relation.is_collected(column - before),
-                    What::Unnest(_) => false,
+                    What::Unnest(_) | What::Lookup(..) => false,
+                };
+            }
+            before = step.width;
+        }
+        false
+    }
+
+    /// Whether a column is a processing time.
+    pub(super) fn is_proctime(&self, column: usize) -> bool {
+        let first = self.first.columns.len();
+        if column < first {
+            return self.first.is_proctime(column);
+        }
+        let mut before = first;
+        for step in &self.steps {
+            if column < step.width {
+                return match &step.what {
+                    What::Join(_, relation) => relation.is_proctime(column - before),
+                    What::Unnest(_) | What::Lookup(..) => false,
                 };
             }
             before = step.width;
@@ -355,6 +387,13 @@ impl From {
                 What::Unnest(unnest) => {
                     on.append(&mut of_step);
                     keep(relation.unnest(unnest), on, span)?
+                }
+                What::Lookup(kind, looked_up) => {
+                    if kind == JoinKind::Inner {
+                        on.append(&mut of_step);
+                    }
+                    let joined = relation.lookup(*looked_up, kind, on, step.span)?;
+                    keep(joined, of_step, span)?
                 }
                 What::Join(kind, right) => {
                     if kind == JoinKind::Inner {

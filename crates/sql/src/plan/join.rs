@@ -91,17 +91,17 @@ pub(super) fn columns_of(expr: &Expr) -> BTreeSet<usize> {
 
 /// What conditions say of two sides.
 #[derive(Default)]
-struct Said {
-    of_left: Vec<Expr>,
+pub(super) struct Said {
+    pub of_left: Vec<Expr>,
     /// Over the right side's columns.
-    of_right: Vec<Expr>,
+    pub of_right: Vec<Expr>,
     /// Each over its side's columns.
-    equal: Vec<(Expr, Expr)>,
-    others: Vec<Expr>,
+    pub equal: Vec<(Expr, Expr)>,
+    pub others: Vec<Expr>,
 }
 
 impl Said {
-    fn of(conditions: Vec<Expr>, kind: JoinKind, left: usize) -> Said {
+    pub(super) fn of(conditions: Vec<Expr>, kind: JoinKind, left: usize) -> Said {
         let mut said = Said::default();
         let is_true = |expr: &Expr| {
             matches!(
@@ -227,7 +227,7 @@ pub(super) fn join(
 }
 
 /// Keys as columns; such as are computed stand behind a side's own.
-fn with_keys(side: Relation, keys: &[Expr]) -> (Relation, Vec<usize>) {
+pub(super) fn with_keys(side: Relation, keys: &[Expr]) -> (Relation, Vec<usize>) {
     let width = side.columns.len();
     let mut below = Below::all(&side);
     let keys = keys.iter().map(|key| match key {

@@ -417,7 +417,7 @@ impl Planner<'_> {
     }
 
     /// The names under which a relation's columns are known outside.
-    fn scoped(
+    pub(super) fn scoped(
         &self,
         mut relation: Relation,
         qualifier: Vec<String>,
@@ -452,7 +452,7 @@ impl Planner<'_> {
         self.idents(columns.iter().map(|column| &column.name))
     }
 
-    fn idents<'i>(&self, idents: impl Iterator<Item = &'i ast::Ident>) -> Vec<Ident> {
+    pub(super) fn idents<'i>(&self, idents: impl Iterator<Item = &'i ast::Ident>) -> Vec<Ident> {
         idents
             .map(|ident| Ident {
                 value: ident.value.clone(),

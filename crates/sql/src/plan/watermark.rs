@@ -111,7 +111,7 @@ fn of_time(kind: &TypeKind) -> LogicalType {
 
 impl Relation {
     /// What it is, where it keeps something of the rows before.
-    fn state(&self) -> Option<&'static str> {
+    pub(super) fn state(&self) -> Option<&'static str> {
         match &self.operator {
             Algebra::Aggregate { .. } => Some("an aggregate"),
             Algebra::Numbered { .. } => Some("ROW_NUMBER"),
@@ -128,6 +128,7 @@ impl Relation {
             | Algebra::Expand { .. }
             | Algebra::Union(_)
             | Algebra::Unnest { .. }
+            | Algebra::Lookup { .. }
             | Algebra::CurrentWatermark(_) => None,
         }
     }

@@ -31,6 +31,14 @@ pub(super) fn localise(relation: &mut Relation, zone: &str, span: Span) -> Resul
         } => of.expr(expr),
         Algebra::Join { condition, .. } => condition.iter_mut().try_for_each(|expr| of.expr(expr)),
         Algebra::Unnest { on, .. } => on.iter_mut().try_for_each(|on| of.expr(&mut on.is)),
+        Algebra::Lookup { lookup, .. } => {
+            let keys = lookup.keys.iter_mut().map(|(_, of_table)| of_table);
+            let filter = lookup.filter.iter_mut();
+            let on = lookup.on.iter_mut().map(|on| &mut on.is);
+            keys.chain(filter)
+                .chain(on)
+                .try_for_each(|expr| of.expr(expr))
+        }
         Algebra::Scan(_)
         | Algebra::Expand { .. }
         | Algebra::Windows { .. }

@@ -1,4 +1,4 @@
-//! What the state of a job's operators takes, in how many shards it is, and whether it waits for memory.
+//! What the state of a job's operators takes, in how many shards it is, and whether it waits for memory; and what it looks rows up in.
 
 use super::super::text;
 use serde_json::Value;
@@ -35,6 +35,25 @@ pub(super) fn state(job: &Value) -> Vec<String> {
     lines
 }
 
+/// A line for each table that rows are looked up in, and one for what is wrong with it.
+pub(super) fn lookups(job: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for looked_up in job["lookups"].as_array().into_iter().flatten() {
+        let of = |key: &str| text(&looked_up[key]);
+        lines.push(format!(
+            "rows are looked up in {}, version {}: {} rows, {} bytes",
+            of("table"),
+            of("version"),
+            of("rows"),
+            of("bytes")
+        ));
+        if let Some(note) = looked_up["note"].as_str() {
+            lines.push(format!("  {note}"));
+        }
+    }
+    lines
+}
+
 /// How many instances share an operator's keys, as a server says that counts them.
 fn shards(operator: &Value) -> String {
     match operator["shards"].as_u64() {
@@ -65,6 +84,19 @@ mod tests {
                 "  operator b: 4 bytes, in 7 shards"
             ]
         );
+    }
+
+    #[test]
+    fn tables_that_rows_are_looked_up_in_are_told_with_what_is_wrong() {
+        let looked_up =
+            json!({ "table": "hive.db.d", "version": "7", "rows": 2, "bytes": 64, "note": null });
+        let mut job = json!({ "lookups": [looked_up] });
+        let line = "rows are looked up in hive.db.d, version 7: 2 rows, 64 bytes";
+        assert_eq!(lookups(&job), [line]);
+        job["lookups"][0]["note"] = json!("cannot be loaded again: it is gone");
+        let note = "  cannot be loaded again: it is gone";
+        assert_eq!(lookups(&job), [line, note]);
+        assert_eq!(lookups(&json!({})), Vec::<String>::new());
     }
 
     #[test]

@@ -398,3 +398,58 @@ fn a_savepoint_waits_for_the_commits_before_it() {
         "confirmed, save, publish 3, savepoint, end: Finished"
     );
 }
+
+/// `of commits | of the open range`: the version that each is joined with.
+fn versions(case: &Case) -> String {
+    let version = |pins: &Pins| pins.get("d").cloned().unwrap_or_default();
+    let manifest = case.coordinator.manifest();
+    let chain = manifest.sinks.get(TABLE).into_iter();
+    let chain = chain.flat_map(|sink| &sink.chain.chain);
+    let of_commits: Vec<String> = chain.map(|pending| version(&pending.lookups)).collect();
+    format!("{} | {}", of_commits.join(" "), version(&manifest.lookups))
+}
+
+fn pinned(version: &str) -> Input {
+    Input::Pinned(Pins::from([("d".to_string(), version.to_string())]))
+}
+
+#[test]
+fn a_commit_is_of_one_version_of_a_table_and_the_manifest_says_which_is_next() {
+    let mut case = Case::over(Manifest::new(Uuid::nil()));
+    let first = Pins::from([("d".to_string(), "1".to_string())]);
+    case.coordinator.looks_up(&first);
+    assert_eq!(case.says(Input::Begin), "");
+    assert_eq!(case.positioned(), "save");
+    assert_eq!(versions(&case), " | 1", "before anything is joined with it");
+    // Rows are there that were joined with the first version: they are sealed, and nothing is taken until then.
+    assert_eq!(case.reads(1), "");
+    assert!(case.coordinator.wants_rows());
+    assert_eq!(case.says(pinned("2")), "seal");
+    assert!(case.coordinator.wants_rows());
+    assert_eq!(case.reads(1), "");
+    let ordered = case.sealed();
+    assert!(ordered.starts_with("save, commit"), "{ordered}");
+    assert_eq!(versions(&case), "1 | 2");
+    // While a seal is on its way the next one waits for it, and rows wait for both.
+    assert_eq!(case.says(Input::Barrier), "seal");
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.says(pinned("3")), "");
+    assert!(!case.coordinator.wants_rows(), "rows of version 3");
+    assert_eq!(case.sealed(), "save, seal");
+    assert!(case.coordinator.wants_rows());
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.sealed(), "save");
+    assert_eq!(versions(&case), "1 2 2 | 3");
+    // Without rows since the last seal nothing is to be sealed; it is written down before any row is joined with it.
+    assert_eq!(case.says(Input::Barrier), "seal");
+    assert_eq!(case.sealed(), "save");
+    assert_eq!(case.says(pinned("4")), "save");
+    assert_eq!(versions(&case), "1 2 2 3 | 4");
+    // What is being sealed is not behind the position of a manifest that is written meanwhile.
+    assert_eq!(case.reads(1), "");
+    assert_eq!(case.says(Input::Barrier), "seal");
+    assert_eq!(case.says(pinned("5")), "");
+    assert_eq!(versions(&case), "1 2 2 3 | 4");
+    assert_eq!(case.sealed(), "save");
+    assert_eq!(versions(&case), "1 2 2 3 4 | 5");
+}

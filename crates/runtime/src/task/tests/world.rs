@@ -4,7 +4,8 @@ use super::super::*;
 use super::graph::{counted, graph, over_two_tables};
 use crate::chunk::Split;
 use crate::connector::{CommitOutcome, ErrorKind, Owner, Polled, Progress, Staged};
-use crate::job::{InsertSpec, JobSpec};
+use crate::job::{InsertSpec, JobSpec, JobStatus};
+use crate::lookup::Lookups;
 use crate::manifest::TableChain;
 use crate::operator::Parallelism;
 use crate::origins::Origin;
@@ -389,6 +390,7 @@ impl World {
         let store = ManifestStore::open(storage.clone(), &spec.manifest_key());
         let manifest = store.manifest().expect("it can be read");
         let ids = self.ids.clone();
+        let status = Arc::new(JobStatus::new(&spec));
         Attempt {
             source: Box::new(TimedSource {
                 records: self.records.clone(),
@@ -402,6 +404,7 @@ impl World {
             files: store.files(),
             pool: Pool::none(),
             flow: Flow::parallel(&graph, &shards).expect("a tree"),
+            lookups: Lookups::none(status.clone(), self.clock.clone()),
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),
             store,
@@ -409,7 +412,7 @@ impl World {
                 commit_interval: Duration::ZERO,
                 ..Settings::default()
             },
-            status: Arc::new(JobStatus::new(&spec)),
+            status,
             clock: self.clock.clone(),
             memory: self.memory.share(),
             new_id: Arc::new(move || Uuid::from_u128(ids.fetch_add(1, Ordering::Relaxed).into())),

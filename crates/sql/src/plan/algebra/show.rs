@@ -1,5 +1,6 @@
 //! Relations as text: the first half of `EXPLAIN`.
 
+use super::super::lookup::LookedUp;
 use super::{Algebra, Attribute, Relation};
 use crate::explain::{Names, idle_after};
 use lw_graph::Expr;
@@ -34,6 +35,7 @@ impl fmt::Display for Relation {
                     | Algebra::Windows { .. }
                     | Algebra::Numbered { .. }
                     | Algebra::Unnest { .. }
+                    | Algebra::Lookup { .. }
                     | Algebra::CurrentWatermark(_)
                     | Algebra::Over { .. },
                     [input],
@@ -143,6 +145,18 @@ impl fmt::Display for Algebra {
                     write!(f, ", on=[{}]", on.is)?;
                 }
                 f.write_char(')')
+            }
+            Algebra::Lookup { input, lookup } => {
+                let LookedUp {
+                    table,
+                    kind,
+                    keys,
+                    filter,
+                    on,
+                    ..
+                } = &**lookup;
+                let by = input.names().lookup(&table.id(), *kind, keys, (filter, on));
+                write!(f, "LookupJoin({by})")
             }
             Algebra::Join {
                 inputs,

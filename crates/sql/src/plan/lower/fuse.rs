@@ -7,10 +7,13 @@
 use super::super::algebra::{Algebra, Attribute, Ranks, Relation, Scan, ScanKey};
 use super::super::arena::{Arena, Id};
 use super::super::group::endless;
+use super::super::lookup::LookedUp;
 use super::prune::map_columns;
 use crate::Result;
 use crate::diagnostic::{Diagnostic, Span};
-use lw_graph::{AggregateCall, Operator, OperatorUid, SortKey, Window, WindowProperty, Windowing};
+use lw_graph::{
+    AggregateCall, Lookup, Operator, OperatorUid, SortKey, Window, WindowProperty, Windowing,
+};
 use std::collections::{BTreeSet, HashSet};
 
 /// All that is computed in a job.
@@ -224,6 +227,7 @@ impl<'r> Reading<'_, 'r> {
             Algebra::Windows { input, .. }
             | Algebra::Over { input, .. }
             | Algebra::Unnest { input, .. }
+            | Algebra::Lookup { input, .. }
             | Algebra::CurrentWatermark(input)
             | Algebra::Numbered { input, .. } => {
                 let operator = operator_of(relation, input)?;
@@ -503,6 +507,24 @@ fn operator_of(relation: &Relation, input: &Relation) -> Result<Operator> {
             on: on.clone(),
         },
         Algebra::CurrentWatermark(_) => Operator::CurrentWatermark,
+        Algebra::Lookup { lookup, .. } => {
+            let LookedUp {
+                table,
+                kind,
+                columns,
+                keys,
+                filter,
+                on,
+            } = (**lookup).clone();
+            Operator::Lookup(Box::new(Lookup {
+                table,
+                kind,
+                columns,
+                keys,
+                filter,
+                on,
+            }))
+        }
         _ => unreachable!("the caller has looked"),
     })
 }

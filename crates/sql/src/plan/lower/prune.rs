@@ -2,7 +2,9 @@
 
 use super::super::arena::{Arena, Form, Id};
 use super::fuse::{Base, Computed, Segment, Stage};
-use lw_graph::{AggregateCall, Expr, FrameUnit, Operator, OperatorUid, SortKey, Window, Windowing};
+use lw_graph::{
+    AggregateCall, Expr, FrameUnit, Lookup, Operator, OperatorUid, SortKey, Window, Windowing,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 impl Computed {
@@ -45,6 +47,14 @@ impl Stage {
             _ => given,
         };
         match &mut self.operator {
+            Operator::Lookup(lookup) => {
+                let kept = keep_of_table(lookup, &is_read[given..]);
+                let mut at = 0;
+                self.gives.retain(|_| {
+                    at += 1;
+                    at <= given || kept[at - 1 - given]
+                });
+            }
             Operator::WindowAggregate { aggregates, .. } | Operator::Over { aggregates, .. } => {
                 let mut at = 0;
                 aggregates.retain(|_| {
@@ -151,6 +161,41 @@ impl Stage {
     }
 }
 
+/// Reads of a table what is asked for above, and what the join itself asks for. Says of each column whether it does.
+fn keep_of_table(lookup: &mut Lookup, is_read: &[bool]) -> Vec<bool> {
+    let mut kept = is_read.to_vec();
+    let keys = lookup.keys.iter().map(|(_, of_table)| of_table);
+    for expr in keys.chain(&lookup.filter) {
+        expr.visit_columns(&mut |column| kept[column] = true);
+    }
+    if let Some(on) = &lookup.on {
+        let rows = on.reads.len();
+        on.is.visit_columns(&mut |column| {
+            if let Some(column) = column.checked_sub(rows) {
+                kept[column] = true;
+            }
+        });
+    }
+    let place = |column: usize| kept[..column].iter().filter(|kept| **kept).count();
+    let keys = lookup.keys.iter_mut().map(|(_, of_table)| of_table);
+    for expr in keys.chain(&mut lookup.filter) {
+        *expr = expr.map_columns(&mut |column| place(column));
+    }
+    if let Some(on) = &mut lookup.on {
+        let rows = on.reads.len();
+        on.is = on
+            .is
+            .map_columns(&mut |column| match column.checked_sub(rows) {
+                Some(column) => rows + place(column),
+                None => column,
+            });
+    }
+    let mut at = kept.iter();
+    let keeps = |_: &lw_graph::Field| at.next().is_some_and(|kept| *kept);
+    lookup.columns.fields.retain(keeps);
+    kept
+}
+
 /// The columns of the input that an operator itself reads.
 fn columns_of_operator(operator: &Operator) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
@@ -231,6 +276,15 @@ pub(super) fn map_columns(operator: &mut Operator, to: &impl Fn(usize) -> usize)
         Operator::Unnest { column, on, .. } => {
             *column = to(*column);
             if let Some(on) = on {
+                all(&mut on.reads);
+            }
+        }
+        Operator::Lookup(lookup) => {
+            lookup
+                .keys
+                .iter_mut()
+                .for_each(|(of_row, _)| *of_row = to(*of_row));
+            if let Some(on) = &mut lookup.on {
                 all(&mut on.reads);
             }
         }
@@ -340,6 +394,10 @@ fn given(operator: &Operator, mut read: Vec<Vec<String>>, count: usize) -> Vec<S
             let parts = (1..=count).map(|part| format!("element {part}"));
             columns.into_iter().chain(parts).collect()
         }
+        Operator::Lookup(lookup) => {
+            let found = lookup.columns.names().map(|name| format!("found {name}"));
+            columns.into_iter().chain(found).collect()
+        }
         Operator::CurrentWatermark => {
             let watermark = "watermark".to_string();
             columns.into_iter().chain([watermark]).collect()
@@ -397,6 +455,34 @@ fn described_join(operator: &Operator, read: &[Vec<String>]) -> String {
     )
 }
 
+/// How often the table is looked at, and how much of it there may be, is no part of it.
+fn described_lookup(lookup: &Lookup, columns: &[String]) -> String {
+    let of_table = || {
+        let fields = lookup.columns.fields.iter();
+        fields.map(|field| format!("found {} {}", field.name, field.ty))
+    };
+    let keys = lookup.keys.iter().map(|(of_row, key)| {
+        let key = expression_text(key, of_table());
+        format!("{}={key}", columns[*of_row])
+    });
+    let keys: Vec<String> = keys.collect();
+    let filter = lookup.filter.as_ref();
+    let filter = filter.map(|filter| expression_text(filter, of_table()));
+    let on = lookup.on.as_ref().map(|on| {
+        let read = on.reads.iter().map(|column| columns[*column].clone());
+        expression_text(&on.is, read.chain(of_table()))
+    });
+    format!(
+        "lookup {} in {} by {} where {} if {} of {}",
+        lookup.kind.name(),
+        lookup.table.id(),
+        keys.join(","),
+        filter.unwrap_or_default(),
+        on.unwrap_or_default(),
+        columns.join(",")
+    )
+}
+
 /// An expression over columns that are these.
 fn expression_text(expr: &Expr, columns: impl Iterator<Item = String>) -> String {
     let mut count = 0;
@@ -445,6 +531,7 @@ fn described(operator: &Operator, columns: &[String]) -> String {
             let on = on.unwrap_or_default();
             format!("unnest {of} {outer} {ordinality} {on}of {columns}")
         }
+        Operator::Lookup(lookup) => described_lookup(lookup, columns),
         Operator::CurrentWatermark => format!("current watermark of {}", columns.join(",")),
         Operator::WindowAssign {
             window: of,

@@ -100,6 +100,8 @@ fn snapshot(id: i64, ranges: &str, ends: Value, reached: Option<i64>) -> Snapsho
         max_event_time: None,
         watermark: None,
         reached,
+        plan: None,
+        lookups: Vec::new(),
     }
 }
 

@@ -3,16 +3,19 @@
 use super::super::clock::Clock;
 use super::super::shape::Shape;
 use super::super::valve::Valve;
-use super::super::{FlowError, compile, event_time, inputs, stateless};
+use super::super::{FlowError, compile, event_time, inputs, lookup, stateless};
 use super::{Scan, Step, Upstream, Work};
+use crate::lookup::Slot;
 use crate::operator::current_watermark::CurrentWatermark;
 use crate::operator::watermark::Watermark;
 use lw_formats::arrow_schema;
 use lw_graph::{JobGraph, NodeId, Operator as Op};
+use std::collections::BTreeMap;
 
 struct Compiler<'a> {
     graph: &'a JobGraph,
     shape: &'a Shape,
+    slots: &'a BTreeMap<NodeId, Slot>,
     /// Of the scans, as a manifest calls them.
     names: Vec<&'a str>,
     /// Some operator asks for event time.
@@ -29,10 +32,12 @@ impl Upstream {
         graph: &JobGraph,
         shape: &Shape,
         together: Vec<Vec<usize>>,
+        slots: &BTreeMap<NodeId, Slot>,
     ) -> Result<Upstream, FlowError> {
         let mut compiler = Compiler {
             graph,
             shape,
+            slots,
             names: shape.names(),
             marks: shape.wants_marks(graph),
             steps: Vec::new(),
@@ -155,6 +160,10 @@ impl Compiler<'_> {
                 let operator = Box::new(CurrentWatermark::new(schema()));
                 Work::CurrentWatermark(operator, self.valve(id))
             }
+            Op::Lookup(spec) => match self.slots.get(&id) {
+                Some(slot) => Work::Operator(Box::new(lookup(spec, slot, node)?)),
+                None => return Err(FlowError::LookedUp(spec.table.name.clone())),
+            },
             Op::Union => Work::Union(self.valve(id), schema()),
             _ => Work::Operator(stateless(&inputs(self.graph, node), node)?),
         })
