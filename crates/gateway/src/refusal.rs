@@ -66,6 +66,7 @@ impl From<PipelineError> for Refusal {
             | PipelineError::WouldDropState { .. }
             | PipelineError::NoState { .. }
             | PipelineError::Exists { .. }
+            | PipelineError::IsReplay { .. }
             | PipelineError::TableElsewhere { .. }
             | PipelineError::OtherLog { .. }
             | PipelineError::Unreadable { .. } => 409,

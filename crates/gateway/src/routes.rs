@@ -1,6 +1,6 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
-use crate::{Compaction, Parts, RefChange, Refusal, Rollback, Script};
+use crate::{Compaction, Parts, RefChange, Refusal, Replay, Rollback, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +32,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tables/{name}", get(table))
         .route("/api/v1/tables/{name}/refs", post(change_ref))
         .route("/api/v1/tables/{name}/rollback", post(roll_back))
+        .route("/api/v1/tables/{name}/replay", post(replay))
         .route("/api/v1/tables/{name}/compact", post(compact))
         .route("/api/v1/audit/{table}", get(audit))
         .with_state(parts)
@@ -309,6 +310,17 @@ async fn roll_back(
 ) -> Answer {
     ask(parts, move |parts| {
         (parts.roll_back)(&name, &request).map(Json)
+    })
+    .await
+}
+
+async fn replay(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    Json(request): Json<Replay>,
+) -> Answer {
+    ask(parts, move |parts| {
+        (parts.replay)(&name, &request).map(Json)
     })
     .await
 }

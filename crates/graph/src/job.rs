@@ -512,6 +512,16 @@ pub enum SinkSpec {
     Blackhole,
 }
 
+impl SinkSpec {
+    /// The branch that it fills, of a table whose `main` is somebody else's.
+    pub fn branch(&self) -> Option<&str> {
+        match self {
+            SinkSpec::Iceberg(sink) => sink.branch.as_deref(),
+            SinkSpec::Delta(_) | SinkSpec::Print { .. } | SinkSpec::Blackhole => None,
+        }
+    }
+}
+
 /// What becomes of rows that come when all windows that they belong to have fired. They are counted and located in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LateRows {
@@ -564,6 +574,9 @@ pub struct IcebergSink {
     /// What becomes of a table that rows do not fit (`'lakeward.schema-change'`).
     #[serde(default, skip_serializing_if = "SchemaChange::is_pause")]
     pub schema_change: SchemaChange,
+    /// The branch of the table that rows go to; `None`: `main`. A script has none to name: it is a replay's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// Every option that is not the connector's own becomes a table property, as in Flink.
     pub properties: BTreeMap<String, String>,
 }

@@ -22,6 +22,7 @@ pub mod delta;
 pub mod error;
 pub mod ids;
 pub mod naming;
+pub mod replay;
 mod schema;
 mod staged;
 pub mod storage;

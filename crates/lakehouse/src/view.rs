@@ -22,7 +22,7 @@ pub use versions::{
 };
 
 use crate::catalog::{LoadedTable, TableCatalog};
-use crate::commit::branch::Branch;
+use crate::commit::branch::{Branch, Ref};
 use crate::commit::marker::{
     Marker, is_upkeep, lookups_of_snapshot, plan_of_snapshot, ranges_of_snapshot,
     reached_by_snapshot, times_of_snapshot,
@@ -170,7 +170,10 @@ impl TableView {
             .newest_marker()
             .map(|marker| marker.ends())
             .unwrap_or_default();
-        let (begins, starts) = (marker.begins(), committer::starts(&self.table.metadata));
+        let (begins, starts) = (
+            marker.begins(),
+            committer::starts(&self.table.metadata, &Ref::main()),
+        );
         let known = |end: &SplitOffset| {
             let mut known = visible.iter().chain(&begins).chain(&starts);
             known

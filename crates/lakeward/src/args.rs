@@ -1,9 +1,11 @@
 //! The command line, as DESIGN §2 pins it.
 
 mod dlq;
+mod replay;
 mod table;
 
 pub use dlq::{Dlq, DlqVerb, Letters, Retry};
+pub use replay::{Begin, Diff, Replay, ReplayVerb};
 pub use table::{AsOf, Branch, Find, Offsets, Reference, Rollback, Table, TableVerb, Tag};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -57,6 +59,8 @@ pub enum Command {
     Table(Table),
     /// The embedded catalog: what to do when its data folder is lost.
     Catalog(Catalog),
+    /// Compute a range of a table once more, into a branch of it, while its pipeline goes on.
+    Replay(Replay),
     /// Dead letters: which there are, and sending them again.
     Dlq(Dlq),
     /// Prove that a table holds exactly what the log says.

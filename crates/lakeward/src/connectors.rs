@@ -143,6 +143,29 @@ impl Wiring {
         }
     }
 
+    /// The first record of a topic that is of this time or later, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When the log cannot be asked.
+    pub fn offset_at(
+        &self,
+        source: &KafkaSource,
+        topic: &str,
+        partition: i32,
+        millis: i64,
+    ) -> Result<Option<i64>, SourceError> {
+        match self.config.is_elsewhere(&source.bootstrap) {
+            true => RemoteLog::new(&source.bootstrap).offset_at(topic, partition, millis),
+            false => {
+                let log = Log {
+                    storage: self.storage.clone(),
+                    broker: self.broker.clone(),
+                };
+                log.offset_at(topic, partition, millis)
+            }
+        }
+    }
+
     /// Lines from number `from` on, and the number to ask for next.
     pub fn printed(&self, pipeline: &str, from: u64) -> (Vec<String>, u64) {
         let printed = self.printed.lock();
@@ -249,12 +272,15 @@ impl Connectors for Wiring {
                     self.clock.clone(),
                     Ids::random(),
                 )?;
-                let committer = IcebergCommitter::new(
+                let mut committer = IcebergCommitter::new(
                     catalog,
                     owner.clone(),
                     self.clock.clone(),
                     Ids::random(),
                 );
+                if let Some(branch) = &iceberg.branch {
+                    committer = committer.on_branch(branch);
+                }
                 Ok((Box::new(sink), Box::new(committer)))
             }
             SinkSpec::Delta(delta) => {

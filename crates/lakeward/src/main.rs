@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Pipeline(pipeline) => verbs::pipeline::pipeline(pipeline),
         Command::Table(table) => verbs::table::table(table),
         Command::Catalog(catalog) => verbs::catalog::catalog(catalog),
+        Command::Replay(replay) => verbs::replay::replay(replay),
         Command::Dlq(dlq) => verbs::dlq::dlq(dlq),
         Command::Audit(audit) => verbs::audit::audit(audit),
         Command::Dbt(dbt) => verbs::dbt::dbt(dbt),

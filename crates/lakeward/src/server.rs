@@ -297,7 +297,10 @@ fn parts(
             let world = world.clone();
             Box::new(move |script| check(script, &*world))
         },
-        plan: Box::new(move |script| plan(script, &world)),
+        plan: {
+            let world = world.clone();
+            Box::new(move |script| plan(script, &world))
+        },
         query: crate::query::parts(tables.clone(), scraped.engine.clone()),
         tables: {
             let tables = tables.clone();
@@ -314,6 +317,11 @@ fn parts(
         roll_back: {
             let tables = tables.clone();
             Box::new(move |table, back| tables.roll_back(table, back))
+        },
+        replay: {
+            let tables = tables.clone();
+            let plan = move |script: &Script| plan(script, &world);
+            Box::new(move |table, asked| tables.replay(table, asked, &plan))
         },
         compact: {
             let tables = tables.clone();

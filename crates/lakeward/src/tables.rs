@@ -10,6 +10,7 @@ mod compaction;
 mod ledgers;
 mod periodic;
 mod refs;
+mod replay;
 
 pub use ahead::{AuditTrouble, AuditsAhead};
 pub use periodic::Periodic;
@@ -25,6 +26,7 @@ use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
 use lw_query::{Catalogs, TableIdent, ViewMetadata};
 use lw_runtime::pipelines::{Pipelines, Writer};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ pub struct Tables {
     footers: Footers,
     turns: Turns,
     compactions: Compactions,
+    /// One replay begins at a time.
+    replays: Mutex<()>,
 }
 
 impl Catalogs for Tables {
@@ -87,6 +91,7 @@ impl Tables {
             pipelines,
             footers: Footers::default(),
             turns: Turns::default(),
+            replays: Mutex::default(),
         }
     }
 

@@ -18,6 +18,7 @@ mod from_savepoint;
 mod plan;
 mod planned;
 mod record;
+mod replay;
 mod savepoints;
 mod state;
 pub mod takeover;
@@ -30,6 +31,7 @@ pub use error::{PipelineError, offsets_text};
 pub(crate) use plan::PlanText;
 pub use plan::{PlannedScript, Planner};
 pub use planned::{PlannedInsert, PlannedJob, query_id};
+pub use replay::{NewReplay, ReplayOf, ReplayView, narrowed, needs_all, replay_name};
 pub use savepoints::SavepointView;
 pub use state::{Fate, StateFate};
 pub use view::View;
@@ -149,6 +151,7 @@ impl Pipelines {
             Some(Ok(record)) => Some(record),
             None => None,
         };
+        self.refuse_replay(&submission.name)?;
         let outcome = match &existing {
             Some(record) if record.sql == submission.sql => {
                 if !self.running.lock().contains_key(&record.name)
@@ -213,6 +216,7 @@ impl Pipelines {
             desired: Desired::Running,
             created_ms: existing.map_or_else(|| around.clock.now_ms(), |record| record.created_ms),
             plans: Vec::new(),
+            replay: None,
         };
         record.remember_plans(made_by);
         record
@@ -268,6 +272,8 @@ impl Pipelines {
         let mut record = self.known(name)?;
         let was_running = self.halt(name, Stop::Keeps);
         if record.desired == Desired::Finished {
+            // A replay has its range, and is done with it.
+            self.refuse_replay(name)?;
             self.read_on(&record)?;
         }
         let resumed = match word {
@@ -469,6 +475,18 @@ impl Pipelines {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a name that is a replay's.
+    fn refuse_replay(&self, name: &str) -> Result<(), PipelineError> {
+        match self.replay(name)? {
+            Some((of, _)) => Err(PipelineError::IsReplay {
+                name: name.to_string(),
+                table: of.table,
+                branch: of.branch,
+            }),
+            None => Ok(()),
+        }
     }
 
     fn known(&self, name: &str) -> Result<Record, PipelineError> {

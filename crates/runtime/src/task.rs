@@ -136,6 +136,8 @@ pub(crate) struct Attempt {
     pub(crate) pool: Pool,
     pub(crate) manifest: Manifest,
     pub(crate) settings: Settings,
+    /// Where a bounded read ends, event time does not: what is open stays open, as if the rest were yet to come.
+    pub(crate) ends_open: bool,
     pub(crate) status: Arc<JobStatus>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) memory: Share,
@@ -195,6 +197,7 @@ impl Attempt {
         let interval = self.settings.commit_interval;
         let mut driver = Driver {
             rules,
+            ends_open: self.ends_open,
             buried: inserts.iter().map(buried).collect(),
             coordinator: Coordinator::new(self.manifest, inserts, interval, rules),
             sinks,
@@ -220,6 +223,7 @@ impl Attempt {
             source: self.source,
             upstream,
             lookups: self.lookups,
+            ends_open: self.ends_open,
         };
         Ok((driver, unread))
     }
@@ -301,6 +305,7 @@ struct Unread {
     source: Box<dyn Source>,
     upstream: Upstream,
     lookups: Lookups,
+    ends_open: bool,
 }
 
 /// By sink.

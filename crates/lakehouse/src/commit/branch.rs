@@ -1,4 +1,4 @@
-//! What the head of `main` shows: its ancestors as far as they are kept, and the newest commit of ours among them.
+//! What the head of a branch shows: its ancestors as far as they are kept, and the newest commit of ours among them.
 //!
 //! Everyone who asks "is this commit in the table?" asks here: the committer before it decides, the pause that shows where
 //! the table ends, the audit. A commit that is not among the ancestors was rolled back, or its snapshot is gone.
@@ -24,6 +24,10 @@ impl Ref {
 
     pub(crate) fn name(&self) -> &str {
         &self.0
+    }
+
+    pub(crate) fn is_main(&self) -> bool {
+        self.0 == MAIN_BRANCH
     }
 
     /// The property of the table that holds the branch's newest marker.
@@ -55,14 +59,16 @@ pub(crate) struct Branch<'a> {
 }
 
 impl<'a> Branch<'a> {
+    /// `main`.
     pub(crate) fn of(metadata: &'a TableMetadata) -> Branch<'a> {
-        Branch::at(
-            metadata,
-            Ref::main().head(metadata).map(Snapshot::snapshot_id),
-        )
+        Branch::named(metadata, &Ref::main())
     }
 
-    /// What `main` would show if this were its head.
+    pub(crate) fn named(metadata: &'a TableMetadata, branch: &Ref) -> Branch<'a> {
+        Branch::at(metadata, branch.head(metadata).map(Snapshot::snapshot_id))
+    }
+
+    /// What a branch would show if this were its head.
     pub(crate) fn at(metadata: &'a TableMetadata, head: Option<i64>) -> Branch<'a> {
         Branch {
             ancestors: ancestors(metadata, head).collect(),

@@ -29,6 +29,24 @@ pub(crate) enum Change<'a> {
     },
     /// The same rows in other files.
     Rewrite(&'a Rewrite),
+    /// A branch that is not there yet begins as this snapshot is, without some of its rows.
+    Fork {
+        marker: Box<Marker>,
+        /// What its snapshot says beside the marker.
+        says: (&'static str, String),
+        from: i64,
+        without: &'a Removal,
+    },
+}
+
+/// Rows that go: those of whole files, and of others some, whose remaining rows are copied.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    /// The sequence number of the snapshot that the rows were read from. The copies have it too: what was deleted later is deleted
+    /// from them as well.
+    pub(crate) sequence: i64,
+    pub(crate) removed: Vec<Listed>,
+    pub(crate) copies: Vec<Made>,
 }
 
 /// Files that take the place of others.

@@ -6,14 +6,14 @@
 use super::branch::{Branch, Ref};
 use super::change::Change;
 use super::decide::{Cause, Decision, Facts};
-use super::marker::{Marker, PROPERTY, ranges_of_snapshot};
+use super::marker::{Marker, branch_of_snapshot, ranges_of_snapshot};
 use super::publish::{Published, Publisher, ROUNDS, Step};
 use super::rules::Rules;
 use crate::catalog::{LoadedTable, TableCatalog, parse_table};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::staged::StagedFile;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{Snapshot, TableMetadata};
 use iceberg::{TableIdent, TableUpdate};
 use lw_runtime::connector::{
     CommitOutcome, Committer, ConnectorError, ErrorKind, Owner, Pause, Restate, Standing,
@@ -37,6 +37,12 @@ struct Decider {
 }
 
 impl IcebergCommitter {
+    /// Commits to another branch of its tables than `main`.
+    pub fn on_branch(mut self, name: &str) -> IcebergCommitter {
+        self.branch = Ref::named(name);
+        self
+    }
+
     pub fn new(
         catalog: Arc<dyn TableCatalog>,
         owner: Owner,
@@ -74,19 +80,21 @@ impl IcebergCommitter {
 
     fn restate_once(&self, table: &LoadedTable, which: Restate) -> Result<(), CatalogError> {
         let metadata = &table.metadata;
-        let visible = Branch::of(metadata).newest_marker();
+        let visible = Branch::named(metadata, &self.branch).newest_marker();
+        let head = self.branch.head(metadata).map(Snapshot::snapshot_id);
         let marker = match which {
             Restate::Visible => {
-                let newest = property(metadata)?;
+                let newest = property_of(metadata, &self.branch)?;
                 visible.map(|marker| marker.with_history_of(newest.as_ref()))
             }
-            Restate::Newest => property(metadata)?.or(visible).map(|marker| {
-                let head = metadata.current_snapshot_id();
-                let snapshot = head.unwrap_or(marker.snapshot_id);
-                marker.named_by(snapshot)
-            }),
+            Restate::Newest => property_of(metadata, &self.branch)?
+                .or(visible)
+                .map(|marker| {
+                    let snapshot = head.unwrap_or(marker.snapshot_id);
+                    marker.named_by(snapshot)
+                }),
         };
-        let update = match (marker, metadata.current_snapshot_id()) {
+        let update = match (marker, head) {
             (Some(marker), None) => return self.mark_empty(table, marker),
             (Some(marker), Some(_)) => TableUpdate::SetProperties {
                 updates: HashMap::from([(self.branch.marker_property(), marker.to_property())]),
@@ -121,18 +129,25 @@ impl Decider {
     fn step<'a>(
         &self,
         table: &LoadedTable,
+        of: &Ref,
         chain: &'a TableChain,
         id: i64,
     ) -> Result<Step<'a, CommitOutcome>, CatalogError> {
-        let marker = property(&table.metadata)?;
-        let branch = Branch::of(&table.metadata);
+        let marker = property_of(&table.metadata, of)?;
+        let branch = Branch::named(&table.metadata, of);
         Ok(match self.decision(&branch, marker.as_ref(), chain) {
             Decision::Done => Step::Over(CommitOutcome::Confirmed {
                 confirmed: chain.chain.len(),
                 snapshot_id: marker.map(|marker| marker.snapshot_id),
             }),
             Decision::Pause(cause) => {
-                let reason = self.reason(cause, marker.as_ref(), chain);
+                let reason = match (cause, of.is_main()) {
+                    (Cause::MarkerGone, false) => {
+                        let name = of.name();
+                        format!("the branch '{name}' was dropped, or dropped and made again")
+                    }
+                    _ => self.reason(cause, marker.as_ref(), chain),
+                };
                 let visible = branch.newest_marker();
                 let outcome = pause(
                     &table.ident,
@@ -210,8 +225,8 @@ impl Committer for IcebergCommitter {
             });
         }
         let ident = parse_table(table)?;
-        let pipeline = &self.pipeline;
-        let decide = |table: &LoadedTable, id: i64| pipeline.step(table, chain, id);
+        let (pipeline, branch) = (&self.pipeline, &self.branch);
+        let decide = |table: &LoadedTable, id: i64| pipeline.step(table, branch, chain, id);
         let published = self.publisher.publish(&ident, &self.branch, decide);
         match published {
             Ok(Published::Over(outcome)) => Ok(outcome),
@@ -243,14 +258,14 @@ impl Committer for IcebergCommitter {
                 plans: BTreeSet::new(),
             }));
         };
-        let branch = Branch::of(&loaded.metadata);
-        let marker = property(&loaded.metadata)?;
+        let branch = Branch::named(&loaded.metadata, &self.branch);
+        let marker = property_of(&loaded.metadata, &self.branch)?;
         Ok(Some(Standing {
             on_branch: marker.as_ref().is_some_and(|marker| branch.holds(marker)),
             marker: marker.as_ref().map(Marker::to_table_marker),
             visible: branch.newest_marker().as_ref().map(Marker::to_table_marker),
             complete: branch.is_complete(),
-            starts: starts(&loaded.metadata),
+            starts: starts(&loaded.metadata, &self.branch),
             plans: marker.iter().flat_map(Marker::plans).collect(),
         }))
     }
@@ -283,24 +298,35 @@ impl Committer for IcebergCommitter {
     }
 }
 
-/// The newest marker ever committed.
+/// The newest marker ever committed to `main`.
 pub(crate) fn property(metadata: &TableMetadata) -> Result<Option<Marker>, CatalogError> {
-    Marker::of_table(metadata).map_err(|error| {
-        CatalogError::caused(
-            Kind::BadRequest,
-            format!(
-                "the table property {PROPERTY} cannot be read: remove it, or put back what it was"
-            ),
-            error,
-        )
+    property_of(metadata, &Ref::main())
+}
+
+/// The newest marker ever committed to a branch.
+pub(crate) fn property_of(
+    metadata: &TableMetadata,
+    branch: &Ref,
+) -> Result<Option<Marker>, CatalogError> {
+    Marker::of_branch(metadata, branch).map_err(|error| {
+        let name = branch.marker_property();
+        let message =
+            format!("the table property {name} cannot be read: remove it, or put back what it was");
+        CatalogError::caused(Kind::BadRequest, message, error)
     })
 }
 
-/// The lowest offset per partition that any kept snapshot accounts for, whatever branch it is on.
-pub(crate) fn starts(metadata: &TableMetadata) -> Vec<SplitOffset> {
+/// The lowest offset per partition that any kept snapshot accounts for which was committed to this branch, wherever it is now.
+/// What was committed to others is no part of it: a replay may begin before a table does.
+pub(crate) fn starts(metadata: &TableMetadata, branch: &Ref) -> Vec<SplitOffset> {
     let mut starts: Vec<SplitOffset> = Vec::new();
+    let is_its = |snapshot: &&Arc<Snapshot>| match branch_of_snapshot(snapshot) {
+        None => branch.is_main(),
+        Some(other) => other == branch.name(),
+    };
     for range in metadata
         .snapshots()
+        .filter(is_its)
         .flat_map(|snapshot| ranges_of_snapshot(snapshot))
     {
         let start = SplitOffset {

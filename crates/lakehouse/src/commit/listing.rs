@@ -21,6 +21,8 @@ pub(crate) struct Listed {
     pub(crate) spec_id: i32,
     /// The data sequence number: deletes of a later one hide rows of it.
     pub(crate) sequence: i64,
+    /// The snapshot that added it.
+    pub(crate) snapshot: i64,
     pub(crate) file: DataFile,
 }
 
@@ -40,6 +42,7 @@ impl Listed {
         Listed {
             spec_id: 0,
             sequence,
+            snapshot: 0,
             file: file.expect("all that a file must say"),
         }
     }
@@ -130,6 +133,7 @@ impl Listing {
                 let listed = Listed {
                     spec_id,
                     sequence,
+                    snapshot: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
                     file,
                 };
                 if self.data.insert(path.clone(), listed).is_some() {

@@ -29,6 +29,14 @@
 //! lakeward.upholds                           the id of the snapshot with the newest marker below this one
 //! ```
 //!
+//! A commit to another branch than `main` says which; the first one of a [replay](crate::replay) also which offsets the branch is
+//! about:
+//!
+//! ```text
+//! lakeward.branch                            the branch
+//! lakeward.replay                            {"from":{"topic":{"0":offset}},"until":{"topic":{"0":offset}}}
+//! ```
+//!
 //! Only the property tells the table's whole history, for the same reason: where each partition *begins* in the table, and
 //! which plan made what, in which fields (its [`Stint`]s). Snapshots expire, and what they accounted for is still to be there.
 
@@ -36,6 +44,7 @@ mod stints;
 
 pub use stints::Stint;
 
+use super::branch::Ref;
 use iceberg::spec::{Snapshot, TableMetadata};
 use lw_runtime::Pins;
 use lw_runtime::connector::{Owner, TableMarker};
@@ -66,7 +75,12 @@ const UPKEEP: &str = "lakeward.upkeep";
 /// In the summary of a snapshot of our upkeep: the snapshot with the newest marker, which is one of its ancestors.
 pub(crate) const UPHOLDS: &str = "lakeward.upholds";
 
-type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
+/// In the summary of the first snapshot of a replay's branch: the range.
+pub(crate) const REPLAY: &str = "lakeward.replay";
+/// In the summary of a snapshot that was committed to another branch than `main`: which.
+pub(crate) const BRANCH: &str = "lakeward.branch";
+
+pub(crate) type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 /// Start, end, rows, filtered, dead letters, control; late where some were.
 type Offsets = BTreeMap<String, BTreeMap<i32, Vec<i64>>>;
 
@@ -118,6 +132,26 @@ impl Marker {
         }
     }
 
+    /// The marker of a branch that a pipeline begins to fill from these offsets on.
+    pub(crate) fn begun(
+        owner: &Owner,
+        uuid: Uuid,
+        snapshot_id: i64,
+        from: &[SplitOffset],
+    ) -> Marker {
+        Marker {
+            pipeline: owner.pipeline,
+            name: owner.name.clone(),
+            sequence: 0,
+            uuid,
+            previous: None,
+            snapshot_id,
+            ends: to_ends(from),
+            begins: Ends::new(),
+            stints: Vec::new(),
+        }
+    }
+
     /// This marker with the history that `newest`, made after it, has of the offsets up to here.
     pub(crate) fn with_history_of(self, newest: Option<&Marker>) -> Marker {
         let Some(newest) = newest else {
@@ -150,9 +184,17 @@ impl Marker {
     /// # Errors
     /// When there is a property and it cannot be understood: deciding without it would be guessing.
     pub fn of_table(metadata: &TableMetadata) -> Result<Option<Marker>, serde_json::Error> {
+        Marker::of_branch(metadata, &Ref::main())
+    }
+
+    /// The same of another branch.
+    pub(crate) fn of_branch(
+        metadata: &TableMetadata,
+        branch: &Ref,
+    ) -> Result<Option<Marker>, serde_json::Error> {
         metadata
             .properties()
-            .get(PROPERTY)
+            .get(&branch.marker_property())
             .map(|text| serde_json::from_str(text))
             .transpose()
     }
@@ -273,6 +315,12 @@ pub(crate) fn upheld(newest: Option<&Marker>) -> HashMap<String, String> {
 pub fn is_upkeep(snapshot: &Snapshot) -> bool {
     let summary = &snapshot.summary().additional_properties;
     summary.contains_key(UPKEEP)
+}
+
+/// The branch that a snapshot was committed to, where that is not `main`.
+pub(crate) fn branch_of_snapshot(snapshot: &Snapshot) -> Option<&str> {
+    let summary = &snapshot.summary().additional_properties;
+    summary.get(BRANCH).map(String::as_str)
 }
 
 /// The ancestor that a snapshot of our upkeep speaks for.
@@ -401,7 +449,7 @@ fn keep_below(offsets: &mut Ends, ends: &Ends) {
     offsets.retain(|_, partitions| !partitions.is_empty());
 }
 
-fn to_offsets_of_splits(offsets: &Ends) -> Vec<SplitOffset> {
+pub(crate) fn to_offsets_of_splits(offsets: &Ends) -> Vec<SplitOffset> {
     let of_topic = |(topic, partitions): (&String, &BTreeMap<i32, i64>)| {
         let at = |(partition, next): (&i32, &i64)| SplitOffset {
             topic: topic.clone(),
@@ -413,7 +461,7 @@ fn to_offsets_of_splits(offsets: &Ends) -> Vec<SplitOffset> {
     offsets.iter().flat_map(of_topic).collect()
 }
 
-fn to_ends(offsets: &[SplitOffset]) -> Ends {
+pub(crate) fn to_ends(offsets: &[SplitOffset]) -> Ends {
     let mut ends = Ends::new();
     for offset in offsets {
         ends.entry(offset.topic.clone())

@@ -38,6 +38,11 @@ pub(crate) struct MoveRef {
 }
 
 impl MoveRef {
+    /// It ends.
+    pub(crate) fn gone() -> MoveRef {
+        MoveRef { to: None }
+    }
+
     pub(crate) fn produce(
         &self,
         metadata: &TableMetadata,
@@ -381,7 +386,7 @@ fn outcome(now: Option<&SnapshotReference>, to: Option<&SnapshotReference>) -> O
 
 impl At {
     /// The snapshot that is meant. A name goes before a number, as in queries.
-    fn snapshot(&self, metadata: &TableMetadata) -> Result<i64, RefError> {
+    pub(crate) fn snapshot(&self, metadata: &TableMetadata) -> Result<i64, RefError> {
         match self {
             At::Version(version) => match (metadata.snapshot_for_ref(version), version.parse()) {
                 (Some(snapshot), _) => Ok(snapshot.snapshot_id()),

@@ -1,15 +1,16 @@
 //! The snapshot of a commit: a change and a table in, requirements and updates for the catalog out.
 //!
 //! One commit is `add-snapshot` + `set-snapshot-ref`, required to meet the table with this uuid and this head, and
-//! `remove-snapshots` (expiry); an append also has `set-properties` (the marker). A rewrite leaves the marker's property alone:
+//! `remove-snapshots` (expiry); an append, and a branch that begins, also has `set-properties` (the marker). A rewrite leaves the marker's property alone:
 //! it names a snapshot that stays an ancestor, and the rewrite [says so itself](marker::UPHOLDS), should that one go. What became of it afterwards is `attempt`'s to find out.
 
 use super::attempt::remove;
 use super::branch::{Branch, Ref};
 use super::cached::Cached;
-use super::change::{Change, Rewrite};
+use super::change::{Change, Made, Removal, Rewrite};
+use super::listing::Listed;
 use super::manifests::{self, Manifests, spec_of};
-use super::marker;
+use super::marker::{self, BRANCH, Marker};
 use super::rules::Rules;
 use super::summary::{Moved, summary};
 use crate::error::{CatalogError, Kind};
@@ -79,7 +80,7 @@ impl SnapshotProducer<'_> {
             files: self.files,
             cached: self.cached,
             metadata,
-            parent: branch.head(metadata).map(Snapshot::snapshot_id),
+            parent: self.head().map(Snapshot::snapshot_id),
             snapshot_id: self.snapshot_id,
             commit: self.commit,
             keep: self.rules.keep,
@@ -101,20 +102,18 @@ impl SnapshotProducer<'_> {
                 reference: reference(metadata, &refs, branch, self.snapshot_id),
             },
         ];
-        let mut expired = (self.rules.expire)(metadata, &refs, now_ms);
-        match self.change {
-            Change::Append { marker, .. } => updates.push(TableUpdate::SetProperties {
-                updates: HashMap::from([(branch.marker_property(), marker.to_property())]),
-            }),
+        let expired = self.expired(&refs, now_ms);
+        let stated: Option<&Marker> = match self.change {
+            Change::Append { marker, .. } => Some(marker),
+            Change::Fork { marker, .. } => Some(marker),
             Change::MoveRef(_) | Change::Columns(_) | Change::Properties { .. } => {
                 unreachable!("it has no snapshot")
             }
-            // Nobody states the newest marker again: it stays.
-            Change::Rewrite(_) => {
-                let newest = Branch::of(metadata).newest_marker();
-                expired.retain(|id| newest.as_ref().is_none_or(|one| one.snapshot_id != *id));
-            }
-        }
+            Change::Rewrite(_) => None,
+        };
+        updates.extend(stated.map(|marker| TableUpdate::SetProperties {
+            updates: HashMap::from([(branch.marker_property(), marker.to_property())]),
+        }));
         updates.extend(expiry::updates(metadata, &expired));
         Ok(Produced {
             snapshot_id: self.snapshot_id,
@@ -126,9 +125,39 @@ impl SnapshotProducer<'_> {
         })
     }
 
+    /// The snapshot that the new one follows.
+    fn head(&self) -> Option<&Snapshot> {
+        match self.change {
+            Change::Fork { from, .. } => {
+                let from = self.metadata.snapshot_by_id(*from);
+                from.map(|snapshot| &**snapshot)
+            }
+            _ => self.branch.head(self.metadata),
+        }
+    }
+
+    /// The snapshots that end with this one. Where nobody states the newest marker of `main` again, its snapshot stays.
+    fn expired(&self, refs: &Refs, now_ms: i64) -> Vec<i64> {
+        let states = match self.change {
+            Change::Append { .. } => self.branch.is_main(),
+            Change::Rewrite(_) => false,
+            // A branch that begins needs what it begins from, and leaves the rest to the commits of `main`.
+            Change::Fork { .. }
+            | Change::MoveRef(_)
+            | Change::Columns(_)
+            | Change::Properties { .. } => return Vec::new(),
+        };
+        let mut expired = (self.rules.expire)(self.metadata, refs, now_ms);
+        if !states {
+            let newest = Branch::of(self.metadata).newest_marker();
+            expired.retain(|id| newest.as_ref().is_none_or(|one| one.snapshot_id != *id));
+        }
+        expired
+    }
+
     fn snapshot(&self, manifests: &mut Manifests<'_>) -> Result<Snapshot, CatalogError> {
         let metadata = self.metadata;
-        let head = self.branch.head(metadata);
+        let head = self.head();
         let mut listed = match head {
             Some(head) => manifests::load_list(manifests.files, metadata, head)?,
             None => Vec::new(),
@@ -136,8 +165,18 @@ impl SnapshotProducer<'_> {
         listed.retain(self.rules.carry);
         let (listed, summary) = match self.change {
             Change::Append { marker, pending } => {
-                let own = marker.to_summary(pending);
+                let own = self.told(marker, pending);
                 self.appended(manifests, listed, pending, own)?
+            }
+            Change::Fork {
+                marker,
+                says: (key, value),
+                without,
+                ..
+            } => {
+                let mut own = self.told(marker, &[]);
+                own.insert((*key).to_owned(), value.clone());
+                self.removed(manifests, listed, without, own)?
             }
             Change::MoveRef(_) | Change::Columns(_) | Change::Properties { .. } => {
                 unreachable!("it has no snapshot")
@@ -179,6 +218,66 @@ impl SnapshotProducer<'_> {
         Ok((listed, summary))
     }
 
+    /// What a summary says of the commit; of one to another branch than `main` also which.
+    fn told(&self, marker: &Marker, pending: &[Pending]) -> HashMap<String, String> {
+        let mut own = marker.to_summary(pending);
+        if !self.branch.is_main() {
+            own.insert(BRANCH.to_owned(), self.branch.name().to_owned());
+        }
+        own
+    }
+
+    fn removed(
+        &self,
+        manifests: &mut Manifests<'_>,
+        listed: Vec<ManifestFile>,
+        removal: &Removal,
+        own: HashMap<String, String>,
+    ) -> Result<(Vec<ManifestFile>, Summary), CatalogError> {
+        let moved = Moved {
+            added: removal.copies.iter().map(|made| &made.file).collect(),
+            removed: removal.removed.iter().map(|one| &one.file).collect(),
+        };
+        let summary = summary(
+            self.metadata,
+            self.head(),
+            Operation::Overwrite,
+            own,
+            &moved,
+        );
+        let listed = self.exchanged(
+            manifests,
+            listed,
+            &removal.removed,
+            &removal.copies,
+            removal.sequence,
+        )?;
+        Ok((listed, summary))
+    }
+
+    /// The manifests with these files in place of those, their rows as old as `sequence` says.
+    fn exchanged(
+        &self,
+        manifests: &mut Manifests<'_>,
+        listed: Vec<ManifestFile>,
+        removed: &[Listed],
+        made: &[Made],
+        sequence: i64,
+    ) -> Result<Vec<ManifestFile>, CatalogError> {
+        let removed = removed.iter().map(|one| one.file.file_path());
+        let mut listed = manifests.without(listed, &removed.collect())?;
+        let mut added: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
+        for made in made {
+            let of_spec = added.entry(made.spec_id).or_default();
+            of_spec.push(made.file.clone());
+        }
+        for (spec, files) in added {
+            let spec = spec_of(self.metadata, spec)?;
+            listed.push(manifests.added(spec, files, Some(sequence))?);
+        }
+        Ok(listed)
+    }
+
     fn rewritten(
         &self,
         manifests: &mut Manifests<'_>,
@@ -193,17 +292,13 @@ impl SnapshotProducer<'_> {
         let own = marker::upheld(Branch::of(metadata).newest_marker().as_ref());
         let head = self.branch.head(metadata);
         let summary = summary(metadata, head, Operation::Replace, own, &moved);
-        let removed = moved.removed.iter().map(|file| file.file_path());
-        let mut listed = manifests.without(listed, &removed.collect())?;
-        let mut added: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
-        for made in rewrite.added() {
-            let of_spec = added.entry(made.spec_id).or_default();
-            of_spec.push(made.file.clone());
-        }
-        let sequence = Some(rewrite.sequence());
-        for (spec, files) in added {
-            listed.push(manifests.added(spec_of(metadata, spec)?, files, sequence)?);
-        }
+        let listed = self.exchanged(
+            manifests,
+            listed,
+            rewrite.removed(),
+            rewrite.added(),
+            rewrite.sequence(),
+        )?;
         Ok((listed, summary))
     }
 }
@@ -224,8 +319,8 @@ fn added_files(
     Ok(added)
 }
 
-/// The branch moves and keeps its own retention. One that we begin asks other engines' expiry to keep some snapshots, unless
-/// the table says how many.
+/// The branch moves and keeps its own retention. `main`, where we begin it, asks other engines' expiry to keep some snapshots,
+/// unless the table says how many.
 fn reference(
     metadata: &TableMetadata,
     refs: &Refs,
@@ -234,6 +329,8 @@ fn reference(
 ) -> SnapshotReference {
     let retention = match refs.get(branch.name()) {
         Some(existing) => existing.retention.clone(),
+        // What a branch of ours is compared with, and begins with, has to stay as long as it does.
+        None if !branch.is_main() => SnapshotRetention::branch(None, None, None),
         None => {
             let said = metadata.properties().contains_key(expiry::MIN_KEPT);
             let kept = i32::try_from(expiry::kept_always(metadata)).expect("a small number");

@@ -12,6 +12,7 @@ mod partitions;
 mod pipeline;
 mod properties;
 mod refs;
+mod replay;
 mod sim;
 mod steps;
 mod stored;

@@ -686,6 +686,7 @@ pub(crate) fn spec(columns: Vec<Field>) -> IcebergSink {
         schema: Schema::new(columns),
         primary_key: Vec::new(),
         partitioned_by: Vec::new(),
+        branch: None,
         properties: BTreeMap::new(),
     }
 }

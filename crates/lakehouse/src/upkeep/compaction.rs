@@ -17,7 +17,7 @@
 //! the way. The copies are made once, however often their commit has to be [tried again](landing).
 
 mod bins;
-mod files;
+pub(crate) mod files;
 mod landing;
 mod plan;
 
@@ -41,7 +41,8 @@ use files::Origins;
 use iceberg::TableIdent;
 use iceberg::spec::{FormatVersion, TableMetadata};
 use lw_stdx::clock::Clock;
-use plan::{Bin, Found, Groups, Lonely, Plan, folder, limits};
+pub(crate) use plan::folder;
+use plan::{Bin, Found, Groups, Lonely, Plan, limits};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -379,7 +380,8 @@ impl Compactor {
                 leftovers::file_name(metadata.uuid(), plan.sequence, self.publisher.ids.next());
             let location = format!("{}/{name}", folder(metadata, &bin.files[0].0));
             written.push(location.clone());
-            let Some((made, memory)) = files::copy(files, metadata, &bin.files, location, go_on)?
+            let Some((made, memory)) =
+                files::copy(files, metadata, &bin.files, None, location, go_on)?
             else {
                 return Ok(None);
             };

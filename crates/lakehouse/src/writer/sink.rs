@@ -92,6 +92,7 @@ impl IcebergTableSink {
                 ident: TableIdent::new(namespace.clone(), table.to_owned()),
                 owner: owner.clone(),
                 plan: plan.map(str::to_owned),
+                replays: spec.branch.is_some(),
                 schema,
                 schema_change: spec.schema_change,
                 properties,

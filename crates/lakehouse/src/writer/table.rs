@@ -64,6 +64,8 @@ pub(super) struct Wanted {
     pub(super) owner: Owner,
     /// Id of the plan that computes the rows, where it is known.
     pub(super) plan: Option<String>,
+    /// It fills a branch.
+    pub(super) replays: bool,
     pub(super) schema: Schema,
     pub(super) schema_change: SchemaChange,
     pub(super) properties: HashMap<String, String>,

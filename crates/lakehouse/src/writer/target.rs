@@ -150,12 +150,13 @@ impl Placed {
         bound: Option<&Bound>,
     ) -> Result<Placed, CatalogError> {
         let marker = committer::property(metadata)?;
-        let ours = marker.filter(|marker| marker.pipeline == wanted.owner.pipeline);
+        // What a replay computes are rows of `main`, and its names mean what they mean there.
+        let replays = wanted.replays;
+        let ours = marker.filter(|marker| replays || marker.pipeline == wanted.owner.pipeline);
         let newest = ours.as_ref().and_then(|marker| marker.stints().last());
         let same_query = newest.filter(|stint| {
-            stint.pipeline == wanted.owner.pipeline
-                && stint.plan.is_some()
-                && stint.plan == wanted.plan
+            let is_ours = stint.pipeline == wanted.owner.pipeline;
+            replays || is_ours && stint.plan.is_some() && stint.plan == wanted.plan
         });
         let bound = bound.or(same_query.map(|stint| &stint.columns));
         let nothing = Bound::new();

@@ -111,7 +111,7 @@ fn place(version: Option<&String>, time: Option<i64>) -> Result<Option<At>, Refu
     }
 }
 
-fn not_moved(error: RefError) -> Refusal {
+pub(super) fn not_moved(error: RefError) -> Refusal {
     let hint = error.hint();
     let status = match error {
         RefError::Catalog(error) => return refused(error),

@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod group;
 pub mod pipeline;
 pub mod records;
+pub mod replay;
 mod rows;
 pub mod run;
 pub mod schema;

@@ -128,6 +128,16 @@ fn each(array: &Value) -> Vec<Value> {
 
 /// Where a pipeline's time stands; why it does not run, and what to do.
 fn explain(pipeline: &Value) {
+    let replay = &pipeline["replay"];
+    if !replay.is_null() {
+        say(format!(
+            "replays {} into branch {}: {} of {} offsets are done",
+            text(&replay["table"]),
+            text(&replay["branch"]),
+            replay["done"],
+            replay["offsets"]
+        ));
+    }
     for job in pipeline["jobs"].as_array().into_iter().flatten() {
         time::time(job).into_iter().for_each(say);
         time::late(job).into_iter().for_each(say);

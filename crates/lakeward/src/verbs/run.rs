@@ -231,10 +231,10 @@ fn report(pipeline: &Value) {
 }
 
 /// `Ctrl-C`, once.
-struct Interrupt(Receiver<()>);
+pub(super) struct Interrupt(Receiver<()>);
 
 impl Interrupt {
-    fn listen() -> anyhow::Result<Interrupt> {
+    pub(super) fn listen() -> anyhow::Result<Interrupt> {
         let (raised, interrupt) = channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -255,7 +255,7 @@ impl Interrupt {
     }
 
     /// Waits that long for it.
-    fn within(&self, time: Duration) -> bool {
+    pub(super) fn within(&self, time: Duration) -> bool {
         self.0.recv_timeout(time).is_ok()
     }
 }

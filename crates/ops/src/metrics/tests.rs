@@ -156,6 +156,7 @@ fn view(name: &str, jobs: Vec<Status>) -> View {
         state: "running".to_string(),
         created_ms: 0,
         sql: String::new(),
+        replay: None,
         jobs,
     }
 }

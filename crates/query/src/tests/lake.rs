@@ -172,6 +172,7 @@ fn spec() -> IcebergSink {
         ]),
         primary_key: Vec::new(),
         partitioned_by: Vec::new(),
+        branch: None,
         properties: Default::default(),
     }
 }

@@ -1,4 +1,4 @@
-//! Under which consumer groups a job's offsets are shown: each table's under its own.
+//! Under which consumer groups a job's offsets are shown: each table's under its own; those of a replay under none.
 
 use crate::connector::Connectors;
 use crate::manifest::SplitOffset;

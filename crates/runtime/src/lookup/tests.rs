@@ -105,6 +105,7 @@ fn lookup(kind: JoinKind) -> Lookup {
                 partitioned_by: Vec::new(),
                 late: LateRows::Drop,
                 schema_change: SchemaChange::Pause,
+                branch: None,
                 properties: BTreeMap::new(),
             }),
             refresh: 1,

@@ -60,6 +60,7 @@ impl Before {
             desired: self.desired,
             created_ms: self.created_ms,
             plans: self.plans,
+            replay: None,
         }
     }
 }

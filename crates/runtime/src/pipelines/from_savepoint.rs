@@ -79,6 +79,7 @@ impl Pipelines {
             let name = submission.name.clone();
             return Err(PipelineError::Exists { name });
         }
+        self.refuse_replay(&submission.name)?;
         self.refuse_owned_tables(submission)?;
         let savepoint = Savepoint::open(&*self.disk(), from)?;
         let record = self.record_from(submission, &savepoint, existing.as_ref());

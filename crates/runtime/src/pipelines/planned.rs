@@ -123,11 +123,11 @@ impl PlannedJob {
         tables.join(", ")
     }
 
-    /// The tables that it fills. What is printed or dropped is nobody's.
+    /// The tables that it fills. What is printed or dropped is nobody's, and who fills a branch does not own the table.
     pub(super) fn owned_tables(&self) -> impl Iterator<Item = &str> {
         let owned = self.sinks().filter(|sink| match sink.spec {
             SinkSpec::Print { .. } | SinkSpec::Blackhole => false,
-            SinkSpec::Iceberg(_) | SinkSpec::Delta(_) => true,
+            SinkSpec::Iceberg(_) | SinkSpec::Delta(_) => sink.spec.branch().is_none(),
         });
         owned.map(|sink| sink.table)
     }

@@ -1,6 +1,7 @@
 //! The durable record of a pipeline, and where it is kept.
 //!
-//! Layout: JSON under the pipeline's name, `format` = 3. Formats 1 and 2 had one `INSERT` in each job, and format 1 kept the
+//! Layout: JSON under the pipeline's name, `format` = 3; that of a replay has format 4, which a version that knows no branches refuses:
+//! it would fill `main`. Formats 1 and 2 had one `INSERT` in each job, and format 1 kept the
 //! manifest of each under the position of its `INSERT`; [`carry_over`] turns such records and their manifests into this format's,
 //! each in one frame, when the server starts. A record that cannot be read is never skipped: its pipeline is there, and says why
 //! it does not run.
@@ -8,6 +9,7 @@
 use super::arrange::Wanted;
 use super::before::Before;
 use super::plan::{PlanText, Planner};
+use super::replay::{ReplayOf, narrowed};
 use super::{PlannedInsert, PlannedJob};
 use crate::connector::Owner;
 use crate::manifest::sink_name;
@@ -20,6 +22,8 @@ use uuid::Uuid;
 
 /// The layout version that [`Record::format`] carries.
 pub(super) const FORMAT: u32 = 3;
+/// Of a record that is a replay's.
+pub(super) const REPLAY_FORMAT: u32 = 4;
 
 /// The durable record of a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +39,9 @@ pub(super) struct Record {
     /// The scripts that made the pipeline's commits, by plan id, oldest first.
     #[serde(default)]
     pub(super) plans: Vec<PlanText>,
+    /// It fills a branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replay: Option<ReplayOf>,
 }
 
 /// What the user wants of a pipeline; survives restarts.
@@ -228,7 +235,7 @@ fn read(name: &[u8], bytes: &[u8]) -> Result<Record, Unreadable> {
     let name = String::from_utf8_lossy(name).into_owned();
     let value: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
     let reason = match value["format"].as_u64() {
-        Some(3) => match serde_json::from_slice::<Record>(bytes) {
+        Some(3 | 4) => match serde_json::from_slice::<Record>(bytes) {
             Ok(record) => return Ok(record),
             Err(error) => format!("its record cannot be read: {error}"),
         },
@@ -239,7 +246,7 @@ fn read(name: &[u8], bytes: &[u8]) -> Result<Record, Unreadable> {
             Err(error) => format!("its record cannot be read: {error}"),
         },
         Some(format) => {
-            format!("its record has format {format}; this version reads formats 1 to 3")
+            format!("its record has format {format}; this version reads formats 1 to 4")
         }
         None => "its record is damaged".to_string(),
     };
@@ -248,7 +255,11 @@ fn read(name: &[u8], bytes: &[u8]) -> Result<Record, Unreadable> {
         name,
         reason,
         id: value["id"].as_str().and_then(|id| id.parse().ok()),
-        tables: inserts.map(|insert| insert.table).collect(),
+        tables: match value["replay"].is_null() {
+            true => inserts.map(|insert| insert.table).collect(),
+            // It fills a branch, and owns nothing.
+            false => Vec::new(),
+        },
         sql: value["sql"].as_str().unwrap_or_default().into(),
         without_jobs: without_jobs(value).map(Box::new),
     })
@@ -289,7 +300,7 @@ fn without_jobs(mut value: Value) -> Option<Record> {
     *value.get_mut("jobs")? = Value::Array(Vec::new());
     match value["format"].as_u64()? {
         2 => Some(serde_json::from_value::<Before>(value).ok()?.carried_over()),
-        3 => serde_json::from_value(value).ok(),
+        3 | 4 => serde_json::from_value(value).ok(),
         _ => None,
     }
 }
@@ -342,6 +353,9 @@ fn planned_again(
     record.jobs = planned
         .map_err(|error| format!("its script cannot be planned any more: {error}"))?
         .jobs;
+    if let Some(of) = &record.replay {
+        record.jobs = vec![narrowed(&record.jobs, &of.table, &of.branch)?];
+    }
     let stored = stored_inserts(stored).into_iter();
     let mut queries: BTreeMap<String, Option<String>> = stored
         .map(|insert| (sink_name(&insert.table, insert.occurrence), insert.query))

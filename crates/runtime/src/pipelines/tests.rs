@@ -3,6 +3,7 @@
 mod inserts;
 mod life;
 mod records;
+mod replays;
 mod savepoints;
 mod state;
 mod world;

@@ -1,6 +1,7 @@
 //! A pipeline as it is shown.
 
 use super::record::{Desired, Record, Unreadable};
+use super::replay::ReplayView;
 use super::{PipelineError, Pipelines};
 use crate::job::{JobState, Status};
 use serde::Serialize;
@@ -14,6 +15,9 @@ pub struct View {
     pub state: String,
     pub created_ms: i64,
     pub sql: String,
+    /// Of a pipeline that fills a branch: how far it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayView>,
     pub jobs: Vec<Status>,
 }
 
@@ -30,6 +34,7 @@ impl Pipelines {
             state: state_text(record.desired, &jobs).to_string(),
             created_ms: record.created_ms,
             sql: record.sql.clone(),
+            replay: self.replay_view(record),
             jobs,
         }
     }
@@ -49,6 +54,7 @@ pub(super) fn view_unreadable(unreadable: Unreadable) -> View {
         state: "failed".to_string(),
         created_ms: 0,
         sql: unreadable.sql.into(),
+        replay: None,
         jobs: vec![Status::of(unreadable.tables, failed)],
     }
 }

@@ -31,7 +31,11 @@ impl Writer {
     }
 }
 
+/// A replay writes no table: `main` is not its.
 fn writers_of(record: Record) -> Vec<Writer> {
+    if record.replay.is_some() {
+        return Vec::new();
+    }
     let of_job = |job: &PlannedJob| {
         let writer = |index: usize| Writer {
             name: record.name.clone(),
@@ -103,7 +107,7 @@ impl Pipelines {
         Ok(store.manifest()?)
     }
 
-    /// All `INSERT`s, whether they run or not.
+    /// All `INSERT`s that fill a table, whether they run or not.
     pub fn writers(&self) -> Vec<Writer> {
         let records = self.records().into_iter();
         records.flat_map(writers_of).collect()

@@ -70,6 +70,8 @@ pub(super) struct Driver {
     pub(super) status: Arc<JobStatus>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) memory: Share,
+    /// A bounded read ends where more would come, were it not bounded.
+    pub(super) ends_open: bool,
     /// There is none for more rows.
     pub(super) waits_for_memory: bool,
     pub(super) new_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
@@ -313,8 +315,11 @@ impl Driver {
         Ok(ended)
     }
 
-    /// Event time is at its end, with a bounded read or because it was drained.
+    /// Event time is at its end, with a bounded read or because it was drained; unless what is open is to stay so.
     pub(super) fn finish(&mut self, end: End) -> Result<Option<Ended>, ConnectorError> {
+        if self.ends_open {
+            return self.handle(Input::Ended(end));
+        }
         let mut at = self.downstream.at_sinks();
         self.downstream.end(&mut at)?;
         self.coordinator.scans_end(&self.scans);

@@ -104,6 +104,8 @@ pub(super) struct Reader {
     source: Box<dyn Source>,
     upstream: Upstream,
     lookups: Lookups,
+    /// Partitions that are read to their end are waited for as before.
+    ends_open: bool,
     sinks: Vec<Reads>,
     status: Arc<JobStatus>,
     /// The source's watermark so far: it never goes back.
@@ -125,6 +127,7 @@ impl Reader {
             source,
             mut upstream,
             lookups,
+            ends_open,
         } = unread;
         let splits = source.splits();
         let alone = upstream.scans().len() == 1;
@@ -134,7 +137,9 @@ impl Reader {
         };
         let times = enlist::times(&manifest.splits, &splits);
         upstream.go_on_from(&times, &splits, marked, &manifest.meetings);
-        upstream.done(&done(&*source, &splits), &splits);
+        if !ends_open {
+            upstream.done(&done(&*source, &splits), &splits);
+        }
         let watermark = upstream.times().and_then(|times| times.watermark());
         let reads = |(outlet, ahead, topics): (Outlet, Vec<SplitOffset>, Topics)| {
             let ahead = ahead.iter().filter_map(|at| {
@@ -155,6 +160,7 @@ impl Reader {
             source,
             upstream,
             lookups,
+            ends_open,
             status,
             watermark,
         }
@@ -255,7 +261,9 @@ impl Reader {
             rows.push(of_sink);
             ledgers.push(ledger);
         }
-        self.upstream.done(&done(&*self.source, &splits), &splits);
+        if !self.ends_open {
+            self.upstream.done(&done(&*self.source, &splits), &splits);
+        }
         let (mut partitions, mut times_of_splits) = (Vec::new(), SplitTimes::default());
         if let Some(times) = self.upstream.times() {
             self.watermark = self.watermark.max(times.watermark());

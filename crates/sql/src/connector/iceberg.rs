@@ -92,6 +92,7 @@ pub(super) fn sink(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         schema: schema(used),
         primary_key: Vec::new(),
         partitioned_by: partitioned_by(used, told),
+        branch: None,
         properties,
     })
 }
@@ -123,6 +124,7 @@ pub(super) fn place_of(used: &Use<'_>, told: &mut Told) -> Option<IcebergSink> {
         partitioned_by: Vec::new(),
         late: LateRows::Drop,
         schema_change: SchemaChange::Pause,
+        branch: None,
         properties: BTreeMap::new(),
     })
 }

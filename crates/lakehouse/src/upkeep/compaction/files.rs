@@ -7,6 +7,7 @@
 use crate::commit::change::Made;
 use crate::commit::listing::Listed;
 use crate::error::{CatalogError, Kind};
+use crate::replay::Kept;
 use crate::storage::Files;
 use crate::view::footers::runs_of;
 use crate::view::{builder, damaged};
@@ -17,10 +18,12 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use iceberg::spec::{DataFileFormat, TableMetadata};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::RowSelection;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Type as Physical;
 use parquet::file::metadata::KeyValue;
 use parquet::schema::types::{SchemaDescriptor, TypePtr};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Rows that are read at a time.
@@ -30,7 +33,7 @@ const MOST_HELD: usize = 64 << 20;
 
 /// What a data file's rows say of where they came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origins {
+pub(crate) enum Origins {
     /// A run of offsets for each row.
     Listed(Vec<Run>),
     /// Aggregates: of ours, and of no record.
@@ -41,8 +44,8 @@ pub(super) enum Origins {
 
 /// A data file, as it can be copied.
 #[derive(Clone)]
-pub(super) struct Look {
-    pub(super) origins: Origins,
+pub(crate) struct Look {
+    pub(crate) origins: Origins,
     schema: Arc<SchemaDescriptor>,
     arrow: SchemaRef,
 }
@@ -59,7 +62,7 @@ impl Look {
 }
 
 /// Looks at a data file; `Err` inside: why it stays as it is.
-pub(super) fn look(
+pub(crate) fn look(
     files: &Files,
     listed: &Listed,
 ) -> Result<Result<Look, &'static str>, CatalogError> {
@@ -116,16 +119,21 @@ fn has_ids(fields: &[TypePtr]) -> bool {
         .all(|field| has_ids(field.get_fields()))
 }
 
-/// Copies files into one at `location`, and tells the bytes of its rows in memory. `None`: it was told to stop, and nothing is
-/// there.
-pub(super) fn copy(
+/// Copies files into one at `location`, and tells the bytes of its rows in memory; of one file, where it is said, only some rows.
+/// `None`: it was told to stop, and nothing is there.
+pub(crate) fn copy(
     files: &Files,
     metadata: &TableMetadata,
     from: &[(Listed, Look)],
+    only: Option<&Kept>,
     location: String,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<(Made, u64)>, CatalogError> {
     let (first, look) = from.first().expect("a bin has files");
+    assert!(
+        only.is_none() || from.len() == 1,
+        "C6: some rows are of one file"
+    );
     let schema = metadata.current_schema();
     let settings = Settings::of(metadata.properties(), schema, &look.schema);
     let settings = settings.map_err(|why| CatalogError::new(Kind::BadRequest, why))?;
@@ -139,7 +147,15 @@ pub(super) fn copy(
     for (listed, its) in from {
         assert!(look.is_like(its), "C5: files of one kind alone become one");
         let path = listed.file.file_path();
-        let builder = builder(files, path)?.with_batch_size(BATCH);
+        let mut builder = builder(files, path)?.with_batch_size(BATCH);
+        let mut expected = listed.file.record_count();
+        if let Some(kept) = only {
+            let selected = kept.rows.iter().cloned().map(places);
+            let all = places(0..expected).end;
+            expected = kept.rows.iter().map(|rows| rows.end - rows.start).sum();
+            let selection = RowSelection::from_consecutive_ranges(selected, all);
+            builder = builder.with_row_selection(selection);
+        }
         let reader = builder.build().map_err(|error| damaged(path, error))?;
         let mut rows = 0;
         for batch in reader {
@@ -156,12 +172,16 @@ pub(super) fn copy(
                 writer.flush().map_err(not_written)?;
             }
         }
-        if rows != listed.file.record_count() {
-            let said = listed.file.record_count();
-            return Err(damaged(path, format!("it has {rows} rows, and not {said}")));
+        if rows != expected {
+            return Err(damaged(
+                path,
+                format!("it has {rows} rows, and not {expected}"),
+            ));
         }
-        if let Origins::Listed(its) = &its.origins {
-            runs.extend(its.iter().cloned());
+        match (&its.origins, only) {
+            (_, Some(kept)) => runs.extend(kept.runs.iter().cloned()),
+            (Origins::Listed(its), None) => runs.extend(its.iter().cloned()),
+            (Origins::Derived | Origins::Foreign, None) => {}
         }
     }
     if look.origins != Origins::Foreign {
@@ -183,6 +203,11 @@ pub(super) fn copy(
         file,
     };
     Ok(Some((made, bytes)))
+}
+
+fn places(rows: Range<u64>) -> Range<usize> {
+    let place = |row| usize::try_from(row).expect("rows of a file fit the address space");
+    place(rows.start)..place(rows.end)
 }
 
 /// Bytes of a batch's values.

@@ -111,7 +111,7 @@ pub(super) fn limits(metadata: &TableMetadata, effort: Effort) -> Limits {
 }
 
 /// Where a file goes that takes the place of this one: beside it, where that is in the table's data folder.
-pub(super) fn folder(metadata: &TableMetadata, beside: &Listed) -> String {
+pub(crate) fn folder(metadata: &TableMetadata, beside: &Listed) -> String {
     let folder = data_folder(metadata);
     let path = beside.file.file_path();
     match path.rsplit_once('/') {

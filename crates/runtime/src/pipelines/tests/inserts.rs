@@ -72,6 +72,7 @@ fn a_kill_while_inserts_part_leaves_all_as_it_was_or_as_it_is_to_be() {
         desired: Desired::Stopped,
         created_ms: 0,
         plans: Vec::new(),
+        replay: None,
     };
     let keys = [0, 1].map(|index| record.jobs[index].manifest_key(record.id));
     let mut together = Manifest::new(record.id);

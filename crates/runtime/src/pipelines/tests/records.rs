@@ -145,7 +145,7 @@ fn a_record_that_cannot_be_read_keeps_its_name_and_says_why() {
     ] {
         assert_eq!(
             refused.expect_err("refused").to_string(),
-            "pipeline 'newer' cannot be read: its record has format 9; this version reads formats 1 to 3"
+            "pipeline 'newer' cannot be read: its record has format 9; this version reads formats 1 to 4"
         );
     }
     // Its table is not given away either.

@@ -354,6 +354,7 @@ fn a_kill_at_any_step_of_a_start_leaves_no_pipeline_or_all_of_it() {
             desired: Desired::Stopped,
             created_ms: 0,
             plans: Vec::new(),
+            replay: None,
         };
         record.save(&world.storage).expect("durable");
         put_counted(&world, &record, &record.jobs[0].manifest_key(id));

@@ -79,6 +79,7 @@ impl Source for FakeSource {
     ) -> Result<(), ConnectorError> {
         self.next = offsets.first().map_or(0, |at| at.next);
         self.end = until.map_or(*self.script.log_end.lock(), |until| until[0].next);
+        self.bounded |= until.is_some();
         self.opened = *self.script.topic.lock();
         Ok(())
     }
@@ -489,6 +490,7 @@ pub(super) fn table() -> SinkSpec {
         schema: Schema::new(Vec::new()),
         primary_key: Vec::new(),
         partitioned_by: Vec::new(),
+        branch: None,
         properties: BTreeMap::new(),
     })
 }

@@ -408,6 +408,7 @@ impl World {
             outputs,
             manifest: manifest.unwrap_or_else(|| Manifest::new(pipeline)),
             store,
+            ends_open: false,
             settings: Settings {
                 commit_interval: Duration::ZERO,
                 ..Settings::default()

@@ -1,0 +1,16 @@
+//! Replays: a range of a table's offsets is computed once more, into a branch of the table.
+//!
+//! The branch is what `main` would be. It begins ([`fork`]) as `main` is at that moment, less the rows of the range; the replay's job
+//! appends the rows that it computes. Rows of others, and those before and behind the range, stand in the branch in the same files as in
+//! `main`.
+//!
+//! Which rows are of the range is told by the runs in the footers of files: a file whose rows all are is left out, one of which some are
+//! is copied without them ([`carve`]). [`range`] says which range is meant, and whether the log still has it.
+
+mod carve;
+mod fork;
+pub mod range;
+
+pub(crate) use carve::Kept;
+pub use fork::{Forked, Replays, Wanted, branch_ids};
+pub use range::{Bound, Facts, ReplayError, ReplayRange};
