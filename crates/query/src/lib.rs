@@ -16,6 +16,7 @@
 //! Layer L3.
 
 mod as_of;
+mod direct;
 mod engine;
 mod equality;
 mod error;

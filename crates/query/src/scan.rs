@@ -8,11 +8,12 @@
 //! them on, and there are enough of them, each thread has a reader of its own ([`Readers`]), and there is no order.
 
 use crate::as_of::Seen;
+use crate::direct::Direct;
 use crate::equality::{self, EqualityDeletes};
 use crate::filter;
 use crate::readers::Readers;
 use crate::tables::damaged;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -20,7 +21,6 @@ use datafusion::common::{ColumnStatistics, Statistics, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::coop::make_cooperative;
@@ -33,6 +33,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 use iceberg::Runtime;
 use iceberg::arrow::{ArrowReader, ArrowReaderBuilder, schema_to_arrow_schema};
+use iceberg::io::FileIO;
 use iceberg::scan::FileScanTask;
 use iceberg::spec::{
     DataFileFormat, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile, SnapshotRef,
@@ -53,7 +54,9 @@ pub(crate) struct IcebergTable {
 
 impl IcebergTable {
     pub(crate) fn new(name: String, table: Table, seen: Seen) -> Result<IcebergTable> {
-        let schema = Arc::new(schema_to_arrow_schema(&seen.schema).map_err(damaged)?);
+        let schema = Arc::new(with_views(
+            schema_to_arrow_schema(&seen.schema).map_err(damaged)?,
+        ));
         Ok(IcebergTable {
             name,
             schema,
@@ -160,7 +163,7 @@ impl TableProvider for IcebergTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        session: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
@@ -180,6 +183,7 @@ impl TableProvider for IcebergTable {
         if let (Some(limit), Some(_)) = (limit, rows) {
             files.truncate(enough(&files, limit as u64));
         }
+        let direct = Direct::new(session, &self.schema, &self.seen.schema, &read, filters)?;
         let schema = Arc::new(self.schema.project(&wanted)?);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema.clone()),
@@ -198,11 +202,21 @@ impl TableProvider for IcebergTable {
                 &self.seen.schema,
                 self.table.metadata(),
             )?),
+            direct: Arc::new(direct),
             readers: Readers::one(files),
             limit,
             properties: Arc::new(properties),
         }))
     }
+}
+
+/// Strings as views: of a column whose values repeat, each is in memory once.
+pub(crate) fn with_views(schema: Schema) -> Schema {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => field.clone(),
+    });
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata)
 }
 
 /// Rows of the files, where the manifests know: no delete file takes any away.
@@ -231,6 +245,7 @@ struct IcebergScan {
     kept: usize,
     table: Table,
     readers: Readers,
+    direct: Arc<Direct>,
     deletes: Arc<EqualityDeletes>,
     /// Rows, where they are known without reading.
     rows: Option<u64>,
@@ -340,7 +355,7 @@ impl ExecutionPlan for IcebergScan {
             .with_batch_size(context.session_config().batch_size())
             .build();
         let kept: Vec<usize> = (0..self.kept).collect();
-        let rows = self.rows(reader, files, context.memory_pool())?;
+        let rows = self.rows(reader, files, &context);
         let rows = rows.map(move |batch| Ok(batch?.project(&kept)?));
         let limit = self.limit.unwrap_or(usize::MAX);
         let rows = up_to(limit, rows.boxed());
@@ -355,17 +370,46 @@ impl IcebergScan {
         &self,
         reader: ArrowReader,
         files: Vec<FileScanTask>,
-        pool: &Arc<dyn MemoryPool>,
-    ) -> Result<Batches> {
-        if !files.iter().any(equality::concern) {
-            let files = futures::stream::iter(files.into_iter().map(Ok)).boxed();
-            let rows = reader.read(files).map_err(damaged)?.stream();
-            return Ok(rows.map_err(damaged).boxed());
+        context: &Arc<TaskContext>,
+    ) -> Batches {
+        let reads = Reads {
+            direct: self.direct.clone(),
+            deletes: self.deletes.clone(),
+            io: self.table.file_io().clone(),
+            reader,
+            context: context.clone(),
+        };
+        let rows = futures::stream::iter(files).then(move |file| reads.clone().file(file));
+        rows.try_flatten().boxed()
+    }
+}
+
+/// What a file is read with.
+#[derive(Clone)]
+struct Reads {
+    direct: Arc<Direct>,
+    deletes: Arc<EqualityDeletes>,
+    io: FileIO,
+    reader: ArrowReader,
+    context: Arc<TaskContext>,
+}
+
+impl Reads {
+    async fn file(self, file: FileScanTask) -> Result<Batches> {
+        let batch_rows = self.context.session_config().batch_size();
+        let direct = self.direct.clone();
+        if let Some(rows) = direct.read(self.io, &file, batch_rows).await? {
+            return Ok(rows);
         }
-        let (deletes, pool) = (self.deletes.clone(), pool.clone());
-        let rows = futures::stream::iter(files)
-            .then(move |file| deletes.clone().read(reader.clone(), file, pool.clone()));
-        Ok(rows.try_flatten().boxed())
+        let rows = if equality::concern(&file) {
+            let pool = self.context.memory_pool().clone();
+            self.deletes.read(self.reader, file, pool).await?
+        } else {
+            let file = futures::stream::iter([Ok(file)]).boxed();
+            let rows = self.reader.read(file).map_err(damaged)?.stream();
+            rows.map_err(damaged).boxed()
+        };
+        Ok(rows.map(move |batch| self.direct.alike(&batch?)).boxed())
     }
 }
 
