@@ -1,8 +1,13 @@
-"""`cargo xtask bench lakehouse`: queries over the same files by Lakeward and by DuckDB, and how long a list of many tables takes.
+"""`cargo xtask bench lakehouse`: the catalog, compactions and queries, beside Iceberg's reference catalog and DuckDB. `--parts` for some of it.
 
-The promises: a scan with a filter within 1.5 times DuckDB's time, a list of 1,000 tables within 300 ms. The files are written by PyIceberg
-into our catalog; DuckDB reads them where the catalog says that they are, with as many threads as there are cores, its metadata cached
-(a connection is kept), ours loaded anew by every query. Both have the files in the machine's memory. Exit code 1 when a promise is broken.
+    scans       a scan with a filter within 1.5 times DuckDB's time. The files are written by PyIceberg into our catalog; DuckDB reads them where
+                the catalog says that they are, with as many threads as there are cores, its metadata cached (a connection is kept), ours
+                loaded anew by every query. Both have the files in the machine's memory.
+    lists       a list of 1,000 tables within 300 ms
+    commits     a commit of a snapshot, to a table that keeps a hundred: a median within 2 ms. Ours has synced the disk by then.
+    compaction  files of 50,000 rows into few, at least 50 MB of Arrow for each second of a core
+
+Exit code 1 when a promise is broken. A table over a simulated week is `cargo xtask bench week`.
 """
 import argparse
 import datetime
@@ -15,10 +20,12 @@ import pyarrow as pa
 import requests
 from pyiceberg.catalog import load_catalog
 
-from sides import Lakeward, Sides, print_machine
+from sides import Lakeward, Measured, ReferenceCatalog, Sides, print_machine
 from tables import duck
 
-RATIO, LIST_MS = 1.5, 300
+PARTS = ("scans", "lists", "commits", "compaction")
+RATIO, LIST_MS, COMMIT_MS, MB_PER_CORE = 1.5, 300, 2, 50
+KEPT = 100
 FILES = 10
 DAY = 86_400_000_000
 QUERIES = {
@@ -96,19 +103,112 @@ def lists(side, tables, rounds):
     return fastest * 1000 <= LIST_MS
 
 
+class Commits:
+    """Snapshots of one table, one after the other, as a writer asks for them by HTTP."""
+
+    def __init__(self, url):
+        catalog = load_catalog("bench", type="rest", uri=url)
+        catalog.create_namespace("commits")
+        self.schema = pa.schema([("id", pa.int64())])
+        table = catalog.create_table("commits.t", self.schema)
+        table.append(pa.table({"id": [1]}, schema=self.schema))
+        head, self.uuid = table.current_snapshot(), str(table.metadata.table_uuid)
+        self.list, self.ids, self.sequence = head.manifest_list, [head.snapshot_id], head.sequence_number
+        self.http = requests.Session()
+        config = self.http.get(f"{url}/v1/config").json()
+        prefix = (config["defaults"] | config["overrides"]).get("prefix")
+        self.url = f"{url}/v1/{prefix + '/' if prefix else ''}namespaces/commits/tables/t"
+
+    def commit(self):
+        """Seconds that it took."""
+        self.sequence += 1
+        snapshot = {
+            "snapshot-id": self.ids[-1] + 1, "parent-snapshot-id": self.ids[-1], "sequence-number": self.sequence, "schema-id": 0,
+            "timestamp-ms": time.time_ns() // 1_000_000, "manifest-list": self.list, "summary": {"operation": "append", "total-records": "1"},
+        }
+        updates = [{"action": "add-snapshot", "snapshot": snapshot},
+                   {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": snapshot["snapshot-id"]}]
+        if len(self.ids) == KEPT:
+            updates.append({"action": "remove-snapshots", "snapshot-ids": [self.ids.pop(0)]})
+        requirements = [{"type": "assert-table-uuid", "uuid": self.uuid},
+                        {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": self.ids[-1]}]
+        begun = time.perf_counter()
+        answer = self.http.post(self.url, json={"requirements": requirements, "updates": updates})
+        took = time.perf_counter() - begun
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["metadata"]["current-snapshot-id"] == snapshot["snapshot-id"]
+        self.ids.append(snapshot["snapshot-id"])
+        return took
+
+
+def commits(side, rounds, each=100):
+    with Sides(ReferenceCatalog) as others:
+        reference = others.all[0]
+        reference.start()
+        writers = {"lakeward": Commits(side.server.catalog), "reference": Commits(reference.catalog)}
+        took = {name: [] for name in writers}
+        for number in range(rounds + 1):
+            for name, writer in writers.items():
+                times = [writer.commit() for _ in range(each)]
+                took[name] += times if number else []  # the first round is for the reference's JVM, and until a hundred are kept
+    print(f"\ncommits to a table of {KEPT} snapshots, {rounds * each} each; ms")
+    medians = {}
+    for name, times in took.items():
+        times.sort()
+        medians[name] = statistics.median(times) * 1000
+        print(f"  {name:10} median {medians[name]:6.2f}   99 % {times[len(times) * 99 // 100] * 1000:6.2f}   worst {times[-1] * 1000:6.2f}")
+    print(f"  ratio {medians['lakeward'] / medians['reference']:.2f}")
+    return medians["lakeward"] <= COMMIT_MS
+
+
+def compaction(side, files, rows=50_000):
+    catalog = load_catalog("bench", type="rest", uri=side.server.catalog)
+    catalog.create_namespace("small")
+    table = None
+    for number in range(files):
+        batch = duckdb.sql(f"""
+            SELECT i AS id, TIMESTAMP '2026-01-01 00:00:00' + INTERVAL (i) SECOND AS moment, 'kind-' || (hash(i) % 20) AS kind,
+                (hash(i + 1) % 1000)::BIGINT AS amount, (hash(i + 2) % 1000000) / 1e6::DOUBLE AS price, 'customer ' || hash(i + 3) % 100000 AS customer
+            FROM range({number * rows}, {(number + 1) * rows}) AS r(i)""").to_arrow_table()
+        table = table or catalog.create_table("small.files", batch.schema)
+        table.append(batch)
+    with Measured(side.pid) as measured:
+        done = side.server.json("table", "compact", "small.files", seconds=600)
+    [done] = done if isinstance(done, list) else [done]
+    assert done["rows"] == files * rows and done["gave_up"] is None, done
+    with duck(side.server.catalog) as engine:
+        assert engine.execute("SELECT count(*), sum(id) FROM ice.small.files").fetchone() == (files * rows, files * rows * (files * rows - 1) // 2)
+    megabytes = done["arrow_bytes"] / 1e6
+    print(f"\ncompaction of {done['replaced']} files of {rows:,} rows into {done['made']}: {megabytes:.0f} MB of Arrow in {measured.seconds:.2f} s, "
+          f"{measured.server_cpu:.2f} CPU s: {megabytes / measured.server_cpu:.0f} MB for each second of a core")
+    return megabytes / measured.server_cpu >= MB_PER_CORE
+
+
 def main():
     parser = argparse.ArgumentParser(prog="cargo xtask bench lakehouse")
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--tables", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", default=",".join(PARTS))
     args = parser.parse_args()
+    parts = args.parts.split(",")
+    if set(parts) - set(PARTS):
+        raise SystemExit(f"bench lakehouse: the parts are {', '.join(PARTS)}")
     print_machine()
     with Sides(Lakeward) as sides:
         side = sides.all[0]
         side.start()
-        good = scans(side, args.rounds, args.rows)
-        good &= lists(side, args.tables, args.rounds)
-    sys.exit(0 if good else 1)
+        work = {
+            "scans": lambda: scans(side, args.rounds, args.rows),
+            "lists": lambda: lists(side, args.tables, args.rounds),
+            "commits": lambda: commits(side, args.rounds),
+            "compaction": lambda: compaction(side, args.files),
+        }
+        short = [part for part in parts if not work[part]()]
+    if short:
+        print(f"\nfalls short: {', '.join(short)}")
+    sys.exit(1 if short else 0)
 
 
 main()

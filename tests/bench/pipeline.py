@@ -29,7 +29,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sides import CATALOG, FLINK, Kafka, Lakeward, Measured, Sides, cpu_seconds, print_machine, report
+from sides import FLINK, Kafka, Lakeward, Measured, ReferenceCatalog, Sides, cpu_seconds, print_machine, report
 
 import inventory
 import orders
@@ -157,18 +157,18 @@ class Work:
 
 class FlinkCluster:
     def __init__(self, folder):
-        self.folder, self.catalog_folder = folder / "flink", folder / "catalog"
+        self.folder, self.tables = folder / "flink", ReferenceCatalog(folder)
 
     def start(self):
         subprocess.run([str(FLINK), "cluster", "up", str(self.folder)], check=True)
-        out = subprocess.run([str(CATALOG), "up", str(self.catalog_folder)], check=True, stdout=subprocess.PIPE, text=True)
-        self.catalog = out.stdout.strip()
+        self.tables.start()
+        self.catalog = self.tables.catalog
 
     def cpu(self):
         return sum(cpu_seconds(int((self.folder / f"{name}.pid").read_text())) for name in ("taskmanager-1", "jobmanager"))
 
     def catalog_cpu(self):
-        return cpu_seconds(int((self.catalog_folder / "pid").read_text()))
+        return cpu_seconds(self.tables.pid)
 
     def run(self, script):
         """Seconds of the INSERT alone, as the runner times it: its own JVM's start is not the job's."""
@@ -179,8 +179,7 @@ class FlinkCluster:
     def stop(self):
         if self.folder.exists():
             subprocess.run([str(FLINK), "cluster", "down", str(self.folder)], check=False)
-        if self.catalog_folder.exists():
-            subprocess.run([str(CATALOG), "down", str(self.catalog_folder)], check=False)
+        self.tables.stop()
 
 
 def run_lakeward(side, folder, table, work, text):

@@ -87,6 +87,26 @@ class Kafka:
             subprocess.run([str(KAFKA), "down", str(self.folder)], check=False, stderr=subprocess.DEVNULL)
 
 
+class ReferenceCatalog:
+    """Iceberg's own REST catalog: its test server, over SQLite."""
+    name = "reference"
+
+    def __init__(self, folder):
+        self.folder = Path(folder) / self.name
+
+    def start(self):
+        out = subprocess.run([str(CATALOG), "up", str(self.folder)], check=True, stdout=subprocess.PIPE, text=True)
+        self.catalog = out.stdout.strip()
+
+    @property
+    def pid(self):
+        return int((self.folder / "pid").read_text())
+
+    def stop(self):
+        if (self.folder / "pid").exists():
+            subprocess.run([str(CATALOG), "down", str(self.folder)], check=False)
+
+
 class Sides:
     """All of them up in a temporary folder, ended and removed at the end."""
 

@@ -153,16 +153,19 @@ pub(crate) fn sim(args: &[String]) -> Result<bool> {
 pub(crate) fn bench(args: &[String]) -> Result<bool> {
     let Some(name) = args.first() else {
         bail!(
-            "bench what? start, restart, produce, consume, pipeline, recover, lakehouse, resident, soak or state"
+            "bench what? start, restart, produce, consume, pipeline, recover, lakehouse, resident, soak, state or week"
         )
     };
     if name == "state" {
         return bench_state(&args[1..]);
     }
+    if name == "week" {
+        return bench_week(&args[1..]);
+    }
     let script = crate::steps::workspace().join(format!("tests/bench/{name}.py"));
     if !script.exists() {
         bail!(
-            "no benchmark {name}: there are start, restart, produce, consume, pipeline, recover, lakehouse, resident, soak and state"
+            "no benchmark {name}: there are start, restart, produce, consume, pipeline, recover, lakehouse, resident, soak, state and week"
         );
     }
     let built = binary().run()?;
@@ -189,17 +192,39 @@ fn bench_state(args: &[String]) -> Result<bool> {
             _ => bail!("bench state takes --bytes 1g and --changed 1%"),
         }
     }
+    let step = lib_test("bench state", "checkpoints_and_restores_of_a_large_state")
+        .env("LAKEWARD_BENCH_BYTES", bytes.to_string())
+        .env("LAKEWARD_BENCH_CHANGED", changed.to_string());
+    Ok(step.counting_tests().run()?.ok)
+}
+
+/// A table with a commit every ten seconds: its first hour beside its last.
+fn bench_week(args: &[String]) -> Result<bool> {
+    let days = match args {
+        [] => Some(7),
+        [word, days] if word == "--days" => days.parse().ok(),
+        _ => None,
+    };
+    let Some(days) = days.filter(|days| *days > 0) else {
+        bail!("bench week takes --days 7")
+    };
+    let step = lib_test(
+        "bench week",
+        "a_table_of_a_week_costs_what_one_of_an_hour_costs",
+    )
+    .env("LAKEWARD_BENCH_HOURS", (24 * days).to_string());
+    Ok(step.counting_tests().run()?.ok)
+}
+
+/// One test of the heavy crates, of which all that it prints is shown.
+fn lib_test(label: &str, name: &str) -> Step {
     // The whole selection, for the reason given at `binary`.
     let mut words = vec!["test", "--release", "--lib"];
     for package in HEAVY {
         words.extend(["-p", package]);
     }
-    let name = "checkpoints_and_restores_of_a_large_state";
     words.extend([name, "--", "--nocapture"]);
-    let step = Step::cargo("bench state", &words)
-        .env("LAKEWARD_BENCH_BYTES", bytes.to_string())
-        .env("LAKEWARD_BENCH_CHANGED", changed.to_string());
-    Ok(step.counting_tests().run()?.ok)
+    Step::cargo(label, &words)
 }
 
 fn size_in_bytes(text: &str) -> Result<u64> {

@@ -18,5 +18,6 @@ mod steps;
 mod stored;
 mod takeover;
 mod view;
+mod week;
 mod windows;
 pub(crate) mod world;
