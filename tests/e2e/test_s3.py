@@ -1,5 +1,6 @@
 """Tables in a store that speaks S3: every row once, whatever the store and the process do; nothing of the keys in any log."""
 import json
+import os
 import shutil
 import time
 
@@ -17,6 +18,7 @@ PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
 TABLE = inventory.TABLE
 PARTITIONS = 4
 ROUND = 4000
+KILLS = int(os.environ.get("LAKEWARD_E2E_S3_KILLS", 3))
 
 
 @pytest.fixture
@@ -52,19 +54,19 @@ def test_kills_and_a_bad_network_lose_and_double_nothing(serve, store, folder):
     server = begin(serve, store)
     server.ok("run", PIPELINE, "--detach")
     store.refuses, store.loses, store.slow = 0.03, 0.03, 0.005
-    for kill in range(3):
+    for kill in range(KILLS):
         inventory.send(server.kafka, range(kill * ROUND, (kill + 1) * ROUND), partitions=PARTITIONS)
         # Somewhere in the next commits.
         time.sleep(store.chance.uniform(0.2, 1.0))
         server.kill()
         server.start()
-    landed(server, 3 * ROUND)
+    landed(server, KILLS * ROUND, 60 + KILLS)
     assert min(store.met.values()) > 0, f"the network was too well: {store.met}"
     store.heal()
-    check(server, 3 * ROUND)
+    check(server, KILLS * ROUND)
     assert store.uploads() == 0
 
-    sent = 3 * ROUND
+    sent = KILLS * ROUND
     for _ in range(5):
         inventory.send(server.kafka, range(sent, sent + 100), partitions=PARTITIONS)
         sent += 100
