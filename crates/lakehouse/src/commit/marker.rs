@@ -579,6 +579,25 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_says_with_which_versions_each_commit_in_it_was_joined() {
+        let joined = |version: &str, ranges: &str| Pending {
+            lookups: Pins::from([("d".to_owned(), version.to_owned())]),
+            ..commit("p", ranges)
+        };
+        let merged = [
+            joined("1", "0@3-5"),
+            joined("1", "0@5-7 1@0-2"),
+            joined("2", "0@7-8"),
+        ];
+        let summary = marker(None, 1, &merged).to_summary(&merged);
+        let stated = r#"[[{"t":{"0":3,"1":0}},{"d":"1"}],[{"t":{"0":7}},{"d":"2"}]]"#;
+        assert_eq!(summary[LOOKUPS], stated);
+        let plain = [commit("p", "0@0-3")];
+        let summary = marker(None, 1, &plain).to_summary(&plain);
+        assert!(!summary.contains_key(LOOKUPS));
+    }
+
+    #[test]
     fn a_table_begins_with_the_first_offset_that_was_committed_to_it() {
         let first = marker(None, 7, &[commit("a", "0@3-5"), commit("a", "0@5-9 1@2-4")]);
         check(&first, "0@3 1@2 | 7:a 0@3 1@2");

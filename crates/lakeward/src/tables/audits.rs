@@ -6,9 +6,11 @@
 
 mod delta;
 mod look;
+mod lookups;
 mod others;
 mod recomputation;
 
+use self::lookups::looked_up;
 use self::others::others;
 use self::recomputation::recomputation;
 use super::{Tables, ledgers, refused};
@@ -17,7 +19,7 @@ use lw_graph::{ColumnName, JobGraph, LateRows, Schema, SinkSpec, SourceSpec};
 use lw_lakehouse::commit::marker::{Marker, Stint};
 use lw_lakehouse::error::Kind;
 use lw_lakehouse::naming::{Bound, column_names};
-use lw_lakehouse::view::{Accounted, FileView, Hidden, SnapshotView, event_time};
+use lw_lakehouse::view::{Accounted, FileView, Hidden, event_time};
 use lw_lakehouse::writer::runs;
 use lw_lakehouse::writer::sink::DEAD_LETTERS;
 use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
@@ -30,7 +32,7 @@ use lw_ops::audit::{
 use lw_ops::metrics::Filled;
 use lw_runtime::Pins;
 use lw_runtime::connector::LATE;
-use lw_runtime::manifest::{Manifest, SplitOffset, SplitRange};
+use lw_runtime::manifest::{Manifest, SplitOffset};
 use lw_runtime::operator::Flow;
 use lw_runtime::pipelines::Writer;
 use lw_storage::Uuid;
@@ -427,52 +429,6 @@ fn pending_letters(manifest: Option<&Manifest>, table: &str) -> BTreeMap<Split, 
         ranges.push(range.start..range.end);
     }
     pending
-}
-
-/// Offsets whose rows were joined with the same versions of tables, by one plan.
-struct LookedUp {
-    plan: Option<String>,
-    pins: Pins,
-    from: Ends,
-}
-
-/// What the kept commits say of the tables that rows were looked up in, oldest first; nothing, where none was.
-fn looked_up(snapshots: &[SnapshotView]) -> Vec<LookedUp> {
-    let mut stretches: Vec<LookedUp> = Vec::new();
-    let commits = snapshots.iter().rev();
-    for commit in commits.filter(|commit| commit.marker.is_some()) {
-        let lookups = commit.lookups.clone();
-        let joined = match lookups.is_empty() {
-            false => lookups,
-            true if stretches.is_empty() => continue,
-            // Another query, that looks nothing up.
-            true => vec![(starts(&commit.ranges), Pins::new())],
-        };
-        for (from, pins) in joined {
-            match stretches.last_mut() {
-                Some(last) if last.plan == commit.plan && last.pins == pins => {
-                    for (split, start) in ends(from) {
-                        last.from.entry(split).or_insert(start);
-                    }
-                }
-                _ => stretches.push(LookedUp {
-                    plan: commit.plan.clone(),
-                    pins,
-                    from: ends(from),
-                }),
-            }
-        }
-    }
-    stretches
-}
-
-fn starts(ranges: &[SplitRange]) -> Vec<SplitOffset> {
-    let start = |range: &SplitRange| SplitOffset {
-        topic: range.topic.clone(),
-        partition: range.partition,
-        next: range.start,
-    };
-    ranges.iter().map(start).collect()
 }
 
 fn names_of(schema: &Schema) -> Vec<&str> {

@@ -168,4 +168,4 @@ fn late_of(snapshots: &[SnapshotView]) -> Vec<ToldLate> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

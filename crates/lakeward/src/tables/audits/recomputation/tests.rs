@@ -82,7 +82,12 @@ fn behind_a_commit_event_time_waits_for_those_that_had_joined() {
 }
 
 /// A commit of ours: its ranges, and how far event time had come.
-fn snapshot(id: i64, ranges: &str, ends: Value, reached: Option<i64>) -> SnapshotView {
+pub(in super::super) fn snapshot(
+    id: i64,
+    ranges: &str,
+    ends: Value,
+    reached: Option<i64>,
+) -> SnapshotView {
     let marker = json!({
         "pipeline": Uuid::nil(), "name": "p", "sequence": id, "uuid": Uuid::from_u128(id as u128),
         "previous": null, "snapshot_id": id, "ends": {"t": ends},
