@@ -47,7 +47,7 @@ class Orders:
             while not self.over:
                 self.send(30)
                 time.sleep(0.02)
-        self.thread = threading.Thread(target=run)
+        self.thread = threading.Thread(target=run, daemon=True)
         self.thread.start()
 
     def stop(self):

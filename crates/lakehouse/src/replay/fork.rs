@@ -38,6 +38,9 @@ use serde::Serialize;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// So often a branch is tried to begin while a pipeline commits several times a second.
+const ROUNDS: usize = 50;
+
 /// Begins the branches of replays, of tables of one catalog.
 pub struct Replays {
     publisher: Publisher,
@@ -94,9 +97,9 @@ enum Outcome {
 
 impl Replays {
     pub fn new(catalog: Arc<dyn TableCatalog>, clock: Arc<dyn Clock>, ids: Ids) -> Replays {
-        Replays {
-            publisher: Publisher::new(catalog, clock, ids, Rules::OURS),
-        }
+        let mut publisher = Publisher::new(catalog, clock, ids, Rules::OURS);
+        publisher.rounds = ROUNDS;
+        Replays { publisher }
     }
 
     /// What the table accounts for; where the log begins is not the table's to say.
