@@ -67,7 +67,6 @@ impl From<PipelineError> for Refusal {
             | PipelineError::NoState { .. }
             | PipelineError::Exists { .. }
             | PipelineError::IsReplay { .. }
-            | PipelineError::NotPromoted { .. }
             | PipelineError::TableElsewhere { .. }
             | PipelineError::OtherLog { .. }
             | PipelineError::Unreadable { .. } => 409,

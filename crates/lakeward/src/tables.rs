@@ -9,7 +9,6 @@ mod audits;
 mod compaction;
 mod ledgers;
 mod periodic;
-mod promote;
 mod refs;
 mod replay;
 

@@ -17,7 +17,6 @@ mod error;
 mod from_savepoint;
 mod plan;
 mod planned;
-mod promote;
 mod record;
 mod replay;
 mod savepoints;

@@ -193,10 +193,7 @@ impl Publisher {
                     snapshot_id,
                 ));
             }
-            Change::Append { .. }
-            | Change::Rewrite(_)
-            | Change::Fork { .. }
-            | Change::Promote(_) => {}
+            Change::Append { .. } | Change::Rewrite(_) | Change::Fork { .. } => {}
         }
         (self.rules.admit)(&table.ident, &table.metadata)?;
         SnapshotProducer {

@@ -10,7 +10,6 @@ mod harmless;
 mod orphans;
 mod partitions;
 mod pipeline;
-mod promote;
 mod properties;
 mod refs;
 mod replay;
