@@ -31,6 +31,7 @@ pub fn declared(
 }
 
 fn column(field: &Field, written: &ArrayRef, table: &str) -> Result<ArrayRef, ConnectorError> {
+    let written = &plain(written)?;
     let found = written.data_type();
     let read = match widened(written, &field.ty) {
         Some(wider) => wider,
@@ -52,6 +53,15 @@ fn column(field: &Field, written: &ArrayRef, table: &str) -> Result<ArrayRef, Co
         )));
     }
     Ok(read)
+}
+
+/// Strings as the engine of streams has them; queries give views.
+fn plain(written: &ArrayRef) -> Result<ArrayRef, ConnectorError> {
+    match written.data_type() {
+        DataType::Utf8View => cast(written, &DataType::Utf8)
+            .map_err(|error| ConnectorError::new(ErrorKind::Bug, error)),
+        _ => Ok(written.clone()),
+    }
 }
 
 /// What tables have and files do not, and what is read as something wider.
@@ -106,7 +116,9 @@ fn other_type(table: &str, field: &Field, found: &DataType) -> ConnectorError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::{Int32Array, LargeBinaryArray, StringArray, Time64MicrosecondArray};
+    use arrow_array::{
+        Int32Array, LargeBinaryArray, StringArray, StringViewArray, Time64MicrosecondArray,
+    };
 
     fn read(written: ArrayRef, ty: LogicalType) -> String {
         let field = arrow_schema::Field::new("c", written.data_type().clone(), true);
@@ -139,6 +151,15 @@ mod tests {
         let texts = Arc::new(StringArray::from(vec!["a"])) as ArrayRef;
         assert_eq!(
             read(texts, TypeKind::Int.nullable()),
+            "column 'c' of table 'lake.d' is STRING, and declared INT"
+        );
+        let views = || Arc::new(StringViewArray::from(vec![Some("a"), None])) as ArrayRef;
+        assert_eq!(
+            read(views(), TypeKind::string().nullable()),
+            "StringArray[\"a\",null,]"
+        );
+        assert_eq!(
+            read(views(), TypeKind::Int.nullable()),
             "column 'c' of table 'lake.d' is STRING, and declared INT"
         );
         let bytes = Arc::new(LargeBinaryArray::from(vec![&b"a"[..]])) as ArrayRef;
