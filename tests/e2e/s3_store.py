@@ -8,25 +8,22 @@ import time
 import urllib.parse
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
+
+from faults import Gate, Quiet, lost, step_of_object
 
 KEY, SECRET = "AKIALAKEWARD", "a-secret-that-nobody-prints"
 BUCKET = "lake"
-
-
-class Quiet(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log(self, *_):
-        pass
+WRITES = ("PUT", "POST", "DELETE")
 
 
 class Store:
-    """`with Store() as store`: serves until the block ends."""
+    """`with Store() as store`: serves until the block ends. `gate` is for faults at a step, what is below for those by chance."""
 
     def __init__(self):
         self.app = DomainDispatcherApplication(create_backend_app)
         self.lock = threading.Lock()
+        self.gate = Gate(self.one_write_at_a_time, step_of_object)
         self.server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.chance = random.Random(7)
@@ -41,7 +38,7 @@ class Store:
         self.met = {"refused": 0, "lost": 0}
 
     def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=[0.05], daemon=True).start()
         self.request("POST", "/moto-api/reset")  # what it has is the process's, not the server's
         self.request("PUT", f"/{BUCKET}")
         return self
@@ -54,7 +51,7 @@ class Store:
         if environ.get("HTTP_X_OF_THE_TEST"):
             return self.app(environ, start_response)
         if self.down:
-            return self.closed(environ)
+            return lost(environ, start_response)
         if self.slow:
             time.sleep(self.slow)
         if self.chance.random() < self.refuses:
@@ -64,20 +61,17 @@ class Store:
             return [body]
         if self.unconditional:
             environ.pop("HTTP_IF_NONE_MATCH", None)
-        writes = environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE")
-        if not writes:
-            return self.app(environ, start_response)
-        with self.lock:
-            answer = list(self.app(environ, start_response))
-        if self.chance.random() < self.loses:
+        answer = self.gate(environ, start_response)
+        if environ["REQUEST_METHOD"] in WRITES and self.chance.random() < self.loses:
             self.met["lost"] += 1
-            return self.closed(environ)
+            return lost(environ, start_response)
         return answer
 
-    @staticmethod
-    def closed(environ):
-        environ["werkzeug.socket"].shutdown(2)
-        raise ConnectionResetError
+    def one_write_at_a_time(self, environ, start_response):
+        if environ["REQUEST_METHOD"] not in WRITES:
+            return self.app(environ, start_response)
+        with self.lock:
+            return list(self.app(environ, start_response))
 
     def request(self, method, path, query=""):
         """Past all faults."""
