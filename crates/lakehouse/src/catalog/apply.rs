@@ -18,13 +18,14 @@ use uuid::Uuid;
 /// Ids of partition fields start above this.
 const LAST_PARTITION_ID: i32 = 999;
 
-/// Applies updates to a table. `location` is where its current metadata is.
+/// Applies updates to a table. `location` is where its current metadata is; `refs` reads its references, where they matter.
 pub(super) fn update(
     base: &TableMetadata,
     location: &str,
     updates: Vec<TableUpdate>,
+    refs: impl FnOnce() -> Refs,
 ) -> Result<TableMetadataBuildResult, CatalogError> {
-    check_current(base, &updates)?;
+    check_current(base, &updates, refs)?;
     let mut builder = base.clone().into_builder(Some(location.to_owned()));
     for update in updates {
         let gone = match &update {
@@ -49,7 +50,11 @@ pub(super) fn update(
 /// or took the row ids that its own rows have (v3), and that what it removes is not named by a branch or tag. Each is a
 /// conflict, after which its author looks again; the builder would call the first ones bad input, and drop the tag without a
 /// word.
-fn check_current(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), CatalogError> {
+fn check_current(
+    base: &TableMetadata,
+    updates: &[TableUpdate],
+    refs: impl FnOnce() -> Refs,
+) -> Result<(), CatalogError> {
     let mut last = base.last_sequence_number();
     let mut next_row = base.next_row_id();
     for update in updates {
@@ -83,16 +88,15 @@ fn check_current(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), Ca
             next_row = next_row.saturating_add(rows);
         }
     }
-    check_refs(base, updates)
+    check_refs(updates, refs)
 }
 
-fn check_refs(base: &TableMetadata, updates: &[TableUpdate]) -> Result<(), CatalogError> {
+fn check_refs(updates: &[TableUpdate], refs: impl FnOnce() -> Refs) -> Result<(), CatalogError> {
     let removes = |update: &TableUpdate| matches!(update, TableUpdate::RemoveSnapshots { .. });
     if !updates.iter().any(removes) {
         return Ok(());
     }
-    let refs = Refs::of(base);
-    let mut refs: HashMap<String, i64> = refs
+    let mut refs: HashMap<String, i64> = refs()
         .all()
         .map(|(name, reference)| (name.to_owned(), reference.snapshot_id))
         .collect();

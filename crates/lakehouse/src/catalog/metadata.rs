@@ -3,21 +3,25 @@
 //! A metadata file never changes, so what was read once is true for ever. It is durable before a pointer names it; one that
 //! no pointer came to name is removed, or stays after a crash: only space.
 
+use super::document::{self, Texts};
 use super::embedded::Creation;
 use super::places::{Fence, tidy_location};
 use super::views;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::storage::Files;
+use crate::upkeep::refs::Refs;
 use iceberg::spec::{TableMetadata, TableMetadataBuilder, ViewMetadata};
 use iceberg::{MetadataLocation, TableCreation};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// Parsed metadata kept in memory, newest use last.
 const CACHED: usize = 64;
+const COMPRESSION: &str = "write.metadata.compression-codec";
 
 /// The metadata files of a warehouse.
 pub(super) struct MetadataFiles {
@@ -26,6 +30,7 @@ pub(super) struct MetadataFiles {
     pub(super) warehouse: String,
     ids: Ids,
     cache: Mutex<VecDeque<(String, Arc<TableMetadata>)>>,
+    texts: Texts,
 }
 
 impl MetadataFiles {
@@ -41,6 +46,7 @@ impl MetadataFiles {
             warehouse: tidy_location(warehouse)?,
             ids,
             cache: Mutex::default(),
+            texts: Texts::default(),
         })
     }
 
@@ -109,9 +115,24 @@ impl MetadataFiles {
     }
 
     fn write(&self, metadata: &TableMetadata, location: &str) -> Result<(), CatalogError> {
-        let location = MetadataLocation::from_str(location)?;
-        futures::executor::block_on(metadata.write_to(&self.files.io(), &location))?;
+        let parts = MetadataLocation::from_str(location)?;
+        if metadata.properties().contains_key(COMPRESSION) {
+            futures::executor::block_on(metadata.write_to(&self.files.io(), &parts))?;
+            return Ok(());
+        }
+        let text = document::text(metadata);
+        self.files.write(location, text.get().as_bytes())?;
+        self.texts.remember(location, &text);
         Ok(())
+    }
+
+    /// The document of metadata, for which `location` stands.
+    pub(super) fn text(&self, location: &str, metadata: &TableMetadata) -> Arc<RawValue> {
+        self.texts.of(location, metadata)
+    }
+
+    pub(super) fn refs(&self, location: &str, metadata: &TableMetadata) -> Refs {
+        Refs::in_document(self.text(location, metadata).get())
     }
 
     /// A file that is there and whose writing failed (its folder could not be synced, say) is named by nobody.

@@ -5,6 +5,7 @@
 //! are the embedded catalog's alone: engines keep them there, and no pipeline of ours reads one.
 
 mod apply;
+mod document;
 pub mod embedded;
 mod metadata;
 mod names;

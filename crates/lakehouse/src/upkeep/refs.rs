@@ -10,13 +10,18 @@ pub(crate) struct Refs(BTreeMap<String, SnapshotReference>);
 
 impl Refs {
     pub(crate) fn of(metadata: &TableMetadata) -> Refs {
+        let text = serde_json::to_string(metadata).expect("metadata that was read can be written");
+        Refs::in_document(&text)
+    }
+
+    /// Those of the metadata whose document this is.
+    pub(crate) fn in_document(text: &str) -> Refs {
         #[derive(Deserialize)]
         struct Document {
             #[serde(default)]
             refs: BTreeMap<String, SnapshotReference>,
         }
-        let text = serde_json::to_string(metadata).expect("metadata that was read can be written");
-        let document: Document = serde_json::from_str(&text).expect("what was written is JSON");
+        let document: Document = serde_json::from_str(text).expect("what was written is JSON");
         Refs(document.refs)
     }
 

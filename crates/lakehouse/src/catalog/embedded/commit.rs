@@ -87,8 +87,12 @@ impl Catalog {
             Some((old, pointer)) => {
                 let base = self.0.metadata.at(&pointer.metadata_location)?;
                 requirements::check(&ident, &change.requirements, Some(&base))?;
-                let built =
-                    apply::update(&base, &pointer.metadata_location, change.updates.clone())?;
+                let built = apply::update(
+                    &base,
+                    &pointer.metadata_location,
+                    change.updates.clone(),
+                    || self.0.metadata.refs(&pointer.metadata_location, &base),
+                )?;
                 if built.changes.is_empty() {
                     // Nothing changes, but what was required must still hold when the others commit.
                     let ops = vec![pointers::swap(Relation::Table, &ident, old, &pointer)];

@@ -3,11 +3,12 @@
 use super::Catalog;
 use crate::catalog::places::spelled;
 use crate::catalog::pointers::{self, Pointer, Relation};
-use crate::catalog::{LoadedTable, names};
+use crate::catalog::{LoadedTable, document, names};
 use crate::error::{CatalogError, Kind};
 use crate::upkeep::{GC_ENABLED, gc_is_enabled};
 use iceberg::spec::{SortOrder, TableMetadata, UnboundPartitionSpec};
 use iceberg::{MetadataLocation, NamespaceIdent, TableIdent};
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -63,6 +64,14 @@ impl Catalog {
             metadata: self.0.metadata.at(&location)?,
             metadata_location: Some(location),
         })
+    }
+
+    /// A table's metadata as JSON.
+    pub(in crate::catalog) fn document(&self, table: &LoadedTable) -> Arc<RawValue> {
+        match &table.metadata_location {
+            Some(location) => self.0.metadata.text(location, &table.metadata),
+            None => document::text(&table.metadata),
+        }
     }
 
     /// All that is asked of a new table before anything touches the disk.

@@ -3,17 +3,18 @@
 use super::access::Access;
 use super::{Answer, Refusal};
 use crate::catalog::embedded::Request;
-use crate::catalog::views::sort_lists;
-use crate::catalog::{Catalog, LoadedTable};
+use crate::catalog::{Catalog, LoadedTable, document};
 use crate::error::{CatalogError, Kind};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Json};
 use iceberg::NamespaceIdent;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 #[derive(Deserialize)]
@@ -130,47 +131,33 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 }
 
 /// A table as an answer has it.
-pub(super) fn loaded(table: &LoadedTable, access: &Access, snapshots: Snapshots) -> Answer {
-    let mut body = json!({
-        "metadata": document(table, snapshots),
-        "config": access.config,
-        "storage-credentials": access.credentials,
-    });
-    if let Some(location) = &table.metadata_location {
-        body["metadata-location"] = Value::String(location.clone());
+pub(super) fn loaded(
+    catalog: &Catalog,
+    table: &LoadedTable,
+    access: &Access,
+    snapshots: Snapshots,
+) -> Answer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Loaded<'a> {
+        metadata: &'a RawValue,
+        config: &'a BTreeMap<String, String>,
+        storage_credentials: &'a [Value],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metadata_location: Option<&'a str>,
     }
-    match etag(table, snapshots).and_then(|tag| tag.parse::<header::HeaderValue>().ok()) {
-        Some(tag) => Ok(([(header::ETAG, tag)], Json(body)).into_response()),
-        None => Ok(Json(body).into_response()),
-    }
-}
-
-/// Lists are in the order in which they grew: Iceberg's type forgets it, and clients compare them.
-fn document(table: &LoadedTable, snapshots: Snapshots) -> Value {
-    let mut document =
-        serde_json::to_value(&*table.metadata).expect("metadata that was read can be written");
+    let mut metadata = catalog.document(table);
     if snapshots == Snapshots::Refs {
-        let refs = document.get("refs").and_then(Value::as_object);
-        let named: Vec<Value> = refs
-            .into_iter()
-            .flat_map(|refs| refs.values())
-            .map(|reference| reference["snapshot-id"].clone())
-            .collect();
-        if let Some(list) = document.get_mut("snapshots").and_then(Value::as_array_mut) {
-            list.retain(|snapshot| named.contains(&snapshot["snapshot-id"]));
-        }
+        metadata = document::of_refs(&metadata).into();
     }
-    sort_lists(
-        &mut document,
-        &[
-            (
-                "snapshots",
-                &["sequence-number", "timestamp-ms", "snapshot-id"],
-            ),
-            ("schemas", &["schema-id"]),
-            ("partition-specs", &["spec-id"]),
-            ("sort-orders", &["order-id"]),
-        ],
-    );
-    document
+    let body = Json(Loaded {
+        metadata: &metadata,
+        config: &access.config,
+        storage_credentials: &access.credentials,
+        metadata_location: table.metadata_location.as_deref(),
+    });
+    match etag(table, snapshots).and_then(|tag| tag.parse::<header::HeaderValue>().ok()) {
+        Some(tag) => Ok(([(header::ETAG, tag)], body).into_response()),
+        None => Ok(body.into_response()),
+    }
 }

@@ -116,7 +116,7 @@ pub(super) async fn create(
     let load = move |catalog: &Catalog| catalog.load(&ident);
     let table = changing(catalog.clone(), once, &body, create, load).await?;
     let access = Access::to(&catalog, &table, delegation).await?;
-    loaded(&table, &access, Snapshots::All)
+    loaded(&catalog, &table, &access, Snapshots::All)
 }
 
 pub(super) async fn register(
@@ -139,7 +139,7 @@ pub(super) async fn register(
     let load = move |catalog: &Catalog| catalog.load(&ident);
     let table = changing(catalog.clone(), once, &body, register, load).await?;
     let access = Access::to(&catalog, &table, delegation).await?;
-    loaded(&table, &access, Snapshots::All)
+    loaded(&catalog, &table, &access, Snapshots::All)
 }
 
 pub(super) async fn load(
@@ -157,7 +157,7 @@ pub(super) async fn load(
         }
         _ => {
             let access = Access::to(&catalog, &table, delegation).await?;
-            loaded(&table, &access, query.snapshots)
+            loaded(&catalog, &table, &access, query.snapshots)
         }
     }
 }
@@ -191,7 +191,7 @@ pub(super) async fn commit(
     let load = move |catalog: &Catalog| catalog.load(&ident);
     let table = changing(catalog.clone(), once, &body, commit, load).await?;
     let access = Access::to(&catalog, &table, delegation).await?;
-    loaded(&table, &access, Snapshots::All)
+    loaded(&catalog, &table, &access, Snapshots::All)
 }
 
 pub(super) async fn commit_all(State(catalog): State<Catalog>, once: Once, body: Bytes) -> Answer {
