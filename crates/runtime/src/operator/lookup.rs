@@ -4,15 +4,14 @@
 //! NULL behind it (`LEFT JOIN`). The table is as it was at one of its versions; another one comes between two chunks.
 
 use super::row_wise::{RowWise, each_row};
+use super::spread::{On, spread};
 use super::{Operator, OperatorError, Out};
-use crate::chunk::{Chunk, Mark, Origins, push_mark};
-use crate::kernel::{Evaluator, RowError, filter_mask};
+use crate::chunk::Chunk;
+use crate::kernel::{Evaluator, RowError};
 use crate::lookup::{Held, Slot};
-use crate::origins::{Origin, Runs};
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::take::take;
-use std::sync::Arc;
 
 pub(super) struct Lookup {
     table: Slot,
@@ -22,15 +21,6 @@ pub(super) struct Lookup {
     outer: bool,
     on: Option<On>,
     output: SchemaRef,
-}
-
-/// With which rows of its keys a row is joined.
-struct On {
-    /// Columns of the input.
-    reads: Vec<usize>,
-    /// Over these and those of the table.
-    is: Evaluator,
-    schema: SchemaRef,
 }
 
 /// Rows with what they are joined with, one behind the other.
@@ -70,6 +60,13 @@ impl Pairs {
         self
     }
 
+    /// What was found, in the table's columns.
+    fn of_table(&self, held: &Held) -> Result<Vec<ArrayRef>, ArrowError> {
+        let found = UInt32Array::from(self.found.clone());
+        let columns = held.columns.columns().iter();
+        columns.map(|column| take(column, &found, None)).collect()
+    }
+
     fn only(&self, kept: &BooleanArray, outer: bool) -> Pairs {
         let mut left = Pairs::with_capacity(self.rows.len());
         for (row, of_row) in self.before.windows(2).enumerate() {
@@ -95,18 +92,8 @@ impl Lookup {
 
     /// Only pairs for which the condition is TRUE, over these columns of the input and those of the table.
     pub(super) fn on(self, reads: &[usize], is: Evaluator, table: &SchemaRef) -> Lookup {
-        let fields = self.output.fields();
-        let read = reads.iter().map(|column| fields[*column].clone());
-        let schema = Schema::new(
-            read.chain(table.fields().iter().cloned())
-                .collect::<Vec<_>>(),
-        );
         Lookup {
-            on: Some(On {
-                reads: reads.to_vec(),
-                is,
-                schema: Arc::new(schema),
-            }),
+            on: Some(On::new(reads, is, &self.output, table.fields())),
             ..self
         }
     }
@@ -117,20 +104,8 @@ impl Lookup {
             return Ok(Ok(self.of_keys(of, held, self.outer)));
         };
         let all = self.of_keys(of, held, false);
-        let rows = UInt32Array::from_iter_values(all.rows.iter().copied());
-        let found = UInt32Array::from(all.found.clone());
-        let read = on.reads.iter().map(|at| take(of.column(*at), &rows, None));
-        let of_table = held.columns.columns().iter();
-        let of_table = of_table.map(|column| take(column, &found, None));
-        let columns: Vec<ArrayRef> = read.chain(of_table).collect::<Result<_, _>>()?;
-        let asked = RecordBatch::try_new(on.schema.clone(), columns)?;
-        Ok(match filter_mask(&on.is, &asked) {
-            Ok(kept) => Ok(all.only(&kept, self.outer)),
-            Err(error) => Err(RowError {
-                row: all.rows[error.row] as usize,
-                ..error
-            }),
-        })
+        let kept = on.holds(of, &all.rows, all.of_table(held)?)?;
+        Ok(kept.map(|kept| all.only(&kept, self.outer)))
     }
 
     fn of_keys(&self, of: &RecordBatch, held: &Held, outer: bool) -> Pairs {
@@ -157,28 +132,9 @@ impl RowWise for Lookup {
             Ok(pairs) => pairs,
             Err(error) => return Ok(Err(error)),
         };
-        let rows = UInt32Array::from_iter_values(pairs.rows.iter().copied());
-        let of_row = chunk.columns.columns().iter();
-        let of_row = of_row.map(|column| take(column, &rows, None));
-        let found = UInt32Array::from(pairs.found);
-        let of_table = held.columns.columns().iter();
-        let of_table = of_table.map(|column| take(column, &found, None));
-        let columns: Vec<ArrayRef> = of_row.chain(of_table).collect::<Result<_, _>>()?;
-        let columns = RecordBatch::try_new(self.output.clone(), columns)?;
-        let mut marks: Vec<Mark> = Vec::with_capacity(chunk.marks.len());
-        for mark in &chunk.marks {
-            push_mark(&mut marks, pairs.before[mark.row], mark.watermark);
-        }
-        let origins = match &chunk.origins {
-            Origins::Derived(_) => Origins::Derived(pairs.rows.len()),
-            Origins::Of(runs) => {
-                let of_rows: Vec<Origin> = runs.iter().collect();
-                let of_pairs = pairs.rows.iter().map(|row| of_rows[*row as usize]);
-                Origins::Of(of_pairs.collect::<Runs>())
-            }
-        };
-        let splits = chunk.splits.clone();
-        Ok(Ok(Chunk::with(columns, marks, origins, splits)))
+        let rows = (&pairs.rows[..], &pairs.before[..]);
+        let behind = pairs.of_table(&held)?;
+        Ok(Ok(spread(chunk, rows, behind, &self.output)?))
     }
 
     fn of_none(&self, empty: Chunk) -> Chunk {

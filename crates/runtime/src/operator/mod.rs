@@ -18,6 +18,7 @@ mod project;
 mod row_wise;
 pub(crate) mod sharded;
 mod split_times;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod union;

@@ -5,15 +5,16 @@
 //! how often each value is there, and gives it that often.
 
 use super::row_wise::{RowWise, each_row};
+use super::spread::{On, spread};
 use super::{Operator, OperatorError, Out};
-use crate::chunk::{Chunk, Mark, Origins, push_mark};
-use crate::kernel::{Evaluator, RowError, filter_mask};
-use crate::origins::{Origin, Runs};
+use crate::chunk::Chunk;
+use crate::kernel::{Evaluator, RowError};
+use crate::origins::Origin;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, UInt32Array};
 use arrow_buffer::NullBuffer;
-use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
 use arrow_select::take::take;
 use std::sync::Arc;
 
@@ -27,15 +28,6 @@ pub(super) struct Unnest {
     ordinality: bool,
     on: Option<On>,
     output: SchemaRef,
-}
-
-/// Which elements a row has.
-struct On {
-    /// Columns of the input.
-    reads: Vec<usize>,
-    /// Over these and those of the element.
-    is: Evaluator,
-    schema: SchemaRef,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,16 +123,9 @@ impl Unnest {
 
     /// A row has only elements for which the condition is TRUE, over these columns and those of the element.
     pub(super) fn on(self, reads: &[usize], is: Evaluator) -> Unnest {
-        let fields = self.output.fields();
-        let read = reads.iter().map(|column| fields[*column].clone());
-        let of_element = fields[self.width..].iter().cloned();
-        let schema = Schema::new(read.chain(of_element).collect::<Vec<_>>());
+        let behind = &self.output.fields()[self.width..];
         Unnest {
-            on: Some(On {
-                reads: reads.to_vec(),
-                is,
-                schema: Arc::new(schema),
-            }),
+            on: Some(On::new(reads, is, &self.output, behind)),
             ..self
         }
     }
@@ -152,18 +137,9 @@ impl Unnest {
             return Ok(Ok(self.all_elements(column, self.outer)));
         };
         let all = self.all_elements(column, false);
-        let rows = UInt32Array::from_iter_values(all.rows.iter().copied());
-        let read = on.reads.iter().map(|at| take(of.column(*at), &rows, None));
-        let mut columns: Vec<ArrayRef> = read.collect::<Result<_, _>>()?;
-        columns.extend(self.element_columns(of, &all)?);
-        let asked = RecordBatch::try_new(on.schema.clone(), columns)?;
-        Ok(match filter_mask(&on.is, &asked) {
-            Ok(kept) => Ok(all.only(&kept, self.outer)),
-            Err(error) => Err(RowError {
-                row: all.rows[error.row] as usize,
-                ..error
-            }),
-        })
+        let behind = self.element_columns(of, &all)?;
+        let kept = on.holds(of, &all.rows, behind)?;
+        Ok(kept.map(|kept| all.only(&kept, self.outer)))
     }
 
     fn all_elements(&self, column: &dyn Array, outer: bool) -> Elements {
@@ -261,16 +237,6 @@ impl Unnest {
         }
     }
 
-    fn columns(&self, of: &RecordBatch, elements: &Elements) -> Result<RecordBatch, ArrowError> {
-        let rows = UInt32Array::from_iter_values(elements.rows.iter().copied());
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.output.fields().len());
-        for column in of.columns() {
-            columns.push(take(column, &rows, None)?);
-        }
-        columns.extend(self.element_columns(of, elements)?);
-        RecordBatch::try_new(self.output.clone(), columns)
-    }
-
     /// What is behind the input's columns.
     fn element_columns(
         &self,
@@ -313,21 +279,9 @@ impl RowWise for Unnest {
             Ok(elements) => elements,
             Err(error) => return Ok(Err(error)),
         };
-        let columns = self.columns(&chunk.columns, &elements)?;
-        let mut together: Vec<Mark> = Vec::with_capacity(chunk.marks.len());
-        for mark in &chunk.marks {
-            push_mark(&mut together, elements.before[mark.row], mark.watermark);
-        }
-        let origins = match &chunk.origins {
-            Origins::Derived(_) => Origins::Derived(elements.rows.len()),
-            Origins::Of(runs) => {
-                let of_rows: Vec<Origin> = runs.iter().collect();
-                let of_elements = elements.rows.iter().map(|row| of_rows[*row as usize]);
-                Origins::Of(of_elements.collect::<Runs>())
-            }
-        };
-        let splits = chunk.splits.clone();
-        Ok(Ok(Chunk::with(columns, together, origins, splits)))
+        let behind = self.element_columns(&chunk.columns, &elements)?;
+        let rows = (&elements.rows[..], &elements.before[..]);
+        Ok(Ok(spread(chunk, rows, behind, &self.output)?))
     }
 
     fn of_none(&self, empty: Chunk) -> Chunk {
@@ -345,11 +299,12 @@ impl Operator for Unnest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::{Mark, Origins};
     use arrow_array::builder::{Int32Builder, ListBuilder, MapBuilder, StringBuilder};
     use arrow_array::{Int64Array, StructArray};
     use arrow_buffer::OffsetBuffer;
     use arrow_cast::pretty::pretty_format_batches;
-    use arrow_schema::{Field, Fields};
+    use arrow_schema::{Field, Fields, Schema};
     use lw_graph::{Expr, Function, TypeKind, Value};
 
     fn unnested(unnest: (bool, bool), values: ArrayRef, element: Vec<Field>) -> (String, Chunk) {
