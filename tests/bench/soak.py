@@ -3,12 +3,14 @@
 Small records through 48 partitions at a steady rate, the article's pipeline, windows of 10 seconds over the records' own
 timestamps (20,000 keys, and 12 that hop), a consumer, a group whose members come and go, scrapes, and large records beside
 them that seal a hundred WAL files; at the end, audits. Printed minute by minute: the resident size, threads, open files, files
-of state, sealed WAL files and the state in memory; then the resident size after each audit. sent = consumed = audited, each
-window recomputed, or it fails. Judge by the slope, not the peak.
+of state, sealed WAL files and the state in memory; of the article's table its files on the disk, the live ones of data, snapshots
+and the size of its metadata; then the resident size after each audit. sent = consumed = audited, each window recomputed, or it
+fails. Judge by the slope, not the peak.
 """
 import argparse
 import faulthandler
 import itertools
+import json
 import multiprocessing
 import threading
 import time
@@ -147,11 +149,22 @@ def in_state(server):
     return files, job["state_bytes"] / (1 << 20)
 
 
+def in_lake(server):
+    """Of the article's table: files on the disk, live files of data, snapshots, KiB of metadata."""
+    with urllib.request.urlopen(f"{server.catalog.rstrip('/')}/v1/namespaces/lakehouse/tables/inventory_events", timeout=30) as reply:
+        text = reply.read()
+    metadata = json.loads(text)["metadata"]
+    there = sum(path.is_file() for path in Path(metadata["location"].removeprefix("file://")).rglob("*"))
+    live = [it["summary"]["total-data-files"] for it in metadata.get("snapshots", []) if it["snapshot-id"] == metadata.get("current-snapshot-id")]
+    return f"{there:10} {live[0] if live else 0:>10} {len(metadata.get('snapshots', [])):9} {len(text) >> 10:12}"
+
+
 def line(side, minutes, sent, consumed):
     threads, files = held(side.pid)
     state_files, state_mib = in_state(side.server)
+    lake = in_lake(side.server)
     print(f"{minutes:8.1f} {resident_mib(side.pid):13.1f} {threads:8} {files:6} {state_files:12} {state_mib:10.2f} {sealed_files(side.server.data):9} "
-          f"{sent:11,} {consumed:11,} {cpu_seconds(side.pid):13.1f}", flush=True)
+          f"{sent:11,} {consumed:11,} {cpu_seconds(side.pid):13.1f} {lake}", flush=True)
 
 
 def main():
@@ -183,7 +196,7 @@ def main():
         for process in start:
             process.start()
         begun = time.monotonic()
-        print(f"{'minute':>8} {'resident MiB':>13} {'threads':>8} {'files':>6} {'state files':>12} {'state MiB':>10} {'WAL file':>9} {'sent':>11} {'consumed':>11} {'server CPU s':>13}")
+        print(f"{'minute':>8} {'resident MiB':>13} {'threads':>8} {'files':>6} {'state files':>12} {'state MiB':>10} {'WAL file':>9} {'sent':>11} {'consumed':>11} {'server CPU s':>13} {'lake files':>10} {'data files':>10} {'snapshots':>9} {'metadata KiB':>12}")
         while any(process.is_alive() for process in start[:2]):
             line(side, (time.monotonic() - begun) / 60, sent.value, consumed.value)
             time.sleep(min(60, max(1, seconds / 12)))

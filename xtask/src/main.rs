@@ -28,7 +28,7 @@ cargo xtask oracle [--capture] [AREA|FILE]...  the cases of tests/stream on the 
 cargo xtask oracle --generate N [--seed S]     N random expressions on both; what differs is made small and told, the rest becomes cases
 cargo xtask bench start|restart|produce|consume|pipeline|lakehouse|resident|soak [ARG]...   Lakeward beside the real systems
 cargo xtask bench state [--bytes 1g] [--changed 1%]   checkpoints and restores of a large state
-cargo xtask bench week [--days 7]  a table with a commit every ten seconds: its first hour beside its last";
+cargo xtask bench week [--days 7] [--partitions 1000]  a table with a commit every ten seconds: its first hour beside its last";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -200,19 +200,22 @@ fn bench_state(args: &[String]) -> Result<bool> {
 
 /// A table with a commit every ten seconds: its first hour beside its last.
 fn bench_week(args: &[String]) -> Result<bool> {
-    let days = match args {
-        [] => Some(7),
-        [word, days] if word == "--days" => days.parse().ok(),
-        _ => None,
-    };
-    let Some(days) = days.filter(|days| *days > 0) else {
-        bail!("bench week takes --days 7")
-    };
+    let (mut days, mut partitions) = (7_u32, 1_u32);
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let number = words.next().and_then(|number| number.parse().ok());
+        match (word.as_str(), number) {
+            ("--days", Some(number @ 1..)) => days = number,
+            ("--partitions", Some(number @ 1..)) => partitions = number,
+            _ => bail!("bench week takes --days 7 and --partitions 1000"),
+        }
+    }
     let step = lib_test(
         "bench week",
         "a_table_of_a_week_costs_what_one_of_an_hour_costs",
     )
-    .env("LAKEWARD_BENCH_HOURS", (24 * days).to_string());
+    .env("LAKEWARD_BENCH_HOURS", (24 * days).to_string())
+    .env("LAKEWARD_BENCH_PARTITIONS", partitions.to_string());
     Ok(step.counting_tests().run()?.ok)
 }
 

@@ -1,14 +1,16 @@
 //! A table that gets a commit every ten seconds: what a commit, a reader's look and the metadata cost in the first hour and in the last.
 //!
-//! `cargo xtask bench week` runs it over a week. Among the tests it runs over some minutes, and what it measures is not judged; how
-//! much there is to read always is.
+//! `cargo xtask bench week` runs it over a week, `--partitions 1000` with a table of as many, of which each commit has ten. Among the
+//! tests it runs over some minutes, and what it measures is not judged; how much there is to read always is.
 
 #![expect(clippy::print_stdout, reason = "what was measured is told")]
 
+use super::partitions::make;
 use super::world::{HandClock, Pipeline, TABLE, World, ident};
 use crate::TableCatalog;
 use crate::commit::manifests;
 use crate::upkeep::compaction::{Compactor, Effort};
+use iceberg::spec::Transform;
 use lw_runtime::manifest::TableChain;
 use lw_stdx::clock::{Clock, SystemClock};
 use std::time::Duration;
@@ -17,7 +19,7 @@ const EVERY_MS: i64 = 10_000;
 const HOUR: usize = 360;
 /// Commits between two looks of the server's compaction.
 const COMPACTED_EVERY: usize = 8;
-/// A size doubles from one tier of files to the next, and a tier has less than five: enough for a thousand million rows.
+/// Of a partition. A size doubles from one tier of files to the next, and a tier has less than five: enough for a thousand million rows.
 const MOST_FILES: usize = 150;
 
 /// What an hour took.
@@ -32,7 +34,7 @@ struct Hour {
 }
 
 impl Hour {
-    fn tell(&mut self, number: usize) {
+    fn tell(&mut self, number: u32) {
         self.commits.sort_unstable();
         let micros = |at: usize| self.commits[at * (self.commits.len() - 1) / 100].as_micros();
         println!(
@@ -58,9 +60,12 @@ struct Week {
 }
 
 impl Week {
-    fn new() -> Week {
+    fn new(partitions: u32) -> Week {
         let hand = HandClock::new();
         let world = World::at(hand.clone());
+        if partitions > 1 {
+            make(&world, &[(2, "bucket", Transform::Bucket(partitions))]);
+        }
         Week {
             pipeline: Pipeline::new(&world, world.network(), TableChain::default(), [0, 0]),
             compactor: Compactor::new(world.network(), world.clock.clone(), world.ids.clone()),
@@ -111,9 +116,10 @@ impl Week {
 
 #[test]
 fn a_table_of_a_week_costs_what_one_of_an_hour_costs() {
-    let hours = std::env::var("LAKEWARD_BENCH_HOURS").ok();
-    let hours: Option<usize> = hours.and_then(|text| text.parse().ok());
-    let mut week = Week::new();
+    let asked = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let hours = asked("LAKEWARD_BENCH_HOURS");
+    let partitions = asked("LAKEWARD_BENCH_PARTITIONS").unwrap_or(1);
+    let mut week = Week::new(partitions);
     println!(
         " hour  commit µs    99 % µs  compactions ms  look µs   metadata KiB  snapshots  manifests  files"
     );
@@ -125,7 +131,8 @@ fn a_table_of_a_week_costs_what_one_of_an_hour_costs() {
             "{} bytes",
             hour.metadata_bytes
         );
-        assert!(hour.files < MOST_FILES, "{} files", hour.files);
+        let most = MOST_FILES * partitions as usize;
+        assert!(hour.files < most, "{} files", hour.files);
         assert!(hour.manifests <= 101, "{} manifests", hour.manifests);
     }
     assert_eq!(week.world.rows(), week.pipeline.expected());
