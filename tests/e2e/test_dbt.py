@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from datetime import datetime, timezone
 from pathlib import Path
 
 import duckdb
@@ -96,6 +97,19 @@ def gold(server):
     return tables.query(server.catalog, f"SELECT day, warehouse_id, city, events, movement FROM ice.{GOLD} ORDER BY ALL")
 
 
+def by_hour(server):
+    return tables.query(server.catalog, "SELECT hour, warehouse_id, deliveries, repeated FROM ice.gold.deliveries_by_hour ORDER BY ALL")
+
+
+def hours_of_bronze(server):
+    """The same, of the rows that are there, by arithmetic in Python."""
+    deliveries = {}
+    for stamp, warehouse, event in tables.query(server.catalog, f"SELECT epoch_ms(recorded_at), warehouse_id, event_id FROM ice.{governed.BRONZE}"):
+        hour = datetime.fromtimestamp(stamp // 3_600_000 * 3600, timezone.utc).replace(tzinfo=None)
+        deliveries.setdefault((hour, warehouse), []).append(event)
+    return sorted((*key, len(events), len(events) - len(set(events))) for key, events in deliveries.items())
+
+
 def test_gold_is_what_was_produced_late_and_repeated_events_too(streamed, folder, dbt_environment):
     server, stream = streamed
     project = Project(server, folder, dbt_environment)
@@ -109,6 +123,7 @@ def test_gold_is_what_was_produced_late_and_repeated_events_too(streamed, folder
     wait_until(lambda: tables.rows(server.catalog, governed.BRONZE) == stream.deliveries, "the whole stream in bronze")
     project.build("--vars", "article: true")
     assert gold(server) == truth(folder)
+    assert by_hour(server) == hours_of_bronze(server)
     held = tables.query(server.catalog, f"SELECT count(*), count(DISTINCT event_id) FROM ice.{SILVER}")
     assert held == [(stream.sent, stream.sent)]
 

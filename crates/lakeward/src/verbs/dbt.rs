@@ -51,6 +51,10 @@ const PROJECT: &[(&str, &str)] = &[
         include_str!("../../../../examples/inventory/dbt/models/gold/gold.yml"),
     ),
     (
+        "models/gold/deliveries_by_hour.sql",
+        include_str!("../../../../examples/inventory/dbt/models/gold/deliveries_by_hour.sql"),
+    ),
+    (
         "models/article/inventory_by_time.sql",
         include_str!("../../../../examples/inventory/dbt/models/article/inventory_by_time.sql"),
     ),
