@@ -68,6 +68,8 @@ def strike(world, fault, what):
         world.in_state("running")
         if ALL:
             world.conserved()
+            # Hundreds of small files would only make the judges slow.
+            world.server.ok("table", "compact", world.table)
 
 
 def strike_a_compaction(world, arm, what):

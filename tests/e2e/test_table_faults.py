@@ -273,7 +273,7 @@ def test_what_others_do_to_the_table(serve, one):
         if one.outcome in (PAUSES, FAILS):
             job = world.in_state("paused", "failed")
             assert job["state"] == {PAUSES: "paused", FAILS: "failed"}[one.outcome], job
-            assert one.seen in (job.get("reason") or job.get("error")), job
+            assert one.seen in (job.get("reason") or f"{job['error']}. {job['detail']}"), job
             assert one.seen in world.server.ok("pipeline", "show", world.name)
             if back:
                 back()
