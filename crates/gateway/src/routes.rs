@@ -1,6 +1,6 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
-use crate::{Compaction, Parts, RefChange, Refusal, Replay, Rollback, Script};
+use crate::{Compaction, Parts, Promote, RefChange, Refusal, Replay, Rollback, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,6 +33,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tables/{name}/refs", post(change_ref))
         .route("/api/v1/tables/{name}/rollback", post(roll_back))
         .route("/api/v1/tables/{name}/replay", post(replay))
+        .route("/api/v1/tables/{name}/promote", post(promote))
         .route("/api/v1/tables/{name}/compact", post(compact))
         .route("/api/v1/audit/{table}", get(audit))
         .with_state(parts)
@@ -321,6 +322,17 @@ async fn replay(
 ) -> Answer {
     ask(parts, move |parts| {
         (parts.replay)(&name, &request).map(Json)
+    })
+    .await
+}
+
+async fn promote(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    Json(request): Json<Promote>,
+) -> Answer {
+    ask(parts, move |parts| {
+        (parts.promote)(&name, &request).map(Json)
     })
     .await
 }

@@ -234,6 +234,7 @@ fn start() -> Server {
         change_ref: Box::new(|table, change| Ok(json!([table, format!("{change:?}")]))),
         roll_back: Box::new(|table, back| Ok(json!([table, format!("{back:?}")]))),
         replay: Box::new(|table, asked| Ok(json!([table, format!("{asked:?}"), asked.range()]))),
+        promote: Box::new(|table, asked| Ok(json!([table, format!("{asked:?}")]))),
         compact: Box::new(|table, how, _cancelled| {
             Ok(json!({ "table": table, "how": format!("{how:?}") }))
         }),

@@ -35,7 +35,7 @@ use crate::writer::runs::Run;
 use arrow_array::RecordBatch;
 use footers::Ranged;
 use iceberg::TableIdent;
-use iceberg::spec::DataContentType;
+use iceberg::spec::{DataContentType, MAIN_BRANCH};
 use lw_graph::ColumnName;
 use lw_runtime::Pins;
 use lw_runtime::manifest::{SplitOffset, SplitRange};
@@ -120,6 +120,16 @@ impl TableView {
         table: &TableIdent,
         footers: &Footers,
     ) -> Result<TableView, CatalogError> {
+        TableView::open_branch(catalog, table, MAIN_BRANCH, footers)
+    }
+
+    /// The same, with the files of a branch: none where there is no such branch. All else is of `main`.
+    pub fn open_branch(
+        catalog: &dyn TableCatalog,
+        table: &TableIdent,
+        branch: &str,
+        footers: &Footers,
+    ) -> Result<TableView, CatalogError> {
         let files = catalog.files().clone();
         let table = catalog.load(table)?;
         let metadata = table.metadata.clone();
@@ -136,7 +146,7 @@ impl TableView {
             position_deletes: Vec::new(),
             equality_deletes: 0,
         };
-        view.read_files(footers)?;
+        view.read_files(&Ref::named(branch), footers)?;
         Ok(view)
     }
 
@@ -232,9 +242,9 @@ impl TableView {
             .map_err(|error| damaged(&file.path, error))
     }
 
-    fn read_files(&mut self, footers: &Footers) -> Result<(), CatalogError> {
+    fn read_files(&mut self, branch: &Ref, footers: &Footers) -> Result<(), CatalogError> {
         let metadata = self.table.metadata.clone();
-        let Some(head) = metadata.current_snapshot() else {
+        let Some(head) = branch.head(&metadata) else {
             return Ok(());
         };
         for manifest in manifests::load_list(&self.files, &metadata, head)? {

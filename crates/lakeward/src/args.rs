@@ -5,7 +5,7 @@ mod replay;
 mod table;
 
 pub use dlq::{Dlq, DlqVerb, Letters, Retry};
-pub use replay::{Begin, Diff, Replay, ReplayVerb};
+pub use replay::{Begin, Diff, Promote, Replay, ReplayVerb};
 pub use table::{AsOf, Branch, Find, Offsets, Reference, Rollback, Table, TableVerb, Tag};
 
 use clap::{Parser, Subcommand, ValueEnum};

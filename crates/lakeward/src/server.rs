@@ -323,6 +323,10 @@ fn parts(
             let plan = move |script: &Script| plan(script, &world);
             Box::new(move |table, asked| tables.replay(table, asked, &plan))
         },
+        promote: {
+            let tables = tables.clone();
+            Box::new(move |table, asked| tables.promote(table, asked))
+        },
         compact: {
             let tables = tables.clone();
             Box::new(move |table, how, cancelled| tables.compact(table, how, cancelled))

@@ -9,6 +9,7 @@ mod audits;
 mod compaction;
 mod ledgers;
 mod periodic;
+mod promote;
 mod refs;
 mod replay;
 

@@ -17,6 +17,7 @@ mod error;
 mod from_savepoint;
 mod plan;
 mod planned;
+mod promote;
 mod record;
 mod replay;
 mod savepoints;

@@ -85,9 +85,18 @@ impl ManifestStore {
     /// # Panics
     /// When the manifest breaks an invariant ([`Manifest::check`]): it must not become durable.
     pub fn save(&mut self, manifest: &Manifest) -> Result<(), StoreError> {
+        self.save_with(manifest, Vec::new())
+    }
+
+    /// The same, in one frame with something else.
+    pub(crate) fn save_with(
+        &mut self,
+        manifest: &Manifest,
+        ops: Vec<Op>,
+    ) -> Result<(), StoreError> {
         manifest.check();
         let bytes = serde_json::to_vec(manifest).expect("a manifest has only string keys");
-        self.put(Some(bytes.into()))?;
+        self.put(Some(bytes.into()), ops)?;
         let holder = String::from_utf8_lossy(&self.key);
         self.storage.hold(&holder, unread(&self.storage, manifest));
         Ok(())
@@ -98,7 +107,7 @@ impl ManifestStore {
     /// # Errors
     /// As [`ManifestStore::save`].
     pub fn remove(&mut self) -> Result<(), StoreError> {
-        self.put(None)?;
+        self.put(None, Vec::new())?;
         Leftovers::of(&self.files()).keep(std::iter::empty());
         release(&self.storage, &self.key);
         Ok(())
@@ -130,7 +139,7 @@ impl ManifestStore {
         self.storage.get(Table::Manifests, &self.key) == self.current
     }
 
-    fn put(&mut self, value: Option<Bytes>) -> Result<(), StoreError> {
+    fn put(&mut self, value: Option<Bytes>, mut ops: Vec<Op>) -> Result<(), StoreError> {
         let expect = match &self.current {
             Some(bytes) => Expect::Value(bytes.clone()),
             None => Expect::Absent,
@@ -141,7 +150,8 @@ impl ManifestStore {
             value: value.clone(),
             expect,
         };
-        match self.storage.commit_blocking(vec![op]) {
+        ops.push(op);
+        match self.storage.commit_blocking(ops) {
             Ok(_) => {
                 self.current = value;
                 Ok(())

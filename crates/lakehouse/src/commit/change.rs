@@ -15,7 +15,7 @@ use std::collections::HashMap;
 pub(crate) enum Change<'a> {
     /// Pending commits of a pipeline. Without any the snapshot holds what the head holds, and only the marker is new.
     Append {
-        marker: Marker,
+        marker: Box<Marker>,
         pending: &'a [Pending],
     },
     /// The branch or tag begins, moves or ends; nothing is written, and there is no snapshot.
@@ -37,6 +37,19 @@ pub(crate) enum Change<'a> {
         from: i64,
         without: &'a Removal,
     },
+    /// `main` gets the rows of a branch in place of its own.
+    Promote(Box<Promote<'a>>),
+}
+
+/// A pending promotion, as it is for one head.
+#[derive(Debug)]
+pub(crate) struct Promote<'a> {
+    pub(crate) marker: Marker,
+    pub(crate) pending: &'a Pending,
+    /// What its snapshot says beside the marker.
+    pub(crate) says: (&'static str, String),
+    /// What goes; `None`: it does not fit the head, and nothing comes either.
+    pub(crate) without: Option<Removal>,
 }
 
 /// Rows that go: those of whole files, and of others some, whose remaining rows are copied.

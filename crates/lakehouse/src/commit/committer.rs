@@ -4,7 +4,7 @@
 //! chain coalesce into one snapshot.
 
 use super::branch::{Branch, Ref};
-use super::change::Change;
+use super::change::{Change, Promote};
 use super::decide::{Cause, Decision, Facts};
 use super::marker::{Marker, branch_of_snapshot, ranges_of_snapshot};
 use super::publish::{Published, Publisher, ROUNDS, Step};
@@ -12,6 +12,7 @@ use super::rules::Rules;
 use crate::catalog::{LoadedTable, TableCatalog, parse_table};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
+use crate::replay::{Promoting, Promotion};
 use crate::staged::StagedFile;
 use iceberg::spec::{Snapshot, TableMetadata};
 use iceberg::{TableIdent, TableUpdate};
@@ -20,6 +21,7 @@ use lw_runtime::connector::{
 };
 use lw_runtime::manifest::{Pending, SplitOffset, TableChain};
 use lw_stdx::clock::Clock;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub struct IcebergCommitter {
     publisher: Publisher,
     pipeline: Decider,
     branch: Ref,
+    /// The promotion that was sent last.
+    promoting: Option<Promoting>,
 }
 
 /// What a pipeline does about its table.
@@ -56,6 +60,7 @@ impl IcebergCommitter {
                 decide: Rules::OURS.decide,
             },
             branch: Ref::main(),
+            promoting: None,
         }
     }
 
@@ -94,6 +99,10 @@ impl IcebergCommitter {
                     marker.named_by(snapshot)
                 }),
         };
+        let of = Branch::named(metadata, &self.branch);
+        let newest = property_of(metadata, &self.branch)?;
+        let seen = |marker: Marker| marker.with_promotions_of(metadata, &of, newest.as_ref());
+        let marker = marker.map(seen);
         let update = match (marker, head) {
             (Some(marker), None) => return self.mark_empty(table, marker),
             (Some(marker), Some(_)) => TableUpdate::SetProperties {
@@ -114,7 +123,7 @@ impl IcebergCommitter {
     fn mark_empty(&self, table: &LoadedTable, marker: Marker) -> Result<(), CatalogError> {
         let id = self.publisher.ids.next_snapshot();
         let change = Change::Append {
-            marker: marker.named_by(id),
+            marker: Box::new(marker.named_by(id)),
             pending: &[],
         };
         let produced = self.publisher.produce(table, &self.branch, &change, id)?;
@@ -125,13 +134,44 @@ impl IcebergCommitter {
     }
 }
 
+/// How the pending commits of a chain go into a table: appends together, a promotion by itself.
+struct Portion<'a> {
+    pending: &'a [Pending],
+    promotion: Option<Promotion>,
+}
+
+impl Portion<'_> {
+    /// What comes behind the first `done`.
+    fn of(chain: &TableChain, done: usize) -> Result<Portion<'_>, CatalogError> {
+        let rest = &chain.chain[done..];
+        let mut appends = 0;
+        for pending in rest {
+            let promotion = Promotion::of(pending)?;
+            match (appends, promotion) {
+                (_, None) => appends += 1,
+                (0, promotion) => {
+                    let pending = &rest[..1];
+                    return Ok(Portion { pending, promotion });
+                }
+                (_, Some(_)) => break,
+            }
+        }
+        Ok(Portion {
+            pending: &rest[..appends],
+            promotion: None,
+        })
+    }
+}
+
 impl Decider {
+    /// `upto` gets how many of the chain are in the table once what is sent is.
     fn step<'a>(
         &self,
-        table: &LoadedTable,
-        of: &Ref,
+        (table, of): (&LoadedTable, &Ref),
         chain: &'a TableChain,
         id: i64,
+        upto: &mut usize,
+        mut promote: impl FnMut(&'a Pending, Marker, &Promotion) -> Result<Promote<'a>, CatalogError>,
     ) -> Result<Step<'a, CommitOutcome>, CatalogError> {
         let marker = property_of(&table.metadata, of)?;
         let branch = Branch::named(&table.metadata, of);
@@ -158,10 +198,28 @@ impl Decider {
                 );
                 Step::Over(outcome)
             }
-            Decision::Commit { done } => Step::Send(Change::Append {
-                marker: Marker::new(&self.owner, marker.as_ref(), chain, done, id),
-                pending: &chain.chain[done..],
-            }),
+            Decision::Commit { done } => {
+                let Portion { pending, promotion } = Portion::of(chain, done)?;
+                *upto = done + pending.len();
+                let first = match *upto == chain.chain.len() {
+                    true => Cow::Borrowed(chain),
+                    false => Cow::Owned(TableChain {
+                        last: chain.last.clone(),
+                        chain: chain.chain[..*upto].to_vec(),
+                    }),
+                };
+                let marker = Marker::new(&self.owner, marker.as_ref(), &first, done, id);
+                Step::Send(match promotion {
+                    None => {
+                        let marker = Box::new(marker);
+                        Change::Append { marker, pending }
+                    }
+                    Some(promotion) => {
+                        let promote = promote(&pending[0], marker, &promotion)?;
+                        Change::Promote(Box::new(promote))
+                    }
+                })
+            }
         })
     }
 
@@ -226,12 +284,31 @@ impl Committer for IcebergCommitter {
         }
         let ident = parse_table(table)?;
         let (pipeline, branch) = (&self.pipeline, &self.branch);
-        let decide = |table: &LoadedTable, id: i64| pipeline.step(table, branch, chain, id);
+        let (catalog, ids) = (self.publisher.catalog.clone(), self.publisher.ids.clone());
+        let (promoting, mut upto) = (&mut self.promoting, 0);
+        let decide = |table: &LoadedTable, id: i64| {
+            let of = (catalog.files(), &ids);
+            pipeline.step(
+                (table, branch),
+                chain,
+                id,
+                &mut upto,
+                |pending, marker, promotion| {
+                    let known = promoting.take().filter(|one| one.is_of(pending.uuid));
+                    let known =
+                        promoting.insert(known.unwrap_or_else(|| Promoting::of(pending.uuid)));
+                    known.change(of, table, pending, marker, promotion)
+                },
+            )
+        };
         let published = self.publisher.publish(&ident, &self.branch, decide);
+        if let Ok(Published::Over(_) | Published::Landed(_)) = &published {
+            self.promoting = None;
+        }
         match published {
             Ok(Published::Over(outcome)) => Ok(outcome),
             Ok(Published::Landed(id)) => Ok(CommitOutcome::Confirmed {
-                confirmed: chain.chain.len(),
+                confirmed: upto,
                 snapshot_id: Some(id),
             }),
             Ok(Published::Busy(last)) => Err(ConnectorError::new(
@@ -288,7 +365,8 @@ impl Committer for IcebergCommitter {
 
     fn can_commit(&mut self, table: &str, chain: &[Pending]) -> Result<bool, ConnectorError> {
         let loaded = self.find(table)?;
-        for file in chain.iter().flat_map(|pending| &pending.files) {
+        let files = chain.iter().flat_map(|pending| &pending.files);
+        for file in files.filter(|file| !Promotion::is_one(file)) {
             let metadata = loaded.as_ref().map(|loaded| &*loaded.metadata);
             if !StagedFile::from_json(file)?.fits(self.publisher.catalog.files(), metadata)? {
                 return Ok(false);

@@ -37,14 +37,25 @@
 //! lakeward.replay                            {"from":{"topic":{"0":offset}},"until":{"topic":{"0":offset}}}
 //! ```
 //!
+//! A commit that let `main` have the rows of such a branch says of which offsets, and by which plan; one that was to, and could not,
+//! says why:
+//!
+//! ```text
+//! lakeward.promoted                          a [`Promoted`], as JSON
+//! lakeward.promotion-refused                 a sentence
+//! ```
+//!
 //! Only the property tells the table's whole history, for the same reason: where each partition *begins* in the table, and
 //! which plan made what, in which fields (its [`Stint`]s). Snapshots expire, and what they accounted for is still to be there.
 
+mod promotions;
 mod stints;
 
+pub(crate) use promotions::MOST_PROMOTIONS;
+pub use promotions::Promoted;
 pub use stints::Stint;
 
-use super::branch::Ref;
+use super::branch::{Branch, Ref};
 use iceberg::spec::{Snapshot, TableMetadata};
 use lw_runtime::Pins;
 use lw_runtime::connector::{Owner, TableMarker};
@@ -80,6 +91,10 @@ pub(crate) const REPLAY: &str = "lakeward.replay";
 /// In the summary of a snapshot that was committed to another branch than `main`: which.
 pub(crate) const BRANCH: &str = "lakeward.branch";
 
+/// In the summary of a snapshot that promoted a branch: what, or why it did not.
+pub(crate) const PROMOTED: &str = "lakeward.promoted";
+pub(crate) const PROMOTION_REFUSED: &str = "lakeward.promotion-refused";
+
 pub(crate) type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 /// Start, end, rows, filtered, dead letters, control; late where some were.
 type Offsets = BTreeMap<String, BTreeMap<i32, Vec<i64>>>;
@@ -100,6 +115,9 @@ pub struct Marker {
     /// Oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stints: Vec<Stint>,
+    /// Oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    promotions: Vec<Promoted>,
 }
 
 impl Marker {
@@ -129,6 +147,7 @@ impl Marker {
             ends: to_ends(&confirmed.ends),
             begins: begins(before, pending),
             stints: stints::stints(before, owner.pipeline, pending),
+            promotions: before.map_or_else(Vec::new, |before| before.promotions.clone()),
         }
     }
 
@@ -149,6 +168,7 @@ impl Marker {
             ends: to_ends(from),
             begins: Ends::new(),
             stints: Vec::new(),
+            promotions: Vec::new(),
         }
     }
 
@@ -167,6 +187,30 @@ impl Marker {
         Marker {
             begins,
             stints,
+            ..self
+        }
+    }
+
+    /// The snapshot says with which versions of other tables its rows were joined.
+    pub(crate) fn is_joined(snapshot: &Snapshot) -> bool {
+        let summary = &snapshot.summary().additional_properties;
+        summary.contains_key(LOOKUPS)
+    }
+
+    /// This commit lets the branch have these rows.
+    pub(crate) fn promotes(&mut self, promoted: Promoted) {
+        self.promotions.push(promoted);
+    }
+
+    /// This marker with those promotions alone that readers of the branch see; `newest` is the one that was made last.
+    pub(crate) fn with_promotions_of(
+        self,
+        metadata: &TableMetadata,
+        branch: &Branch<'_>,
+        newest: Option<&Marker>,
+    ) -> Marker {
+        Marker {
+            promotions: promotions::visible(metadata, branch, newest),
             ..self
         }
     }
@@ -212,6 +256,7 @@ impl Marker {
             ends: serde_json::from_str(summary.get(ENDS)?).ok()?,
             begins: Ends::new(),
             stints: Vec::new(),
+            promotions: Vec::new(),
         })
     }
 
@@ -267,7 +312,17 @@ impl Marker {
         to_offsets_of_splits(&self.begins)
     }
 
-    /// Which plan made what, oldest first. Before the first one nothing is known.
+    /// The ranges that branches gave, oldest first.
+    pub fn promotions(&self) -> &[Promoted] {
+        &self.promotions
+    }
+
+    /// Which plan made what of the rows that are there, oldest first: as an audit has to judge them.
+    pub fn made_by(&self) -> Vec<Stint> {
+        promotions::made_by(&self.stints, &self.promotions)
+    }
+
+    /// Which plan read what, oldest first. Before the first one nothing is known.
     pub fn stints(&self) -> &[Stint] {
         &self.stints
     }
@@ -275,7 +330,9 @@ impl Marker {
     /// The ids of the plans that made what is in the table.
     pub fn plans(&self) -> impl Iterator<Item = String> {
         let stints = self.stints.iter();
-        stints.filter_map(|stint| stint.plan.clone())
+        let stints = stints.filter_map(|stint| stint.plan.clone());
+        let promotions = self.promotions.iter();
+        stints.chain(promotions.filter_map(|one| one.plan().cloned()))
     }
 
     /// This marker's end is the start of `ranges` on every partition that both name.

@@ -12,11 +12,12 @@
 //! - property = (uuid, sequence) of the newest marker, set with it atomically; a rollback does not undo it.
 //! - attempts: what a process sent and was not told to have landed; their files are followed in `fates`.
 //!
-//! Compactions are a model of their own, `rewrites`.
+//! Compactions are a model of their own, `rewrites`, and so are promotions of branches, `promotes`.
 //!
 //! The invariants are the functions `i1_…` to `i7_…`. The `MUTANTS` here and there are plausible shortcuts; each must be caught.
 
 mod fates;
+mod promotes;
 mod rewrites;
 mod search;
 mod words;

@@ -193,7 +193,10 @@ impl Publisher {
                     snapshot_id,
                 ));
             }
-            Change::Append { .. } | Change::Rewrite(_) | Change::Fork { .. } => {}
+            Change::Append { .. }
+            | Change::Rewrite(_)
+            | Change::Fork { .. }
+            | Change::Promote(_) => {}
         }
         (self.rules.admit)(&table.ident, &table.metadata)?;
         SnapshotProducer {

@@ -7,13 +7,14 @@
 use super::attempt::remove;
 use super::branch::{Branch, Ref};
 use super::cached::Cached;
-use super::change::{Change, Made, Removal, Rewrite};
+use super::change::{Change, Made, Promote, Removal, Rewrite};
 use super::listing::Listed;
 use super::manifests::{self, Manifests, spec_of};
 use super::marker::{self, BRANCH, Marker};
 use super::rules::Rules;
 use super::summary::{Moved, summary};
 use crate::error::{CatalogError, Kind};
+use crate::replay::Promotion;
 use crate::staged::StagedFile;
 use crate::storage::Files;
 use crate::upkeep::expiry;
@@ -106,6 +107,7 @@ impl SnapshotProducer<'_> {
         let stated: Option<&Marker> = match self.change {
             Change::Append { marker, .. } => Some(marker),
             Change::Fork { marker, .. } => Some(marker),
+            Change::Promote(promote) => Some(&promote.marker),
             Change::MoveRef(_) | Change::Columns(_) | Change::Properties { .. } => {
                 unreachable!("it has no snapshot")
             }
@@ -139,7 +141,7 @@ impl SnapshotProducer<'_> {
     /// The snapshots that end with this one. Where nobody states the newest marker of `main` again, its snapshot stays.
     fn expired(&self, refs: &Refs, now_ms: i64) -> Vec<i64> {
         let states = match self.change {
-            Change::Append { .. } => self.branch.is_main(),
+            Change::Append { .. } | Change::Promote(_) => self.branch.is_main(),
             Change::Rewrite(_) => false,
             // A branch that begins needs what it begins from, and leaves the rest to the commits of `main`.
             Change::Fork { .. }
@@ -182,6 +184,7 @@ impl SnapshotProducer<'_> {
                 unreachable!("it has no snapshot")
             }
             Change::Rewrite(rewrite) => self.rewritten(manifests, listed, rewrite)?,
+            Change::Promote(promote) => self.promoted(manifests, listed, promote)?,
         };
         let sequence = metadata.next_sequence_number();
         let list = manifests.list(sequence, listed)?;
@@ -255,6 +258,37 @@ impl SnapshotProducer<'_> {
         Ok((listed, summary))
     }
 
+    fn promoted(
+        &self,
+        manifests: &mut Manifests<'_>,
+        listed: Vec<ManifestFile>,
+        promote: &Promote<'_>,
+    ) -> Result<(Vec<ManifestFile>, Summary), CatalogError> {
+        let pending = std::slice::from_ref(promote.pending);
+        let mut own = self.told(&promote.marker, pending);
+        let (key, value) = &promote.says;
+        own.insert((*key).to_owned(), value.clone());
+        let head = self.head();
+        let Some(without) = &promote.without else {
+            let nothing = Moved::default();
+            let summary = summary(self.metadata, head, Operation::Append, own, &nothing);
+            return Ok((listed, summary));
+        };
+        let added = added_files(self.metadata, pending)?;
+        let copies = without.copies.iter().map(|made| &made.file);
+        let moved = Moved {
+            added: added.values().flatten().chain(copies).collect(),
+            removed: without.removed.iter().map(|one| &one.file).collect(),
+        };
+        let summary = summary(self.metadata, head, Operation::Overwrite, own, &moved);
+        let (removed, copies) = (&without.removed, &without.copies);
+        let mut listed = self.exchanged(manifests, listed, removed, copies, without.sequence)?;
+        for (spec, files) in added {
+            listed.push(manifests.added(spec_of(self.metadata, spec)?, files, None)?);
+        }
+        Ok((listed, summary))
+    }
+
     /// The manifests with these files in place of those, their rows as old as `sequence` says.
     fn exchanged(
         &self,
@@ -309,7 +343,8 @@ fn added_files(
     pending: &[Pending],
 ) -> Result<BTreeMap<i32, Vec<DataFile>>, CatalogError> {
     let mut added: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
-    for file in pending.iter().flat_map(|pending| &pending.files) {
+    let files = pending.iter().flat_map(|pending| &pending.files);
+    for file in files.filter(|file| !Promotion::is_one(file)) {
         let staged = StagedFile::from_json(file)?;
         added
             .entry(staged.spec_id)

@@ -10,25 +10,22 @@
 //! `main` may move on meanwhile; the branch follows on the head by which the range was chosen. A branch that nothing was committed to, of a replay
 //! that nobody knows, is what a crash has left between this and the replay's record: it is dropped, and made anew.
 
-use super::carve::{Kept, Offsets, Part, Whole, part};
 use super::range::{Facts, ReplayError, ReplayRange};
+use super::survey::{Looks, Survey};
 use crate::catalog::{LoadedTable, TableCatalog};
 use crate::commit::attempt::remove;
 use crate::commit::branch::{Branch, Ref, ancestors};
-use crate::commit::change::{Change, Made, Removal};
+use crate::commit::change::{Change, Removal};
 use crate::commit::committer::{property, property_of, starts};
-use crate::commit::listing::{Listed, Listing};
+use crate::commit::listing::Listing;
 use crate::commit::marker::{Ends, Marker, REPLAY, is_upkeep, to_ends};
 use crate::commit::moves::{At, MoveRef, RefError};
 use crate::commit::publish::{Published, Publisher, Step};
 use crate::commit::rules::Rules;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::upkeep::compaction::files::{Look, Origins, copy, look};
-use crate::upkeep::compaction::folder;
-use crate::upkeep::leftovers::{REACH, file_name};
+use crate::upkeep::leftovers::REACH;
 use crate::upkeep::refs::Refs;
-use crate::view::Footers;
 use iceberg::TableIdent;
 use iceberg::spec::{MAIN_BRANCH, Operation, Snapshot, TableMetadata};
 use lw_runtime::connector::Owner;
@@ -43,7 +40,7 @@ const ROUNDS: usize = 50;
 
 /// Begins the branches of replays, of tables of one catalog.
 pub struct Replays {
-    publisher: Publisher,
+    pub(super) publisher: Publisher,
 }
 
 /// A branch that is to begin.
@@ -279,79 +276,28 @@ impl Replays {
         written: &mut Vec<String>,
     ) -> Result<Removal, ReplayError> {
         let (files, metadata) = (self.publisher.catalog.files(), &table.metadata);
-        let offsets: Offsets = range
-            .parts()
-            .map(|(from, until)| ((from.topic.clone(), from.partition), from.next..until))
-            .collect();
         let listing = Listing::of(files, metadata, Some(head))?;
-        let footers = Footers::default();
-        let mut removal = Removal {
-            sequence: head.sequence_number(),
-            removed: Vec::new(),
-            copies: Vec::new(),
-        };
-        let mut cut: Vec<(Listed, Look, Kept)> = Vec::new();
-        for (path, listed) in &listing.data {
-            let look = look(files, listed)?;
-            let is_ours = footers.runs(files, path)?.is_some();
-            let part = if range.is_all() && is_ours {
-                Part::All
-            } else if is_ours && look.is_err() {
-                // Rows of aggregates beside others, or a file that cannot be copied: which rows are of the range nobody can tell.
-                return Err(ReplayError::Derived { path: path.clone() });
-            } else if let Some(runs) = runs(metadata, listed, look.as_ref().ok())? {
-                part(runs, &offsets).map_err(|Whole(run)| uncut(path, &run, &offsets))?
-            } else {
-                Part::Nothing
-            };
-            if part == Part::Nothing {
-                continue;
-            }
-            let path = path.clone();
-            if listing.doubled.contains(&path) {
-                return Err(ReplayError::Doubled { path });
-            }
-            if listing.is_hit(listed) {
-                return Err(ReplayError::Deleted { path });
-            }
-            removal.removed.push(listed.clone());
-            if let (Part::Some(kept), Ok(look)) = (part, look.clone()) {
-                cut.push((listed.clone(), look, kept));
-            }
+        let range = (&range.offsets(), range.is_all());
+        let mut looks = Looks::default();
+        let survey = Survey::of(files, metadata, &listing, range, &mut looks)?;
+        if let Some(path) = survey.hit() {
+            let path = path.to_owned();
+            return Err(ReplayError::Deleted { path });
         }
-        for (listed, look, kept) in cut {
-            removal
-                .copies
-                .push(self.copied(table, head, listed, look, &kept, written)?);
-        }
-        Ok(removal)
-    }
-
-    /// The rows of a file that stay, in one of their own.
-    fn copied(
-        &self,
-        table: &LoadedTable,
-        head: &Snapshot,
-        listed: Listed,
-        look: Look,
-        kept: &Kept,
-        written: &mut Vec<String>,
-    ) -> Result<Made, ReplayError> {
-        let metadata = &table.metadata;
-        let id = self.publisher.ids.next();
-        let name = file_name(metadata.uuid(), head.sequence_number(), id);
-        let location = format!("{}/{name}", folder(metadata, &listed));
-        written.push(location.clone());
-        let files = self.publisher.catalog.files();
-        let from = [(listed, look)];
-        let copied = copy(files, metadata, &from, Some(kept), location, &mut || true)?;
-        let (made, _) = copied.expect("nobody told it to stop");
-        Ok(made)
+        let (table, ids) = ((files, &**metadata), &self.publisher.ids);
+        Ok(survey.removal(table, head, ids, &mut looks, written)?)
     }
 }
 
 fn gone() -> ReplayError {
     ReplayError::Busy("the snapshot that the branch was to begin from is gone".to_owned())
+}
+
+/// Somebody else took rows out, or changed some.
+pub(super) fn is_of_others(snapshot: &&Snapshot) -> bool {
+    Marker::of_snapshot(snapshot).is_none()
+        && !is_upkeep(snapshot)
+        && snapshot.summary().operation != Operation::Append
 }
 
 fn forked(
@@ -363,11 +309,6 @@ fn forked(
 ) -> Forked {
     let gone = removal.removed.iter().map(|one| one.file.record_count());
     let copied = removal.copies.iter().map(|made| made.file.record_count());
-    let is_of_others = |snapshot: &&Snapshot| {
-        Marker::of_snapshot(snapshot).is_none()
-            && !is_upkeep(snapshot)
-            && snapshot.summary().operation != Operation::Append
-    };
     let others = ancestors(metadata, Some(head.snapshot_id())).filter(is_of_others);
     Forked {
         commit,
@@ -384,48 +325,5 @@ fn forked(
                 )
             })
             .collect(),
-    }
-}
-
-/// The runs of a file of ours; `None` for one that another writer appended, which has nothing of the log.
-fn runs<'a>(
-    metadata: &TableMetadata,
-    listed: &Listed,
-    look: Option<&'a Look>,
-) -> Result<Option<&'a [crate::writer::runs::Run]>, ReplayError> {
-    let path = || listed.file.file_path().to_owned();
-    match look.map(|look| &look.origins) {
-        Some(Origins::Listed(runs)) => Ok(Some(runs)),
-        Some(Origins::Derived) => Err(ReplayError::Derived { path: path() }),
-        Some(Origins::Foreign) | None => {
-            let snapshot = metadata.snapshot_by_id(listed.snapshot);
-            let operation = snapshot.map(|snapshot| snapshot.summary().operation.clone());
-            match operation {
-                Some(Operation::Append) => Ok(None),
-                Some(other) => Err(ReplayError::Foreign {
-                    path: path(),
-                    snapshot: format!("of snapshot {} ({})", listed.snapshot, other.as_str()),
-                }),
-                None => Err(ReplayError::Foreign {
-                    path: path(),
-                    snapshot: format!("of snapshot {}, which is gone", listed.snapshot),
-                }),
-            }
-        }
-    }
-}
-
-/// Where the range would have to cut the run.
-fn uncut(path: &str, run: &crate::writer::runs::Run, offsets: &Offsets) -> ReplayError {
-    let cut = offsets.get(&(run.topic.clone(), run.partition));
-    let inside = |at: &i64| run.first < *at && *at <= run.last;
-    let ends = cut.map(|cut| [cut.start, cut.end]).into_iter().flatten();
-    ReplayError::Uncut {
-        path: path.to_owned(),
-        topic: run.topic.clone(),
-        partition: run.partition,
-        offset: ends.into_iter().find(inside).unwrap_or(run.first),
-        first: run.first,
-        last: run.last,
     }
 }

@@ -5,12 +5,18 @@
 //! `main`.
 //!
 //! Which rows are of the range is told by the runs in the footers of files: a file whose rows all are is left out, one of which some are
-//! is copied without them ([`carve`]). [`range`] says which range is meant, and whether the log still has it.
+//! is copied without them ([`carve`], [`survey`]). [`promote`] lets `main` have the rows. [`range`] says which range is meant, and whether the log still has it.
 
 mod carve;
 mod fork;
+mod promote;
 pub mod range;
+mod survey;
 
 pub(crate) use carve::Kept;
 pub use fork::{Forked, Replays, Wanted, branch_ids};
+pub use promote::{Became, ToPromote};
+pub(crate) use promote::{Promoting, Promotion};
+#[cfg(test)]
+pub(crate) use promote::{Range, Verdict, verdict};
 pub use range::{Bound, Facts, ReplayError, ReplayRange};

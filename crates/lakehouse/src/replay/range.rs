@@ -9,6 +9,7 @@
 //! The range never leaves what the table accounts for: before it nothing was read, and what is behind it the live pipeline will write.
 //! Where the log has lost the beginning of the range, it is refused as a whole, with the first offset that is there.
 
+use super::carve::Offsets;
 use crate::error::CatalogError;
 use lw_runtime::manifest::SplitOffset;
 use lw_stdx::calendar::parse_utc;
@@ -104,6 +105,14 @@ impl ReplayRange {
         both.filter(|(from, until)| from.next < *until)
     }
 
+    pub(crate) fn offsets(&self) -> Offsets {
+        let parts = self.parts().map(|(from, until)| {
+            let split = (from.topic.clone(), from.partition);
+            (split, from.next..until)
+        });
+        parts.collect()
+    }
+
     /// `in[0] 5…9, in[1] 0…4`, the last ones inclusive.
     pub fn text(&self) -> String {
         let parts = self.parts().map(|(from, until)| {
@@ -160,6 +169,18 @@ pub enum ReplayError {
     Derived { path: String },
     #[error("others changed the table each time: {0}")]
     Busy(String),
+    #[error("the branch '{branch}' cannot be promoted: {why}")]
+    Branch { branch: String, why: String },
+    #[error("main has files of the branch '{branch}' already")]
+    Promoted { branch: String },
+    #[error("others changed rows of the range in main since the branch '{branch}' began")]
+    Changed {
+        branch: String,
+        /// What is not named yet, each with what it did.
+        snapshots: Vec<(i64, String)>,
+    },
+    #[error("main has other rows of the range than when the branch '{branch}' began")]
+    TakenOut { branch: String },
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
@@ -192,7 +213,18 @@ impl ReplayError {
             ReplayError::Derived { .. } => {
                 "Such rows can only be replayed with all of the table.".to_owned()
             }
-            ReplayError::Deleted { .. } => "A replay would bring the deleted rows back.".to_owned(),
+            ReplayError::Deleted { .. } => "The deleted rows would come back.".to_owned(),
+            ReplayError::Changed { snapshots, .. } => {
+                let told = snapshots.iter().map(|(id, did)| format!("{id} ({did})"));
+                format!(
+                    "What they did would be undone where it is of the range. Their snapshots: {}.",
+                    told.collect::<Vec<String>>().join(", ")
+                )
+            }
+            ReplayError::TakenOut { .. } => {
+                "A rollback took some out, and its pipeline went on without them, or another branch was promoted since."
+                    .to_owned()
+            }
             _ => String::new(),
         }
     }
@@ -212,6 +244,14 @@ impl ReplayError {
             ),
             ReplayError::Empty { .. } | ReplayError::UnknownSplit { .. } => "`lakeward table offsets TABLE` shows which snapshot has which.".to_owned(),
             ReplayError::Derived { .. } => "Say --from beginning, and leave --to out.".to_owned(),
+            ReplayError::Changed { branch, snapshots } => {
+                let named = snapshots.iter().map(|(id, _)| format!(" --discard {id}"));
+                format!(
+                    "Say so to have it that way: `lakeward replay promote TABLE --branch {branch}{}`. Or replay again: a branch that begins now has what they did.",
+                    named.collect::<String>()
+                )
+            }
+            ReplayError::TakenOut { .. } => "Replay what is there into another branch.".to_owned(),
             ReplayError::Busy(_) => "Try again when it is quieter.".to_owned(),
             _ => String::new(),
         }

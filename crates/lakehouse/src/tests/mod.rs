@@ -10,6 +10,7 @@ mod harmless;
 mod orphans;
 mod partitions;
 mod pipeline;
+mod promote;
 mod properties;
 mod refs;
 mod replay;

@@ -13,16 +13,16 @@ use lw_runtime::manifest::{Confirmed, Manifest, TableChain};
 use std::sync::Arc;
 use uuid::Uuid;
 
-const BRANCH: &str = "fix";
+pub(super) const BRANCH: &str = "fix";
 
-fn replayer() -> Owner {
+pub(super) fn replayer() -> Owner {
     Owner {
         pipeline: Uuid::from_u128(70),
         name: "lake.events@fix".to_owned(),
     }
 }
 
-fn pipeline(world: &World, epochs: i64) -> Pipeline {
+pub(super) fn pipeline(world: &World, epochs: i64) -> Pipeline {
     let mut pipeline = Pipeline::new(world, world.network(), TableChain::default(), [0, 0]);
     for _ in 0..epochs {
         pipeline.epoch([5, 3]);
@@ -30,7 +30,7 @@ fn pipeline(world: &World, epochs: i64) -> Pipeline {
     pipeline
 }
 
-fn range(from: [i64; 2], until: [i64; 2]) -> ReplayRange {
+pub(super) fn range(from: [i64; 2], until: [i64; 2]) -> ReplayRange {
     ReplayRange {
         from: offsets(from),
         until: offsets(until),
@@ -39,7 +39,7 @@ fn range(from: [i64; 2], until: [i64; 2]) -> ReplayRange {
     }
 }
 
-fn replays(world: &World, catalog: Arc<dyn TableCatalog>) -> Replays {
+pub(super) fn replays(world: &World, catalog: Arc<dyn TableCatalog>) -> Replays {
     Replays::new(catalog, world.clock.clone(), world.ids.clone())
 }
 
@@ -59,12 +59,12 @@ fn fork_over(
     replays(world, catalog).fork(&ident(TABLE), &wanted)
 }
 
-fn fork(world: &World, range: &ReplayRange) -> Result<Forked, ReplayError> {
+pub(super) fn fork(world: &World, range: &ReplayRange) -> Result<Forked, ReplayError> {
     fork_over(world, world.network(), range, true)
 }
 
 /// The job of a replay, as it starts from its manifest.
-fn replay(world: &World, range: &ReplayRange, forked: &Forked) -> Pipeline {
+pub(super) fn replay(world: &World, range: &ReplayRange, forked: &Forked) -> Pipeline {
     let sink = IcebergTableSink::open(
         &IcebergSink {
             branch: Some(BRANCH.to_owned()),
@@ -95,7 +95,7 @@ fn replay(world: &World, range: &ReplayRange, forked: &Forked) -> Pipeline {
 }
 
 /// What a reader by the specification sees of a branch.
-fn rows(world: &World, branch: &str) -> Vec<Row> {
+pub(super) fn rows(world: &World, branch: &str) -> Vec<Row> {
     let metadata = world.metadata();
     let head = metadata
         .snapshot_for_ref(branch)
@@ -108,7 +108,7 @@ fn rows(world: &World, branch: &str) -> Vec<Row> {
     rows
 }
 
-fn without(rows: &[Row], range: &ReplayRange) -> Vec<Row> {
+pub(super) fn without(rows: &[Row], range: &ReplayRange) -> Vec<Row> {
     let of_range = |(part, off): &Row| {
         let mut parts = range.parts();
         parts.any(|(from, until)| from.partition == *part && (from.next..until).contains(off))
@@ -116,7 +116,7 @@ fn without(rows: &[Row], range: &ReplayRange) -> Vec<Row> {
     rows.iter().filter(|row| !of_range(row)).copied().collect()
 }
 
-fn engine(world: &World) -> Engine<'_> {
+pub(super) fn engine(world: &World) -> Engine<'_> {
     Engine {
         catalog: &world.catalog,
         ids: &world.ids,

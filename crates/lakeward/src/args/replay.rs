@@ -19,8 +19,8 @@ pub struct Replay {
 pub enum ReplayVerb {
     /// Compare the branch of a replay with what `main` was when it began.
     Diff(Diff),
-    /// Let `main` have the rows of a branch.
-    Promote(Of),
+    /// Let `main` have the rows of a branch, in place of those that it has of that range.
+    Promote(Promote),
 }
 
 #[derive(clap::Args)]
@@ -53,6 +53,15 @@ pub struct Of {
     /// The branch of the replay.
     #[arg(long, value_name = "NAME", default_value = "replay")]
     pub branch: String,
+}
+
+#[derive(clap::Args)]
+pub struct Promote {
+    #[command(flatten)]
+    pub of: Of,
+    /// A snapshot by which another engine changed rows of the range since the branch began: what it did is undone.
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub discard: Vec<String>,
 }
 
 #[derive(clap::Args)]

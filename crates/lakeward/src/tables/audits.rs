@@ -129,8 +129,10 @@ impl Tables {
 
     /// Whether some query that made the table keeps state.
     fn has_state(&self, view: &TableView, writer: &Writer) -> bool {
-        let stints = view.marker.iter().flat_map(|marker| marker.stints());
-        let mut plans = stints.filter_map(|stint| Some((stint.pipeline, stint.plan.as_ref()?)));
+        let stints: Vec<Stint> = view.marker.iter().flat_map(Marker::made_by).collect();
+        let mut plans = stints
+            .iter()
+            .filter_map(|stint| Some((stint.pipeline, stint.plan.as_ref()?)));
         let by_plan = |(pipeline, plan): (Uuid, &String)| {
             let graph = self.pipelines.graph_of_plan(pipeline, plan);
             graph.is_ok_and(|graph| graph.needs_all_before())
@@ -224,7 +226,7 @@ impl Tables {
     ) -> Evidence<'a> {
         let marker = view.marker.as_ref();
         let ends = marker.map(Marker::ends).unwrap_or_default();
-        let stints = marker.map(|marker| marker.stints().to_vec());
+        let stints = marker.map(Marker::made_by);
         let (log_starts, mut notes) = self.log_starts(&ends, writer, manifest);
         for end in view.without_begin() {
             let (topic, partition, next) = (end.topic, end.partition, end.next);

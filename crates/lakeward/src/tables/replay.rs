@@ -64,6 +64,7 @@ impl Tables {
             until: range.until.clone(),
             fork: forked.fork,
             base: forked.base,
+            promotion: None,
         };
         let new = NewReplay {
             owner,
@@ -328,7 +329,7 @@ impl Tables {
 }
 
 /// The sink of the pipeline that fills `main`.
-fn live_sink(writer: &Writer) -> Result<&IcebergSink, Refusal> {
+pub(super) fn live_sink(writer: &Writer) -> Result<&IcebergSink, Refusal> {
     match writer.sink() {
         Some(SinkSpec::Iceberg(sink)) => Ok(sink),
         _ => Err(Refusal::new(
@@ -355,7 +356,7 @@ fn same_place(live: &IcebergSink, job: &PlannedJob) -> Result<(), Refusal> {
     }
 }
 
-fn nobody_writes(table: &str) -> Refusal {
+pub(super) fn nobody_writes(table: &str) -> Refusal {
     Refusal::new(404, format!("no pipeline of this server fills {table}"))
         .detail("A replay computes what a pipeline has read, from the topics that it reads.")
         .hint("`lakeward pipeline list` shows the pipelines and their tables.")
@@ -385,7 +386,7 @@ fn notices(forked: &Forked) -> Vec<String> {
     others.collect()
 }
 
-fn not_replayed(error: ReplayError) -> Refusal {
+pub(super) fn not_replayed(error: ReplayError) -> Refusal {
     let (detail, hint) = (error.detail(), error.hint());
     let status = match error {
         ReplayError::Catalog(error) => return refused(error),

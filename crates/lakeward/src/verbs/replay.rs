@@ -4,9 +4,8 @@ mod diff;
 
 use super::run::{Interrupt, read_script};
 use super::{say, text};
-use crate::args::{Begin, Output, Replay, ReplayVerb};
+use crate::args::{Begin, Output, Promote, Replay, ReplayVerb};
 use crate::client::{Client, segment};
-use crate::failure::failure;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -19,16 +18,7 @@ pub fn replay(args: Replay) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.server.server)?;
     match &args.verb {
         Some(ReplayVerb::Diff(diff)) => diff::diff(&client, diff, args.server.output),
-        Some(ReplayVerb::Promote(of)) => Err(failure(
-            format!(
-                "the branch '{}' cannot be promoted: this version does not exchange rows of main under a pipeline that writes it",
-                of.branch
-            ),
-            format!(
-                "Read it as it is: SELECT … FROM {} FOR VERSION AS OF '{}'.",
-                of.table, of.branch
-            ),
-        )),
+        Some(ReplayVerb::Promote(asked)) => promote(&client, asked, args.server.output),
         None => begin(&client, &args.begin, args.server.output),
     }
 }
@@ -68,6 +58,29 @@ fn begin(client: &Client, asked: &Begin, output: Output) -> anyhow::Result<ExitC
         Some("finished") => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Asks for it, and again until it is over: the pipeline commits it.
+fn promote(client: &Client, asked: &Promote, output: Output) -> anyhow::Result<ExitCode> {
+    let (table, branch) = (&asked.of.table, &asked.of.branch);
+    let interrupt = Interrupt::listen()?;
+    let path = format!("/api/v1/tables/{}/promote", segment(table));
+    let body = json!({ "branch": branch, "discard": asked.discard });
+    loop {
+        let answer = client.post(&path, &body)?;
+        let is_over = answer["state"] == "promoted";
+        if !is_over && !interrupt.within(LOOK) {
+            continue;
+        }
+        match (output, is_over) {
+            (Output::Json, _) => say(format!("{answer:#}")),
+            (_, true) => say(format!("main of {table} has the rows of branch {branch}")),
+            (_, false) => say(format!(
+                "main of {table} gets the rows of branch {branch}; `lakeward replay promote {table} --branch {branch}` says whether it has"
+            )),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
 }
 
 /// `orders[0] 100…999, orders[1] 90…880`

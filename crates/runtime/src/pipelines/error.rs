@@ -49,6 +49,8 @@ pub enum PipelineError {
         table: String,
         branch: String,
     },
+    #[error("replay '{name}' cannot be promoted")]
+    NotPromoted { name: String, why: String },
     #[error("table '{table}' is not where the savepoint left it")]
     TableElsewhere {
         table: String,
@@ -97,6 +99,7 @@ impl PipelineError {
             PipelineError::NoState { dropped, .. } => format!("It drops {}.", flags(dropped)),
             PipelineError::Exists { name } => format!("Add --replace to put it back to where the savepoint stands, or give the script another name with SET 'pipeline.name' = '…', or drop the one that is there: `lakeward pipeline drop {name}`."),
             PipelineError::IsReplay { table, branch, .. } => format!("`lakeward replay {table} --branch {branch}` goes on with it; another range or script needs another branch."),
+            PipelineError::NotPromoted { .. } => "`lakeward pipeline list` shows what runs, and how far replays are.".into(),
             PipelineError::TableElsewhere { .. } => "Roll the table back to the snapshot of the savepoint's last commit (`lakeward table show` lists them with their offsets), or let the script fill another table, from the beginning.".into(),
             PipelineError::OtherLog { .. } => "Start it on the log that it was taken of: offsets mean nothing in another one. Elsewhere, run the script from the beginning.".into(),
             PipelineError::Savepoint(error) => error.hint(),
@@ -119,6 +122,10 @@ impl PipelineError {
             PipelineError::TableElsewhere { savepoint, newest, visible, .. } => format!(
                 "The savepoint left it at {savepoint}; its newest commit ends at {newest}, and readers see it up to {visible}. Going on would write records a second time, or leave some out."
             ),
+            PipelineError::NotPromoted { why, .. } => {
+                let (first, rest) = why.split_at(1);
+                format!("{}{rest}.", first.to_uppercase())
+            }
             PipelineError::IsReplay { table, branch, .. } => format!("It computes a range of offsets into the branch '{branch}' of {table}, and is done with it once."),
             PipelineError::OtherLog { .. } => "A topic of this name is there, with another id: it was deleted and created again, or it is of another server.".into(),
             PipelineError::WouldDropState { dropped, .. } => {

@@ -40,6 +40,9 @@ pub struct ReplayOf {
     /// The snapshot of `main` that the branch was made from, and the first one of the branch.
     pub fork: i64,
     pub base: i64,
+    /// The pending commit by which `main` is to get its rows, or has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Uuid>,
 }
 
 /// A replay that is to run.

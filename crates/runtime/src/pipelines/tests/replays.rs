@@ -24,6 +24,7 @@ fn replay(from: i64, until: i64) -> NewReplay {
             until: vec![at(until)],
             fork: 5,
             base: 6,
+            promotion: None,
         },
         sql: "replayed".into(),
         job: narrowed(&submitted.jobs, "lake.t", "fix").expect("it can be replayed"),
@@ -70,8 +71,6 @@ fn a_replay_reads_its_range_alone_and_once_and_is_no_writer_of_the_table() {
     let writers: Vec<&str> = writers.iter().map(|writer| &*writer.name).collect();
     assert_eq!(writers, ["live"]);
     assert!(pipelines.has(new.owner.pipeline));
-    // Nothing of the topic is held for it any more, and what comes is not its.
-    *world.script.log_end.lock() = 9;
     let refused = pipelines.resume(NAME, None).expect_err("it is done");
     assert_eq!(refused.to_string(), "pipeline 'lake.t@fix' is a replay");
     assert!(
@@ -79,7 +78,10 @@ fn a_replay_reads_its_range_alone_and_once_and_is_no_writer_of_the_table() {
             .hint()
             .contains("`lakeward replay lake.t --branch fix`")
     );
+    // Nobody else reads on; what comes is not its.
+    pipelines.drain();
     drop(pipelines);
+    *world.script.log_end.lock() = 9;
     let restarted = world.start();
     assert_eq!(restarted.show(NAME).expect("it is there").state, "finished");
     in_step(&world, &["lake.t"]);
@@ -189,6 +191,96 @@ fn a_replay_begins_behind_the_commit_that_made_its_branch() {
     assert_eq!(manifest.sinks["lake.t"].chain.last, Some(last));
     assert_eq!(manifest.ends(), Some(vec![at(4)]));
     assert_eq!(manifest.reached, None, "others read what lies before it");
+}
+
+/// The pipeline's manifest has it before the pipeline goes on, and it reads on from where it stood.
+#[test]
+fn a_promotion_is_a_pending_commit_of_the_pipeline_that_fills_main() {
+    let (world, pipelines) = beside();
+    let new = replay(1, 4);
+    pipelines.begin_replay(&new).expect("it starts");
+    done(&pipelines, "finished");
+    let files = || vec![serde_json::json!({ "path": "", "promotion": {} })];
+    // The next commit fails for good: what is pending stays, and can be looked at.
+    *world.script.panics.lock() = "committer";
+    let uuid = pipelines.promote(NAME, files()).expect("it is taken");
+    let again = pipelines.promote(NAME, files()).expect("it is there");
+    assert_eq!(uuid, again, "it is one promotion");
+    let live = pipelines.known("live").expect("it is there");
+    let key = live.jobs[0].manifest_key(live.id);
+    let chain = world.manifest(&key).expect("it is there").sinks["lake.t"]
+        .chain
+        .clone();
+    assert_eq!(chain.chain.len(), 1);
+    assert_eq!((chain.chain[0].uuid, chain.chain[0].files.len()), (uuid, 1));
+    assert!(chain.chain[0].ranges.is_empty());
+    assert!(pipelines.is_promoting("lake.t", uuid));
+    let plan = pipelines.plan_of_replay(NAME).expect("it has one");
+    assert_eq!(
+        pipelines.script_of_plan(live.id, &plan).as_deref(),
+        Some("replayed")
+    );
+    drop(pipelines);
+    *world.script.panics.lock() = "";
+    *world.script.log_end.lock() = 9;
+    let restarted = world.start();
+    in_step(&world, &["lake.t"]);
+    assert_eq!(
+        world.script.tables.lock()["lake.t"],
+        [(0, 5), (1, 4), (5, 9)],
+        "what is promoted is read by nobody again"
+    );
+    let control = crate::job::Control::default();
+    for _ in 0..1000 {
+        if !restarted.is_promoting("lake.t", uuid) {
+            break;
+        }
+        control.wait(Duration::from_millis(10));
+    }
+    assert!(!restarted.is_promoting("lake.t", uuid));
+    restarted
+        .forget_promotion(NAME, new_id())
+        .expect("it is another one");
+    let of = |pipelines: &Pipelines| {
+        pipelines
+            .replay(NAME)
+            .expect("it is there")
+            .map(|(of, _)| of.promotion)
+    };
+    assert_eq!(of(&restarted), Some(Some(uuid)));
+    restarted
+        .forget_promotion(NAME, uuid)
+        .expect("it can be written");
+    assert_eq!(of(&restarted), Some(None));
+}
+
+#[test]
+fn what_does_not_run_or_is_not_done_is_not_promoted() {
+    let (world, pipelines) = beside();
+    *world.script.panics.lock() = "source";
+    pipelines.begin_replay(&replay(1, 4)).expect("it starts");
+    done(&pipelines, "failed");
+    let why = |pipelines: &Pipelines| {
+        let refused = pipelines
+            .promote(NAME, Vec::new())
+            .expect_err("it is not done");
+        assert_eq!(
+            refused.to_string(),
+            "replay 'lake.t@fix' cannot be promoted"
+        );
+        refused.detail()
+    };
+    assert_eq!(why(&pipelines), "The replay is not done.");
+    *world.script.panics.lock() = "";
+    pipelines.resume(NAME, None).expect("it goes on");
+    done(&pipelines, "finished");
+    pipelines.stop("live").expect("it stops");
+    let stopped = "Pipeline 'live', which fills its table, does not run.";
+    assert_eq!(why(&pipelines), stopped);
+    pipelines.drop_pipeline("live").expect("it goes");
+    assert_eq!(why(&pipelines), "No pipeline fills its table.");
+    let unknown = pipelines.promote("lake.t@other", Vec::new());
+    assert!(matches!(unknown, Err(PipelineError::Unknown { .. })));
 }
 
 #[test]
