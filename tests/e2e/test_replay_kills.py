@@ -13,29 +13,33 @@ from test_replay import PARTITIONS, SCRIPT, TABLE, TOPIC, WRONG, Orders, expecte
 KILLS = int(os.environ.get("LAKEWARD_E2E_KILLS", 4))
 SEED = int(os.environ.get("LAKEWARD_E2E_SEED", 13))
 MOST_PROMOTIONS = 32
-# What is written, the how manieth of it since the command was typed, and when of that request; or so many seconds behind the command.
+# What is written, the how manieth of it since the command was typed, and when of that request, ANSWERED some milliseconds behind it: what comes then
+# (the catalog's pointer, the replay's record) is no request. Or about so many seconds behind the command.
 # A branch begins with copies of what is cut, manifests, their list, metadata, and then the replay's record; it goes on with data, manifests, …
 REPLAYING = [
     ("copy", 1, BEFORE), ("copy", 1, DONE), ("manifest", 1, DONE), ("list", 1, BEFORE), ("metadata", 1, BEFORE), ("metadata", 1, DONE), ("metadata", 1, ANSWERED),
-    ("data", 1, BEFORE), ("data", 1, DONE), ("data", 2, ANSWERED), ("list", 2, DONE), ("metadata", 2, BEFORE), ("metadata", 2, DONE), ("metadata", 2, ANSWERED),
+    ("metadata", 1, ANSWERED), ("data", 1, BEFORE), ("data", 1, DONE), ("data", 2, ANSWERED), ("list", 2, DONE), ("metadata", 2, BEFORE), ("metadata", 2, DONE), ("metadata", 2, ANSWERED),
     0.01, 0.1, 0.4,
 ]
 # The pipeline is halted, its frame written, and started; then it commits.
 PROMOTING = [
     ("copy", 1, BEFORE), ("copy", 1, DONE), ("copy", 1, ANSWERED), ("manifest", 1, BEFORE), ("manifest", 1, DONE), ("list", 1, DONE), ("list", 1, ANSWERED),
-    ("metadata", 1, BEFORE), ("metadata", 1, DONE), ("metadata", 1, ANSWERED), 0.005, 0.02, 0.05, 0.1,
+    ("metadata", 1, BEFORE), ("metadata", 1, DONE), ("metadata", 1, ANSWERED), 0.05, 0.1, 0.15, 0.2, 0.3, 0.4,
 ]
 
 
-def typed_and_killed(server, store, moment, *command):
+def typed_and_killed(server, store, dice, moment, *command):
     """Whether the server was killed there; otherwise the command was through before, and it is killed then."""
     environment = {"LAKEWARD_SERVER": server.ready["http"], "NO_COLOR": "1", "PATH": "/usr/bin:/bin"}
-    fault = store.gate.kill(server, moment[0], moment[2], moment[1]) if isinstance(moment, tuple) else None
+    fault, later = None, dice.uniform(0, 0.012)
+    if isinstance(moment, tuple):
+        step, nth, at = moment
+        fault = store.gate.kill(server, step, at, nth) if at != ANSWERED else store.gate.arm(step, at, lambda: (time.sleep(later), server.kill()), nth=nth)
     typed = subprocess.Popen([BINARY, *map(str, command)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if fault:
         wait_until(lambda: fault.struck.is_set() or typed.poll() is not None, f"{moment} of {command[:3]}", 60, every=0.005)
     else:
-        time.sleep(moment)
+        time.sleep(moment * dice.uniform(0.5, 1.5))
     store.gate.lift()
     server.kill()
     typed.wait(60)
@@ -67,7 +71,7 @@ def test_a_kill_at_any_step_of_a_replay_and_a_promotion_is_no_matter(serve, fold
             replay = ["replay", TABLE, "--from", ",".join(begins), *ends, "--script", folder / "right.sql", "--branch", f"tax{number}"]
             # Every other time the pipeline has something to commit as well.
             orders.send(300 * (number % 2))
-            struck += typed_and_killed(server, store, replaying[number % len(replaying)], *replay)
+            struck += typed_and_killed(server, store, dice, replaying[number % len(replaying)], *replay)
             done = server.json(*replay)
             assert done["state"] == "finished", done
             branch = f"tax{number}"
@@ -80,7 +84,7 @@ def test_a_kill_at_any_step_of_a_replay_and_a_promotion_is_no_matter(serve, fold
 
             orders.send(300 * (number % 2))
             promote = ["replay", "promote", TABLE, "--branch", branch]
-            struck += typed_and_killed(server, store, promoting[number % len(promoting)], *promote)
+            struck += typed_and_killed(server, store, dice, promoting[number % len(promoting)], *promote)
             assert server.json(*promote)["state"] == "promoted"
             right |= its
             assert orders.client.flush(60) == 0
