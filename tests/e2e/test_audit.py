@@ -78,7 +78,7 @@ def test_what_was_audited_before_the_log_went_stays_verified(filled):
     assert report["verdict"] == "right", report
     assert report["totals"] | {"duplicates": 0} == {
         "offsets": 101, "verified": 101, "rows": 90, "table_rows": 90, "filtered": 10, "late": 0, "dead_letters": 1,
-        "control": 0, "open": 0, "unverified": 0, "gaps": 0, "duplicates": 0}
+        "control": 0, "open": 0, "unverified": 0, "gaps": 0, "duplicates": 0, "erased": 0}
     # The ledger is durable, and the holds are stated anew.
     filled.stop()
     filled.start()

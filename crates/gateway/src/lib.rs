@@ -17,6 +17,7 @@
 //! | `POST /api/v1/tables/NAME/rollback` | takes `main` back to `{to}` or `{as_of_ms}`, and only says what that means without `{execute}` |
 //! | `POST /api/v1/tables/NAME/replay` | computes `{from, to}` once more into `{branch}`, by `{sql}` where that is said; again: goes on with it |
 //! | `POST /api/v1/tables/NAME/promote` | `main` gets the rows of `{branch}`, which a replay has filled; again: says how far that is |
+//! | `POST /api/v1/tables/NAME/erase` | the rows of the key `{where}` leave the table for good, `{and_tags}` too; says only what that means without `{execute}` |
 //! | `POST /api/v1/tables/NAME/compact` | small files become few; takes `{dry_run}` |
 //! | `GET /api/v1/audit/TABLE` | the audit of DESIGN §5.8 |
 //!
@@ -30,6 +31,7 @@
 //!
 //! Layer L4.
 
+mod erase;
 mod refs;
 mod refusal;
 mod replay;
@@ -39,6 +41,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+pub use erase::Erase;
 pub use refs::{RefChange, RefKind, Rollback};
 pub use refusal::Refusal;
 pub use replay::{Promote, Replay};
@@ -110,6 +113,8 @@ pub type Replaying = dyn Fn(&str, &Replay) -> Result<Value, Refusal> + Send + Sy
 
 /// Lets the table of a name have the rows of a replay, or says how far that is.
 pub type Promoting = dyn Fn(&str, &Promote) -> Result<Value, Refusal> + Send + Sync;
+/// Erases rows of a key from the table of a name.
+pub type Erasing = dyn Fn(&str, &Erase) -> Result<Value, Refusal> + Send + Sync;
 /// The audit of a table, and whether nobody waits for it any more.
 pub type Auditing = dyn Fn(&str, &dyn Fn() -> bool) -> Result<Value, Refusal> + Send + Sync;
 /// Makes a table's small files few, or only says what that would be; and whether nobody waits for it any more.
@@ -131,6 +136,7 @@ pub struct Parts {
     pub roll_back: Box<RollBack>,
     pub replay: Box<Replaying>,
     pub promote: Box<Promoting>,
+    pub erase: Box<Erasing>,
     /// Ends early once the second argument says that nobody waits for it.
     pub audit: Box<Auditing>,
     /// As `audit`.

@@ -1,6 +1,6 @@
 //! The routes: one short function each, shape `parse → ask the part → JSON`.
 
-use crate::{Compaction, Parts, Promote, RefChange, Refusal, Replay, Rollback, Script};
+use crate::{Compaction, Erase, Parts, Promote, RefChange, Refusal, Replay, Rollback, Script};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -34,6 +34,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tables/{name}/rollback", post(roll_back))
         .route("/api/v1/tables/{name}/replay", post(replay))
         .route("/api/v1/tables/{name}/promote", post(promote))
+        .route("/api/v1/tables/{name}/erase", post(erase))
         .route("/api/v1/tables/{name}/compact", post(compact))
         .route("/api/v1/audit/{table}", get(audit))
         .with_state(parts)
@@ -335,6 +336,14 @@ async fn promote(
         (parts.promote)(&name, &request).map(Json)
     })
     .await
+}
+
+async fn erase(
+    State(parts): State<Arc<Parts>>,
+    Path(name): Path<String>,
+    Json(request): Json<Erase>,
+) -> Answer {
+    ask(parts, move |parts| (parts.erase)(&name, &request).map(Json)).await
 }
 
 #[derive(Deserialize, Default)]

@@ -235,6 +235,7 @@ fn start() -> Server {
         roll_back: Box::new(|table, back| Ok(json!([table, format!("{back:?}")]))),
         replay: Box::new(|table, asked| Ok(json!([table, format!("{asked:?}"), asked.range()]))),
         promote: Box::new(|table, asked| Ok(json!([table, format!("{asked:?}")]))),
+        erase: Box::new(|table, asked| Ok(json!([table, format!("{asked:?}")]))),
         compact: Box::new(|table, how, _cancelled| {
             Ok(json!({ "table": table, "how": format!("{how:?}") }))
         }),
@@ -490,6 +491,11 @@ fn tables_queries_audits_and_output_pass_through() {
     assert!(
         refused.refusal().0 >= 400,
         "what is not understood is not passed over"
+    );
+    let erase = json!({ "where": "id = 7", "and_tags": true });
+    assert_eq!(
+        server.post("/api/v1/tables/a.t/erase", &erase).json()[1],
+        "Erase { predicate: Some(\"id = 7\"), go_on: false, and_tags: true, execute: false }"
     );
     for (request, how) in [(json!({}), "Done"), (json!({ "dry_run": true }), "Planned")] {
         let passed = server.post("/api/v1/tables/a.t/compact", &request).json();

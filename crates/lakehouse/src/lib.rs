@@ -19,6 +19,7 @@
 pub mod catalog;
 pub mod commit;
 pub mod delta;
+pub mod erasure;
 pub mod error;
 pub mod ids;
 pub mod naming;

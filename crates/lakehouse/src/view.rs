@@ -4,6 +4,7 @@
 //! footer is read by itself, never the file around it, and once: files do not change, so [`Footers`] keeps what it says.
 
 mod accounted;
+mod erased;
 pub(crate) mod footers;
 mod hidden;
 mod letters;
@@ -297,7 +298,9 @@ fn in_order<'a>(line: impl Iterator<Item = &'a iceberg::spec::Snapshot>) -> Vec<
     let mut older: Option<uuid::Uuid> = None;
     for view in views.iter_mut().rev() {
         if let Some(marker) = &view.marker {
-            view.follows = older.is_none() || marker.previous == older;
+            // An erasure states the same commit once more.
+            let again = older == Some(marker.uuid);
+            view.follows = older.is_none() || again || marker.previous == older;
             older = Some(marker.uuid);
         }
     }

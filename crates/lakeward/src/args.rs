@@ -6,7 +6,7 @@ mod table;
 
 pub use dlq::{Dlq, DlqVerb, Letters, Retry};
 pub use replay::{Begin, Diff, Promote, Replay, ReplayVerb};
-pub use table::{AsOf, Branch, Find, Offsets, Reference, Rollback, Table, TableVerb, Tag};
+pub use table::{AsOf, Branch, Erase, Find, Offsets, Reference, Rollback, Table, TableVerb, Tag};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;

@@ -128,7 +128,10 @@ pub fn start(options: &Up) -> anyhow::Result<Serving> {
     let compactions = Periodic::start(
         "compactions",
         Tables::COMPACTS_EVERY,
-        move |turn| kept_up.keep_up(turn),
+        move |turn| {
+            kept_up.finish_erasures(turn);
+            kept_up.keep_up(turn)
+        },
         |panic| {
             if let Some(words) = panic {
                 tracing::error!(words, "a compaction panicked; please report it");
@@ -326,6 +329,10 @@ fn parts(
         promote: {
             let tables = tables.clone();
             Box::new(move |table, asked| tables.promote(table, asked))
+        },
+        erase: {
+            let tables = tables.clone();
+            Box::new(move |table, asked| tables.erase(table, asked))
         },
         compact: {
             let tables = tables.clone();

@@ -7,6 +7,7 @@ mod ahead;
 mod alter;
 mod audits;
 mod compaction;
+mod erase;
 mod ledgers;
 mod periodic;
 mod promote;
@@ -30,6 +31,7 @@ use lw_runtime::pipelines::{Pipelines, Writer};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The tables that this server knows.
 pub struct Tables {
@@ -40,6 +42,8 @@ pub struct Tables {
     compactions: Compactions,
     /// One replay begins at a time.
     replays: Mutex<()>,
+    /// What was begun before this server was started has been gone on with.
+    erasures: AtomicBool,
 }
 
 impl Catalogs for Tables {
@@ -93,6 +97,7 @@ impl Tables {
             footers: Footers::default(),
             turns: Turns::default(),
             replays: Mutex::default(),
+            erasures: AtomicBool::new(false),
         }
     }
 

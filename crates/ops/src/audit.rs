@@ -16,9 +16,12 @@
 //!
 //! The hash of a run is the sum of its rows' hashes, so the order of rows is free and a doubled row shows.
 //!
-//! `end − start = rows + filtered + late + dead_letters + control + open + unverified + gaps` holds per partition.
+//! Rows that were [erased] from the table on purpose are not asked for: an offset that gives only such rows is `erased`.
+//!
+//! `end − start = rows + filtered + erased + late + dead_letters + control + open + unverified + gaps` holds per partition.
 
 pub mod ahead;
+mod erased;
 mod hash;
 pub mod ledger;
 mod letters;
@@ -30,8 +33,9 @@ mod table;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+pub use erased::{Erased, WhichErased};
 use ledger::{Entry, Ledger};
-pub use letters::{Letter, Letters};
+pub use letters::{ErasedLetters, IsErased, Letter, Letters};
 use lw_graph::ColumnName;
 use lw_runtime::connector::{ConnectorError, Source};
 use lw_runtime::operator::{Flow, OperatorError};
@@ -117,6 +121,8 @@ pub struct Evidence<'a> {
     /// First offset that the log still has, by topic and partition.
     pub log_starts: BTreeMap<(String, i32), i64>,
     pub others: Others,
+    /// What was erased from the table; `None` where nothing was.
+    pub erased: Option<Erased<'a>>,
 }
 
 /// How much of a table the evidence is of.
@@ -239,6 +245,7 @@ pub struct Totals {
     /// Rows in the table; differs from `rows` when a record becomes several.
     pub table_rows: u64,
     pub filtered: u64,
+    pub erased: u64,
     pub late: u64,
     pub dead_letters: u64,
     pub control: u64,
@@ -257,6 +264,7 @@ pub struct PartitionReport {
     pub end: i64,
     pub rows: u64,
     pub filtered: u64,
+    pub erased: u64,
     pub late: u64,
     pub dead_letters: u64,
     pub control: u64,
@@ -311,6 +319,9 @@ pub fn audit_for_ledger(mut evidence: Evidence<'_>) -> Result<(Report, Vec<Entry
     };
     let others = evidence.others.clone();
     others.tell_deleted(&evidence.files, &mut said.findings);
+    if let Some(erased) = &mut evidence.erased {
+        said.findings.append(&mut erased.still_there);
+    }
     let mut partitions = spans(&evidence, &mut said.findings);
     let mut table = read_table(&mut evidence, &mut said.findings)?;
     read_loose(&mut evidence, &others, &mut table)?;
@@ -442,6 +453,7 @@ fn conclude(partition: &mut PartitionReport, findings: &mut Vec<String>) {
     let offsets = (partition.end - partition.start) as u64;
     let accounted = partition.rows
         + partition.filtered
+        + partition.erased
         + partition.late
         + partition.dead_letters
         + partition.control
@@ -472,6 +484,7 @@ fn add_up(totals: &mut Totals, partition: &PartitionReport) {
     totals.offsets += (partition.end - partition.start) as u64;
     totals.rows += partition.rows;
     totals.filtered += partition.filtered;
+    totals.erased += partition.erased;
     totals.late += partition.late;
     totals.dead_letters += partition.dead_letters;
     totals.control += partition.control;

@@ -186,7 +186,10 @@ impl Chunk {
     }
 
     /// The rows that are set in the mask, which has no NULL; all marks.
-    pub(crate) fn filter(&self, mask: &BooleanArray) -> Result<Chunk, ArrowError> {
+    ///
+    /// # Errors
+    /// When the mask has not as many values as there are rows.
+    pub fn filter(&self, mask: &BooleanArray) -> Result<Chunk, ArrowError> {
         let kept = mask.true_count();
         if kept == self.rows() {
             return Ok(self.clone());

@@ -19,6 +19,7 @@ use super::publish::{Published, Publisher, Step};
 use super::rules::Rules;
 use super::snapshot::Produced;
 use crate::catalog::{LoadedTable, TableCatalog};
+use crate::erasure::Erased;
 use crate::error::CatalogError;
 use crate::ids::Ids;
 use crate::schema::{FieldIds, in_words, joined, widened};
@@ -364,6 +365,14 @@ impl Columns<'_> {
         {
             let what = format!("partitions, by {}({name})", by.transform);
             return Err(used(what));
+        }
+        let erased = Erased::of(self.metadata)?;
+        if erased
+            .entries()
+            .iter()
+            .any(|entry| entry.columns.contains(&field.id))
+        {
+            return Err(used("erasures, which go by its values".to_owned()));
         }
         let order = self.metadata.default_sort_order();
         if order.fields.iter().any(|by| within.contains(&by.source_id)) {

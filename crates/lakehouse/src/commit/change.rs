@@ -39,6 +39,13 @@ pub(crate) enum Change<'a> {
     },
     /// `main` gets the rows of a branch in place of its own.
     Promote(Box<Promote<'a>>),
+    /// Rows leave a branch for good.
+    Erase(Box<Erase<'a>>),
+    /// Snapshots end, and the table gets these properties.
+    Expire {
+        gone: Vec<i64>,
+        set: HashMap<String, String>,
+    },
 }
 
 /// A pending promotion, as it is for one head.
@@ -52,6 +59,18 @@ pub(crate) struct Promote<'a> {
     pub(crate) without: Option<Removal>,
 }
 
+/// Rows that leave a branch for good, as that is for one head.
+#[derive(Debug)]
+pub(crate) struct Erase<'a> {
+    /// The head's newest marker, stated once more: the snapshot that has it may end next. `None`: no pipeline ever wrote there.
+    pub(crate) marker: Option<Marker>,
+    /// What the branch's property says from then on, where that changes.
+    pub(crate) property: Option<Marker>,
+    /// What else its snapshot says.
+    pub(crate) says: HashMap<String, String>,
+    pub(crate) without: &'a Removal,
+}
+
 /// Rows that go: those of whole files, and of others some, whose remaining rows are copied.
 #[derive(Debug)]
 pub(crate) struct Removal {
@@ -60,6 +79,15 @@ pub(crate) struct Removal {
     pub(crate) sequence: i64,
     pub(crate) removed: Vec<Listed>,
     pub(crate) copies: Vec<Made>,
+}
+
+impl Removal {
+    /// How many rows go.
+    pub(crate) fn rows(&self) -> u64 {
+        let gone = self.removed.iter().map(|one| one.file.record_count());
+        let kept = self.copies.iter().map(|made| made.file.record_count());
+        gone.sum::<u64>() - kept.sum::<u64>()
+    }
 }
 
 /// Files that take the place of others.

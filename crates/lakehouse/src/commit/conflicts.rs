@@ -11,6 +11,8 @@
 //! 3. A delete may hide a row of a file that it replaces → **conflict**: the row would come back. What is rewritten had no
 //!    deletes when it was read, so such a one is new; one by place says nothing of the new file.
 //! 4. Else it **fits**. Files that others added meanwhile do not matter.
+//!
+//! The same holds for an erasure: what it leaves of a file is what was read.
 
 use super::change::Change;
 use super::listing::Listing;
@@ -53,14 +55,16 @@ impl fmt::Display for Conflict {
 
 /// The rule. Pure; see the head of this file.
 pub(crate) fn check(head: &Listing, change: &Change<'_>) -> Verdict {
-    let Change::Rewrite(rewrite) = change else {
-        return Verdict::Fits;
+    let (removed, added) = match change {
+        Change::Rewrite(rewrite) => (rewrite.removed(), rewrite.added()),
+        Change::Erase(erase) => (&*erase.without.removed, &*erase.without.copies),
+        _ => return Verdict::Fits,
     };
-    let mut added = rewrite.added().iter().map(|made| made.file.file_path());
+    let mut added = added.iter().map(|made| made.file.file_path());
     if added.any(|path| head.data.contains_key(path)) {
         return Verdict::Landed;
     }
-    for removed in rewrite.removed() {
+    for removed in removed {
         let path = removed.file.file_path();
         if !head.data.contains_key(path) {
             return Verdict::Conflict(Conflict::Gone(path.to_owned()));

@@ -59,7 +59,17 @@ pub(crate) struct Manifests<'a> {
     pub(crate) commit: uuid::Uuid,
     /// Which entries a merge keeps.
     pub(crate) keep: fn(&ManifestEntry) -> bool,
+    pub(crate) gone: Gone,
     pub(crate) written: Vec<String>,
+}
+
+/// What a manifest says of files that went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// That they did, with this snapshot.
+    Told,
+    /// Nothing, nor of those that went before: what is said of a file has values of its rows.
+    Forgotten,
 }
 
 impl Manifests<'_> {
@@ -90,20 +100,18 @@ impl Manifests<'_> {
         let (mut kept, mut touched) = (Vec::new(), Vec::new());
         let mut found = 0;
         for manifest in manifests {
-            let hits = match manifest.content {
-                ManifestContentType::Deletes => 0,
-                ManifestContentType::Data => self
-                    .cached
-                    .one(self.files, &manifest)?
-                    .entries()
-                    .iter()
-                    .filter(|entry| entry.is_alive() && removed.contains(entry.file_path()))
-                    .count(),
-            };
+            let (mut hits, mut went) = (0, false);
+            if manifest.content == ManifestContentType::Data {
+                for entry in self.cached.one(self.files, &manifest)?.entries() {
+                    let is_hit = entry.is_alive() && removed.contains(entry.file_path());
+                    hits += usize::from(is_hit);
+                    went |= !entry.is_alive();
+                }
+            }
             found += hits;
-            match hits {
-                0 => kept.push(manifest),
-                _ => touched.push(manifest),
+            match hits > 0 || went && self.gone == Gone::Forgotten {
+                false => kept.push(manifest),
+                true => touched.push(manifest),
             }
         }
         assert_eq!(
@@ -116,7 +124,9 @@ impl Manifests<'_> {
             let of_spec = touched.iter().filter(|one| one.partition_spec_id == spec);
             let known = spec_of(self.metadata, spec)?.clone();
             for bin in bins(of_spec, target) {
-                kept.push(self.carried(&bin, &known, removed)?);
+                if self.gone == Gone::Told || self.lists_more(&bin, removed)? {
+                    kept.push(self.carried(&bin, &known, removed)?);
+                }
             }
         }
         Ok(kept)
@@ -157,7 +167,23 @@ impl Manifests<'_> {
         Ok(kept)
     }
 
-    /// One manifest for several: what they list, and of the files that go that they did.
+    /// Whether they list files beside those that go.
+    fn lists_more(
+        &self,
+        manifests: &[&ManifestFile],
+        removed: &HashSet<&str>,
+    ) -> Result<bool, CatalogError> {
+        for manifest in manifests {
+            let read = self.cached.one(self.files, manifest)?;
+            let mut entries = read.entries().iter().filter(|entry| (self.keep)(entry));
+            if entries.any(|entry| !removed.contains(entry.file_path())) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// One manifest for several: what they list, and of the files that go that they did, where that is told.
     fn carried(
         &mut self,
         manifests: &[&ManifestFile],
@@ -174,9 +200,10 @@ impl Manifests<'_> {
                 let in_file = Some(entry.file_sequence_number.unwrap_or(sequence));
                 let file = entry.data_file().clone();
                 let file = staged::widened(file, spec.spec_id(), &values)?;
-                match removed.contains(entry.file_path()) {
-                    true => writer.add_delete_file(file, sequence, in_file)?,
-                    false => writer.add_existing_file(file, snapshot, sequence, in_file)?,
+                match (removed.contains(entry.file_path()), self.gone) {
+                    (true, Gone::Told) => writer.add_delete_file(file, sequence, in_file)?,
+                    (true, Gone::Forgotten) => {}
+                    (false, _) => writer.add_existing_file(file, snapshot, sequence, in_file)?,
                 }
             }
         }

@@ -25,9 +25,12 @@
 //! ancestors, so that whoever expires that one does not cut the marker off:
 //!
 //! ```text
-//! lakeward.upkeep                            compaction
+//! lakeward.upkeep                            compaction, erasure
 //! lakeward.upholds                           the id of the snapshot with the newest marker below this one
 //! ```
+//!
+//! An [erasure](crate::erasure) has both: it states the newest marker once more, because the snapshot that has it may end next, and
+//! accounts for no offset. It upholds, on a replay's branch, the first snapshot of that. `lakeward.erasure` is which attempt it was.
 //!
 //! A commit to another branch than `main` says which; the first one of a [replay](crate::replay) also which offsets the branch is
 //! about:
@@ -368,7 +371,42 @@ pub(crate) fn upheld(newest: Option<&Marker>) -> HashMap<String, String> {
     summary
 }
 
-/// The snapshot is one of our upkeep: it moved no row.
+/// In the summary of an erasure's snapshot: which attempt it was.
+const ERASURE: &str = "lakeward.erasure";
+
+/// The entries of the summary of an erasure beside its marker, which the snapshot `of` had.
+pub(crate) fn erasing(
+    attempt: Uuid,
+    upholds: Option<i64>,
+    of: Option<&Snapshot>,
+) -> HashMap<String, String> {
+    let mut summary = HashMap::from([
+        (UPKEEP.to_owned(), "erasure".to_owned()),
+        (ERASURE.to_owned(), attempt.to_string()),
+    ]);
+    if let Some(upholds) = upholds {
+        summary.insert(UPHOLDS.to_owned(), upholds.to_string());
+    }
+    for key in [PLAN, MAX_EVENT_TIME, WATERMARK, REACHED] {
+        let said = of.and_then(|of| of.summary().additional_properties.get(key));
+        summary.extend(said.map(|value| (key.to_owned(), value.clone())));
+    }
+    summary
+}
+
+/// Which attempt of an erasure the snapshot is of.
+pub(crate) fn erasure_of(snapshot: &Snapshot) -> Option<Uuid> {
+    let summary = &snapshot.summary().additional_properties;
+    summary.get(ERASURE)?.parse().ok()
+}
+
+/// The snapshot is the first one of a replay's branch.
+pub(crate) fn is_base(snapshot: &Snapshot) -> bool {
+    let summary = &snapshot.summary().additional_properties;
+    summary.contains_key(REPLAY)
+}
+
+/// The snapshot is one of our upkeep: it moved no row, or those of an erasure.
 pub fn is_upkeep(snapshot: &Snapshot) -> bool {
     let summary = &snapshot.summary().additional_properties;
     summary.contains_key(UPKEEP)

@@ -193,10 +193,14 @@ impl Publisher {
                     snapshot_id,
                 ));
             }
+            Change::Expire { gone, set } => {
+                return Ok(expiry::produce(&table.metadata, gone, set, snapshot_id));
+            }
             Change::Append { .. }
             | Change::Rewrite(_)
             | Change::Fork { .. }
-            | Change::Promote(_) => {}
+            | Change::Promote(_)
+            | Change::Erase(_) => {}
         }
         (self.rules.admit)(&table.ident, &table.metadata)?;
         SnapshotProducer {

@@ -7,9 +7,9 @@
 use super::attempt::remove;
 use super::branch::{Branch, Ref};
 use super::cached::Cached;
-use super::change::{Change, Made, Promote, Removal, Rewrite};
+use super::change::{Change, Erase, Made, Promote, Removal, Rewrite};
 use super::listing::Listed;
-use super::manifests::{self, Manifests, spec_of};
+use super::manifests::{self, Gone, Manifests, spec_of};
 use super::marker::{self, BRANCH, Marker};
 use super::rules::Rules;
 use super::summary::{Moved, summary};
@@ -85,6 +85,10 @@ impl SnapshotProducer<'_> {
             snapshot_id: self.snapshot_id,
             commit: self.commit,
             keep: self.rules.keep,
+            gone: match self.change {
+                Change::Erase(_) => Gone::Forgotten,
+                _ => Gone::Told,
+            },
             written: Vec::new(),
         };
         let snapshot = match self.snapshot(&mut manifests) {
@@ -108,7 +112,11 @@ impl SnapshotProducer<'_> {
             Change::Append { marker, .. } => Some(marker),
             Change::Fork { marker, .. } => Some(marker),
             Change::Promote(promote) => Some(&promote.marker),
-            Change::MoveRef(_) | Change::Columns(_) | Change::Properties { .. } => {
+            Change::Erase(erase) => erase.property.as_ref(),
+            Change::MoveRef(_)
+            | Change::Columns(_)
+            | Change::Properties { .. }
+            | Change::Expire { .. } => {
                 unreachable!("it has no snapshot")
             }
             Change::Rewrite(_) => None,
@@ -143,10 +151,13 @@ impl SnapshotProducer<'_> {
         let states = match self.change {
             Change::Append { .. } | Change::Promote(_) => self.branch.is_main(),
             Change::Rewrite(_) => false,
-            // A branch that begins needs what it begins from, and leaves the rest to the commits of `main`.
+            // A branch that begins needs what it begins from, and leaves the rest to the commits of `main`; an erasure says itself
+            // which end.
             Change::Fork { .. }
+            | Change::Erase(_)
             | Change::MoveRef(_)
             | Change::Columns(_)
+            | Change::Expire { .. }
             | Change::Properties { .. } => return Vec::new(),
         };
         let mut expired = (self.rules.expire)(self.metadata, refs, now_ms);
@@ -180,7 +191,14 @@ impl SnapshotProducer<'_> {
                 own.insert((*key).to_owned(), value.clone());
                 self.removed(manifests, listed, without, own)?
             }
-            Change::MoveRef(_) | Change::Columns(_) | Change::Properties { .. } => {
+            Change::Erase(erase) => {
+                let own = self.erasing(erase);
+                self.removed(manifests, listed, erase.without, own)?
+            }
+            Change::MoveRef(_)
+            | Change::Columns(_)
+            | Change::Properties { .. }
+            | Change::Expire { .. } => {
                 unreachable!("it has no snapshot")
             }
             Change::Rewrite(rewrite) => self.rewritten(manifests, listed, rewrite)?,
@@ -227,6 +245,16 @@ impl SnapshotProducer<'_> {
         if !self.branch.is_main() {
             own.insert(BRANCH.to_owned(), self.branch.name().to_owned());
         }
+        own
+    }
+
+    /// The same of an erasure: whose commit is stated once more, and what it says itself.
+    fn erasing(&self, erase: &Erase<'_>) -> HashMap<String, String> {
+        let mut own = match &erase.marker {
+            Some(marker) => self.told(marker, &[]),
+            None => HashMap::new(),
+        };
+        own.extend(erase.says.clone());
         own
     }
 

@@ -3,6 +3,7 @@
 mod alter;
 mod catalog;
 mod compaction;
+mod erasure;
 mod evolution;
 mod evolving;
 mod foreign;

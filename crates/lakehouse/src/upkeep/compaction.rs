@@ -32,6 +32,7 @@ use crate::commit::listing::{Listed, Listing};
 use crate::commit::publish::Publisher;
 use crate::commit::rules::Rules;
 use crate::commit::snapshot::check_version;
+use crate::erasure::Erased;
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
 use crate::writer::replaced::Sealed;
@@ -280,6 +281,13 @@ impl Compactor {
                 "the table {ident} has Iceberg format version 1, which does not tell old rows from new ones: upgrade it to version 2"
             );
             return Err(CatalogError::new(Kind::Unsupported, message));
+        }
+        // Rows that go would be as new as those that they stand beside.
+        if Erased::of(&table.metadata)?.shown() {
+            let message = format!(
+                "an erasure of the table {ident} is not done: `lakeward table erase {ident} --continue` goes on with it"
+            );
+            return Err(CatalogError::new(Kind::CommitFailed, message));
         }
         Ok(table)
     }

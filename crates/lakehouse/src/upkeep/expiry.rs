@@ -23,10 +23,11 @@ use super::refs::{Refs, max_age, retention};
 use crate::commit::branch::ancestors;
 use crate::commit::manifests;
 use crate::commit::marker::{Marker, is_upkeep};
+use crate::commit::snapshot::Produced;
 use crate::error::CatalogError;
 use crate::storage::Files;
-use iceberg::TableUpdate;
 use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotReference, TableMetadata};
+use iceberg::{TableRequirement, TableUpdate};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Newest snapshots of ours that are kept, unless the table says otherwise.
@@ -247,6 +248,42 @@ pub(crate) fn updates(metadata: &TableMetadata, expired: &[i64]) -> Vec<TableUpd
         }
     }
     updates
+}
+
+/// The commit that ends these snapshots, and sets these properties. A branch or a tag that moves meanwhile is in its way.
+pub(crate) fn produce(
+    metadata: &TableMetadata,
+    gone: &[i64],
+    set: &HashMap<String, String>,
+    snapshot_id: i64,
+) -> Produced {
+    let refs = Refs::of(metadata);
+    let mut requirements = vec![TableRequirement::UuidMatch {
+        uuid: metadata.uuid(),
+    }];
+    for (name, reference) in refs.all() {
+        assert!(
+            !gone.contains(&reference.snapshot_id),
+            "E1: no expiry takes the snapshot of a branch or a tag ({name})"
+        );
+        requirements.push(TableRequirement::RefSnapshotIdMatch {
+            r#ref: name.to_owned(),
+            snapshot_id: Some(reference.snapshot_id),
+        });
+    }
+    let mut updates = updates(metadata, gone);
+    updates.push(TableUpdate::SetProperties {
+        updates: set.clone(),
+    });
+    Produced {
+        snapshot_id,
+        sequence: metadata.last_sequence_number(),
+        requirements,
+        updates,
+        written: Vec::new(),
+        // Whoever asked for it removes their files.
+        expired: Vec::new(),
+    }
 }
 
 /// The files inside the table's location that only `expired` snapshots named, which `after` no longer has.

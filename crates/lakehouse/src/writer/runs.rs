@@ -84,6 +84,10 @@ impl Runs {
         }
     }
 
+    pub(crate) fn into_list(self) -> Vec<Run> {
+        self.list
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(&self.list).expect("runs are plain data")
     }

@@ -12,6 +12,7 @@
 //! The table is looked at anew for each epoch, so one that was changed meanwhile is written as it now is, gets what rows need
 //! (`'lakeward.schema-change' = 'evolve'`), or is refused with the differences (`target`).
 
+use super::erased;
 use super::names::Began;
 use super::orphans::{self, Swept};
 use super::partition::Parted;
@@ -309,6 +310,10 @@ impl TableWriter {
         let target = self.prepared();
         let batches = std::mem::take(&mut self.buffered);
         self.buffered_bytes = 0;
+        let batches = erased::without(batches, &target.erased, &target)?;
+        if batches.is_empty() {
+            return Ok(());
+        }
         let (pieces, origins) = in_runs(&batches);
         let splits = batches.last().expect("there is one").splits.clone();
         let Some(partitioning) = &target.partitioning else {

@@ -13,6 +13,7 @@ use super::table::{Wanted, bad_batch};
 use crate::catalog::LoadedTable;
 use crate::commit::alter::mended;
 use crate::commit::{committer, snapshot};
+use crate::erasure::Erased;
 use crate::error::CatalogError;
 use crate::naming::{Bound, column_names};
 use crate::schema::differences;
@@ -39,6 +40,8 @@ pub(super) struct Target {
     pub(super) settings: Settings,
     /// `None` where the table is not partitioned.
     pub(super) partitioning: Option<Partitioning>,
+    /// What is not to be written.
+    pub(super) erased: Erased,
 }
 
 impl Target {
@@ -97,6 +100,7 @@ impl Target {
             refused("table", why, hint)
         })?;
         Ok(Target {
+            erased: Erased::of(&metadata)?,
             partitioning,
             arrow: stored,
             columns,
@@ -104,6 +108,13 @@ impl Target {
             settings,
             metadata,
         })
+    }
+
+    /// Where a field of the table is in the sink's batches.
+    pub(super) fn column_of(&self, id: i32) -> Option<usize> {
+        let fields = self.metadata.current_schema().as_struct().fields();
+        let at = fields.iter().position(|field| field.id == id)?;
+        self.columns[at]
     }
 
     /// The pieces, one behind the other, with the table's columns and types.

@@ -39,6 +39,8 @@ pub enum TableVerb {
     Tag(Tag),
     /// Take `main` back to an earlier snapshot; shows what that means, to the pipeline too, until --execute is given.
     Rollback(Rollback),
+    /// Remove the rows of a key for good, from the table, its branches and its snapshots; shows what that means until --execute is given.
+    Erase(Erase),
     /// Make small data files few, with the same rows.
     Compact {
         table: String,
@@ -99,6 +101,29 @@ pub struct Rollback {
     /// What main was at a time like `2026-01-31T12:00:00.000` in UTC, or milliseconds since 1970.
     #[arg(long, value_name = "TIME", value_parser = super::datetime, conflicts_with = "to")]
     pub as_of: Option<i64>,
+    /// Do it.
+    #[arg(long)]
+    pub execute: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Erase {
+    /// `namespace.table`.
+    pub table: String,
+    /// Whose rows: `column = value`, `column IN (value, …)`, and several of these with AND.
+    #[arg(
+        long = "where",
+        value_name = "KEY",
+        required_unless_present = "go_on",
+        conflicts_with = "go_on"
+    )]
+    pub predicate: Option<String>,
+    /// Go on with what was begun and is not done.
+    #[arg(long = "continue")]
+    pub go_on: bool,
+    /// Tags at snapshots that hold such rows go, too.
+    #[arg(long)]
+    pub and_tags: bool,
     /// Do it.
     #[arg(long)]
     pub execute: bool,

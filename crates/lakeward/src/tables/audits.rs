@@ -5,11 +5,13 @@
 //! the ledger about what the log no longer has.
 
 mod delta;
+mod erased;
 mod look;
 mod lookups;
 mod others;
 mod recomputation;
 
+use self::erased::erased;
 use self::lookups::looked_up;
 use self::others::others;
 use self::recomputation::recomputation;
@@ -26,8 +28,8 @@ use lw_lakehouse::{CatalogError, TableCatalog, TableView, parse_table};
 use lw_ops::audit::ahead::Ends;
 use lw_ops::audit::ledger::Ledger;
 use lw_ops::audit::{
-    AuditedFile, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Others, Query,
-    Recomputation, RolledBack, Run, audit, audit_recomputed,
+    AuditedFile, ErasedLetters, Evidence, Executable, Extent, Letter, Letters, MarkedRange, Others,
+    Query, Recomputation, RolledBack, Run, audit, audit_recomputed,
 };
 use lw_ops::metrics::Filled;
 use lw_runtime::Pins;
@@ -40,6 +42,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -128,7 +131,7 @@ impl Tables {
     }
 
     /// Whether some query that made the table keeps state.
-    fn has_state(&self, view: &TableView, writer: &Writer) -> bool {
+    pub(super) fn has_state(&self, view: &TableView, writer: &Writer) -> bool {
         let stints: Vec<Stint> = view.marker.iter().flat_map(Marker::made_by).collect();
         let mut plans = stints
             .iter()
@@ -234,6 +237,15 @@ impl Tables {
                 "{topic}[{partition}]: nothing says where the table begins, so nobody knows what is to be there below offset {next}"
             ));
         }
+        let erased = match erased(view) {
+            Ok(erased) => erased,
+            Err(error) => {
+                notes.push(format!(
+                    "what was erased from the table is not known: {error}"
+                ));
+                None
+            }
+        };
         Evidence {
             table: table.to_string(),
             ranges: Vec::new(),
@@ -259,6 +271,7 @@ impl Tables {
             cancelled: &|| false,
             log_starts,
             others: Others::default(),
+            erased,
         }
     }
 
@@ -399,6 +412,7 @@ impl Tables {
         let ident = parse_table(&name).map_err(refused)?;
         let catalog = self.catalog_of(&name).map_err(refused)?;
         let mut letters = Letters {
+            erased: None,
             pending: pending_letters(manifest, &name),
             table: name,
             rows: BTreeMap::new(),
@@ -407,6 +421,13 @@ impl Tables {
             Err(error) if error.kind == Kind::NoSuchTable => return Ok(letters),
             other => other.map_err(refused)?,
         };
+        let erased = view.erased().map_err(refused)?;
+        if !erased.is_empty() {
+            let metadata = view.table().metadata.clone();
+            letters.erased = Some(ErasedLetters(Arc::new(move |topic, partition, offset| {
+                erased.has_letter(&metadata, topic, partition, offset)
+            })));
+        }
         let shown = view.letters(|letter| {
             let split = (letter.topic.to_owned(), letter.partition);
             let rows = letters.rows.entry(split).or_default();

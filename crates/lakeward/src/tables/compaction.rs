@@ -55,7 +55,7 @@ impl Compactions {
         }
     }
 
-    fn asked_for(&self) -> MutexGuard<'_, Compactor> {
+    pub(super) fn asked_for(&self) -> MutexGuard<'_, Compactor> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let turn = self.embedded.lock();
         self.waiting.fetch_sub(1, Ordering::AcqRel);

@@ -13,11 +13,12 @@ use crate::client::{Client, segment};
 use serde_json::Value;
 use std::process::ExitCode;
 
-const COUNTS: [&str; 10] = [
+const COUNTS: [&str; 11] = [
     "start",
     "end",
     "rows",
     "filtered",
+    "erased",
     "late",
     "dead_letters",
     "control",

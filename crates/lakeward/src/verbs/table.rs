@@ -1,9 +1,10 @@
 //! `lakeward table …`: tables, and what their metadata says of them.
 //!
-//! `list` and `show` are answers of their own, `branch`, `tag` and `rollback` [change](refs) something, as does [`compact`](compact); the others are queries over the system tables, and their JSON has the names
+//! `list` and `show` are answers of their own, `branch`, `tag` and `rollback` [change](refs) something, as do [`compact`](compact) and [`erase`](mod@erase); the others are queries over the system tables, and their JSON has the names
 //! of the queries' columns.
 
 mod compact;
+mod erase;
 mod refs;
 
 use super::rows::{Rows, named, quoted};
@@ -21,6 +22,7 @@ pub fn table(args: Table) -> anyhow::Result<ExitCode> {
         TableVerb::Branch(branch) => return refs::branch(&client, branch, output),
         TableVerb::Tag(tag) => return refs::tag(&client, tag, output),
         TableVerb::Rollback(back) => return refs::rollback(&client, back, output),
+        TableVerb::Erase(erase) => return erase::erase(&client, erase, output),
         TableVerb::Compact { table, dry_run } => {
             return compact::compact(&client, table, *dry_run, output);
         }
@@ -145,6 +147,7 @@ fn ask(client: &Client, verb: &TableVerb) -> anyhow::Result<Asked> {
         TableVerb::Branch(_)
         | TableVerb::Tag(_)
         | TableVerb::Rollback(_)
+        | TableVerb::Erase(_)
         | TableVerb::Compact { .. } => {
             unreachable!("they have answers of their own")
         }

@@ -41,6 +41,12 @@ impl Sum {
         self.hash = self.hash.wrapping_add(u128::from(hash));
     }
 
+    /// A row less.
+    pub(super) fn take_off(&mut self, hash: u64) {
+        self.rows = self.rows.saturating_sub(1);
+        self.hash = self.hash.wrapping_sub(u128::from(hash));
+    }
+
     pub(super) fn take(&mut self, other: &Sum) {
         self.rows += other.rows;
         self.hash = self.hash.wrapping_add(other.hash);

@@ -19,13 +19,14 @@
 //!
 //! Layout: JSON, `format` = 1. A ledger of another format is not read: its offsets are `unverified`.
 
-use super::hash::Sum;
+use super::hash::{Sum, key_of, offset_hash, row_hashes};
 use super::others::Owed;
 use super::replay::made_by;
 use super::table::Table;
-use super::{Evidence, Key, Letters, PartitionReport, Query, Said, Word};
+use super::{AuditError, Evidence, Key, Letters, PartitionReport, Query, Said, Word};
+use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 const FORMAT: u32 = 1;
@@ -39,6 +40,9 @@ pub struct Truth {
     pub(super) records: u64,
     pub(super) rows: Sum,
     pub(super) filtered: u64,
+    /// Records whose rows were erased from the table. Their hashes are not among the rows'.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub(super) erased: u64,
     pub(super) control: u64,
     /// Records that fail, with the sum of their offsets' hashes.
     pub(super) letters: Sum,
@@ -93,6 +97,17 @@ pub struct Ledger {
     /// Of a table of a query with state, instead of entries; older versions pass over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     word: Option<Word>,
+    /// Erasures whose rows were taken off the entries.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    erased: BTreeSet<String>,
+}
+
+/// Rows that an erasure takes out of a table.
+pub struct Taken {
+    /// As their file has them, with its field ids.
+    pub rows: RecordBatch,
+    /// Where each came from: partition, an offset of its run, and whether that is its own.
+    pub from: Vec<(Key, i64, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +126,57 @@ impl Ledger {
             entries: Vec::new(),
             looked_at: Vec::new(),
             word: None,
+            erased: BTreeSet::new(),
         }
+    }
+
+    /// The rows of this erasure were taken off already.
+    pub fn knows_erasure(&self, id: &str) -> bool {
+        self.erased.contains(id)
+    }
+
+    /// The letters of these records leave their table.
+    pub fn erase_letters(&mut self, id: &str, letters: &[(Key, i64)]) {
+        for (key, offset) in letters {
+            let mut entries = self.entries.iter_mut();
+            let within =
+                |entry: &&mut Entry| entry.is_of(key) && (entry.start..entry.end).contains(offset);
+            if let Some(entry) = entries.find(within) {
+                entry.truth.letters.take_off(offset_hash(*offset));
+                entry.truth.erased += 1;
+            }
+        }
+        self.erased.insert(id.to_owned());
+    }
+
+    /// What the log said of these rows is said no more, because they leave the table.
+    ///
+    /// # Errors
+    /// When they cannot be hashed.
+    pub fn erase(&mut self, id: &str, taken: &[Taken]) -> Result<(), AuditError> {
+        let mut counted = BTreeSet::new();
+        for Taken { rows, from } in taken {
+            let schema = rows.schema();
+            let fields = schema.fields().iter().map(|field| key_of(field));
+            let columns: Vec<_> = fields.zip(rows.columns().iter().cloned()).collect();
+            let hashes = row_hashes(&columns, rows.num_rows())?;
+            for (hash, (key, offset, is_own)) in hashes.into_iter().zip(from) {
+                let mut entries = self.entries.iter_mut();
+                let within = |entry: &&mut Entry| {
+                    entry.is_of(key) && (entry.start..entry.end).contains(offset)
+                };
+                let Some(entry) = entries.find(within) else {
+                    continue;
+                };
+                entry.truth.rows.take_off(hash);
+                if *is_own && counted.insert((key.clone(), *offset)) {
+                    entry.truth.records = entry.truth.records.saturating_sub(1);
+                    entry.truth.erased += 1;
+                }
+            }
+        }
+        self.erased.insert(id.to_owned());
+        Ok(())
     }
 
     pub fn is_of(&self, table: &str) -> bool {
@@ -316,6 +381,7 @@ impl Entry {
         mine.records += more.records;
         mine.rows.take(&more.rows);
         mine.filtered += more.filtered;
+        mine.erased += more.erased;
         mine.control += more.control;
         mine.letters.take(&more.letters);
     }
@@ -323,7 +389,8 @@ impl Entry {
     /// Whether the outcomes are as many as the offsets: else something was not found again in the log.
     pub(super) fn is_whole(&self) -> bool {
         let truth = &self.truth;
-        let outcomes = truth.records + truth.filtered + truth.control + truth.letters.rows;
+        let outcomes = truth.records + truth.filtered + truth.erased + truth.control;
+        let outcomes = outcomes + truth.letters.rows;
         outcomes == (self.end - self.start).unsigned_abs()
     }
 
@@ -339,6 +406,7 @@ impl Entry {
         let truth = &self.truth;
         span.rows += truth.records;
         span.filtered += truth.filtered;
+        span.erased += truth.erased;
         span.control += truth.control;
         span.dead_letters += truth.letters.rows;
         span.settled.push(self.start..self.end);

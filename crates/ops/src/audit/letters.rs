@@ -7,7 +7,9 @@
 use super::hash::{Sum, offset_hash, record_hash};
 use super::{Key, PartitionReport};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The dead letters that a table has beside it.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,21 @@ pub struct Letters {
     pub rows: BTreeMap<(String, i32), Vec<Letter>>,
     /// What the pipeline has yet to commit there.
     pub pending: BTreeMap<(String, i32), Vec<Range<i64>>>,
+    /// Those that were erased on purpose.
+    pub erased: Option<ErasedLetters>,
+}
+
+/// Whether the letter of an offset of a topic's partition was erased on purpose.
+pub type IsErased = dyn Fn(&str, i32, i64) -> bool;
+
+/// Says so of each letter.
+#[derive(Clone)]
+pub struct ErasedLetters(pub Arc<IsErased>);
+
+impl fmt::Debug for ErasedLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ErasedLetters")
+    }
 }
 
 /// A dead letter, as far as it is compared: 24 bytes.
@@ -55,6 +72,13 @@ impl Letters {
             let mut expected = failed.remove(key).unwrap_or_default();
             expected.sort_unstable();
             expected.dedup_by_key(|letter| letter.offset);
+            if let Some(ErasedLetters(is_erased)) = &self.erased {
+                let before = expected.len();
+                expected.retain(|letter| !is_erased(&key.0, key.1, letter.offset));
+                let gone = (before - expected.len()) as u64;
+                span.dead_letters -= gone;
+                span.erased += gone;
+            }
             let mut found = self.rows.remove(key).unwrap_or_default();
             found.retain(|letter| span.holds(letter.offset));
             found.sort_unstable();

@@ -263,6 +263,7 @@ pub(super) fn conclude_loose(
         let span = partitions.get_mut(&owed.key).expect("it was settled");
         span.rows -= owed.truth.records;
         span.filtered -= owed.truth.filtered;
+        span.erased -= owed.truth.erased;
         span.control -= owed.truth.control;
         span.dead_letters -= owed.truth.letters.rows;
         span.unverified += (owed.offsets.end - owed.offsets.start).unsigned_abs();

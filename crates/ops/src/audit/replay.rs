@@ -49,7 +49,7 @@ pub(super) struct Reading {
     /// By split.
     pub(super) keys: Vec<Key>,
     /// The columns that the query writes, in its order.
-    columns: Vec<ColumnName>,
+    pub(super) columns: Vec<ColumnName>,
     /// The commits name the query: then a file that has not all of its columns is wrong.
     stated: bool,
 }
@@ -126,7 +126,7 @@ impl<'a> Replay<'a> {
         stated: bool,
         executable: Executable,
         stretches: &[Stretch],
-        evidence: &mut Evidence<'_>,
+        evidence: &Evidence<'_>,
         said: &mut Said,
     ) -> Result<(), AuditError> {
         let Executable {
@@ -151,7 +151,9 @@ impl<'a> Replay<'a> {
                         let mut landed = Landed::default();
                         landed.add(&done);
                         self.judge(reading, &decoded, &landed, source)?;
-                        self.credit(reading, &done.chunk)?;
+                        let left =
+                            self.without_erased(reading, done.chunk, evidence.erased.as_ref())?;
+                        self.credit(reading, &left)?;
                     }
                 }
                 Ok(())
@@ -204,7 +206,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn in_span(&mut self, key: &Key, offset: i64) -> Option<&mut PartitionReport> {
+    pub(super) fn in_span(&mut self, key: &Key, offset: i64) -> Option<&mut PartitionReport> {
         let span = self.partitions.get_mut(key)?;
         span.holds(offset).then_some(span)
     }

@@ -5,6 +5,8 @@
 
 use super::*;
 use arrow_array::Int32Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use lw_graph::Value;
 use lw_graph::{Expr, Field, JobGraph, Node, Operator, Schema, SinkSpec, SourceSpec, TypeKind};
 use lw_runtime::Origin;
@@ -318,6 +320,7 @@ pub(super) fn letters_at(offsets: &[i64]) -> Letters {
             offsets.iter().map(|at| letter_at(*at, *at)).collect(),
         )]),
         pending: BTreeMap::new(),
+        erased: None,
     }
 }
 
@@ -347,6 +350,7 @@ pub(super) fn evidence(log: &[&'static str], table: &str) -> Evidence<'static> {
         cancelled: &|| false,
         log_starts: BTreeMap::from([(key(), 0)]),
         others: Others::default(),
+        erased: None,
     }
 }
 
@@ -865,4 +869,45 @@ fn a_file_is_in_memory_a_batch_at_a_time() {
     assert_eq!(report.verdict, Verdict::Right);
     let most = most.load(std::sync::atomic::Ordering::Relaxed);
     assert!(most <= 3, "{most} batches were alive at once");
+}
+
+/// Rows of this value were erased, of records before this offset.
+fn erased(value: i32, below: i64) -> Erased<'static> {
+    let which: Box<WhichErased<'static>> = Box::new(move |_, rows, _, runs| {
+        let values = rows.column(0).as_primitive::<Int32Type>().values();
+        let is_it = |(at, found): (Origin, &i32)| *found == value && at.offset < below;
+        let which: Vec<bool> = runs.iter().zip(values).map(is_it).collect();
+        Ok(which.contains(&true).then_some(which))
+    });
+    Erased {
+        which,
+        still_there: Vec::new(),
+    }
+}
+
+#[test]
+fn rows_that_were_erased_are_not_asked_for_and_are_found_where_they_came_back() {
+    let log = ["1", "2", "3", "2", "x"];
+    let check = |table: &str, expected: &str, offsets: u64| {
+        let mut evidence = evidence(&log, table);
+        evidence.erased = Some(erased(2, 3));
+        let report = audit(evidence).unwrap();
+        assert_eq!(report.totals.erased, offsets, "{table}");
+        assert_eq!(verdict(&report), expected);
+    };
+    // What came later has the same value and is new.
+    let right = "Right verified=5 of 5 rows=3 filtered=0 dead=1 gaps=0";
+    check("0@0-0=1\n0@2-3=3,2", right, 1);
+    check(
+        "0@0-3=1,2,3,2",
+        "Wrong verified=5 of 5 rows=3 filtered=0 dead=1 gaps=0\n\
+         t[0] offsets 0 to 3 in file-0: 4 rows in the table, 3 from the log",
+        1,
+    );
+    check(
+        "0@0-0=1\n0@2-2=3",
+        "Wrong verified=5 of 5 rows=2 filtered=0 dead=1 gaps=1\n\
+         t[0]: 1 offsets give rows that the table does not hold",
+        1,
+    );
 }

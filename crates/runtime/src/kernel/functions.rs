@@ -17,6 +17,8 @@ mod regexp;
 mod text;
 mod time;
 
+pub use hash::sha256_of;
+
 use super::KernelError;
 use super::operand::{Active, Fault, Operand, RowError};
 use super::rows::{collect, shape};

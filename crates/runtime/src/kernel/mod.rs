@@ -27,6 +27,7 @@ mod show;
 mod similar;
 mod time;
 
+pub use functions::sha256_of;
 pub use operand::RowError;
 
 use arrow_array::cast::AsArray;

@@ -7,13 +7,18 @@ use crate::commit::change::Change;
 use crate::commit::marker::PROPERTIES;
 use crate::commit::publish::{Published, Step};
 use crate::commit::snapshot::Produced;
+use crate::erasure::PROPERTY as ERASED;
 use iceberg::spec::TableMetadata;
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use std::collections::HashMap;
 
 /// What keys stand for that are no properties, or not the user's.
-const RESERVED: [(&str, &str); 4] = [
+const RESERVED: [(&str, &str); 5] = [
     (PROPERTIES, "commits say with it what they committed"),
+    (
+        ERASED,
+        "`lakeward table erase` says with it what was erased",
+    ),
     ("current-s", "it is the table's own"),
     ("default-", "it is the table's own"),
     ("snapshot-count", "it is the table's own"),

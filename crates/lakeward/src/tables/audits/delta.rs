@@ -84,6 +84,7 @@ impl Tables {
                     .collect(),
                 ..Others::default()
             },
+            erased: None,
         };
         let report = audit(evidence);
         Ok(json!(report.map_err(|error| cannot_be_made(&error))?))
@@ -115,6 +116,7 @@ impl Tables {
             pending: pending_letters(manifest, &name),
             table: name,
             rows,
+            erased: None,
         })
     }
 }

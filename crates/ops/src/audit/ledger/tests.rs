@@ -172,3 +172,27 @@ fn the_layout_stays() {
         Err("it has format 2; this version reads format 1".to_string())
     );
 }
+
+#[test]
+fn what_is_erased_from_the_table_is_taken_off_once() {
+    let mut ledger = kept(entries(TABLE, 0, 5));
+    let taken = Taken {
+        rows: crate::audit::tests::rows(&[2]),
+        from: vec![(key(), 1, true)],
+    };
+    let taken = [taken];
+    assert!(!ledger.knows_erasure("a"));
+    ledger.erase("a", &taken).unwrap();
+    assert!(ledger.knows_erasure("a"));
+    let ledger = Ledger::read(&ledger.to_bytes()).unwrap();
+    let right = "Right verified=5 of 5 rows=2 filtered=1 dead=1 gaps=0";
+    check(&ledger, "0@0-0=1\n0@4-4=5", &[2], 5, right);
+    check(
+        &ledger,
+        TABLE,
+        &[2],
+        5,
+        "Wrong verified=5 of 5 rows=2 filtered=1 dead=1 gaps=0\n\
+         t[0] offsets 0 to 4: 3 rows in the table, 2 from the log when it was there",
+    );
+}

@@ -556,6 +556,7 @@ fn late_records_behind_a_base_are_compared_as_far_as_they_are_late_for_certain()
             table: "ns.t__late".into(),
             rows: BTreeMap::from([(key(), kept.iter().map(letter).collect())]),
             pending: BTreeMap::new(),
+            erased: None,
         };
         let verdict = match said {
             [] => "RightAsFarAsVerified rows=5 late=2 unverified=3 windows=1/0",
@@ -653,6 +654,7 @@ fn the_table_of_late_rows_holds_those_that_came_too_late() {
             table: "ns.t__late".into(),
             rows: BTreeMap::from([(key(), kept.to_vec())]),
             pending: BTreeMap::from([(key(), Vec::from_iter(pending))]),
+            erased: None,
         };
         check_evidence(&TIMES, "0=2 10=2", &how(), expected, |evidence| {
             evidence.late = Some(late);

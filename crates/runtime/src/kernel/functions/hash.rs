@@ -38,6 +38,11 @@ pub(super) const KERNELS: &[Registered] = &[
     ),
 ];
 
+/// The 32 bytes of SHA-256.
+pub fn sha256_of(message: &[u8]) -> Vec<u8> {
+    sha256(message, SHA256)
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "the end of a kernel")]
 fn hex(digest: &[u8], out: &mut String) -> Value<()> {
     for byte in digest {
