@@ -3,7 +3,6 @@
 docs/reference/faults.md has the same rows, written from here. One of them by chance; all, three times each, with LAKEWARD_E2E_FAULTS=all.
 """
 import itertools
-import math
 import shutil
 from dataclasses import dataclass
 from typing import Callable
@@ -182,20 +181,6 @@ def garbled(world):
     return lambda: world.change(**{"lakeward.marker.main": was})
 
 
-@row("a file removed that waits to be committed, as an orphan removal does after a long pause", PAUSES, "a data file that waits to be committed is gone", ADOPT)
-@row("a file removed that waits to be committed, as an orphan removal does after a long pause", PAUSES, "a data file that waits to be committed is gone", REWIND)
-def waiting_removed(world):
-    before = set(world.files.rglob("*.parquet"))
-    fault = world.gate.answer("commit", 503, "ServiceUnavailableException", times=math.inf)
-    world.send()
-    assert fault.struck.wait(30)
-    world.server.kill()
-    for file in set(world.files.rglob("*.parquet")) - before:
-        file.unlink()
-    world.gate.lift()
-    world.server.start()
-
-
 @row("a column dropped that the script writes", PAUSES, "The table has no column off (long).", f"put it back, or `run FILE --replace`, then {RESUME}", in_the_end="every record, once; rows from before have NULL there", gone=None)
 def column_dropped(world):
     world.loaded().update_schema().delete_column("off").commit()
@@ -256,7 +241,6 @@ def made(serve, elsewhere, door, log_too):
     for _ in range(3):
         world.send()
         world.landed()
-    world.gate, world.files = door.gate, elsewhere.data / "warehouse"
     world.landed_before = world.sent
     world.types = {field.name: field.field_type for field in world.loaded().schema().fields}
     return world

@@ -12,8 +12,8 @@ use super::rules::Rules;
 use crate::catalog::{LoadedTable, TableCatalog, parse_table};
 use crate::error::{CatalogError, Kind};
 use crate::ids::Ids;
-use crate::staged::{self, StagedFile};
-use crate::storage::Files;
+use crate::replay::{Promoting, Promotion};
+use crate::staged::StagedFile;
 use iceberg::spec::{Snapshot, TableMetadata};
 use iceberg::{TableIdent, TableUpdate};
 use lw_runtime::connector::{
@@ -24,21 +24,20 @@ use lw_stdx::clock::Clock;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Commits to Iceberg tables through any catalog.
 pub struct IcebergCommitter {
     publisher: Publisher,
     pipeline: Decider,
     branch: Ref,
-    /// The chains that were tried last, by table.
-    tried: HashMap<String, BTreeSet<Uuid>>,
+    /// The promotion that was sent last.
+    promoting: Option<Promoting>,
 }
 
 /// What a pipeline does about its table.
 struct Decider {
     owner: Owner,
-    decide: fn(&Facts<'_, Uuid, i64>) -> Decision,
+    decide: fn(&Facts<'_, uuid::Uuid, i64>) -> Decision,
 }
 
 impl IcebergCommitter {
@@ -61,7 +60,7 @@ impl IcebergCommitter {
                 decide: Rules::OURS.decide,
             },
             branch: Ref::main(),
-            tried: HashMap::new(),
+            promoting: None,
         }
     }
 
@@ -71,17 +70,6 @@ impl IcebergCommitter {
         self.publisher.rules = rules;
         self.pipeline.decide = rules.decide;
         self
-    }
-
-    /// The commits of a chain whose files may be gone by now: cleaners of files that no snapshot names take what waits for long.
-    /// Those that were sealed since the last try have not waited.
-    fn waited(&mut self, table: &str, chain: &TableChain) -> BTreeSet<Uuid> {
-        let all: BTreeSet<Uuid> = chain.chain.iter().map(|pending| pending.uuid).collect();
-        match self.tried.insert(table.to_owned(), all.clone()) {
-            Some(tried) => all.intersection(&tried).copied().collect(),
-            // Another process may have sealed them.
-            None => all,
-        }
     }
 
     /// Looks at a table for its marker; one that does not exist has none.
@@ -146,20 +134,33 @@ impl IcebergCommitter {
     }
 }
 
-/// The first file of commits that have waited which is not there any more.
-fn gone(
-    files: &Files,
-    pending: &[Pending],
-    waited: &BTreeSet<Uuid>,
-) -> Result<Option<String>, CatalogError> {
-    let pending = pending.iter().filter(|one| waited.contains(&one.uuid));
-    for file in pending.flat_map(|one| &one.files) {
-        let path = staged::path(file)?;
-        if !files.exists(path)? {
-            return Ok(Some(path.to_owned()));
+/// How the pending commits of a chain go into a table: appends together, a promotion by itself.
+struct Portion<'a> {
+    pending: &'a [Pending],
+    promotion: Option<Promotion>,
+}
+
+impl Portion<'_> {
+    /// What comes behind the first `done`.
+    fn of(chain: &TableChain, done: usize) -> Result<Portion<'_>, CatalogError> {
+        let rest = &chain.chain[done..];
+        let mut appends = 0;
+        for pending in rest {
+            let promotion = Promotion::of(pending)?;
+            match (appends, promotion) {
+                (_, None) => appends += 1,
+                (0, promotion) => {
+                    let pending = &rest[..1];
+                    return Ok(Portion { pending, promotion });
+                }
+                (_, Some(_)) => break,
+            }
         }
+        Ok(Portion {
+            pending: &rest[..appends],
+            promotion: None,
+        })
     }
-    Ok(None)
 }
 
 impl Decider {
@@ -169,15 +170,11 @@ impl Decider {
         (table, of): (&LoadedTable, &Ref),
         chain: &'a TableChain,
         id: i64,
-        lacks: impl FnOnce(&[Pending]) -> Result<Option<String>, CatalogError>,
+        upto: &mut usize,
+        mut promote: impl FnMut(&'a Pending, Marker, &Promotion) -> Result<Promote<'a>, CatalogError>,
     ) -> Result<Step<'a, CommitOutcome>, CatalogError> {
         let marker = property_of(&table.metadata, of)?;
         let branch = Branch::named(&table.metadata, of);
-        let paused = |reason: String| {
-            let visible = branch.newest_marker();
-            let (ident, marker) = (&table.ident, marker.as_ref());
-            Step::Over(pause(ident, reason, visible.as_ref(), marker, chain))
-        };
         Ok(match self.decision(&branch, marker.as_ref(), chain) {
             Decision::Done => Step::Over(CommitOutcome::Confirmed {
                 confirmed: chain.chain.len(),
@@ -191,17 +188,38 @@ impl Decider {
                     }
                     _ => self.reason(cause, marker.as_ref(), chain),
                 };
-                paused(reason)
+                let visible = branch.newest_marker();
+                let outcome = pause(
+                    &table.ident,
+                    reason,
+                    visible.as_ref(),
+                    marker.as_ref(),
+                    chain,
+                );
+                Step::Over(outcome)
             }
-            Decision::Commit { done } => match lacks(&chain.chain[done..])? {
-                Some(file) => paused(format!(
-                    "a data file that waits to be committed is gone: {file}"
-                )),
-                None => Step::Send(Change::Append {
-                    marker: Marker::new(&self.owner, marker.as_ref(), chain, done, id),
-                    pending: &chain.chain[done..],
-                }),
-            },
+            Decision::Commit { done } => {
+                let Portion { pending, promotion } = Portion::of(chain, done)?;
+                *upto = done + pending.len();
+                let first = match *upto == chain.chain.len() {
+                    true => Cow::Borrowed(chain),
+                    false => Cow::Owned(TableChain {
+                        last: chain.last.clone(),
+                        chain: chain.chain[..*upto].to_vec(),
+                    }),
+                };
+                let marker = Marker::new(&self.owner, marker.as_ref(), &first, done, id);
+                Step::Send(match promotion {
+                    None => {
+                        let marker = Box::new(marker);
+                        Change::Append { marker, pending }
+                    }
+                    Some(promotion) => {
+                        let promote = promote(&pending[0], marker, &promotion)?;
+                        Change::Promote(Box::new(promote))
+                    }
+                })
+            }
         })
     }
 
@@ -265,11 +283,24 @@ impl Committer for IcebergCommitter {
             });
         }
         let ident = parse_table(table)?;
-        let waited = self.waited(table, chain);
-        let files = self.publisher.catalog.files().clone();
         let (pipeline, branch) = (&self.pipeline, &self.branch);
-        let lacks = |pending: &[Pending]| gone(&files, pending, &waited);
-        let decide = |table: &LoadedTable, id: i64| pipeline.step(table, branch, chain, id, lacks);
+        let (catalog, ids) = (self.publisher.catalog.clone(), self.publisher.ids.clone());
+        let (promoting, mut upto) = (&mut self.promoting, 0);
+        let decide = |table: &LoadedTable, id: i64| {
+            let of = (catalog.files(), &ids);
+            pipeline.step(
+                (table, branch),
+                chain,
+                id,
+                &mut upto,
+                |pending, marker, promotion| {
+                    let known = promoting.take().filter(|one| one.is_of(pending.uuid));
+                    let known =
+                        promoting.insert(known.unwrap_or_else(|| Promoting::of(pending.uuid)));
+                    known.change(of, table, pending, marker, promotion)
+                },
+            )
+        };
         let published = self.publisher.publish(&ident, &self.branch, decide);
         if let Ok(Published::Over(_) | Published::Landed(_)) = &published {
             self.promoting = None;
@@ -333,22 +364,11 @@ impl Committer for IcebergCommitter {
     }
 
     fn can_commit(&mut self, table: &str, chain: &[Pending]) -> Result<bool, ConnectorError> {
-        let all: BTreeSet<Uuid> = chain.iter().map(|pending| pending.uuid).collect();
-        let files = self.publisher.catalog.files().clone();
-        if gone(&files, chain, &all)?.is_some() {
-            return Ok(false);
-        }
         let loaded = self.find(table)?;
-        let metadata = loaded.as_ref().map(|loaded| &*loaded.metadata);
-        // Only a table that knows nothing of us can be another one than the files were written for.
-        if let Some(metadata) = metadata {
-            let branch = Branch::named(metadata, &self.branch);
-            if property_of(metadata, &self.branch)?.is_some() || branch.newest_marker().is_some() {
-                return Ok(true);
-            }
-        }
-        for file in chain.iter().flat_map(|pending| &pending.files) {
-            if !StagedFile::from_json(file)?.fits(&files, metadata)? {
+        let files = chain.iter().flat_map(|pending| &pending.files);
+        for file in files.filter(|file| !Promotion::is_one(file)) {
+            let metadata = loaded.as_ref().map(|loaded| &*loaded.metadata);
+            if !StagedFile::from_json(file)?.fits(self.publisher.catalog.files(), metadata)? {
                 return Ok(false);
             }
         }

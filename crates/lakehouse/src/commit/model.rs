@@ -16,7 +16,6 @@
 //!
 //! The invariants are the functions `i1_…` to `i7_…`. The `MUTANTS` here and there are plausible shortcuts; each must be caught.
 
-mod erasures;
 mod fates;
 mod promotes;
 mod rewrites;

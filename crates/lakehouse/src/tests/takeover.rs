@@ -7,7 +7,7 @@ use super::world::{
 use crate::catalog::embedded::Purge;
 use crate::commit::branch::Branch;
 use crate::commit::marker::PROPERTY;
-use crate::{IcebergTableSink, TableCatalog, staged};
+use crate::{IcebergTableSink, TableCatalog};
 use iceberg::TableUpdate;
 use lw_runtime::connector::{CommitOutcome, Committer};
 use lw_runtime::manifest::Manifest;
@@ -27,7 +27,7 @@ struct Meddled {
 
 /// The rows 0 and 1 of each partition are committed, the rows 2 are pending. What then happens:
 type Meddling = fn(&World, Pipeline) -> Meddled;
-const CASES: [(&str, Meddling); 15] = [
+const CASES: [(&str, Meddling); 13] = [
     ("nothing", |_, pipeline| meddled(pipeline, 0..0)),
     ("rolled back", |world, pipeline| {
         world.roll_back();
@@ -83,18 +83,6 @@ const CASES: [(&str, Meddling); 15] = [
             drop_table(world);
             create(world, &[1, 0, 2]);
             meddled(pipeline, 0..2)
-        },
-    ),
-    ("a file that waits removed", |world, pipeline| {
-        remove_waiting(world, &pipeline);
-        meddled(pipeline, 0..0)
-    }),
-    (
-        "a file that waits removed, and rolled back",
-        |world, pipeline| {
-            remove_waiting(world, &pipeline);
-            world.roll_back();
-            meddled(pipeline, 1..2)
         },
     ),
     ("emptied: the branch is gone", |world, pipeline| {
@@ -184,15 +172,6 @@ fn older(pipeline: &Pipeline) -> Manifest {
     last.ends.iter_mut().for_each(|end| end.next = 1);
     manifest.stand_at(TABLE, &offsets([1, 1]));
     manifest
-}
-
-/// As another engine's orphan removal does, when a pipeline has paused for longer than that keeps files.
-fn remove_waiting(world: &World, pipeline: &Pipeline) {
-    let files = pipeline.chain.chain.iter().flat_map(|one| &one.files);
-    for file in files {
-        let location = staged::path(file).unwrap();
-        world.catalog.files().remove(location).unwrap();
-    }
 }
 
 fn drop_table(world: &World) {

@@ -9,7 +9,6 @@
 //! | is ahead of the checkpoint, or another pipeline's | goes on at the marker's end | the same: nothing was taken away |
 //! | was dropped and created again | goes on where the checkpoint stands | everything is read again |
 //! | shows no commit of ours, and its history is cut | goes on at the marker's end | refused: rows that are there would double |
-//! | lacks files that wait to be committed | their rows are read again, from the marker's end | the same |
 //!
 //! A pipeline has side tables too (dead letters). Their rows come from the same reading, so they go along with the main
 //! table: reading comes by again only if the main table is rewound, and what a side table still has is not written twice.
@@ -60,8 +59,6 @@ pub enum Refusal {
     HistoryCut { table: String },
     /// Only the side table was rolled back; reading again would double the main table's rows.
     SideOnly { table: String, main: String },
-    /// Only files that wait for the side table are gone.
-    SideFiles { table: String, main: String },
 }
 
 impl fmt::Display for Refusal {
@@ -74,10 +71,6 @@ impl fmt::Display for Refusal {
             Refusal::SideOnly { table, main } => write!(
                 f,
                 "only {table} was rolled back: reading again would double the rows of {main}"
-            ),
-            Refusal::SideFiles { table, main } => write!(
-                f,
-                "only files that wait for {table} are gone: reading again would double the rows of {main}"
             ),
         }
     }
@@ -108,7 +101,7 @@ pub fn adopt(before: &Manifest, tables: &Tables) -> Plan {
     plan
 }
 
-/// Whether the manifest's chain knows the table's newest marker and has its files, and so stays.
+/// Whether the manifest's chain knows the table's newest marker, and so stays.
 fn adopt_table(table: &Table, main: &Table, plan: &mut Plan) -> bool {
     let standing = &table.standing;
     let restate = if standing.is_outrun() {
@@ -122,7 +115,7 @@ fn adopt_table(table: &Table, main: &Table, plan: &mut Plan) -> bool {
         .extend(restate.map(|which| (table.name.clone(), which)));
     match standing.newest() {
         Some(marker) => {
-            let knows = table.can_commit && knows(plan.manifest.chain(&table.name), marker);
+            let knows = knows(plan.manifest.chain(&table.name), marker);
             if !knows {
                 plan.go_on_after(table, main, Some(marker));
             }
@@ -152,8 +145,7 @@ pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
     };
     let main = &tables.main;
     let visible = main.standing.visible.as_ref();
-    let nothing_to_do = main.can_commit
-        && main.standing.is_intact()
+    let nothing_to_do = main.standing.is_intact()
         && visible.is_some_and(|marker| knows(before.chain(&main.name), marker));
     if !nothing_to_do {
         if visible.is_none() && !main.standing.complete {
@@ -173,12 +165,7 @@ pub fn rewind(before: &Manifest, tables: &Tables) -> Result<Plan, Refusal> {
         });
     }
     for side in &tables.sides {
-        if nothing_to_do && side.standing.is_intact() && !side.can_commit {
-            return Err(Refusal::SideFiles {
-                table: side.name.clone(),
-                main: main.name.clone(),
-            });
-        } else if side.standing.is_intact() || side.standing.newest().is_none() && nothing_to_do {
+        if side.standing.is_intact() || side.standing.newest().is_none() && nothing_to_do {
             adopt_table(side, main, &mut plan);
         } else if nothing_to_do {
             return Err(Refusal::SideOnly {

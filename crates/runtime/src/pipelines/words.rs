@@ -207,7 +207,8 @@ impl Pipelines {
             };
             let chain = manifest.chain(name);
             let pending = chain.map_or(&[][..], |chain| &chain.chain);
-            let can_commit = committer.can_commit(name, pending)?;
+            // Only a table that knows nothing of us can be another one than the files were written for.
+            let can_commit = standing.newest().is_some() || committer.can_commit(name, pending)?;
             Ok(Some(Table {
                 name: name.to_owned(),
                 standing,

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is `last 1@10 pending 2@10-20 3@20-30`: commits by number, with where they end or which offsets they cover.
 //! A table is `marker 3@30 visible 1@10`, with `off` when the marker's snapshot is not below the head, `cut` when older
-//! snapshots are gone, `foreign files` when those of the pending commits do not fit it, or are gone. All of it is partition 0 of one topic; reading began at 5 (`begins`).
+//! snapshots are gone. All of it is partition 0 of one topic; reading began at 5 (`begins`).
 
 use super::*;
 use crate::connector::Owner;
@@ -260,40 +260,6 @@ fn a_marker_that_someone_removed_is_put_back() {
         "visible 2@20 off",
         "main Newest; read from 20 main: last 1 pending 2",
         "main Visible; read from 20 main: last 2",
-    );
-}
-
-#[test]
-fn files_that_are_gone_are_read_again_from_where_the_table_ends() {
-    let again = "read from 20 main: last 2";
-    check(
-        "last 2@20 pending 3@20-30",
-        "marker 2@20 visible 2@20 foreign files",
-        again,
-        again,
-    );
-    let landed = "read from 30 main: last 3";
-    check(
-        "last 2@20 pending 3@20-30 4@30-40",
-        "marker 3@30 visible 3@30 foreign files",
-        landed,
-        landed,
-    );
-    check(
-        "last 2@20 pending 3@20-30",
-        "marker 2@20 visible 1@10 off foreign files",
-        "main Newest; read from 20 main: last 2",
-        "main Visible; read from 10 main: last 1",
-    );
-    // What waits for a side table comes by again only with the rows of the main one.
-    check_side(
-        ("last 2@20", "marker 2@20 visible 2@20"),
-        (
-            "last 4@20 pending 5@20-30",
-            "marker 4@20 visible 4@20 foreign files",
-        ),
-        "read from 20 main: last 2 side: last 4",
-        "only files that wait for side are gone: reading again would double the rows of main",
     );
 }
 
